@@ -1,0 +1,123 @@
+"""fastconv: convolution, pooling and dense kernels with interchangeable array backends.
+
+Public functions take and return plain arrays::
+
+    import numpy as np
+    from fastconv import conv2d, conv2d_backward
+
+    y = conv2d(np.ones((1, 3, 32, 32)), np.ones((8, 3, 3, 3)), padding=1)
+
+Names are imported when first used, so that ``import fastconv`` costs almost nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fastconv._checkout import warn_if_shadowing
+
+if TYPE_CHECKING:
+    from fastconv.backends.selection import BackendError as BackendError
+    from fastconv.backends.selection import use_backend as use_backend
+    from fastconv.configuration import show_config as show_config
+    from fastconv.functional.activation import elu as elu
+    from fastconv.functional.activation import elu_backward as elu_backward
+    from fastconv.functional.activation import leaky_relu as leaky_relu
+    from fastconv.functional.activation import leaky_relu_backward as leaky_relu_backward
+    from fastconv.functional.activation import log_softmax as log_softmax
+    from fastconv.functional.activation import log_softmax_backward as log_softmax_backward
+    from fastconv.functional.activation import relu as relu
+    from fastconv.functional.activation import relu_backward as relu_backward
+    from fastconv.functional.activation import selu as selu
+    from fastconv.functional.activation import selu_backward as selu_backward
+    from fastconv.functional.activation import sigmoid as sigmoid
+    from fastconv.functional.activation import sigmoid_backward as sigmoid_backward
+    from fastconv.functional.activation import softmax as softmax
+    from fastconv.functional.activation import softmax_backward as softmax_backward
+    from fastconv.functional.activation import softplus as softplus
+    from fastconv.functional.activation import softplus_backward as softplus_backward
+    from fastconv.functional.activation import tanh as tanh
+    from fastconv.functional.activation import tanh_backward as tanh_backward
+    from fastconv.functional.conv import conv2d as conv2d
+    from fastconv.functional.conv import conv2d_backward as conv2d_backward
+    from fastconv.functional.conv import conv_transpose2d as conv_transpose2d
+    from fastconv.functional.conv import conv_transpose2d_backward as conv_transpose2d_backward
+    from fastconv.functional.dense import dense as dense
+    from fastconv.functional.dense import dense_backward as dense_backward
+    from fastconv.functional.dropout import dropout as dropout
+    from fastconv.functional.dropout import dropout_backward as dropout_backward
+    from fastconv.functional.loss import mean_squared_error as mean_squared_error
+    from fastconv.functional.loss import mean_squared_error_backward as mean_squared_error_backward
+    from fastconv.functional.loss import nll as nll
+    from fastconv.functional.loss import nll_backward as nll_backward
+    from fastconv.functional.loss import softmax_cross_entropy as softmax_cross_entropy
+    from fastconv.functional.loss import (
+        softmax_cross_entropy_backward as softmax_cross_entropy_backward,
+    )
+    from fastconv.functional.norm import batch_norm as batch_norm
+    from fastconv.functional.norm import batch_norm_backward as batch_norm_backward
+    from fastconv.functional.norm import batch_norm_inference as batch_norm_inference
+    from fastconv.functional.pool import avg_pool2d as avg_pool2d
+    from fastconv.functional.pool import avg_pool2d_backward as avg_pool2d_backward
+    from fastconv.functional.pool import global_avg_pool2d as global_avg_pool2d
+    from fastconv.functional.pool import global_avg_pool2d_backward as global_avg_pool2d_backward
+    from fastconv.functional.pool import max_pool2d as max_pool2d
+    from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
+    from fastconv.gradient_check import check_gradients as check_gradients
+    from fastconv.network import Sequential as Sequential
+    from fastconv.recipe import load_recipe as load_recipe
+    from fastconv.spec import ConvSpec as ConvSpec
+    from fastconv.spec import PoolSpec as PoolSpec
+    from fastconv.trainer import Trainer as Trainer
+
+_ORIGINS = {
+    "backends.selection": "BackendError use_backend",
+    "configuration": "show_config",
+    "functional.activation": (
+        "elu elu_backward leaky_relu leaky_relu_backward log_softmax log_softmax_backward relu "
+        "relu_backward selu selu_backward sigmoid sigmoid_backward softmax softmax_backward "
+        "softplus softplus_backward tanh tanh_backward"
+    ),
+    "functional.conv": "conv2d conv2d_backward conv_transpose2d conv_transpose2d_backward",
+    "functional.dense": "dense dense_backward",
+    "functional.dropout": "dropout dropout_backward",
+    "functional.loss": (
+        "mean_squared_error mean_squared_error_backward nll nll_backward softmax_cross_entropy "
+        "softmax_cross_entropy_backward"
+    ),
+    "functional.norm": "batch_norm batch_norm_backward batch_norm_inference",
+    "functional.pool": (
+        "avg_pool2d avg_pool2d_backward global_avg_pool2d global_avg_pool2d_backward max_pool2d "
+        "max_pool2d_backward"
+    ),
+    "gradient_check": "check_gradients",
+    "network": "Sequential",
+    "recipe": "load_recipe",
+    "spec": "ConvSpec PoolSpec",
+    "trainer": "Trainer",
+}
+_MODULE_OF = {name: module for module, names in _ORIGINS.items() for name in names.split()}
+
+__all__ = sorted([*_MODULE_OF, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fastconv")
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fastconv.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+warn_if_shadowing()

@@ -1,0 +1,64 @@
+"""Kernels in C, reached through Cython: thin Python over what ``kernels/cpu`` is compiled into.
+
+``setup.py`` compiles every ``kernels/cpu/NAME.pyx`` into the module ``_NAME`` of this package. An
+install without a C compiler succeeds all the same, without these modules and with a file here
+that says why; :func:`build_failure` reads it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+_BUILD_FAILURE = Path(__file__).parent / "_build_failure.txt"
+_REBUILD = (
+    "install a C compiler (gcc or clang) and the Python headers, then install fastconv again "
+    "with pip install -v --force-reinstall --no-deps --no-cache-dir"
+)
+
+
+def build_failure() -> str | None:
+    """Why the compiled modules are absent, as the install recorded it in one line.
+
+    Returns
+    -------
+    str or None
+        None where the install recorded no failure.
+    """
+    try:
+        return _BUILD_FAILURE.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def missing(module: str) -> ImportError:
+    """Make the error for a compiled module that cannot be imported.
+
+    Parameters
+    ----------
+    module
+        Its name in this package, such as ``"_dense"``.
+
+    Returns
+    -------
+    ImportError
+        With the reason that the install recorded and the fix, in one line.
+
+    Examples
+    --------
+    >>> "backends.cython._dense is missing" in str(missing("_dense"))
+    True
+    """
+    reason = build_failure() or f"it is not in {_BUILD_FAILURE.parent}; {_REBUILD}"
+    return ImportError(f"fastconv.backends.cython.{module} is missing: {reason}")
+
+
+KERNEL_MODULES = ("dense",)
+"""Kernel modules that this version has."""
+
+
+def unavailable_because() -> str | None:
+    """Return why this backend cannot work here in one line, or None."""
+    if importlib.util.find_spec(f"{__name__}._dense") is not None:
+        return None
+    return str(missing("_dense"))

@@ -1,0 +1,53 @@
+"""Fully connected layers as matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.spec import DenseSpec
+
+
+def dense_forward(
+    spec: DenseSpec,
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``y = x @ w + b``."""
+    np.matmul(x, w, out=y)
+    if b is not None:
+        np.add(y, b, out=y)
+
+
+def dense_backward_data(
+    spec: DenseSpec,
+    dy: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``dx = dy @ w.T``."""
+    np.matmul(dy, w.T, out=dx)
+
+
+def dense_backward_weight(
+    spec: DenseSpec,
+    dy: np.ndarray,
+    x: np.ndarray,
+    dw: np.ndarray,
+    db: np.ndarray | None,
+    workspace: np.ndarray | None,
+) -> None:
+    """``dw = x.T @ dy`` and, unless None, ``db = sum of dy over the batch``."""
+    np.matmul(x.T, dy, out=dw)
+    if db is not None:
+        np.add.reduce(dy, axis=0, out=db)
+
+
+def workspace_bytes(kernel: str, spec: DenseSpec, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs: none."""
+    return 0

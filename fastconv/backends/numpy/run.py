@@ -1,0 +1,102 @@
+"""Running a plan: a Python loop over bound calls."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastconv.plan import Buffer, Plan
+
+
+def to_device(array: np.ndarray) -> np.ndarray:
+    """Return the array where this backend computes: here it is already."""
+    return array
+
+
+def to_host(array: np.ndarray) -> np.ndarray:
+    """Return the array as a NumPy array: here it is one already."""
+    return array
+
+
+class Runner:
+    """A plan with its buffers allocated and its calls bound.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    shared
+        Arrays for the buffers that the plan marks as shared, by name.
+    """
+
+    def __init__(self, plan: Plan, shared: Mapping[str, np.ndarray]) -> None:
+        self.plan = plan
+        self._arrays: list[np.ndarray] = []
+        for buffer in plan.buffers:
+            self._arrays.append(self._allocate(buffer, shared))
+        self._calls = self._bind()
+        self._indices = self.buffer("indices")
+        self._rate = self.buffer("rate")
+        self._step = self.buffer("step")
+
+    def _allocate(self, buffer: Buffer, shared: Mapping[str, np.ndarray]) -> np.ndarray:
+        if buffer.shared:
+            array = shared[buffer.name]
+            if array.shape != buffer.shape or array.dtype != np.dtype(buffer.dtype):
+                raise ValueError(
+                    f"Runner: shared array {buffer.name!r} is {array.dtype} {array.shape}; "
+                    f"the plan needs {buffer.dtype} {buffer.shape}"
+                )
+            return array
+        if buffer.parent is None:
+            return np.zeros(buffer.shape, buffer.dtype)
+        count = int(np.prod(buffer.shape, dtype=np.int64))
+        flat = self._arrays[buffer.parent].reshape(-1)
+        return flat[buffer.offset : buffer.offset + count].reshape(buffer.shape)
+
+    def _bind(self) -> list[Callable[[], None]]:
+        """Bind each kernel to its spec, its arrays and one workspace that all share."""
+        kernels, sizes = [], [0]
+        for call in self.plan.calls:
+            module_name, _, name = call.kernel.partition(".")
+            module = importlib.import_module(f"{__package__}.{module_name}")
+            kernels.append(getattr(module, name))
+            sizes.append(module.workspace_bytes(name, call.spec, self.plan.dtype))
+        workspace = np.zeros(max(sizes), np.uint8)
+        bound: list[Callable[[], None]] = []
+        for kernel, call in zip(kernels, self.plan.calls, strict=True):
+            arrays = [None if n is None else self._arrays[n] for n in call.arguments]
+            bound.append(functools.partial(kernel, call.spec, *arrays, workspace))
+        return bound
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the arrays that this runner allocated, without the shared ones."""
+        pairs = zip(self.plan.buffers, self._arrays, strict=True)
+        return sum(a.nbytes for b, a in pairs if b.parent is None and not b.shared)
+
+    def buffer(self, name: str) -> np.ndarray:
+        """Return the array of the buffer with this name."""
+        return self._arrays[self.plan.number_of(name)]
+
+    def run(self, order: np.ndarray, rates: Any = None) -> None:
+        """Run one step for each row of ``order``.
+
+        Parameters
+        ----------
+        order
+            int64 (steps, batch): which samples make each step's batch.
+        rates
+            float64 (steps,): the learning rates, for a plan that updates.
+        """
+        for number, indices in enumerate(order):
+            self._indices[...] = indices
+            if rates is not None:
+                self._rate[0] = rates[number]
+            for call in self._calls:
+                call()
+            self._step[0] += 1

@@ -1,0 +1,189 @@
+"""Which backend does the work: asking for one, choosing one, and saying why."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+NAMES = ("numpy", "numba", "cython", "cupy")
+_PREFERRED = ("cython", "numba", "numpy")
+"""What ``auto`` tries, fastest first. CUDA is used when asked for: arrays live elsewhere there."""
+
+_chosen: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
+
+
+class BackendError(RuntimeError):
+    """A backend that cannot do what was asked, with the reason and the fix in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """What a backend can do on this machine.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    works
+        Whether its kernels can be called at all.
+    trains
+        Whether it has every kernel and can run plans.
+    reason
+        Why not, or what it runs on; one line.
+    """
+
+    name: str
+    works: bool
+    trains: bool
+    reason: str
+
+
+@functools.cache
+def backend_state(name: str) -> BackendState:
+    """Say what a backend can do here, and why not more.
+
+    Raises
+    ------
+    BackendError
+        If no backend has this name.
+    """
+    _check_name(name)
+    folder = f"fastconv.backends.{name}"
+    if importlib.util.find_spec(folder) is None:
+        reason = "not in this version of fastconv yet"
+        return BackendState(name, False, False, reason)
+    backend = importlib.import_module(folder)
+    fault: str | None = backend.unavailable_because()
+    if fault is not None:
+        return BackendState(name, False, False, fault)
+    if importlib.util.find_spec(f"{folder}.run") is None:
+        kernels = ", ".join(backend.KERNEL_MODULES)
+        reason = f"only its {kernels} kernels are in this version; it cannot train yet"
+        return BackendState(name, True, False, reason)
+    return BackendState(name, True, True, backend.description())
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, (*NAMES, "auto"), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise BackendError(f"backend is {name!r}; expected one of auto, {', '.join(NAMES)}{hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The backend that was chosen, and why."""
+
+    name: str
+    why: str
+
+
+def choose_backend(name: str | None = None) -> Choice:
+    """Choose the backend for training, or for a call without a preference of its own.
+
+    Parameters
+    ----------
+    name
+        A backend's name, "auto" (the fastest that works here), or None: what :func:`use_backend`
+        set, else the environment variable FASTCONV_BACKEND, else "auto".
+
+    Raises
+    ------
+    BackendError
+        If the backend asked for cannot work here.
+    """
+    source = "asked for"
+    if name is None and (name := _chosen.get()) is None:
+        name = os.environ.get("FASTCONV_BACKEND") or "auto"
+        source = "FASTCONV_BACKEND"
+    if name != "auto":
+        state = backend_state(name)
+        if not state.works:
+            raise BackendError(
+                f"backend {name!r} is not there: {state.reason}; "
+                f"use --backend numpy, or see fastconv.show_config()"
+            )
+        return Choice(name, source)
+    passed_over: list[str] = []
+    for candidate in _PREFERRED:
+        state = backend_state(candidate)
+        if state.trains:
+            why = f"auto: the fastest that works here{_because(passed_over)}"
+            return Choice(candidate, why)
+        passed_over.append(f"{candidate}: {state.reason}")
+    raise AssertionError("the numpy backend always works")
+
+
+def _because(passed_over: list[str]) -> str:
+    return f" ({'; '.join(passed_over)})" if passed_over else ""
+
+
+def require_training(choice: Choice) -> None:
+    """Raise a BackendError unless the chosen backend can run plans."""
+    state = backend_state(choice.name)
+    if not state.trains:
+        raise BackendError(
+            f"backend {choice.name!r} cannot train: {state.reason}; use --backend numpy"
+        )
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Use a backend for every call inside the ``with`` block (of this thread or task).
+
+    Parameters
+    ----------
+    name
+        "numpy", "numba", "cython", "cupy" or "auto".
+
+    Raises
+    ------
+    BackendError
+        If that backend cannot work here.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> with fastconv.use_backend("numpy"):
+    ...     fastconv.relu(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    choose_backend(name)
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def load_module(backend: str, module: str) -> ModuleType:
+    """Import ``module`` (conv, pool, run, ...) of a backend.
+
+    Raises
+    ------
+    BackendError
+        If this version's backend does not have it.
+    """
+    name = f"fastconv.backends.{backend}.{module}"
+    if importlib.util.find_spec(name) is None:
+        raise BackendError(
+            f"backend {backend!r} has no {module} kernels in this version; use backend='numpy'"
+        )
+    return importlib.import_module(name)
+
+
+@functools.cache
+def load_kernel(backend: str, kernel: str) -> tuple[Callable[..., None], Callable[..., int]]:
+    """Return a kernel, named ``module.function``, and its module's ``workspace_bytes``."""
+    module_name, _, function = kernel.partition(".")
+    module: Any = load_module(backend, module_name)
+    return getattr(module, function), module.workspace_bytes

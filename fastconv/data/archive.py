@@ -1,0 +1,109 @@
+"""Reading named files out of a folder or a .tar.gz, one at a time and in memory."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from fastconv.data.errors import DataError
+
+_LARGEST = 2**30
+"""Bytes; a file of a data set that claims more is not one (CIFAR-10's have 31 MB)."""
+
+_CHUNK = 2**20
+
+
+def read_files(folder: Path, names: set[str]) -> Iterator[tuple[str, str, bytes]]:
+    """Read files of a folder; those that are not there are left out.
+
+    Parameters
+    ----------
+    folder
+        Where to look; folders within it are not searched.
+    names
+        Files to read.
+
+    Yields
+    ------
+    name, source, content
+        ``source`` names the file in error messages.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or is too large to be of a data set.
+    """
+    for name in sorted(names):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            _require_size(str(file), file.stat().st_size)
+            content = file.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{file}: the file cannot be read ({error.strerror}); correct its permissions, or "
+                f"delete it and download it again"
+            ) from error
+        yield name, str(file), content
+
+
+def read_members(archive: Path, names: set[str]) -> Iterator[tuple[str, str, bytes]]:
+    """Read members of a .tar.gz in one pass, without unpacking anything to disk.
+
+    Parameters
+    ----------
+    archive
+        The file.
+    names
+        Base names of the regular files to read, in whatever folder of the archive they are; all
+        else is passed over.
+
+    Yields
+    ------
+    name, source, content
+        In the order of the archive. ``source`` names the member in error messages.
+
+    Raises
+    ------
+    DataError
+        If the archive is truncated or damaged. It is read to its end, where its checksum is, even
+        when every name was found before.
+    """
+    try:
+        with (
+            gzip.open(archive) as stream,
+            tarfile.open(fileobj=stream, mode="r:") as members,
+        ):
+            for member in members:
+                name = PurePosixPath(member.name).name
+                if name not in names or not member.isreg() or member.issparse():
+                    continue
+                source = f"{archive} ({name})"
+                _require_size(source, member.size)
+                file = members.extractfile(member)
+                if file is not None:
+                    yield name, source, file.read()
+            while stream.read(_CHUNK):
+                pass
+    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
+        raise DataError(
+            f"{archive}: the archive is truncated or damaged ({error}); delete it and download it "
+            f"again"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{archive}: the archive cannot be read ({error.strerror or error}); correct its "
+            f"permissions, or delete it and download it again"
+        ) from error
+
+
+def _require_size(source: str, size: int) -> None:
+    if size > _LARGEST:
+        raise DataError(
+            f"{source}: the file has {size} bytes; expected at most {_LARGEST}; delete it and "
+            f"download it again"
+        )

@@ -1,0 +1,102 @@
+"""The data sets by name, and where their files are looked for."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from fastconv.data.cifar10 import load_cifar10
+from fastconv.data.dataset import Dataset
+from fastconv.data.digits import load_digits
+from fastconv.data.download import CIFAR10_FILES, MNIST_FILES, RemoteFile, download
+from fastconv.data.errors import DataError, MissingData
+from fastconv.data.mnist import load_mnist
+
+
+@dataclass(frozen=True)
+class _Source:
+    """How one data set is loaded.
+
+    ``load`` takes a folder and options; or options alone where there are no files, because the data
+    come with a library or are made in code.
+    """
+
+    load: Callable[..., Dataset]
+    files: tuple[RemoteFile, ...] = ()
+
+
+_SOURCES = {
+    "digits": _Source(load_digits),
+    "mnist": _Source(load_mnist, MNIST_FILES),
+    "cifar10": _Source(load_cifar10, CIFAR10_FILES),
+}
+
+DATASETS = tuple(_SOURCES)
+"""Names that :func:`load` knows."""
+
+
+def load(name: str, data_dir: str | PathLike[str] | None = None, **options: Any) -> Dataset:
+    """Load a data set by its name.
+
+    Parameters
+    ----------
+    name
+        One of :data:`DATASETS`.
+    data_dir
+        Folder of the data sets: the files are in ``data_dir/name``, or in ``data_dir`` itself where
+        that does not exist. By default the folder that the environment variable FASTCONV_DATA
+        names; without that too, the files are downloaded once and kept in the user's cache folder.
+        Nothing is downloaded when a folder is given. A data set without files, such as digits,
+        needs no folder and looks at none.
+    **options
+        Of the data set, such as ``training`` and ``validation`` of
+        :func:`fastconv.data.load_cifar10`.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    MissingData
+        If the folder or a file is not there, or no mirror has it.
+    DataError
+        If there is no such data set, or its files are damaged.
+    TypeError
+        If the data set has no such option.
+
+    Examples
+    --------
+    >>> len(load("digits").training)
+    1297
+    """
+    source = _SOURCES.get(name)
+    if source is None:
+        nearest = difflib.get_close_matches(name.lower(), DATASETS, n=1, cutoff=0)
+        raise DataError(
+            f"load: name is {name!r}; expected one of {', '.join(DATASETS)}; "
+            f"did you mean {nearest[0]!r}?"
+        )
+    if not source.files:
+        return source.load(**options)
+    given = os.environ.get("FASTCONV_DATA") or None if data_dir is None else data_dir
+    if given is None:
+        return source.load(download(name, source.files), **options)
+    return source.load(_folder(name, source, Path(given).expanduser(), data_dir is None), **options)
+
+
+def _folder(name: str, source: _Source, data_dir: Path, from_environment: bool) -> Path:
+    if not data_dir.is_dir():
+        origin = "FASTCONV_DATA" if from_environment else "--data-dir"
+        raise MissingData(
+            f"{name}: the data folder {data_dir} (from {origin}) is not there; create it with "
+            f"{', '.join(file.name for file in source.files)} in {data_dir / name}, or correct "
+            f"{origin}; with neither --data-dir nor FASTCONV_DATA the files are downloaded"
+        )
+    folder = data_dir / name
+    return folder if folder.is_dir() else data_dir

@@ -1,0 +1,15 @@
+"""What goes wrong with data sets: each error is one line that says where and what to do."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """A data set, or a file of one, is not what it should be.
+
+    The message is one line: the file or the data set, what was found, what was expected, and the
+    fix.
+    """
+
+
+class MissingData(DataError):
+    """A file or a folder of a data set is not there and could not be downloaded."""

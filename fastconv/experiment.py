@@ -1,0 +1,209 @@
+"""A recipe made real: data loaded, network built, trainer ready, results summed up."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastconv.data import (
+    Dataset,
+    Samples,
+    append_transformed_copy,
+    load,
+    split,
+    training_statistics,
+)
+from fastconv.network import Sequential
+from fastconv.operation import AugmentSpec, InputSpec, RandomSpec
+from fastconv.preprocessing import Augmentation, Preprocessing
+from fastconv.recipe import Recipe
+from fastconv.trainer import Score, Trainer
+from fastconv.training_loop import Result
+
+_APPEND_STREAM = 2**32 - 1
+"""Random stream of the appended copy, apart from those of the plan."""
+_APPEND_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a recipe names, loaded.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    dataset
+        Training part (with its appended copy, if any), validation and test parts.
+    trainer
+        Ready to train.
+    steps
+        Length of the recipe in updates.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    trainer: Trainer
+    steps: int
+
+
+def prepare(
+    recipe: Recipe, *, data_dir: str | Path | None = None, backend: str | None = None
+) -> Experiment:
+    """Load the data, build the network and the trainer.
+
+    Raises
+    ------
+    DataError, NetworkError, RecipeError, BackendError
+        If something named in the recipe is not there or does not fit.
+    """
+    dataset = _load(recipe, data_dir)
+    preprocessing = _preprocessing(recipe, dataset.training)
+    augmentation = recipe.augmentation.augmentation()
+    if recipe.augmentation.mode == "append" and augmentation.is_active:
+        training = _with_copy(dataset.training, augmentation, recipe.seed)
+        dataset = Dataset(
+            dataset.name, training, dataset.test, dataset.class_names, dataset.validation
+        )
+        augmentation = Augmentation()
+    shape = dataset.image_shape
+    network = Sequential(
+        recipe.make_layers(),
+        shape if shape[:2] != (1, 1) else shape[2:],
+        initializer=recipe.initialization.initializer(),
+        seed=recipe.seed,
+    )
+    _check_outputs(recipe, network, dataset)
+    steps_per_epoch = max(1, len(dataset.training) // recipe.batch_size)
+    steps = recipe.steps or (recipe.epochs or 0) * steps_per_epoch
+    trainer = Trainer(
+        network,
+        dataset.training,
+        loss=recipe.loss,
+        optimizer=recipe.optimizer,
+        schedule=recipe.schedule.schedule(recipe.optimizer.lr, steps_per_epoch, steps),
+        batch_size=recipe.batch_size,
+        preprocessing=preprocessing,
+        augmentation=augmentation,
+        seed=recipe.seed,
+        backend=backend,
+    )
+    return Experiment(recipe, dataset, trainer, steps)
+
+
+def _load(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
+    """Load the data set and hold out the validation part."""
+    section = recipe.data
+    options: dict[str, Any] = {}
+    if section.training_batches is not None:
+        options["training"] = section.training_batches
+    if section.validation_batches is not None:
+        options["validation"] = section.validation_batches
+    if options and section.dataset != "cifar10":
+        from fastconv.data import DataError
+
+        raise DataError(
+            f"data.training_batches and data.validation_batches are for cifar10, not "
+            f"{section.dataset}"
+        )
+    dataset = load(section.dataset, data_dir, **options)
+    if section.validation is None:
+        return dataset
+    training, validation = dataset.training, None
+    if section.validation > 0:
+        training, validation = split(training, section.validation, section.validation_seed)
+    return Dataset(dataset.name, training, dataset.test, dataset.class_names, validation)
+
+
+def _preprocessing(recipe: Recipe, training: Samples) -> Preprocessing:
+    section = recipe.preprocessing
+    if section.kind != "standardize":
+        return Preprocessing(section.kind)
+    if section.mean is not None and section.deviation is not None:
+        # Given for pixels in [0, 1], as is usual; raw pixels go to 255.
+        mean, deviation = 255 * np.array(section.mean), 255 * np.array(section.deviation)
+        return Preprocessing("standardize", mean=mean, deviation=deviation)
+    mean, deviation = training_statistics(training.images, section.per)
+    return Preprocessing("standardize", mean=mean, deviation=deviation)
+
+
+def _with_copy(training: Samples, augmentation: Augmentation, seed: int) -> Samples:
+    height, width, channels = training.images.shape[1:]
+    a = augmentation
+    spec = AugmentSpec(
+        InputSpec(_APPEND_BATCH, height, width, channels),
+        RandomSpec(seed, _APPEND_STREAM),
+        a.flip,
+        a.crop,
+        a.rotation,
+        a.shear,
+        a.translation,
+        a.cutout,
+    )
+    return append_transformed_copy(training, spec)
+
+
+def _check_outputs(recipe: Recipe, network: Sequential, dataset: Dataset) -> None:
+    from fastconv.network import NetworkError
+
+    classes = len(dataset.class_names)
+    if classes and network.output_shape != (classes,):
+        raise NetworkError(
+            f"the network's output is {network.output_shape} but {dataset.name} has {classes} "
+            f"classes; end it with a dense layer of {classes} units"
+        )
+
+
+def summarize(
+    experiment: Experiment,
+    result: Result,
+    *,
+    threads: int,
+    test: Score | None,
+    train_final: Score | None,
+    validated: bool,
+) -> dict[str, Any]:
+    """Return the numbers of a run, as in summary.json; None where a field does not apply."""
+    recipe, trainer = experiment.recipe, experiment.trainer
+    steps = trainer.step
+    seconds = trainer.train_seconds
+    validation = result.validation if validated else None
+    return {
+        "recipe": recipe.name,
+        "dataset": recipe.data.dataset,
+        "backend": trainer.backend,
+        "threads": threads,
+        "batch_size": recipe.batch_size,
+        "seed": recipe.seed,
+        "steps": steps,
+        "epochs": steps / trainer.steps_per_epoch,
+        "parameters": trainer.network.parameter_count,
+        "warmup_seconds": trainer.warmup_seconds,
+        "train_seconds": seconds,
+        "step_ms": 1000 * seconds / steps if steps else None,
+        "samples_per_second": steps * recipe.batch_size / seconds if seconds else None,
+        "train_loss": result.training.loss if steps else None,
+        "train_accuracy": result.training.accuracy,
+        "train_accuracy_final": train_final.accuracy if train_final else None,
+        "penalty": trainer.network.penalty(recipe.optimizer.l2),
+        "validation_loss": validation.loss if validation else None,
+        "validation_accuracy": validation.accuracy if validation else None,
+        "test_loss": test.loss if test else None,
+        "test_accuracy": test.accuracy if test else None,
+        "peak_rss_mib": peak_rss_mib(),
+        "stopped": result.stopped,
+    }
+
+
+def peak_rss_mib() -> float | None:
+    """Largest resident memory of this process so far in MiB; None where the system is silent."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,0 +1,142 @@
+"""Checks and layouts shared by the public functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.backends.selection import choose_backend, load_kernel
+
+Layout: TypeAlias = Literal["NCHW", "NHWC"]
+Array: TypeAlias = NDArray[Any]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_floats(owner: str, **arrays: object) -> None:
+    """Check that all arguments (None apart) are arrays of one float32 or float64 dtype."""
+    first: tuple[str, np.dtype[Any]] | None = None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        if not isinstance(array, np.ndarray):
+            raise TypeError(
+                f"{owner}: {name} is a {type(array).__name__}; expected a NumPy array "
+                f"(numpy.asarray(..., dtype=numpy.float32))"
+            )
+        if array.dtype not in _FLOATS:
+            raise TypeError(
+                f"{owner}: {name} has dtype {array.dtype}; expected float32 or float64 "
+                f"({name}.astype(numpy.float32))"
+            )
+        if first is None:
+            first = name, array.dtype
+        elif array.dtype != first[1]:
+            raise TypeError(
+                f"{owner}: {name} has dtype {array.dtype} but {first[0]} has {first[1]}; "
+                f"convert one of them with astype"
+            )
+
+
+def check_dimensions(owner: str, name: str, array: Array, axes: str) -> None:
+    """Check the number of dimensions; ``axes`` names them, as in "NCHW"."""
+    if array.ndim != len(axes):
+        raise ValueError(
+            f"{owner}: {name} has {array.ndim} dimensions {array.shape}; expected {len(axes)} "
+            f"({', '.join(axes)})"
+        )
+
+
+def check_shape(owner: str, name: str, array: Array, shape: Sequence[int], why: str) -> None:
+    """Check an exact shape; ``why`` says where it comes from."""
+    if array.shape != tuple(shape):
+        raise ValueError(f"{owner}: {name} has shape {array.shape}; expected {tuple(shape)}: {why}")
+
+
+def check_layout(owner: str, layout: object) -> None:
+    """Check that ``layout`` is one of the two."""
+    if layout not in ("NCHW", "NHWC"):
+        raise ValueError(f"{owner}: layout is {layout!r}; expected 'NCHW' or 'NHWC'")
+
+
+def check_integers(
+    owner: str, name: str, array: object, shape: Sequence[int], end: int
+) -> NDArray[np.int64]:
+    """Check an integer array with values in [0, end), and return it as contiguous int64."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"{owner}: {name} is {kind}; expected a NumPy array of integers")
+    check_shape(owner, name, array, shape, "one integer for each sample")
+    if array.size and (array.min() < 0 or array.max() >= end):
+        wrong = array[(array < 0) | (array >= end)].flat[0]
+        raise ValueError(f"{owner}: {name} holds {wrong}; expected 0 to {end - 1}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def shape_to_nhwc(owner: str, name: str, shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
+    """Reorder a shape given in ``layout``."""
+    if len(shape) != 4:
+        raise ValueError(f"{owner}: {name} is {tuple(shape)}; expected 4 sizes ({layout})")
+    n, a, b, c = (int(size) for size in shape)
+    return (n, b, c, a) if layout == "NCHW" else (n, a, b, c)
+
+
+def to_nhwc(array: Array, layout: Layout) -> Array:
+    """Return images as C-contiguous NHWC: no copy if they are already."""
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if layout == "NCHW" else array)
+
+
+def from_nhwc(array: Array, layout: Layout, out: Array | None = None) -> Array:
+    """Return images in ``layout``, C-contiguous, or written into ``out``."""
+    result = array.transpose(0, 3, 1, 2) if layout == "NCHW" else array
+    if out is None:
+        return np.ascontiguousarray(result)
+    if result is not out:
+        np.copyto(out, result)
+    return out
+
+
+def to_hwio(w: Array, layout: Layout) -> Array:
+    """Return weights as C-contiguous HWIO; with "NCHW" they come as OIHW."""
+    return np.ascontiguousarray(w.transpose(2, 3, 1, 0) if layout == "NCHW" else w)
+
+
+def from_hwio(w: Array, layout: Layout) -> Array:
+    """Return weights as C-contiguous OIHW with "NCHW", as they are with "NHWC"."""
+    return np.ascontiguousarray(w.transpose(3, 2, 0, 1)) if layout == "NCHW" else w
+
+
+def check_out(owner: str, out: Array | None, shape: Sequence[int], dtype: Any) -> None:
+    """Check an ``out`` argument."""
+    if out is None:
+        return
+    check_floats(owner, out=out)
+    if out.dtype != dtype:
+        raise TypeError(f"{owner}: out has dtype {out.dtype}; expected {dtype}, that of x")
+    check_shape(owner, "out", out, shape, "the shape of the result")
+
+
+def result_buffer(out: Array | None, shape: Sequence[int], dtype: Any) -> Array:
+    """Return ``out`` where a kernel can write into it at once, else a new array."""
+    if out is not None and out.shape == tuple(shape) and out.flags.c_contiguous:
+        return out
+    return np.empty(shape, dtype)
+
+
+def check_needs(owner: str, needs: Sequence[str], allowed: tuple[str, ...]) -> None:
+    """Check a ``needs`` argument: which gradients to compute."""
+    for need in needs:
+        if need not in allowed:
+            raise ValueError(
+                f"{owner}: needs holds {need!r}; expected any of {', '.join(map(repr, allowed))}"
+            )
+
+
+def launch(backend: str | None, kernel: str, spec: Any, dtype: Any, *arrays: Array | None) -> None:
+    """Call one kernel of the chosen backend with a workspace of its own."""
+    function, workspace_bytes = load_kernel(choose_backend(backend).name, kernel)
+    size = workspace_bytes(kernel.partition(".")[2], spec, dtype)
+    function(spec, *arrays, np.empty(size, np.uint8) if size else None)

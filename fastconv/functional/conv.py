@@ -1,0 +1,375 @@
+"""2-D convolution and transposed convolution on plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.functional.arrays import (
+    Array,
+    Layout,
+    check_dimensions,
+    check_floats,
+    check_layout,
+    check_needs,
+    check_out,
+    check_shape,
+    from_hwio,
+    from_nhwc,
+    launch,
+    result_buffer,
+    to_hwio,
+    to_nhwc,
+)
+from fastconv.spec import ConvSpec, as_pair, resolve_padding
+
+
+def _fault(owner: str, fault: ValueError) -> ValueError:
+    """Name the function that was called instead of the spec."""
+    return ValueError(str(fault).replace("ConvSpec:", f"{owner}:"))
+
+
+def _check_groups(owner: str, groups: object) -> None:
+    if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups.__index__() < 1:
+        raise ValueError(f"{owner}: groups is {groups!r}; expected an integer of 1 or more")
+
+
+def _conv_spec(
+    owner: str,
+    x: Array,
+    w: Array,
+    stride: object,
+    padding: object,
+    dilation: object,
+    groups: int,
+    layout: Layout,
+) -> ConvSpec:
+    """Check x and w against each other and make their spec."""
+    check_layout(owner, layout)
+    order = "OIHW" if layout == "NCHW" else "HWIO"
+    check_dimensions(owner, "x", x, layout)
+    check_dimensions(owner, "w", w, order)
+    batch, channels = x.shape[0], x.shape[layout.index("C")]
+    size = x.shape[layout.index("H")], x.shape[layout.index("W")]
+    kernel = w.shape[order.index("H")], w.shape[order.index("W")]
+    inputs, outputs = w.shape[order.index("I")], w.shape[order.index("O")]
+    _check_groups(owner, groups)
+    if inputs * groups != channels:
+        each = f" in each of {groups} groups" if groups > 1 else ""
+        raise ValueError(
+            f"{owner}: w has {inputs} input channels{each} ({order} {w.shape}) "
+            f"but x has {channels} ({layout} {x.shape})"
+        )
+    strides = as_pair(owner, "stride", stride)
+    dilations = as_pair(owner, "dilation", dilation)
+    try:
+        return ConvSpec(
+            batch,
+            channels,
+            *size,
+            outputs,
+            kernel=kernel,
+            stride=strides,
+            padding=resolve_padding(owner, padding, size, kernel, strides, dilations),
+            dilation=dilations,
+            groups=int(groups),
+        )
+    except ValueError as fault:
+        raise _fault(owner, fault) from None
+
+
+def _in_layout(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    n, h, w, c = shape
+    return (n, c, h, w) if layout == "NCHW" else shape
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    layout: Layout = "NCHW",
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """Convolve images with filters (a cross-correlation, as in every deep-learning library).
+
+    Parameters
+    ----------
+    x
+        Images, float32 or float64: (N, C, H, W), or (N, H, W, C) with ``layout="NHWC"``.
+    w
+        Filters of the same dtype: (O, C / groups, KH, KW), or (KH, KW, C / groups, O) with
+        ``layout="NHWC"``.
+    b
+        Bias (O,), or None.
+    stride, dilation
+        An int or (height, width).
+    padding
+        Zeros around x: an int, (height, width), ((top, bottom), (left, right)), "same" or "valid".
+    groups
+        Independent groups of channels; groups = C is a depthwise convolution.
+    layout
+        "NCHW" (PyTorch's and ONNX's order), or "NHWC", which is not copied.
+    out
+        Array for the result; it must not overlap ``x`` or ``w``.
+    backend
+        "numpy", "numba", "cython", "cupy" or "auto"; None takes the current choice.
+
+    Returns
+    -------
+    ndarray
+        (N, O, OH, OW), or (N, OH, OW, O): the layout and dtype of x.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array, or has the wrong dtype.
+    ValueError
+        If the shapes do not fit together, or the kernel does not fit into the padded image.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
+    >>> fastconv.conv2d(x, np.ones((1, 1, 2, 2)))[0, 0]
+    array([[ 8., 12.],
+           [20., 24.]])
+    """
+    check_floats("conv2d", x=x, w=w, b=b)
+    spec = _conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
+    if b is not None:
+        check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
+        b = np.ascontiguousarray(b)
+    check_out("conv2d", out, _in_layout(spec.y_shape, layout), x.dtype)
+    y = result_buffer(out, spec.y_shape, x.dtype) if layout == "NHWC" else None
+    y = np.empty(spec.y_shape, x.dtype) if y is None else y
+    launch(
+        backend, "conv.conv2d_forward", spec, x.dtype, to_nhwc(x, layout), to_hwio(w, layout), b, y
+    )
+    return from_nhwc(y, layout, out)
+
+
+def conv2d_backward(
+    dy: Array,
+    x: Array,
+    w: Array,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    layout: Layout = "NCHW",
+    needs: Sequence[str] = ("x", "w", "b"),
+    backend: str | None = None,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of :func:`conv2d` with respect to x, w and b.
+
+    Parameters
+    ----------
+    dy
+        Gradient of the loss with respect to the output, in the output's shape.
+    x, w, stride, padding, dilation, groups, layout, backend
+        As they were given to :func:`conv2d`.
+    needs
+        Which gradients to compute, of "x", "w" and "b".
+
+    Returns
+    -------
+    dx, dw, db
+        In the shapes of x, w and (O,); None where not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`conv2d`; also if dy does not have the output's shape.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x, w = np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2))
+    >>> dx, dw, db = fastconv.conv2d_backward(np.ones((1, 1, 2, 2)), x, w)
+    >>> dx[0, 0]
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
+    >>> db
+    array([4.])
+    """
+    owner = "conv2d_backward"
+    check_floats(owner, dy=dy, x=x, w=w)
+    check_needs(owner, needs, ("x", "w", "b"))
+    spec = _conv_spec(owner, x, w, stride, padding, dilation, groups, layout)
+    check_shape(owner, "dy", dy, _in_layout(spec.y_shape, layout), "the shape of conv2d's result")
+    dy = to_nhwc(dy, layout)
+    dx = dw = db = None
+    if "x" in needs:
+        dx_nhwc = np.empty(spec.x_shape, x.dtype)
+        launch(backend, "conv.conv2d_backward_data", spec, x.dtype, dy, to_hwio(w, layout), dx_nhwc)
+        dx = from_nhwc(dx_nhwc, layout)
+    if "w" in needs:
+        dw_hwio = np.empty(spec.w_shape, x.dtype)
+        db = np.empty(spec.out_channels, x.dtype) if "b" in needs else None
+        x_nhwc = to_nhwc(x, layout)
+        launch(backend, "conv.conv2d_backward_weight", spec, x.dtype, dy, x_nhwc, dw_hwio, db)
+        dw = from_hwio(dw_hwio, layout)
+    elif "b" in needs:
+        db = dy.sum(axis=(0, 1, 2))
+    return dx, dw, db
+
+
+def _transposed_spec(
+    owner: str,
+    x: Array,
+    w: Array,
+    stride: object,
+    padding: object,
+    output_padding: object,
+    dilation: object,
+    groups: int,
+    layout: Layout,
+) -> ConvSpec:
+    """Make the spec of the convolution that maps the output back to the input's size."""
+    check_layout(owner, layout)
+    order = "IOHW" if layout == "NCHW" else "HWOI"
+    check_dimensions(owner, "x", x, layout)
+    check_dimensions(owner, "w", w, order)
+    channels = x.shape[layout.index("C")]
+    if w.shape[order.index("I")] != channels:
+        raise ValueError(
+            f"{owner}: w has {w.shape[order.index('I')]} input channels ({order} {w.shape}) "
+            f"but x has {channels} ({layout} {x.shape})"
+        )
+    _check_groups(owner, groups)
+    if isinstance(padding, str):
+        raise ValueError(f"{owner}: padding is {padding!r}; expected numbers")
+    kernel = w.shape[order.index("H")], w.shape[order.index("W")]
+    strides, dilations = as_pair(owner, "stride", stride), as_pair(owner, "dilation", dilation)
+    extra = as_pair(owner, "output_padding", output_padding, least=0)
+    sides = resolve_padding(owner, padding, (1, 1), kernel, strides, dilations)
+    size = x.shape[layout.index("H")], x.shape[layout.index("W")]
+    outputs = w.shape[order.index("O")] * groups
+    try:
+        return ConvSpec.of_transposed(
+            x.shape[0], channels, *size, outputs, kernel, strides, sides, extra, dilations, groups
+        )
+    except ValueError as fault:
+        raise _fault(owner, fault) from None
+
+
+def conv_transpose2d(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    layout: Layout = "NCHW",
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """Transposed convolution: the gradient of a convolution with respect to its input.
+
+    Parameters
+    ----------
+    x
+        Images, float32 or float64: (N, C, H, W), or (N, H, W, C) with ``layout="NHWC"``.
+    w
+        (C, O / groups, KH, KW) as in PyTorch, or (KH, KW, O / groups, C) with ``layout="NHWC"``.
+    b
+        Bias (O,), or None.
+    stride, padding, dilation, groups
+        Of the convolution that is transposed: padding takes rows off the output.
+    output_padding
+        Rows and columns added at the bottom and right of the output, less than the stride.
+    layout, out, backend
+        As for :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray
+        (N, O, OH, OW), or (N, OH, OW, O), with
+        OH = (H - 1) * stride - top - bottom + (KH - 1) * dilation + 1 + output_padding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`fastconv.conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.conv_transpose2d(np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 3)), stride=2)[0, 0]
+    array([[1., 1., 2., 1., 1.]])
+    """
+    owner = "conv_transpose2d"
+    check_floats(owner, x=x, w=w, b=b)
+    spec = _transposed_spec(owner, x, w, stride, padding, output_padding, dilation, groups, layout)
+    if b is not None:
+        check_shape(owner, "b", b, (spec.in_channels,), "one for each output channel")
+        b = np.ascontiguousarray(b)
+    check_out(owner, out, _in_layout(spec.x_shape, layout), x.dtype)
+    y = np.empty(spec.x_shape, x.dtype)
+    x_nhwc, w_hwio = to_nhwc(x, layout), to_hwio(w, layout)
+    launch(backend, "conv.conv_transpose2d_forward", spec, x.dtype, x_nhwc, w_hwio, b, y)
+    return from_nhwc(y, layout, out)
+
+
+def conv_transpose2d_backward(
+    dy: Array,
+    x: Array,
+    w: Array,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    layout: Layout = "NCHW",
+    needs: Sequence[str] = ("x", "w", "b"),
+    backend: str | None = None,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of :func:`conv_transpose2d` with respect to x, w and b.
+
+    Parameters and results are those of :func:`fastconv.conv2d_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x, w = np.ones((1, 1, 1, 2)), np.ones((1, 1, 1, 3))
+    >>> dx, dw, db = fastconv.conv_transpose2d_backward(np.ones((1, 1, 1, 5)), x, w, stride=2)
+    >>> dx[0, 0], db
+    (array([[3., 3.]]), array([5.]))
+    """
+    owner = "conv_transpose2d_backward"
+    check_floats(owner, dy=dy, x=x, w=w)
+    check_needs(owner, needs, ("x", "w", "b"))
+    spec = _transposed_spec(owner, x, w, stride, padding, output_padding, dilation, groups, layout)
+    check_shape(owner, "dy", dy, _in_layout(spec.x_shape, layout), "the shape of the result")
+    dy = to_nhwc(dy, layout)
+    dx = dw = db = None
+    if "x" in needs:
+        dx_nhwc = np.empty(spec.y_shape, x.dtype)
+        w_hwio = to_hwio(w, layout)
+        launch(backend, "conv.conv_transpose2d_backward_data", spec, x.dtype, dy, w_hwio, dx_nhwc)
+        dx = from_nhwc(dx_nhwc, layout)
+    if "w" in needs:
+        dw_hwio = np.empty(spec.w_shape, x.dtype)
+        db = np.empty(spec.in_channels, x.dtype) if "b" in needs else None
+        launch(
+            backend, "conv.conv_transpose2d_backward_weight", spec, x.dtype,
+            dy, to_nhwc(x, layout), dw_hwio, db,
+        )  # fmt: skip
+        dw = from_hwio(dw_hwio, layout)
+    elif "b" in needs:
+        db = dy.sum(axis=(0, 1, 2))
+    return dx, dw, db

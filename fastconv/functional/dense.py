@@ -1,0 +1,144 @@
+"""Fully connected layers on plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastconv.functional.arrays import (
+    Array,
+    check_dimensions,
+    check_floats,
+    check_needs,
+    check_out,
+    check_shape,
+    launch,
+    result_buffer,
+)
+from fastconv.spec import DenseSpec
+
+
+def _dense_spec(owner: str, x: Array, w: Array) -> DenseSpec:
+    check_dimensions(owner, "x", x, "NI")
+    check_dimensions(owner, "w", w, "IO")
+    if w.shape[0] != x.shape[1]:
+        raise ValueError(
+            f"{owner}: w has {w.shape[0]} inputs (IO {w.shape}) but x has {x.shape[1]} "
+            f"(NI {x.shape}); a weight of shape (O, I) is passed as w.T"
+        )
+    return DenseSpec(x.shape[0], *w.shape)
+
+
+def dense(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """Fully connected layer: ``x @ w + b``.
+
+    Parameters
+    ----------
+    x
+        (N, I), float32 or float64.
+    w
+        (I, O), the same dtype. PyTorch's ``Linear.weight`` is (O, I): pass its transpose.
+    b
+        (O,), or None.
+    out
+        Array (N, O) for the result; it must not overlap the arguments.
+    backend
+        As for :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray
+        (N, O).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no such array, or the shapes do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.dense(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]), np.array([0.5]))
+    array([[11.5]])
+    """
+    check_floats("dense", x=x, w=w, b=b)
+    spec = _dense_spec("dense", x, w)
+    if b is not None:
+        check_shape("dense", "b", b, (spec.outputs,), "one for each output of w")
+        b = np.ascontiguousarray(b)
+    shape = (spec.batch, spec.outputs)
+    check_out("dense", out, shape, x.dtype)
+    y = result_buffer(out, shape, x.dtype)
+    launch(
+        backend, "dense.dense_forward", spec, x.dtype,
+        np.ascontiguousarray(x), np.ascontiguousarray(w), b, y,
+    )  # fmt: skip
+    if out is not None and y is not out:
+        np.copyto(out, y)
+        return out
+    return y
+
+
+def dense_backward(
+    dy: Array,
+    x: Array,
+    w: Array,
+    *,
+    needs: Sequence[str] = ("x", "w", "b"),
+    backend: str | None = None,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of :func:`dense` with respect to x, w and b.
+
+    Parameters
+    ----------
+    dy
+        (N, O): gradient with respect to the output.
+    x, w, backend
+        As they were given to :func:`dense`.
+    needs
+        Which gradients to compute, of "x", "w" and "b".
+
+    Returns
+    -------
+    dx, dw, db
+        (N, I), (I, O) and (O,); None where not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`dense`; also if dy does not have the output's shape.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> dx, dw, db = fastconv.dense_backward(np.ones((1, 1)), np.array([[1.0, 2.0]]), np.ones((2,
+    1)))
+    >>> dx, dw.ravel(), db
+    (array([[1., 1.]]), array([1., 2.]), array([1.]))
+    """
+    owner = "dense_backward"
+    check_floats(owner, dy=dy, x=x, w=w)
+    check_needs(owner, needs, ("x", "w", "b"))
+    spec = _dense_spec(owner, x, w)
+    check_shape(owner, "dy", dy, (spec.batch, spec.outputs), "the shape of dense's result")
+    dy = np.ascontiguousarray(dy)
+    dx = dw = db = None
+    if "x" in needs:
+        dx = np.empty(x.shape, x.dtype)
+        launch(backend, "dense.dense_backward_data", spec, x.dtype, dy, np.ascontiguousarray(w), dx)
+    if "w" in needs:
+        dw = np.empty(w.shape, x.dtype)
+        db = np.empty(spec.outputs, x.dtype) if "b" in needs else None
+        contiguous = np.ascontiguousarray(x)
+        launch(backend, "dense.dense_backward_weight", spec, x.dtype, dy, contiguous, dw, db)
+    elif "b" in needs:
+        db = dy.sum(axis=0)
+    return dx, dw, db

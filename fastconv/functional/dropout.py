@@ -1,0 +1,112 @@
+"""Dropout on plain arrays (Srivastava et al., JMLR 15, 2014)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.functional.arrays import Array, check_floats, check_shape, launch
+from fastconv.operation import DropoutSpec, RandomSpec
+
+
+def _dropout_spec(
+    owner: str, x: Array, probability: float, seed: int = 0, stream: int = 0
+) -> DropoutSpec:
+    try:
+        return DropoutSpec(x.size, float(probability), RandomSpec(seed, stream))
+    except ValueError as fault:
+        text = str(fault)
+        for name in ("DropoutSpec:", "RandomSpec:"):
+            text = text.replace(name, f"{owner}:")
+        raise ValueError(text) from None
+
+
+def dropout(
+    x: Array,
+    probability: float,
+    *,
+    seed: int,
+    step: int = 0,
+    stream: int = 0,
+    backend: str | None = None,
+) -> tuple[Array, Array]:
+    """Zero each element with the given probability, and scale the others by 1 / (1 - probability).
+
+    Parameters
+    ----------
+    x
+        float32 or float64, any shape.
+    probability
+        Share of the elements to drop, 0 or more and below 1.
+    seed, step, stream
+        The mask is a function of these three alone (Philox4x32-10, see
+        :class:`fastconv.operation.RandomSpec`): count ``step`` up in training, give each dropout
+        its own ``stream``.
+    backend
+        As for :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    y
+        In the shape of x.
+    mask
+        uint8, 1 where kept: what :func:`dropout_backward` needs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x is no such array, or a number is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> y, mask = fastconv.dropout(np.ones(4), 0.5, seed=0)
+    >>> y == 2 * mask
+    array([ True,  True,  True,  True])
+    """
+    check_floats("dropout", x=x)
+    spec = _dropout_spec("dropout", x, probability, seed, stream)
+    if step < 0:
+        raise ValueError(f"dropout: step is {step!r}; expected 0 or more")
+    x_in = np.ascontiguousarray(x)
+    y, mask = np.empty_like(x_in), np.empty(x_in.shape, np.uint8)
+    steps = np.array([step], np.int64)
+    launch(backend, "dropout.dropout_forward", spec, x.dtype, x_in, steps, mask, y)
+    return y.reshape(x.shape), mask.reshape(x.shape)
+
+
+def dropout_backward(
+    dy: Array, mask: Array, probability: float, *, backend: str | None = None
+) -> Array:
+    """Gradient of :func:`dropout`.
+
+    Parameters
+    ----------
+    dy
+        Gradient with respect to the output.
+    mask, probability
+        As :func:`dropout` returned and was given.
+    backend
+        As for :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray
+        In the shape of dy.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.dropout_backward(np.ones(2), np.array([0, 1], np.uint8), 0.5)
+    array([0., 2.])
+    """
+    check_floats("dropout_backward", dy=dy)
+    spec = _dropout_spec("dropout_backward", dy, probability)
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8:
+        raise TypeError("dropout_backward: mask must be the uint8 array that dropout returned")
+    check_shape("dropout_backward", "mask", mask, dy.shape, "the shape of dy")
+    dy_in = np.ascontiguousarray(dy)
+    dx = np.empty_like(dy_in)
+    launch(
+        backend, "dropout.dropout_backward", spec, dy.dtype, dy_in, np.ascontiguousarray(mask), dx
+    )
+    return dx.reshape(dy.shape)

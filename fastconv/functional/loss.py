@@ -1,0 +1,232 @@
+"""Losses on plain arrays.
+
+Forward functions give one loss for each sample; backward functions give the gradient of their
+*mean*.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.functional.arrays import (
+    Array,
+    check_dimensions,
+    check_floats,
+    check_integers,
+    check_shape,
+    launch,
+)
+from fastconv.operation import LossSpec
+
+
+def _loss_spec(owner: str, name: str, scores: Array) -> LossSpec:
+    check_dimensions(owner, name, scores, "NC")
+    return LossSpec(*scores.shape)
+
+
+def softmax_cross_entropy(
+    scores: Array, labels: Array, *, backend: str | None = None
+) -> tuple[Array, Array]:
+    """Cross entropy between the labels and the softmax of the scores.
+
+    Parameters
+    ----------
+    scores
+        (N, C), float32 or float64: the last layer's output, before any softmax.
+    labels
+        (N,), integers from 0 to C - 1.
+    backend
+        As for :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    losses
+        (N,): ``log(sum(e^scores)) - scores[label]``. Their mean is the loss.
+    probabilities
+        (N, C), the softmax: what :func:`softmax_cross_entropy_backward` needs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no such array, or a label is outside the classes.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> losses, probabilities = fastconv.softmax_cross_entropy(np.zeros((1, 4)), np.array([2]))
+    >>> losses.round(4), probabilities
+    (array([1.3863]), array([[0.25, 0.25, 0.25, 0.25]]))
+    """
+    owner = "softmax_cross_entropy"
+    check_floats(owner, scores=scores)
+    spec = _loss_spec(owner, "scores", scores)
+    labels_in = check_integers(owner, "labels", labels, (spec.batch,), spec.outputs)
+    scores_in = np.ascontiguousarray(scores)
+    losses, probabilities = np.empty(spec.batch, scores.dtype), np.empty_like(scores_in)
+    launch(
+        backend, "loss.softmax_cross_entropy_forward", spec, scores.dtype,
+        scores_in, labels_in, losses, probabilities,
+    )  # fmt: skip
+    return losses, probabilities
+
+
+def softmax_cross_entropy_backward(
+    probabilities: Array, labels: Array, *, backend: str | None = None
+) -> Array:
+    """Gradient of the mean of :func:`softmax_cross_entropy`: ``(softmax - one hot) / N``.
+
+    Parameters
+    ----------
+    probabilities
+        (N, C), as :func:`softmax_cross_entropy` returned them.
+    labels
+        (N,), integers.
+    backend
+        As for :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray
+        (N, C): gradient with respect to the scores.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.softmax_cross_entropy_backward(np.array([[0.25, 0.75]]), np.array([1]))
+    array([[ 0.25, -0.25]])
+    """
+    owner = "softmax_cross_entropy_backward"
+    check_floats(owner, probabilities=probabilities)
+    spec = _loss_spec(owner, "probabilities", probabilities)
+    labels_in = check_integers(owner, "labels", labels, (spec.batch,), spec.outputs)
+    given = np.ascontiguousarray(probabilities)
+    dscores = np.empty_like(given)
+    launch(
+        backend, "loss.softmax_cross_entropy_backward", spec, given.dtype, given, labels_in, dscores
+    )
+    return dscores
+
+
+def nll(log_probabilities: Array, labels: Array, *, backend: str | None = None) -> Array:
+    """Negative log-likelihood: ``-log_probabilities[label]`` of each sample.
+
+    Parameters
+    ----------
+    log_probabilities
+        (N, C), float32 or float64, as from :func:`fastconv.log_softmax`.
+    labels
+        (N,), integers from 0 to C - 1.
+    backend
+        As for :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray
+        (N,).
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.nll(np.log(np.array([[0.25, 0.75]])), np.array([0])).round(4)
+    array([1.3863])
+    """
+    check_floats("nll", log_probabilities=log_probabilities)
+    spec = _loss_spec("nll", "log_probabilities", log_probabilities)
+    labels_in = check_integers("nll", "labels", labels, (spec.batch,), spec.outputs)
+    given = np.ascontiguousarray(log_probabilities)
+    losses = np.empty(spec.batch, given.dtype)
+    launch(backend, "loss.nll_forward", spec, given.dtype, given, labels_in, losses)
+    return losses
+
+
+def nll_backward(log_probabilities: Array, labels: Array, *, backend: str | None = None) -> Array:
+    """Gradient of the mean of :func:`nll`: ``-1 / N`` at the labels.
+
+    Parameters
+    ----------
+    log_probabilities, labels, backend
+        As they were given to :func:`nll`; of the first only shape and dtype matter.
+
+    Returns
+    -------
+    ndarray
+        (N, C).
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.nll_backward(np.zeros((2, 2)), np.array([0, 1]))
+    array([[-0.5,  0. ],
+           [ 0. , -0.5]])
+    """
+    owner = "nll_backward"
+    check_floats(owner, log_probabilities=log_probabilities)
+    spec = _loss_spec(owner, "log_probabilities", log_probabilities)
+    labels_in = check_integers(owner, "labels", labels, (spec.batch,), spec.outputs)
+    gradient = np.empty(log_probabilities.shape, log_probabilities.dtype)
+    launch(backend, "loss.nll_backward", spec, gradient.dtype, labels_in, gradient)
+    return gradient
+
+
+def mean_squared_error(y: Array, target: Array, *, backend: str | None = None) -> Array:
+    """Mean over the outputs of ``(y - target)^2``, for each sample.
+
+    Parameters
+    ----------
+    y, target
+        (N, K), float32 or float64.
+    backend
+        As for :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    ndarray
+        (N,).
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.mean_squared_error(np.array([[1.0, 3.0]]), np.array([[0.0, 0.0]]))
+    array([5.])
+    """
+    owner = "mean_squared_error"
+    check_floats(owner, y=y, target=target)
+    spec = _loss_spec(owner, "y", y)
+    check_shape(owner, "target", target, y.shape, "the shape of y")
+    losses = np.empty(spec.batch, y.dtype)
+    launch(
+        backend, "loss.mean_squared_error_forward", spec, y.dtype,
+        np.ascontiguousarray(y), np.ascontiguousarray(target), losses,
+    )  # fmt: skip
+    return losses
+
+
+def mean_squared_error_backward(y: Array, target: Array, *, backend: str | None = None) -> Array:
+    """Gradient of the mean of :func:`mean_squared_error`: ``2 (y - target) / (N K)``.
+
+    Parameters
+    ----------
+    y, target, backend
+        As they were given to :func:`mean_squared_error`.
+
+    Returns
+    -------
+    ndarray
+        (N, K): gradient with respect to y.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.mean_squared_error_backward(np.array([[1.0, 3.0]]), np.array([[0.0, 0.0]]))
+    array([[1., 3.]])
+    """
+    owner = "mean_squared_error_backward"
+    check_floats(owner, y=y, target=target)
+    spec = _loss_spec(owner, "y", y)
+    check_shape(owner, "target", target, y.shape, "the shape of y")
+    dy = np.empty(y.shape, y.dtype)
+    launch(
+        backend, "loss.mean_squared_error_backward", spec, y.dtype,
+        np.ascontiguousarray(y), np.ascontiguousarray(target), dy,
+    )  # fmt: skip
+    return dy

@@ -1,0 +1,215 @@
+"""Batch normalisation on plain arrays (Ioffe & Szegedy, arXiv:1502.03167)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.functional.arrays import (
+    Array,
+    Layout,
+    check_floats,
+    check_layout,
+    check_shape,
+    from_nhwc,
+    launch,
+    to_nhwc,
+)
+from fastconv.operation import NormSpec
+
+
+def _norm_spec(
+    owner: str, x: Array, layout: Layout, epsilon: float, momentum: float, **vectors: Array
+) -> NormSpec:
+    check_layout(owner, layout)
+    if x.ndim not in (2, 4):
+        raise ValueError(
+            f"{owner}: x has {x.ndim} dimensions {x.shape}; expected 2 (N, C) or 4 ({layout})"
+        )
+    channels = x.shape[layout.index("C")] if x.ndim == 4 else x.shape[1]
+    for name, vector in vectors.items():
+        check_shape(owner, name, vector, (channels,), f"one for each channel of x {x.shape}")
+    if channels == 0:
+        raise ValueError(f"{owner}: x has no channels {x.shape}; expected at least one")
+    try:
+        return NormSpec(x.size // channels, channels, float(epsilon), float(momentum))
+    except ValueError as fault:
+        raise ValueError(str(fault).replace("NormSpec:", f"{owner}:")) from None
+
+
+def _in(x: Array, layout: Layout) -> Array:
+    return to_nhwc(x, layout) if x.ndim == 4 else np.ascontiguousarray(x)
+
+
+def _out(y: Array, layout: Layout) -> Array:
+    return from_nhwc(y, layout) if y.ndim == 4 else y
+
+
+def batch_norm(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    running_mean: Array | None = None,
+    running_variance: Array | None = None,
+    *,
+    momentum: float = 0.1,
+    epsilon: float = 1e-5,
+    layout: Layout = "NCHW",
+    backend: str | None = None,
+) -> tuple[Array, Array, Array]:
+    """Normalise each channel by the mean and variance of this batch (training).
+
+    Parameters
+    ----------
+    x
+        (N, C), or images in ``layout``; float32 or float64.
+    gamma, beta
+        (C,): scale and shift.
+    running_mean, running_variance
+        (C,), updated in place for :func:`batch_norm_inference` unless None:
+        ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
+    momentum
+        See above.
+    epsilon
+        Added to the variance.
+    layout, backend
+        As for :func:`fastconv.conv2d`.
+
+    Returns
+    -------
+    y
+        In the shape of x.
+    mean, inverse_deviation
+        (C,): what :func:`batch_norm_backward` needs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no such array, or the shapes do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> y, mean, _ = fastconv.batch_norm(np.array([[1.0], [3.0]]), np.ones(1), np.zeros(1))
+    >>> y.round(3).ravel(), mean
+    (array([-1.,  1.]), array([2.]))
+    """
+    owner = "batch_norm"
+    check_floats(
+        owner, x=x, gamma=gamma, beta=beta, running_mean=running_mean,
+        running_variance=running_variance,
+    )  # fmt: skip
+    given = {"running_mean": running_mean, "running_variance": running_variance}
+    vectors = {name: vector for name, vector in given.items() if vector is not None}
+    spec = _norm_spec(owner, x, layout, epsilon, momentum, gamma=gamma, beta=beta, **vectors)
+    x_in = _in(x, layout)
+    y = np.empty_like(x_in)
+    mean, inverse_deviation = np.empty_like(x_in, shape=(2, spec.channels))
+    running = [
+        np.ascontiguousarray(vector) if vector is not None else np.zeros(spec.channels, x.dtype)
+        for vector in (running_mean, running_variance)
+    ]
+    launch(
+        backend, "norm.batch_norm_forward_training", spec, x.dtype,
+        x_in, np.ascontiguousarray(gamma), np.ascontiguousarray(beta), *running,
+        y, mean, inverse_deviation,
+    )  # fmt: skip
+    for original, updated in zip((running_mean, running_variance), running, strict=True):
+        if original is not None and original is not updated:
+            original[...] = updated
+    return _out(y, layout), mean, inverse_deviation
+
+
+def batch_norm_inference(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    mean: Array,
+    variance: Array,
+    *,
+    epsilon: float = 1e-5,
+    layout: Layout = "NCHW",
+    backend: str | None = None,
+) -> Array:
+    """Normalise each channel by a given mean and variance (inference).
+
+    Parameters
+    ----------
+    x, gamma, beta, epsilon, layout, backend
+        As for :func:`batch_norm`.
+    mean, variance
+        (C,): the running statistics.
+
+    Returns
+    -------
+    ndarray
+        In the shape of x.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> one = np.ones(1)
+    >>> fastconv.batch_norm_inference(np.array([[5.0]]), 2 * one, one, 3 * one, 4 * one).round(3)
+    array([[3.]])
+    """
+    owner = "batch_norm_inference"
+    check_floats(owner, x=x, gamma=gamma, beta=beta, mean=mean, variance=variance)
+    spec = _norm_spec(
+        owner, x, layout, epsilon, 0.0, gamma=gamma, beta=beta, mean=mean, variance=variance
+    )
+    x_in = _in(x, layout)
+    y = np.empty_like(x_in)
+    vectors = [np.ascontiguousarray(v) for v in (gamma, beta, mean, variance)]
+    launch(backend, "norm.batch_norm_forward_inference", spec, x.dtype, x_in, *vectors, y)
+    return _out(y, layout)
+
+
+def batch_norm_backward(
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    mean: Array,
+    inverse_deviation: Array,
+    *,
+    layout: Layout = "NCHW",
+    backend: str | None = None,
+) -> tuple[Array, Array, Array]:
+    """Gradients of :func:`batch_norm` with respect to x, gamma and beta.
+
+    Parameters
+    ----------
+    dy
+        Gradient with respect to the output, in the shape of x.
+    x, gamma, layout, backend
+        As they were given to :func:`batch_norm`.
+    mean, inverse_deviation
+        As :func:`batch_norm` returned them.
+
+    Returns
+    -------
+    dx, dgamma, dbeta
+        In the shapes of x, gamma and beta.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x, one = np.array([[1.0], [3.0]]), np.ones(1)
+    >>> _, mean, inverse_deviation = fastconv.batch_norm(x, one, one)
+    >>> dx, dgamma, dbeta = fastconv.batch_norm_backward(x, x, one, mean, inverse_deviation)
+    >>> dgamma.round(3), dbeta
+    (array([2.]), array([4.]))
+    """
+    owner = "batch_norm_backward"
+    check_floats(owner, dy=dy, x=x, gamma=gamma, mean=mean, inverse_deviation=inverse_deviation)
+    spec = _norm_spec(
+        owner, x, layout, 1e-5, 0.0, gamma=gamma, mean=mean, inverse_deviation=inverse_deviation
+    )
+    check_shape(owner, "dy", dy, x.shape, "the shape of x")
+    x_in = _in(x, layout)
+    dx = np.empty_like(x_in)
+    dgamma, dbeta = np.empty_like(x_in, shape=(2, spec.channels))
+    vectors = [np.ascontiguousarray(v) for v in (gamma, mean, inverse_deviation)]
+    launch(
+        backend, "norm.batch_norm_backward", spec, x.dtype,
+        _in(dy, layout), x_in, *vectors, dx, dgamma, dbeta,
+    )  # fmt: skip
+    return _out(dx, layout), dgamma, dbeta

@@ -1,0 +1,265 @@
+"""Checking a network's gradients against finite differences."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastconv.backends.selection import choose_backend, load_module, require_training
+from fastconv.network import Sequential
+from fastconv.plan_builder import Purpose, Source, build_plan
+
+_STEPS = tuple(1e-2 * 0.25**k for k in range(5))
+"""Values of h, largest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCheck:
+    """How one parameter's gradient compares.
+
+    Parameters
+    ----------
+    name
+        The parameter.
+    checked
+        Elements compared.
+    kinks
+        Elements left out because the loss has a kink there: a ReLU or a max pooling changes sides
+        within every step tried.
+    error
+        Largest ``|a - n| / max(eps, |a| + |n|)`` of analytic a and numerical n.
+    analytic, numerical
+        The two values where the error is largest.
+    """
+
+    name: str
+    checked: int
+    kinks: int
+    error: float
+    analytic: float
+    numerical: float
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """The comparison of all parameters; ``str()`` is a table.
+
+    Parameters
+    ----------
+    rows
+        One for each parameter.
+    tolerance
+        The largest error that passes.
+    """
+
+    rows: tuple[ParameterCheck, ...]
+    tolerance: float
+
+    @property
+    def error(self) -> float:
+        """The largest error of all."""
+        return max((row.error for row in self.rows), default=0.0)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every parameter was compared and is within the tolerance."""
+        return all(row.checked > 0 and row.error <= self.tolerance for row in self.rows)
+
+    def __str__(self) -> str:
+        width = max(len("parameter"), *(len(row.name) for row in self.rows))
+        lines = [
+            f"{'parameter':<{width}}  {'checked':>7}  {'kinks':>5}  {'error':>8}  "
+            f"{'analytic':>12}  {'numerical':>12}"
+        ]
+        lines.append("-" * len(lines[0]))
+        for row in self.rows:
+            mark = "" if row.checked and row.error <= self.tolerance else "  <-- differs"
+            lines.append(
+                f"{row.name:<{width}}  {row.checked:>7}  {row.kinks:>5}  {row.error:>8.1e}  "
+                f"{row.analytic:>12.5e}  {row.numerical:>12.5e}{mark}"
+            )
+        verdict = "passed" if self.passed else "FAILED"
+        lines.append(f"{verdict}: largest error {self.error:.1e}, tolerance {self.tolerance:.0e}")
+        return "\n".join(lines)
+
+
+def check_gradients(
+    network: Sequential,
+    images: ArrayLike,
+    labels: ArrayLike,
+    *,
+    loss: str = "softmax_cross_entropy",
+    samples: int = 20,
+    tolerance: float = 1e-7,
+    eps: float = 1e-6,
+    seed: int = 0,
+    backend: str | None = None,
+    verbose: bool = True,
+) -> GradientCheck:
+    """Compare a network's gradients with five-point differences in float64.
+
+    Parameters
+    ----------
+    network
+        The network; it is not changed.
+    images
+        Its input: (N, height, width, channels), or (N, features).
+    labels
+        (N,) integers, or (N, K) targets for "mean_squared_error".
+    loss
+        As in a recipe.
+    samples
+        Elements to check of each parameter, drawn at random; all if it has no more.
+    tolerance
+        Largest error that passes.
+    eps
+        In the error ``|a - n| / max(eps, |a| + |n|)``: gradients far below it are compared in
+        absolute terms, because a difference of losses of order one cannot tell them from 0.
+    seed
+        Of the choice of elements, and of dropout.
+    backend
+        As for :func:`fastconv.conv2d`.
+    verbose
+        Whether to print the table.
+
+    Returns
+    -------
+    GradientCheck
+
+    Notes
+    -----
+    The numerical gradient is ``(f(w-2h) - 8 f(w-h) + 8 f(w+h) - f(w+2h)) / 12h``. A large h
+    suffers from curvature, a small one from rounding, so five are tried for each element and the
+    two neighbours that agree best are taken; where no two agree, the loss has a kink. The analytic
+    gradient plays no part in that.
+
+    Raises
+    ------
+    ValueError
+        If the batch does not fit the network.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> from fastconv.layers import Dense, Tanh
+    >>> network = fastconv.Sequential([Dense(4), Tanh(), Dense(3)], input_shape=(5,))
+    >>> x = np.random.default_rng(0).normal(size=(2, 5))
+    >>> fastconv.check_gradients(network, x, np.array([0, 2]), verbose=False).passed
+    True
+    """
+    double = Sequential(network.layers, network.input_shape, dtype="float64")
+    for name, view in double.named_arrays().items():
+        view[...] = network[name]
+    evaluate, gradients = _loss_and_gradients(double, images, labels, loss, seed, backend)
+    generator = np.random.default_rng(seed)
+    rows = tuple(
+        _check_parameter(
+            name, double[name].reshape(-1), gradient.reshape(-1), evaluate, samples, eps, generator
+        )
+        for name, gradient in double.gradient_views(gradients).items()
+    )
+    check = GradientCheck(rows, tolerance)
+    if verbose:
+        print(check)
+    return check
+
+
+def _loss_and_gradients(
+    network: Sequential,
+    images: ArrayLike,
+    labels: ArrayLike,
+    loss: str,
+    seed: int,
+    backend: str | None,
+) -> tuple[Callable[[], float], NDArray[np.float64]]:
+    """Return a function that gives the loss as the parameters are now, and the gradients."""
+    choice = choose_backend(backend)
+    require_training(choice)
+    run = load_module(choice.name, "run")
+    x = np.ascontiguousarray(images, np.float64)
+    if x.ndim < 2 or x.shape[1:] != network.input_shape:
+        raise ValueError(
+            f"check_gradients: images has shape {x.shape}; expected (N, "
+            f"{', '.join(map(str, network.input_shape))})"
+        )
+    x = x.reshape(len(x), *((1, 1) if x.ndim == 2 else ()), *x.shape[1:])
+    arrays = {"images": x, "parameters": network.parameters, "state": network.state}
+    if loss == "mean_squared_error":
+        arrays["targets"] = np.ascontiguousarray(labels, np.float64)
+    else:
+        arrays["labels"] = np.ascontiguousarray(labels, np.int64)
+    gradients = np.zeros(network.parameters.size)
+    shared = {name: run.to_device(array) for name, array in arrays.items()}
+    on_device = run.to_device(gradients)
+    source = Source(len(x), "float64")
+    order = np.arange(len(x), dtype=np.int64)[None]
+
+    def runner_for(backward: bool) -> Any:
+        plan = build_plan(network, len(x), Purpose(True, backward, loss), source, seed)
+        return run.Runner(plan, {**shared, "gradients": on_device} if backward else shared)
+
+    runner_for(True).run(order)
+    forward = runner_for(False)
+
+    def evaluate() -> float:
+        if shared["parameters"] is not network.parameters:
+            shared["parameters"][...] = run.to_device(network.parameters)
+        statistics = forward.buffer("statistics")
+        statistics.fill(0)
+        forward.buffer("step")[0] = 0  # the same dropout masks every time
+        forward.run(order)
+        return float(run.to_host(statistics)[0]) / len(x)
+
+    return evaluate, run.to_host(on_device)
+
+
+def _check_parameter(
+    name: str,
+    values: NDArray[np.floating],
+    analytic: NDArray[np.floating],
+    evaluate: Callable[[], float],
+    samples: int,
+    eps: float,
+    generator: np.random.Generator,
+) -> ParameterCheck:
+    """Compare some elements of one parameter."""
+    chosen = np.arange(values.size)
+    if values.size > samples:
+        chosen = generator.choice(values.size, samples, replace=False)
+    checked = kinks = 0
+    worst = (-1.0, 0.0, 0.0)
+    for index in chosen:
+        numerical = _differentiate(values, int(index), evaluate, eps)
+        if numerical is None:
+            kinks += 1
+            continue
+        checked += 1
+        a = float(analytic[index])
+        error = abs(a - numerical) / max(eps, abs(a) + abs(numerical))
+        worst = max(worst, (error, a, numerical))
+    return ParameterCheck(name, checked, kinks, max(worst[0], 0.0), worst[1], worst[2])
+
+
+def _differentiate(
+    values: NDArray[np.floating], index: int, evaluate: Callable[[], float], eps: float
+) -> float | None:
+    """Five-point difference by the step size that is most reliable, or None at a kink."""
+    original = values[index]
+    estimates = []
+    for h in _STEPS:
+        losses = []
+        for shift in (-2, -1, 1, 2):
+            values[index] = original + shift * h
+            losses.append(evaluate())
+        values[index] = original
+        estimates.append((losses[0] - 8 * losses[1] + 8 * losses[2] - losses[3]) / (12 * h))
+    gaps = [abs(a - b) for a, b in itertools.pairwise(estimates)]
+    best = int(np.argmin(gaps))
+    numerical = 0.5 * (estimates[best] + estimates[best + 1])
+    # Smooth losses agree to 1e-10 or so; on a kink the estimates move with h.
+    return None if gaps[best] > 1e-6 * max(1e3 * eps, abs(numerical)) else numerical

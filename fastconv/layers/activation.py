@@ -1,0 +1,137 @@
+"""Activation layers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from fastconv.layers.base import Layer, Node
+from fastconv.operation import ActivationKind, ActivationSpec, SoftmaxSpec
+from fastconv.spec import Shape
+
+if TYPE_CHECKING:
+    from fastconv.plan_builder import PlanBuilder
+
+
+class _Elementwise(Layer):
+    """An activation by :class:`fastconv.operation.ActivationSpec`."""
+
+    kind: ClassVar[ActivationKind]
+    retains: ClassVar[tuple[str, ...]] = ("y",)
+    in_place: ClassVar[bool] = True
+
+    def _spec(self, size: int) -> ActivationSpec:
+        return ActivationSpec(self.kind, size, getattr(self, "alpha", 0.0))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of one output sample: that of the input."""
+        self._spec(1)  # checks alpha
+        return input_shape
+
+    def forward(self, builder: PlanBuilder, node: Node) -> None:
+        """Add the forward call."""
+        spec = self._spec(math.prod(builder.batched(node.input_shape)))
+        builder.call("activation.activation_forward", spec, node.x, node.y)
+
+    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
+        """Add the data gradient, where needed."""
+        if dx is not None:
+            spec = self._spec(math.prod(builder.batched(node.input_shape)))
+            builder.call("activation.activation_backward", spec, dy, node.y, dx)
+
+
+@dataclass(frozen=True)
+class ReLU(_Elementwise):
+    """``max(x, 0)``."""
+
+    kind: ClassVar[ActivationKind] = "relu"
+
+
+@dataclass(frozen=True)
+class LeakyReLU(_Elementwise):
+    """``x`` where positive, else ``alpha * x``."""
+
+    kind: ClassVar[ActivationKind] = "leaky_relu"
+
+    alpha: float = 0.01
+
+
+@dataclass(frozen=True)
+class ELU(_Elementwise):
+    """``x`` where positive, else ``alpha * (e^x - 1)``."""
+
+    kind: ClassVar[ActivationKind] = "elu"
+
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True)
+class SELU(_Elementwise):
+    """Scaled ELU; use it with LeCun's initialisation."""
+
+    kind: ClassVar[ActivationKind] = "selu"
+
+
+@dataclass(frozen=True)
+class Sigmoid(_Elementwise):
+    """``1 / (1 + e^-x)``."""
+
+    kind: ClassVar[ActivationKind] = "sigmoid"
+
+
+@dataclass(frozen=True)
+class Tanh(_Elementwise):
+    """Hyperbolic tangent."""
+
+    kind: ClassVar[ActivationKind] = "tanh"
+
+
+@dataclass(frozen=True)
+class Softplus(_Elementwise):
+    """``log(1 + e^x)``."""
+
+    kind: ClassVar[ActivationKind] = "softplus"
+
+
+class _OverClasses(Layer):
+    """Softmax or log-softmax over the last axis."""
+
+    retains: ClassVar[tuple[str, ...]] = ("y",)
+    in_place: ClassVar[bool] = True
+
+    def _spec(self, builder: PlanBuilder, shape: Shape) -> SoftmaxSpec:
+        return SoftmaxSpec(builder.batch * math.prod(shape[:-1]), shape[-1])
+
+    def forward(self, builder: PlanBuilder, node: Node) -> None:
+        """Add the forward call."""
+        spec = self._spec(builder, node.input_shape)
+        builder.call(f"activation.{self.kind}_forward", spec, node.x, node.y)
+
+    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
+        """Add the data gradient, where needed."""
+        if dx is not None:
+            spec = self._spec(builder, node.input_shape)
+            builder.call(f"activation.{self.kind}_backward", spec, dy, node.y, dx)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of one output sample: that of the input, a vector."""
+        if len(input_shape) != 1:
+            raise ValueError(
+                f"{self.kind} takes vectors but gets {input_shape}; put flatten in front"
+            )
+        return input_shape
+
+
+@dataclass(frozen=True)
+class Softmax(_OverClasses):
+    """Probabilities from scores. With cross entropy leave it out: that loss has its own."""
+
+    kind: ClassVar[str] = "softmax"
+
+
+@dataclass(frozen=True)
+class LogSoftmax(_OverClasses):
+    """Log-probabilities from scores, for the loss "nll"."""
+
+    kind: ClassVar[str] = "log_softmax"

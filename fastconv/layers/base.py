@@ -1,0 +1,132 @@
+"""What every layer is, and the record of one layer within a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+from fastconv.spec import Shape
+
+if TYPE_CHECKING:
+    from fastconv.plan_builder import PlanBuilder
+
+ParameterKind: TypeAlias = Literal["weight", "bias", "scale", "state"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One array of a layer.
+
+    Parameters
+    ----------
+    name
+        "weight", "bias", "gamma", ...
+    shape
+        Its shape, in the kernels' layout (HWIO for convolutions).
+    kind
+        "weight" (L2 and weight decay act on it), "bias", "scale" (of normalisation), or
+        "state" (not trained: running statistics).
+    fan_in, fan_out
+        For the initialiser.
+    start
+        Initial value of what no initialiser draws.
+    """
+
+    name: str
+    shape: Shape
+    kind: ParameterKind
+    fan_in: int = 1
+    fan_out: int = 1
+    start: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        count = 1
+        for n in self.shape:
+            count *= n
+        return count
+
+
+@dataclass(slots=True)
+class Node:
+    """A layer at its place in a plan: the numbers of its buffers.
+
+    Parameters
+    ----------
+    layer, name
+        The layer, and its name in the network.
+    input_shape, output_shape
+        Of one sample, without the batch.
+    x, y
+        Input and output.
+    parameters, gradients
+        By parameter name.
+    saved
+        What forward leaves for backward.
+    """
+
+    layer: Layer
+    name: str
+    input_shape: Shape
+    output_shape: Shape
+    x: int
+    y: int = -1
+    parameters: dict[str, int] = field(default_factory=dict)
+    gradients: dict[str, int] = field(default_factory=dict)
+    saved: dict[str, int] = field(default_factory=dict)
+
+
+class Layer:
+    """A layer: shapes, parameters, and the kernel calls that it contributes to a plan.
+
+    Layers are frozen descriptions; arrays belong to the network.
+    """
+
+    kind: ClassVar[str]
+    """Its name in a recipe."""
+    retains: ClassVar[tuple[str, ...]] = ()
+    """Which of "x" and "y" the backward calls read; the other may be overwritten."""
+    in_place: ClassVar[bool] = False
+    """Whether y may be x's memory, and dx dy's."""
+    is_view: ClassVar[bool] = False
+    """Whether y is x with another shape: no call at all."""
+
+    training_only: ClassVar[bool] = False
+    """Whether the layer does nothing in inference."""
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of one output sample.
+
+        Raises
+        ------
+        ValueError
+            If the layer does not accept such an input.
+        """
+        return input_shape
+
+    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
+        """Arrays that the layer needs."""
+        return ()
+
+    def flops(self, input_shape: Shape) -> int:
+        """Floating point operations of the forward pass on one sample; 0 for elementwise layers."""
+        return 0
+
+    def forward(self, builder: PlanBuilder, node: Node) -> None:
+        """Add the forward calls."""
+        raise NotImplementedError
+
+    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
+        """Add the backward calls; ``dx`` is None where the input needs no gradient."""
+        raise NotImplementedError
+
+
+def image_shape(owner: str, shape: Shape) -> tuple[int, int, int]:
+    """Check that a sample is an image (height, width, channels)."""
+    if len(shape) != 3:
+        raise ValueError(
+            f"{owner} takes images (height, width, channels) but gets {shape}; "
+            f"put it in front of flatten"
+        )
+    return shape[0], shape[1], shape[2]

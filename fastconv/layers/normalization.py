@@ -1,0 +1,117 @@
+"""Batch normalisation and dropout: layers that differ between training and inference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from fastconv.layers.base import Layer, Node, Parameter
+from fastconv.operation import DropoutSpec, NormSpec, RandomSpec
+from fastconv.spec import Shape
+
+if TYPE_CHECKING:
+    from fastconv.plan_builder import PlanBuilder
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Batch normalisation over every axis but the channels (Ioffe & Szegedy, arXiv:1502.03167).
+
+    Parameters
+    ----------
+    momentum
+        Share of the batch's statistics in the running ones.
+    epsilon
+        Added to the variance.
+    """
+
+    kind: ClassVar[str] = "batch_norm"
+    retains: ClassVar[tuple[str, ...]] = ("x",)
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    def spec(self, batch: int, input_shape: Shape) -> NormSpec:
+        """Spec of the layer on ``batch`` such samples."""
+        rows = batch * math.prod(input_shape[:-1])
+        return NormSpec(rows, input_shape[-1], self.epsilon, self.momentum)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of one output sample: that of the input."""
+        self.spec(1, input_shape)  # checks momentum and epsilon
+        return input_shape
+
+    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
+        """Scale, shift, and the running statistics."""
+        shape = input_shape[-1:]
+        return (
+            Parameter("gamma", shape, "scale", start=1.0),
+            Parameter("beta", shape, "bias"),
+            Parameter("running_mean", shape, "state"),
+            Parameter("running_variance", shape, "state", start=1.0),
+        )
+
+    def forward(self, builder: PlanBuilder, node: Node) -> None:
+        """Add the forward call: batch statistics in training, running ones in inference."""
+        spec = self.spec(builder.batch, node.input_shape)
+        p = node.parameters
+        arrays = (node.x, p["gamma"], p["beta"], p["running_mean"], p["running_variance"], node.y)
+        if not builder.training:
+            builder.call("norm.batch_norm_forward_inference", spec, *arrays)
+            return
+        for name in ("mean", "inverse_deviation"):
+            node.saved[name] = builder.buffer(f"{node.name}.{name}", (spec.channels,))
+        saved = node.saved["mean"], node.saved["inverse_deviation"]
+        builder.call("norm.batch_norm_forward_training", spec, *arrays, *saved)
+
+    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
+        """Add the backward call, which computes all gradients at once."""
+        spec = self.spec(builder.batch, node.input_shape)
+        if dx is None:
+            dx = builder.buffer(f"{node.name}.dx", builder.batched(node.input_shape))
+        builder.call(
+            "norm.batch_norm_backward", spec, dy, node.x, node.parameters["gamma"],
+            node.saved["mean"], node.saved["inverse_deviation"],
+            dx, node.gradients["gamma"], node.gradients["beta"],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Inverted dropout (Srivastava et al., JMLR 15, 2014); nothing in inference.
+
+    Parameters
+    ----------
+    probability
+        Share of the elements that are dropped.
+    """
+
+    kind: ClassVar[str] = "dropout"
+    in_place: ClassVar[bool] = True
+    training_only: ClassVar[bool] = True
+
+    probability: float = 0.5
+
+    def spec(self, size: int, random: RandomSpec) -> DropoutSpec:
+        """Spec of the layer on ``size`` elements."""
+        return DropoutSpec(size, self.probability, random)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of one output sample: that of the input."""
+        self.spec(1, RandomSpec(0, 0))  # checks the probability
+        return input_shape
+
+    def forward(self, builder: PlanBuilder, node: Node) -> None:
+        """Add the forward call, which draws the mask of the step."""
+        shape = builder.batched(node.input_shape)
+        node.saved["mask"] = builder.buffer(f"{node.name}.mask", shape, "uint8")
+        spec = self.spec(math.prod(shape), builder.new_random_stream())
+        step, mask = builder.step, node.saved["mask"]
+        builder.call("dropout.dropout_forward", spec, node.x, step, mask, node.y)
+
+    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
+        """Add the data gradient, where needed."""
+        if dx is not None:
+            spec = self.spec(math.prod(builder.batched(node.input_shape)), RandomSpec(0, 0))
+            builder.call("dropout.dropout_backward", spec, dy, node.saved["mask"], dx)

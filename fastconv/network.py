@@ -1,0 +1,294 @@
+"""A network: layers, their shapes, and one flat buffer of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.files import replace_file
+from fastconv.initializers import He, Initializer
+from fastconv.layers import Layer, Parameter
+from fastconv.spec import Shape
+
+_ALIGNMENT = 16
+"""Elements: every parameter starts on a cache line (64 bytes of float32)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a parameter lives: elements of one of the flat buffers.
+
+    Parameters
+    ----------
+    layer
+        Index of the layer.
+    parameter
+        What it is.
+    buffer
+        "parameters", or "state" for what is not trained.
+    offset
+        First element.
+    """
+
+    layer: int
+    parameter: Parameter
+    buffer: str
+    offset: int
+
+    @property
+    def end(self) -> int:
+        """One past the last element."""
+        return self.offset + self.parameter.size
+
+
+class NetworkError(ValueError):
+    """A network that cannot be: the layer and the reason in one line."""
+
+
+class Sequential:
+    """Layers one after the other.
+
+    Parameters
+    ----------
+    layers
+        The layers, first to last.
+    input_shape
+        Of one sample: (height, width, channels), or (features,).
+    initializer
+        Draws the weights; He's by default.
+    seed
+        Of the weights.
+    dtype
+        "float32" or "float64".
+
+    Attributes
+    ----------
+    parameters, state
+        Flat buffers: all weights first, then biases and scales; and what is not trained. Layers
+        hold views.
+    weights_end
+        The first ``weights_end`` elements of ``parameters`` are weights.
+
+    Raises
+    ------
+    NetworkError
+        If a layer does not accept what the one before gives, or shrinks an image below 1x1.
+
+    Examples
+    --------
+    >>> from fastconv.layers import Conv2D, Dense, Flatten, ReLU
+    >>> network = Sequential([Conv2D(8), ReLU(), Flatten(), Dense(10)], input_shape=(8, 8, 1))
+    >>> network.output_shape, network.parameter_count
+    ((10,), 2970)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        input_shape: Sequence[int],
+        *,
+        initializer: Initializer | None = None,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        if dtype not in ("float32", "float64"):
+            raise NetworkError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
+        self.layers: tuple[Layer, ...] = tuple(layers)
+        self.input_shape: Shape = tuple(input_shape)
+        self.dtype = dtype
+        self.names = _names(self.layers)
+        self.shapes = self._infer_shapes()
+        self.places = self._place_parameters()
+        self.parameters: NDArray[np.floating] = np.zeros(self._end("parameters"), dtype)
+        self.state: NDArray[np.floating] = np.zeros(self._end("state"), dtype)
+        self.weights_end = max(
+            (place.end for place in self.places.values() if place.parameter.kind == "weight"),
+            default=0,
+        )
+        self.initialize(initializer or He(), seed)
+
+    def _infer_shapes(self) -> tuple[Shape, ...]:
+        """Shapes between the layers: the input's, then each output's."""
+        if not self.layers:
+            raise NetworkError("the network has no layers; give it at least one")
+        if not self.input_shape or any(n < 1 for n in self.input_shape):
+            raise NetworkError(
+                f"input_shape is {self.input_shape}; expected (height, width, channels) or "
+                f"(features,), each at least 1"
+            )
+        shapes: list[Shape] = [self.input_shape]
+        for number, (layer, name) in enumerate(zip(self.layers, self.names, strict=True), start=1):
+            try:
+                shapes.append(layer.output_shape(shapes[-1]))
+            except ValueError as fault:
+                text = str(fault).replace("ConvSpec: ", "").replace("PoolSpec: ", "")
+                raise NetworkError(f"layer {number} ({name}), input {shapes[-1]}: {text}") from None
+        return tuple(shapes)
+
+    def _place_parameters(self) -> dict[str, Place]:
+        """Lay the parameters out: weights first, so that L2 and decay act on a front part."""
+        found = [
+            (f"{name}.{parameter.name}", number, parameter)
+            for number, (layer, name) in enumerate(zip(self.layers, self.names, strict=True))
+            for parameter in layer.parameters(self.shapes[number])
+        ]
+        ends = {"parameters": 0, "state": 0}
+        places: dict[str, Place] = {}
+        for weights in (True, False):
+            for name, number, parameter in found:
+                if (parameter.kind == "weight") is not weights:
+                    continue
+                buffer = "state" if parameter.kind == "state" else "parameters"
+                places[name] = Place(number, parameter, buffer, ends[buffer])
+                ends[buffer] += -(-parameter.size // _ALIGNMENT) * _ALIGNMENT
+        return places
+
+    def _end(self, buffer: str) -> int:
+        return max((p.end for p in self.places.values() if p.buffer == buffer), default=0)
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one output sample."""
+        return self.shapes[-1]
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained parameters, without the gaps that align them."""
+        places = self.places.values()
+        return sum(p.parameter.size for p in places if p.buffer == "parameters")
+
+    @property
+    def flops(self) -> int:
+        """Floating point operations of the forward pass on one sample."""
+        pairs = zip(self.layers, self.shapes[:-1], strict=True)
+        return sum(layer.flops(shape) for layer, shape in pairs)
+
+    def initialize(self, initializer: Initializer, seed: int) -> None:
+        """Draw new weights; biases become 0, scales 1, running statistics those of N(0, 1)."""
+        generator = np.random.default_rng([seed, 0x5EED])
+        for name, place in self.places.items():
+            view, parameter = self[name], place.parameter
+            if parameter.kind == "weight":
+                view[...] = initializer.draw(
+                    generator, parameter.shape, parameter.fan_in, parameter.fan_out
+                )
+            else:
+                view[...] = parameter.start
+
+    def __getitem__(self, name: str) -> NDArray[np.floating]:
+        """Return the view of a parameter, such as ``network["conv2d_1.weight"]``."""
+        place = self.places[name]
+        flat = self.parameters if place.buffer == "parameters" else self.state
+        return flat[place.offset : place.end].reshape(place.parameter.shape)
+
+    def named_arrays(self) -> dict[str, NDArray[np.floating]]:
+        """All parameters and states by name, as views, in the order of the layers."""
+        order = sorted(self.places, key=lambda name: self.places[name].layer)
+        return {name: self[name] for name in order}
+
+    def gradient_views(self, gradients: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+        """Views into a flat gradient buffer by parameter name."""
+        return {
+            name: gradients[place.offset : place.end].reshape(place.parameter.shape)
+            for name, place in self.places.items()
+            if place.buffer == "parameters"
+        }
+
+    def penalty(self, factor: float) -> float:
+        """``factor * ||W||^2`` over the weights, summed in float64."""
+        if factor == 0:
+            return 0.0
+        weights = self.parameters[: self.weights_end].astype(np.float64)
+        return factor * float(weights @ weights)
+
+    def summary(self) -> str:
+        """Table of the layers: output shape, parameters, forward MFLOP of one sample."""
+        rows = [("layer", "output shape", "parameters", "MFLOP")]
+        rows.append(("input", _times(self.input_shape), "", ""))
+        for number, (layer, name) in enumerate(zip(self.layers, self.names, strict=True)):
+            places = (p for p in self.places.values() if p.layer == number)
+            count = sum(p.parameter.size for p in places if p.buffer == "parameters")
+            flops = layer.flops(self.shapes[number])
+            rows.append(
+                (
+                    name,
+                    _times(self.shapes[number + 1]),
+                    f"{count:,}" if count else "",
+                    f"{flops / 1e6:,.3f}" if flops else "",
+                )
+            )
+        rows.append(("total", "", f"{self.parameter_count:,}", f"{self.flops / 1e6:,.3f}"))
+        return _table(rows)
+
+    def __repr__(self) -> str:
+        return f"Sequential of {len(self.layers)} layers\n{self.summary()}"
+
+    def save_weights(self, path: str | Path) -> None:
+        """Write all parameters and states as safetensors; equal weights give equal bytes.
+
+        Convolution weights are HWIO, dense weights (inputs, units).
+        """
+        from safetensors.numpy import save
+
+        arrays = {name: np.ascontiguousarray(a) for name, a in self.named_arrays().items()}
+        content = save(dict(sorted(arrays.items())))
+        with replace_file(path, "wb") as file:
+            file.write(content)
+
+    def load_weights(self, path: str | Path) -> None:
+        """Read what :meth:`save_weights` wrote.
+
+        Raises
+        ------
+        NetworkError
+            If the file is damaged or belongs to another network; then nothing is changed.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            stored: Mapping[str, NDArray[np.floating]] = load_file(path)
+        except SafetensorError as fault:
+            raise NetworkError(f"{path}: not a readable safetensors file ({fault})") from None
+        own = self.named_arrays()
+        for name in sorted(own.keys() ^ stored.keys()):
+            where = "lacks" if name in own else "has"
+            raise NetworkError(f"{path}: the file {where} {name!r}, unlike the network")
+        for name, view in own.items():
+            if stored[name].shape != view.shape:
+                raise NetworkError(
+                    f"{path}: {name!r} has shape {stored[name].shape}; the network has {view.shape}"
+                )
+        for name, view in own.items():
+            view[...] = stored[name]
+
+
+def _names(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Name each layer by its kind and a count: conv2d_1, conv2d_2, dense_1, ..."""
+    counts: dict[str, int] = {}
+    names = []
+    for layer in layers:
+        counts[layer.kind] = counts.get(layer.kind, 0) + 1
+        names.append(f"{layer.kind}_{counts[layer.kind]}")
+    return tuple(names)
+
+
+def _times(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _table(rows: list[tuple[str, str, str, str]]) -> str:
+    """Align the columns, numbers to the right, with rules below the head and above the total."""
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = []
+    for row in rows:
+        name, shape, count, flops = (cell for cell in row)
+        lines.append(
+            f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}  {flops:>{widths[3]}}"
+        )
+    rule = "-" * (sum(widths) + 6)
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])

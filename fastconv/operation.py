@@ -1,0 +1,388 @@
+"""Specs of the operations without a geometry of their own, as plain frozen data.
+
+Normalisation, activations, random numbers, dropout, losses, updates and the input of a step.
+Convolution, pooling and dense are in :mod:`fastconv.spec`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from fastconv.spec import Shape, require_int
+
+
+@dataclass(frozen=True, slots=True)
+class NormSpec:
+    """Batch normalisation over ``rows`` samples of ``channels`` features.
+
+    Images count every pixel as a row: rows = batch * height * width.
+
+    Parameters
+    ----------
+    rows, channels
+        ``x`` has rows * channels elements, channels last.
+    epsilon
+        Added to the variance before the root.
+    momentum
+        Share of the batch's statistics in the running ones:
+        ``running = (1 - momentum) * running + momentum * batch`` (PyTorch's convention).
+    """
+
+    rows: int
+    channels: int
+    epsilon: float = 1e-5
+    momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_int("NormSpec", "rows", self.rows, 0)
+        require_int("NormSpec", "channels", self.channels, 1)
+        if not self.epsilon > 0:
+            raise ValueError(f"NormSpec: epsilon is {self.epsilon!r}; expected more than 0")
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"NormSpec: momentum is {self.momentum!r}; expected 0 to 1")
+
+
+ActivationKind: TypeAlias = Literal[
+    "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus"
+]
+ACTIVATION_KINDS: tuple[ActivationKind, ...] = (
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "sigmoid",
+    "tanh",
+    "softplus",
+)
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+"""Klambauer et al., "Self-Normalizing Neural Networks" (arXiv:1706.02515), equation 14."""
+SELU_SCALE = 1.0507009873554804934193349852946
+"""Klambauer et al., "Self-Normalizing Neural Networks" (arXiv:1706.02515), equation 14."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationSpec:
+    """An elementwise activation; ``alpha`` is LeakyReLU's slope or ELU's scale, else unused.
+
+    All kinds are monotone and their derivative is a function of the output ``y`` alone, so that a
+    plan may overwrite ``x`` with ``y``:
+
+    ========== ================================== =========================================
+    kind       y                                  dy/dx
+    ========== ================================== =========================================
+    relu       max(x, 0)                          1 if y > 0 else 0
+    leaky_relu x if x > 0 else alpha x            1 if y > 0 else alpha
+    elu        x if x > 0 else alpha (e^x - 1)    1 if y > 0 else y + alpha
+    selu       scale * elu(x; SELU_ALPHA)         scale if y > 0 else y + scale * SELU_ALPHA
+    sigmoid    1 / (1 + e^-x)                     y (1 - y)
+    tanh       tanh x                             1 - y^2
+    softplus   log(1 + e^x)                       1 - e^-y
+    ========== ================================== =========================================
+    """
+
+    kind: ActivationKind
+    size: int
+    alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_int("ActivationSpec", "size", self.size, 0)
+        if self.kind not in ACTIVATION_KINDS:
+            raise ValueError(
+                f"ActivationSpec: kind is {self.kind!r}; expected one of "
+                f"{', '.join(ACTIVATION_KINDS)}"
+            )
+        if self.kind in ("leaky_relu", "elu") and not self.alpha >= 0:
+            # A negative slope would make the sign of y say nothing about the sign of x.
+            raise ValueError(f"ActivationSpec: alpha is {self.alpha!r}; expected 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxSpec:
+    """Softmax or log-softmax over the last axis of a (rows, classes) array."""
+
+    rows: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        require_int("SoftmaxSpec", "rows", self.rows, 0)
+        require_int("SoftmaxSpec", "classes", self.classes, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSpec:
+    """A stream of random 32-bit words by the counter-based generator Philox4x32-10.
+
+    Word ``i`` at step ``t`` is component ``i % 4`` of the block with
+
+    * key ``(seed & 0xffffffff, seed >> 32)``,
+    * counter ``(i // 4, stream, t & 0xffffffff, t >> 32)``.
+
+    So every word can be computed by itself, in any order, by any backend, with the same bits.
+    Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (SC 2011).
+
+    Parameters
+    ----------
+    seed
+        0 to 2**64 - 1.
+    stream
+        0 to 2**32 - 1; each user of random numbers in a network takes a stream of its own.
+    """
+
+    seed: int
+    stream: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"RandomSpec: seed is {self.seed!r}; expected 0 to 2**64 - 1")
+        if not 0 <= self.stream < 2**32:
+            raise ValueError(f"RandomSpec: stream is {self.stream!r}; expected 0 to 2**32 - 1")
+
+
+@dataclass(frozen=True, slots=True)
+class DropoutSpec:
+    """Inverted dropout of ``size`` elements: kept and scaled by 1 / (1 - probability), or zeroed.
+
+    Element ``i`` (in memory order) is kept when ``word_i >> 8 >= threshold`` with the words of
+    ``random`` at the current step.
+
+    Examples
+    --------
+    >>> DropoutSpec(10, 0.5, RandomSpec(0, 1)).threshold == 2**23
+    True
+    """
+
+    size: int
+    probability: float
+    random: RandomSpec
+
+    def __post_init__(self) -> None:
+        require_int("DropoutSpec", "size", self.size, 0)
+        if not 0 <= self.probability < 1:
+            raise ValueError(
+                f"DropoutSpec: probability is {self.probability!r}; expected 0 or more, below 1"
+            )
+
+    @property
+    def threshold(self) -> int:
+        """Words whose upper 24 bits are below this are dropped."""
+        return round(self.probability * 2**24)
+
+    @property
+    def scale(self) -> float:
+        """Factor of the elements that are kept."""
+        return 1.0 / (1.0 - self.probability)
+
+
+@dataclass(frozen=True, slots=True)
+class LossSpec:
+    """A loss over ``batch`` samples of ``outputs`` scores (classes) or values (regression).
+
+    Backward kernels give the gradient of the *mean* over the batch. Mean squared error is the mean
+    over batch and outputs.
+    """
+
+    batch: int
+    outputs: int
+
+    def __post_init__(self) -> None:
+        require_int("LossSpec", "batch", self.batch, 0)
+        require_int("LossSpec", "outputs", self.outputs, 1)
+
+
+OptimizerKind: TypeAlias = Literal["sgd", "momentum", "nesterov", "adam"]
+OPTIMIZER_KINDS: tuple[OptimizerKind, ...] = ("sgd", "momentum", "nesterov", "adam")
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSpec:
+    """One update of the flat parameter buffer ``w`` from the flat gradient buffer ``dw``.
+
+    The effective gradient is ``g = dw + 2*l2*w[:weights] + coupled_decay*w[:decayed]``; then
+
+    * sgd: ``u = g``
+    * momentum: ``m = momentum*m + g`` (``averaged``: ``m = momentum*m + (1-momentum)*g``);
+      ``u = m``
+    * nesterov: m as for momentum; ``u = g + momentum*m``
+      (``averaged``: ``u = (1-momentum)*g + momentum*m``)
+    * adam: ``m = beta1*m + (1-beta1)*g``, ``v = beta2*v + (1-beta2)*g*g``, with t = step + 1
+      ``u = (m / (1-beta1**t)) / (sqrt(v / (1-beta2**t)) + epsilon)``
+
+    and ``w = w - rate*u - rate*decoupled_decay*w_old[:decayed]``.
+
+    Parameters
+    ----------
+    kind
+        The update rule.
+    size
+        Elements of the buffers.
+    weights
+        The first ``weights`` elements are weights; biases and the parameters of normalisation
+        follow. ``l2`` acts on the weights.
+    decayed
+        The first ``decayed`` elements get weight decay.
+    l2
+        Factor of the penalty lambda * ||W||^2 in the loss (gradient 2 * lambda * W).
+    coupled_decay
+        Factor of w added to the gradient.
+    decoupled_decay
+        Factor of rate * w subtracted beside the step (AdamW; Loshchilov & Hutter,
+        arXiv:1711.05101).
+    momentum, averaged, beta1, beta2, epsilon
+        Of the rule. Adam: Kingma & Ba, arXiv:1412.6980.
+    """
+
+    kind: OptimizerKind
+    size: int
+    weights: int
+    decayed: int
+    l2: float = 0.0
+    coupled_decay: float = 0.0
+    decoupled_decay: float = 0.0
+    momentum: float = 0.9
+    averaged: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.kind not in OPTIMIZER_KINDS:
+            raise ValueError(
+                f"OptimizerSpec: kind is {self.kind!r}; expected one of "
+                f"{', '.join(OPTIMIZER_KINDS)}"
+            )
+        require_int("OptimizerSpec", "size", self.size, 0)
+        for name in ("weights", "decayed"):
+            value = getattr(self, name)
+            if not 0 <= value <= self.size:
+                raise ValueError(f"OptimizerSpec: {name} is {value!r}; expected 0 to {self.size}")
+        for name in ("momentum", "beta1", "beta2"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"OptimizerSpec: {name} is {value!r}; expected 0 or more, below 1")
+        for name in ("l2", "coupled_decay", "decoupled_decay"):
+            value = getattr(self, name)
+            if not value >= 0:
+                raise ValueError(f"OptimizerSpec: {name} is {value!r}; expected 0 or more")
+        if not self.epsilon > 0:
+            raise ValueError(f"OptimizerSpec: epsilon is {self.epsilon!r}; expected more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """Images as they come from a data set: (batch, height, width, channels).
+
+    Feature vectors are images of height 1 and width 1.
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        require_int("InputSpec", "batch", self.batch, 0)
+        for name in ("height", "width", "channels"):
+            require_int("InputSpec", name, getattr(self, name), 1)
+
+    @property
+    def x_shape(self) -> Shape:
+        """Shape of a batch, NHWC."""
+        return self.batch, self.height, self.width, self.channels
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSpec:
+    """Random changes to a batch of images, drawn anew for every image and step.
+
+    Applied in this order; what falls outside the image is 0.
+
+    1. Horizontal flip with probability 1/2 where ``flip``, then a crop of the image padded by
+       ``crop`` pixels on every side: a shift by whole pixels.
+    2. Rotation, shear and translation as one affine map, sampled bilinearly.
+    3. Cutout: a square of ``cutout`` pixels, its centre anywhere in the image, set to 0
+       (DeVries & Taylor, arXiv:1708.04552).
+
+    Image ``n`` uses the words ``12*n`` to ``12*n + 11`` of ``random`` at the current step; with
+    ``u_k = (word_k >> 8) / 2**24``:
+
+    * flipped when ``flip`` and ``u_0 < 1/2``;
+    * crop row and column: ``oy = floor(u_1 * (2*crop + 1)) - crop``, ``ox`` likewise from u_2;
+    output
+      pixel (i, j) takes flipped input pixel (i + oy, j + ox);
+    * angle ``a = (2*u_3 - 1) * rotation`` degrees, shear ``s = (2*u_4 - 1) * shear`` degrees,
+      shift ``ty = (2*u_5 - 1) * translation * height``, ``tx = (2*u_6 - 1) * translation * width``;
+      output pixel (i, j), with ``v = i - (height-1)/2 - ty``, ``h = j - (width-1)/2 - tx``,
+      samples at row ``sin(a)*(h - tan(s)*v) + cos(a)*v + (height-1)/2`` and
+      column ``cos(a)*(h - tan(s)*v) - sin(a)*v + (width-1)/2``;
+    * cutout centre row ``floor(u_7 * height)``, column ``floor(u_8 * width)``; the square covers
+    rows
+      ``centre - cutout//2`` to ``centre - cutout//2 + cutout - 1``, clipped.
+
+    Parameters
+    ----------
+    input
+        Shape of the batch.
+    random
+        Where the draws come from.
+    flip
+        Horizontal flip.
+    crop
+        Pixels of padding around the image before a crop of its own size.
+    rotation, shear
+        Largest angle in degrees, either way.
+    translation
+        Largest shift as a share of the image's size, either way.
+    cutout
+        Side of the square in pixels; 0 for none.
+    """
+
+    input: InputSpec
+    random: RandomSpec
+    flip: bool = False
+    crop: int = 0
+    rotation: float = 0.0
+    shear: float = 0.0
+    translation: float = 0.0
+    cutout: int = 0
+
+    words_per_image: int = field(default=12, init=False)
+
+    def __post_init__(self) -> None:
+        require_int("AugmentSpec", "crop", self.crop, 0)
+        require_int("AugmentSpec", "cutout", self.cutout, 0)
+        for name, most in (("rotation", 180.0), ("shear", 80.0), ("translation", 1.0)):
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise ValueError(f"AugmentSpec: {name} is {value!r}; expected 0 to {most:g}")
+
+    @property
+    def moves_pixels(self) -> bool:
+        """Whether the flip or the crop is on."""
+        return self.flip or self.crop > 0
+
+    @property
+    def warps(self) -> bool:
+        """Whether the affine map is on."""
+        return self.rotation > 0 or self.shear > 0 or self.translation > 0
+
+    def affine(self, u: tuple[float, float, float, float]) -> tuple[float, ...]:
+        """Coefficients of the affine map from the draws u_3 to u_6.
+
+        Returns
+        -------
+        tuple of six float
+            (r0, ri, rj, c0, ci, cj): output pixel (i, j) samples row ``r0 + ri*i + rj*j`` and
+            column ``c0 + ci*i + cj*j``.
+        """
+        size = self.input
+        a = math.radians((2 * u[0] - 1) * self.rotation)
+        k = math.tan(math.radians((2 * u[1] - 1) * self.shear))
+        cy, cx = (size.height - 1) / 2, (size.width - 1) / 2
+        oy = cy + (2 * u[2] - 1) * self.translation * size.height
+        ox = cx + (2 * u[3] - 1) * self.translation * size.width
+        ri, rj = math.cos(a) - math.sin(a) * k, math.sin(a)
+        ci, cj = -math.sin(a) - math.cos(a) * k, math.cos(a)
+        return (cy - ri * oy - rj * ox, ri, rj, cx - ci * oy - cj * ox, ci, cj)

@@ -1,0 +1,94 @@
+"""What a plan is: plain data that any backend can walk.
+
+A network and a batch shape give a plan: a flat list of kernel calls with every buffer named and
+every argument fixed. It is made by :mod:`fastconv.plan_builder`, and run by the ``run`` module of
+a backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """An array of a plan.
+
+    Parameters
+    ----------
+    name
+        For people, and to find a buffer by; unique within the plan.
+    shape
+        Its shape.
+    dtype
+        NumPy's name of its dtype.
+    parent
+        Number of the buffer that this one is a view of, or None. A view has its parent's dtype.
+    offset
+        Elements of the parent in front of the view.
+    shared
+        The array comes from outside and outlives the plan: parameters, the data set.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    parent: int | None = None
+    offset: int = 0
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel call.
+
+    Parameters
+    ----------
+    kernel
+        ``module.function`` within a backend's folder, such as ``conv.conv2d_forward``.
+    spec
+        The kernel's first argument.
+    arguments
+        Numbers of the buffers that follow, in the kernel's order, without the workspace; None
+        passes None.
+    """
+
+    kernel: str
+    spec: object
+    arguments: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Kernel calls over numbered buffers.
+
+    Every step first copies its row of the order into the buffer ``indices`` and its learning rate
+    into ``rate``; then it makes the calls; then it adds one to ``step``.
+
+    Parameters
+    ----------
+    batch
+        Samples in a step.
+    dtype
+        NumPy's name of the dtype that the kernels compute in.
+    buffers, calls
+        The arrays, and what is done with them.
+    """
+
+    batch: int
+    dtype: str
+    buffers: tuple[Buffer, ...]
+    calls: tuple[Call, ...]
+
+    def number_of(self, name: str) -> int:
+        """Return the number of the buffer with this name.
+
+        Raises
+        ------
+        KeyError
+            If there is none.
+        """
+        for number, buffer in enumerate(self.buffers):
+            if buffer.name == name:
+                return number
+        raise KeyError(name)

@@ -1,0 +1,57 @@
+"""What happens to the pixels of a batch before the first layer, within the step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+PreprocessingKind: TypeAlias = Literal["none", "scale", "min_max", "standardize"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How raw pixels become numbers of order one.
+
+    Parameters
+    ----------
+    kind
+        "none"; "scale": times ``factor``; "min_max": each image to [0, 1]; "standardize":
+        ``(x - mean) / deviation``.
+    factor
+        Of "scale"; 1/255 for pixels.
+    mean, deviation
+        Of "standardize", in raw pixel values: one for each channel, or for each feature.
+    """
+
+    kind: PreprocessingKind = "none"
+    factor: float = 1 / 255
+    mean: NDArray[np.float64] | None = None
+    deviation: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("none", "scale", "min_max", "standardize"):
+            raise ValueError(
+                f"preprocessing kind is {self.kind!r}; expected none, scale, min_max or standardize"
+            )
+        if self.kind == "standardize" and (self.mean is None or self.deviation is None):
+            raise ValueError("preprocessing kind standardize needs a mean and a deviation")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to each training image; see :class:`fastconv.operation.AugmentSpec`."""
+
+    flip: bool = False
+    crop: int = 0
+    rotation: float = 0.0
+    shear: float = 0.0
+    translation: float = 0.0
+    cutout: int = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether anything is changed at all."""
+        return self != Augmentation()

@@ -1,0 +1,120 @@
+"""What a person sees of a run: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fastconv.trainer import Score
+from fastconv.training_loop import Entry
+
+
+def percent(accuracy: float | None) -> str:
+    """Percent with three decimals; a dash where there is none."""
+    return "-" if accuracy is None else f"{100 * accuracy:.3f}"
+
+
+def entry_line(entry: Entry) -> str:
+    """One line of plain text for a line of the history."""
+    parts = [f"[Step {entry.step:05d}]: Loss {entry.training.loss:.3f}"]
+    if entry.training.accuracy is not None:
+        parts.append(f"Accuracy: {percent(entry.training.accuracy)}")
+    parts.append(f"Time: {entry.seconds:.2f} seconds")
+    if entry.validation is not None:
+        parts.append(f"Validation Loss {entry.validation.loss:.3f}")
+        if entry.validation.accuracy is not None:
+            parts.append(f"Validation Accuracy: {percent(entry.validation.accuracy)}")
+    return " | ".join(parts)
+
+
+class Display:
+    """Shows a run on a console.
+
+    Parameters
+    ----------
+    quiet
+        Show nothing but what :meth:`fault` says.
+    to_stderr
+        Leave stdout to others.
+    steps
+        Length of the run, for the bar.
+    batch_size
+        For samples per second.
+    """
+
+    def __init__(
+        self, *, quiet: bool, to_stderr: bool, steps: int = 0, batch_size: int = 1
+    ) -> None:
+        self._console = Console(
+            stderr=to_stderr, quiet=quiet, highlight=False, soft_wrap=True, markup=False
+        )
+        self._steps = steps
+        self._batch_size = batch_size
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._began = (0, 0.0)
+
+    def text(self, line: str = "") -> None:
+        """Show a line."""
+        self._console.print(line)
+
+    def table(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
+        """Show names and values."""
+        table = Table(title=title, show_header=False, title_justify="left")
+        table.add_column(style="bold" if self._console.is_terminal else "")
+        table.add_column()
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
+    def start(self, step: int, steps: int, batch_size: int) -> None:
+        """Begin the bar, on a terminal."""
+        self._steps, self._batch_size = steps, batch_size
+        self._began = step, time.perf_counter()
+        if not self._console.is_terminal or self._console.quiet:
+            return
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("loss {task.fields[loss]}  accuracy {task.fields[accuracy]}"),
+            TextColumn("{task.fields[speed]} samples/s"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            expand=True,
+        )
+        self._task = self._progress.add_task(
+            "", total=steps, completed=step, epoch=1, loss="-", accuracy="-", speed="-"
+        )
+        self._progress.start()
+
+    def stop(self) -> None:
+        """End the bar."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def on_steps(self, step: int, epoch: int, score: Score) -> None:
+        """Move the bar."""
+        if self._progress is None:
+            return
+        first, began = self._began
+        seconds = time.perf_counter() - began
+        speed = (step - first) * self._batch_size / seconds if seconds > 0 else 0.0
+        self._progress.update(
+            self._task,
+            completed=step,
+            epoch=epoch,
+            loss=f"{score.loss:.3f}",
+            accuracy=f"{percent(score.accuracy)} %",
+            speed=f"{speed:,.0f}",
+        )
+
+    def on_entry(self, entry: Entry) -> None:
+        """Show a line of the history."""
+        self._console.print(entry_line(entry))

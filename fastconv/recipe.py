@@ -1,0 +1,427 @@
+"""Recipes: TOML files that say everything about a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from fastconv.data import DATASETS
+from fastconv.initializers import INITIALIZERS, Initializer
+from fastconv.layers import LAYERS, Layer
+from fastconv.optimizers import Optimizer
+from fastconv.preprocessing import Augmentation
+from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Schedule, Step
+from fastconv.schema import RecipeError, nearest, read_dataclass
+
+_SCHEDULES = ("constant", "step", "exponential", "cosine", "one_cycle", "cyclic")
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """``[data]``: what to train on.
+
+    Parameters
+    ----------
+    dataset
+        Its name.
+    validation
+        Samples to hold out of the training part; 0 for none; left out, the data set's own
+        validation part if it has one.
+    validation_seed
+        Draws which ones; left out, the last ones are held out.
+    training_batches, validation_batches
+        CIFAR-10 only: files such as "data_batch_1".
+    """
+
+    dataset: str = "digits"
+    validation: int | None = None
+    validation_seed: int | None = None
+    training_batches: tuple[str, ...] | None = None
+    validation_batches: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class PreprocessingSection:
+    """``[preprocessing]``: how raw pixels become numbers of order one.
+
+    Parameters
+    ----------
+    kind
+        "none", "scale" (/255), "min_max" (each image to [0, 1]) or "standardize".
+    per
+        Of "standardize": statistics of the training set per "feature" or per "channel".
+    mean, deviation
+        Of "standardize": fixed numbers instead, one for each channel, of pixels in [0, 1].
+    """
+
+    kind: Literal["none", "scale", "min_max", "standardize"] = "scale"
+    per: Literal["feature", "channel"] = "feature"
+    mean: tuple[float, ...] | None = None
+    deviation: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class AugmentationSection:
+    """``[augmentation]``: random changes to training images.
+
+    Parameters
+    ----------
+    mode
+        "step": drawn anew for every image of every batch; "append": one transformed copy of the
+        training set is appended before training.
+    flip, crop, rotation, shear, translation, cutout
+        See :class:`fastconv.operation.AugmentSpec`.
+    """
+
+    mode: Literal["step", "append"] = "step"
+    flip: bool = False
+    crop: int = 0
+    rotation: float = 0.0
+    shear: float = 0.0
+    translation: float = 0.0
+    cutout: int = 0
+
+    def augmentation(self) -> Augmentation:
+        """Return the changes without the mode."""
+        values = dataclasses.asdict(self)
+        del values["mode"]
+        return Augmentation(**values)
+
+
+@dataclass(frozen=True)
+class InitializationSection:
+    """``[initialization]``: the first weights.
+
+    Parameters
+    ----------
+    kind
+        "normal", "he", "glorot" or "lecun".
+    deviation
+        Of "normal".
+    distribution
+        Of the others: "normal" or "uniform"; left out, the usual one.
+    """
+
+    kind: Literal["normal", "he", "glorot", "lecun"] = "he"
+    deviation: float | None = None
+    distribution: Literal["normal", "uniform"] | None = None
+
+    def initializer(self) -> Initializer:
+        """Return the initialiser that this section describes."""
+        options: dict[str, Any] = {
+            name: value
+            for name in ("deviation", "distribution")
+            if (value := getattr(self, name)) is not None
+        }
+        own = {f.name for f in dataclasses.fields(INITIALIZERS[self.kind])}
+        for name in options.keys() - own:
+            raise RecipeError(f"initialization.{name} does not belong to kind {self.kind!r}")
+        made: Initializer = INITIALIZERS[self.kind](**options)
+        return made
+
+
+@dataclass(frozen=True)
+class OptimizerSection(Optimizer):
+    """``[optimizer]``: the learning rate, and :class:`fastconv.optimizers.Optimizer`."""
+
+    lr: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.lr > 0:
+            raise ValueError(f"optimizer lr is {self.lr!r}; expected more than 0")
+
+
+@dataclass(frozen=True)
+class ScheduleSection:
+    """``[schedule]``: how the learning rate changes; see :mod:`fastconv.schedules`.
+
+    Parameters
+    ----------
+    kind
+        "constant", "step", "exponential", "cosine", "one_cycle" or "cyclic".
+    every_epochs
+        Of step and exponential: epochs between (or per) multiplication by ``factor``.
+    factor
+        Of step and exponential.
+    final
+        Of cosine: the last learning rate.
+    rise, start_divisor, final_divisor
+        Of one_cycle.
+    eta_min, eta_max, n_s
+        Of cyclic, which does not use ``optimizer.lr``.
+    """
+
+    kind: Literal["constant", "step", "exponential", "cosine", "one_cycle", "cyclic"] = "constant"
+    every_epochs: float = 1.0
+    factor: float = 0.1
+    final: float = 0.0
+    rise: float = 0.3
+    start_divisor: float = 25.0
+    final_divisor: float = 1e4
+    eta_min: float = 1e-5
+    eta_max: float = 1e-1
+    n_s: int = 500
+
+    def schedule(self, lr: float, steps_per_epoch: int, total: int) -> Schedule:
+        """Return the schedule over a recipe of ``total`` steps."""
+        every = max(1, round(self.every_epochs * steps_per_epoch))
+        if self.kind == "step":
+            return Step(lr, every, self.factor)
+        if self.kind == "exponential":
+            return Exponential(lr, every, self.factor)
+        if self.kind == "cosine":
+            return Cosine(lr, total, self.final)
+        if self.kind == "one_cycle":
+            return OneCycle(lr, total, self.rise, self.start_divisor, self.final_divisor)
+        if self.kind == "cyclic":
+            return Cyclic(self.eta_min, self.eta_max, self.n_s)
+        return Constant(lr)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a run depends on.
+
+    Parameters
+    ----------
+    name, description
+        For people; the description says where the recipe comes from.
+    layers
+        Tables with a ``kind`` and that layer's own keys.
+    epochs, steps
+        Length of the run: one of the two.
+    batch_size
+        Samples in a step.
+    seed
+        Of weights, shuffling, dropout and augmentation.
+    loss
+        "softmax_cross_entropy", "nll" or "mean_squared_error".
+    validate_every
+        Steps between validations and lines of the history; left out, once an epoch.
+    evaluate_train
+        Also evaluate the finished network on the plain training set.
+    data, preprocessing, augmentation, initialization, optimizer, schedule
+        The sections.
+    """
+
+    name: str
+    layers: tuple[dict[str, Any], ...]
+    description: str = ""
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int = 32
+    seed: int = 0
+    loss: Literal["softmax_cross_entropy", "nll", "mean_squared_error"] = "softmax_cross_entropy"
+    validate_every: int | None = None
+    evaluate_train: bool = False
+    data: DataSection = field(default_factory=DataSection)
+    preprocessing: PreprocessingSection = field(default_factory=PreprocessingSection)
+    augmentation: AugmentationSection = field(default_factory=AugmentationSection)
+    initialization: InitializationSection = field(default_factory=InitializationSection)
+    optimizer: OptimizerSection = field(default_factory=OptimizerSection)
+    schedule: ScheduleSection = field(default_factory=ScheduleSection)
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise RecipeError(
+                f"epochs is {self.epochs} and steps is {self.steps}; a recipe has one of the two"
+            )
+        for name in ("epochs", "steps", "validate_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RecipeError(f"{name} is {value}; expected 1 or more")
+        if self.batch_size < 1:
+            raise RecipeError(f"batch_size is {self.batch_size}; expected 1 or more")
+        if self.seed < 0:
+            raise RecipeError(f"seed is {self.seed}; expected 0 or more")
+        if self.data.dataset not in DATASETS:
+            raise RecipeError(
+                f"data.dataset is {self.data.dataset!r}; expected one of {', '.join(DATASETS)}"
+                f"{nearest(self.data.dataset, DATASETS)}"
+            )
+        if self.data.validation is not None and self.data.validation < 0:
+            raise RecipeError(f"data.validation is {self.data.validation}; expected 0 or more")
+        fixed = self.preprocessing.mean, self.preprocessing.deviation
+        if (fixed[0] is None) != (fixed[1] is None):
+            raise RecipeError("preprocessing.mean and preprocessing.deviation go together")
+        self.make_layers()
+        self.initialization.initializer()
+        self.augmentation.augmentation()
+
+    def make_layers(self) -> tuple[Layer, ...]:
+        """Return the layers that the tables describe.
+
+        Raises
+        ------
+        RecipeError
+            If a kind or a key is unknown, or a value has the wrong type.
+        """
+        made = []
+        for number, table in enumerate(self.layers):
+            where = f"layers.{number}"
+            kind = table.get("kind")
+            if kind not in LAYERS:
+                raise RecipeError(
+                    f"{where}.kind is {kind!r}; expected one of {', '.join(LAYERS)}"
+                    f"{nearest(str(kind), tuple(LAYERS))}"
+                )
+            values = {key: value for key, value in table.items() if key != "kind"}
+            made.append(read_dataclass(LAYERS[kind], values, where))
+        return tuple(made)
+
+    def table(self) -> dict[str, Any]:
+        """Return the whole recipe, defaults included, as a TOML table (None left out)."""
+        cleaned: dict[str, Any] = _without_none(dataclasses.asdict(self))
+        return cleaned
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that come with fastconv."""
+    folder = resources.files("fastconv") / "recipes"
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def load_recipe(name_or_file: str, settings: Sequence[tuple[str, Any]] = ()) -> Recipe:
+    """Load a recipe by its name, or from a TOML file, with some keys set to other values.
+
+    Parameters
+    ----------
+    name_or_file
+        One of :func:`recipe_names`, or a path (with a slash, or ending in .toml).
+    settings
+        (key, value) pairs; keys of sections and layers are dotted: "optimizer.lr",
+        "layers.0.filters".
+
+    Raises
+    ------
+    RecipeError
+        If there is no such recipe, it is not TOML, or a key or a value is not as it must be.
+
+    Examples
+    --------
+    >>> load_recipe("digits", [("optimizer.lr", 0.5)]).optimizer.lr
+    0.5
+    """
+    table = _read_toml(name_or_file)
+    for key, value in settings:
+        set_key(table, key, value)
+    table.setdefault("name", Path(name_or_file).stem)
+    try:
+        return read_dataclass(Recipe, table, "")
+    except RecipeError as fault:
+        raise RecipeError(f"recipe {name_or_file}: {fault}") from None
+
+
+def _read_toml(name_or_file: str) -> dict[str, Any]:
+    if "/" in name_or_file or "\\" in name_or_file or name_or_file.endswith(".toml"):
+        try:
+            content = Path(name_or_file).read_bytes()
+        except OSError as fault:
+            raise RecipeError(
+                f"recipe {name_or_file}: cannot be read ({fault.strerror}); give the path of a "
+                f"TOML file, or a name from --list-recipes"
+            ) from None
+    elif name_or_file in recipe_names():
+        content = (resources.files("fastconv") / "recipes" / f"{name_or_file}.toml").read_bytes()
+    else:
+        known = recipe_names()
+        raise RecipeError(
+            f"recipe is {name_or_file!r}; expected one of {', '.join(known)}, or a .toml file"
+            f"{nearest(name_or_file, known)}"
+        )
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise RecipeError(f"recipe {name_or_file}: not a TOML file ({fault})") from None
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split "key=value"; the value is TOML, or else taken as a string.
+
+    Examples
+    --------
+    >>> parse_setting("optimizer.lr=0.1"), parse_setting("loss=nll")
+    (('optimizer.lr', 0.1), ('loss', 'nll'))
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {text!r}: expected key=value, such as optimizer.lr=0.1")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def set_key(table: dict[str, Any], key: str, value: Any) -> None:
+    """Set one dotted key of a recipe's table in place.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such key.
+    """
+    *path, last = key.split(".")
+    target: Any = table
+    for number, part in enumerate(path):
+        where = ".".join(path[: number + 1])
+        if isinstance(target, list):
+            if not part.isdigit() or int(part) >= len(target):
+                raise RecipeError(
+                    f"--set {key}: there is no {where}; expected 0 to {len(target) - 1}"
+                )
+            target = target[int(part)]
+            continue
+        if number == 0 and part not in _section_names():
+            raise RecipeError(f"--set {key}: no such key{nearest(key, _all_keys())}")
+        target = target.setdefault(part, {})
+        if not isinstance(target, (dict, list)):
+            raise RecipeError(f"--set {key}: {where} is a value, not a section")
+    if not isinstance(target, dict):
+        raise RecipeError(f"--set {key}: expected {'.'.join(path)}.NUMBER.KEY")
+    if path[:1] != ["layers"] and key not in _all_keys():
+        raise RecipeError(f"--set {key}: no such key{nearest(key, _all_keys())}")
+    if key in ("epochs", "steps"):  # one replaces the other
+        table.pop("steps" if key == "epochs" else "epochs", None)
+    target[last] = value
+
+
+def _section_names() -> tuple[str, ...]:
+    sections: Mapping[str, Any] = {f.name: f for f in dataclasses.fields(Recipe)}
+    return ("layers", *(n for n in sections if dataclasses.is_dataclass(_section(n))))
+
+
+def _section(name: str) -> Any:
+    return {
+        "data": DataSection,
+        "preprocessing": PreprocessingSection,
+        "augmentation": AugmentationSection,
+        "initialization": InitializationSection,
+        "optimizer": OptimizerSection,
+        "schedule": ScheduleSection,
+    }.get(name)
+
+
+def _all_keys() -> tuple[str, ...]:
+    """Every key of a recipe but those of the layers."""
+    keys = []
+    for f in dataclasses.fields(Recipe):
+        section = _section(f.name)
+        if section is None:
+            keys.append(f.name)
+        else:
+            keys.extend(f"{f.name}.{inner.name}" for inner in dataclasses.fields(section))
+    return tuple(keys)

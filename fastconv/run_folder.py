@@ -1,0 +1,131 @@
+"""The folder that a run leaves: recipe, environment, history, weights, summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fastconv.files import replace_file
+from fastconv.network import Sequential
+from fastconv.recipe import Recipe
+from fastconv.training_loop import Entry
+
+HISTORY_COLUMNS = (
+    "step",
+    "epoch",
+    "learning_rate",
+    "loss",
+    "accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "seconds",
+    "train_seconds",
+)
+"""Columns of history.csv; accuracies are fractions of 1, empty where there is none."""
+
+
+class OutputError(OSError):
+    """A folder or file that cannot be written: which, why, and the fix, in one line."""
+
+
+class RunFolder:
+    """Writes a run's files as they come.
+
+    Parameters
+    ----------
+    path
+        The folder; it is made, with its parents. It must be empty or not exist, so that no earlier
+        run is overwritten.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written, or holds files already.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            taken = next(self.path.iterdir(), None)
+            if taken is None:
+                # Found out now, not after hours of training.
+                with replace_file(self.path / "history.csv") as file:
+                    csv.writer(file, lineterminator="\n").writerow(HISTORY_COLUMNS)
+        except OSError as fault:
+            raise OutputError(
+                f"output folder {self.path}: cannot be written ({fault.strerror}); choose another "
+                f"with --out"
+            ) from None
+        if taken is not None:
+            raise OutputError(
+                f"output folder {self.path}: not empty ({taken.name}); choose another with --out, "
+                f"or remove it"
+            )
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the full resolved recipe, which ``--recipe FILE`` runs again."""
+        with replace_file(self.path / "recipe.toml", "wb") as file:
+            tomli_w.dump(recipe.table(), file)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file."""
+        with replace_file(self.path / name) as file:
+            file.write(to_json(content))
+
+    def append_history(self, entry: Entry) -> None:
+        """Add a line to history.csv."""
+        validation = entry.validation
+        row = (
+            entry.step,
+            entry.epoch,
+            repr(entry.learning_rate),
+            repr(entry.training.loss),
+            _cell(entry.training.accuracy),
+            _cell(validation.loss if validation else None),
+            _cell(validation.accuracy if validation else None),
+            f"{entry.seconds:.6f}",
+            f"{entry.train_seconds:.6f}",
+        )
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(row)
+        with open(self.path / "history.csv", "a", encoding="utf-8", newline="\n") as file:
+            file.write(line.getvalue())
+
+    def write_weights(self, network: Sequential) -> None:
+        """Write weights.safetensors."""
+        network.save_weights(self.path / "weights.safetensors")
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """Return strict JSON: numbers that are not finite become null."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [clean(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(clean(content), indent=2, allow_nan=False) + "\n"
+
+
+def new_run_path(recipe: str) -> Path:
+    """Return a path for a run's folder that nothing has yet: runs/NAME-DATE-TIME."""
+    base = Path("runs") / f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = base, 2
+    while path.exists():
+        path = base.with_name(f"{base.name}-{number}")
+        number += 1
+    return path

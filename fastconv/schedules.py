@@ -1,0 +1,201 @@
+"""Learning-rate schedules: functions of the step alone, so that a run can be resumed anywhere.
+
+Steps count from 0: ``rates([0])`` is the learning rate of the first update.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Rates = NDArray[np.float64]
+
+
+class Schedule(Protocol):
+    """Gives the learning rate of any step."""
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``, float64."""
+        ...
+
+
+def _positive(owner: str, **values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{owner}: {name} is {value!r}; expected more than 0")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same learning rate throughout.
+
+    Examples
+    --------
+    >>> Constant(0.1).rates([0, 1000])
+    array([0.1, 0.1])
+    """
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        _positive("constant schedule", lr=self.lr)
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``."""
+        return np.full(np.shape(steps), self.lr)
+
+
+@dataclass(frozen=True)
+class Step:
+    """``lr * factor ** (number of times that ``every`` steps have passed)``.
+
+    Examples
+    --------
+    >>> Step(0.1, every=10, factor=0.5).rates([0, 9, 10, 20])
+    array([0.1  , 0.1  , 0.05 , 0.025])
+    """
+
+    lr: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _positive("step schedule", lr=self.lr, every=self.every, factor=self.factor)
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``."""
+        rates: Rates = self.lr * np.power(float(self.factor), np.asarray(steps) // self.every)
+        return rates
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """``lr * factor ** (step / every)``: smooth decay by ``factor`` each ``every`` steps.
+
+    Examples
+    --------
+    >>> Exponential(0.1, every=10, factor=0.25).rates([0, 5, 10])
+    array([0.1  , 0.05 , 0.025])
+    """
+
+    lr: float
+    every: int
+    factor: float = 0.9
+
+    def __post_init__(self) -> None:
+        _positive("exponential schedule", lr=self.lr, every=self.every, factor=self.factor)
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``."""
+        rates: Rates = self.lr * np.power(float(self.factor), np.asarray(steps) / self.every)
+        return rates
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from ``lr`` to ``final`` over ``total`` steps, ``final`` after them.
+
+    Loshchilov & Hutter, "SGDR" (arXiv:1608.03983), equation 5, without restarts.
+
+    Examples
+    --------
+    >>> Cosine(0.1, total=10).rates([0, 5, 10]).round(3)
+    array([0.1 , 0.05, 0.  ])
+    """
+
+    lr: float
+    total: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive("cosine schedule", lr=self.lr, total=self.total)
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``."""
+        return _half_cosine(self.lr, self.final, np.asarray(steps) / self.total)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up from ``lr / start_divisor`` to ``lr``, then down to ``lr / final_divisor``; half cosines.
+
+    Smith & Topin, "Super-Convergence" (arXiv:1708.07120).
+
+    Parameters
+    ----------
+    lr
+        The largest rate.
+    total
+        Steps of the cycle.
+    rise
+        Share of the steps that go up.
+    start_divisor, final_divisor
+        See above.
+
+    Examples
+    --------
+    >>> OneCycle(1.0, total=10, rise=0.5).rates([0, 5, 10]).round(4)
+    array([4.e-02, 1.e+00, 1.e-04])
+    """
+
+    lr: float
+    total: int
+    rise: float = 0.3
+    start_divisor: float = 25.0
+    final_divisor: float = 1e4
+
+    def __post_init__(self) -> None:
+        _positive(
+            "one_cycle schedule", lr=self.lr, total=self.total, start_divisor=self.start_divisor,
+            final_divisor=self.final_divisor,
+        )  # fmt: skip
+        if not 0 < self.rise < 1:
+            raise ValueError(f"one_cycle schedule: rise is {self.rise!r}; expected between 0 and 1")
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``."""
+        share = np.asarray(steps) / self.total
+        up = _half_cosine(self.lr / self.start_divisor, self.lr, share / self.rise)
+        fall = (share - self.rise) / (1 - self.rise)
+        down = _half_cosine(self.lr, self.lr / self.final_divisor, fall)
+        return np.where(share < self.rise, up, down)
+
+
+@dataclass(frozen=True)
+class Cyclic:
+    """Triangles between ``eta_min`` and ``eta_max``: ``n_s`` steps up, ``n_s`` steps down.
+
+    Smith, "Cyclical Learning Rates for Training Neural Networks" (arXiv:1506.01186).
+
+    Examples
+    --------
+    >>> Cyclic(0.0, 1.0, n_s=4).rates([0, 2, 4, 6, 8])
+    array([0. , 0.5, 1. , 0.5, 0. ])
+    """
+
+    eta_min: float
+    eta_max: float
+    n_s: int
+
+    def __post_init__(self) -> None:
+        _positive("cyclic schedule", eta_max=self.eta_max, n_s=self.n_s)
+        if not 0 <= self.eta_min <= self.eta_max:
+            raise ValueError(
+                f"cyclic schedule: eta_min is {self.eta_min!r}; expected 0 to {self.eta_max!r}"
+            )
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``."""
+        position = np.asarray(steps) % (2 * self.n_s)
+        height = 1 - np.abs(position / self.n_s - 1)
+        rates: Rates = self.eta_min + (self.eta_max - self.eta_min) * height
+        return rates
+
+
+def _half_cosine(start: float, end: float, share: NDArray[np.float64]) -> Rates:
+    """From ``start`` at share 0 to ``end`` at share 1 and after."""
+    rates: Rates = end + (start - end) * 0.5 * (1 + np.cos(np.pi * np.clip(share, 0, 1)))
+    return rates

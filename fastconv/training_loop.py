@@ -1,0 +1,202 @@
+"""The training loop: steps, validation, history, and when to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from fastconv.data import Samples
+from fastconv.trainer import Score, Trainer
+
+Stopped: TypeAlias = Literal["completed", "steps", "interrupted", "diverged"]
+
+_PACE_SECONDS = 0.05
+"""Steps are run in pieces of about this time, so that Ctrl-C and the bar are answered soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the history.
+
+    Parameters
+    ----------
+    step, epoch
+        Updates made so far, and the epoch (from 1) that the last one belongs to.
+    learning_rate
+        Of the last update.
+    training
+        Since the line before.
+    validation
+        Of the network as it is now, or None.
+    seconds
+        Since the line before, validation included.
+    train_seconds
+        In training steps, since the run began.
+    """
+
+    step: int
+    epoch: int
+    learning_rate: float
+    training: Score
+    validation: Score | None
+    seconds: float
+    train_seconds: float
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run came to.
+
+    Parameters
+    ----------
+    stopped
+        "completed": all steps of the recipe; "steps": as many as asked for; "interrupted";
+        "diverged": the loss is not finite.
+    training
+        Running means over the last epoch (over all steps if shorter).
+    validation
+        The last one, or None.
+    history
+        One entry for each line.
+    """
+
+    stopped: Stopped
+    training: Score
+    validation: Score | None = None
+    history: list[Entry] = field(default_factory=list)
+
+
+class Observer(Protocol):
+    """Is told what happens; see :mod:`fastconv.progress`."""
+
+    def on_steps(self, step: int, epoch: int, score: Score) -> None:
+        """Some steps were made; ``score`` is over the epoch so far."""
+        ...
+
+    def on_entry(self, entry: Entry) -> None:
+        """A line of the history is complete."""
+        ...
+
+
+class _Silent:
+    def on_steps(self, step: int, epoch: int, score: Score) -> None:
+        pass
+
+    def on_entry(self, entry: Entry) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def interruption() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a question to ask; a second one raises KeyboardInterrupt.
+
+    Yields a function that says whether Ctrl-C was pressed. Outside the main thread, where Python
+    allows no signal handlers, it never was.
+    """
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+
+    def handle(signum: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        pressed.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def fit(
+    trainer: Trainer,
+    steps: int,
+    *,
+    validation: Samples | None = None,
+    line_every: int | None = None,
+    is_shortened: bool = False,
+    observer: Observer | None = None,
+    is_interrupted: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Train until ``trainer.step`` reaches ``steps``.
+
+    Parameters
+    ----------
+    trainer
+        The network in training.
+    steps
+        Updates to end at.
+    validation
+        Samples to evaluate at every line of the history, or None.
+    line_every
+        Steps between lines; None for one line an epoch.
+    is_shortened
+        Whether ``steps`` was asked for instead of the recipe's own length.
+    observer
+        Is told what happens.
+    is_interrupted
+        Asked between pieces of work.
+
+    Returns
+    -------
+    Result
+    """
+    observer = observer or _Silent()
+    kind = trainer.training.has_classes
+    nothing = Score(0.0, 0.0, 0.0, kind)
+    result = Result("steps" if is_shortened else "completed", nothing)
+    epoch_score = line_score = last_epochs_score = nothing
+    line_every = line_every or trainer.steps_per_epoch
+    line_began = time.perf_counter()
+    piece = 1
+    while trainer.step < steps:
+        to_line = line_every - trainer.step % line_every
+        count = min(piece, steps - trainer.step, trainer.steps_left_in_epoch(), to_line)
+        epoch = trainer.epoch + 1
+        began = time.perf_counter()
+        score = trainer.train(count)
+        piece = _next_piece(count, time.perf_counter() - began)
+        epoch_score, line_score = epoch_score + score, line_score + score
+        diverged = not math.isfinite(score.loss_sum)
+        observer.on_steps(trainer.step, epoch, epoch_score)
+        last_epochs_score = epoch_score
+        if trainer.step % trainer.steps_per_epoch == 0:
+            epoch_score = nothing
+        interrupted = is_interrupted()
+        ending = trainer.step == steps or diverged or interrupted
+        if trainer.step % line_every == 0 or ending:
+            if validation is not None and not interrupted:
+                result.validation = trainer.evaluate(validation)
+            rate = float(trainer.schedule.rates([trainer.step - 1])[0])
+            now = time.perf_counter()
+            entry = Entry(
+                trainer.step,
+                epoch,
+                rate,
+                line_score,
+                None if interrupted else result.validation,
+                now - line_began,
+                trainer.train_seconds,
+            )
+            line_began, line_score = now, nothing
+            result.history.append(entry)
+            observer.on_entry(entry)
+        if diverged or interrupted:
+            result.stopped = "diverged" if diverged else "interrupted"
+            break
+    result.training = last_epochs_score
+    return result
+
+
+def _next_piece(count: int, seconds: float) -> int:
+    """Steps that take about the pace's time, growing at most tenfold at a time."""
+    if seconds <= 0:
+        return count * 10
+    return max(1, min(count * 10, int(count * _PACE_SECONDS / seconds)))
