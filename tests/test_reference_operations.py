@@ -123,7 +123,7 @@ def test_gradients_of_batch_norm_over_no_rows_are_zero():
         ("relu", 0.0, [-1, 0, 2, -INF, INF], [0, 0, 2, 0, INF]),
         ("leaky_relu", 0.25, [-4, 0, 2, -INF, INF], [-1, 0, 2, -INF, INF]),
         ("elu", 2.0, [-LN2, 0, 3, -INF, 1000], [-1, 0, 3, -2, 1000]),
-        # The limit -1.7580993408473766 is that of Klambauer et al.
+        # The limit -1.75809934 is that of Klambauer et al.
         (
             "selu",
             0.0,
@@ -212,7 +212,14 @@ def drop(probability, x, step=0, seed=0):
 
 @pytest.mark.parametrize(
     ("probability", "kept"),
-    [(0.0, [1, 1, 1, 1]), (0.5, [0, 1, 1, 1]), (0.7, [0, 1, 1, 0]), (0.9, [0, 0, 0, 0])],
+    [
+        (0.0, [1, 1, 1, 1]),
+        (0.5, [0, 1, 1, 1]),
+        (0.7, [0, 1, 1, 0]),
+        (0.9, [0, 0, 0, 0]),
+        # A word exactly at the threshold is kept.
+        ((FIRST_WORDS[1] >> 8) / 2**24, [0, 1, 0, 0]),
+    ],
 )
 def test_dropout_follows_the_published_words(probability, kept):
     mask, y = drop(probability, np.full((2, 2), 3.0))
@@ -300,10 +307,13 @@ def test_statistics_grow_by_losses_samples_and_first_largest_scores():
     spec, statistics = LossSpec(3, 3), np.array([10.0, 1, 5])
     loss.sum_losses(spec, np.array([0.5, 1, 2], np.float32), statistics, None)
     assert statistics.tolist() == [13.5, 1, 8]
-    # A tie goes to its first score, so the second sample is wrong and the third right.
-    scores, labels = np.array([[0.0, 1, 0], [2, 0, 2], [3, 3, 0]]), np.array([1, 2, 0])
+    # A tie goes to its first score, so the first two samples are right and the third wrong.
+    scores, labels = np.array([[0.0, 1, 0], [2, 0, 2], [1, 3, 3]]), np.array([1, 0, 2])
     loss.count_correct(spec, scores, labels, statistics, None)
     assert statistics.tolist() == [13.5, 3, 8]
+    # A NaN is the largest.
+    loss.count_correct(LossSpec(1, 3), np.array([[9, NAN, INF]]), np.array([1]), statistics, None)
+    assert statistics.tolist() == [13.5, 4, 8]
 
 
 def test_no_samples_change_no_statistics():

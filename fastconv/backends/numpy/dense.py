@@ -43,7 +43,10 @@ def dense_backward_weight(
     workspace: np.ndarray | None,
 ) -> None:
     """``dw = x.T @ dy`` and, unless None, ``db = sum of dy over the batch``."""
-    np.matmul(x.T, dy, out=dw)
+    if spec.batch == 1:
+        np.multiply(x.T, dy, out=dw)  # an outer product: BLAS is 5 times slower at it
+    else:
+        np.matmul(x.T, dy, out=dw)
     if db is not None:
         np.add.reduce(dy, axis=0, out=db)
 
