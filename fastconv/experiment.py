@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.data import (
+    DataError,
     Dataset,
     Samples,
     append_transformed_copy,
@@ -21,6 +22,7 @@ from fastconv.network import Sequential
 from fastconv.operation import AugmentSpec, InputSpec, RandomSpec
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.recipe import Recipe
+from fastconv.schema import RecipeError
 from fastconv.trainer import Score, Trainer
 from fastconv.training_loop import Result
 
@@ -104,16 +106,24 @@ def _load(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
     if section.validation_batches is not None:
         options["validation"] = section.validation_batches
     if options and section.dataset != "cifar10":
-        from fastconv.data import DataError
-
         raise DataError(
             f"data.training_batches and data.validation_batches are for cifar10, not "
             f"{section.dataset}"
         )
-    dataset = load(section.dataset, data_dir, **options)
+    try:
+        dataset = load(section.dataset, data_dir, **options)
+    except DataError:
+        raise
+    except ValueError as fault:  # batches that there are not
+        raise RecipeError(f"[data]: {fault}") from None
     if section.validation is None:
         return dataset
     training, validation = dataset.training, None
+    if section.validation >= len(training):
+        raise DataError(
+            f"data.validation is {section.validation} but there are {len(training)} training "
+            f"samples; expected less, so that some are left to train on"
+        )
     if section.validation > 0:
         training, validation = split(training, section.validation, section.validation_seed)
     return Dataset(dataset.name, training, dataset.test, dataset.class_names, validation)
@@ -124,6 +134,13 @@ def _preprocessing(recipe: Recipe, training: Samples) -> Preprocessing:
     if section.kind != "standardize":
         return Preprocessing(section.kind)
     if section.mean is not None and section.deviation is not None:
+        channels = training.images.shape[-1]
+        for name, values in (("mean", section.mean), ("deviation", section.deviation)):
+            if len(values) != channels:
+                raise DataError(
+                    f"preprocessing.{name} has {len(values)} numbers but the images have "
+                    f"{channels} channels; give one for each"
+                )
         # Given for pixels in [0, 1], as is usual; raw pixels go to 255.
         mean, deviation = 255 * np.array(section.mean), 255 * np.array(section.deviation)
         return Preprocessing("standardize", mean=mean, deviation=deviation)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from fastconv.data import DATASETS
 from fastconv.initializers import INITIALIZERS, Initializer
 from fastconv.layers import LAYERS, Layer
+from fastconv.operation import AugmentSpec, InputSpec, RandomSpec
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Augmentation
 from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Schedule, Step
@@ -85,6 +86,14 @@ class AugmentationSection:
     shear: float = 0.0
     translation: float = 0.0
     cutout: int = 0
+
+    def __post_init__(self) -> None:
+        values = dataclasses.asdict(self)
+        del values["mode"]
+        try:
+            AugmentSpec(InputSpec(1, 1, 1, 1), RandomSpec(0, 0), **values)
+        except ValueError as fault:
+            raise ValueError(str(fault).replace("AugmentSpec: ", "")) from None
 
     def augmentation(self) -> Augmentation:
         """Return the changes without the mode."""
@@ -168,6 +177,11 @@ class ScheduleSection:
     eta_max: float = 1e-1
     n_s: int = 500
 
+    def __post_init__(self) -> None:
+        if not self.every_epochs > 0:
+            raise ValueError(f"every_epochs is {self.every_epochs!r}; expected more than 0")
+        self.schedule(1.0, 1, 1)  # checks the numbers of this kind
+
     def schedule(self, lr: float, steps_per_epoch: int, total: int) -> Schedule:
         """Return the schedule over a recipe of ``total`` steps."""
         every = max(1, round(self.every_epochs * steps_per_epoch))
@@ -238,8 +252,8 @@ class Recipe:
                 raise RecipeError(f"{name} is {value}; expected 1 or more")
         if self.batch_size < 1:
             raise RecipeError(f"batch_size is {self.batch_size}; expected 1 or more")
-        if self.seed < 0:
-            raise RecipeError(f"seed is {self.seed}; expected 0 or more")
+        if not 0 <= self.seed < 2**64:
+            raise RecipeError(f"seed is {self.seed}; expected 0 to 2**64 - 1")
         if self.data.dataset not in DATASETS:
             raise RecipeError(
                 f"data.dataset is {self.data.dataset!r}; expected one of {', '.join(DATASETS)}"
@@ -247,9 +261,18 @@ class Recipe:
             )
         if self.data.validation is not None and self.data.validation < 0:
             raise RecipeError(f"data.validation is {self.data.validation}; expected 0 or more")
+        if self.data.validation_seed is not None and self.data.validation_seed < 0:
+            raise RecipeError(
+                f"data.validation_seed is {self.data.validation_seed}; expected 0 or more"
+            )
         fixed = self.preprocessing.mean, self.preprocessing.deviation
         if (fixed[0] is None) != (fixed[1] is None):
             raise RecipeError("preprocessing.mean and preprocessing.deviation go together")
+        for value in fixed[1] or ():
+            if not value > 0:
+                raise RecipeError(
+                    f"preprocessing.deviation holds {value!r}; expected numbers more than 0"
+                )
         self.make_layers()
         self.initialization.initializer()
         self.augmentation.augmentation()
@@ -266,7 +289,7 @@ class Recipe:
         for number, table in enumerate(self.layers):
             where = f"layers.{number}"
             kind = table.get("kind")
-            if kind not in LAYERS:
+            if not isinstance(kind, str) or kind not in LAYERS:
                 raise RecipeError(
                     f"{where}.kind is {kind!r}; expected one of {', '.join(LAYERS)}"
                     f"{nearest(str(kind), tuple(LAYERS))}"
@@ -379,24 +402,30 @@ def set_key(table: dict[str, Any], key: str, value: Any) -> None:
     for number, part in enumerate(path):
         where = ".".join(path[: number + 1])
         if isinstance(target, list):
-            if not part.isdigit() or int(part) >= len(target):
+            if not part.isdecimal() or int(part) >= len(target):
                 raise RecipeError(
                     f"--set {key}: there is no {where}; expected 0 to {len(target) - 1}"
                 )
             target = target[int(part)]
             continue
         if number == 0 and part not in _section_names():
-            raise RecipeError(f"--set {key}: no such key{nearest(key, _all_keys())}")
+            raise RecipeError(f"--set {key}: no such key{_keys_like(key)}")
         target = target.setdefault(part, {})
         if not isinstance(target, (dict, list)):
             raise RecipeError(f"--set {key}: {where} is a value, not a section")
     if not isinstance(target, dict):
         raise RecipeError(f"--set {key}: expected {'.'.join(path)}.NUMBER.KEY")
     if path[:1] != ["layers"] and key not in _all_keys():
-        raise RecipeError(f"--set {key}: no such key{nearest(key, _all_keys())}")
+        raise RecipeError(f"--set {key}: no such key{_keys_like(key)}")
     if key in ("epochs", "steps"):  # one replaces the other
         table.pop("steps" if key == "epochs" else "epochs", None)
     target[last] = value
+
+
+def _keys_like(key: str) -> str:
+    """The nearest key, or all of them."""
+    keys = _all_keys()
+    return nearest(key, keys) or f"; expected layers.NUMBER.KEY or one of {', '.join(keys)}"
 
 
 def _section_names() -> tuple[str, ...]:

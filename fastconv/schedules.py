@@ -112,6 +112,8 @@ class Cosine:
 
     def __post_init__(self) -> None:
         _positive("cosine schedule", lr=self.lr, total=self.total)
+        if not self.final >= 0:
+            raise ValueError(f"cosine schedule: final is {self.final!r}; expected 0 or more")
 
     def rates(self, steps: ArrayLike) -> Rates:
         """Return the learning rate of each of ``steps``."""

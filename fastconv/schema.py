@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -97,7 +98,14 @@ _NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a s
 
 def _read_scalar(hint: type, value: Any, path: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise RecipeError(f"{path} is too large; expected a finite number") from None
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise RecipeError(f"{path} is {value!r}, a {type(value).__name__}; expected {_NAMES[hint]}")
+        kind = type(value).__name__
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise RecipeError(f"{path} is {value!r}, {article} {kind}; expected {_NAMES[hint]}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{path} is {value!r}; expected a finite number")
     return value

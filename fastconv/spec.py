@@ -197,10 +197,14 @@ class ConvSpec:
         require_int("ConvSpec", "batch", self.batch, 0)
         for name in ("in_channels", "height", "width", "out_channels", "groups"):
             require_int("ConvSpec", name, getattr(self, name), 1)
+        # Integers and lists are welcome, but what is stored is pairs, so that specs can be hashed.
         for name in ("kernel", "stride", "dilation"):
-            as_pair("ConvSpec", name, getattr(self, name))
-        for sides in self.padding:
-            as_pair("ConvSpec", "padding", sides, least=0)
+            object.__setattr__(self, name, as_pair("ConvSpec", name, getattr(self, name)))
+        image = self.height, self.width
+        padding = resolve_padding(
+            "ConvSpec", self.padding, image, self.kernel, self.stride, self.dilation
+        )
+        object.__setattr__(self, "padding", padding)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
                 f"ConvSpec: groups is {self.groups}, which must divide both in_channels "
@@ -248,8 +252,7 @@ class ConvSpec:
         kernel, stride, padding, dilation, groups
             Of the convolution that is transposed.
         output_padding
-            Rows and columns added at the bottom and right of the output, less than the stride or
-            the dilation.
+            Rows and columns added at the bottom and right of the output, less than the stride.
 
         Raises
         ------
@@ -263,11 +266,10 @@ class ConvSpec:
         """
         sizes = []
         for axis, (name, size) in enumerate((("height", height), ("width", width))):
-            most = max(stride[axis], dilation[axis])
-            if output_padding[axis] >= most:
+            if output_padding[axis] >= stride[axis]:
                 raise ValueError(
                     f"ConvSpec: output_padding is {output_padding[axis]} in {name}; expected less "
-                    f"than the stride or the dilation ({most})"
+                    f"than the stride ({stride[axis]})"
                 )
             out = (size - 1) * stride[axis] - sum(padding[axis])
             out += (kernel[axis] - 1) * dilation[axis] + 1 + output_padding[axis]
@@ -400,12 +402,14 @@ class PoolSpec:
         require_int("PoolSpec", "batch", self.batch, 0)
         for name in ("channels", "height", "width"):
             require_int("PoolSpec", name, getattr(self, name), 1)
-        as_pair("PoolSpec", "kernel", self.kernel)
-        as_pair("PoolSpec", "stride", self.stride)
+        for name in ("kernel", "stride"):
+            object.__setattr__(self, name, as_pair("PoolSpec", name, getattr(self, name)))
+        image = self.height, self.width
+        padding = resolve_padding("PoolSpec", self.padding, image, self.kernel, self.stride)
+        object.__setattr__(self, "padding", padding)
         for name, size, sides, k in zip(
             ("height", "width"), (self.height, self.width), self.padding, self.kernel, strict=True
         ):
-            as_pair("PoolSpec", "padding", sides, least=0)
             if max(sides) >= k:
                 raise ValueError(
                     f"PoolSpec: padding is {sides} in {name}; expected less than the kernel's {k}, "

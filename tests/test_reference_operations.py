@@ -307,8 +307,8 @@ def test_statistics_grow_by_losses_samples_and_first_largest_scores():
     spec, statistics = LossSpec(3, 3), np.array([10.0, 1, 5])
     loss.sum_losses(spec, np.array([0.5, 1, 2], np.float32), statistics, None)
     assert statistics.tolist() == [13.5, 1, 8]
-    # A tie goes to its first score, so the first two samples are right and the third wrong.
-    scores, labels = np.array([[0.0, 1, 0], [2, 0, 2], [1, 3, 3]]), np.array([1, 0, 2])
+    # A tie goes to its first score, so the last two samples are right; the first is not.
+    scores, labels = np.array([[0.0, 1, 0], [2, 0, 2], [1, 3, 3]]), np.array([0, 0, 1])
     loss.count_correct(spec, scores, labels, statistics, None)
     assert statistics.tolist() == [13.5, 3, 8]
     # A NaN is the largest.

@@ -1,0 +1,185 @@
+"""The cases that every backend is tested with, as specs; ``str(spec)`` is the test id."""
+
+from fastconv.operation import (
+    ACTIVATION_KINDS,
+    ActivationSpec,
+    AugmentSpec,
+    DropoutSpec,
+    InputSpec,
+    LossSpec,
+    NormSpec,
+    OptimizerSpec,
+    RandomSpec,
+    SoftmaxSpec,
+)
+from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
+
+
+def _parse(kind, text):
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [kind.parse(line) for line in lines if line]
+
+
+CONVOLUTIONS = _parse(
+    ConvSpec,
+    """
+    # {first layer, 1x1, 3x3, kernel smaller than padding, grouped, depthwise}
+    # x {plain, 17 channels, 17 channels and stride 2}
+    g1mb2ic3ih7iw8oc4kh5kw5sh1sw1ph2pw2dh1dw1
+    g1mb2ic3ih7iw8oc17kh5kw5sh1sw1ph2pw2dh1dw1
+    g1mb2ic3ih7iw8oc17kh5kw5sh2sw2ph2pw2dh1dw1
+    g1mb2ic4ih5iw6oc3kh1kw1sh1sw1ph0pw0dh1dw1
+    g1mb2ic17ih5iw6oc17kh1kw1sh1sw1ph0pw0dh1dw1
+    g1mb2ic17ih5iw6oc17kh1kw1sh2sw2ph0pw0dh1dw1
+    g1mb2ic4ih6iw5oc5kh3kw3sh1sw1ph1pw1dh1dw1
+    g1mb2ic17ih6iw5oc17kh3kw3sh1sw1ph1pw1dh1dw1
+    g1mb2ic17ih6iw5oc17kh3kw3sh2sw2ph1pw1dh1dw1
+    g1mb2ic4ih5iw6oc3kh2kw2sh1sw1ph3pw2dh1dw1
+    g1mb2ic17ih5iw6oc17kh2kw2sh1sw1ph3pw2dh1dw1
+    g1mb2ic17ih5iw6oc17kh2kw2sh2sw2ph3pw2dh1dw1
+    g2mb2ic4ih6iw5oc6kh3kw3sh1sw1ph1pw1dh1dw1
+    g2mb2ic34ih6iw5oc34kh3kw3sh1sw1ph1pw1dh1dw1
+    g2mb2ic34ih6iw5oc34kh3kw3sh2sw2ph1pw1dh1dw1
+    g4mb2ic4ih6iw5oc4kh3kw3sh1sw1ph1pw1dh1dw1
+    g17mb2ic17ih6iw5oc17kh3kw3sh1sw1ph1pw1dh1dw1
+    g17mb2ic17ih6iw5oc17kh3kw3sh2sw2ph1pw1dh1dw1
+    # several filters for each channel, and groups of uneven sizes
+    g4mb2ic4ih5iw5oc12kh3kw3sh1sw1ph1pw1dh1dw1
+    g3mb2ic6ih5iw5oc3kh2kw2sh1sw1ph0pw0dh1dw1
+    # dilation, alone and with all else
+    g1mb2ic3ih9iw8oc4kh3kw2sh1sw1ph2pw1dh2dw3
+    g2mb2ic4ih9iw9oc6kh2kw3sh2sw1ph1,0pw0,2dh3dw2
+    # height and width that differ in everything
+    g1mb2ic3ih5iw9oc4kh1kw4sh1sw3ph0pw1dh1dw1
+    g1mb2ic3ih9iw5oc4kh4kw1sh3sw1ph1pw0dh1dw1
+    # asymmetric padding, and padding on an image that no window would fit
+    g1mb2ic3ih6iw5oc4kh3kw3sh1sw1ph0,2pw3,1dh1dw1
+    g1mb2ic3ih6iw5oc4kh1kw1sh1sw1ph1,0pw0,2dh1dw1
+    g1mb2ic2ih2iw2oc3kh5kw4sh2sw1ph2,3pw1dh1dw1
+    # strides beyond the kernel, and rows at the end that nothing reads
+    g1mb2ic3ih9iw9oc4kh2kw2sh3sw4ph0pw0dh1dw1
+    g1mb2ic3ih8iw6oc4kh3kw3sh2sw2ph0pw0dh1dw1
+    # one pixel, and one window
+    g1mb3ic5ih1iw1oc4kh1kw1sh1sw1ph0pw0dh1dw1
+    g1mb3ic5ih1iw1oc4kh3kw3sh1sw1ph1pw1dh1dw1
+    g1mb3ic5ih5iw5oc4kh5kw5sh1sw1ph0pw0dh1dw1
+    # batch 1 and 0, one channel
+    g1mb1ic3ih6iw6oc5kh3kw3sh1sw1ph1pw1dh1dw1
+    g1mb1ic1ih6iw6oc1kh3kw3sh1sw1ph0pw0dh1dw1
+    g1mb0ic3ih6iw6oc5kh3kw3sh1sw1ph1pw1dh1dw1
+    g1mb0ic3ih6iw6oc5kh1kw1sh1sw1ph0pw0dh1dw1
+    g3mb0ic3ih6iw6oc3kh3kw3sh2sw2ph0pw0dh1dw1
+    """,
+)
+
+POOLS = _parse(
+    PoolSpec,
+    """
+    mb2ic3ih6iw8kh2kw2sh2sw2ph0pw0cm0ip1
+    mb2ic17ih6iw6kh2kw2sh2sw2ph0pw0cm0ip1
+    mb2ic3ih7iw7kh3kw3sh1sw1ph0pw0cm0ip1    # overlapping
+    mb2ic3ih7iw7kh3kw3sh2sw2ph1pw1cm0ip1
+    mb2ic3ih7iw7kh3kw3sh2sw2ph1pw1cm0ip0
+    mb2ic3ih7iw5kh2kw2sh2sw2ph0pw0cm0ip1    # a row and a column left out
+    mb2ic3ih7iw5kh2kw2sh2sw2ph0pw0cm1ip1    # and kept
+    mb2ic3ih7iw5kh2kw2sh2sw2ph0pw0cm1ip0
+    mb2ic3ih6iw8kh3kw3sh2sw2ph1pw1cm1ip1
+    mb2ic3ih6iw8kh3kw3sh2sw2ph1pw1cm1ip0
+    mb2ic3ih5iw9kh2kw3sh1sw2ph0,1pw2,0cm0ip1
+    mb2ic3ih5iw9kh2kw3sh1sw2ph0,1pw2,0cm1ip0
+    mb2ic3ih9iw9kh2kw2sh3sw4ph0pw0cm0ip1    # windows apart
+    mb2ic3ih9iw7kh2kw2sh4sw3ph0pw1cm1ip1    # a last window that would start outside
+    mb2ic3ih1iw1kh1kw1sh1sw1ph0pw0cm0ip1
+    mb2ic3ih1iw1kh3kw3sh1sw1ph1pw1cm0ip0
+    mb2ic3ih5iw4kh5kw4sh1sw1ph0pw0cm0ip1    # the whole image
+    mb1ic1ih5iw5kh2kw2sh1sw1ph0pw0cm0ip1
+    mb0ic3ih6iw6kh2kw2sh2sw2ph0pw0cm0ip1
+    mb0ic3ih6iw6kh3kw3sh2sw2ph1pw1cm1ip0
+    """,
+)
+
+DENSE = [
+    DenseSpec(2, 3, 4),
+    DenseSpec(1, 1, 1),
+    DenseSpec(1, 40, 17),
+    DenseSpec(17, 33, 65),
+    DenseSpec(0, 5, 7),
+]
+IMAGES = [
+    InputSpec(2, 5, 4, 3),
+    InputSpec(1, 1, 1, 17),
+    InputSpec(3, 2, 2, 1),
+    InputSpec(0, 5, 4, 3),
+]
+NORMS = [
+    NormSpec(40, 3),
+    NormSpec(50, 17, epsilon=1e-3, momentum=0.5),
+    NormSpec(7, 1, momentum=1.0),
+    NormSpec(2, 5),
+    NormSpec(1, 4),
+    NormSpec(0, 4),
+]
+_ALPHAS = {"leaky_relu": (0.1, 1.0, 2.0, 0.0), "elu": (1.0, 0.5, 2.0)}
+ACTIVATIONS = [
+    ActivationSpec(kind, size, alpha)
+    for kind in ACTIVATION_KINDS
+    for alpha in _ALPHAS.get(kind, (0.0,))
+    for size in (37, 0)
+]
+SOFTMAXES = [SoftmaxSpec(5, 10), SoftmaxSpec(1, 17), SoftmaxSpec(3, 1), SoftmaxSpec(0, 4)]
+RANDOM = RandomSpec(seed=2**40 + 17, stream=3)
+WORDS = [
+    (RANDOM, 0, 1),
+    (RANDOM, 1, 7),
+    (RANDOM, 2**33 + 5, 8),
+    (RandomSpec(2**64 - 1, 2**32 - 1), 2**62, 9),
+    (RandomSpec(0, 0), 0, 4 * 4096 + 3),
+    (RandomSpec(0, 0), 3, 0),
+]
+"""Spec, step, number of words."""
+DROPOUTS = [
+    DropoutSpec(101, 0.5, RANDOM),
+    DropoutSpec(102, 0.3, RANDOM),
+    DropoutSpec(5, 0.0, RANDOM),
+    DropoutSpec(64, 0.99, RANDOM),
+    DropoutSpec(0, 0.5, RANDOM),
+]
+LOSSES = [LossSpec(6, 10), LossSpec(1, 3), LossSpec(4, 1), LossSpec(0, 3)]
+OPTIMIZERS = [
+    OptimizerSpec(kind, 23, 17, 19, l2=l2, coupled_decay=coupled, decoupled_decay=decoupled, **more)
+    for kind, more in (
+        ("sgd", {}),
+        ("momentum", {}),
+        ("momentum", {"averaged": True, "momentum": 0.5}),
+        ("nesterov", {}),
+        ("nesterov", {"averaged": True}),
+        ("adam", {}),
+        ("adam", {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3}),
+    )
+    for l2, coupled, decoupled in (
+        (0.0, 0.0, 0.0),
+        (0.25, 0.0, 0.0),
+        (0.0, 0.5, 0.0),
+        (0.0, 0.0, 0.125),
+        (0.25, 0.5, 0.125),
+    )
+] + [
+    OptimizerSpec("sgd", 0, 0, 0, l2=0.5, coupled_decay=0.5, decoupled_decay=0.5),
+    OptimizerSpec("momentum", 5, 0, 5, l2=0.5, coupled_decay=0.5),
+    OptimizerSpec("adam", 5, 5, 0, l2=0.5, coupled_decay=0.5, decoupled_decay=0.5),
+]
+_BATCH = InputSpec(6, 7, 8, 3)
+AUGMENTS = [
+    AugmentSpec(_BATCH, RANDOM),
+    AugmentSpec(_BATCH, RANDOM, flip=True),
+    AugmentSpec(_BATCH, RANDOM, crop=3),
+    AugmentSpec(_BATCH, RANDOM, flip=True, crop=2),
+    AugmentSpec(_BATCH, RANDOM, cutout=3),
+    AugmentSpec(_BATCH, RANDOM, cutout=4),
+    AugmentSpec(_BATCH, RANDOM, rotation=30.0),
+    AugmentSpec(_BATCH, RANDOM, shear=20.0),
+    AugmentSpec(_BATCH, RANDOM, translation=0.3),
+    AugmentSpec(_BATCH, RANDOM, True, 2, 180.0, 45.0, 0.5, 5),
+    AugmentSpec(InputSpec(1, 1, 1, 5), RANDOM, True, 1, 10.0, 10.0, 0.1, 1),
+    AugmentSpec(InputSpec(0, 7, 8, 3), RANDOM, True, 2, 10.0, 10.0, 0.1, 2),
+]

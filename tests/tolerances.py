@@ -1,0 +1,73 @@
+"""How far a backend may be from the reference on data that does not sum exactly.
+
+One row for each family of kernels, in multiples of the machine epsilon of the dtype. An error is
+measured against the largest magnitude of its array where terms of either sign are summed, since
+there a small result may be the rest of large ones, and against each element where they are not.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Tolerance(NamedTuple):
+    """Errors allowed, in epsilons."""
+
+    of_largest: float = 0.0
+    of_each: float = 0.0
+
+
+_EXACT = Tolerance()
+
+TOLERANCES = {
+    "conv": Tolerance(of_largest=16),
+    "dense": Tolerance(of_largest=16),
+    "pool.max_pool2d_forward": _EXACT,
+    "pool": Tolerance(of_largest=4),
+    "norm": Tolerance(of_largest=32),
+    # sigmoid, tanh and softplus near 0 and near their limits are as good as their values near 1.
+    "activation.activation_forward": Tolerance(of_largest=4),
+    "activation.activation_backward": Tolerance(of_largest=8),
+    # A probability is wrong by the rounding of its exponent, here at most 16.
+    "activation": Tolerance(of_largest=4, of_each=16),
+    "dropout": Tolerance(of_each=2),
+    "loss": Tolerance(of_largest=8, of_each=16),
+    "optim": Tolerance(of_largest=8),
+    "input.gather_images": _EXACT,
+    "input.gather_rows": _EXACT,
+    "input": Tolerance(of_largest=4),
+    # Where a warp samples depends on sines and cosines, and neighbouring pixels differ by up to 2.
+    "input.augment_images": Tolerance(of_largest=64),
+    "random": _EXACT,
+}
+
+
+def tolerance_of(kernel):
+    """The row for a kernel named ``module.function``, or else for its module."""
+    return TOLERANCES.get(kernel) or TOLERANCES[kernel.partition(".")[0]]
+
+
+def assert_close(actual, expected, kernel, label=""):
+    """Compare one array of a kernel with the float64 result of the reference.
+
+    NaN and infinities must be at the same places.
+    """
+    assert actual.shape == expected.shape, label
+    if actual.dtype.kind != "f" or tolerance_of(kernel) == _EXACT:
+        np.testing.assert_array_equal(actual, expected, err_msg=label)
+        return
+    finite = np.isfinite(expected)
+    got, wanted = actual[finite].astype(np.float64), expected[finite].astype(np.float64)
+    np.testing.assert_array_equal(actual[~finite], expected[~finite], err_msg=label)
+    if wanted.size == 0:
+        return
+    epsilon = np.finfo(actual.dtype).eps
+    tolerance = tolerance_of(kernel)
+    size = np.abs(wanted)
+    allowed = epsilon * (tolerance.of_largest * size.max() + tolerance.of_each * size)
+    excess = np.abs(got - wanted) / np.maximum(allowed, np.finfo(np.float64).tiny)
+    # Written this way round so that a NaN where a number is expected fails.
+    assert (excess <= 1).all(), (
+        f"{kernel} {label}: off by {np.nanmax(np.abs(got - wanted))} "
+        f"({np.nanmax(excess):.3g} times what is allowed)"
+    )
