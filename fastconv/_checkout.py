@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import os
+import sys
 import warnings
-from pathlib import Path
 
-_HERE = Path(__file__).resolve().parent
+_HERE = os.path.dirname(os.path.realpath(__file__))
 
 
 def warn_if_shadowing() -> None:
@@ -14,24 +14,19 @@ def warn_if_shadowing() -> None:
 
     Python looks for packages in the current folder first, so that in a checkout ``python -m
     fastconv.train`` runs the sources there, without the compiled extension that was installed
-    elsewhere. Outside a checkout this costs one look at the file system.
+    elsewhere. An editable install has no other copy. Only a few looks at the file system: this runs
+    at every import.
     """
-    if not (_HERE.parent / "setup.py").is_file():
+    root = os.path.dirname(_HERE)
+    if not os.path.isfile(os.path.join(root, "setup.py")):
         return
-    from importlib import metadata
-
-    try:
-        installed = metadata.distribution("fastconv")
-    except metadata.PackageNotFoundError:
-        return
-    origin = json.loads(installed.read_text("direct_url.json") or "{}")
-    if origin.get("dir_info", {}).get("editable"):
-        return
-    other = Path(str(installed.locate_file("fastconv"))).resolve()
-    if other.is_dir() and other != _HERE:
-        warnings.warn(
-            f"fastconv is imported from the checkout {_HERE.parent}, which hides the one installed "
-            f"in {other.parent}; run from another folder, or pip install -e the checkout",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    for entry in sys.path:
+        other = os.path.realpath(os.path.join(entry, "fastconv"))
+        if other != _HERE and os.path.isfile(os.path.join(other, "__init__.py")):
+            warnings.warn(
+                f"fastconv is imported from the checkout {root}, which hides the one in "
+                f"{os.path.dirname(other)}; run from another folder, or pip install -e {root}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return

@@ -71,7 +71,7 @@ class GradientCheck:
         return all(row.checked > 0 and row.error <= self.tolerance for row in self.rows)
 
     def __str__(self) -> str:
-        width = max(len("parameter"), *(len(row.name) for row in self.rows))
+        width = max([len("parameter"), *(len(row.name) for row in self.rows)])
         lines = [
             f"{'parameter':<{width}}  {'checked':>7}  {'kinks':>5}  {'error':>8}  "
             f"{'analytic':>12}  {'numerical':>12}"

@@ -103,8 +103,14 @@ class Sequential:
         self.names = _names(self.layers)
         self.shapes = self._infer_shapes()
         self.places = self._place_parameters()
-        self.parameters: NDArray[np.floating] = np.zeros(self._end("parameters"), dtype)
-        self.state: NDArray[np.floating] = np.zeros(self._end("state"), dtype)
+        try:
+            self.parameters: NDArray[np.floating] = np.zeros(self._end("parameters"), dtype)
+            self.state: NDArray[np.floating] = np.zeros(self._end("state"), dtype)
+        except (MemoryError, ValueError):  # ValueError where the count is beyond NumPy's range
+            raise NetworkError(
+                f"the network has {self.parameter_count:,} parameters, more than fit in memory; "
+                f"make its layers smaller"
+            ) from None
         self.weights_end = max(
             (place.end for place in self.places.values() if place.parameter.kind == "weight"),
             default=0,

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def to_json(content: dict[str, Any]) -> str:
 
 def new_run_path(recipe: str) -> Path:
     """Return a path for a run's folder that nothing has yet: runs/NAME-DATE-TIME."""
-    base = Path("runs") / f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = re.sub(r"[^\w.-]+", "-", recipe)  # a recipe's name is any text
+    base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, number = base, 2
     while path.exists():
         path = base.with_name(f"{base.name}-{number}")

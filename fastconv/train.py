@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except USER_ERRORS as fault:
         print(f"fastconv.train: {' '.join(str(fault).split())}", file=sys.stderr)
         return _EXIT_USER_ERROR
+    except MemoryError as fault:
+        print(
+            f"fastconv.train: not enough memory ({fault}); use a smaller batch size or network",
+            file=sys.stderr,
+        )
+        return _EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("fastconv.train: interrupted", file=sys.stderr)
         return _EXIT_INTERRUPTED
@@ -138,7 +145,7 @@ def _train(options: argparse.Namespace) -> int:
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     with threadpool_limits(threads):
         experiment = prepare(recipe, data_dir=options.data_dir, backend=options.backend)
-        folder = RunFolder(options.out or new_run_path(recipe.name))
+        folder = RunFolder(new_run_path(recipe.name) if options.out is None else options.out)
         folder.write_recipe(recipe)
         folder.write_json("environment.json", _environment(experiment, threads))
         _show_head(display, experiment, threads)
@@ -185,11 +192,17 @@ def _run(
                 observer=watcher,
                 is_interrupted=is_interrupted,
             )
+            display.stop()
+            test = final = None
+            if result.stopped in ("completed", "steps"):
+                test = trainer.evaluate(dataset.test) if len(dataset.test) else None
+                if recipe.evaluate_train and not is_interrupted():
+                    final = trainer.evaluate(dataset.training)
+                if is_interrupted():
+                    # Ctrl-C within the evaluations: the network is kept all the same.
+                    result.stopped = "interrupted"
     finally:
         display.stop()
-    finished = result.stopped in ("completed", "steps")
-    test = trainer.evaluate(dataset.test) if finished and len(dataset.test) else None
-    final = trainer.evaluate(dataset.training) if finished and recipe.evaluate_train else None
     summary = summarize(
         experiment, result, threads=threads, test=test, train_final=final,
         validated=validation is not None,
@@ -213,6 +226,12 @@ def _check_writable(path: Path) -> None:
     """Find out before the training that the JSON file can be written."""
     if not path.parent.is_dir() or path.is_dir():
         raise OutputError(f"--json {path}: no such folder, or a folder itself; give a file's path")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as fault:
+        raise OutputError(
+            f"--json {path}: cannot be written ({fault.strerror}); give another file's path"
+        ) from None
 
 
 def _environment(experiment: Experiment, threads: int) -> dict[str, Any]:

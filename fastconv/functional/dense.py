@@ -119,8 +119,8 @@ def dense_backward(
     Examples
     --------
     >>> import numpy as np, fastconv
-    >>> dx, dw, db = fastconv.dense_backward(np.ones((1, 1)), np.array([[1.0, 2.0]]), np.ones((2,
-    1)))
+    >>> x, w = np.array([[1.0, 2.0]]), np.ones((2, 1))
+    >>> dx, dw, db = fastconv.dense_backward(np.ones((1, 1)), x, w)
     >>> dx, dw.ravel(), db
     (array([[1., 1.]]), array([1., 2.]), array([1.]))
     """

@@ -69,7 +69,8 @@ def min_max_images(
     """``y = (x - min) / (max - min)`` of each image; a constant image becomes 0."""
     carver = Carver(workspace)
     low, span = carver.take((spec.batch, 1), x.dtype), carver.take((spec.batch, 1), x.dtype)
-    pixels, out = x.reshape(spec.batch, -1), y.reshape(spec.batch, -1)
+    shape = (spec.batch, spec.height * spec.width * spec.channels)
+    pixels, out = x.reshape(shape), y.reshape(shape)
     np.minimum.reduce(pixels, axis=1, keepdims=True, out=low)
     np.maximum.reduce(pixels, axis=1, keepdims=True, out=span)
     np.subtract(span, low, out=span)

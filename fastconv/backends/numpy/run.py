@@ -93,10 +93,12 @@ class Runner:
         rates
             float64 (steps,): the learning rates, for a plan that updates.
         """
-        for number, indices in enumerate(order):
-            self._indices[...] = indices
-            if rates is not None:
-                self._rate[0] = rates[number]
-            for call in self._calls:
-                call()
-            self._step[0] += 1
+        # A run that diverges says so by its loss, not by warnings.
+        with np.errstate(all="ignore"):
+            for number, indices in enumerate(order):
+                self._indices[...] = indices
+                if rates is not None:
+                    self._rate[0] = rates[number]
+                for call in self._calls:
+                    call()
+                self._step[0] += 1
