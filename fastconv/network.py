@@ -258,7 +258,8 @@ class Sequential:
 
         try:
             stored: Mapping[str, NDArray[np.floating]] = load_file(path)
-        except SafetensorError as fault:
+        except (SafetensorError, TypeError, AttributeError) as fault:
+            # The last two: a dtype that NumPy does not have, such as bfloat16.
             raise NetworkError(f"{path}: not a readable safetensors file ({fault})") from None
         own = self.named_arrays()
         for name in sorted(own.keys() ^ stored.keys()):
@@ -268,6 +269,10 @@ class Sequential:
             if stored[name].shape != view.shape:
                 raise NetworkError(
                     f"{path}: {name!r} has shape {stored[name].shape}; the network has {view.shape}"
+                )
+            if stored[name].dtype.kind != "f":
+                raise NetworkError(
+                    f"{path}: {name!r} has dtype {stored[name].dtype}; expected {view.dtype}"
                 )
         for name, view in own.items():
             view[...] = stored[name]

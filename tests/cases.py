@@ -115,7 +115,7 @@ NORMS = [
     NormSpec(40, 3),
     NormSpec(50, 17, epsilon=1e-3, momentum=0.5),
     NormSpec(7, 1, momentum=1.0),
-    NormSpec(2, 5),
+    NormSpec(2, 5, epsilon=1.0),
     NormSpec(1, 4),
     NormSpec(0, 4),
 ]
@@ -142,6 +142,8 @@ DROPOUTS = [
     DropoutSpec(102, 0.3, RANDOM),
     DropoutSpec(5, 0.0, RANDOM),
     DropoutSpec(64, 0.99, RANDOM),
+    # The first word of this stream is 0x6627e8d5, at the threshold itself, and so it is kept.
+    DropoutSpec(6, 0x6627E8 / 2**24, RandomSpec(0, 0)),
     DropoutSpec(0, 0.5, RANDOM),
 ]
 LOSSES = [LossSpec(6, 10), LossSpec(1, 3), LossSpec(4, 1), LossSpec(0, 3)]

@@ -47,23 +47,27 @@ def tolerance_of(kernel):
     return TOLERANCES.get(kernel) or TOLERANCES[kernel.partition(".")[0]]
 
 
-def assert_close(actual, expected, kernel, label=""):
+def assert_close(actual, expected, kernel, label="", more_nan=False):
     """Compare one array of a kernel with the float64 result of the reference.
 
-    NaN and infinities must be at the same places.
+    NaN and infinities must be at the same places; with ``more_nan``, whatever is not finite must
+    not be finite either, and NaN may be elsewhere too.
     """
     assert actual.shape == expected.shape, label
     if actual.dtype.kind != "f" or tolerance_of(kernel) == _EXACT:
         np.testing.assert_array_equal(actual, expected, err_msg=label)
         return
     finite = np.isfinite(expected)
+    if more_nan:
+        assert not np.isfinite(actual[~finite]).any(), label
+        finite &= ~np.isnan(actual)
+    else:
+        np.testing.assert_array_equal(actual[~finite], expected[~finite], err_msg=label)
     got, wanted = actual[finite].astype(np.float64), expected[finite].astype(np.float64)
-    np.testing.assert_array_equal(actual[~finite], expected[~finite], err_msg=label)
     if wanted.size == 0:
         return
     epsilon = np.finfo(actual.dtype).eps
-    tolerance = tolerance_of(kernel)
-    size = np.abs(wanted)
+    tolerance, size = tolerance_of(kernel), np.abs(wanted)
     allowed = epsilon * (tolerance.of_largest * size.max() + tolerance.of_each * size)
     excess = np.abs(got - wanted) / np.maximum(allowed, np.finfo(np.float64).tiny)
     # Written this way round so that a NaN where a number is expected fails.

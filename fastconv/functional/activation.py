@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.functional.arrays import Array, check_floats, check_shape, launch
+from fastconv.functional.arrays import Array, check_floats, check_number, check_shape, launch
 from fastconv.operation import ActivationKind, ActivationSpec, SoftmaxSpec
 
 
@@ -35,8 +35,9 @@ def _backward(
 
 
 def _activation_spec(owner: str, kind: ActivationKind, x: Array, alpha: float) -> ActivationSpec:
+    alpha = check_number(owner, "alpha", alpha)
     try:
-        return ActivationSpec(kind, x.size, float(alpha))
+        return ActivationSpec(kind, x.size, alpha)
     except ValueError as fault:
         raise ValueError(str(fault).replace("ActivationSpec:", f"{owner}:")) from None
 

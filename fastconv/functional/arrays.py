@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -14,13 +15,15 @@ Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Array: TypeAlias = NDArray[Any]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_OPTIONAL = ("b", "running_mean", "running_variance")
+"""Arguments that may be None."""
 
 
 def check_floats(owner: str, **arrays: object) -> None:
-    """Check that all arguments (None apart) are arrays of one float32 or float64 dtype."""
+    """Check that all arguments are arrays of one float32 or float64 dtype; some may be None."""
     first: tuple[str, np.dtype[Any]] | None = None
     for name, array in arrays.items():
-        if array is None:
+        if array is None and name in _OPTIONAL:
             continue
         if not isinstance(array, np.ndarray):
             raise TypeError(
@@ -76,11 +79,30 @@ def check_integers(
     return np.ascontiguousarray(array, np.int64)
 
 
+def check_number(owner: str, name: str, value: object) -> float:
+    """Check a real number, and return it as a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{owner}: {name} is {value!r}; expected a number")
+    return float(value)
+
+
+def check_integer(owner: str, name: str, value: Any, bits: int) -> int:
+    """Check an integer from 0 to 2**bits - 1, and return it as a plain int."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{owner}: {name} is {value!r}; expected an integer") from None
+    if not 0 <= number < 2**bits:
+        raise ValueError(f"{owner}: {name} is {value!r}; expected 0 to 2**{bits} - 1")
+    return number
+
+
 def shape_to_nhwc(owner: str, name: str, shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
     """Reorder a shape given in ``layout``."""
-    if len(shape) != 4:
-        raise ValueError(f"{owner}: {name} is {tuple(shape)}; expected 4 sizes ({layout})")
-    n, a, b, c = (int(size) for size in shape)
+    try:
+        n, a, b, c = (operator.index(size) for size in shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"{owner}: {name} is {shape!r}; expected 4 sizes ({layout})") from None
     return (n, b, c, a) if layout == "NCHW" else (n, a, b, c)
 
 
@@ -128,6 +150,8 @@ def result_buffer(out: Array | None, shape: Sequence[int], dtype: Any) -> Array:
 
 def check_needs(owner: str, needs: Sequence[str], allowed: tuple[str, ...]) -> None:
     """Check a ``needs`` argument: which gradients to compute."""
+    if not isinstance(needs, Sequence):
+        raise TypeError(f"{owner}: needs is {needs!r}; expected a tuple such as {allowed!r}")
     for need in needs:
         if need not in allowed:
             raise ValueError(

@@ -27,6 +27,8 @@ def _dense_spec(owner: str, x: Array, w: Array) -> DenseSpec:
             f"{owner}: w has {w.shape[0]} inputs (IO {w.shape}) but x has {x.shape[1]} "
             f"(NI {x.shape}); a weight of shape (O, I) is passed as w.T"
         )
+    if 0 in w.shape:
+        raise ValueError(f"{owner}: w has shape {w.shape}; expected at least one input and output")
     return DenseSpec(x.shape[0], *w.shape)
 
 

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.functional.arrays import Array, check_floats, check_shape, launch
+from fastconv.functional.arrays import (
+    Array,
+    check_floats,
+    check_integer,
+    check_number,
+    check_shape,
+    launch,
+)
 from fastconv.operation import DropoutSpec, RandomSpec
 
 
 def _dropout_spec(
     owner: str, x: Array, probability: float, seed: int = 0, stream: int = 0
 ) -> DropoutSpec:
+    share = check_number(owner, "probability", probability)
+    words = RandomSpec(
+        check_integer(owner, "seed", seed, 64), check_integer(owner, "stream", stream, 32)
+    )
     try:
-        return DropoutSpec(x.size, float(probability), RandomSpec(seed, stream))
+        return DropoutSpec(x.size, share, words)
     except ValueError as fault:
-        text = str(fault)
-        for name in ("DropoutSpec:", "RandomSpec:"):
-            text = text.replace(name, f"{owner}:")
-        raise ValueError(text) from None
+        raise ValueError(str(fault).replace("DropoutSpec:", f"{owner}:")) from None
 
 
 def dropout(
@@ -65,11 +73,9 @@ def dropout(
     """
     check_floats("dropout", x=x)
     spec = _dropout_spec("dropout", x, probability, seed, stream)
-    if step < 0:
-        raise ValueError(f"dropout: step is {step!r}; expected 0 or more")
     x_in = np.ascontiguousarray(x)
     y, mask = np.empty_like(x_in), np.empty(x_in.shape, np.uint8)
-    steps = np.array([step], np.int64)
+    steps = np.array([check_integer("dropout", "step", step, 63)], np.int64)
     launch(backend, "dropout.dropout_forward", spec, x.dtype, x_in, steps, mask, y)
     return y.reshape(x.shape), mask.reshape(x.shape)
 

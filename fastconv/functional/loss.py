@@ -21,6 +21,8 @@ from fastconv.operation import LossSpec
 
 def _loss_spec(owner: str, name: str, scores: Array) -> LossSpec:
     check_dimensions(owner, name, scores, "NC")
+    if scores.shape[1] == 0:
+        raise ValueError(f"{owner}: {name} has no outputs {scores.shape}; expected at least one")
     return LossSpec(*scores.shape)
 
 

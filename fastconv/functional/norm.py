@@ -9,6 +9,7 @@ from fastconv.functional.arrays import (
     Layout,
     check_floats,
     check_layout,
+    check_number,
     check_shape,
     from_nhwc,
     launch,
@@ -30,8 +31,10 @@ def _norm_spec(
         check_shape(owner, name, vector, (channels,), f"one for each channel of x {x.shape}")
     if channels == 0:
         raise ValueError(f"{owner}: x has no channels {x.shape}; expected at least one")
+    epsilon = check_number(owner, "epsilon", epsilon)
+    momentum = check_number(owner, "momentum", momentum)
     try:
-        return NormSpec(x.size // channels, channels, float(epsilon), float(momentum))
+        return NormSpec(x.size // channels, channels, epsilon, momentum)
     except ValueError as fault:
         raise ValueError(str(fault).replace("NormSpec:", f"{owner}:")) from None
 

@@ -48,6 +48,13 @@ def _pool_spec(
         raise ValueError(str(fault).replace("PoolSpec:", f"{owner}:")) from None
 
 
+def _input_spec(owner: str, name: str, shape: Sequence[int], layout: Layout) -> InputSpec:
+    try:
+        return InputSpec(*shape_to_nhwc(owner, name, shape, layout))
+    except ValueError as fault:
+        raise ValueError(str(fault).replace("InputSpec:", f"{owner}:")) from None
+
+
 def _in_layout(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     n, h, w, c = shape
     return (n, c, h, w) if layout == "NCHW" else shape
@@ -165,6 +172,10 @@ def max_pool2d_backward(
     if not isinstance(where, np.ndarray) or where.dtype != np.int32:
         raise TypeError(f"{owner}: where must be the int32 array that max_pool2d returned")
     check_shape(owner, "where", where, shape, "the shape of dy")
+    pixels = spec.height * spec.width
+    if where.size and (where.min() < 0 or where.max() >= pixels):
+        wrong = where[(where < 0) | (where >= pixels)].flat[0]
+        raise ValueError(f"{owner}: where holds {wrong}; expected 0 to {pixels - 1}, pixels of x")
     dx = np.empty(spec.x_shape, dy.dtype)
     launch(
         backend, "pool.max_pool2d_backward", spec, dy.dtype,
@@ -292,7 +303,7 @@ def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None 
     check_layout(owner, layout)
     check_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
-    spec = InputSpec(*shape_to_nhwc(owner, "x", x.shape, layout))
+    spec = _input_spec(owner, "x", x.shape, layout)
     y = np.empty((spec.batch, spec.channels), x.dtype)
     launch(backend, "pool.global_avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout), y)
     return y
@@ -327,7 +338,7 @@ def global_avg_pool2d_backward(
     owner = "global_avg_pool2d_backward"
     check_layout(owner, layout)
     check_floats(owner, dy=dy)
-    spec = InputSpec(*shape_to_nhwc(owner, "x_shape", x_shape, layout))
+    spec = _input_spec(owner, "x_shape", x_shape, layout)
     check_shape(owner, "dy", dy, (spec.batch, spec.channels), "(N, C) of x_shape")
     dx = np.empty(spec.x_shape, dy.dtype)
     launch(backend, "pool.global_avg_pool2d_backward", spec, dy.dtype, np.ascontiguousarray(dy), dx)

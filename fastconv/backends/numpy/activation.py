@@ -17,7 +17,7 @@ def activation_forward(
     spec: ActivationSpec, x: np.ndarray, y: np.ndarray, workspace: np.ndarray | None
 ) -> None:
     """Apply the activation to every element."""
-    if spec.kind == "relu" or (spec.kind == "leaky_relu" and spec.alpha == 0):
+    if spec.kind == "relu":
         np.maximum(x, 0, out=y)
     elif spec.kind == "tanh":
         np.tanh(x, out=y)
@@ -29,7 +29,8 @@ def activation_forward(
         np.multiply(y, 0.5, out=y)
     elif spec.kind == "softplus":
         np.logaddexp(x, 0, out=y)
-    elif spec.kind == "leaky_relu" and spec.alpha <= 1:
+    elif spec.kind == "leaky_relu" and 0 < spec.alpha <= 1:
+        # Not for 0, where the product with inf is NaN.
         scaled = Carver(workspace).take(x.shape, x.dtype)
         np.multiply(x, spec.alpha, out=scaled)
         np.maximum(x, scaled, out=y)

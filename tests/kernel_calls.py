@@ -1,0 +1,322 @@
+"""Calls of every kernel with drawn data, one list for each spec of :mod:`cases`."""
+
+import importlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cases
+import numpy as np
+
+DTYPES = (np.float32, np.float64)
+SAMPLES = 9
+"""Of the data set that a batch is gathered from."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel with a spec and its arrays by name.
+
+    ``reads`` and ``updates`` hold arrays, ``writes`` shapes, or (shape, dtype) where the dtype is
+    not that of the call; None leaves an array out.
+    """
+
+    kernel: str
+    spec: Any
+    dtype: Any
+    reads: dict[str, Any]
+    writes: dict[str, Any] = field(default_factory=dict)
+    updates: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self):
+        without = [k for k, v in (self.reads | self.writes).items() if v is None]
+        return f"{self.kernel} {self.spec}" + "".join(f" without {name}" for name in without)
+
+    @property
+    def outputs(self):
+        """Shape and dtype of everything that is written, by name."""
+        return {
+            name: size if _has_dtype(size) else (size, self.dtype)
+            for name, size in self.writes.items()
+            if size is not None
+        }
+
+    def in_float64(self):
+        """The same call with all float32 arrays as float64: the same numbers."""
+
+        def widened(arrays):
+            return {k: _widened(a) for k, a in arrays.items()}
+
+        return replace(
+            self, dtype=np.float64, reads=widened(self.reads), updates=widened(self.updates)
+        )
+
+
+def _widened(array):
+    wide = array is not None and array.dtype == np.float32
+    return array.astype(np.float64) if wide else array
+
+
+def _has_dtype(size):
+    return len(size) == 2 and isinstance(size[0], tuple)
+
+
+class Draw:
+    """Draws arrays of one dtype: small integers, or from the normal distribution."""
+
+    def __init__(self, dtype, integers=False):
+        self.dtype = np.dtype(dtype)
+        self.integers = integers
+        self.rng = np.random.default_rng(11)
+
+    def __call__(self, *shape):
+        if self.integers:
+            return self.rng.integers(-4, 5, shape).astype(self.dtype)
+        return self.rng.standard_normal(shape).astype(self.dtype)
+
+    def positive(self, *shape):
+        return np.abs(self(*shape)) + self.dtype.type(0.5)
+
+    def below(self, end, *shape):
+        return self.rng.integers(0, end, shape)
+
+
+def _reference(kernel, spec, *arrays, shape):
+    """A result of the reference in the dtype of its first array: a valid input of another."""
+    module, _, name = kernel.partition(".")
+    function = getattr(importlib.import_module(f"fastconv.backends.reference.{module}"), name)
+    outputs = [np.empty(size, dtype or arrays[0].dtype) for size, dtype in shape]
+    function(spec, *arrays, *outputs, None)
+    return outputs
+
+
+def _conv(spec, draw):
+    x, w, y = spec.x_shape, spec.w_shape, spec.y_shape
+    out, back = (spec.out_channels,), (spec.in_channels,)
+    return {
+        "conv.conv2d_forward": ({"x": draw(*x), "w": draw(*w), "b": draw(*out)}, {"y": y}),
+        "conv.conv2d_backward_data": ({"dy": draw(*y), "w": draw(*w)}, {"dx": x}),
+        "conv.conv2d_backward_weight": ({"dy": draw(*y), "x": draw(*x)}, {"dw": w, "db": out}),
+        "conv.conv_transpose2d_forward": (
+            {"x": draw(*y), "w": draw(*w), "b": draw(*back)},
+            {"y": x},
+        ),
+        "conv.conv_transpose2d_backward_data": ({"dy": draw(*x), "w": draw(*w)}, {"dx": y}),
+        "conv.conv_transpose2d_backward_weight": (
+            {"dy": draw(*x), "x": draw(*y)},
+            {"dw": w, "db": back},
+        ),
+    }
+
+
+def _dense(spec, draw):
+    x, w, y = (spec.batch, spec.inputs), (spec.inputs, spec.outputs), (spec.batch, spec.outputs)
+    b = (spec.outputs,)
+    return {
+        "dense.dense_forward": ({"x": draw(*x), "w": draw(*w), "b": draw(*b)}, {"y": y}),
+        "dense.dense_backward_data": ({"dy": draw(*y), "w": draw(*w)}, {"dx": x}),
+        "dense.dense_backward_weight": ({"dy": draw(*y), "x": draw(*x)}, {"dw": w, "db": b}),
+    }
+
+
+def _pool(spec, draw):
+    x, y, where = spec.x_shape, spec.y_shape, (spec.y_shape, np.int32)
+    image, dy = draw(*x), draw(*y)
+    taken = _reference("pool.max_pool2d_forward", spec, image, shape=[(y, None), where])[1]
+    return {
+        "pool.max_pool2d_forward": ({"x": image}, {"y": y, "where": where}),
+        "pool.max_pool2d_backward": ({"dy": dy, "where": taken}, {"dx": x}),
+        "pool.avg_pool2d_forward": ({"x": image}, {"y": y}),
+        "pool.avg_pool2d_backward": ({"dy": dy}, {"dx": x}),
+    }
+
+
+def _images(spec, draw):
+    x, y, s = spec.x_shape, (spec.batch, spec.channels), spec
+    every = s.height * s.width * s.channels
+    stored = (SAMPLES, *x[1:])
+    batch, indices = draw(*x), draw.below(SAMPLES, spec.batch)
+    batch[:1] = 3  # a constant image
+    pixels = draw.below(256, *stored).astype(np.uint8)
+    one = (s.channels,)
+    standardize = {"mean": draw(*one), "deviation": draw.positive(*one)}
+    by_feature = {"mean": draw(every), "deviation": draw.positive(every)}
+    labels, targets = draw.below(10, SAMPLES), draw(SAMPLES, 2)
+    return {
+        "pool.global_avg_pool2d_forward": ({"x": batch}, {"y": y}),
+        "pool.global_avg_pool2d_backward": ({"dy": draw(*y)}, {"dx": x}),
+        "input.gather_images": [
+            ({"images": pixels, "indices": indices}, {"x": x}),
+            ({"images": draw(*stored), "indices": indices}, {"x": x}),
+        ],
+        "input.gather_rows": [
+            ({"rows": labels, "indices": indices}, {"out": ((spec.batch,), np.int64)}),
+            ({"rows": targets, "indices": indices}, {"out": (spec.batch, 2)}),
+        ],
+        "input.scale_images": ({"x": batch, "factor": np.array([1 / 255])}, {"y": x}),
+        "input.standardize_images": [
+            ({"x": batch, **standardize}, {"y": x}),
+            ({"x": batch, **by_feature}, {"y": x}),
+        ],
+        "input.min_max_images": ({"x": batch}, {"y": x}),
+    }
+
+
+def _augment(spec, draw):
+    x = spec.input.x_shape
+    return {"input.augment_images": ({"x": draw(*x), "step": np.array([5])}, {"y": x})}
+
+
+def _norm(spec, draw):
+    x, c = (spec.rows, spec.channels), (spec.channels,)
+    image, gamma, mean = draw(*x), draw(*c), draw(*c)
+    variance = draw.positive(*c)
+    per_channel = [(x, None), (c, None), (c, None)]
+    _, batch_mean, inverse = _reference(
+        "norm.batch_norm_forward_training", spec, image, gamma, mean, mean.copy(), variance.copy(),
+        shape=per_channel,
+    )  # fmt: skip
+    given = {"x": image, "gamma": gamma, "beta": draw(*c)}
+    running = {"running_mean": mean, "running_variance": variance}
+    results = {"y": x, "mean": c, "inverse_deviation": c}
+    return {
+        "norm.batch_norm_forward_training": (given, results, running),
+        "norm.batch_norm_forward_inference": (given | running, {"y": x}),
+        "norm.batch_norm_backward": (
+            {"dy": draw(*x), "x": image, "gamma": gamma, "mean": batch_mean}
+            | {"inverse_deviation": inverse},
+            {"dx": x, "dgamma": c, "dbeta": c},
+        ),
+    }
+
+
+def _activation(spec, draw):
+    x = draw(spec.size)
+    # Large values of both signs, and both zeros.
+    special = np.array([0.0, -0.0, 1e-4, -1e-4, 30, -30, 800, -800], draw.dtype)
+    x[: len(special)] = special[: len(x)]
+    (y,) = _reference("activation.activation_forward", spec, x, shape=[(x.shape, None)])
+    return {
+        "activation.activation_forward": ({"x": x}, {"y": x.shape}),
+        "activation.activation_backward": ({"dy": draw(spec.size), "y": y}, {"dx": x.shape}),
+    }
+
+
+def _softmax(spec, draw):
+    shape = (spec.rows, spec.classes)
+    x = 3 * draw(*shape)
+    x[:1] += 1000  # overflows unless it is shifted
+    calls = {}
+    for name in ("softmax", "log_softmax"):
+        (y,) = _reference(f"activation.{name}_forward", spec, x, shape=[(shape, None)])
+        calls[f"activation.{name}_forward"] = ({"x": x}, {"y": shape})
+        calls[f"activation.{name}_backward"] = ({"dy": draw(*shape), "y": y}, {"dx": shape})
+    return calls
+
+
+def _dropout(spec, draw):
+    shape = (spec.size,)
+    mask = draw.below(2, *shape).astype(np.uint8)
+    return {
+        "dropout.dropout_forward": [
+            ({"x": draw(*shape), "step": np.array([step])}, {"mask": (shape, np.uint8), "y": shape})
+            for step in (0, 2**40)
+        ],
+        "dropout.dropout_backward": ({"dy": draw(*shape), "mask": mask}, {"dx": shape}),
+    }
+
+
+def _loss(spec, draw):
+    each, every = (spec.batch,), (spec.batch, spec.outputs)
+    scores, labels = 3 * draw(*every), draw.below(spec.outputs, *each)
+    scores[:, -1:] = scores[:, :1]  # ties: the first one counts
+    totals = {"statistics": np.array([0.5, 2.0, 40.0])}
+    probabilities = _softmax_of(scores)
+    pair = {"y": scores, "target": draw(*every)}
+    return {
+        "loss.softmax_cross_entropy_forward": (
+            {"scores": scores, "labels": labels},
+            {"losses": each, "probabilities": every},
+        ),
+        "loss.softmax_cross_entropy_backward": (
+            {"probabilities": probabilities, "labels": labels},
+            {"dscores": every},
+        ),
+        "loss.nll_forward": ({"log_probabilities": scores, "labels": labels}, {"losses": each}),
+        "loss.nll_backward": ({"labels": labels}, {"dlog_probabilities": every}),
+        "loss.mean_squared_error_forward": (pair, {"losses": each}),
+        "loss.mean_squared_error_backward": (pair, {"dy": every}),
+        "loss.sum_losses": ({"losses": draw(*each)}, {}, totals),
+        "loss.count_correct": ({"scores": scores, "labels": labels}, {}, totals),
+    }
+
+
+def _softmax_of(scores):
+    powers = np.exp(scores)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _optim(spec, draw):
+    w, m, v = draw(spec.size), draw(spec.size), draw.positive(spec.size)
+    reads = {"dw": draw(spec.size), "rate": np.array([0.125])}
+    if spec.kind == "sgd":
+        return {"optim.sgd_update": (reads, {}, {"w": w})}
+    if spec.kind != "adam":
+        return {"optim.momentum_update": (reads, {}, {"w": w, "m": m})}
+    state = {"w": w, "m": m, "v": v}
+    steps = (0, 1, 999)
+    return {"optim.adam_update": [(reads | {"step": np.array([t])}, {}, state) for t in steps]}
+
+
+def _random(case, draw):
+    _, step, count = case
+    words = ((count,), np.uint32)
+    return {"random.random_words": ({"step": np.array([step])}, {"words": words})}
+
+
+_BUILDERS = (
+    (_conv, cases.CONVOLUTIONS),
+    (_dense, cases.DENSE),
+    (_pool, cases.POOLS),
+    (_images, cases.IMAGES),
+    (_augment, cases.AUGMENTS),
+    (_norm, cases.NORMS),
+    (_activation, cases.ACTIVATIONS),
+    (_softmax, cases.SOFTMAXES),
+    (_dropout, cases.DROPOUTS),
+    (_loss, cases.LOSSES),
+    *((_optim, [spec]) for spec in cases.OPTIMIZERS),
+    (_random, cases.WORDS),
+)
+
+
+def _table():
+    """Every kernel, ``module.function``, with its builder and its specs."""
+    table = {}
+    for builder, specs in _BUILDERS:
+        for kernel in builder(specs[0], Draw(np.float64)):
+            table.setdefault(kernel, (builder, []))[1].extend(specs)
+    return table
+
+
+_TABLE = _table()
+KERNELS = sorted(_TABLE)
+
+
+def specs_of(kernel):
+    """The specs that a kernel is tested with."""
+    return _TABLE[kernel][1]
+
+
+def calls_of(kernel, spec, dtype, integers=False):
+    """All calls of a kernel for one spec; where there is a bias, with and without it."""
+    made = _TABLE[kernel][0](spec, Draw(dtype, integers))[kernel]
+    result = []
+    for arrays in made if isinstance(made, list) else [made]:
+        own = spec[0] if isinstance(spec, tuple) else spec
+        call = Call(kernel, own, dtype, *arrays)
+        result.append(call)
+        if "b" in call.reads:
+            result.append(replace(call, reads=call.reads | {"b": None}))
+        if "db" in call.writes:
+            result.append(replace(call, writes=call.writes | {"db": None}))
+    return result

@@ -1,0 +1,362 @@
+"""Recipes: what a file says is what is run, and what it says wrongly is named."""
+
+import dataclasses
+import math
+import tomllib
+
+import pytest
+import tomli_w
+
+from fastconv.initializers import Glorot, He, LeCun, Normal
+from fastconv.layers import LAYERS, Conv2D, Dense, Flatten, LeakyReLU
+from fastconv.preprocessing import Augmentation
+from fastconv.recipe import (
+    InitializationSection,
+    Recipe,
+    ScheduleSection,
+    load_recipe,
+    parse_setting,
+    recipe_names,
+    set_key,
+)
+from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Step
+from fastconv.schema import RecipeError, nearest
+
+HEAD = "epochs = 2\n"
+LAYERS_OF_FILE = """
+[[layers]]
+kind = "flatten"
+[[layers]]
+kind = "dense"
+units = 10
+"""
+
+
+def write(folder, text):
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def load_text(folder, text, *settings):
+    return load_recipe(write(folder, text), settings)
+
+
+# The recipes that are shipped.
+
+
+def test_the_recipes_that_are_promised_are_there():
+    assert {"digits", "mnist-strided", "cifar10-deep"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_load_and_describe_themselves(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description.endswith(".")
+    assert len(recipe.make_layers()) == len(recipe.layers)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_written_out_in_full_is_the_same_recipe(name, tmp_path):
+    recipe = load_recipe(name)
+    again = load_text(tmp_path, tomli_w.dumps(recipe.table()))
+    assert again == recipe
+
+
+def test_the_report_behind_cifar10_deep_is_followed():
+    recipe = load_recipe("cifar10-deep")
+    layers = [layer for layer in recipe.make_layers() if not isinstance(layer, LeakyReLU)]
+    assert [layer.filters for layer in layers if isinstance(layer, Conv2D)] == [32, 32, 64, 64]
+    assert [layer.units for layer in layers if isinstance(layer, Dense)] == [256, 10]
+    assert recipe.batch_size == 1
+    assert recipe.optimizer.kind == "sgd"
+    assert recipe.optimizer.lr == 0.005
+
+
+# Reading.
+
+
+def test_what_is_left_out_has_its_default(tmp_path):
+    recipe = load_text(tmp_path, HEAD + LAYERS_OF_FILE)
+    assert recipe.name == "mine"  # the file's
+    assert recipe.epochs == 2
+    assert recipe.steps is None
+    assert recipe.batch_size == 32
+    assert recipe.seed == 0
+    assert recipe.data.dataset == "digits"
+    assert recipe.make_layers() == (Flatten(), Dense(10))
+
+
+def test_the_full_table_names_every_key_that_is_not_empty(tmp_path):
+    table = load_text(tmp_path, HEAD + LAYERS_OF_FILE).table()
+    keys = {field.name for field in dataclasses.fields(Recipe)}
+    assert keys - set(table) == {"steps", "validate_every"}
+    assert table["optimizer"] == {
+        "kind": "sgd", "momentum": 0.9, "averaged": False, "beta1": 0.9, "beta2": 0.999,
+        "epsilon": 1e-8, "l2": 0.0, "weight_decay": 0.0, "decay_mode": "coupled",
+        "decay_biases": False, "lr": 0.01,
+    }  # fmt: skip
+
+
+def test_integers_are_numbers_too(tmp_path):
+    recipe = load_text(tmp_path, HEAD + "[optimizer]\nlr = 1\n" + LAYERS_OF_FILE)
+    assert recipe.optimizer.lr == 1.0
+    assert isinstance(recipe.optimizer.lr, float)
+
+
+def test_lists_in_a_layer_are_pairs(tmp_path):
+    text = '[[layers]]\nkind = "conv2d"\nfilters = 3\nkernel = [3, 5]\npadding = [[0, 1], [2, 3]]\n'
+    (layer,) = load_text(tmp_path, HEAD + text).make_layers()
+    assert layer.output_shape((8, 9, 1)) == (7, 10, 3)
+
+
+def test_every_layer_can_be_named_in_a_recipe(tmp_path):
+    own = {"conv2d": {"filters": 3}, "conv_transpose2d": {"filters": 3}, "dense": {"units": 3}}
+    tables = [{"kind": kind, **own.get(kind, {})} for kind in LAYERS]
+    recipe = load_text(tmp_path, tomli_w.dumps({"epochs": 1, "layers": tables}))
+    assert [type(layer) for layer in recipe.make_layers()] == list(LAYERS.values())
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({}, He()),
+        ({"kind": "he", "distribution": "uniform"}, He("uniform")),
+        ({"kind": "normal", "deviation": 0.3}, Normal(0.3)),
+        ({"kind": "glorot"}, Glorot("uniform")),
+        ({"kind": "glorot", "distribution": "normal"}, Glorot("normal")),
+        ({"kind": "lecun"}, LeCun("normal")),
+    ],
+)
+def test_initialisers_by_their_names(section, expected):
+    assert InitializationSection(**section).initializer() == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({}, Constant(0.2)),
+        ({"kind": "step", "every_epochs": 3, "factor": 0.5}, Step(0.2, 30, 0.5)),
+        ({"kind": "exponential", "every_epochs": 0.5}, Exponential(0.2, 5, 0.1)),
+        ({"kind": "exponential", "every_epochs": 1e-9}, Exponential(0.2, 1, 0.1)),
+        ({"kind": "cosine", "final": 0.01}, Cosine(0.2, 100, 0.01)),
+        ({"kind": "one_cycle", "rise": 0.4}, OneCycle(0.2, 100, 0.4)),
+        ({"kind": "cyclic", "eta_max": 0.5, "n_s": 7}, Cyclic(1e-5, 0.5, 7)),
+    ],
+)
+def test_schedules_by_their_names_count_epochs_in_steps(section, expected):
+    assert ScheduleSection(**section).schedule(0.2, 10, 100) == expected
+
+
+def test_augmentation_is_the_section_without_its_mode(tmp_path):
+    text = '[augmentation]\nmode = "append"\nflip = true\nrotation = 15\n'
+    recipe = load_text(tmp_path, HEAD + text + LAYERS_OF_FILE)
+    assert recipe.augmentation.augmentation() == Augmentation(flip=True, rotation=15.0)
+
+
+# Setting keys.
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("optimizer.lr=0.1", ("optimizer.lr", 0.1)),
+        ("optimizer.lr = 1e-3 ", ("optimizer.lr", 0.001)),
+        ("epochs=3", ("epochs", 3)),
+        ("loss=nll", ("loss", "nll")),
+        ('loss="nll"', ("loss", "nll")),
+        ("evaluate_train=true", ("evaluate_train", True)),
+        ("layers.0.kernel=[3, 5]", ("layers.0.kernel", [3, 5])),
+        ("name=a=b", ("name", "a=b")),
+        ("name=", ("name", "")),
+    ],
+)
+def test_settings_are_toml_or_else_strings(text, expected):
+    assert parse_setting(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "epochs", "=3", " = 3"])
+def test_a_setting_without_a_key_and_a_value_is_refused(text):
+    with pytest.raises(RecipeError, match="expected key=value"):
+        parse_setting(text)
+
+
+def test_set_keys_reach_every_part_of_a_recipe():
+    recipe = load_recipe(
+        "digits",
+        [
+            ("batch_size", 7),
+            ("optimizer.lr", 0.5),
+            ("data.validation_seed", 3),
+            ("augmentation.flip", True),
+            ("layers.0.filters", 5),
+            ("layers.0.padding", "same"),
+            ("preprocessing.mean", [0.5]),
+            ("preprocessing.deviation", [0.25]),
+        ],
+    )
+    assert recipe.batch_size == 7
+    assert recipe.optimizer.lr == 0.5
+    assert recipe.data.validation_seed == 3
+    assert recipe.augmentation.flip is True
+    assert recipe.make_layers()[0] == Conv2D(5, 3, padding="same")
+    assert recipe.preprocessing.mean == (0.5,)
+
+
+def test_of_epochs_and_steps_the_one_that_is_set_replaces_the_other():
+    recipe = load_recipe("digits", [("steps", 12)])
+    assert (recipe.epochs, recipe.steps) == (None, 12)
+    recipe = load_recipe("digits", [("steps", 12), ("epochs", 3)])
+    assert (recipe.epochs, recipe.steps) == (3, None)
+
+
+def test_the_last_setting_of_a_key_counts():
+    assert load_recipe("digits", [("seed", 1), ("seed", 2)]).seed == 2
+
+
+def test_setting_a_key_changes_the_table_in_place():
+    table = {"layers": [{"kind": "dense", "units": 3}]}
+    set_key(table, "layers.0.units", 4)
+    set_key(table, "optimizer.lr", 0.5)
+    assert table == {"layers": [{"kind": "dense", "units": 4}], "optimizer": {"lr": 0.5}}
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("optimizer.lrr", 1, "no such key; did you mean 'optimizer.lr'"),
+        ("optimiser.lr", 1, "no such key; did you mean 'optimizer.lr'"),
+        ("batchsize", 1, "no such key; did you mean 'batch_size'"),
+        ("zzz", 1, "no such key; expected layers.NUMBER.KEY or one of name, .*schedule.n_s"),
+        ("zzz.qqq", 1, "no such key"),
+        ("optimizer", 1, "no such key"),
+        ("optimizer.lr.x", 1, "no such key|is a value"),
+        ("layers.6.unit", 1, r"layers.6.unit: no such key; did you mean 'units'"),
+        ("layers.6.units.x", 1, "layers.6.units is a value"),
+        ("layers.7.units", 1, "there is no layers.7; expected 0 to 6"),
+        ("layers.-1.units", 1, "there is no layers.-1"),
+        ("layers.last.units", 1, "there is no layers.last"),
+        ("layers.\N{SUPERSCRIPT TWO}.units", 1, "there is no layers"),
+        ("layers.0", 1, "expected layers.NUMBER.KEY"),
+        ("layers", 3, "layers is 3; expected a list"),
+        ("layers", [3], "layers.0 is 3; expected a table"),
+        ("layers.0.kind", "conv3d", "layers.0.kind is 'conv3d'.*did you mean 'conv2d'"),
+        ("layers.0.kind", ["conv2d"], "layers.0.kind is"),
+        ("layers.0.kind", 3, "layers.0.kind is 3"),
+        ("layers.0.filters", "8", "layers.0.filters is '8', a str; expected an integer"),
+        ("layers.0.filters", 8.0, "a float; expected an integer"),
+        ("layers.0.filters", True, "a bool; expected an integer"),
+        ("layers.0.bias", 1, "layers.0.bias is 1, an int; expected true or false"),
+        ("optimizer.lr", "fast", "optimizer.lr is 'fast', a str; expected a number"),
+        ("optimizer.lr", True, "a bool; expected a number"),
+        ("optimizer.lr", math.nan, "optimizer.lr is nan; expected a finite number"),
+        ("optimizer.lr", math.inf, "optimizer.lr is inf; expected a finite number"),
+        ("optimizer.lr", 10**400, "optimizer.lr is too large"),
+        ("optimizer.lr", -1, "lr is -1.0; expected more than 0"),
+        ("optimizer.lr", 0, "lr is 0.0; expected more than 0"),
+        ("optimizer.kind", "adamm", "did you mean 'adam'"),
+        ("optimizer.momentum", 1, "momentum is 1.0"),
+        ("optimizer.l2", math.inf, "optimizer.l2 is inf"),
+        ("optimizer.weight_decay", -1, "weight_decay is -1.0"),
+        ("epochs", 0, "epochs is 0; expected 1 or more"),
+        ("steps", -1, "steps is -1; expected 1 or more"),
+        ("validate_every", 0, "validate_every is 0"),
+        ("batch_size", 0, "batch_size is 0; expected 1 or more"),
+        ("seed", -1, "seed is -1; expected 0 to"),
+        ("seed", 2**64, "seed is 18446744073709551616; expected 0 to"),
+        ("name", 3, "name is 3, an int; expected a string"),
+        ("loss", "mse", "loss is 'mse'; expected one of softmax_cross_entropy, nll"),
+        ("data.dataset", "mnits", "did you mean 'mnist'"),
+        ("data.validation", -1, "data.validation is -1"),
+        ("data.validation_seed", -1, "data.validation_seed is -1"),
+        ("preprocessing.mean", [0.5], "preprocessing.mean and preprocessing.deviation go together"),
+        ("preprocessing.mean", 0.5, "preprocessing.mean is 0.5; expected a list"),
+        ("preprocessing.kind", "scal", "did you mean 'scale'"),
+        ("augmentation.crop", -1, "augmentation: crop is -1"),
+        ("augmentation.rotation", 500, "augmentation: rotation is 500.0; expected 0 to 180"),
+        ("initialization.deviation", 0.1, "initialization.deviation does not belong to kind 'he'"),
+        ("schedule.every_epochs", -1, "every_epochs is -1.0; expected more than 0"),
+        ("schedule.final", -1, "final is -1.0; expected 0 or more"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(key, value, told):
+    with pytest.raises(RecipeError, match=told) as caught:
+        load_recipe("digits", [(key, value)])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        ("step", "factor", 0),
+        ("exponential", "factor", -1),
+        ("one_cycle", "rise", 2),
+        ("one_cycle", "start_divisor", 0),
+        ("one_cycle", "final_divisor", -1),
+        ("cyclic", "n_s", 0),
+        ("cyclic", "eta_min", 1),
+        ("cyclic", "eta_max", -1),
+    ],
+)
+def test_impossible_schedules_are_found_before_anything_is_loaded(kind, key, value):
+    with pytest.raises(RecipeError, match=f"{key} is"):
+        load_recipe("digits", [("schedule.kind", kind), (f"schedule.{key}", value)])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "layers: missing"),
+        ("epochs = 1", "layers: missing"),
+        ("this is no TOML", "not a TOML file"),
+        ("epochs = 1\nepochs = 2\n" + LAYERS_OF_FILE, "not a TOML file"),
+        (LAYERS_OF_FILE, "epochs is None and steps is None; a recipe has one of the two"),
+        (HEAD + "steps = 3\n" + LAYERS_OF_FILE, "epochs is 2 and steps is 3"),
+        (HEAD + "optimizer = 3\n" + LAYERS_OF_FILE, r"optimizer is 3; expected a table"),
+        (HEAD + "[optimiser]\nlr = 1\n" + LAYERS_OF_FILE, "optimiser.*did you mean 'optimizer'"),
+        (HEAD + "[optimizer]\nrate = 1\n" + LAYERS_OF_FILE, "optimizer.rate: no such key"),
+        (HEAD + '[[layers]]\nkind = "dense"\n', "layers.0.units: missing"),
+        (HEAD + '[[layers]]\nfilters = 3\n', "layers.0.kind is None"),
+        (HEAD + '[[layers]]\nkind = "dense"\nunits = 3\nfilters = 2\n', "layers.0.filters: no such"),
+        (HEAD + '[[layers]]\nkind = "leaky_relu"\nalpha = inf\n', "layers.0.alpha is inf"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path, text, told):
+    with pytest.raises(RecipeError, match=told) as caught:
+        load_text(tmp_path, text)
+    assert "mine.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="not a TOML file"):
+        load_recipe(str(path))
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    for path in (tmp_path, tmp_path / "absent.toml"):
+        with pytest.raises(RecipeError, match=f"recipe {path}: cannot be read"):
+            load_recipe(str(path))
+
+
+def test_an_unknown_name_offers_the_nearest():
+    with pytest.raises(RecipeError, match=r"'digit'; expected one of .*did you mean 'digits'\?"):
+        load_recipe("digit")
+    with pytest.raises(RecipeError, match="expected one of cifar10-deep, digits"):
+        load_recipe("zzzzzz")
+
+
+def test_nearest_names_nothing_that_is_far():
+    assert nearest("epoch", ["epochs", "steps"]) == "; did you mean 'epochs'?"
+    assert nearest("qqqqq", ["epochs", "steps"]) == ""
+
+
+def test_the_written_table_is_toml(tmp_path):
+    text = tomli_w.dumps(load_recipe("cifar10-deep").table())
+    assert tomllib.loads(text)["layers"][0] == {"kind": "conv2d", "filters": 32, "kernel": 3}

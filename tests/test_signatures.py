@@ -1,0 +1,85 @@
+"""Every backend has the file names, the kernels and the parameters of the reference."""
+
+import importlib
+import importlib.util
+import inspect
+from pathlib import Path
+
+import pytest
+
+from fastconv.backends.selection import NAMES, backend_state
+
+REFERENCE = "fastconv.backends.reference"
+OF_ITS_OWN = {"numpy": {"workspace"}}
+"""Files beside the kernels."""
+
+
+def folder(backend):
+    found = importlib.util.find_spec(f"fastconv.backends.{backend}")
+    if found is None:
+        pytest.skip(f"{backend}: {backend_state(backend).reason}")
+    return Path(found.origin).parent
+
+
+def files(backend):
+    """Its public modules by file name."""
+    return {path.stem for path in folder(backend).glob("*.py") if not path.stem.startswith("_")}
+
+
+def functions(module):
+    """The public functions that a module defines, with the names of their parameters."""
+    return {
+        name: list(inspect.signature(thing).parameters)
+        for name, thing in vars(module).items()
+        if not name.startswith("_")
+        and callable(thing)
+        and not inspect.isclass(thing)
+        and getattr(thing, "__module__", None) == module.__name__
+    }
+
+
+MODULES = sorted(files("reference"))
+
+
+def test_the_reference_has_kernels_and_no_runner():
+    assert MODULES == [
+        "activation", "conv", "dense", "dropout", "input", "loss", "norm", "optim", "pool", "random"
+    ]  # fmt: skip
+    assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_files_have_the_names_of_the_reference(backend):
+    extra = files(backend) - set(MODULES) - {"run"} - OF_ITS_OWN.get(backend, set())
+    assert not extra
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_a_backend_that_can_run_plans_has_every_file(backend):
+    if "run" in files(backend):
+        assert files(backend) >= set(MODULES)
+    else:
+        package = importlib.import_module(f"fastconv.backends.{backend}")
+        assert sorted(package.KERNEL_MODULES) == sorted(files(backend))
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_functions_and_parameters_are_those_of_the_reference(backend):
+    common = files(backend) & set(MODULES)
+    state = backend_state(backend)
+    if not state.works:
+        pytest.skip(f"{backend}: {state.reason}")
+    assert common
+    for name in sorted(common):
+        expected = functions(importlib.import_module(f"{REFERENCE}.{name}"))
+        actual = functions(importlib.import_module(f"fastconv.backends.{backend}.{name}"))
+        assert actual == expected, name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_kernels_begin_with_the_spec_and_end_with_the_workspace(module):
+    kernels = functions(importlib.import_module(f"{REFERENCE}.{module}"))
+    assert kernels.pop("workspace_bytes") == ["kernel", "spec", "dtype"]
+    assert kernels
+    for name, parameters in kernels.items():
+        assert (parameters[0], parameters[-1]) == ("spec", "workspace"), name
