@@ -18,7 +18,7 @@ from fastconv.data import (
     split,
     training_statistics,
 )
-from fastconv.network import Sequential
+from fastconv.network import NetworkError, Sequential
 from fastconv.operation import AugmentSpec, InputSpec, RandomSpec
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.recipe import Recipe
@@ -41,6 +41,8 @@ class Experiment:
         The recipe.
     dataset
         Training part (with its appended copy, if any), validation and test parts.
+    plain_training
+        The training part without the appended copy.
     trainer
         Ready to train.
     steps
@@ -49,6 +51,7 @@ class Experiment:
 
     recipe: Recipe
     dataset: Dataset
+    plain_training: Samples
     trainer: Trainer
     steps: int
 
@@ -64,6 +67,7 @@ def prepare(
         If something named in the recipe is not there or does not fit.
     """
     dataset = _load(recipe, data_dir)
+    plain_training = dataset.training
     preprocessing = _preprocessing(recipe, dataset.training)
     augmentation = recipe.augmentation.augmentation()
     if recipe.augmentation.mode == "append" and augmentation.is_active:
@@ -94,7 +98,7 @@ def prepare(
         seed=recipe.seed,
         backend=backend,
     )
-    return Experiment(recipe, dataset, trainer, steps)
+    return Experiment(recipe, dataset, plain_training, trainer, steps)
 
 
 def _load(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
@@ -165,13 +169,20 @@ def _with_copy(training: Samples, augmentation: Augmentation, seed: int) -> Samp
 
 
 def _check_outputs(recipe: Recipe, network: Sequential, dataset: Dataset) -> None:
-    from fastconv.network import NetworkError
-
     classes = len(dataset.class_names)
     if classes and network.output_shape != (classes,):
         raise NetworkError(
             f"the network's output is {network.output_shape} but {dataset.name} has {classes} "
             f"classes; end it with a dense layer of {classes} units"
+        )
+    last = network.layers[-1].kind
+    if recipe.loss == "nll" and last != "log_softmax":
+        raise NetworkError(
+            f"the loss nll takes log-probabilities; end with log_softmax, not {last}"
+        )
+    if recipe.loss == "softmax_cross_entropy" and last in ("softmax", "log_softmax"):
+        raise NetworkError(
+            f"the loss softmax_cross_entropy has its own softmax; leave the last {last} layer out"
         )
 
 
@@ -182,13 +193,12 @@ def summarize(
     threads: int,
     test: Score | None,
     train_final: Score | None,
-    validated: bool,
 ) -> dict[str, Any]:
     """Return the numbers of a run, as in summary.json; None where a field does not apply."""
     recipe, trainer = experiment.recipe, experiment.trainer
     steps = trainer.step
     seconds = trainer.train_seconds
-    validation = result.validation if validated else None
+    validation = result.validation
     return {
         "recipe": recipe.name,
         "dataset": recipe.data.dataset,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.backends.selection import choose_backend, load_module, require_training
+from fastconv.functional.arrays import check_integers, check_shape
 from fastconv.network import Sequential
 from fastconv.plan_builder import Purpose, Source, build_plan
 
@@ -78,7 +79,9 @@ class GradientCheck:
         ]
         lines.append("-" * len(lines[0]))
         for row in self.rows:
-            mark = "" if row.checked and row.error <= self.tolerance else "  <-- differs"
+            mark = "" if row.error <= self.tolerance else "  <-- differs"
+            if not row.checked:
+                mark = "  <-- not compared"
             lines.append(
                 f"{row.name:<{width}}  {row.checked:>7}  {row.kinks:>5}  {row.error:>8.1e}  "
                 f"{row.analytic:>12.5e}  {row.numerical:>12.5e}{mark}"
@@ -90,8 +93,8 @@ class GradientCheck:
 
 def check_gradients(
     network: Sequential,
-    images: ArrayLike,
-    labels: ArrayLike,
+    batch: ArrayLike | tuple[ArrayLike, ArrayLike],
+    labels: ArrayLike | None = None,
     *,
     loss: str = "softmax_cross_entropy",
     samples: int = 20,
@@ -107,8 +110,9 @@ def check_gradients(
     ----------
     network
         The network; it is not changed.
-    images
-        Its input: (N, height, width, channels), or (N, features).
+    batch
+        A pair (images, labels), or the images alone with ``labels`` given beside them. Images are
+        (N, height, width, channels), or (N, features).
     labels
         (N,) integers, or (N, K) targets for "mean_squared_error".
     loss
@@ -149,9 +153,10 @@ def check_gradients(
     >>> from fastconv.layers import Dense, Tanh
     >>> network = fastconv.Sequential([Dense(4), Tanh(), Dense(3)], input_shape=(5,))
     >>> x = np.random.default_rng(0).normal(size=(2, 5))
-    >>> fastconv.check_gradients(network, x, np.array([0, 2]), verbose=False).passed
+    >>> fastconv.check_gradients(network, (x, np.array([0, 2])), verbose=False).passed
     True
     """
+    images, labels = _pair(batch) if labels is None else (cast(ArrayLike, batch), labels)
     double = Sequential(network.layers, network.input_shape, dtype="float64")
     for name, view in double.named_arrays().items():
         view[...] = network[name]
@@ -167,6 +172,12 @@ def check_gradients(
     if verbose:
         print(check)
     return check
+
+
+def _pair(batch: object) -> tuple[ArrayLike, ArrayLike]:
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return batch[0], batch[1]
+    raise ValueError("check_gradients: batch must be a pair (images, labels), or give labels too")
 
 
 def _loss_and_gradients(
@@ -188,11 +199,21 @@ def _loss_and_gradients(
             f"{', '.join(map(str, network.input_shape))})"
         )
     x = x.reshape(len(x), *((1, 1) if x.ndim == 2 else ()), *x.shape[1:])
-    arrays = {"images": x, "parameters": network.parameters, "state": network.state}
+    arrays: dict[str, NDArray[Any]] = {
+        "images": x,
+        "parameters": network.parameters,
+        "state": network.state,
+    }
     if loss == "mean_squared_error":
-        arrays["targets"] = np.ascontiguousarray(labels, np.float64)
+        targets = np.ascontiguousarray(labels, np.float64)
+        shape = (len(x), *network.output_shape)
+        check_shape("check_gradients", "labels", targets, shape, "(N, outputs) targets")
+        arrays["targets"] = targets
     else:
-        arrays["labels"] = np.ascontiguousarray(labels, np.int64)
+        classes = network.output_shape[0]
+        arrays["labels"] = check_integers(
+            "check_gradients", "labels", np.asarray(labels), (len(x),), classes
+        )
     gradients = np.zeros(network.parameters.size)
     shared = {name: run.to_device(array) for name, array in arrays.items()}
     on_device = run.to_device(gradients)
@@ -209,11 +230,8 @@ def _loss_and_gradients(
     def evaluate() -> float:
         if shared["parameters"] is not network.parameters:
             shared["parameters"][...] = run.to_device(network.parameters)
-        statistics = forward.buffer("statistics")
-        statistics.fill(0)
-        forward.buffer("step")[0] = 0  # the same dropout masks every time
-        forward.run(order)
-        return float(run.to_host(statistics)[0]) / len(x)
+        # Step 0 every time: the same dropout masks.
+        return float(forward.run(order)[0]) / len(x)
 
     return evaluate, run.to_host(on_device)
 

@@ -121,7 +121,7 @@ class Sequential:
         """Shapes between the layers: the input's, then each output's."""
         if not self.layers:
             raise NetworkError("the network has no layers; give it at least one")
-        if not self.input_shape or any(n < 1 for n in self.input_shape):
+        if len(self.input_shape) not in (1, 3) or any(n < 1 for n in self.input_shape):
             raise NetworkError(
                 f"input_shape is {self.input_shape}; expected (height, width, channels) or "
                 f"(features,), each at least 1"
@@ -258,6 +258,8 @@ class Sequential:
 
         try:
             stored: Mapping[str, NDArray[np.floating]] = load_file(path)
+        except OSError as fault:
+            raise NetworkError(f"{path}: cannot be read ({fault.strerror})") from None
         except (SafetensorError, TypeError, AttributeError) as fault:
             # The last two: a dtype that NumPy does not have, such as bfloat16.
             raise NetworkError(f"{path}: not a readable safetensors file ({fault})") from None

@@ -37,23 +37,16 @@ class Display:
     Parameters
     ----------
     quiet
-        Show nothing but what :meth:`fault` says.
+        Show nothing.
     to_stderr
         Leave stdout to others.
-    steps
-        Length of the run, for the bar.
-    batch_size
-        For samples per second.
     """
 
-    def __init__(
-        self, *, quiet: bool, to_stderr: bool, steps: int = 0, batch_size: int = 1
-    ) -> None:
+    def __init__(self, *, quiet: bool, to_stderr: bool) -> None:
         self._console = Console(
             stderr=to_stderr, quiet=quiet, highlight=False, soft_wrap=True, markup=False
         )
-        self._steps = steps
-        self._batch_size = batch_size
+        self._batch_size = 1
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._began = (0, 0.0)
@@ -72,8 +65,8 @@ class Display:
         self._console.print(table)
 
     def start(self, step: int, steps: int, batch_size: int) -> None:
-        """Begin the bar, on a terminal."""
-        self._steps, self._batch_size = steps, batch_size
+        """Begin the bar, on a terminal; the batch size is for samples per second."""
+        self._batch_size = batch_size
         self._began = step, time.perf_counter()
         if not self._console.is_terminal or self._console.quiet:
             return

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fastconv.data import DATASETS
 from fastconv.initializers import INITIALIZERS, Initializer
@@ -18,8 +18,6 @@ from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Augmentation
 from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Schedule, Step
 from fastconv.schema import RecipeError, nearest, read_dataclass
-
-_SCHEDULES = ("constant", "step", "exponential", "cosine", "one_cycle", "cyclic")
 
 
 @dataclass(frozen=True)
@@ -300,8 +298,14 @@ class Recipe:
 
     def table(self) -> dict[str, Any]:
         """Return the whole recipe, defaults included, as a TOML table (None left out)."""
-        cleaned: dict[str, Any] = _without_none(dataclasses.asdict(self))
+        table = dataclasses.asdict(self)
+        layers = [{"kind": layer.kind, **_fields(layer)} for layer in self.make_layers()]
+        cleaned: dict[str, Any] = _without_none({**table, "layers": layers})
         return cleaned
+
+
+def _fields(layer: Layer) -> dict[str, Any]:
+    return {f.name: getattr(layer, f.name) for f in dataclasses.fields(cast(Any, layer))}
 
 
 def _without_none(value: Any) -> Any:

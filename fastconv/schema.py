@@ -19,8 +19,11 @@ class RecipeError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" with the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    lower = {item.lower(): item for item in known}
+    # "lr" is meant for "optimizer.lr", however far apart they are as strings.
+    ends = [item for key, item in lower.items() if key.endswith(f".{name.lower()}")]
+    near = ends or difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
+    return f"; did you mean {lower.get(near[0].lower(), near[0])!r}?" if near else ""
 
 
 def read_dataclass(kind: type[T], table: Mapping[str, Any], where: str) -> T:

@@ -99,9 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list_recipes:
             return _list_recipes()
         return _train(options)
+    except OutputError as fault:
+        return _fail(str(fault))
+    except OSError as fault:  # a full disk, a folder taken away
+        return _fail(f"{fault.filename or 'output'}: {fault.strerror or fault}")
     except USER_ERRORS as fault:
-        print(f"fastconv.train: {' '.join(str(fault).split())}", file=sys.stderr)
-        return _EXIT_USER_ERROR
+        return _fail(str(fault))
     except MemoryError as fault:
         print(
             f"fastconv.train: not enough memory ({fault}); use a smaller batch size or network",
@@ -111,6 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fastconv.train: interrupted", file=sys.stderr)
         return _EXIT_INTERRUPTED
+
+
+def _fail(message: str) -> int:
+    """Say what is wrong in one line."""
+    print(f"fastconv.train: {' '.join(message.split())}", file=sys.stderr)
+    return _EXIT_USER_ERROR
 
 
 def _list_recipes() -> int:
@@ -179,6 +188,8 @@ def _run(
     recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
     validation = None if options.no_validate else dataset.validation
     steps = options.steps or experiment.steps
+    if validation is not None:
+        trainer.prepare_evaluation(validation)
     display.start(trainer.step, steps, recipe.batch_size)
     watcher = _Watcher(display, folder)
     try:
@@ -194,19 +205,16 @@ def _run(
             )
             display.stop()
             test = final = None
-            if result.stopped in ("completed", "steps"):
+            if result.stopped in ("completed", "steps") and not is_interrupted():
                 test = trainer.evaluate(dataset.test) if len(dataset.test) else None
                 if recipe.evaluate_train and not is_interrupted():
-                    final = trainer.evaluate(dataset.training)
-                if is_interrupted():
-                    # Ctrl-C within the evaluations: the network is kept all the same.
-                    result.stopped = "interrupted"
+                    final = trainer.evaluate(experiment.plain_training)
+            if result.stopped != "diverged" and is_interrupted():
+                # Ctrl-C within the evaluations: the network is kept all the same.
+                result.stopped = "interrupted"
     finally:
         display.stop()
-    summary = summarize(
-        experiment, result, threads=threads, test=test, train_final=final,
-        validated=validation is not None,
-    )  # fmt: skip
+    summary = summarize(experiment, result, threads=threads, test=test, train_final=final)
     return result, summary
 
 

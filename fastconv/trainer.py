@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +135,8 @@ class Trainer:
         self.steps_per_epoch = len(training) // batch_size
         self._run = load_module(choice.name, "run")
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
-        self._evaluators: dict[tuple[int, int], tuple[Samples, Any]] = {}
+        self._evaluators: dict[tuple[int, int], Any] = {}
+        self._uploaded: dict[int, tuple[Samples, dict[str, Any]]] = {}
         started = time.perf_counter()
         dtype = network.dtype
         self._arrays: dict[str, Any] = {
@@ -142,15 +144,12 @@ class Trainer:
             "state": self._run.to_device(network.state),
         }
         self._arrays.update(self._constants())
-        self.optimizer_arrays = {
+        flat = {
             name: self._run.to_device(np.zeros(network.parameters.size, dtype))
-            for name in ("first_moment", "second_moment")
+            for name in ("gradients", "first_moment", "second_moment")
         }
         purpose = Purpose(True, True, loss, optimizer.spec(network))
-        gradients = self._run.to_device(np.zeros(network.parameters.size, dtype))
-        self._runner = self._make_runner(
-            training, batch_size, purpose, gradients=gradients, **self.optimizer_arrays
-        )
+        self._runner = self._make_runner(training, batch_size, purpose, **flat)
         self.warmup_seconds = time.perf_counter() - started
 
     def _check(self, batch_size: int) -> None:
@@ -162,10 +161,20 @@ class Trainer:
                 f"batch size is {batch_size} but there are {len(samples)} training samples; "
                 f"expected 1 to {len(samples)}"
             )
+        if len(network.output_shape) != 1:
+            raise DataError(
+                f"the network's output is {network.output_shape}; expected a vector (end it with "
+                f"flatten and dense)"
+            )
+        self._check_samples(samples)
+        self._check_preprocessing()
+
+    def _check_samples(self, samples: Samples) -> None:
+        """Check samples against the network and the loss; kernels do not."""
+        network, labels = self.network, samples.labels
         shape = samples.images.shape[1:]
-        wanted = (
-            network.input_shape if len(network.input_shape) == 3 else (1, 1, *network.input_shape)
-        )
+        wanted = network.input_shape
+        wanted = wanted if len(wanted) == 3 else (1, 1, *wanted)
         if shape != wanted:
             raise DataError(
                 f"the data set's images are {shape} (height, width, channels) but the network "
@@ -173,12 +182,37 @@ class Trainer:
             )
         regression = self.loss == "mean_squared_error"
         if regression is samples.has_classes:
-            kind = "class numbers" if samples.has_classes else "targets"
-            raise DataError(f"the loss is {self.loss} but the data set's labels are {kind}")
-        if len(network.output_shape) != 1:
+            kind, other = ("class numbers", "softmax_cross_entropy or nll")
+            if not samples.has_classes:
+                kind, other = ("targets of a regression", "mean_squared_error")
             raise DataError(
-                f"the network's output is {network.output_shape}; expected a vector (end it with "
-                f"flatten and dense)"
+                f"the loss is {self.loss} but the data set's labels are {kind}; use {other}"
+            )
+        outputs = network.output_shape[0]
+        if regression and labels.shape[1] != outputs:
+            raise DataError(
+                f"the targets have {labels.shape[1]} values but the network's output has {outputs}"
+            )
+        if not regression and labels.size and not 0 <= labels.min() <= labels.max() < outputs:
+            raise DataError(
+                f"the labels go from {labels.min()} to {labels.max()}; expected 0 to "
+                f"{outputs - 1}, one for each of the network's outputs"
+            )
+
+    def _check_preprocessing(self) -> None:
+        p = self._preprocessing
+        if p.mean is None or p.deviation is None:
+            return
+        channels, features = self.network.input_shape[-1], math.prod(self.network.input_shape)
+        for name, array in (("mean", p.mean), ("deviation", p.deviation)):
+            if np.size(array) not in (channels, features) or np.size(p.mean) != np.size(array):
+                raise DataError(
+                    f"preprocessing {name} has {np.size(array)} values; expected {channels} (one "
+                    f"for each channel) or {features} (one for each feature)"
+                )
+        if not np.all(np.asarray(p.deviation) > 0):
+            raise DataError(
+                "preprocessing deviation holds a value that is not above 0; use 1 there"
             )
 
     def _constants(self) -> dict[str, Any]:
@@ -197,17 +231,25 @@ class Trainer:
 
     def _make_runner(self, samples: Samples, batch: int, purpose: Purpose, **arrays: Any) -> Any:
         """Build a plan over these samples and make it ready to run."""
-        images, labels = samples.images, samples.labels
-        if images.dtype != np.uint8:
-            images = images.astype(self.network.dtype, copy=False)
-        source = Source(len(samples), images.dtype.name, self._preprocessing, self._augmentation)
+        dtype = "uint8" if samples.images.dtype == np.uint8 else self.network.dtype
+        source = Source(len(samples), dtype, self._preprocessing, self._augmentation)
         plan = build_plan(self.network, batch, purpose, source, self.seed)
-        if samples.has_classes:
-            arrays["labels"] = self._run.to_device(labels)
-        else:
-            arrays["targets"] = self._run.to_device(labels.astype(self.network.dtype, copy=False))
-        arrays["images"] = self._run.to_device(images)
-        return self._run.Runner(plan, {**self._arrays, **arrays})
+        return self._run.Runner(plan, {**self._arrays, **self._upload(samples), **arrays})
+
+    def _upload(self, samples: Samples) -> dict[str, Any]:
+        """Bring samples to the backend, once."""
+        if id(samples) not in self._uploaded:
+            images, labels, dtype = samples.images, samples.labels, self.network.dtype
+            if images.dtype != np.uint8:
+                images = images.astype(dtype, copy=False)
+            name = "labels" if samples.has_classes else "targets"
+            if not samples.has_classes:
+                labels = labels.astype(dtype, copy=False)
+            to_device = self._run.to_device
+            # The samples are kept too, so that their id stays theirs.
+            on_device = {"images": to_device(images), name: to_device(labels)}
+            self._uploaded[id(samples)] = samples, on_device
+        return self._uploaded[id(samples)][1]
 
     @property
     def epoch(self) -> int:
@@ -239,12 +281,8 @@ class Trainer:
         first = self.step % self.steps_per_epoch * self.batch_size
         batches = order[first : first + steps * self.batch_size].reshape(steps, self.batch_size)
         rates = self.schedule.rates(np.arange(self.step, self.step + steps))
-        self._runner.buffer("step")[0] = self.step
-        statistics = self._runner.buffer("statistics")
-        statistics.fill(0)
-        self._runner.run(batches, rates)
+        score = self._score(self._runner.run(batches, rates, self.step))
         self.step += steps
-        score = self._score(self._run.to_host(statistics))
         self.train_seconds += time.perf_counter() - started
         return score
 
@@ -257,19 +295,66 @@ class Trainer:
             if len(part) == 0:
                 continue
             runner = self._evaluator(samples, batch)
-            statistics = runner.buffer("statistics")
-            statistics.fill(0)
-            runner.run(part.reshape(-1, batch))
-            total += self._score(self._run.to_host(statistics))
+            total += self._score(runner.run(part.reshape(-1, batch)))
         return total
+
+    def prepare_evaluation(self, samples: Samples) -> None:
+        """Make the plans that :meth:`evaluate` needs now, as a part of the warm-up."""
+        started = time.perf_counter()
+        rest = len(samples) % _EVALUATION_BATCH
+        for batch in {rest, _EVALUATION_BATCH if len(samples) >= _EVALUATION_BATCH else rest} - {0}:
+            self._evaluator(samples, batch)
+        self.warmup_seconds += time.perf_counter() - started
+
+    def predict(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return the network's scores for images as they come from a data set.
+
+        Parameters
+        ----------
+        images
+            (N, height, width, channels), uint8 or the network's dtype; preprocessed as in training.
+
+        Returns
+        -------
+        ndarray
+            (N, outputs): scores before any softmax that the loss holds.
+        """
+        outputs = self.network.output_shape[0]
+        scores = np.empty((len(images), outputs), self.network.dtype)
+        labels = np.zeros(len(images), np.int64)
+        if not self.training.has_classes:
+            labels = np.zeros((len(images), outputs), self.network.dtype)
+        samples = Samples(np.ascontiguousarray(images), labels)
+        self._check_samples(samples)
+        purpose = Purpose(False, False, None)
+        for first in range(0, len(images), _EVALUATION_BATCH):
+            order = np.arange(first, min(first + _EVALUATION_BATCH, len(images)))
+            if first == 0 or len(order) != _EVALUATION_BATCH:
+                runner = self._make_runner(samples, len(order), purpose)
+            runner.run(order[None])
+            scores[order] = self._run.to_host(runner.buffer("scores"))
+        return scores
+
+    def update_network(self) -> None:
+        """Bring parameters and state back into the network from where the backend has them."""
+        for name in ("parameters", "state"):
+            host, device = getattr(self.network, name), self._arrays[name]
+            if device is not host:
+                host[...] = self._run.to_host(device)
+
+    def is_finite(self) -> bool:
+        """Whether every parameter is a finite number."""
+        self.update_network()
+        return bool(np.isfinite(self.network.parameters).all())
 
     def _evaluator(self, samples: Samples, batch: int) -> Any:
         """Return the runner for these samples and this batch, made once."""
         key = id(samples), batch
         if key not in self._evaluators:
+            self._check_samples(samples)
             purpose = Purpose(False, False, self.loss)
-            self._evaluators[key] = samples, self._make_runner(samples, batch, purpose)
-        return self._evaluators[key][1]
+            self._evaluators[key] = self._make_runner(samples, batch, purpose)
+        return self._evaluators[key]
 
     def _score(self, statistics: NDArray[np.float64]) -> Score:
         loss_sum, correct, samples = (float(value) for value in statistics)

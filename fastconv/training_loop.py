@@ -169,7 +169,7 @@ def fit(
         last_epochs_score = epoch_score
         if trainer.step % trainer.steps_per_epoch == 0:
             epoch_score = nothing
-        interrupted = is_interrupted()
+        interrupted = trainer.step < steps and is_interrupted()
         ending = trainer.step == steps or diverged or interrupted
         if trainer.step % line_every == 0 or ending:
             if validation is not None and not interrupted:
@@ -192,6 +192,9 @@ def fit(
             result.stopped = "diverged" if diverged else "interrupted"
             break
     result.training = last_epochs_score
+    # The losses were counted before their updates: the last update may have ruined the network.
+    if not trainer.is_finite():
+        result.stopped = "diverged"
     return result
 
 

@@ -161,8 +161,7 @@ def run_plan(network, loss, images, labels, rows, *, training, backward, batch=B
         "gradients": np.full(network.parameters.size, np.nan),
     }
     runner = load_module("numpy", "run").Runner(plan, arrays)
-    runner.buffer("step")[0] = step
-    runner.run(np.asarray(rows))
+    runner.run(np.asarray(rows), first_step=step)
     return plan, runner, network.gradient_views(arrays["gradients"])
 
 

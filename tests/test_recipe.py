@@ -61,7 +61,8 @@ def test_shipped_recipes_load_and_describe_themselves(name):
 def test_a_recipe_written_out_in_full_is_the_same_recipe(name, tmp_path):
     recipe = load_recipe(name)
     again = load_text(tmp_path, tomli_w.dumps(recipe.table()))
-    assert again == recipe
+    assert again.make_layers() == recipe.make_layers()
+    assert again.table() == recipe.table()
 
 
 def test_the_report_behind_cifar10_deep_is_followed():
@@ -234,7 +235,7 @@ def test_setting_a_key_changes_the_table_in_place():
         ("zzz", 1, "no such key; expected layers.NUMBER.KEY or one of name, .*schedule.n_s"),
         ("zzz.qqq", 1, "no such key"),
         ("optimizer", 1, "no such key"),
-        ("optimizer.lr.x", 1, "no such key|is a value"),
+        ("optimizer.lr.x", 1, "optimizer.lr is a value, not a section"),
         ("layers.6.unit", 1, r"layers.6.unit: no such key; did you mean 'units'"),
         ("layers.6.units.x", 1, "layers.6.units is a value"),
         ("layers.7.units", 1, "there is no layers.7; expected 0 to 6"),
@@ -359,4 +360,14 @@ def test_nearest_names_nothing_that_is_far():
 
 def test_the_written_table_is_toml(tmp_path):
     text = tomli_w.dumps(load_recipe("cifar10-deep").table())
-    assert tomllib.loads(text)["layers"][0] == {"kind": "conv2d", "filters": 32, "kernel": 3}
+    # The defaults are written too, so that the file keeps its meaning when they change.
+    assert tomllib.loads(text)["layers"][0] == {
+        "kind": "conv2d",
+        "filters": 32,
+        "kernel": 3,
+        "stride": 1,
+        "padding": 0,
+        "dilation": 1,
+        "groups": 1,
+        "bias": True,
+    }

@@ -104,7 +104,7 @@ def choose_backend(name: str | None = None) -> Choice:
     source = "asked for"
     if name is None and (name := _chosen.get()) is None:
         name = os.environ.get("FASTCONV_BACKEND") or "auto"
-        source = "FASTCONV_BACKEND"
+        source = "FASTCONV_BACKEND" if os.environ.get("FASTCONV_BACKEND") else "auto"
     if name != "auto":
         state = backend_state(name)
         if not state.works:

@@ -64,6 +64,8 @@ class Node:
         By parameter name.
     saved
         What forward leaves for backward.
+    spec
+        The spec of the forward call, where backward needs the same.
     """
 
     layer: Layer
@@ -75,6 +77,7 @@ class Node:
     parameters: dict[str, int] = field(default_factory=dict)
     gradients: dict[str, int] = field(default_factory=dict)
     saved: dict[str, int] = field(default_factory=dict)
+    spec: object = None
 
 
 class Layer:

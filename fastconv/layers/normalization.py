@@ -106,12 +106,11 @@ class Dropout(Layer):
         """Add the forward call, which draws the mask of the step."""
         shape = builder.batched(node.input_shape)
         node.saved["mask"] = builder.buffer(f"{node.name}.mask", shape, "uint8")
-        spec = self.spec(math.prod(shape), builder.new_random_stream())
+        node.spec = self.spec(math.prod(shape), builder.new_random_stream())
         step, mask = builder.step, node.saved["mask"]
-        builder.call("dropout.dropout_forward", spec, node.x, step, mask, node.y)
+        builder.call("dropout.dropout_forward", node.spec, node.x, step, mask, node.y)
 
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
         """Add the data gradient, where needed."""
         if dx is not None:
-            spec = self.spec(math.prod(builder.batched(node.input_shape)), RandomSpec(0, 0))
-            builder.call("dropout.dropout_backward", spec, dy, node.saved["mask"], dx)
+            builder.call("dropout.dropout_backward", node.spec, dy, node.saved["mask"], dx)

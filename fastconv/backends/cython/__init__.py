@@ -7,6 +7,7 @@ that says why; :func:`build_failure` reads it.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -59,6 +60,15 @@ KERNEL_MODULES = ("dense",)
 
 def unavailable_because() -> str | None:
     """Return why this backend cannot work here in one line, or None."""
-    if importlib.util.find_spec(f"{__name__}._dense") is not None:
-        return None
-    return str(missing("_dense"))
+    if importlib.util.find_spec(f"{__name__}._dense") is None:
+        return str(missing("_dense"))
+    try:
+        importlib.import_module(f"{__name__}._dense")
+    except ImportError as fault:
+        return f"fastconv.backends.cython._dense does not load ({fault}); {_REBUILD}"
+    return None
+
+
+def description() -> str:
+    """Return one line on what it runs on."""
+    return "C kernels of one thread"

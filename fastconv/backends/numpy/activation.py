@@ -22,11 +22,11 @@ def activation_forward(
     elif spec.kind == "tanh":
         np.tanh(x, out=y)
     elif spec.kind == "sigmoid":
-        # 1/(1+e^-x) = (1 + tanh(x/2)) / 2 overflows nowhere.
-        np.multiply(x, 0.5, out=y)
-        np.tanh(y, out=y)
+        np.negative(x, out=y)
+        with np.errstate(over="ignore"):  # e^-x = inf gives 0, as it should
+            np.exp(y, out=y)
         np.add(y, 1, out=y)
-        np.multiply(y, 0.5, out=y)
+        np.reciprocal(y, out=y)
     elif spec.kind == "softplus":
         np.logaddexp(x, 0, out=y)
     elif spec.kind == "leaky_relu" and 0 < spec.alpha <= 1:

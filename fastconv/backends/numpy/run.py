@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -42,6 +41,8 @@ class Runner:
         self._indices = self.buffer("indices")
         self._rate = self.buffer("rate")
         self._step = self.buffer("step")
+        has_loss = any(buffer.name == "statistics" for buffer in plan.buffers)
+        self._statistics = self.buffer("statistics") if has_loss else None
 
     def _allocate(self, buffer: Buffer, shared: Mapping[str, np.ndarray]) -> np.ndarray:
         if buffer.shared:
@@ -83,7 +84,9 @@ class Runner:
         """Return the array of the buffer with this name."""
         return self._arrays[self.plan.number_of(name)]
 
-    def run(self, order: np.ndarray, rates: Any = None) -> None:
+    def run(
+        self, order: np.ndarray, rates: np.ndarray | None = None, first_step: int = 0
+    ) -> np.ndarray | None:
         """Run one step for each row of ``order``.
 
         Parameters
@@ -92,8 +95,19 @@ class Runner:
             int64 (steps, batch): which samples make each step's batch.
         rates
             float64 (steps,): the learning rates, for a plan that updates.
+        first_step
+            Number of the first step: random numbers and Adam's bias correction depend on it.
+
+        Returns
+        -------
+        ndarray or None
+            The plan's statistics over these steps, float64 (3,): sum of losses, correct,
+            samples; None if it has no loss.
         """
-        # A run that diverges says so by its loss, not by warnings.
+        self._step[0] = first_step
+        if self._statistics is not None:
+            self._statistics.fill(0)
+        # What is not finite is carried through and seen in the loss; NumPy need not warn of it.
         with np.errstate(all="ignore"):
             for number, indices in enumerate(order):
                 self._indices[...] = indices
@@ -102,3 +116,4 @@ class Runner:
                 for call in self._calls:
                     call()
                 self._step[0] += 1
+        return None if self._statistics is None else self._statistics.copy()
