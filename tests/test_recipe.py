@@ -322,7 +322,7 @@ def test_impossible_schedules_are_found_before_anything_is_loaded(kind, key, val
         (HEAD + "[optimizer]\nrate = 1\n" + LAYERS_OF_FILE, "optimizer.rate: no such key"),
         (HEAD + '[[layers]]\nkind = "dense"\n', "layers.0.units: missing"),
         (HEAD + '[[layers]]\nfilters = 3\n', "layers.0.kind is None"),
-        (HEAD + '[[layers]]\nkind = "dense"\nunits = 3\nfilters = 2\n', "layers.0.filters: no such"),
+        (HEAD + '[[layers]]\nkind = "dense"\nunits = 3\nrate = 2\n', "layers.0.rate: no such key"),
         (HEAD + '[[layers]]\nkind = "leaky_relu"\nalpha = inf\n', "layers.0.alpha is inf"),
     ],
 )  # fmt: skip
