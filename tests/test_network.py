@@ -1,7 +1,6 @@
 """Networks: shapes, the layout of the parameters, first weights, and the file of the weights."""
 
 import itertools
-import itertools
 import json
 import math
 import re

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from fastconv.backends.selection import load_module
 from fastconv.data import DataError, Samples, epoch_order, load
 from fastconv.experiment import prepare, summarize
-from fastconv.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, ReLU, Sigmoid
+from fastconv.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, LeakyReLU, ReLU, Sigmoid
 from fastconv.network import NetworkError, Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.plan_builder import Purpose, Source, build_plan
@@ -74,6 +74,12 @@ def losses_by_hand(network, samples, indices):
     labels = samples.labels[indices]
     losses = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(x)), labels]
     return losses, scores.argmax(axis=1) == labels
+
+
+def assert_same(one, other):
+    """Scores over the same samples, whose losses may be added in another order."""
+    assert one.loss == pytest.approx(other.loss, rel=1e-12)
+    assert (one.correct, one.samples) == (other.correct, other.samples)
 
 
 class Watch:
@@ -294,7 +300,7 @@ def test_a_run_of_several_epochs_reports_the_mean_of_the_last():
     result = fit(trainer, 15)
     twin.train(5)
     twin.train(5)
-    assert result.training == twin.train(5)
+    assert_same(result.training, twin.train(5))
     assert result.stopped == "completed"
     assert trainer.step == 15
     np.testing.assert_array_equal(trainer.network.parameters, twin.network.parameters)
@@ -303,7 +309,7 @@ def test_a_run_of_several_epochs_reports_the_mean_of_the_last():
 def test_a_run_shorter_than_an_epoch_reports_the_mean_of_all_its_steps():
     trainer, twin = make_trainer(), make_trainer()
     result = fit(trainer, 3, is_shortened=True)
-    assert result.training == twin.train(3)
+    assert_same(result.training, twin.train(3))
     assert result.stopped == "steps"
 
 
@@ -316,7 +322,7 @@ def test_steps_go_over_as_many_epochs_as_they_need():
     for count in (5, 5):
         twin.train(count)
     # The third epoch is unfinished: the mean is over what there is of it.
-    assert result.training == twin.train(2)
+    assert_same(result.training, twin.train(2))
     assert result.history == watch.entries
 
 
@@ -390,9 +396,9 @@ def test_a_loss_that_is_not_finite_ends_the_run():
     assert result.history[-1].step < 20
 
 
-@pytest.mark.parametrize("lr", [1e4, 1e30])
+@pytest.mark.parametrize("lr", [1e20, 1e300])
 def test_a_rate_that_is_far_too_large_diverges_without_a_warning(lr):
-    layers = [Conv2D(3), ReLU(), Flatten(), Dense(8), ReLU(), Dense(3)]
+    layers = [Conv2D(3), LeakyReLU(), Flatten(), Dense(8), LeakyReLU(), Dense(3)]
     trainer = make_trainer(
         network=make_network(layers=layers, dtype="float32"),
         optimizer=Optimizer("sgd"),
@@ -526,9 +532,7 @@ def test_the_summary_of_a_run_follows_from_its_parts():
     trainer, dataset = experiment.trainer, experiment.dataset
     result = fit(trainer, 50, validation=dataset.validation, is_shortened=True)
     test, final = trainer.evaluate(dataset.test), trainer.evaluate(dataset.training)
-    numbers = summarize(
-        experiment, result, threads=3, test=test, train_final=final, validated=True
-    )
+    numbers = summarize(experiment, result, threads=3, test=test, train_final=final)
     assert {"recipe": "digits", "backend": "numpy", "threads": 3, "batch_size": 32, "seed": 0,
             "steps": 50, "epochs": 1.25, "parameters": 9930, "stopped": "steps"}.items() <= (
         numbers.items()
@@ -543,12 +547,11 @@ def test_the_summary_of_a_run_follows_from_its_parts():
     squares = sum(float((w.astype(np.float64) ** 2).sum()) for w in weights)
     assert numbers["penalty"] == pytest.approx(0.5 * squares, rel=1e-12)
     assert numbers["peak_rss_mib"] is None or numbers["peak_rss_mib"] > 10
-    without = summarize(
-        experiment, result, threads=3, test=None, train_final=None, validated=False
-    )
+    again = prepare(load_recipe("digits"), backend="numpy")
+    numbers = summarize(again, fit(again.trainer, 3), threads=1, test=None, train_final=None)
     for key in ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy",
                 "train_accuracy_final"):  # fmt: skip
-        assert without[key] is None
+        assert numbers[key] is None
 
 
 def test_a_plan_that_is_replayed_with_a_rate_of_zero_changes_nothing():

@@ -1,0 +1,258 @@
+"""What importing costs, what it brings along, and which way imports go."""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastconv
+
+PACKAGE = Path(fastconv.__file__).parent
+HEAVY = ("numba", "cupy", "matplotlib", "scipy", "sklearn", "torch")
+
+
+def python(code, folder=None):
+    """Run Python as a user does; its standard output."""
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# What importing costs.
+
+
+def test_import_takes_under_a_fifth_of_a_second(tmp_path):
+    code = (
+        "import time; began = time.perf_counter(); import fastconv; "
+        "print(time.perf_counter() - began)"
+    )
+    # A promise of the product, far above what it takes; the best of several, on a busy machine.
+    assert min(float(python(code, tmp_path)) for _ in range(5)) < 0.2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import fastconv",
+        "import fastconv.data",
+        "import fastconv.layers",
+        "import fastconv.trainer",
+        "import fastconv.train",
+        "from fastconv import *",
+        "import fastconv, numpy; fastconv.relu(numpy.ones(3))",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(statement, tmp_path):
+    code = f"{statement}; import sys; print(*sorted(sys.modules))"
+    modules = set(python(code, tmp_path).split())
+    assert "fastconv" in modules
+    assert modules.isdisjoint(HEAVY)
+
+
+def test_import_alone_does_not_even_import_numpy(tmp_path):
+    modules = python("import fastconv, sys; print(*sys.modules)", tmp_path).split()
+    assert "numpy" not in modules
+
+
+# The names of the package.
+
+
+def names_for_type_checkers():
+    """Where the block under TYPE_CHECKING says that each name comes from."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [
+        node for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]  # fmt: skip
+    found = {}
+    for statement in block.body:
+        assert isinstance(statement, ast.ImportFrom)
+        for alias in statement.names:
+            assert alias.asname == alias.name  # marked as exported on purpose
+            found[alias.name] = statement.module
+    return found
+
+
+def test_names_for_type_checkers_are_those_that_there_are():
+    assert set(names_for_type_checkers()) == set(fastconv.__all__) - {"__version__"}
+
+
+@pytest.mark.parametrize(("name", "module"), sorted(names_for_type_checkers().items()))
+def test_every_public_name_is_the_one_of_its_module(name, module):
+    assert getattr(fastconv, name) is getattr(importlib.import_module(module), name)
+
+
+def test_the_public_names_are_listed():
+    assert sorted(fastconv.__all__) == fastconv.__all__
+    assert len(set(fastconv.__all__)) == len(fastconv.__all__)
+    assert set(fastconv.__all__) <= set(dir(fastconv))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'fastconv' has no attribute 'conv3d'"):
+        _ = fastconv.conv3d
+
+
+# Which way imports go. The higher may import the lower, or what stands beside it in one entry.
+
+LAYOUT = [
+    {"fastconv.train"},
+    {"fastconv.progress", "fastconv.run_folder"},
+    {"fastconv.experiment"},
+    {"fastconv.training_loop"},
+    {"fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check"},
+    {"fastconv.recipe_sections"},
+    {"fastconv.schema"},
+    {"fastconv.plan_builder", "fastconv.optimizers", "fastconv.schedules"},
+    {"fastconv.network"},
+    {"fastconv.layers", "fastconv.initializers", "fastconv.preprocessing"},
+    {"fastconv.functional", "fastconv.data", "fastconv.configuration"},
+    {"fastconv.backends"},
+    {"fastconv.plan"},
+    {"fastconv.operation"},
+    {"fastconv.spec", "fastconv.files", "fastconv.kernel_sources", "fastconv._checkout"},
+]
+_LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}
+
+
+def module_name(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path):
+    """Modules of fastconv that a file imports anywhere, but not for type checkers alone."""
+    package = module_name(path) if path.name == "__init__.py" else module_name(path.parent / "x")
+    package = package.removesuffix(".x")
+
+    def walk(node):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level])
+            module = ".".join(filter(None, [start if node.level else "", node.module]))
+            for alias in node.names:
+                inner = PACKAGE.parent.joinpath(*module.split("."), alias.name)
+                is_module = inner.is_dir() or inner.with_suffix(".py").is_file()
+                yield f"{module}.{alias.name}" if is_module else module
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child)
+
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {name for name in walk(tree) if name.split(".")[0] == "fastconv"}
+
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+IMPORTS = {module_name(path): imports_of(path) for path in SOURCES}
+
+
+def part_of(module):
+    """The part of the house that a module belongs to: its second name."""
+    return ".".join(module.split(".")[:2])
+
+
+def test_every_part_has_its_place_in_the_layout():
+    parts = {part_of(name) for name in IMPORTS} - {"fastconv"}
+    assert parts == set(_LEVEL)
+
+
+@pytest.mark.parametrize("module", sorted(set(IMPORTS) - {"fastconv"}))
+def test_imports_go_downward_only(module):
+    here = part_of(module)
+    for imported in IMPORTS[module]:
+        there = part_of(imported)
+        if there != here:
+            assert there != "fastconv", f"{module} imports the package itself"
+            assert _LEVEL[there] < _LEVEL[here], f"{module} imports {imported}"
+
+
+def test_the_package_imports_nothing_of_its_own_but_the_check_of_the_checkout():
+    assert IMPORTS["fastconv"] == {"fastconv._checkout"}
+
+
+BACKENDS = sorted(p.name for p in (PACKAGE / "backends").iterdir() if (p / "__init__.py").is_file())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_knows_specs_operations_plans_and_its_own_folder(backend):
+    own = f"fastconv.backends.{backend}"
+    for module, imported in IMPORTS.items():
+        if module == own or module.startswith(f"{own}."):
+            outside = {name for name in imported if name != own and not name.startswith(f"{own}.")}
+            allowed = {"fastconv.spec", "fastconv.operation", "fastconv.plan"}
+            if backend == "cupy":
+                allowed.add("fastconv.kernel_sources")
+            assert outside <= allowed, module
+
+
+def test_the_reference_imports_only_numpy_and_the_specs():
+    for path in (PACKAGE / "backends" / "reference").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            else:
+                continue
+            for name in names:
+                top = name.split(".")[0]
+                allowed = (
+                    top in sys.stdlib_module_names
+                    or top == "numpy"
+                    or name in ("fastconv.spec", "fastconv.operation")
+                    or name.startswith("fastconv.backends.reference")
+                )
+                assert allowed, f"{path.name} imports {name}"
+
+
+def test_public_functions_stand_on_backends_and_specs_alone():
+    for module, imported in IMPORTS.items():
+        if part_of(module) == "fastconv.functional":
+            parts = {part_of(name) for name in imported} - {"fastconv.functional"}
+            assert parts <= {"fastconv.backends", "fastconv.spec", "fastconv.operation"}, module
+            kernels = {name for name in imported if name.startswith("fastconv.backends.")}
+            # Which backend is a choice made at run time.
+            assert kernels <= {"fastconv.backends.selection"}, module
+
+
+def test_the_specs_import_nothing_of_the_house():
+    assert IMPORTS["fastconv.spec"] == set()
+    assert IMPORTS["fastconv.operation"] == {"fastconv.spec"}
+    assert IMPORTS["fastconv.plan"] == set()
+
+
+def test_layers_build_plans_without_importing_what_collects_them():
+    for module, imported in IMPORTS.items():
+        if part_of(module) == "fastconv.layers":
+            parts = {part_of(name) for name in imported} - {"fastconv.layers"}
+            assert parts <= {"fastconv.spec", "fastconv.operation"}, module
+
+
+def test_the_command_line_is_imported_by_nothing():
+    for module, imported in IMPORTS.items():
+        assert "fastconv.train" not in imported, module
+
+
+def test_nothing_imports_torch():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "torch" for name in names), path
+
+
+def test_every_module_can_be_imported_in_any_order(tmp_path):
+    # The compiled kernels need a compiler; the other modules need nothing.
+    modules = [name for name in IMPORTS if not name.startswith("fastconv.backends.cython.")]
+    for order in (modules, modules[::-1]):
+        code = f"import importlib\nfor name in {order!r}: print(importlib.import_module(name))"
+        assert len(python(code, tmp_path).splitlines()) == len(modules)
