@@ -310,16 +310,14 @@ class AugmentSpec:
 
     * flipped when ``flip`` and ``u_0 < 1/2``;
     * crop row and column: ``oy = floor(u_1 * (2*crop + 1)) - crop``, ``ox`` likewise from u_2;
-    output
-      pixel (i, j) takes flipped input pixel (i + oy, j + ox);
+      output pixel (i, j) takes flipped input pixel (i + oy, j + ox);
     * angle ``a = (2*u_3 - 1) * rotation`` degrees, shear ``s = (2*u_4 - 1) * shear`` degrees,
       shift ``ty = (2*u_5 - 1) * translation * height``, ``tx = (2*u_6 - 1) * translation * width``;
       output pixel (i, j), with ``v = i - (height-1)/2 - ty``, ``h = j - (width-1)/2 - tx``,
       samples at row ``sin(a)*(h - tan(s)*v) + cos(a)*v + (height-1)/2`` and
       column ``cos(a)*(h - tan(s)*v) - sin(a)*v + (width-1)/2``;
-    * cutout centre row ``floor(u_7 * height)``, column ``floor(u_8 * width)``; the square covers
-    rows
-      ``centre - cutout//2`` to ``centre - cutout//2 + cutout - 1``, clipped.
+    * cutout centre row ``floor(u_7 * height)``, column ``floor(u_8 * width)``; the square
+      covers rows ``centre - cutout//2`` to ``centre - cutout//2 + cutout - 1``, clipped.
 
     Parameters
     ----------

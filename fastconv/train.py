@@ -283,9 +283,9 @@ def _show_result(
             rows.append((label, f"loss {loss:.4f}{shown}"))
     if summary["train_accuracy_final"] is not None:
         rows.append(("training (final)", f"accuracy {percent(summary['train_accuracy_final'])} %"))
-    rows.append(("files", str(folder.path)))
     display.text()
     display.table("Result", rows)
+    display.text(f"files: {folder.path}")  # not in the table, which would cut a long path short
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -359,8 +360,12 @@ def test_lines_give_the_rate_of_the_last_update_before_them():
 
 
 def test_the_times_of_the_lines_do_not_overlap():
-    result = fit(make_trainer(), 10, validation=make_samples(50, 3))
+    trainer, validation = make_trainer(), make_samples(50, 3)
+    began = time.perf_counter()
+    result = fit(trainer, 10, validation=validation, line_every=1)
+    whole = time.perf_counter() - began
     assert all(entry.seconds > 0 for entry in result.history)
+    assert sum(entry.seconds for entry in result.history) <= whole
     in_training = [entry.train_seconds for entry in result.history]
     assert in_training == sorted(in_training)
     # Validation counts in the one and not in the other.

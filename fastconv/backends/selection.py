@@ -72,11 +72,13 @@ def backend_state(name: str) -> BackendState:
     return BackendState(name, True, True, backend.description())
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str, origin: str = "") -> None:
     if name not in NAMES:
         near = difflib.get_close_matches(name, (*NAMES, "auto"), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise BackendError(f"backend is {name!r}; expected one of auto, {', '.join(NAMES)}{hint}")
+        raise BackendError(
+            f"backend is {name!r}{origin}; expected one of auto, {', '.join(NAMES)}{hint}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,12 @@ def choose_backend(name: str | None = None) -> Choice:
     BackendError
         If the backend asked for cannot work here.
     """
-    source = "asked for"
+    source, origin = "asked for", ""
     if name is None and (name := _chosen.get()) is None:
         name = os.environ.get("FASTCONV_BACKEND") or "auto"
-        source = "FASTCONV_BACKEND" if os.environ.get("FASTCONV_BACKEND") else "auto"
+        source, origin = "FASTCONV_BACKEND", " (from FASTCONV_BACKEND)"
     if name != "auto":
+        _check_name(name, origin)
         state = backend_state(name)
         if not state.works:
             raise BackendError(

@@ -106,6 +106,12 @@ def shape_to_nhwc(owner: str, name: str, shape: Sequence[int], layout: Layout) -
     return (n, b, c, a) if layout == "NCHW" else (n, a, b, c)
 
 
+def shape_from_nhwc(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    """Reorder an NHWC shape into ``layout``."""
+    n, h, w, c = shape
+    return (n, c, h, w) if layout == "NCHW" else shape
+
+
 def to_nhwc(array: Array, layout: Layout) -> Array:
     """Return images as C-contiguous NHWC: no copy if they are already."""
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if layout == "NCHW" else array)

@@ -20,6 +20,7 @@ from fastconv.functional.arrays import (
     from_nhwc,
     launch,
     result_buffer,
+    shape_from_nhwc,
     to_hwio,
     to_nhwc,
 )
@@ -78,11 +79,6 @@ def _conv_spec(
         )
     except ValueError as fault:
         raise _fault(owner, fault) from None
-
-
-def _in_layout(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
-    n, h, w, c = shape
-    return (n, c, h, w) if layout == "NCHW" else shape
 
 
 def conv2d(
@@ -147,7 +143,7 @@ def conv2d(
     if b is not None:
         check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
         b = np.ascontiguousarray(b)
-    check_out("conv2d", out, _in_layout(spec.y_shape, layout), x.dtype)
+    check_out("conv2d", out, shape_from_nhwc(spec.y_shape, layout), x.dtype)
     y = result_buffer(out, spec.y_shape, x.dtype) if layout == "NHWC" else None
     y = np.empty(spec.y_shape, x.dtype) if y is None else y
     launch(
@@ -206,7 +202,9 @@ def conv2d_backward(
     check_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
     spec = _conv_spec(owner, x, w, stride, padding, dilation, groups, layout)
-    check_shape(owner, "dy", dy, _in_layout(spec.y_shape, layout), "the shape of conv2d's result")
+    check_shape(
+        owner, "dy", dy, shape_from_nhwc(spec.y_shape, layout), "the shape of conv2d's result"
+    )
     dy = to_nhwc(dy, layout)
     dx = dw = db = None
     if "x" in needs:
@@ -317,7 +315,7 @@ def conv_transpose2d(
     if b is not None:
         check_shape(owner, "b", b, (spec.in_channels,), "one for each output channel")
         b = np.ascontiguousarray(b)
-    check_out(owner, out, _in_layout(spec.x_shape, layout), x.dtype)
+    check_out(owner, out, shape_from_nhwc(spec.x_shape, layout), x.dtype)
     y = np.empty(spec.x_shape, x.dtype)
     x_nhwc, w_hwio = to_nhwc(x, layout), to_hwio(w, layout)
     launch(backend, "conv.conv_transpose2d_forward", spec, x.dtype, x_nhwc, w_hwio, b, y)
@@ -354,7 +352,7 @@ def conv_transpose2d_backward(
     check_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
     spec = _transposed_spec(owner, x, w, stride, padding, output_padding, dilation, groups, layout)
-    check_shape(owner, "dy", dy, _in_layout(spec.x_shape, layout), "the shape of the result")
+    check_shape(owner, "dy", dy, shape_from_nhwc(spec.x_shape, layout), "the shape of the result")
     dy = to_nhwc(dy, layout)
     dx = dw = db = None
     if "x" in needs:

@@ -16,6 +16,7 @@ from fastconv.functional.arrays import (
     check_shape,
     from_nhwc,
     launch,
+    shape_from_nhwc,
     shape_to_nhwc,
     to_nhwc,
 )
@@ -53,11 +54,6 @@ def _input_spec(owner: str, name: str, shape: Sequence[int], layout: Layout) -> 
         return InputSpec(*shape_to_nhwc(owner, name, shape, layout))
     except ValueError as fault:
         raise ValueError(str(fault).replace("InputSpec:", f"{owner}:")) from None
-
-
-def _in_layout(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
-    n, h, w, c = shape
-    return (n, c, h, w) if layout == "NCHW" else shape
 
 
 def max_pool2d(
@@ -167,7 +163,7 @@ def max_pool2d_backward(
     owner = "max_pool2d_backward"
     check_floats(owner, dy=dy)
     spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, True, layout)
-    shape = _in_layout(spec.y_shape, layout)
+    shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of max_pool2d's result")
     if not isinstance(where, np.ndarray) or where.dtype != np.int32:
         raise TypeError(f"{owner}: where must be the int32 array that max_pool2d returned")
@@ -271,7 +267,7 @@ def avg_pool2d_backward(
     owner = "avg_pool2d_backward"
     check_floats(owner, dy=dy)
     spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
-    shape = _in_layout(spec.y_shape, layout)
+    shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of avg_pool2d's result")
     dx = np.empty(spec.x_shape, dy.dtype)
     launch(backend, "pool.avg_pool2d_backward", spec, dy.dtype, to_nhwc(dy, layout), dx)
