@@ -259,3 +259,13 @@ def test_a_network_without_parameters_has_a_table_too():
 def test_images_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"check_gradients: images has shape .*\(N, 7, 6, 2\)"):
         fastconv.check_gradients(smooth(), np.zeros(shape), np.zeros(3, np.int64))
+
+
+def test_the_verdict_tells_kinks_from_differences():
+    def verdict(checked: int, error: float) -> str:
+        row = ParameterCheck("dense_1.weight", checked, 1, error, 0.0, 0.0)
+        return str(GradientCheck((row,), 1e-7)).splitlines()[-1].partition(":")[0]
+
+    assert verdict(checked=1, error=1e-9) == "passed"
+    assert verdict(checked=1, error=1e-3) == "FAILED"
+    assert verdict(checked=0, error=0.0) == "NOT PROVEN"
