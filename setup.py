@@ -1,9 +1,10 @@
 """The two steps of the build that pyproject.toml cannot say.
 
-* Every ``kernels/cpu/NAME.pyx`` becomes the extension module ``fastconv.backends.cython._NAME``.
-  Where that fails, the install goes on without it: a banner on stderr says so, and the reason is
-  recorded in ``fastconv/backends/cython/_build_failure.txt``, because pip hides what a build
-  prints. With the environment variable ``FASTCONV_REQUIRE_CYTHON=1`` it is an error.
+* ``kernels/cpu`` becomes the extension module ``fastconv.backends.cython._engine``: ``engine.pyx``
+  and every ``.c``, one file for each instruction set. Where that fails, the install goes on
+  without it: a banner on stderr says so, and the reason is recorded in
+  ``fastconv/backends/cython/_build_failure.txt``, because pip hides what a build prints. With the
+  environment variable ``FASTCONV_REQUIRE_CYTHON=1`` it is an error.
 * A wheel holds ``kernels/cuda`` as ``fastconv/kernels/cuda``. An editable install reads it in
   place.
 
@@ -30,20 +31,19 @@ FIX = (
 
 
 def extensions():
-    headers = sorted(str(path) for path in Path("kernels/cpu").glob("*.h"))
-    found = []
-    for path in sorted(Path("kernels/cpu").glob("*.pyx")):
-        extension = Extension(
-            f"{PACKAGE}._{path.stem}",
-            sources=[path.as_posix()],
-            include_dirs=["kernels/cpu"],
-            depends=headers,
-            # A failure is ours to report, and copying to the source tree must not repeat it.
-            optional=True,
-        )
-        extension.cython_c_in_temp = True  # no generated C beside the source
-        found.append(extension)
-    return found
+    headers = sorted(path.as_posix() for path in Path("kernels/cpu").glob("*.h"))
+    sources = sorted(path.as_posix() for path in Path("kernels/cpu").glob("*.c"))
+    engine = Extension(
+        f"{PACKAGE}._engine",
+        sources=["kernels/cpu/engine.pyx", *sources],
+        include_dirs=["kernels/cpu"],
+        depends=[*headers, "fastconv/backends/cython/_engine.pxd"],
+        # A failure is ours to report, and copying to the source tree must not repeat it.
+        optional=True,
+    )
+    engine.cython_c_in_temp = True  # no generated C beside the source
+    engine.cython_include_dirs = ["."]  # its .pxd is in the package
+    return [engine]
 
 
 def reason_for(fault):
@@ -109,7 +109,12 @@ class BuildKernels(build_ext):
         if self.compiler.compiler_type == "msvc":
             ext.extra_compile_args = ["/O2"]
         else:
-            ext.extra_compile_args = ["-O3", "-g0"]
+            ext.extra_compile_args = [
+                "-O3", "-g0", "-pthread", "-ffp-contract=fast",
+                # Nobody reads errno or the exception flags; with them, a root is no vector.
+                "-fno-math-errno", "-fno-trapping-math",
+            ]  # fmt: skip
+            ext.extra_link_args = ["-pthread"]
         try:
             super().build_extension(ext)
         # Whatever it is, from a missing compiler to one that crashes: it must not end the install.

@@ -1,137 +1,244 @@
-"""NumPy convolutions beside PyTorch's, in one run: ``python bench/peers.py``.
+"""Whole training steps beside PyTorch, JAX and Keras: ``python bench/peers.py``.
 
-Both sides hold ready tensors in the layout they like best; a round is one forward and one backward
-pass of each of the four convolutions of the recipe cifar10-deep. Rounds are interleaved (fastconv,
-PyTorch contiguous, PyTorch channels_last, and again); PyTorch's better layout counts. The first
-layer's data gradient is computed by neither side.
+fastconv's step begins with uint8 images: it gathers its batch, preprocesses it, and counts loss and
+accuracy; the peers get ready float32 tensors. Every contender lives in a process of its own with
+the same number of threads, and they take turns: fastconv, peer, fastconv, peer, so that what else
+the machine does meets all of them. A ratio is that of the fastest rounds; that of the medians is
+beside it. PyTorch is the faster of its memory formats, with and without its fused update.
+
+``--table FILE.md`` writes the table, ``--chart FILE.png`` the bars, ``--json FILE`` everything.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
+import json
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-import numpy as np
-from threadpoolctl import threadpool_limits
-
-from fastconv.backends.selection import load_kernel
 from fastconv.configuration import available_cores, processor_name
-from fastconv.spec import ConvSpec
 
-try:
-    import torch
-except ImportError as fault:
-    raise SystemExit(
-        "bench/peers.py: PyTorch is not installed; install a CPU build of torch to compare"
-    ) from fault
+WORKLOADS = (
+    ("cifar10-deep", 1),
+    ("cifar10-deep", 128),
+    ("mnist-strided", 1),
+    ("mnist-strided", 128),
+    ("lenet5", 32),
+)
+PEERS = {"pytorch": "torch", "jax": "jax", "keras": "keras"}
+"""Contenders and the modules that they need."""
+SGEMM_FLOP = 2 * 2048**3
 
 
-def cifar10_deep(batch: int) -> list[ConvSpec]:
-    """The four convolutions of the recipe cifar10-deep."""
-    return [
-        ConvSpec(batch, 3, 32, 32, 32, (3, 3)),
-        ConvSpec(batch, 32, 30, 30, 32, (3, 3)),
-        ConvSpec(batch, 32, 14, 14, 64, (3, 3)),
-        ConvSpec(batch, 64, 12, 12, 64, (3, 3)),
+class Contender:
+    """A child process that makes training steps on demand."""
+
+    def __init__(self, who: str, recipe: str, batch: int, threads: int) -> None:
+        script = Path(__file__).with_name("contender.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(script), who, recipe, str(batch), str(threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.who = who
+        self.variants: list[str] = json.loads(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"bench/peers.py: {self.who} ended with {self._process.wait()}")
+        return line
+
+    def ask(self, what: str) -> float:
+        """Send a line and return the number that comes back."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(what + "\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def seconds(self, variant: str, steps: int) -> float:
+        """Seconds for one step, from so many."""
+        return self.ask(f"{variant} {steps}") / steps
+
+    def memory_mib(self) -> float:
+        """Peak memory of the process so far."""
+        return self.ask("memory 0")
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@dataclass(frozen=True)
+class Line:
+    """Step times of one contender's variant on one workload."""
+
+    workload: str
+    batch: int
+    who: str
+    variant: str
+    seconds: list[float]
+    peak_memory_mib: float
+
+    @property
+    def best(self) -> float:
+        """Fastest round."""
+        return min(self.seconds)
+
+    @property
+    def median(self) -> float:
+        """Middle round."""
+        return statistics.median(self.seconds)
+
+
+def measure(
+    workload: tuple[str, int], contenders: list[str], threads: int, rounds: int, span: float
+) -> list[Line]:
+    """Let the contenders take turns on one workload; ``span``: seconds that a turn should last."""
+    recipe, batch = workload
+    field = [Contender(who, recipe, batch, threads) for who in contenders]
+    turns = []
+    for contender in field:
+        for variant in contender.variants:
+            contender.seconds(variant, 16)  # compiles, allocates
+            each = min(contender.seconds(variant, 16) for _ in range(3))
+            steps = max(16, round(span / each / 16) * 16)
+            turns.append((contender, variant, steps, list[float]()))
+    for _ in range(rounds):
+        for contender, variant, steps, seconds in turns:
+            time.sleep(0.05)  # threads of the one before fall asleep
+            seconds.append(contender.seconds(variant, steps))
+    lines = [
+        Line(recipe, batch, contender.who, variant, seconds, contender.memory_mib())
+        for contender, variant, _, seconds in turns
     ]
+    for contender in field:
+        contender.close()
+    return lines
 
 
-def fastconv_round(spec: ConvSpec, backend: str, needs_dx: bool) -> Callable[[], None]:
-    """Forward and backward through a backend's kernels, with every buffer made beforehand."""
-    generator = np.random.default_rng(0)
-
-    def random(shape: tuple[int, ...]) -> np.ndarray:
-        return generator.normal(size=shape).astype(np.float32)
-
-    x, w, b = random(spec.x_shape), random(spec.w_shape), random((spec.out_channels,))
-    y, dy = np.empty(spec.y_shape, np.float32), random(spec.y_shape)
-    dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty_like(b)
-    names = ("conv2d_forward", "conv2d_backward_weight", "conv2d_backward_data")
-    kernels = [load_kernel(backend, f"conv.{name}") for name in names]
-    size = max(
-        sized(name, spec, np.float32) for name, (_, sized) in zip(names, kernels, strict=True)
-    )
-    workspace = np.empty(size, np.uint8)
-    (forward, _), (backward_weight, _), (backward_data, _) = kernels
-
-    def run() -> None:
-        forward(spec, x, w, b, y, workspace)
-        backward_weight(spec, dy, x, dw, db, workspace)
-        if needs_dx:
-            backward_data(spec, dy, w, dx, workspace)
-
-    return run
+def fastest(lines: list[Line], who: str) -> Line | None:
+    """Return the best variant of a contender."""
+    own = [line for line in lines if line.who == who]
+    return min(own, key=lambda line: line.best, default=None)
 
 
-def torch_round(
-    spec: ConvSpec, needs_dx: bool, memory_format: torch.memory_format
-) -> Callable[[], None]:
-    """Forward and backward through torch.nn.functional.conv2d."""
+def rows_of(lines: list[Line]) -> list[list[str]]:
+    """One row for each contender's variant: times, and how much slower than each backend."""
+    ours = [line for line in lines if line.who.startswith("fastconv-")]
+    rows = []
+    for line in lines:
+        if line.who == "sgemm":
+            rate = SGEMM_FLOP / line.best * 1e-9
+            rows.append([f"SGEMM: {rate:.0f} GFLOP/s", *[""] * (4 + len(ours))])
+            continue
+        name = line.who if line.who.startswith("fastconv-") else line.variant
+        ratios = [f"{line.best / mine.best:.2f} / {line.median / mine.median:.2f}" for mine in ours]
+        rows.append(
+            [
+                f"{line.workload}, batch {line.batch}",
+                name,
+                f"{line.best * 1e3:.4f}",
+                f"{line.median * 1e3:.4f}",
+                f"{line.peak_memory_mib:.0f}",
+                *ratios,
+            ]
+        )
+    return rows
 
-    def random(n: int, h: int, w: int, c: int) -> torch.Tensor:
-        return torch.randn(n, c, h, w).contiguous(memory_format=memory_format)
 
-    x, dy = random(*spec.x_shape).requires_grad_(needs_dx), random(*spec.y_shape)
-    kh, kw, inputs, outputs = spec.w_shape
-    w = torch.randn(outputs, inputs, kh, kw).contiguous(memory_format=memory_format)
-    w.requires_grad_()
-    b = torch.randn(outputs, requires_grad=True)
+def table(results: list[list[Line]], backends: list[str]) -> str:
+    """Return a Markdown table of everything."""
+    head = ["workload", "who", "fastest ms", "median ms", "peak MiB"]
+    head += [f"of fastconv {name}" for name in backends]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for group in results:
+        lines += ["| " + " | ".join(row) + " |" for row in rows_of(group)]
+    return "\n".join(lines) + "\n"
 
-    def run() -> None:
-        torch.nn.functional.conv2d(x, w, b).backward(dy)
-        w.grad = b.grad = x.grad = None
 
-    return run
+def chart(results: list[list[Line]], path: Path) -> None:
+    """Draw how many times slower each peer is than fastconv's fastest backend."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 5), constrained_layout=True)
+    colors = {"fastconv": "#1b6ca8", "pytorch": "#e4572e", "jax": "#f3a712", "keras": "#a8a8a8"}
+    labelled = set()
+    ticks, names, place = [], [], 0.0
+    for group in results:
+        ours = min(
+            (line for line in group if line.who.startswith("fastconv-")), key=lambda line: line.best
+        )
+        begin = place
+        bars = [("fastconv", ours)]
+        bars += [(who, line) for who in PEERS if (line := fastest(group, who)) is not None]
+        for who, line in bars:
+            ratio = line.best / ours.best
+            axes.barh(place, ratio, 0.8, color=colors[who], label=None if who in labelled else who)
+            axes.text(ratio * 1.05, place, f"{ratio:.1f}x  {line.best * 1e3:.3g} ms", va="center")
+            labelled.add(who)
+            place += 1
+        ticks.append((begin + place - 1) / 2)
+        names.append(f"{ours.workload}\nbatch {ours.batch}")
+        place += 0.7
+    axes.set_xscale("log")
+    axes.set_xlim(0.8, axes.get_xlim()[1] * 4)
+    axes.set_yticks(ticks, names)
+    axes.invert_yaxis()
+    axes.set_xlabel("time of a training step, in times of fastconv's (logarithmic)")
+    axes.legend(loc="lower right")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--backend", default="numpy")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(
-        f"{processor_name()}, {options.threads} threads, NumPy {np.__version__}, PyTorch "
-        f"{torch.__version__}, float32, batch {options.batch}, {options.rounds} rounds; "
-        f"milliseconds, median (minimum to maximum)\n"
-    )
-    print(
-        f"| convolution | {options.backend} | PyTorch contiguous | PyTorch channels_last | ratio |"
-    )
-    print("|---|---|---|---|---|")
-    totals = np.zeros((3, options.rounds))
-    for number, spec in enumerate(cifar10_deep(options.batch)):
-        needs_dx = number > 0
-        sides = [
-            fastconv_round(spec, options.backend, needs_dx),
-            torch_round(spec, needs_dx, torch.contiguous_format),
-            torch_round(spec, needs_dx, torch.channels_last),
-        ]
-        times = np.zeros((3, options.rounds))
-        with threadpool_limits(options.threads):
-            for side in sides:
-                side()
-                side()
-            for column in range(options.rounds):
-                for row, side in enumerate(sides):
-                    began = time.perf_counter()
-                    side()
-                    times[row, column] = 1000 * (time.perf_counter() - began)
-        totals += times
-        print(_row(str(spec), times))
-    print(_row("all four", totals))
-
-
-def _row(name: str, times: np.ndarray) -> str:
-    medians = [statistics.median(row) for row in times]
-    cells = [
-        f"{m:.2f} ({r.min():.2f} to {r.max():.2f})" for m, r in zip(medians, times, strict=True)
-    ]
-    return f"| {name} | {' | '.join(cells)} | {medians[0] / min(medians[1:]):.2f}x |"
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--threads", type=int, default=min(2, available_cores()))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--span", type=float, default=0.5, help="seconds of a turn")
+    parser.add_argument("--backends", default="cython,numba")
+    parser.add_argument("--peers", default="pytorch,jax,keras")
+    parser.add_argument("--workload", action="append", help="RECIPE:BATCH, as often as wanted")
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--chart", type=Path)
+    parser.add_argument("--json", type=Path)
+    own = parser.parse_args()
+    backends = own.backends.split(",")
+    contenders = [f"fastconv-{name}" for name in backends]
+    for peer in filter(None, own.peers.split(",")):
+        if importlib.util.find_spec(PEERS[peer]) is None:
+            print(f"{peer}: left out, {PEERS[peer]} is not installed")
+        else:
+            print(f"{peer}: {PEERS[peer]} {importlib.metadata.version(PEERS[peer])}")
+            contenders.append(peer)
+    workloads = WORKLOADS
+    if own.workload:
+        workloads = tuple((w.rpartition(":")[0], int(w.rpartition(":")[2])) for w in own.workload)
+    print(f"{processor_name()}, {own.threads} threads, {own.rounds} rounds")
+    results = []
+    for workload in workloads:
+        results.append(measure(workload, [*contenders, "sgemm"], own.threads, own.rounds, own.span))
+        print(table(results[-1:], backends), flush=True)
+    if own.table:
+        own.table.write_text(table(results, backends), encoding="utf-8")
+    if own.chart:
+        chart(results, own.chart)
+    if own.json:
+        everything = [[asdict(line) for line in group] for group in results]
+        own.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

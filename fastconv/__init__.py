@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastconv.backends.selection import BackendError as BackendError
     from fastconv.backends.selection import use_backend as use_backend
     from fastconv.configuration import show_config as show_config
+    from fastconv.explanation import explain as explain
     from fastconv.functional.activation import elu as elu
     from fastconv.functional.activation import elu_backward as elu_backward
     from fastconv.functional.activation import leaky_relu as leaky_relu
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 _ORIGINS = {
     "backends.selection": "BackendError use_backend",
     "configuration": "show_config",
+    "explanation": "explain",
     "functional.activation": (
         "elu elu_backward leaky_relu leaky_relu_backward log_softmax log_softmax_backward relu "
         "relu_backward selu selu_backward sigmoid sigmoid_backward softmax softmax_backward "

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 
-from fastconv.backends.selection import NAMES, backend_state, choose_backend
+from fastconv.backends.selection import NAMES, BackendError, backend_state, choose_backend
+from fastconv.native.threads import available_cores as available_cores
+from fastconv.native.threads import default_threads
 
 _PACKAGES = ("numpy", "numba", "cython", "cupy", "safetensors", "scikit-learn", "matplotlib")
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def configured_threads() -> int:
+    """Threads that work is split into: FASTCONV_THREADS, else the cores of this process.
+
+    Raises
+    ------
+    BackendError
+        If FASTCONV_THREADS is not a number of 1 or more.
+    """
+    try:
+        return default_threads()
+    except ValueError as fault:
+        raise BackendError(f"{fault}; unset it to use all {available_cores()} cores") from None
 
 
 def package_version(name: str) -> str | None:
@@ -63,6 +71,7 @@ def environment() -> dict[str, object]:
         "processor": processor_name(),
         "instruction_sets": list(instruction_sets()),
         "cores": available_cores(),
+        "threads": configured_threads(),
         "packages": {name: package_version(name) for name in _PACKAGES},
     }
 
@@ -80,6 +89,7 @@ def show_config() -> None:
     print(f"fastconv {facts['fastconv']}, Python {facts['python']}, {facts['platform']}")
     print(
         f"processor: {facts['processor']}, {facts['cores']} cores, "
+        f"{facts['threads']} thread{'s' if facts['threads'] != 1 else ''}, "
         f"{' '.join(instruction_sets()) or 'instruction sets unknown'}"
     )
     versions = facts["packages"]

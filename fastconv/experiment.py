@@ -57,16 +57,33 @@ class Experiment:
 
 
 def prepare(
-    recipe: Recipe, *, data_dir: str | Path | None = None, backend: str | None = None
+    recipe: Recipe,
+    *,
+    data_dir: str | Path | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+    dataset: Dataset | None = None,
 ) -> Experiment:
     """Load the data, build the network and the trainer.
+
+    Parameters
+    ----------
+    recipe
+        What to train.
+    data_dir
+        As for :func:`fastconv.data.load`.
+    backend, threads
+        As for :class:`fastconv.Trainer`.
+    dataset
+        Used instead of the recipe's data set, as it is.
 
     Raises
     ------
     DataError, NetworkError, RecipeError, BackendError
         If something named in the recipe is not there or does not fit.
     """
-    dataset = _load(recipe, data_dir)
+    if dataset is None:
+        dataset = _load(recipe, data_dir)
     plain_training = dataset.training
     preprocessing = _preprocessing(recipe, dataset.training)
     augmentation = recipe.augmentation.augmentation()
@@ -97,6 +114,7 @@ def prepare(
         augmentation=augmentation,
         seed=recipe.seed,
         backend=backend,
+        threads=threads,
     )
     return Experiment(recipe, dataset, plain_training, trainer, steps)
 
@@ -138,13 +156,6 @@ def _preprocessing(recipe: Recipe, training: Samples) -> Preprocessing:
     if section.kind != "standardize":
         return Preprocessing(section.kind)
     if section.mean is not None and section.deviation is not None:
-        channels = training.images.shape[-1]
-        for name, values in (("mean", section.mean), ("deviation", section.deviation)):
-            if len(values) != channels:
-                raise DataError(
-                    f"preprocessing.{name} has {len(values)} numbers but the images have "
-                    f"{channels} channels; give one for each"
-                )
         # Given for pixels in [0, 1], as is usual; raw pixels go to 255.
         mean, deviation = 255 * np.array(section.mean), 255 * np.array(section.deviation)
         return Preprocessing("standardize", mean=mean, deviation=deviation)

@@ -254,7 +254,6 @@ class PlanBuilder:
         spec = LossSpec(self.batch, outputs)
         losses = self.buffer("losses", (self.batch,))
         statistics = self.buffer("statistics", (3,), "float64")
-        gather = InputSpec(self.batch, 1, 1, outputs)
         gradient = (
             self.buffer("scores.gradient", (self.batch, outputs)) if self.purpose.backward else None
         )
@@ -262,6 +261,7 @@ class PlanBuilder:
             shape = (self.source.samples, outputs)
             targets = self.buffer("targets", shape, shared=True)
             target = self.buffer("target", (self.batch, outputs))
+            gather = InputSpec(self.batch, 1, 1, outputs)
             self.call("input.gather_rows", gather, targets, self.indices, target)
             self.call("loss.mean_squared_error_forward", spec, scores, target, losses)
             if gradient is not None:
@@ -269,6 +269,7 @@ class PlanBuilder:
         else:
             labels = self.buffer("labels", (self.source.samples,), "int64", shared=True)
             label = self.buffer("label", (self.batch,), "int64")
+            gather = InputSpec(self.batch, 1, 1, 1)
             self.call("input.gather_rows", gather, labels, self.indices, label)
             self.call("loss.count_correct", spec, scores, label, statistics)
             if loss == "nll":

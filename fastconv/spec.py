@@ -404,6 +404,11 @@ class PoolSpec:
             require_int("PoolSpec", name, getattr(self, name), 1)
         for name in ("kernel", "stride"):
             object.__setattr__(self, name, as_pair("PoolSpec", name, getattr(self, name)))
+        for name in ("ceil_mode", "count_include_pad"):
+            if getattr(self, name) not in (True, False):
+                raise TypeError(
+                    f"PoolSpec: {name} is {getattr(self, name)!r}; expected True or False"
+                )
         image = self.height, self.width
         padding = resolve_padding("PoolSpec", self.padding, image, self.kernel, self.stride)
         object.__setattr__(self, "padding", padding)

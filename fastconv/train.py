@@ -5,81 +5,53 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.backends.selection import NAMES, BackendError
-from fastconv.configuration import available_cores, environment
-from fastconv.data import DATASETS, DataError
+from fastconv.command_line import (
+    EXIT_INTERRUPTED,
+    Parser,
+    check_writable,
+    positive,
+    run,
+    thread_count,
+    write_json,
+)
+from fastconv.configuration import environment
+from fastconv.data import DATASETS
 from fastconv.experiment import Experiment, prepare, summarize
-from fastconv.files import replace_file
-from fastconv.network import NetworkError
 from fastconv.progress import Display, percent
 from fastconv.recipe import load_recipe, parse_setting, recipe_names
-from fastconv.run_folder import OutputError, RunFolder, new_run_path, to_json
-from fastconv.schema import RecipeError
+from fastconv.run_folder import RunFolder, new_run_path
 from fastconv.training_loop import Result, fit, interruption
 
-USER_ERRORS = (RecipeError, DataError, NetworkError, BackendError, OutputError)
-"""Mistakes of the user: one line on stderr and exit code 2."""
-
-_EXIT_USER_ERROR = 2
+_MODULE = "fastconv.train"
 _EXIT_DIVERGED = 1
-_EXIT_INTERRUPTED = 130
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}; expected 1 or more")
-    return number
-
-
-_positive.__name__ = "integer"
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> Any:
-        self.exit(_EXIT_USER_ERROR, f"fastconv.train: {message} (see --help)\n")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(
-        prog="python -m fastconv.train",
-        description="Train a small convolutional network from a recipe.",
-        allow_abbrev=False,
-    )
+    parser = Parser(_MODULE, "Train a small convolutional network from a recipe.")
     add = parser.add_argument
-    add("--recipe", default="digits", metavar="NAME|FILE", help="recipe to train (default: digits)")
+    parser.add_recipe("digits", "train")
     add("--list-recipes", action="store_true", help="list the recipes and exit")
     add(
         "--dataset", metavar="NAME", help=f"data set instead of the recipe's: {', '.join(DATASETS)}"
     )
+    parser.add_data_dir("FASTCONV_DATA, or download")
+    parser.add_backend()
+    add("--epochs", type=positive, metavar="N", help="epochs instead of the recipe's length")
     add(
-        "--data-dir",
-        metavar="DIR",
-        help="folder of the data sets (default: FASTCONV_DATA, or download)",
-    )
-    add(
-        "--backend", metavar="NAME",
-        help=f"auto, {', '.join(NAMES)} (default: FASTCONV_BACKEND, or auto)",
-    )  # fmt: skip
-    add("--epochs", type=_positive, metavar="N", help="epochs instead of the recipe's length")
-    add(
-        "--steps", type=_positive, metavar="N",
+        "--steps", type=positive, metavar="N",
         help="make N updates; schedules keep the recipe's own length",
     )  # fmt: skip
     add("--batch-size", type=int, metavar="N", help="samples in a step")
     add("--seed", type=int, metavar="N", help="seed of weights, shuffling, dropout, augmentation")
-    add("--threads", type=_positive, metavar="N", help="threads (default: the cores there are)")
-    add("--validate-every", type=_positive, metavar="N", help="steps between validations")
+    parser.add_threads()
+    add("--validate-every", type=positive, metavar="N", help="steps between validations")
     add("--no-validate", action="store_true", help="skip validation (not the final test)")
     add("--evaluate-train", action="store_true", help="evaluate the result on the training set too")
     add("--out", metavar="DIR", help="folder for the run's files (default: runs/NAME-DATE-TIME)")
@@ -88,38 +60,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="set any key of the recipe, such as optimizer.lr=0.1 (repeatable)",
     )  # fmt: skip
     add("--quiet", action="store_true", help="print nothing")
-    add("--json", metavar="FILE|-", help="write the summary as JSON; - is stdout, left to it alone")
+    parser.add_json("summary")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     options = make_parser().parse_args(arguments)
-    try:
-        if options.list_recipes:
-            return _list_recipes()
-        return _train(options)
-    except OutputError as fault:
-        return _fail(str(fault))
-    except OSError as fault:  # a full disk, a folder taken away
-        return _fail(f"{fault.filename or 'output'}: {fault.strerror or fault}")
-    except USER_ERRORS as fault:
-        return _fail(str(fault))
-    except MemoryError as fault:
-        print(
-            f"fastconv.train: not enough memory ({fault}); use a smaller batch size or network",
-            file=sys.stderr,
-        )
-        return _EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print("fastconv.train: interrupted", file=sys.stderr)
-        return _EXIT_INTERRUPTED
-
-
-def _fail(message: str) -> int:
-    """Say what is wrong in one line."""
-    print(f"fastconv.train: {' '.join(message.split())}", file=sys.stderr)
-    return _EXIT_USER_ERROR
+    return run(_MODULE, lambda: _list_recipes() if options.list_recipes else _train(options))
 
 
 def _list_recipes() -> int:
@@ -148,12 +96,13 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
 def _train(options: argparse.Namespace) -> int:
     """Prepare, train, test, write."""
     recipe = load_recipe(options.recipe, _settings(options))
-    if options.json not in (None, "-"):
-        _check_writable(Path(options.json))
-    threads = options.threads or available_cores()
+    check_writable(options.json)
+    threads = thread_count(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     with threadpool_limits(threads):
-        experiment = prepare(recipe, data_dir=options.data_dir, backend=options.backend)
+        experiment = prepare(
+            recipe, data_dir=options.data_dir, backend=options.backend, threads=threads
+        )
         folder = RunFolder(new_run_path(recipe.name) if options.out is None else options.out)
         folder.write_recipe(recipe)
         folder.write_json("environment.json", _environment(experiment, threads))
@@ -161,11 +110,7 @@ def _train(options: argparse.Namespace) -> int:
         result, summary = _run(options, experiment, folder, display, threads)
     folder.write_weights(experiment.trainer.network)
     folder.write_json("summary.json", summary)
-    if options.json == "-":
-        print(to_json(summary), end="")
-    elif options.json:
-        with replace_file(options.json) as file:
-            file.write(to_json(summary))
+    write_json(options.json, summary)
     _show_result(display, experiment, summary, folder)
     if result.stopped == "diverged":
         print(
@@ -174,7 +119,7 @@ def _train(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return _EXIT_DIVERGED
-    return _EXIT_INTERRUPTED if result.stopped == "interrupted" else 0
+    return EXIT_INTERRUPTED if result.stopped == "interrupted" else 0
 
 
 def _run(
@@ -228,18 +173,6 @@ class _Watcher:
     def on_entry(self, entry: Any) -> None:
         self._folder.append_history(entry)
         self._display.on_entry(entry)
-
-
-def _check_writable(path: Path) -> None:
-    """Find out before the training that the JSON file can be written."""
-    if not path.parent.is_dir() or path.is_dir():
-        raise OutputError(f"--json {path}: no such folder, or a folder itself; give a file's path")
-    try:
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as fault:
-        raise OutputError(
-            f"--json {path}: cannot be written ({fault.strerror}); give another file's path"
-        ) from None
 
 
 def _environment(experiment: Experiment, threads: int) -> dict[str, Any]:

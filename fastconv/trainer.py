@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,9 @@ class Trainer:
         Of shuffling, dropout and augmentation.
     backend
         As for :func:`fastconv.conv2d`.
+    threads
+        How many threads a step may use; None: FASTCONV_THREADS, else the cores of this process.
+        The numpy backend has no threads of its own: see ``fastconv.backends.numpy.run``.
 
     Attributes
     ----------
@@ -93,8 +97,12 @@ class Trainer:
         Updates in an epoch.
     backend
         Name of the backend that was chosen; ``why`` says why.
+    runner
+        What makes the training steps: the backend's ``Runner`` of the training plan.
     warmup_seconds, train_seconds
         Time spent on making the plan ready, and in training steps alone.
+    plan_seconds
+        The part of ``warmup_seconds`` that building plans took; the rest is the backend's.
 
     Raises
     ------
@@ -117,6 +125,7 @@ class Trainer:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         backend: str | None = None,
+        threads: int | None = None,
     ) -> None:
         choice = choose_backend(backend)
         require_training(choice)
@@ -127,7 +136,8 @@ class Trainer:
         self.schedule = schedule
         self.seed = seed
         self.step = 0
-        self.train_seconds = 0.0
+        self.threads = threads
+        self.plan_seconds = self.train_seconds = 0.0
         self._preprocessing = preprocessing or Preprocessing()
         self._augmentation = augmentation or Augmentation()
         self._check(batch_size)
@@ -149,7 +159,9 @@ class Trainer:
             for name in ("gradients", "first_moment", "second_moment")
         }
         purpose = Purpose(True, True, loss, optimizer.spec(network))
-        self._runner = self._make_runner(training, batch_size, purpose, **flat)
+        self._runner = self._make_runner(
+            training, batch_size, purpose, {**self._upload(training), **flat}
+        )
         self.warmup_seconds = time.perf_counter() - started
 
     def _check(self, batch_size: int) -> None:
@@ -229,27 +241,39 @@ class Trainer:
             }
         return {}
 
-    def _make_runner(self, samples: Samples, batch: int, purpose: Purpose, **arrays: Any) -> Any:
-        """Build a plan over these samples and make it ready to run."""
+    def _make_runner(
+        self, samples: Samples, batch: int, purpose: Purpose, arrays: dict[str, Any]
+    ) -> Any:
+        """Build a plan over these samples, which ``arrays`` holds, and make it ready to run."""
+        started = time.perf_counter()
         dtype = "uint8" if samples.images.dtype == np.uint8 else self.network.dtype
         source = Source(len(samples), dtype, self._preprocessing, self._augmentation)
         plan = build_plan(self.network, batch, purpose, source, self.seed)
-        return self._run.Runner(plan, {**self._arrays, **self._upload(samples), **arrays})
+        self.plan_seconds += time.perf_counter() - started
+        return self._run.Runner(plan, {**self._arrays, **arrays}, self.threads)
+
+    def _on_device(self, samples: Samples) -> dict[str, Any]:
+        """Bring samples to the backend."""
+        images, labels, dtype = samples.images, samples.labels, self.network.dtype
+        if images.dtype != np.uint8:
+            images = images.astype(dtype, copy=False)
+        name = "labels" if samples.has_classes else "targets"
+        if not samples.has_classes:
+            labels = labels.astype(dtype, copy=False)
+        to_device = self._run.to_device
+        return {"images": to_device(images), name: to_device(labels)}
 
     def _upload(self, samples: Samples) -> dict[str, Any]:
-        """Bring samples to the backend, once."""
+        """Bring samples to the backend once, and keep them there for the next time."""
         if id(samples) not in self._uploaded:
-            images, labels, dtype = samples.images, samples.labels, self.network.dtype
-            if images.dtype != np.uint8:
-                images = images.astype(dtype, copy=False)
-            name = "labels" if samples.has_classes else "targets"
-            if not samples.has_classes:
-                labels = labels.astype(dtype, copy=False)
-            to_device = self._run.to_device
             # The samples are kept too, so that their id stays theirs.
-            on_device = {"images": to_device(images), name: to_device(labels)}
-            self._uploaded[id(samples)] = samples, on_device
+            self._uploaded[id(samples)] = samples, self._on_device(samples)
         return self._uploaded[id(samples)][1]
+
+    @property
+    def runner(self) -> Any:
+        """The backend's runner of the training plan."""
+        return self._runner
 
     @property
     def epoch(self) -> int:
@@ -289,20 +313,14 @@ class Trainer:
     def evaluate(self, samples: Samples) -> Score:
         """Score all samples with the network as it is (inference, a last short batch included)."""
         total = Score(0.0, 0.0, 0.0, samples.has_classes)
-        order = np.arange(len(samples), dtype=np.int64)
-        full = len(samples) // _EVALUATION_BATCH * _EVALUATION_BATCH
-        for part, batch in ((order[:full], _EVALUATION_BATCH), (order[full:], len(samples) - full)):
-            if len(part) == 0:
-                continue
-            runner = self._evaluator(samples, batch)
-            total += self._score(runner.run(part.reshape(-1, batch)))
+        for indices, batch in _evaluation_batches(len(samples)):
+            total += self._score(self._evaluator(samples, batch).run(indices))
         return total
 
     def prepare_evaluation(self, samples: Samples) -> None:
         """Make the plans that :meth:`evaluate` needs now, as a part of the warm-up."""
         started = time.perf_counter()
-        rest = len(samples) % _EVALUATION_BATCH
-        for batch in {rest, _EVALUATION_BATCH if len(samples) >= _EVALUATION_BATCH else rest} - {0}:
+        for _, batch in _evaluation_batches(len(samples)):
             self._evaluator(samples, batch)
         self.warmup_seconds += time.perf_counter() - started
 
@@ -326,13 +344,12 @@ class Trainer:
             labels = np.zeros((len(images), outputs), self.network.dtype)
         samples = Samples(np.ascontiguousarray(images), labels)
         self._check_samples(samples)
-        purpose = Purpose(False, False, None)
-        for first in range(0, len(images), _EVALUATION_BATCH):
-            order = np.arange(first, min(first + _EVALUATION_BATCH, len(images)))
-            if first == 0 or len(order) != _EVALUATION_BATCH:
-                runner = self._make_runner(samples, len(order), purpose)
-            runner.run(order[None])
-            scores[order] = self._run.to_host(runner.buffer("scores"))
+        arrays = self._on_device(samples)  # not kept: the next call may bring other images
+        for indices, batch in _evaluation_batches(len(images)):
+            runner = self._make_runner(samples, batch, Purpose(False, False, None), arrays)
+            for row in indices:
+                runner.run(row[None])
+                scores[row] = self._run.to_host(runner.buffer("scores"))
         return scores
 
     def update_network(self) -> None:
@@ -353,9 +370,19 @@ class Trainer:
         if key not in self._evaluators:
             self._check_samples(samples)
             purpose = Purpose(False, False, self.loss)
-            self._evaluators[key] = self._make_runner(samples, batch, purpose)
+            arrays = self._upload(samples)
+            self._evaluators[key] = self._make_runner(samples, batch, purpose, arrays)
         return self._evaluators[key]
 
     def _score(self, statistics: NDArray[np.float64]) -> Score:
         loss_sum, correct, samples = (float(value) for value in statistics)
         return Score(loss_sum, correct, samples, self.training.has_classes)
+
+
+def _evaluation_batches(samples: int) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Yield (indices of shape (steps, batch), batch): all full batches, then a short one."""
+    order = np.arange(samples, dtype=np.int64)
+    full = samples // _EVALUATION_BATCH * _EVALUATION_BATCH
+    for part, batch in ((order[:full], _EVALUATION_BATCH), (order[full:], samples - full)):
+        if len(part):
+            yield part.reshape(-1, batch), batch

@@ -126,10 +126,14 @@ def floats_of(call):
     ]
 
 
+DATA_GRADIENTS = ("conv.conv2d_backward_data", "conv.conv_transpose2d_forward")
 MORE_NAN = {
-    # 0 * inf is NaN: the reference leaves out the zeros of the padding, im2col multiplies them.
+    # 0 * inf is NaN: the reference leaves out the zeros of the padding, im2col multiplies them; a
+    # data gradient may multiply the zeros around dy.
     ("conv.conv2d_forward", "w"),
+    ("conv.conv2d_backward_data", "w"),
     ("conv.conv2d_backward_weight", "dy"),
+    ("conv.conv_transpose2d_forward", "w"),
     ("conv.conv_transpose2d_backward_data", "w"),
     ("conv.conv_transpose2d_backward_weight", "x"),
     # So are the weights of 0 of a bilinear sample, and a penalty of 0 on an infinite parameter.
@@ -145,7 +149,8 @@ MORE_NAN = {
 
 
 def may_give_more_nan(call, name):
-    if call.kernel.startswith("conv.") and call.spec.padding == ((0, 0), (0, 0)):
+    unpadded = call.kernel.startswith("conv.") and call.spec.padding == ((0, 0), (0, 0))
+    if unpadded and call.kernel not in DATA_GRADIENTS:
         return False
     return (call.kernel, name) in MORE_NAN
 

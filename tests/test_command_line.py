@@ -66,7 +66,7 @@ LINE = re.compile(
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
-    for name in ("FASTCONV_BACKEND", "FASTCONV_DATA", "FORCE_COLOR"):
+    for name in ("FASTCONV_BACKEND", "FASTCONV_DATA", "FASTCONV_THREADS", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -558,6 +558,20 @@ def test_threads_are_the_cores_there_are(command, capsys, tiny, tmp_path):
     assert summary["threads"] == available_cores()
 
 
+def test_the_environment_gives_the_threads_without_the_option(capsys, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTCONV_THREADS", "3")
+    for folder, extra, threads in (("a", [], 3), ("b", ["--threads", "1"], 1)):
+        out = tmp_path / folder
+        assert main(["--recipe", tiny, "--out", str(out), "--steps", "1", "--quiet", *extra]) == 0
+        assert json.loads((out / "summary.json").read_text())["threads"] == threads
+        assert json.loads((out / "environment.json").read_text())["threads"] == threads
+    monkeypatch.setenv("FASTCONV_THREADS", "many")
+    assert main(["--recipe", tiny, "--out", str(tmp_path / "c")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("fastconv.train: FASTCONV_THREADS is 'many'; expected a number")
+    assert error.count("\n") == 1
+
+
 def test_another_data_set_from_a_folder(command, mnist, monkeypatch):
     run = command("--dataset", "mnist", "--data-dir", str(mnist.parent), "--batch-size", "10")
     assert run.code == 0, run.err
@@ -627,7 +641,7 @@ def assert_refused(run, *told):
     [
         (["--recipe", "digit"], "did you mean 'digits'"),
         (["--recipe", "mnist-stride"], "did you mean 'mnist-strided'"),
-        (["--recipe", "nothing-like-it"], "expected one of cifar10-deep, digits, mnist-strided"),
+        (["--recipe", "nothing-like-it"], "one of cifar10-deep, digits, lenet5, mnist-strided"),
         (["--recipe", "absent/recipe.toml"], "absent/recipe.toml: cannot be read"),
         (["--set", "optimizer.lrr=1"], "optimizer.lrr.*did you mean 'optimizer.lr'"),
         (["--set", "lr=1"], "did you mean 'optimizer.lr'"),

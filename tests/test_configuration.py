@@ -27,6 +27,7 @@ PACKAGE = Path(fastconv.__file__).parent
 @pytest.fixture(autouse=True)
 def _no_choice(monkeypatch):
     monkeypatch.delenv("FASTCONV_BACKEND", raising=False)
+    monkeypatch.delenv("FASTCONV_THREADS", raising=False)
 
 
 # show_config.
@@ -61,8 +62,22 @@ def test_the_environment_is_a_record_that_json_can_hold():
     assert facts["fastconv"] == fastconv.__version__
     assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
     assert facts["packages"]["numpy"] == np.__version__
-    assert facts["cores"] == available_cores()
+    assert facts["cores"] == facts["threads"] == available_cores()
     assert facts["instruction_sets"] == list(instruction_sets())
+
+
+def test_the_environment_variable_gives_the_threads(capsys, monkeypatch):
+    monkeypatch.setenv("FASTCONV_THREADS", "7")
+    assert environment()["threads"] == 7
+    show_config()
+    assert "7 threads" in capsys.readouterr().out.splitlines()[1]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_wrong_number_of_threads_is_named_with_the_fix(value, monkeypatch):
+    monkeypatch.setenv("FASTCONV_THREADS", value)
+    with pytest.raises(BackendError, match=f"FASTCONV_THREADS is '{value}'; .*1 or more; unset it"):
+        environment()
 
 
 def test_cores_are_those_that_this_process_may_use():

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -83,11 +84,11 @@ def test_a_missing_module_is_reported_with_the_recorded_reason(tmp_path, monkeyp
     record = tmp_path / "_build_failure.txt"
     monkeypatch.setattr(cython_backend, "_BUILD_FAILURE", record)
     assert cython_backend.build_failure() is None
-    assert "reinstall" in str(cython_backend.missing("_dense"))
+    assert "reinstall" in str(cython_backend.missing("_engine"))
     record.write_text("no working C compiler: gcc\n", encoding="utf-8")
     assert cython_backend.build_failure() == "no working C compiler: gcc"
-    assert str(cython_backend.missing("_dense")) == (
-        "fastconv.backends.cython._dense is missing: no working C compiler: gcc"
+    assert str(cython_backend.missing("_engine")) == (
+        "fastconv.backends.cython._engine is missing: no working C compiler: gcc"
     )
 
 
@@ -105,6 +106,10 @@ def tree_copy(tmp_path):
     return copy
 
 
+def files_below(folder):
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
 def setup_py(tree, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "setup.py", *arguments],
@@ -114,6 +119,20 @@ def setup_py(tree, *arguments, **environment):
         text=True,
         check=False,
     )
+
+
+@needs_tree
+def test_an_sdist_holds_the_sources_of_every_kernel(tree_copy):
+    result = setup_py(tree_copy, "-q", "sdist", "--format=gztar", "--dist-dir", "dist")
+    assert result.returncode == 0, result.stderr
+    (archive,) = (tree_copy / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {Path(*Path(name).parts[1:]) for name in tar.getnames()}
+    sources = {Path("kernels") / path for path in files_below(TREE / "kernels")}
+    assert {path.suffix for path in sources} >= {".c", ".h", ".pyx", ".cu"}
+    assert sources <= names
+    assert Path("fastconv/backends/cython/_engine.pxd") in names
+    assert not [name for name in names if name.suffix in (".so", ".pyd")]
 
 
 @needs_tree
@@ -132,8 +151,9 @@ def test_without_a_compiler_the_build_succeeds_and_says_what_is_missing(tree_cop
     assert len(reason.splitlines()) == 1
     # Everything else is there, and nothing was written beside the sources.
     assert (package / "kernels" / "cuda" / "dense.cu").is_file()
+    assert (package / "backends" / "cython" / "_engine.pxd").is_file()
     assert (package / "py.typed").is_file()
-    assert not list(package.rglob("_dense*.so"))
+    assert not list(package.rglob("_engine*.so"))
     assert not stale.exists()
 
 
@@ -141,10 +161,10 @@ def test_without_a_compiler_the_build_succeeds_and_says_what_is_missing(tree_cop
 def test_a_failed_build_in_place_takes_the_old_module_with_it(tree_copy):
     folder = tree_copy / "fastconv" / "backends" / "cython"
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
-    (folder / f"_dense{suffix}").write_bytes(b"of an earlier build")
+    (folder / f"_engine{suffix}").write_bytes(b"of an earlier build")
     result = setup_py(tree_copy, "build_ext", "--inplace")
     assert result.returncode == 0, result.stderr
-    assert not (folder / f"_dense{suffix}").exists()
+    assert not (folder / f"_engine{suffix}").exists()
     assert NO_COMPILER in (folder / "_build_failure.txt").read_text(encoding="utf-8")
 
 
@@ -161,9 +181,18 @@ def test_the_build_fails_without_a_compiler_where_the_backend_is_required(tree_c
 def test_a_build_that_works_forgets_the_failure_of_the_one_before(tree_copy):
     folder = tree_copy / "fastconv" / "backends" / "cython"
     (folder / "_build_failure.txt").write_text("no compiler yesterday\n", encoding="utf-8")
+    # Whether it works is known from one instruction set; all of them take a minute.
+    for name in ("avx512", "avx2", "sse2", "neon"):
+        (tree_copy / "kernels" / "cpu" / f"{name}.c").unlink()
+    sets = tree_copy / "kernels" / "cpu" / "instruction_sets.c"
+    sets.write_text(sets.read_text("utf-8").replace("__GNUC__", "NEVER"), "utf-8")
+    before = files_below(tree_copy / "kernels")
     result = setup_py(tree_copy, "build_ext", "--inplace", CC="cc", FASTCONV_REQUIRE_CYTHON="1")
     assert result.returncode == 0, result.stderr
     assert not (folder / "_build_failure.txt").exists()
-    assert list(folder.glob("_dense.*"))
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    built = sorted(path.name for path in folder.glob("_*.so"))
+    assert built == [f"_engine{suffix}"]
     # The generated C stays in the build folder.
-    assert not list((tree_copy / "kernels").rglob("*.c"))
+    assert files_below(tree_copy / "kernels") == before
+    assert not list((tree_copy / "fastconv").rglob("*.c"))

@@ -9,6 +9,7 @@ import tomli_w
 
 from fastconv.initializers import Glorot, He, LeCun, Normal
 from fastconv.layers import LAYERS, Conv2D, Dense, Flatten, LeakyReLU
+from fastconv.network import Sequential
 from fastconv.preprocessing import Augmentation
 from fastconv.recipe import (
     InitializationSection,
@@ -46,7 +47,7 @@ def load_text(folder, text, *settings):
 
 
 def test_the_recipes_that_are_promised_are_there():
-    assert {"digits", "mnist-strided", "cifar10-deep"} <= set(recipe_names())
+    assert {"digits", "mnist-strided", "cifar10-deep", "lenet5"} <= set(recipe_names())
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -73,6 +74,19 @@ def test_the_report_behind_cifar10_deep_is_followed():
     assert recipe.batch_size == 1
     assert recipe.optimizer.kind == "sgd"
     assert recipe.optimizer.lr == 0.005
+
+
+def test_lenet5_has_the_sizes_of_the_paper():
+    recipe = load_recipe("lenet5")
+    network = Sequential(recipe.make_layers(), input_shape=(28, 28, 1))
+    convolutions = 5 * 5 * 1 * 6 + 6, 5 * 5 * 6 * 16 + 16
+    dense = 4 * 4 * 16 * 120 + 120, 120 * 84 + 84, 84 * 10 + 10
+    assert network.parameter_count == sum(convolutions + dense) == 44426
+    sizes = [shape[0] for shape in network.shapes if len(shape) == 3]
+    assert list(dict.fromkeys(sizes)) == [28, 24, 12, 8, 4]
+    assert (recipe.batch_size, recipe.epochs) == (32, 10)
+    assert (recipe.optimizer.kind, recipe.optimizer.lr) == ("adam", 3e-4)
+    assert recipe.data.dataset == "mnist"
 
 
 # Reading.

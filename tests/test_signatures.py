@@ -10,7 +10,15 @@ import pytest
 from fastconv.backends.selection import NAMES, backend_state
 
 REFERENCE = "fastconv.backends.reference"
-OF_ITS_OWN = {"numpy": {"workspace"}}
+OF_ITS_OWN = {
+    "numpy": {"workspace"},
+    "cython": {"engine"},
+    "numba": {
+        "compilation", "engine", "exponential", "instruction_set", "philox", "pointers",
+        "reductions", "rows", "synchronization", "team", "vector_functions", "vector_memory",
+        "vectors",
+    },
+}  # fmt: skip
 """Files beside the kernels."""
 
 
@@ -60,7 +68,8 @@ def test_a_backend_that_can_run_plans_has_every_file(backend):
         assert files(backend) >= set(MODULES)
     else:
         package = importlib.import_module(f"fastconv.backends.{backend}")
-        assert sorted(package.KERNEL_MODULES) == sorted(files(backend))
+        own = OF_ITS_OWN.get(backend, set())
+        assert sorted(package.KERNEL_MODULES) == sorted(files(backend) - own)
 
 
 @pytest.mark.parametrize("backend", NAMES)
@@ -83,3 +92,14 @@ def test_kernels_begin_with_the_spec_and_end_with_the_workspace(module):
     assert kernels
     for name, parameters in kernels.items():
         assert (parameters[0], parameters[-1]) == ("spec", "workspace"), name
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_every_runner_takes_the_same(backend):
+    state = backend_state(backend)
+    if not state.trains:
+        pytest.skip(f"{backend}: {state.reason}")
+    runner = importlib.import_module(f"fastconv.backends.{backend}.run").Runner
+    assert list(inspect.signature(runner).parameters) == ["plan", "shared", "threads"]
+    assert inspect.signature(runner).parameters["threads"].default is None
+    assert list(inspect.signature(runner.run).parameters)[1:4] == ["order", "rates", "first_step"]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
 
 import fastconv
+from fastconv.backends.selection import NAMES, backend_state, load_module
 from fastconv.data import DataError, Samples
 from fastconv.layers import Conv2D, Dense, Flatten, ReLU
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Preprocessing
 from fastconv.schedules import Constant
 from fastconv.train import main
+from fastconv.trainer import _evaluation_batches
 from fastconv.training_loop import fit
 
 SHAPE = (6, 6, 2)
@@ -50,6 +54,60 @@ def test_predict_gives_the_scores_that_the_public_functions_give() -> None:
     )
     expected = y.reshape(300, -1) @ network["dense_1.weight"] + network["dense_1.bias"]
     np.testing.assert_allclose(trainer.predict(samples.images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_predict_keeps_none_of_the_images() -> None:
+    trainer = made_trainer(made_samples())
+    images = made_samples(7, seed=1).images
+    kept = weakref.ref(images)
+    trainer.predict(images)
+    del images
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_prediction_of_no_images_is_empty() -> None:
+    trainer = made_trainer(made_samples())
+    assert trainer.predict(np.zeros((0, *SHAPE), np.uint8)).shape == (0, CLASSES)
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_every_plan_is_made_for_the_threads_asked_for(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not backend_state(backend).trains:
+        pytest.skip(f"{backend}: {backend_state(backend).reason}")
+    run = load_module(backend, "run")
+    asked: list[int | None] = []
+
+    def made_runner(plan, shared, threads=None):
+        asked.append(threads)
+        return runner(plan, shared, threads)
+
+    runner = run.Runner
+    monkeypatch.setattr(run, "Runner", made_runner)
+    samples = made_samples(7)
+    for threads in (None, 2):
+        trainer = made_trainer(samples, backend=backend, threads=threads)
+        trainer.evaluate(samples)
+        trainer.predict(samples.images)
+    assert asked == [None] * 3 + [2] * 3
+
+
+def test_the_training_plan_can_be_reached() -> None:
+    trainer = made_trainer(made_samples())
+    assert trainer.runner.plan.batch == 5
+    assert 0 < trainer.plan_seconds < trainer.warmup_seconds
+
+
+def test_an_evaluation_takes_each_sample_once() -> None:
+    for samples in (1, 255, 256, 257, 600):
+        batches = list(_evaluation_batches(samples))
+        order = np.concatenate([indices.ravel() for indices, _ in batches])
+        np.testing.assert_array_equal(order, np.arange(samples))
+        for indices, batch in batches:
+            assert indices.shape[1] == batch
+    assert list(_evaluation_batches(0)) == []
 
 
 def test_predictions_agree_with_the_accuracy() -> None:

@@ -39,12 +39,16 @@ class BackendState:
         Whether it has every kernel and can run plans.
     reason
         Why not, or what it runs on; one line.
+    misconfigured
+        Whether it does not work because an environment variable is wrong. That is an error of its
+        own: no other backend takes its place.
     """
 
     name: str
     works: bool
     trains: bool
     reason: str
+    misconfigured: bool = False
 
 
 @functools.cache
@@ -65,11 +69,15 @@ def backend_state(name: str) -> BackendState:
     fault: str | None = backend.unavailable_because()
     if fault is not None:
         return BackendState(name, False, False, fault)
+    try:
+        description = backend.description()
+    except ValueError as wrong:  # FASTCONV_ISA, FASTCONV_THREADS
+        return BackendState(name, False, False, str(wrong), misconfigured=True)
     if importlib.util.find_spec(f"{folder}.run") is None:
         kernels = ", ".join(backend.KERNEL_MODULES)
         reason = f"only its {kernels} kernels are in this version; it cannot train yet"
         return BackendState(name, True, False, reason)
-    return BackendState(name, True, True, backend.description())
+    return BackendState(name, True, True, description)
 
 
 def _check_name(name: str, origin: str = "") -> None:
@@ -110,6 +118,8 @@ def choose_backend(name: str | None = None) -> Choice:
     if name != "auto":
         _check_name(name, origin)
         state = backend_state(name)
+        if state.misconfigured:
+            raise BackendError(state.reason)
         if not state.works:
             raise BackendError(
                 f"backend {name!r} is not there: {state.reason}; "
@@ -119,6 +129,8 @@ def choose_backend(name: str | None = None) -> Choice:
     passed_over: list[str] = []
     for candidate in _PREFERRED:
         state = backend_state(candidate)
+        if state.misconfigured:
+            raise BackendError(state.reason)
         if state.trains:
             why = f"auto: the fastest that works here{_because(passed_over)}"
             return Choice(candidate, why)

@@ -44,15 +44,15 @@ def _pool_spec(
             f"{owner}: x has {h} x {w} pixels; expected fewer than 2**31 (indices are int32)"
         )
     try:
-        return PoolSpec(n, c, h, w, window, strides, sides, bool(ceil_mode), count_include_pad)
-    except ValueError as fault:
+        return PoolSpec(n, c, h, w, window, strides, sides, ceil_mode, count_include_pad)
+    except (TypeError, ValueError) as fault:
         raise ValueError(str(fault).replace("PoolSpec:", f"{owner}:")) from None
 
 
 def _input_spec(owner: str, name: str, shape: Sequence[int], layout: Layout) -> InputSpec:
     try:
         return InputSpec(*shape_to_nhwc(owner, name, shape, layout))
-    except ValueError as fault:
+    except (TypeError, ValueError) as fault:
         raise ValueError(str(fault).replace("InputSpec:", f"{owner}:")) from None
 
 

@@ -1,64 +1,221 @@
-/* Small matrix products in registers: the building block of the C kernels.
+/* One small product in registers: the building block of convolution and dense kernels.
  *
- *   gemm_TYPE       C[i, j] = start[j] + sum over k of A[i, k] B[k, j]
- *   gemm_dots_TYPE  C[i, j] =            sum over k of A[i, k] B[j, k]
+ *   C[m, n] = start + sum over r1, r2, k of A[r1, r2, k, m] B[r1, r2, k, n]
  *
- * with TYPE float32 or float64. A of gemm has any two strides, so that its transpose costs nothing;
- * B and C have unit stride along the row. Both matrices of gemm_dots have unit stride along k.
- * Nothing is allocated, C is written once and never read, and every element of C is one sum in
- * one fixed order, whatever the tile it falls into. So an element gets the same bits if it is
- * computed twice, and that is how the last columns are done: where they are fewer than a tile is
- * wide, the last tile is moved back to end at the last column, over columns already written.
+ * a batch-reduce product: the sum runs over `runs1` times `runs2` runs of `depth` steps, and the M x N sums, N
+ * counted in vectors, stay in registers until all are done. In NHWC with HWIO weights, a row of the
+ * im2col matrix is a few runs of contiguous memory, so that convolution, its data gradient, its
+ * weight gradient and dense layers are this product with different strides, and no im2col matrix
+ * is ever built. Georganas et al., "High-Performance Deep Learning via a Single Building Block"
+ * (arXiv:1906.06440).
  *
- * The idea of one register-tiled product under all kernels: Georganas et al., "High-Performance
- * Deep Learning via a Single Building Block" (arXiv:1906.06440).
- *
- * The vectors are those of GCC and Clang, as wide as the instruction set the compiler was told
- * to use (16 bytes for any x86-64). Another compiler gets vectors of one element: the same code
- * and the same results, only slower.
+ * A has unit stride along k ("along depth": forward and data gradient) or along m ("along rows": weight
+ * gradient). B has unit stride along n. An element of C is one sum in one order, whatever the tile.
  */
-#ifndef FASTCONV_GEMM_H
-#define FASTCONV_GEMM_H
 
-#include <stddef.h>
-#include <string.h>
-
-#if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
-#elif defined(__AVX__)
-#define VECTOR_BYTES 32
+/* The most rows of a tile of 1, 2, 3, 4 and 8 vectors: as many sums as there are registers for, beside
+ * one for A and one for B. */
+#if REGISTERS >= 32
+#define ROWS_OF_1 28
+#define ROWS_OF_2 14
+#define ROWS_OF_3 9
+#define ROWS_OF_4 6
+#define ROWS_OF_8 3
 #else
-#define VECTOR_BYTES 16
+#define ROWS_OF_1 12
+#define ROWS_OF_2 6
+#define ROWS_OF_3 4
+#define ROWS_OF_4 3
+#define ROWS_OF_8 1
 #endif
+#ifndef MOST_ROWS
+#define MOST_ROWS 28
+#define MOST_VECTORS 8
+/* What the sums start from, and what becomes of them. */
+enum { START_ZERO, START_BIAS, START_C };
+enum {
+    STORE,          /* C = sum */
+    LEAKY_RELU,     /* C = sum where it is positive, else slope * sum */
+    LEAKY_GRADIENT, /* C = sum where `other` is positive, else slope * sum */
+    UPDATE,         /* C = keep * C - rate * sum */
+};
+#endif
+
+struct TYPED(tile) {
+    const REAL *a, *b, *start;
+    REAL *c;
+    ptrdiff_t runs1, a_run1, b_run1, runs2, a_run2, b_run2, depth;
+    ptrdiff_t a_row;  /* from m to m + 1: along depth only */
+    ptrdiff_t a_step; /* from k to k + 1: along rows only */
+    ptrdiff_t b_step, c_row;
+    ptrdiff_t columns; /* of C, at most N vectors */
+    const REAL *other; /* LEAKY_GRADIENT: strides as C */
+    REAL slope, keep, rate;
+    int from, finish;
+};
+
+typedef void TYPED(tile_function)(const struct TYPED(tile) *);
+
+/* One step of depth: rows * vectors products. */
+#define STEP(A_OF_ROW)                                                                        \
+    do {                                                                                      \
+        VECTOR value[MOST_VECTORS];                                                           \
+        UNROLL for (int v = 0; v < vectors; v++) value[v] = TYPED(load)(b + v * LANES);       \
+        UNROLL for (int r = 0; r < rows; r++) {                                               \
+            const REAL factor = A_OF_ROW;                                                     \
+            UNROLL for (int v = 0; v < vectors; v++) sum[r][v] += factor * value[v];          \
+        }                                                                                     \
+        b += b_step;                                                                          \
+    } while (0)
+
+INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const int vectors,
+                             const int along_depth) {
+    VECTOR sum[MOST_ROWS][MOST_VECTORS];
+    const ptrdiff_t last = t->columns - (vectors - 1) * LANES;
+    REAL *const c = t->c;
+    const ptrdiff_t c_row = t->c_row;
+    if (t->from == START_C) {
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors - 1; v++)
+                sum[r][v] = TYPED(load)(c + r * c_row + v * LANES);
+            sum[r][vectors - 1] = TYPED(load_first)(c + r * c_row + (vectors - 1) * LANES, last);
+        }
+    } else {
+        UNROLL for (int v = 0; v < vectors; v++) {
+            VECTOR first = {0};
+            if (t->from == START_BIAS)
+                first = v < vectors - 1 ? TYPED(load)(t->start + v * LANES)
+                                        : TYPED(load_first)(t->start + v * LANES, last);
+            UNROLL for (int r = 0; r < rows; r++) sum[r][v] = first;
+        }
+    }
+    const ptrdiff_t b_step = t->b_step, depth = t->depth;
+    for (ptrdiff_t r1 = 0; r1 < t->runs1; r1++) {
+        for (ptrdiff_t r2 = 0; r2 < t->runs2; r2++) {
+            const REAL *a = t->a + r1 * t->a_run1 + r2 * t->a_run2;
+            const REAL *b = t->b + r1 * t->b_run1 + r2 * t->b_run2;
+            if (along_depth) {
+                /* Few base pointers and strides, so that every address is one operand. */
+                const ptrdiff_t a_row = t->a_row, a_row3 = 3 * a_row;
+                const REAL *a0 = a, *a5 = a + 5 * a_row, *a10 = a + 10 * a_row;
+                const REAL *a15 = a + 15 * a_row, *a20 = a + 20 * a_row, *a25 = a + 25 * a_row;
+                for (ptrdiff_t k = 0; k < depth; k++) {
+                    STEP((r < 5 ? a0 : r < 10 ? a5 : r < 15 ? a10 : r < 20 ? a15
+                          : r < 25 ? a20 : a25)[r % 5 == 3 ? a_row3 : (r % 5) * a_row]);
+                    a0++, a5++, a10++, a15++, a20++, a25++;
+                }
+            } else {
+                const ptrdiff_t a_step = t->a_step;
+                for (ptrdiff_t k = 0; k < depth; k++) {
+                    STEP(a[r]);
+                    a += a_step;
+                }
+            }
+        }
+    }
+    if (t->finish == LEAKY_RELU) {
+        const VECTOR slope = TYPED(spread)(t->slope);
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors; v++)
+                sum[r][v] = TYPED(where_positive)(sum[r][v], sum[r][v], sum[r][v] * slope);
+        }
+    } else if (t->finish == LEAKY_GRADIENT) {
+        const VECTOR slope = TYPED(spread)(t->slope);
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors; v++) {
+                const VECTOR other = TYPED(load_first)(t->other + r * c_row + v * LANES,
+                                                       v < vectors - 1 ? LANES : last);
+                sum[r][v] = TYPED(where_positive)(other, sum[r][v], sum[r][v] * slope);
+            }
+        }
+    } else if (t->finish == UPDATE) {
+        const VECTOR keep = TYPED(spread)(t->keep), rate = TYPED(spread)(t->rate);
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors; v++) {
+                const VECTOR before = TYPED(load_first)(c + r * c_row + v * LANES,
+                                                        v < vectors - 1 ? LANES : last);
+                sum[r][v] = keep * before - rate * sum[r][v];
+            }
+        }
+    }
+    if (last == LANES) {
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors; v++)
+                TYPED(store)(c + r * c_row + v * LANES, sum[r][v]);
+        }
+    } else {
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors - 1; v++)
+                TYPED(store)(c + r * c_row + v * LANES, sum[r][v]);
+            TYPED(store_first)(c + r * c_row + (vectors - 1) * LANES, sum[r][vectors - 1], last);
+        }
+    }
+}
+#undef STEP
+
+#define TILE(rows, vectors)                                                                   \
+    static void TYPED(deep_##rows##x##vectors)(const struct TYPED(tile) * t) {                \
+        TYPED(tile_body)(t, rows, vectors, 1);                                                \
+    }                                                                                         \
+    static void TYPED(wide_##rows##x##vectors)(const struct TYPED(tile) * t) {                \
+        TYPED(tile_body)(t, rows, vectors, 0);                                                \
+    }
+#define TILES_1_TO_3(vectors) TILE(1, vectors) TILE(2, vectors) TILE(3, vectors)
+#define TILES_4_TO_6(vectors) TILE(4, vectors) TILE(5, vectors) TILE(6, vectors)
+#define TILES_7_TO_12(vectors)                                                                \
+    TILE(7, vectors) TILE(8, vectors) TILE(9, vectors)                                        \
+    TILE(10, vectors) TILE(11, vectors) TILE(12, vectors)
+TILES_1_TO_3(1) TILES_4_TO_6(1) TILES_7_TO_12(1)
+TILES_1_TO_3(2) TILES_4_TO_6(2)
+TILES_1_TO_3(3) TILES_1_TO_3(4) TILE(1, 8)
+#if REGISTERS >= 32
+TILE(13, 1) TILE(14, 1) TILE(15, 1) TILE(16, 1) TILE(17, 1) TILE(18, 1) TILE(19, 1) TILE(20, 1)
+TILE(21, 1) TILE(22, 1) TILE(23, 1) TILE(24, 1) TILE(25, 1) TILE(26, 1) TILE(27, 1) TILE(28, 1)
+TILES_7_TO_12(2) TILE(13, 2) TILE(14, 2)
+TILES_4_TO_6(3) TILE(7, 3) TILE(8, 3) TILE(9, 3)
+TILES_4_TO_6(4)
+TILE(2, 8) TILE(3, 8)
 #else
-#define INLINE static inline
-#define UNROLL
+TILE(4, 3)
 #endif
+#undef TILE
 
-/* Rows of a full tile. Two vectors of columns make 12 accumulators: with the two vectors of B and
- * one value of A they fill the 16 registers of x86-64 below AVX-512. */
-#define ROWS 6
-
-/* A matrix B of at most this size is taken to stay in the first-level cache. */
-#define NEAR_BYTES 16384
-
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
-#define TYPED(name) JOIN(name, TYPE)
-
-#define TYPE float32
-#define REAL float
-#include "gemm_of_one_type.h"
-#undef REAL
-#undef TYPE
-
-#define TYPE float64
-#define REAL double
-#include "gemm_of_one_type.h"
-#undef REAL
-#undef TYPE
-
+/* By vectors, by rows. */
+#define TILE(kind, rows, vectors) [rows] = TYPED(kind##_##rows##x##vectors)
+#define FIRST_3(kind, vectors)                                                                \
+    TILE(kind, 1, vectors), TILE(kind, 2, vectors), TILE(kind, 3, vectors)
+#define FIRST_6(kind, vectors)                                                                \
+    FIRST_3(kind, vectors), TILE(kind, 4, vectors), TILE(kind, 5, vectors), TILE(kind, 6, vectors)
+#define NEXT_6(kind, vectors)                                                                 \
+    TILE(kind, 7, vectors), TILE(kind, 8, vectors), TILE(kind, 9, vectors),                   \
+        TILE(kind, 10, vectors), TILE(kind, 11, vectors), TILE(kind, 12, vectors)
+#if REGISTERS >= 32
+#define TABLE(kind)                                                                           \
+    {                                                                                         \
+        [1] = {FIRST_6(kind, 1), NEXT_6(kind, 1), TILE(kind, 13, 1), TILE(kind, 14, 1),       \
+               TILE(kind, 15, 1), TILE(kind, 16, 1), TILE(kind, 17, 1), TILE(kind, 18, 1),    \
+               TILE(kind, 19, 1), TILE(kind, 20, 1), TILE(kind, 21, 1), TILE(kind, 22, 1),    \
+               TILE(kind, 23, 1), TILE(kind, 24, 1), TILE(kind, 25, 1), TILE(kind, 26, 1),    \
+               TILE(kind, 27, 1), TILE(kind, 28, 1)},                                         \
+        [2] = {FIRST_6(kind, 2), NEXT_6(kind, 2), TILE(kind, 13, 2), TILE(kind, 14, 2)},      \
+        [3] = {FIRST_6(kind, 3), TILE(kind, 7, 3), TILE(kind, 8, 3), TILE(kind, 9, 3)},       \
+        [4] = {FIRST_6(kind, 4)}, [8] = {FIRST_3(kind, 8)},                                   \
+    }
+#else
+#define TABLE(kind)                                                                           \
+    {                                                                                         \
+        [1] = {FIRST_6(kind, 1), NEXT_6(kind, 1)}, [2] = {FIRST_6(kind, 2)},                  \
+        [3] = {FIRST_3(kind, 3), TILE(kind, 4, 3)}, [4] = {FIRST_3(kind, 4)},                 \
+        [8] = {TILE(kind, 1, 8)},                                                             \
+    }
 #endif
+static TYPED(tile_function) *const TYPED(deep)[MOST_VECTORS + 1][MOST_ROWS + 1] = TABLE(deep);
+static TYPED(tile_function) *const TYPED(wide)[MOST_VECTORS + 1][MOST_ROWS + 1] = TABLE(wide);
+#undef TABLE
+#undef NEXT_6
+#undef FIRST_6
+#undef FIRST_3
+#undef TILE
+#undef TILES_1_TO_3
+#undef TILES_4_TO_6
+#undef TILES_7_TO_12

@@ -1,8 +1,9 @@
 """Kernels in C, reached through Cython: thin Python over what ``kernels/cpu`` is compiled into.
 
-``setup.py`` compiles every ``kernels/cpu/NAME.pyx`` into the module ``_NAME`` of this package. An
-install without a C compiler succeeds all the same, without these modules and with a file here
-that says why; :func:`build_failure` reads it.
+``setup.py`` compiles ``kernels/cpu`` into the module ``_engine`` of this package: every kernel for
+every instruction set, the best of which is chosen when it is first used. An install without a C
+compiler succeeds all the same, without that module and with a file here that says why;
+:func:`build_failure` reads it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def missing(module: str) -> ImportError:
     Parameters
     ----------
     module
-        Its name in this package, such as ``"_dense"``.
+        Its name in this package, such as ``"_engine"``.
 
     Returns
     -------
@@ -47,28 +48,28 @@ def missing(module: str) -> ImportError:
 
     Examples
     --------
-    >>> "backends.cython._dense is missing" in str(missing("_dense"))
+    >>> "backends.cython._engine is missing" in str(missing("_engine"))
     True
     """
     reason = build_failure() or f"it is not in {_BUILD_FAILURE.parent}; {_REBUILD}"
     return ImportError(f"fastconv.backends.cython.{module} is missing: {reason}")
 
 
-KERNEL_MODULES = ("dense",)
-"""Kernel modules that this version has."""
-
-
 def unavailable_because() -> str | None:
     """Return why this backend cannot work here in one line, or None."""
-    if importlib.util.find_spec(f"{__name__}._dense") is None:
-        return str(missing("_dense"))
+    if importlib.util.find_spec(f"{__name__}._engine") is None:
+        return str(missing("_engine"))
     try:
-        importlib.import_module(f"{__name__}._dense")
+        importlib.import_module(f"{__name__}._engine")
     except ImportError as fault:
-        return f"fastconv.backends.cython._dense does not load ({fault}); {_REBUILD}"
+        return f"fastconv.backends.cython._engine does not load ({fault}); {_REBUILD}"
     return None
 
 
 def description() -> str:
     """Return one line on what it runs on."""
-    return "C kernels of one thread"
+    from fastconv.backends.cython import engine
+    from fastconv.native.threads import default_threads
+
+    threads = default_threads()
+    return f"C kernels, {engine.target().name}, {threads} thread{'s' if threads > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Fully connected layers as register-tiled products in C (``kernels/cpu/dense.pyx``)."""
+"""Dense layers in C (``kernels/cpu/conv.h``, ``dense.h``)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cython import missing
+from fastconv.backends.cython import engine
 from fastconv.spec import DenseSpec
-
-try:
-    from fastconv.backends.cython import _dense
-except ImportError as fault:
-    raise missing("_dense") from fault
 
 
 def dense_forward(
@@ -24,7 +19,7 @@ def dense_forward(
     workspace: np.ndarray | None,
 ) -> None:
     """``y = x @ w + b``."""
-    _dense.forward(x, w, b, y)
+    engine.execute("dense.dense_forward", spec, x, w, b, y, workspace)
 
 
 def dense_backward_data(
@@ -35,7 +30,7 @@ def dense_backward_data(
     workspace: np.ndarray | None,
 ) -> None:
     """``dx = dy @ w.T``."""
-    _dense.backward_data(dy, w, dx)
+    engine.execute("dense.dense_backward_data", spec, dy, w, dx, workspace)
 
 
 def dense_backward_weight(
@@ -47,9 +42,9 @@ def dense_backward_weight(
     workspace: np.ndarray | None,
 ) -> None:
     """``dw = x.T @ dy`` and, unless None, ``db = sum of dy over the batch``."""
-    _dense.backward_weight(dy, x, dw, db)
+    engine.execute("dense.dense_backward_weight", spec, dy, x, dw, db, workspace)
 
 
-def workspace_bytes(kernel: str, spec: DenseSpec, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs: none."""
-    return 0
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs."""
+    return engine.workspace_bytes(f"dense.{kernel}", spec, dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -30,10 +31,21 @@ class Runner:
         What to run.
     shared
         Arrays for the buffers that the plan marks as shared, by name.
+    threads
+        Not used: how many threads the matrix products take is a setting of the BLAS library, for
+        the whole process (OPENBLAS_NUM_THREADS, or threadpoolctl, which the command lines use).
+
+    Attributes
+    ----------
+    origins
+        For each thing that is timed, the numbers of the plan's calls that it does: here one each.
     """
 
-    def __init__(self, plan: Plan, shared: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None = None
+    ) -> None:
         self.plan = plan
+        self.origins: tuple[tuple[int, ...], ...] = tuple((n,) for n in range(len(plan.calls)))
         self._arrays: list[np.ndarray] = []
         for buffer in plan.buffers:
             self._arrays.append(self._allocate(buffer, shared))
@@ -85,7 +97,11 @@ class Runner:
         return self._arrays[self.plan.number_of(name)]
 
     def run(
-        self, order: np.ndarray, rates: np.ndarray | None = None, first_step: int = 0
+        self,
+        order: np.ndarray,
+        rates: np.ndarray | None = None,
+        first_step: int = 0,
+        nanoseconds: np.ndarray | None = None,
     ) -> np.ndarray | None:
         """Run one step for each row of ``order``.
 
@@ -97,6 +113,8 @@ class Runner:
             float64 (steps,): the learning rates, for a plan that updates.
         first_step
             Number of the first step: random numbers and Adam's bias correction depend on it.
+        nanoseconds
+            int64, one for each of ``origins``: the time of each call is added to it.
 
         Returns
         -------
@@ -113,7 +131,19 @@ class Runner:
                 self._indices[...] = indices
                 if rates is not None:
                     self._rate[0] = rates[number]
-                for call in self._calls:
-                    call()
+                if nanoseconds is None:
+                    for call in self._calls:
+                        call()
+                else:
+                    self._time_calls(nanoseconds)
                 self._step[0] += 1
         return None if self._statistics is None else self._statistics.copy()
+
+    def _time_calls(self, nanoseconds: np.ndarray) -> None:
+        """Make the calls of one step, and add the time of each."""
+        before = time.perf_counter_ns()
+        for number, call in enumerate(self._calls):
+            call()
+            after = time.perf_counter_ns()
+            nanoseconds[number] += after - before
+            before = after

@@ -1,0 +1,25 @@
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+class _InstructionSet(TypedDict):
+    name: str
+    vector_bytes: int
+    registers: int
+
+def instruction_sets() -> list[_InstructionSet]: ...
+def kernel_addresses(name: str) -> dict[tuple[str, str], int]: ...
+def run_program(
+    program: NDArray[np.int64],
+    steps: int,
+    threads: int,
+    nanoseconds: NDArray[np.int64] | None = None,
+) -> int: ...
+def run_call(
+    rows: NDArray[np.int64],
+    places: NDArray[np.int64],
+    arrays: tuple[np.ndarray | None, ...],
+    threads: int,
+) -> None: ...
+def barrier_nanoseconds(threads: int, count: int) -> float: ...

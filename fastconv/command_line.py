@@ -1,0 +1,161 @@
+"""What the command lines share: parsing, and one line and an exit code for every mistake."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastconv.backends.selection import NAMES, BackendError
+from fastconv.configuration import configured_threads
+from fastconv.data import DataError
+from fastconv.files import replace_file
+from fastconv.network import NetworkError
+from fastconv.run_folder import OutputError, to_json
+from fastconv.schema import RecipeError
+
+USER_ERRORS = (RecipeError, DataError, NetworkError, BackendError, OutputError)
+"""Mistakes of the user: one line on stderr and exit code 2."""
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def positive(text: str) -> int:
+    """Read an integer of 1 or more, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}; expected 1 or more")
+    return number
+
+
+positive.__name__ = "integer"  # argparse names the type by it: "invalid integer value"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line.
+
+    Parameters
+    ----------
+    module
+        The module that ``python -m`` runs, such as "fastconv.train".
+    description
+        What it does, in a sentence.
+    """
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False)
+        self._module = module
+
+    def error(self, message: str) -> Any:
+        """Say what is wrong and exit with code 2."""
+        self.exit(EXIT_USER_ERROR, f"{self._module}: {message} (see --help)\n")
+
+    def add_recipe(self, default: str, verb: str) -> None:
+        """Add --recipe."""
+        self.add_argument(
+            "--recipe", default=default, metavar="NAME|FILE",
+            help=f"recipe to {verb} (default: {default})",
+        )  # fmt: skip
+
+    def add_data_dir(self, otherwise: str) -> None:
+        """Add --data-dir."""
+        self.add_argument(
+            "--data-dir", metavar="DIR", help=f"folder of the data sets (default: {otherwise})"
+        )
+
+    def add_backend(self) -> None:
+        """Add --backend."""
+        self.add_argument(
+            "--backend", metavar="NAME",
+            help=f"auto, {', '.join(NAMES)} (default: FASTCONV_BACKEND, or auto)",
+        )  # fmt: skip
+
+    def add_threads(self) -> None:
+        """Add --threads; :func:`thread_count` reads it."""
+        self.add_argument(
+            "--threads", type=positive, metavar="N",
+            help="threads (default: FASTCONV_THREADS, or the cores there are)",
+        )  # fmt: skip
+
+    def add_json(self, what: str) -> None:
+        """Add --json."""
+        self.add_argument(
+            "--json", metavar="FILE|-",
+            help=f"write the {what} as JSON; - is stdout, left to it alone",
+        )  # fmt: skip
+
+
+def thread_count(options: argparse.Namespace) -> int:
+    """Return --threads, else FASTCONV_THREADS, else the cores of this process.
+
+    Raises
+    ------
+    BackendError
+        If FASTCONV_THREADS is not a number of 1 or more.
+    """
+    return options.threads or configured_threads()
+
+
+def check_writable(json: str | None) -> None:
+    """Find out before the work that the file of --json can be written.
+
+    Raises
+    ------
+    OutputError
+        If not.
+    """
+    if json in (None, "-"):
+        return
+    path = Path(str(json))
+    if not path.parent.is_dir() or path.is_dir():
+        raise OutputError(f"--json {path}: no such folder, or a folder itself; give a file's path")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as fault:
+        raise OutputError(
+            f"--json {path}: cannot be written ({fault.strerror}); give another file's path"
+        ) from None
+
+
+def write_json(json: str | None, content: dict[str, Any]) -> None:
+    """Write what --json asked for: nothing, to stdout or to a file."""
+    if json == "-":
+        print(to_json(content), end="")
+    elif json:
+        with replace_file(json) as file:
+            file.write(to_json(content))
+
+
+def run(module: str, work: Callable[[], int]) -> int:
+    """Do the work of a command line; return its exit code, and say each mistake in one line.
+
+    Parameters
+    ----------
+    module
+        The module that ``python -m`` runs.
+    work
+        Does it, and returns the exit code.
+    """
+    try:
+        return work()
+    except OutputError as fault:
+        return _fail(module, str(fault))
+    except OSError as fault:  # a full disk, a folder taken away
+        return _fail(module, f"{fault.filename or 'output'}: {fault.strerror or fault}")
+    except USER_ERRORS as fault:
+        return _fail(module, str(fault))
+    except MemoryError as fault:
+        return _fail(module, f"not enough memory ({fault}); use a smaller batch size or network")
+    except KeyboardInterrupt:
+        print(f"{module}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _fail(module: str, message: str) -> int:
+    """Say what is wrong in one line."""
+    print(f"{module}: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_USER_ERROR

@@ -1,0 +1,139 @@
+"""One call of a native kernel as plain data, and as a row of 64 integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+WORDS = 64
+PARTS, BARRIER = 1, 2
+POINTERS, INTEGERS, REALS = 4, 16, 48
+"""Where things stand in a row."""
+
+MOST_POINTERS = INTEGERS - POINTERS
+MOST_INTEGERS = REALS - INTEGERS
+MOST_REALS = WORDS - REALS
+
+WORKSPACE = -1
+"""Number of the workspace among a kernel's arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The instruction set that records are made for.
+
+    Parameters
+    ----------
+    name
+        Such as "avx512".
+    vector_bytes
+        Bytes of a vector register; 0 where there are no vectors.
+    registers
+        Number of vector registers.
+    """
+
+    name: str
+    vector_bytes: int
+    registers: int
+
+    def lanes(self, dtype: str) -> int:
+        """Elements of a vector."""
+        return max(1, self.vector_bytes // np.dtype(dtype).itemsize)
+
+
+class Pointer(NamedTuple):
+    """An address: the argument of a kernel (0 is the first array; WORKSPACE), and bytes into it."""
+
+    argument: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One call of a native kernel.
+
+    Parameters
+    ----------
+    kernel
+        Its name in the engine.
+    dtype
+        "float32" or "float64": which of its two versions.
+    pointers
+        Its arrays; None is the null pointer.
+    integers, reals
+        Its numbers.
+    parts
+        How many threads find work in it, at most.
+    barrier
+        Whether all threads wait for each other behind it.
+    """
+
+    kernel: str
+    dtype: str
+    pointers: tuple[Pointer | None, ...]
+    integers: tuple[int, ...] = ()
+    reals: tuple[float, ...] = ()
+    parts: int = 1
+    barrier: bool = True
+
+    def __post_init__(self) -> None:
+        for what, count, most in (
+            ("pointers", len(self.pointers), MOST_POINTERS),
+            ("integers", len(self.integers), MOST_INTEGERS),
+            ("reals", len(self.reals), MOST_REALS),
+        ):
+            if count > most:
+                raise ValueError(f"{self.kernel}: {count} {what}; a record holds {most}")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What one kernel of the contract becomes: records, and the workspace that they share.
+
+    Parameters
+    ----------
+    records
+        In the order in which they run.
+    workspace_bytes
+        Bytes of workspace.
+    """
+
+    records: tuple[Record, ...]
+    workspace_bytes: int = 0
+
+
+def rows_of(
+    records: Sequence[Record], address_of: Callable[[str, str], int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return records as rows, with the places where addresses of arrays belong.
+
+    Parameters
+    ----------
+    records
+        The records.
+    address_of
+        Gives the address of a compiled kernel by its name and dtype.
+
+    Returns
+    -------
+    rows
+        int64 (records, 64), with 0 for the addresses of arrays.
+    places
+        int64 (pointers, 4): row, word, number of the argument, offset in bytes.
+    """
+    rows = np.zeros((len(records), WORDS), np.int64)
+    places: list[tuple[int, int, int, int]] = []
+    for number, (row, record) in enumerate(zip(rows, records, strict=True)):
+        row[0] = address_of(record.kernel, record.dtype)
+        row[PARTS] = max(1, record.parts)
+        row[BARRIER] = record.barrier
+        row[INTEGERS : INTEGERS + len(record.integers)] = record.integers
+        row[REALS : REALS + len(record.reals)].view(np.float64)[:] = record.reals
+        for word, pointer in enumerate(record.pointers):
+            if pointer is not None:
+                places.append((number, POINTERS + word, pointer.argument, pointer.offset))
+    return rows, np.array(places, np.int64).reshape(-1, 4)

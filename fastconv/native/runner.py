@@ -1,0 +1,182 @@
+"""Running a plan as a program: one call of the engine for many steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.native.lowering import lower
+from fastconv.native.record import Record, Target, rows_of
+from fastconv.native.recorder import ALIGNMENT
+from fastconv.native.threads import default_threads
+from fastconv.plan import Buffer, Plan
+
+
+class Engine(Protocol):
+    """What a compiled backend offers."""
+
+    def target(self) -> Target:
+        """Return the instruction set in use."""
+
+    def address_of(self, kernel: str, dtype: str) -> int:
+        """Return the address of a compiled kernel."""
+
+    def run_program(
+        self,
+        program: NDArray[np.int64],
+        steps: int,
+        threads: int,
+        nanoseconds: NDArray[np.int64] | None = None,
+    ) -> int:
+        """Run rows ``steps`` times; return the number of threads it ran on."""
+
+
+def aligned(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """Return an array of zeros that begins at a cache line."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+class ProgramRunner:
+    """A plan with its buffers allocated and its program made.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    shared
+        Arrays for the buffers that the plan marks as shared, by name.
+    threads
+        How many threads may take part; None: FASTCONV_THREADS, else all cores of this process.
+    engine
+        Of the backend.
+    """
+
+    def __init__(
+        self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None, engine: Engine
+    ) -> None:
+        self.plan = plan
+        self.threads = threads or default_threads()
+        self._engine = engine
+        lowered = lower(plan, engine.target())
+        self.records: tuple[Record, ...] = lowered.records
+        self.origins: tuple[tuple[int, ...], ...] = lowered.origins
+        self._arrays: list[np.ndarray | None] = []
+        for number, buffer in enumerate(plan.buffers):
+            self._arrays.append(self._allocate(buffer, shared, number in lowered.unused))
+        self._more = [aligned((size,), "uint8") for size in lowered.memory_bytes]
+        self._first_step = np.zeros(1, np.int64)
+        self._program, places = rows_of(self.records, engine.address_of)
+        self._place(places)
+        names = [buffer.name for buffer in plan.buffers]
+        self._statistics = self.buffer("statistics") if "statistics" in names else None
+
+    def _allocate(
+        self, buffer: Buffer, shared: Mapping[str, np.ndarray], unused: bool
+    ) -> np.ndarray | None:
+        if buffer.shared:
+            array = shared[buffer.name]
+            if array.shape != buffer.shape or array.dtype != np.dtype(buffer.dtype):
+                raise ValueError(
+                    f"Runner: shared array {buffer.name!r} is {array.dtype} {array.shape}; "
+                    f"the plan needs {buffer.dtype} {buffer.shape}"
+                )
+            return array
+        if unused:
+            return None
+        if buffer.parent is None:
+            return aligned(buffer.shape, buffer.dtype)
+        parent = self._arrays[buffer.parent]
+        if parent is None:
+            return None
+        count = math.prod(buffer.shape)
+        return parent.reshape(-1)[buffer.offset : buffer.offset + count].reshape(buffer.shape)
+
+    def _place(self, places: NDArray[np.int64]) -> None:
+        """Write addresses into the program; remember those that change with every run."""
+        moving = {self.plan.number_of(name): name for name in ("indices", "rate", "step")}
+        self._moving: dict[str, list[tuple[int, int]]] = {name: [] for name in moving.values()}
+        addresses: dict[int, int] = {}
+        for row, word, argument, offset in places.tolist():
+            if argument in moving:
+                self._moving[moving[argument]].append((row, word))
+                continue
+            if argument not in addresses:
+                addresses[argument] = self._array(argument).ctypes.data
+            self._program[row, word] = addresses[argument] + offset
+
+    def _array(self, argument: int) -> np.ndarray:
+        """Buffers of the plan by number; memory that the lowering added as -1, -2, ..."""
+        array = self._more[-1 - argument] if argument < 0 else self._arrays[argument]
+        assert array is not None, f"{self.plan.buffers[argument].name} has no memory"
+        return array
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the arrays that this runner allocated, without the shared ones."""
+        pairs = zip(self.plan.buffers, self._arrays, strict=True)
+        own = sum(a.nbytes for b, a in pairs if a is not None and b.parent is None and not b.shared)
+        return own + sum(array.nbytes for array in self._more)
+
+    def buffer(self, name: str) -> np.ndarray:
+        """Return the array of the buffer with this name.
+
+        Raises
+        ------
+        KeyError
+            If there is none, or it is only a step on the way that this runner does not keep.
+        """
+        if name in self._moving:
+            raise KeyError(name)
+        array = self._arrays[self.plan.number_of(name)]
+        if array is None:
+            raise KeyError(name)
+        return array
+
+    def run(
+        self,
+        order: np.ndarray,
+        rates: np.ndarray | None = None,
+        first_step: int = 0,
+        nanoseconds: NDArray[np.int64] | None = None,
+    ) -> np.ndarray | None:
+        """Run one step for each row of ``order``, in one call of the engine.
+
+        Parameters
+        ----------
+        order
+            int64 (steps, batch): which samples make each step's batch.
+        rates
+            float64 (steps,): the learning rates, for a plan that updates.
+        first_step
+            Number of the first step: random numbers and Adam's bias correction depend on it.
+        nanoseconds
+            int64 (records,): the time of each record is added to it.
+
+        Returns
+        -------
+        ndarray or None
+            The plan's statistics over these steps, float64 (3,): sum of losses, correct,
+            samples; None if it has no loss.
+        """
+        order = np.ascontiguousarray(order, np.int64)
+        self._point("indices", order)
+        if rates is not None:
+            rates = np.ascontiguousarray(rates, np.float64)
+            self._point("rate", rates)
+        self._first_step[0] = first_step
+        self._point("step", self._first_step)
+        if self._statistics is not None:
+            self._statistics.fill(0)
+        self._engine.run_program(self._program, len(order), self.threads, nanoseconds)
+        return None if self._statistics is None else self._statistics.copy()
+
+    def _point(self, name: str, array: np.ndarray) -> None:
+        for row, word in self._moving[name]:
+            self._program[row, word] = array.ctypes.data

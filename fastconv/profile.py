@@ -1,0 +1,216 @@
+"""The command line ``python -m fastconv.profile``: where the time of a step goes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from fastconv.backends.selection import BackendError, choose_backend, require_training
+from fastconv.cold_start import PHASES, ColdStart, ColdStartError, measure_cold_start
+from fastconv.command_line import Parser, check_writable, positive, run, thread_count, write_json
+from fastconv.experiment import prepare
+from fastconv.recipe import Recipe, load_recipe
+from fastconv.step_profile import StepProfile, measure, synthetic_dataset
+
+_MODULE = "fastconv.profile"
+_WIDTH = 180
+"""Columns of a table where there is no terminal."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = Parser(_MODULE, "Show where the time of a training step goes, kernel by kernel.")
+    parser.add_recipe("cifar10-deep", "profile")
+    parser.add_backend()
+    parser.add_argument("--batch-size", type=int, metavar="N", help="samples in a step")
+    parser.add_argument(
+        "--steps", type=positive, metavar="N", help="steps in a repeat (default: some 50 ms)"
+    )
+    parser.add_argument(
+        "--repeats", type=positive, metavar="N",
+        help="repeats that medians and minima are taken over (default: 15; 5 with --cold)",
+    )  # fmt: skip
+    parser.add_threads()
+    parser.add_data_dir("synthetic images of the data set's shape")
+    parser.add_argument(
+        "--cold", action="store_true",
+        help="measure from the start of a process to its first step instead",
+    )  # fmt: skip
+    parser.add_json("numbers")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    options = make_parser().parse_args(arguments)
+    return run(_MODULE, lambda: _profile(options))
+
+
+def _profile(options: argparse.Namespace) -> int:
+    check_writable(options.json)
+    threads = thread_count(options)
+    settings = [] if options.batch_size is None else [("batch_size", options.batch_size)]
+    recipe = load_recipe(options.recipe, settings)
+    choice = choose_backend(options.backend)
+    require_training(choice)
+    console = Console(stderr=options.json == "-", highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    content = (
+        _cold(options, recipe, settings, choice.name, threads, console)
+        if options.cold
+        else _steps(options, recipe, choice.name, threads, console)
+    )
+    write_json(options.json, content)
+    return 0
+
+
+def _steps(
+    options: argparse.Namespace, recipe: Recipe, backend: str, threads: int, console: Console
+) -> dict[str, Any]:
+    dataset = None if options.data_dir else synthetic_dataset(recipe)
+    with threadpool_limits(threads):
+        trainer = prepare(
+            recipe, data_dir=options.data_dir, backend=backend, threads=threads, dataset=dataset
+        ).trainer
+        profile = measure(trainer, recipe.name, threads, options.steps, options.repeats or 15)
+    show(profile, console)
+    return profile.table()
+
+
+def _cold(
+    options: argparse.Namespace,
+    recipe: Recipe,
+    settings: list[tuple[str, Any]],
+    backend: str,
+    threads: int,
+    console: Console,
+) -> dict[str, Any]:
+    try:
+        starts = measure_cold_start(
+            options.recipe, backend, threads, settings, options.repeats or 5
+        )
+    except ColdStartError as fault:
+        raise BackendError(str(fault)) from None
+    show_cold_starts(recipe.name, backend, starts, console)
+    return {
+        "recipe": recipe.name,
+        "backend": backend,
+        "batch_size": recipe.batch_size,
+        "threads": threads,
+        "phases": list(PHASES),
+        "starts": [asdict(start) for start in starts],
+    }
+
+
+def show(profile: StepProfile, console: Console) -> None:
+    """Print a step's table, and its totals.
+
+    Parameters
+    ----------
+    profile
+        What was measured.
+    console
+        Where to.
+    """
+    console.print(
+        f"{profile.recipe}, batch size {profile.batch_size}, backend {profile.backend}, "
+        f"{_counted(profile.threads, 'thread')}: {_counted(profile.repeats, 'repeat')} of "
+        f"{_counted(profile.steps, 'step')}"
+    )
+    table = Table(caption="times in microseconds a step, over the repeats", caption_justify="left")
+    table.add_column("kernel", overflow="fold")
+    table.add_column("does", overflow="fold")
+    table.add_column("spec", overflow="fold")
+    for name in ("median", "minimum", "GFLOP/s", "share", "threads"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in profile.rows:
+        speed = row.gflop_per_second
+        table.add_row(
+            row.kernel,
+            " + ".join(call.partition(".")[2] for call in row.calls),
+            row.spec,
+            f"{row.median_microseconds:.2f}",
+            f"{row.least_microseconds:.2f}",
+            "" if speed is None else f"{speed:.1f}",
+            f"{100 * row.share:.1f} %",
+            str(row.threads),
+        )
+    console.print(table)
+    console.print(_totals(profile))
+
+
+def _totals(profile: StepProfile) -> Table:
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column()
+    table.add_row(
+        "sum of the rows", f"{profile.sum_of_rows:.2f} us (medians, clock reads included)"
+    )
+    table.add_row(
+        "step without clock reads",
+        f"{profile.median_step:.2f} us median, {profile.least_step:.2f} us minimum",
+    )
+    table.add_row(
+        "whole step",
+        f"{profile.gflop_per_second:.1f} GFLOP/s ({1e3 * profile.gflop:.3f} MFLOP in convolutions "
+        f"and dense layers)",
+    )
+    if profile.barriers is not None and profile.barrier_nanoseconds is not None:
+        cost = profile.barriers * profile.barrier_nanoseconds / 1000
+        table.add_row(
+            "barriers",
+            f"{profile.barriers} of {profile.barrier_nanoseconds:.0f} ns: {cost:.2f} us a step",
+        )
+    table.add_row(
+        "empty plan",
+        f"{profile.empty_step:.3f} us a step, {profile.empty_run:.2f} us a call of run",
+    )
+    return table
+
+
+def show_cold_starts(
+    recipe: str, backend: str, starts: Sequence[ColdStart], console: Console
+) -> None:
+    """Print the phases from the start of a process to its first step.
+
+    Parameters
+    ----------
+    recipe, backend
+        What was started.
+    starts
+        The kinds of start.
+    console
+        Where to.
+    """
+    console.print(f"{recipe}, backend {backend}: from the start of a process to its first step")
+    table = Table(caption="milliseconds", caption_justify="left")
+    table.add_column("phase")
+    for start in starts:
+        processes = _counted(start.processes, "process", "processes")
+        table.add_column(f"{start.kind}: median of {processes}", justify="right")
+        table.add_column("minimum", justify="right")
+    for number, phase in enumerate(PHASES):
+        cells = [f"{ms:.1f}" for s in starts for ms in (s.median[number], s.least[number])]
+        table.add_row(phase, *cells)
+    table.add_section()
+    totals = [f"{ms:.1f}" for s in starts for ms in (s.total_median, s.total_least)]
+    table.add_row("all", *totals)
+    console.print(table)
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main())

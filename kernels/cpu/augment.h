@@ -1,0 +1,156 @@
+/* Random changes to a batch of images; fastconv.operation.AugmentSpec has the formulas. */
+#ifndef FASTCONV_AUGMENT_H
+#define FASTCONV_AUGMENT_H
+
+enum { WORDS_OF_AN_IMAGE = 12, PIXELS_AT_ONCE = 64 };
+
+/* Largest integer not above a, for the small numbers that coordinates are; without a call of floor,
+ * which older processors would need. */
+INLINE int64_t below(double a) {
+    const int64_t toward_zero = (int64_t)a;
+    return toward_zero - (a < (double)toward_zero);
+}
+
+/* Where a row of output pixels samples: row r0 + rj * j, column c0 + cj * j. */
+struct line {
+    double r0, rj, c0, cj;
+};
+
+#endif
+
+/* An image after the flip and the crop, without moving it: pixel (i, j) is at
+ * origin + i * row + j * column for first <= (i, j) < end, and 0 elsewhere. */
+struct TYPED(view) {
+    const REAL *origin;
+    int64_t row, column, first_i, end_i, first_j, end_j;
+};
+
+INLINE int TYPED(holds)(const struct TYPED(view) *v, int64_t i, int64_t j) {
+    return i >= v->first_i && i < v->end_i && j >= v->first_j && j < v->end_j;
+}
+
+/* One row of output pixels of a warped image. */
+static void TYPED(sample_line)(const struct TYPED(view) *v, const struct line *line, int64_t width,
+                               int64_t channels, REAL *y) {
+    int32_t top[PIXELS_AT_ONCE], left[PIXELS_AT_ONCE];
+    REAL down[PIXELS_AT_ONCE], right[PIXELS_AT_ONCE];
+    for (int64_t first = 0; first < width; first += PIXELS_AT_ONCE) {
+        const int count = (int)least_of(PIXELS_AT_ONCE, width - first);
+        for (int k = 0; k < count; k++) {
+            const double j = (double)((int)first + k);
+            const double r = line->r0 + line->rj * j, c = line->c0 + line->cj * j;
+            int32_t i0 = (int32_t)r, j0 = (int32_t)c;
+            i0 -= r < (double)i0;
+            j0 -= c < (double)j0;
+            top[k] = i0;
+            left[k] = j0;
+            down[k] = (REAL)(r - (double)i0);
+            right[k] = (REAL)(c - (double)j0);
+        }
+        for (int k = 0; k < count; k++, y += channels) {
+            const int64_t i = top[k], j = left[k];
+            const REAL d = down[k], u = 1 - d, r = right[k], l = 1 - r;
+            const REAL *const pixel = v->origin + i * v->row + j * v->column;
+            if (TYPED(holds)(v, i, j) && TYPED(holds)(v, i + 1, j + 1)) {
+                for (int64_t c = 0; c < channels; c++)
+                    y[c] = u * (l * pixel[c] + r * pixel[c + v->column]) +
+                           d * (l * pixel[c + v->row] + r * pixel[c + v->row + v->column]);
+            } else {
+                /* At the edge: the pixels that are there, of four. */
+                for (int64_t c = 0; c < channels; c++) y[c] = 0;
+                for (int corner = 0; corner < 4; corner++) {
+                    const int64_t di = corner / 2, dj = corner % 2;
+                    if (!TYPED(holds)(v, i + di, j + dj)) continue;
+                    const REAL weight = (di ? d : u) * (dj ? r : l);
+                    const REAL *const p = v->origin + (i + di) * v->row + (j + dj) * v->column;
+                    for (int64_t c = 0; c < channels; c++) y[c] += weight * p[c];
+                }
+            }
+        }
+    }
+}
+
+/* Flip, crop, warp, cut out.
+ *
+ * pointers: x, first_step (int64), y
+ * integers: batch, height, width, channels, flip, crop, whether it warps, cutout, key0, key1,
+ *           stream
+ * reals:    rotation, shear (radians), translation
+ */
+static void TYPED(augment_images)(const int64_t *record, int64_t step, int64_t thread,
+                                  int64_t threads) {
+    const int64_t *const first_step = pointer_of(record, 1);
+    const int64_t *const n = record + INTEGERS;
+    const int64_t batch = n[0], height = n[1], width = n[2], channels = n[3];
+    const int64_t flip = n[4], crop = n[5], warps = n[6], cutout = n[7];
+    const double rotation = real_of(record, 0), shear = real_of(record, 1);
+    const double translation = real_of(record, 2);
+    const struct random_stream s = stream_at(n + 8, first_step[0] + step);
+    const int64_t row = width * channels, size = height * row;
+    const int64_t end = first_of(batch, thread + 1, threads);
+    for (int64_t sample = first_of(batch, thread, threads); sample < end; sample++) {
+        const REAL *const x = (const REAL *)pointer_of(record, 0) + sample * size;
+        REAL *const y = (REAL *)pointer_of(record, 2) + sample * size;
+        uint32_t words[WORDS_OF_AN_IMAGE];
+        double u[WORDS_OF_AN_IMAGE];
+        for (int block = 0; block < WORDS_OF_AN_IMAGE / 4; block++)
+            four_words(&s, (uint64_t)(sample * (WORDS_OF_AN_IMAGE / 4) + block), words + 4 * block);
+        for (int k = 0; k < WORDS_OF_AN_IMAGE; k++) u[k] = (double)(words[k] >> 8) / 16777216;
+
+        const int flipped = flip && u[0] < 0.5;
+        const int64_t oy = below(u[1] * (double)(2 * crop + 1)) - crop;
+        const int64_t ox = below(u[2] * (double)(2 * crop + 1)) - crop;
+        struct TYPED(view) v;
+        v.row = row;
+        v.column = flipped ? -channels : channels;
+        /* An offset in front of the array is no address: it is added to one that is, or never
+         * used. */
+        const int64_t start = oy * row + (flipped ? width - 1 - ox : ox) * channels;
+        v.origin = (const REAL *)((uintptr_t)x + (uintptr_t)start * sizeof(REAL));
+        v.first_i = most_of(0, -oy);
+        v.end_i = least_of(height, height - oy);
+        v.first_j = most_of(0, -ox);
+        v.end_j = least_of(width, width - ox);
+
+        if (warps) {
+            const double a = (2 * u[3] - 1) * rotation, k = tan((2 * u[4] - 1) * shear);
+            const double cy = (double)(height - 1) / 2, cx = (double)(width - 1) / 2;
+            const double ty = (2 * u[5] - 1) * translation * (double)height;
+            const double tx = (2 * u[6] - 1) * translation * (double)width;
+            const double sine = sin(a), cosine = cos(a);
+            for (int64_t i = 0; i < height; i++) {
+                const double down = (double)i - cy - ty, h = -cx - tx - k * down;
+                const struct line line = {sine * h + cosine * down + cy, sine,
+                                          cosine * h - sine * down + cx, cosine};
+                TYPED(sample_line)(&v, &line, width, channels, y + i * row);
+            }
+        } else {
+            for (int64_t i = 0; i < height; i++) {
+                REAL *const to = y + i * row;
+                const int64_t first = v.first_j, last = most_of(first, v.end_j);
+                if (i < v.first_i || i >= v.end_i || first >= width) {
+                    memset(to, 0, (size_t)row * sizeof(REAL));
+                    continue;
+                }
+                const REAL *const from = v.origin + i * v.row;
+                memset(to, 0, (size_t)(first * channels) * sizeof(REAL));
+                if (!flipped)
+                    memcpy(to + first * channels, from + first * channels,
+                           (size_t)((last - first) * channels) * sizeof(REAL));
+                else
+                    for (int64_t j = first; j < last; j++)
+                        for (int64_t c = 0; c < channels; c++)
+                            to[j * channels + c] = from[j * v.column + c];
+                memset(to + last * channels, 0, (size_t)((width - last) * channels) * sizeof(REAL));
+            }
+        }
+        if (cutout) {
+            const int64_t top = below(u[7] * (double)height) - cutout / 2;
+            const int64_t left = below(u[8] * (double)width) - cutout / 2;
+            const int64_t first = most_of(0, left), last = least_of(width, left + cutout);
+            for (int64_t i = most_of(0, top); i < least_of(height, top + cutout); i++)
+                memset(y + i * row + first * channels, 0,
+                       (size_t)((last - first) * channels) * sizeof(REAL));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+/* Every kernel for AVX-512: 32 registers of 64 bytes. */
+#if defined(__GNUC__) && defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(                                                                 \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")
+#endif
+#define VECTOR_BYTES 64
+#define REGISTERS 32
+
+#include <immintrin.h>
+#define JOIN_NOW_(a, b) a##b
+#define JOIN_NOW(a, b) JOIN_NOW_(a, b)
+#define MASKED_LOAD(type, from, count) JOIN_NOW(MASKED_LOAD_, type)(from, count)
+#define MASKED_STORE(type, to, v, count) JOIN_NOW(MASKED_STORE_, type)(to, v, count)
+#define MASK(count) ((1u << (count)) - 1)
+#define MASKED_LOAD_float32(from, count) \
+    (vector_float32) _mm512_maskz_loadu_ps((__mmask16)MASK(count), from)
+#define MASKED_LOAD_float64(from, count) \
+    (vector_float64) _mm512_maskz_loadu_pd((__mmask8)MASK(count), from)
+#define MASKED_STORE_float32(to, v, count) \
+    _mm512_mask_storeu_ps(to, (__mmask16)MASK(count), (__m512)(v))
+#define MASKED_STORE_float64(to, v, count) \
+    _mm512_mask_storeu_pd(to, (__mmask8)MASK(count), (__m512d)(v))
+#include "kernels_of_one_set.h"
+
+static int works(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+const struct instruction_set fastconv_avx512 = {"avx512", 64, 32, kernels, works};
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#else
+typedef int not_for_this_machine;
+#endif

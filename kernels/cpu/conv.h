@@ -1,0 +1,258 @@
+/* Convolutions as tiles of gemm.h; fastconv/native/conv.py makes their rows.
+ *
+ * Images are NHWC. What the rows call A is the image that is read along its patches: x for forward
+ * and weight gradient, dy for the data gradient. It holds its own padding: where there is some, a row of
+ * pad_images made a padded copy.
+ */
+
+INLINE ptrdiff_t TYPED(least)(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+/* C[sample, row, column, n] = start + sum over taps and k of A[...] B[tap, k, n].
+ *
+ * pointers: A, B, C, bias (NULL: start from zero or C), other (LEAKY_GRADIENT)
+ * integers:  0 samples, 1 rows, 2 columns of C; 3 vectors of a block of B; 4 outputs of a group;
+ *            5 rows of a tile
+ *            6, 7, 8 strides of A from sample, row, column of C to the next; 9, 10, 11 those of C
+ *           12 taps1, 13, 14 strides of A and B from one to the next; 15 taps2, 16, 17 the same
+ *           18 depth of a tap; 19 stride of B along depth, or 0: packed in blocks
+ *           20 stride of B from block to block
+ *           21 groups; 22, 23, 24 strides of A, B, C from group to group
+ *           25 what sums start from; 26 what becomes of them; 27 rows of C in a piece of work;
+ *           28 whether blocks of B are the outer loop; 29 columns of the last row
+ * reals:    slope
+ */
+static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t thread,
+                              int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const a = pointer_of(record, 0), *const b = pointer_of(record, 1);
+    REAL *const c = pointer_of(record, 2);
+    const REAL *const bias = pointer_of(record, 3), *const other = pointer_of(record, 4);
+    const ptrdiff_t rows = n[1], columns = n[2], outputs = n[4], tile_rows = n[5];
+    const ptrdiff_t width = n[3] * LANES, blocks = (outputs + width - 1) / width;
+    const ptrdiff_t strips = (rows + n[27] - 1) / n[27], images = n[0] * strips;
+    const ptrdiff_t pieces = images * n[21] * blocks;
+    struct TYPED(tile) t = {
+        .runs1 = n[12], .a_run1 = n[13], .runs2 = n[15], .a_run2 = n[16], .depth = n[18],
+        .a_row = n[8], .c_row = n[11], .slope = (REAL)real_of(record, 0),
+        .from = (int)n[25], .finish = (int)n[26],
+    };
+    const ptrdiff_t end = first_of(pieces, thread + 1, threads);
+    for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
+        const ptrdiff_t image = n[28] ? piece % images : piece / (n[21] * blocks);
+        const ptrdiff_t part = n[28] ? piece / images : piece % (n[21] * blocks);
+        const ptrdiff_t sample = image / strips, strip = image % strips;
+        const ptrdiff_t group = part / blocks, block = part % blocks;
+        const ptrdiff_t first = block * width;
+        t.columns = TYPED(least)(width, outputs - first);
+        const ptrdiff_t vectors = (t.columns + LANES - 1) / LANES;
+        t.b = b + group * n[23] + block * n[20];
+        /* The last block is packed as narrow as it is. */
+        t.b_step = n[19] ? n[19] : vectors * LANES;
+        t.b_run1 = n[19] ? n[14] : n[14] * t.b_step;
+        t.b_run2 = n[19] ? n[17] : n[17] * t.b_step;
+        t.start = bias ? bias + group * outputs + first : NULL;
+        const ptrdiff_t row_end = TYPED(least)(rows, (strip + 1) * n[27]);
+        for (ptrdiff_t row = strip * n[27]; row < row_end; row++) {
+            const REAL *const a_row = a + sample * n[6] + row * n[7] + group * n[22];
+            REAL *const c_row = c + sample * n[9] + row * n[10] + group * n[24] + first;
+            const ptrdiff_t wide = row == rows - 1 ? n[29] : columns;
+            for (ptrdiff_t column = 0; column < wide; column += tile_rows) {
+                t.a = a_row + column * n[8];
+                t.c = c_row + column * n[11];
+                t.other = other ? other + (t.c - c) : NULL;
+                TYPED(deep)[vectors][TYPED(least)(tile_rows, wide - column)](&t);
+            }
+        }
+    }
+}
+
+/* dw[tap, k, n] = sum over samples and pixels of A[...] dy[pixel, n]; db[n] = sum of dy[pixel, n].
+ *
+ * With UPDATE, w and b take the place of dw and db, and are updated by plain gradient descent.
+ *
+ * pointers: A, dy, dw, db (NULL: none), rate (UPDATE: float64, one for each step of the run)
+ * integers:  0 samples, 1 rows, 2 columns of dy; 3 vectors of a block; 4 outputs of a group;
+ *            5 rows of a tile
+ *            6, 7, 8 strides of A from sample, row, column of dy to the next; 9, 10, 11 those of dy
+ *           12 taps1, 13, 14 strides of A and dw from one to the next; 15 taps2, 16, 17 the same
+ *           18 depth of a tap; 19 stride of dw along depth
+ *           20 groups; 21, 22, 23 strides of A, dy, dw from group to group
+ *           24 samples that are taken together (UPDATE: all); 25 STORE or UPDATE
+ * reals:    UPDATE: factors of rate * w and of rate * b that are subtracted beside
+ */
+static void TYPED(conv_weight_tiles)(const int64_t *record, int64_t step, int64_t thread,
+                                     int64_t threads) {
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const a = pointer_of(record, 0), *const dy = pointer_of(record, 1);
+    REAL *const dw = pointer_of(record, 2), *const db = pointer_of(record, 3);
+    const ptrdiff_t samples = n[0], outputs = n[4], tile_rows = n[5], depth = n[18];
+    const ptrdiff_t width = n[3] * LANES, blocks = (outputs + width - 1) / width;
+    const ptrdiff_t tiles = (depth + tile_rows - 1) / tile_rows;
+    const ptrdiff_t pieces = n[20] * n[12] * n[15] * tiles * blocks;
+    struct TYPED(tile) t = {
+        .a_run1 = n[6], .runs2 = n[1], .a_run2 = n[7], .b_run1 = n[9], .b_run2 = n[10],
+        .depth = n[2], .a_step = n[8], .b_step = n[11], .c_row = n[19],
+        .finish = (int)n[25],
+    };
+    REAL keep_bias = 0;
+    if (t.finish == UPDATE) {
+        const double rate = ((const double *)pointer_of(record, 4))[step];
+        t.rate = (REAL)rate;
+        t.keep = (REAL)(1 - rate * real_of(record, 0));
+        keep_bias = (REAL)(1 - rate * real_of(record, 1));
+    }
+    const ptrdiff_t begin = first_of(pieces, thread, threads);
+    const ptrdiff_t end = first_of(pieces, thread + 1, threads);
+    /* A few samples through all tiles, so that they come from a near cache; of none, the sum is 0. */
+    for (ptrdiff_t sample = 0; sample == 0 || sample < samples; sample += n[24]) {
+        t.runs1 = TYPED(least)(n[24], samples - sample);
+        t.from = sample ? START_C : START_ZERO;
+        for (ptrdiff_t piece = begin; piece < end; piece++) {
+            const ptrdiff_t block = piece % blocks, tile = piece / blocks % tiles;
+            const ptrdiff_t tap2 = piece / (blocks * tiles) % n[15];
+            const ptrdiff_t tap1 = piece / (blocks * tiles * n[15]) % n[12];
+            const ptrdiff_t group = piece / (blocks * tiles * n[15] * n[12]);
+            const ptrdiff_t first = block * width, k = tile * tile_rows;
+            t.columns = TYPED(least)(width, outputs - first);
+            const ptrdiff_t vectors = (t.columns + LANES - 1) / LANES;
+            t.a = a + sample * n[6] + group * n[21] + tap1 * n[13] + tap2 * n[16] + k;
+            t.b = dy + sample * n[9] + group * n[22] + first;
+            t.c = dw + group * n[23] + tap1 * n[14] + tap2 * n[17] + k * n[19] + first;
+            TYPED(wide)[vectors][TYPED(least)(tile_rows, depth - k)](&t);
+            if (db && tile == 0 && tap1 == 0 && tap2 == 0) {
+                for (ptrdiff_t j = 0; j < t.columns; j += LANES) {
+                    const ptrdiff_t count = TYPED(least)(LANES, t.columns - j);
+                    REAL *const to = db + group * outputs + first + j;
+                    VECTOR sum = {0}, other = {0};
+                    if (sample) sum = TYPED(load_first)(to, count);
+                    for (ptrdiff_t s = 0; s < t.runs1; s++) {
+                        for (ptrdiff_t row = 0; row < n[1]; row++) {
+                            const REAL *from = t.b + s * n[9] + row * n[10] + j;
+                            ptrdiff_t column = 0;
+                            for (; column + 2 <= n[2]; column += 2) {
+                                sum += TYPED(load)(from + column * n[11]);
+                                other += TYPED(load)(from + (column + 1) * n[11]);
+                            }
+                            if (column < n[2]) sum += TYPED(load)(from + column * n[11]);
+                        }
+                    }
+                    sum += other;
+                    if (t.finish == UPDATE)
+                        sum = keep_bias * TYPED(load_first)(to, count) - t.rate * sum;
+                    TYPED(store_first)(to, sum, count);
+                }
+            }
+        }
+    }
+}
+
+/* Copy images into zeros: padding around them (or a crop, where it is negative), and channels.
+ *
+ * pointers: from, to
+ * integers: 0 samples; 1, 2, 3 height, width, channels of `from`; 4, 5, 6 those of `to`;
+ *           7, 8 row and column of `to` where the first pixel of `from` goes
+ */
+static void TYPED(pad_images)(const int64_t *record, int64_t step, int64_t thread,
+                              int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const from = pointer_of(record, 0);
+    REAL *const to = pointer_of(record, 1);
+    const ptrdiff_t channels = n[3], wide = n[6], lines = n[0] * n[4];
+    const ptrdiff_t end = first_of(lines, thread + 1, threads);
+    /* Columns of `to` that have a pixel of `from`. */
+    const ptrdiff_t left = n[8] > 0 ? n[8] : 0;
+    const ptrdiff_t right = TYPED(least)(n[5], n[2] + n[8]);
+    for (ptrdiff_t line = first_of(lines, thread, threads); line < end; line++) {
+        const ptrdiff_t sample = line / n[4], row = line % n[4] - n[7];
+        REAL *const out = to + line * n[5] * wide;
+        if (row < 0 || row >= n[1] || right <= left) {
+            memset(out, 0, (size_t)(n[5] * wide) * sizeof(REAL));
+            continue;
+        }
+        memset(out, 0, (size_t)(left * wide) * sizeof(REAL));
+        const REAL *const in = from + ((sample * n[1] + row) * n[2] + left - n[8]) * channels;
+        if (channels == wide) {
+            memcpy(out + left * wide, in, (size_t)((right - left) * wide) * sizeof(REAL));
+        } else {
+            for (ptrdiff_t column = left; column < right; column++) {
+                const REAL *const pixel = in + (column - left) * channels;
+                REAL *const place = out + column * wide;
+                for (ptrdiff_t k = 0; k < channels; k++) place[k] = pixel[k];
+                for (ptrdiff_t k = channels; k < wide; k++) place[k] = 0;
+            }
+        }
+        memset(out + right * wide, 0, (size_t)((n[5] - right) * wide) * sizeof(REAL));
+    }
+}
+
+/* Pack weights into blocks of N vectors, the last one as narrow as it can be, filled up with zeros:
+ * to[group][block][tap1][tap2][k][lane] = from[...].
+ *
+ * pointers: from, to
+ * integers: 0 groups, 1 vectors of a block, 2 outputs, 3 taps1, 4 taps2, 5 depth;
+ *           6 to 10 strides of `from`: group, output, tap1, tap2, k (taps may go backwards)
+ *           11, 12 strides of `to`: group, block
+ */
+static void TYPED(pack_weights)(const int64_t *record, int64_t step, int64_t thread,
+                                int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const from = pointer_of(record, 0);
+    REAL *const to = pointer_of(record, 1);
+    const ptrdiff_t width = n[1] * LANES, outputs = n[2], depth = n[5];
+    const ptrdiff_t blocks = (outputs + width - 1) / width, taps = n[3] * n[4];
+    const ptrdiff_t pieces = n[0] * blocks * taps;
+    const ptrdiff_t end = first_of(pieces, thread + 1, threads);
+    for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
+        const ptrdiff_t tap = piece % taps, block = piece / taps % blocks;
+        const ptrdiff_t group = piece / (taps * blocks), first = block * width;
+        const ptrdiff_t count = TYPED(least)(width, outputs - first);
+        const ptrdiff_t wide = (count + LANES - 1) / LANES * LANES;
+        const REAL *in = from + group * n[6] + first * n[7] + tap / n[4] * n[8] + tap % n[4] * n[9];
+        REAL *out = to + group * n[11] + block * n[12] + tap * depth * wide;
+        if (n[7] == 1) {
+            for (ptrdiff_t k = 0; k < depth; k++, in += n[10], out += wide) {
+                for (ptrdiff_t lane = 0; lane < count; lane++) out[lane] = in[lane];
+                for (ptrdiff_t lane = count; lane < wide; lane++) out[lane] = 0;
+            }
+        } else {
+            for (ptrdiff_t k = 0; k < depth; k++, in += n[10], out += wide) {
+                for (ptrdiff_t lane = 0; lane < count; lane++) out[lane] = in[lane * n[7]];
+                for (ptrdiff_t lane = count; lane < wide; lane++) out[lane] = 0;
+            }
+        }
+    }
+}
+
+/* to[channel] = sum over pixels.
+ *
+ * pointers: from, to
+ * integers: 0 pixels, 1 channels
+ */
+static void TYPED(sum_pixels)(const int64_t *record, int64_t step, int64_t thread,
+                              int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const from = pointer_of(record, 0);
+    REAL *const to = pointer_of(record, 1);
+    const ptrdiff_t channels = n[1], vectors = (channels + LANES - 1) / LANES;
+    const ptrdiff_t end = first_of(vectors, thread + 1, threads);
+    for (ptrdiff_t piece = first_of(vectors, thread, threads); piece < end; piece++) {
+        const ptrdiff_t c = piece * LANES, count = TYPED(least)(LANES, channels - c);
+        VECTOR sum[4] = NO_SUMS;
+        ptrdiff_t p = 0;
+        for (; p + 4 <= n[0]; p += 4) {
+            UNROLL for (int q = 0; q < 4; q++)
+                sum[q] += TYPED(load_first)(from + (p + q) * channels + c, count);
+        }
+        for (; p < n[0]; p++) sum[0] += TYPED(load_first)(from + p * channels + c, count);
+        TYPED(store_first)(to + c, (sum[0] + sum[1]) + (sum[2] + sum[3]), count);
+    }
+}
+
+#define CONV_KERNELS                                                                          \
+    ENTRY(conv_tiles), ENTRY(conv_weight_tiles), ENTRY(pad_images), ENTRY(pack_weights),      \
+        ENTRY(sum_pixels), ENTRY(depthwise_tiles), ENTRY(depthwise_weight_tiles),             \
+        ENTRY(spread_channels)

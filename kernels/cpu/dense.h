@@ -1,0 +1,125 @@
+/* Dense layers where a tile of gemm.h does not fit; fastconv/native/dense.py makes their rows. */
+
+/* c[i, j] = sum over k of a[i, k] b[j, k]: rows of two matrices, both contiguous along k.
+ *
+ * pointers: a, b, c
+ * integers: 0 rows of a, 1 rows of b, 2 depth; 3, 4, 5 strides of rows of a, b, c
+ */
+static void TYPED(row_products)(const int64_t *record, int64_t step, int64_t thread,
+                                int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const a = pointer_of(record, 0), *const b = pointer_of(record, 1);
+    REAL *const c = pointer_of(record, 2);
+    const ptrdiff_t rows = n[0], depth = n[2];
+    const ptrdiff_t whole = depth - depth % LANES;
+    const ptrdiff_t end = first_of(n[1], thread + 1, threads);
+    ptrdiff_t j = first_of(n[1], thread, threads);
+    for (; j < end; j += 4) {
+        const ptrdiff_t others = TYPED(least)(4, end - j);
+        const REAL *row[4];
+        for (int q = 0; q < 4; q++) row[q] = b + (j + TYPED(least)(q, others - 1)) * n[4];
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            const REAL *const left = a + i * n[3];
+            VECTOR sum[8] = NO_SUMS;
+            ptrdiff_t k = 0;
+            for (; k + 2 * LANES <= whole; k += 2 * LANES) {
+                const VECTOR first = TYPED(load)(left + k), second = TYPED(load)(left + k + LANES);
+                UNROLL for (int q = 0; q < 4; q++) {
+                    sum[q] += first * TYPED(load)(row[q] + k);
+                    sum[q + 4] += second * TYPED(load)(row[q] + k + LANES);
+                }
+            }
+            if (k < whole) {
+                const VECTOR first = TYPED(load)(left + k);
+                UNROLL for (int q = 0; q < 4; q++) sum[q] += first * TYPED(load)(row[q] + k);
+            }
+            for (ptrdiff_t q = 0; q < others; q++) {
+                REAL total = TYPED(sum_of_lanes)(sum[q] + sum[q + 4]);
+                for (ptrdiff_t rest = whole; rest < depth; rest++)
+                    total += left[rest] * row[q][rest];
+                c[i * n[5] + j + q] = total;
+            }
+        }
+    }
+}
+
+/* y = b + the sum of parts, in their order.
+ *
+ * pointers: parts, b (NULL: none), y
+ * integers: 0 elements of y, 1 elements of b, 2 parts; 3 STORE or LEAKY_RELU
+ * reals:    slope
+ */
+static void TYPED(add_parts)(const int64_t *record, int64_t step, int64_t thread,
+                             int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const parts = pointer_of(record, 0), *const b = pointer_of(record, 1);
+    REAL *const y = pointer_of(record, 2);
+    const ptrdiff_t size = n[0], vectors = (size + LANES - 1) / LANES;
+    const VECTOR slope = TYPED(spread)((REAL)real_of(record, 0));
+    const ptrdiff_t end = first_of(vectors, thread + 1, threads);
+    for (ptrdiff_t piece = first_of(vectors, thread, threads); piece < end; piece++) {
+        const ptrdiff_t i = piece * LANES, count = TYPED(least)(LANES, size - i);
+        VECTOR sum = {0};
+        if (b) sum = TYPED(load_first)(b + i % n[1], count);
+        for (ptrdiff_t part = 0; part < n[2]; part++)
+            sum += TYPED(load_first)(parts + part * size + i, count);
+        if (n[3] == LEAKY_RELU) sum = TYPED(where_positive)(sum, sum, sum * slope);
+        TYPED(store_first)(y + i, sum, count);
+    }
+}
+
+/* One pass over the weights of a dense layer, for one sample: dx[i] = sum over j of dy[j] w[i, j] with the weights
+ * as they are, then w = keep * w - rate * x[i] dy[j]; and the same update of b.
+ *
+ * pointers: dy, x, w, b (NULL: none), dx, other (LEAKY_GRADIENT), rate (one for each step of the run)
+ * integers: 0 inputs, 1 outputs; 2 STORE or LEAKY_GRADIENT
+ * reals:    factors of rate * w and of rate * b that are subtracted beside; slope
+ */
+static void TYPED(dense_backward_update)(const int64_t *record, int64_t step, int64_t thread,
+                                         int64_t threads) {
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const dy = pointer_of(record, 0), *const x = pointer_of(record, 1);
+    REAL *const w = pointer_of(record, 2), *const b = pointer_of(record, 3);
+    REAL *const dx = pointer_of(record, 4);
+    const REAL *const other = pointer_of(record, 5);
+    const double rate = ((const double *)pointer_of(record, 6))[step];
+    const ptrdiff_t outputs = n[1], whole = outputs - outputs % LANES, rest = outputs - whole;
+    const REAL keep = (REAL)(1 - rate * real_of(record, 0)), slope = (REAL)real_of(record, 2);
+    const ptrdiff_t end = first_of(n[0], thread + 1, threads);
+    for (ptrdiff_t i = first_of(n[0], thread, threads); i < end; i++) {
+        REAL *const row = w + i * outputs;
+        const REAL factor = (REAL)rate * x[i];
+        VECTOR sum[4] = NO_SUMS;
+        ptrdiff_t j = 0;
+        for (; j + 4 * LANES <= whole; j += 4 * LANES) {
+            UNROLL for (int v = 0; v < 4; v++) {
+                const VECTOR old = TYPED(load)(row + j + v * LANES);
+                const VECTOR gradient = TYPED(load)(dy + j + v * LANES);
+                sum[v] += old * gradient;
+                TYPED(store)(row + j + v * LANES, keep * old - factor * gradient);
+            }
+        }
+        for (; j < whole; j += LANES) {
+            const VECTOR old = TYPED(load)(row + j), gradient = TYPED(load)(dy + j);
+            sum[0] += old * gradient;
+            TYPED(store)(row + j, keep * old - factor * gradient);
+        }
+        if (rest) {
+            const VECTOR old = TYPED(load_first)(row + j, rest);
+            const VECTOR gradient = TYPED(load_first)(dy + j, rest);
+            sum[1] += old * gradient;
+            TYPED(store_first)(row + j, keep * old - factor * gradient, rest);
+        }
+        REAL total = TYPED(sum_of_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
+        if (n[2] == LEAKY_GRADIENT && !(other[i] > 0)) total *= slope;
+        dx[i] = total;
+    }
+    if (thread == 0 && b) {
+        const REAL keep_bias = (REAL)(1 - rate * real_of(record, 1));
+        for (ptrdiff_t j = 0; j < outputs; j++) b[j] = keep_bias * b[j] - (REAL)rate * dy[j];
+    }
+}
+
+#define DENSE_KERNELS ENTRY(row_products), ENTRY(add_parts), ENTRY(dense_backward_update)

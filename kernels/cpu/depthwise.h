@@ -1,0 +1,163 @@
+/* Depthwise convolutions: one input channel for each output channel, vectors over channels.
+ *
+ * A tile of a few neighbouring output pixels keeps one vector of sums for each. Taps outside the image
+ * are passed by, so no padded copy is needed.
+ */
+
+enum { TYPED(PIXELS) = 8 };
+
+/* Range of i in [0, count) with 0 <= start + i * stride < size. */
+INLINE void TYPED(inside)(ptrdiff_t start, ptrdiff_t stride, ptrdiff_t size, ptrdiff_t count,
+                          ptrdiff_t *first, ptrdiff_t *end) {
+    *first = start >= 0 ? 0 : (-start + stride - 1) / stride;
+    const ptrdiff_t behind = size - start;
+    *end = behind <= 0 ? 0 : (behind + stride - 1) / stride;
+    if (*end > count) *end = count;
+    if (*first > *end) *first = *end;
+}
+
+/* y[sample, row, column, c] = b[c] + sum over taps of x[..., c] w[tap, c].
+ *
+ * pointers: x, w, b (NULL: none), y
+ * integers: 0 samples, 1 channels; 2, 3 height and width of x; 4, 5 those of y;
+ *           6, 7 taps down and across; 8, 9 stride; 10, 11 dilation; 12, 13 padding top and left;
+ *           14, 15 stride of w along taps, down and across (backwards for the data gradient)
+ *           16, 17 row and column of y where to begin; 18, 19 from one to the next row and column of y
+ *           (the data gradient of a strided convolution writes its phases one by one);
+ *           20, 21 height and width of all of y in memory
+ */
+static void TYPED(depthwise_tiles)(const int64_t *record, int64_t step, int64_t thread,
+                                   int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const x = pointer_of(record, 0), *const w = pointer_of(record, 1);
+    const REAL *const bias = pointer_of(record, 2);
+    REAL *const y = pointer_of(record, 3);
+    const ptrdiff_t channels = n[1], height = n[2], width = n[3], rows = n[4], columns = n[5];
+    const ptrdiff_t lines = n[0] * rows, end = first_of(lines, thread + 1, threads);
+    for (ptrdiff_t line = first_of(lines, thread, threads); line < end; line++) {
+        const ptrdiff_t sample = line / rows, row = line % rows;
+        const ptrdiff_t top = row * n[8] - n[12];
+        ptrdiff_t tap_first, tap_end;
+        TYPED(inside)(top, n[10], height, n[6], &tap_first, &tap_end);
+        REAL *const out = y + ((sample * n[20] + n[16] + row * n[18]) * n[21] + n[17]) * channels;
+        for (ptrdiff_t c = 0; c < channels; c += LANES) {
+            /* The last vector is moved back to end at the last channel: it gets the same bits again. */
+            if (c > channels - LANES && channels >= LANES) c = channels - LANES;
+            const ptrdiff_t count = TYPED(least)(LANES, channels);
+            const VECTOR first = bias ? TYPED(load_first)(bias + c, count) : (VECTOR){0};
+            for (ptrdiff_t column = 0; column < columns; column += TYPED(PIXELS)) {
+                const ptrdiff_t pixels = TYPED(least)(TYPED(PIXELS), columns - column);
+                VECTOR sum[8];
+                for (int p = 0; p < TYPED(PIXELS); p++) sum[p] = first;
+                for (ptrdiff_t i = tap_first; i < tap_end; i++) {
+                    const REAL *const image_row =
+                        x + ((sample * height + top + i * n[10]) * width) * channels + c;
+                    for (ptrdiff_t j = 0; j < n[7]; j++) {
+                        const VECTOR value =
+                            TYPED(load_first)(w + i * n[14] + j * n[15] + c, count);
+                        const ptrdiff_t left = column * n[9] - n[13] + j * n[11];
+                        ptrdiff_t p_first, p_end;
+                        TYPED(inside)(left, n[9], width, pixels, &p_first, &p_end);
+                        const REAL *const in = image_row + left * channels;
+                        const ptrdiff_t stride = n[9] * channels;
+                        if (count == LANES && p_first == 0 && p_end == TYPED(PIXELS)) {
+                            UNROLL for (int p = 0; p < 8; p++)
+                                sum[p] += TYPED(load)(in + p * stride) * value;
+                        } else {
+                            UNROLL for (int p = 0; p < 8; p++)
+                                if (p >= p_first && p < p_end)
+                                    sum[p] += TYPED(load_first)(in + p * stride, count) * value;
+                        }
+                    }
+                }
+                for (ptrdiff_t p = 0; p < pixels; p++)
+                    TYPED(store_first)(out + (column + p) * n[19] * channels + c, sum[p], count);
+            }
+        }
+    }
+}
+
+/* dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]; db[c] = sum of dy[pixel, c].
+ *
+ * A piece of work is one vector of channels with all of its taps, one row of taps at a time.
+ *
+ * pointers: x, dy, dw, db (NULL: none)
+ * integers: 0 to 13 as for depthwise_tiles, with dy for y
+ */
+static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, int64_t thread,
+                                          int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const x = pointer_of(record, 0), *const dy = pointer_of(record, 1);
+    REAL *const dw = pointer_of(record, 2), *const db = pointer_of(record, 3);
+    const ptrdiff_t samples = n[0], channels = n[1], height = n[2], width = n[3];
+    const ptrdiff_t rows = n[4], columns = n[5];
+    const ptrdiff_t vectors = (channels + LANES - 1) / LANES, pieces = vectors * n[6];
+    const ptrdiff_t end = first_of(pieces, thread + 1, threads);
+    for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
+        const ptrdiff_t i = piece / vectors, place = piece % vectors * LANES;
+        const ptrdiff_t count = TYPED(least)(LANES, channels);
+        const ptrdiff_t c = TYPED(least)(place, channels - count);
+        for (ptrdiff_t j = 0; j < n[7]; j++) {
+            ptrdiff_t first, stop;
+            const ptrdiff_t left = j * n[11] - n[13];
+            TYPED(inside)(left, n[9], width, columns, &first, &stop);
+            VECTOR sum[4] = NO_SUMS;
+            for (ptrdiff_t sample = 0; sample < samples; sample++) {
+                for (ptrdiff_t row = 0; row < rows; row++) {
+                    const ptrdiff_t from = row * n[8] - n[12] + i * n[10];
+                    if (from < 0 || from >= height) continue;
+                    const ptrdiff_t stride = n[9] * channels;
+                    const REAL *in = x + ((sample * height + from) * width + left) * channels + c;
+                    const REAL *out = dy + (sample * rows + row) * columns * channels + c;
+                    ptrdiff_t p = first;
+                    if (count == LANES) {
+                        for (; p + 4 <= stop; p += 4) {
+                            UNROLL for (int q = 0; q < 4; q++)
+                                sum[q] += TYPED(load)(in + (p + q) * stride) *
+                                          TYPED(load)(out + (p + q) * channels);
+                        }
+                    }
+                    for (; p < stop; p++)
+                        sum[0] += TYPED(load_first)(in + p * stride, count) *
+                                  TYPED(load_first)(out + p * channels, count);
+                }
+            }
+            TYPED(store_first)(dw + (i * n[7] + j) * channels + c,
+                               (sum[0] + sum[1]) + (sum[2] + sum[3]), count);
+        }
+        if (db && i == 0) {
+            VECTOR sum[2] = NO_SUMS;
+            const ptrdiff_t pixels = samples * rows * columns;
+            for (ptrdiff_t p = 0; p < pixels; p++)
+                sum[p % 2] += TYPED(load_first)(dy + p * channels + c, count);
+            TYPED(store_first)(db + c, sum[0] + sum[1], count);
+        }
+    }
+}
+
+/* Repeat every channel `times` times, or add them up again: for more than one output channel for each
+ * input channel.
+ *
+ * pointers: from, to, bias (NULL: none; only where they are added up)
+ * integers: 0 pixels, 1 channels (without the repetition), 2 times, 3 whether to add up
+ */
+static void TYPED(spread_channels)(const int64_t *record, int64_t step, int64_t thread,
+                                   int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const from = pointer_of(record, 0);
+    REAL *const to = pointer_of(record, 1);
+    const REAL *const bias = pointer_of(record, 2);
+    const ptrdiff_t count = n[0] * n[1], times = n[2], end = first_of(count, thread + 1, threads);
+    for (ptrdiff_t i = first_of(count, thread, threads); i < end; i++) {
+        if (n[3]) {
+            REAL sum = bias ? bias[i % n[1]] : 0;
+            for (ptrdiff_t j = 0; j < times; j++) sum += from[i * times + j];
+            to[i] = sum;
+        } else {
+            for (ptrdiff_t j = 0; j < times; j++) to[i * times + j] = from[i];
+        }
+    }
+}

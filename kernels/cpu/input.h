@@ -1,0 +1,168 @@
+/* The beginning of a step; fastconv/native/input.py makes the rows. */
+
+/* x[n] = images[indices[step * batch + n]], as REAL.
+ *
+ * pointers: images (uint8 or REAL), indices (int64, batch for each step of the run), x
+ * integers: batch, elements of an image, whether images are uint8
+ */
+static void TYPED(gather_images)(const int64_t *record, int64_t step, int64_t thread,
+                                 int64_t threads) {
+    const int64_t *const n = record + INTEGERS;
+    const int64_t batch = n[0], elements = n[1], are_bytes = n[2], size = batch * elements;
+    const int64_t *const indices = (const int64_t *)pointer_of(record, 1) + step * batch;
+    REAL *const x = pointer_of(record, 2);
+    const int64_t end = first_in_blocks(size, thread + 1, threads);
+    /* Blocks of the whole batch, each a piece of an image or of several. */
+    for (int64_t i = first_in_blocks(size, thread, threads); i < end;) {
+        const int64_t sample = i / elements, offset = i % elements;
+        const int64_t count = least_of(elements - offset, end - i);
+        const int64_t from = indices[sample] * elements + offset;
+        REAL *const to = x + i;
+        if (are_bytes) {
+            const uint8_t *const image = (const uint8_t *)pointer_of(record, 0) + from;
+            INDEPENDENT
+            for (int64_t k = 0; k < count; k++) to[k] = image[k];
+        } else {
+            memcpy(to, (const REAL *)pointer_of(record, 0) + from, (size_t)count * sizeof(REAL));
+        }
+        i += count;
+    }
+}
+
+/* out[n] = rows[indices[step * batch + n]]: labels or targets of any type.
+ *
+ * pointers: rows, indices (int64, batch for each step of the run), out
+ * integers: batch, bytes of a row
+ */
+static void TYPED(gather_rows)(const int64_t *record, int64_t step, int64_t thread,
+                               int64_t threads) {
+    const int64_t batch = record[INTEGERS], bytes = record[INTEGERS + 1];
+    const int64_t *const indices = (const int64_t *)pointer_of(record, 1) + step * batch;
+    const int64_t first = first_of(batch, thread, threads);
+    const int64_t end = first_of(batch, thread + 1, threads);
+    if (bytes == sizeof(int64_t)) {
+        const int64_t *const rows = pointer_of(record, 0);
+        int64_t *const out = pointer_of(record, 2);
+        for (int64_t n = first; n < end; n++) memcpy(out + n, rows + indices[n], sizeof *out);
+    } else {
+        const char *const rows = pointer_of(record, 0);
+        char *const out = pointer_of(record, 2);
+        for (int64_t n = first; n < end; n++)
+            memcpy(out + n * bytes, rows + indices[n] * bytes, (size_t)bytes);
+    }
+}
+
+/* y = x * factor.
+ *
+ * pointers: x, factor (float64), y (may be x)
+ * integers: size
+ */
+static void TYPED(scale_images)(const int64_t *record, int64_t step, int64_t thread,
+                                int64_t threads) {
+    const REAL *const x = pointer_of(record, 0);
+    const REAL factor = (REAL) * (const double *)pointer_of(record, 1);
+    REAL *const y = pointer_of(record, 2);
+    const int64_t size = record[INTEGERS], end = first_in_blocks(size, thread + 1, threads);
+    (void)step;
+    INDEPENDENT
+    for (int64_t i = first_in_blocks(size, thread, threads); i < end; i++) y[i] = x[i] * factor;
+}
+
+#ifndef FASTCONV_PERIOD
+#define FASTCONV_PERIOD
+enum { LONGEST_PERIOD = 256 };
+#endif
+
+/* y = (x - mean) / deviation, mean and deviation repeating with a period.
+ *
+ * pointers: x, mean, deviation, y (may be x)
+ * integers: rows, period
+ */
+static void TYPED(standardize_images)(const int64_t *record, int64_t step, int64_t thread,
+                                      int64_t threads) {
+    const REAL *x = pointer_of(record, 0);
+    const REAL *mean = pointer_of(record, 1);
+    const REAL *deviation = pointer_of(record, 2);
+    REAL *y = pointer_of(record, 3);
+    const int64_t rows = record[INTEGERS];
+    int64_t period = record[INTEGERS + 1], repeats = LONGEST_PERIOD / period;
+    REAL means[LONGEST_PERIOD], deviations[LONGEST_PERIOD];
+    (void)step;
+    /* Short periods, of three colours, say, are written side by side: more for a vector, and whole
+     * vectors where there is room. */
+    if (repeats >= 16) repeats -= repeats % 16;
+    if (repeats > 1) {
+        for (int64_t i = 0; i < repeats * period; i++) {
+            means[i] = mean[i % period];
+            deviations[i] = deviation[i % period];
+        }
+        mean = means;
+        deviation = deviations;
+    } else {
+        repeats = 1;
+    }
+    const int64_t size = rows * period, groups = (rows + repeats - 1) / repeats;
+    const int64_t end = first_of(groups, thread + 1, threads);
+    period *= repeats;
+    for (int64_t group = first_of(groups, thread, threads); group < end; group++) {
+        const int64_t start = group * period, count = least_of(period, size - start);
+        const REAL *const from = x + start;
+        REAL *const to = y + start;
+        INDEPENDENT
+        for (int64_t i = 0; i < count; i++) to[i] = (from[i] - mean[i]) / deviation[i];
+    }
+}
+
+/* y = (x - smallest) / (largest - smallest) of each image; a constant image becomes 0.
+ *
+ * pointers: x, y (may be x)
+ * integers: batch, elements of an image
+ */
+static void TYPED(min_max_images)(const int64_t *record, int64_t step, int64_t thread,
+                                  int64_t threads) {
+    const int64_t batch = record[INTEGERS], elements = record[INTEGERS + 1];
+    const int64_t end = first_of(batch, thread + 1, threads);
+    (void)step;
+    for (int64_t n = first_of(batch, thread, threads); n < end; n++) {
+        const REAL *const x = (const REAL *)pointer_of(record, 0) + n * elements;
+        REAL *const y = (REAL *)pointer_of(record, 1) + n * elements;
+        REAL low, high;
+        TYPED(extremes_of)(x, elements, &low, &high);
+        if (low == high) {
+            for (int64_t i = 0; i < elements; i++) y[i] = 0;
+        } else {
+            const REAL span = high - low;
+            INDEPENDENT
+            for (int64_t i = 0; i < elements; i++) y[i] = (x[i] - low) / span;
+        }
+    }
+}
+
+/* gather_images of uint8 images and min_max_images in one: the bytes are read twice, x is
+ * written once.
+ *
+ * pointers: images (uint8), indices (int64, batch for each step of the run), x
+ * integers: batch, elements of an image
+ */
+static void TYPED(gather_min_max_images)(const int64_t *record, int64_t step, int64_t thread,
+                                         int64_t threads) {
+    const int64_t batch = record[INTEGERS], elements = record[INTEGERS + 1];
+    const int64_t *const indices = (const int64_t *)pointer_of(record, 1) + step * batch;
+    const int64_t end = first_of(batch, thread + 1, threads);
+    for (int64_t n = first_of(batch, thread, threads); n < end; n++) {
+        const uint8_t *const image = (const uint8_t *)pointer_of(record, 0) + indices[n] * elements;
+        REAL *const x = (REAL *)pointer_of(record, 2) + n * elements;
+        uint8_t low = 255, high = 0;
+        for (int64_t i = 0; i < elements; i++) {
+            low = image[i] < low ? image[i] : low;
+            high = image[i] > high ? image[i] : high;
+        }
+        const REAL least = low, span = high > low ? (REAL)(high - low) : 1;
+        INDEPENDENT
+        for (int64_t i = 0; i < elements; i++) x[i] = ((REAL)image[i] - least) / span;
+    }
+}
+
+#define INPUT_KERNELS                                                                              \
+    ENTRY(gather_images), ENTRY(gather_rows), ENTRY(scale_images), ENTRY(standardize_images),      \
+        ENTRY(min_max_images), ENTRY(gather_min_max_images), ENTRY(augment_images)

@@ -1,0 +1,18 @@
+/* The tables of kernels, one for each instruction set that this binary holds. */
+#ifndef FASTCONV_KERNELS_H
+#define FASTCONV_KERNELS_H
+
+#include "record.h"
+
+struct instruction_set {
+    const char *name;
+    int vector_bytes;
+    int registers;                      /* vector registers: what a tile of sums must fit in */
+    const struct kernel_entry *kernels; /* ends with a NULL name */
+    int (*works)(void);                 /* whether this processor has it */
+};
+
+/* Best first, ends with NULL; the last one runs anywhere. */
+extern const struct instruction_set *const fastconv_instruction_sets[];
+
+#endif

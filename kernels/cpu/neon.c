@@ -1,0 +1,12 @@
+/* Every kernel for NEON, which every aarch64 has: 32 registers of 16 bytes. */
+#if defined(__GNUC__) && defined(__aarch64__)
+#define VECTOR_BYTES 16
+#define REGISTERS 32
+#include "kernels_of_one_set.h"
+
+static int works(void) { return 1; }
+
+const struct instruction_set fastconv_neon = {"neon", 16, 32, kernels, works};
+#else
+typedef int not_for_this_machine;
+#endif

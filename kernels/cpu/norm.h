@@ -1,0 +1,282 @@
+/* Batch normalisation over the rows of a (rows, channels) array; fastconv/native/norm.py makes
+ * the rows of the program.
+ *
+ * A sum over all rows is made of the sums of blocks of rows, in float64, which are added in
+ * order: the size of a block is fixed, so that the number of threads changes nothing. */
+#ifndef FASTCONV_NORM_H
+#define FASTCONV_NORM_H
+
+/* A block of rows and a piece of the channels: small enough for L2, so that it is read twice at the
+ * cost of once. */
+enum { ROWS_OF_A_BLOCK = 256, CHANNELS_OF_A_PIECE = 64 };
+
+struct norm_piece {
+    int64_t block, first_row, rows, first_channel, channels;
+};
+
+INLINE int64_t blocks_of(int64_t rows) { return (rows + ROWS_OF_A_BLOCK - 1) / ROWS_OF_A_BLOCK; }
+
+INLINE int64_t pieces_of(int64_t channels) {
+    return (channels + CHANNELS_OF_A_PIECE - 1) / CHANNELS_OF_A_PIECE;
+}
+
+INLINE struct norm_piece norm_piece_of(int64_t number, int64_t rows, int64_t channels) {
+    const int64_t pieces = pieces_of(channels);
+    struct norm_piece p;
+    p.block = number / pieces;
+    p.first_row = p.block * ROWS_OF_A_BLOCK;
+    p.rows = least_of(ROWS_OF_A_BLOCK, rows - p.first_row);
+    p.first_channel = number % pieces * CHANNELS_OF_A_PIECE;
+    p.channels = least_of(CHANNELS_OF_A_PIECE, channels - p.first_channel);
+    return p;
+}
+
+#endif
+
+/* Of each block: the sum of x, and the sum of the squared distances from the block's own mean.
+ *
+ * pointers: x, sums (float64, 2 * channels for each block)
+ * integers: rows, channels
+ */
+static void TYPED(norm_sums)(const int64_t *record, int64_t step, int64_t thread, int64_t threads) {
+    const REAL *const x = pointer_of(record, 0);
+    double *const sums = pointer_of(record, 1);
+    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const int64_t count = blocks_of(rows) * pieces_of(channels);
+    const int64_t end = first_of(count, thread + 1, threads);
+    (void)step;
+    for (int64_t number = first_of(count, thread, threads); number < end; number++) {
+        const struct norm_piece p = norm_piece_of(number, rows, channels);
+        const REAL *const restrict block = x + p.first_row * channels + p.first_channel;
+        double *const out = sums + 2 * p.block * channels + p.first_channel;
+        double total[CHANNELS_OF_A_PIECE] = {0}, mean[CHANNELS_OF_A_PIECE];
+        double squares[CHANNELS_OF_A_PIECE] = {0};
+        for (int64_t i = 0; i < p.rows; i++)
+            for (int64_t k = 0; k < p.channels; k++) total[k] += block[i * channels + k];
+        for (int64_t k = 0; k < p.channels; k++) mean[k] = total[k] / (double)p.rows;
+        for (int64_t i = 0; i < p.rows; i++)
+            for (int64_t k = 0; k < p.channels; k++) {
+                const double distance = block[i * channels + k] - mean[k];
+                squares[k] += distance * distance;
+            }
+        for (int64_t k = 0; k < p.channels; k++) {
+            out[k] = total[k];
+            out[channels + k] = squares[k];
+        }
+    }
+}
+
+/* Mean and inverse deviation of all rows, the running statistics, and the factor gamma / deviation.
+ *
+ * pointers: sums (of norm_sums), gamma, running_mean, running_variance, mean, inverse_deviation,
+ *           factor
+ * integers: rows, channels
+ * reals:    epsilon, momentum
+ */
+static void TYPED(norm_statistics)(const int64_t *record, int64_t step, int64_t thread,
+                                   int64_t threads) {
+    const double *const sums = pointer_of(record, 0);
+    const REAL *const gamma = pointer_of(record, 1);
+    REAL *const running_mean = pointer_of(record, 2);
+    REAL *const running_variance = pointer_of(record, 3);
+    REAL *const mean = pointer_of(record, 4);
+    REAL *const inverse_deviation = pointer_of(record, 5);
+    REAL *const factor = pointer_of(record, 6);
+    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const double epsilon = real_of(record, 0), momentum = real_of(record, 1);
+    const int64_t blocks = blocks_of(rows), pieces = pieces_of(channels);
+    const int64_t end = first_of(pieces, thread + 1, threads);
+    (void)step;
+    for (int64_t number = first_of(pieces, thread, threads); number < end; number++) {
+        const int64_t first = number * CHANNELS_OF_A_PIECE;
+        const int64_t count = least_of(CHANNELS_OF_A_PIECE, channels - first);
+        double centre[CHANNELS_OF_A_PIECE] = {0}, squares[CHANNELS_OF_A_PIECE] = {0};
+        for (int64_t block = 0; block < blocks; block++)
+            for (int64_t k = 0; k < count; k++)
+                centre[k] += sums[2 * block * channels + first + k];
+        for (int64_t k = 0; k < count; k++) centre[k] /= (double)rows;
+        /* Squares around the mean of all: those around a block's mean, and that mean's distance
+         * for each row (Chan, Golub & LeVeque, The American Statistician 37, 1983). */
+        for (int64_t block = 0; block < blocks; block++) {
+            const double *const restrict own = sums + 2 * block * channels + first;
+            const double size =
+                (double)least_of(ROWS_OF_A_BLOCK, rows - block * ROWS_OF_A_BLOCK);
+            for (int64_t k = 0; k < count; k++) {
+                const double distance = own[k] / size - centre[k];
+                squares[k] += own[channels + k] + size * distance * distance;
+            }
+        }
+        for (int64_t k = 0; k < count; k++) {
+            const int64_t c = first + k;
+            if (rows == 0) {
+                mean[c] = inverse_deviation[c] = factor[c] = 0;
+                continue;
+            }
+            const double variance = squares[k] / (double)rows;
+            const double unbiased = rows > 1 ? squares[k] / (double)(rows - 1) : variance;
+            const double inverse = 1 / sqrt(variance + epsilon);
+            mean[c] = (REAL)centre[k];
+            inverse_deviation[c] = (REAL)inverse;
+            factor[c] = (REAL)(gamma[c] * inverse);
+            running_mean[c] = (REAL)((1 - momentum) * running_mean[c] + momentum * centre[k]);
+            running_variance[c] =
+                (REAL)((1 - momentum) * running_variance[c] + momentum * unbiased);
+        }
+    }
+}
+
+/* factor = gamma / sqrt(variance + epsilon).
+ *
+ * pointers: gamma, variance, factor
+ * integers: channels
+ * reals:    epsilon
+ */
+static void TYPED(norm_factor)(const int64_t *record, int64_t step, int64_t thread,
+                               int64_t threads) {
+    const REAL *const gamma = pointer_of(record, 0);
+    const REAL *const variance = pointer_of(record, 1);
+    REAL *const factor = pointer_of(record, 2);
+    const int64_t channels = record[INTEGERS];
+    const double epsilon = real_of(record, 0);
+    (void)step, (void)thread, (void)threads;
+    INDEPENDENT
+    for (int64_t k = 0; k < channels; k++)
+        factor[k] = (REAL)(gamma[k] / sqrt(variance[k] + epsilon));
+}
+
+/* y = (x - mean) * factor + beta.
+ *
+ * pointers: x, mean, factor, beta, y
+ * integers: rows, channels
+ */
+static void TYPED(norm_apply)(const int64_t *record, int64_t step, int64_t thread,
+                              int64_t threads) {
+    const REAL *const x = pointer_of(record, 0);
+    const REAL *const mean = pointer_of(record, 1);
+    const REAL *const factor = pointer_of(record, 2);
+    const REAL *const beta = pointer_of(record, 3);
+    REAL *const y = pointer_of(record, 4);
+    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const int64_t end = first_of(rows, thread + 1, threads);
+    (void)step;
+    for (int64_t row = first_of(rows, thread, threads); row < end; row++) {
+        const REAL *const from = x + row * channels;
+        REAL *const to = y + row * channels;
+        INDEPENDENT
+        for (int64_t k = 0; k < channels; k++) to[k] = (from[k] - mean[k]) * factor[k] + beta[k];
+    }
+}
+
+/* Of each block: the sum of dy, and of dy * z with z = (x - mean) * inverse_deviation.
+ *
+ * pointers: dy, x, mean, inverse_deviation, sums (float64, 2 * channels for each block)
+ * integers: rows, channels
+ */
+static void TYPED(norm_gradient_sums)(const int64_t *record, int64_t step, int64_t thread,
+                                      int64_t threads) {
+    const REAL *const dy = pointer_of(record, 0);
+    const REAL *const x = pointer_of(record, 1);
+    const REAL *const mean = pointer_of(record, 2);
+    const REAL *const inverse_deviation = pointer_of(record, 3);
+    double *const sums = pointer_of(record, 4);
+    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const int64_t count = blocks_of(rows) * pieces_of(channels);
+    const int64_t end = first_of(count, thread + 1, threads);
+    (void)step;
+    for (int64_t number = first_of(count, thread, threads); number < end; number++) {
+        const struct norm_piece p = norm_piece_of(number, rows, channels);
+        const int64_t start = p.first_row * channels + p.first_channel;
+        const REAL *const restrict gradients = dy + start, *const restrict block = x + start;
+        const REAL *const restrict centre = mean + p.first_channel;
+        const REAL *const restrict inverse = inverse_deviation + p.first_channel;
+        double *const out = sums + 2 * p.block * channels + p.first_channel;
+        double total[CHANNELS_OF_A_PIECE] = {0}, products[CHANNELS_OF_A_PIECE] = {0};
+        for (int64_t i = 0; i < p.rows; i++)
+            for (int64_t k = 0; k < p.channels; k++) {
+                const REAL gradient = gradients[i * channels + k];
+                const REAL z = (block[i * channels + k] - centre[k]) * inverse[k];
+                total[k] += gradient;
+                products[k] += (double)gradient * z;
+            }
+        for (int64_t k = 0; k < p.channels; k++) {
+            out[k] = total[k];
+            out[channels + k] = products[k];
+        }
+    }
+}
+
+/* dbeta = sum of dy, dgamma = sum of dy * z, and what dx takes of them: their means, and
+ * gamma * inverse_deviation.
+ *
+ * pointers: sums (of norm_gradient_sums), gamma, inverse_deviation, dgamma, dbeta,
+ *           means (2 * channels: of dy, of dy * z), factor
+ * integers: rows, channels
+ */
+static void TYPED(norm_gradients)(const int64_t *record, int64_t step, int64_t thread,
+                                  int64_t threads) {
+    const double *const sums = pointer_of(record, 0);
+    const REAL *const gamma = pointer_of(record, 1);
+    const REAL *const inverse_deviation = pointer_of(record, 2);
+    REAL *const dgamma = pointer_of(record, 3);
+    REAL *const dbeta = pointer_of(record, 4);
+    REAL *const means = pointer_of(record, 5);
+    REAL *const factor = pointer_of(record, 6);
+    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const int64_t blocks = blocks_of(rows), pieces = pieces_of(channels);
+    const int64_t end = first_of(pieces, thread + 1, threads);
+    const double share = rows ? 1 / (double)rows : 0;
+    (void)step;
+    for (int64_t number = first_of(pieces, thread, threads); number < end; number++) {
+        const int64_t first = number * CHANNELS_OF_A_PIECE;
+        const int64_t count = least_of(CHANNELS_OF_A_PIECE, channels - first);
+        double total[CHANNELS_OF_A_PIECE] = {0}, products[CHANNELS_OF_A_PIECE] = {0};
+        for (int64_t block = 0; block < blocks; block++) {
+            const double *const restrict own = sums + 2 * block * channels + first;
+            for (int64_t k = 0; k < count; k++) {
+                total[k] += own[k];
+                products[k] += own[channels + k];
+            }
+        }
+        for (int64_t k = 0; k < count; k++) {
+            const int64_t c = first + k;
+            dbeta[c] = (REAL)total[k];
+            dgamma[c] = (REAL)products[k];
+            means[c] = (REAL)(total[k] * share);
+            means[channels + c] = (REAL)(products[k] * share);
+            factor[c] = gamma[c] * inverse_deviation[c];
+        }
+    }
+}
+
+/* dx = factor * (dy - mean of dy - z * mean of dy * z).
+ *
+ * pointers: dy, x, mean, inverse_deviation, means, factor, dx
+ * integers: rows, channels
+ */
+static void TYPED(norm_backward_data)(const int64_t *record, int64_t step, int64_t thread,
+                                      int64_t threads) {
+    const REAL *const dy = pointer_of(record, 0);
+    const REAL *const x = pointer_of(record, 1);
+    const REAL *const mean = pointer_of(record, 2);
+    const REAL *const inverse_deviation = pointer_of(record, 3);
+    const REAL *const means = pointer_of(record, 4);
+    const REAL *const factor = pointer_of(record, 5);
+    REAL *const dx = pointer_of(record, 6);
+    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const REAL *const products = means + channels;
+    const int64_t end = first_of(rows, thread + 1, threads);
+    (void)step;
+    for (int64_t row = first_of(rows, thread, threads); row < end; row++) {
+        const REAL *const gradient = dy + row * channels, *const from = x + row * channels;
+        REAL *const to = dx + row * channels;
+        INDEPENDENT
+        for (int64_t k = 0; k < channels; k++) {
+            const REAL z = (from[k] - mean[k]) * inverse_deviation[k];
+            to[k] = factor[k] * (gradient[k] - means[k] - z * products[k]);
+        }
+    }
+}
+
+#define NORM_KERNELS                                                                               \
+    ENTRY(norm_sums), ENTRY(norm_statistics), ENTRY(norm_factor), ENTRY(norm_apply),               \
+        ENTRY(norm_gradient_sums), ENTRY(norm_gradients), ENTRY(norm_backward_data)

@@ -1,0 +1,295 @@
+/* Backward passes of a convolution behind a 2x2 max pool, over the pixels that the pool took.
+ *
+ * Of four entries of the gradient that enters such a convolution three are exactly zero. So its weight
+ * gradient and its data gradient run over the pooled gradient, with the place of each entry in its window:
+ * the same sums without the zeros, in another order. The convolution has stride 1, no dilation, no
+ * padding, one group. fastconv/native/pooled.py makes the rows.
+ *
+ * Lists, for each sample, pooled pixel p and channel n:
+ *   by channel  gradient[n][p], and offset[n][p]: of the pixel in x, in elements
+ *   by pixel    gradient[p][i], channel[p][i], in the order of places in the window, and count[p][4]
+ */
+
+#ifndef MOST_POOLED
+#define MOST_POOLED 24 /* sums of a weight tile at most */
+#endif
+
+/* pointers: dy, where (int32), y (pooled; NULL: no activation before the pool),
+ *           gradient and offset (int32) by channel, gradient, channel (int32) and count (int32) by pixel
+ *           (NULL: no data gradient)
+ * integers: 0 samples; 1, 2 pooled rows and columns; 3 channels of dy; 4 columns of the plane that
+ *           `where` counts in; 5, 6 strides of x from row to row and pixel to pixel
+ * reals:    slope of the activation
+ */
+static void TYPED(pooled_lists)(const int64_t *record, int64_t step, int64_t thread,
+                                int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const dy = pointer_of(record, 0), *const y = pointer_of(record, 2);
+    const int32_t *const where = pointer_of(record, 1);
+    REAL *const by_channel = pointer_of(record, 3), *const by_pixel = pointer_of(record, 5);
+    int32_t *const offsets = pointer_of(record, 4), *const order = pointer_of(record, 6);
+    int32_t *const counts = pointer_of(record, 7);
+    const REAL slope = (REAL)real_of(record, 0);
+    const ptrdiff_t rows = n[1], columns = n[2], channels = n[3], pixels = rows * columns;
+    const int32_t width = (int32_t)n[4], x_row = (int32_t)n[5], x_pixel = (int32_t)n[6];
+    const ptrdiff_t lines = n[0] * rows, end = first_of(lines, thread + 1, threads);
+    for (ptrdiff_t line = first_of(lines, thread, threads); line < end; line++) {
+        const ptrdiff_t sample = line / rows, row = line % rows;
+        for (ptrdiff_t column = 0; column < columns; column++) {
+            const ptrdiff_t pixel = row * columns + column, at = line * columns + column;
+            const int32_t corner = (int32_t)(2 * row) * width + (int32_t)(2 * column);
+            const int32_t start = (int32_t)(2 * row) * x_row + (int32_t)(2 * column) * x_pixel;
+            REAL *const gradient = by_channel + sample * channels * pixels + pixel;
+            int32_t *const offset = offsets + sample * channels * pixels + pixel;
+            int32_t count[4] = {0};
+            for (ptrdiff_t c = 0; c < channels; c++) {
+                const int32_t from = where[at * channels + c] - corner;
+                const int32_t down = from >= width, across = down ? from - width : from;
+                REAL g = dy[at * channels + c];
+                if (y) g *= y[at * channels + c] > 0 ? 1 : slope;
+                gradient[c * pixels] = g;
+                offset[c * pixels] = start + down * x_row + across * x_pixel;
+                count[2 * down + across]++;
+            }
+            if (!by_pixel) continue;
+            int32_t place[4] = {0, count[0], count[0] + count[1], count[0] + count[1] + count[2]};
+            memcpy(counts + at * 4, count, sizeof count);
+            for (ptrdiff_t c = 0; c < channels; c++) {
+                const int32_t from = where[at * channels + c] - corner;
+                const int32_t down = from >= width, across = down ? from - width : from;
+                const int32_t to = place[2 * down + across]++;
+                by_pixel[at * channels + to] = gradient[c * pixels];
+                order[at * channels + to] = (int32_t)c;
+            }
+        }
+    }
+}
+
+/* sums[r][v] += gradient[p] * x[offset[p] + r * row + v * LANES], over the list of one channel. */
+INLINE void TYPED(pooled_tile)(const int rows, const int vectors, const REAL *x, ptrdiff_t row,
+                               const REAL *gradient, const int32_t *offset, ptrdiff_t pixels,
+                               REAL *dw, ptrdiff_t dw_row, int add) {
+    VECTOR sum[MOST_POOLED];
+    UNROLL for (int r = 0; r < rows; r++) {
+        UNROLL for (int v = 0; v < vectors; v++)
+            sum[r * vectors + v] = add ? TYPED(load)(dw + r * dw_row + v * LANES) : (VECTOR){0};
+    }
+    for (ptrdiff_t p = 0; p < pixels; p++) {
+        const REAL *const from = x + offset[p];
+        const REAL g = gradient[p];
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors; v++)
+                sum[r * vectors + v] += g * TYPED(load)(from + r * row + v * LANES);
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++) {
+        UNROLL for (int v = 0; v < vectors; v++)
+            TYPED(store)(dw + r * dw_row + v * LANES, sum[r * vectors + v]);
+    }
+}
+
+typedef void TYPED(pooled_function)(const REAL *x, ptrdiff_t row, const REAL *gradient,
+                                    const int32_t *offset, ptrdiff_t pixels, REAL *dw,
+                                    ptrdiff_t dw_row, int add);
+
+#define POOLED_TILE(rows, vectors)                                                            \
+    static void TYPED(pooled_##rows##x##vectors)(                                             \
+        const REAL *x, ptrdiff_t row, const REAL *gradient, const int32_t *offset,            \
+        ptrdiff_t pixels, REAL *dw, ptrdiff_t dw_row, int add) {                              \
+        TYPED(pooled_tile)(rows, vectors, x, row, gradient, offset, pixels, dw, dw_row, add); \
+    }
+#define POOLED_1_TO_4(rows)                                                                   \
+    POOLED_TILE(rows, 1) POOLED_TILE(rows, 2) POOLED_TILE(rows, 3) POOLED_TILE(rows, 4)
+#define POOLED_5_TO_8(rows)                                                                   \
+    POOLED_TILE(rows, 5) POOLED_TILE(rows, 6) POOLED_TILE(rows, 7) POOLED_TILE(rows, 8)
+#define POOLED_9_TO_12(rows)                                                                  \
+    POOLED_TILE(rows, 9) POOLED_TILE(rows, 10) POOLED_TILE(rows, 11) POOLED_TILE(rows, 12)
+POOLED_1_TO_4(1) POOLED_5_TO_8(1) POOLED_9_TO_12(1)
+POOLED_1_TO_4(2) POOLED_5_TO_8(2) POOLED_9_TO_12(2)
+POOLED_1_TO_4(3) POOLED_5_TO_8(3)
+
+#define NAME(rows, vectors) TYPED(pooled_##rows##x##vectors)
+#define NAMES_1_TO_8(rows)                                                                    \
+    NULL, NAME(rows, 1), NAME(rows, 2), NAME(rows, 3), NAME(rows, 4), NAME(rows, 5),          \
+        NAME(rows, 6), NAME(rows, 7), NAME(rows, 8)
+#define NAMES_9_TO_12(rows) NAME(rows, 9), NAME(rows, 10), NAME(rows, 11), NAME(rows, 12)
+static TYPED(pooled_function) *const TYPED(pooled)[4][13] = {
+    {NULL},
+    {NAMES_1_TO_8(1), NAMES_9_TO_12(1)},
+    {NAMES_1_TO_8(2), NAMES_9_TO_12(2)},
+    {NAMES_1_TO_8(3)},
+};
+#undef NAMES_9_TO_12
+#undef NAMES_1_TO_8
+#undef NAME
+#undef POOLED_9_TO_12
+#undef POOLED_5_TO_8
+#undef POOLED_1_TO_4
+#undef POOLED_TILE
+
+/* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy.
+ *
+ * pointers: x, gradient and offset (int32) by channel, dw, db (NULL: none)
+ * integers: 0 samples, 1 pooled pixels, 2 channels of dy; 3, 4 strides of x from sample to sample and
+ *           row to row; 5 taps down; 6 vectors of a row of taps; 7 rows of taps in a tile
+ */
+static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int64_t thread,
+                                       int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const x = pointer_of(record, 0), *const gradients = pointer_of(record, 1);
+    const int32_t *const offsets = pointer_of(record, 2);
+    REAL *const dw = pointer_of(record, 3), *const db = pointer_of(record, 4);
+    const ptrdiff_t samples = n[0], pixels = n[1], channels = n[2], row = n[4], down = n[5];
+    const ptrdiff_t wide = n[6] * LANES;
+    const ptrdiff_t begin = first_of(channels, thread, threads);
+    const ptrdiff_t end = first_of(channels, thread + 1, threads);
+    for (ptrdiff_t sample = 0; sample < samples; sample++) {
+        for (ptrdiff_t c = begin; c < end; c++) {
+            const REAL *const gradient = gradients + (sample * channels + c) * pixels;
+            const int32_t *const offset = offsets + (sample * channels + c) * pixels;
+            for (ptrdiff_t i = 0; i < down; i += n[7]) {
+                const ptrdiff_t rows = TYPED(least)(n[7], down - i);
+                for (ptrdiff_t v = 0; v < n[6]; v += 12) {
+                    const ptrdiff_t vectors = TYPED(least)(12, n[6] - v);
+                    TYPED(pooled)[rows][vectors](
+                        x + sample * n[3] + i * row + v * LANES, row, gradient, offset, pixels,
+                        dw + (c * down + i) * wide + v * LANES, wide, sample > 0);
+                }
+            }
+            if (db) {
+                REAL sum = 0;
+                for (ptrdiff_t p = 0; p < pixels; p++) sum += gradient[p];
+                db[c] = sample ? db[c] + sum : sum;
+            }
+        }
+    }
+}
+
+/* Bring a weight gradient from [n][k] to [k][n], as a gradient or as an update.
+ *
+ * pointers: from, bias gradient (NULL: none), dw or w, db or b, rate (UPDATE: one for each step of the run)
+ * integers: 0 k, 1 n; 2 STORE or UPDATE
+ * reals:    UPDATE: factors of rate * w and of rate * b that are subtracted beside
+ */
+static void TYPED(transpose_weights)(const int64_t *record, int64_t step, int64_t thread,
+                                     int64_t threads) {
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const from = pointer_of(record, 0), *const db = pointer_of(record, 1);
+    REAL *const w = pointer_of(record, 2), *const b = pointer_of(record, 3);
+    const ptrdiff_t depth = n[0], outputs = n[1], end = first_of(depth, thread + 1, threads);
+    const double rate = n[2] == UPDATE ? ((const double *)pointer_of(record, 4))[step] : -1;
+    /* A gradient is an update that keeps nothing, at a rate of -1. */
+    const REAL keep = (REAL)(n[2] == UPDATE ? 1 - rate * real_of(record, 0) : 0);
+    const REAL keep_bias = (REAL)(n[2] == UPDATE ? 1 - rate * real_of(record, 1) : 0);
+    const REAL factor = (REAL)rate;
+    enum { SIDE = 16 };
+    for (ptrdiff_t k = first_of(depth, thread, threads); k < end; k += SIDE) {
+        const ptrdiff_t tall = TYPED(least)(SIDE, end - k);
+        for (ptrdiff_t o = 0; o < outputs; o += SIDE) {
+            const ptrdiff_t wide = TYPED(least)(SIDE, outputs - o);
+            REAL block[SIDE][SIDE];
+            for (ptrdiff_t j = 0; j < wide; j++)
+                for (ptrdiff_t i = 0; i < tall; i++)
+                    block[i][j] = from[(o + j) * depth + k + i];
+            for (ptrdiff_t i = 0; i < tall; i++) {
+                REAL *const to = w + (k + i) * outputs + o;
+                if (n[2] == UPDATE) {
+                    for (ptrdiff_t j = 0; j < wide; j++)
+                        to[j] = keep * to[j] - factor * block[i][j];
+                } else {
+                    for (ptrdiff_t j = 0; j < wide; j++) to[j] = block[i][j];
+                }
+            }
+        }
+    }
+    if (thread == 0 && db) {
+        for (ptrdiff_t o = 0; o < outputs; o++)
+            b[o] = n[2] == UPDATE ? keep_bias * b[o] - factor * db[o] : db[o];
+    }
+}
+
+/* Taps 3 x 3 of the channels first to end of a list, all with their place (down, across). */
+#define POOLED_PLACE(down, across)                                                            \
+    for (const int32_t last = i + count[2 * down + across]; i < last; i++) {                  \
+        const REAL g = gradient[i];                                                           \
+        const REAL *const taps = weights + channel[i] * 9 * LANES;                            \
+        UNROLL for (int t = 0; t < 9; t++)                                                    \
+            sum[(t / 3 + down) * 4 + t % 3 + across] += g * TYPED(load)(taps + t * LANES);    \
+    }
+
+/* dx of a 3 x 3 convolution: every pooled pixel adds to a region of 4 x 4 pixels.
+ *
+ * A piece of work is a strip of rows of one image: who does it writes all of its rows, from every
+ * pooled pixel that reaches them, in their order.
+ *
+ * pointers: gradient, channel and count by pixel, weights ([vector of dx][channel of dy][9][LANES]), dx,
+ *           other (LEAKY_GRADIENT)
+ * integers: 0 samples; 1, 2 pooled rows and columns; 3 channels of dy; 4, 5, 6 height, width and channels
+ *           of dx; 7 rows of a strip; 8 STORE or LEAKY_GRADIENT
+ * reals:    slope
+ */
+static void TYPED(pooled_data_tiles)(const int64_t *record, int64_t step, int64_t thread,
+                                     int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const gradients = pointer_of(record, 0), *const packed = pointer_of(record, 3);
+    const int32_t *const order = pointer_of(record, 1), *const counts = pointer_of(record, 2);
+    REAL *const dx = pointer_of(record, 4);
+    const REAL *const other = pointer_of(record, 5);
+    const VECTOR slope = TYPED(spread)((REAL)real_of(record, 0));
+    const ptrdiff_t rows = n[1], columns = n[2], channels = n[3], height = n[4], width = n[5];
+    const ptrdiff_t inputs = n[6], line = width * inputs, strips = (height + n[7] - 1) / n[7];
+    const ptrdiff_t pieces = n[0] * strips, end = first_of(pieces, thread + 1, threads);
+    for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
+        const ptrdiff_t sample = piece / strips, top = piece % strips * n[7];
+        const ptrdiff_t bottom = TYPED(least)(height, top + n[7]);
+        REAL *const image = dx + sample * height * line;
+        memset(image + top * line, 0, (size_t)((bottom - top) * line) * sizeof(REAL));
+        const ptrdiff_t from = top > 3 ? (top - 2) / 2 : 0;
+        const ptrdiff_t to = TYPED(least)(rows, (bottom + 1) / 2);
+        for (ptrdiff_t c = 0; c < inputs; c += LANES) {
+            const REAL *const weights = packed + c * channels * 9;
+            for (ptrdiff_t row = from; row < to; row++) {
+                const ptrdiff_t first = 2 * row < top ? top - 2 * row : 0;
+                const ptrdiff_t stop = TYPED(least)(4, bottom - 2 * row);
+                for (ptrdiff_t column = 0; column < columns; column++) {
+                    const ptrdiff_t at = (sample * rows + row) * columns + column;
+                    const REAL *const gradient = gradients + at * channels;
+                    const int32_t *const channel = order + at * channels;
+                    const int32_t *const count = counts + at * 4;
+                    VECTOR sum[16];
+                    UNROLL for (int v = 0; v < 16; v++) sum[v] = (VECTOR){0};
+                    int32_t i = 0;
+                    POOLED_PLACE(0, 0)
+                    POOLED_PLACE(0, 1)
+                    POOLED_PLACE(1, 0)
+                    POOLED_PLACE(1, 1)
+                    REAL *const region = image + 2 * row * line + 2 * column * inputs + c;
+                    UNROLL for (int r = 0; r < 4; r++) {
+                        if (r >= first && r < stop) {
+                            UNROLL for (int q = 0; q < 4; q++) {
+                                REAL *const pixel = region + r * line + q * inputs;
+                                TYPED(store)(pixel, TYPED(load)(pixel) + sum[4 * r + q]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if (n[8] == LEAKY_GRADIENT) {
+            const ptrdiff_t start = (sample * height + top) * line;
+            const ptrdiff_t elements = (bottom - top) * line;
+            for (ptrdiff_t i = start; i < start + elements; i += LANES) {
+                const VECTOR v = TYPED(load)(dx + i);
+                TYPED(store)(dx + i, TYPED(where_positive)(TYPED(load)(other + i), v, v * slope));
+            }
+        }
+    }
+}
+#undef POOLED_PLACE
+
+#define POOLED_KERNELS                                                                        \
+    ENTRY(pooled_lists), ENTRY(pooled_weight_tiles), ENTRY(transpose_weights),                \
+        ENTRY(pooled_data_tiles)

@@ -1,0 +1,12 @@
+/* Every kernel for SSE2, which every x86-64 has: 16 registers of 16 bytes. */
+#if defined(__GNUC__) && defined(__x86_64__)
+#define VECTOR_BYTES 16
+#define REGISTERS 16
+#include "kernels_of_one_set.h"
+
+static int works(void) { return 1; }
+
+const struct instruction_set fastconv_sse2 = {"sse2", 16, 16, kernels, works};
+#else
+typedef int not_for_this_machine;
+#endif

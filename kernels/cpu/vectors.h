@@ -1,0 +1,73 @@
+/* Vectors of REAL as GCC and Clang know them; another compiler has vectors of one element. */
+#if defined(VECTOR_BYTES) && defined(__GNUC__)
+typedef REAL TYPED(vector) __attribute__((vector_size(VECTOR_BYTES)));
+typedef __typeof__((TYPED(vector)){0} > 0) TYPED(masks);
+typedef int32_t TYPED(indices) __attribute__((vector_size(VECTOR_BYTES / sizeof(REAL) * 4)));
+#define HAS_VECTORS 1
+#define NO_SUMS {{0}} /* an array of zero vectors */
+#else
+typedef REAL TYPED(vector);
+typedef int32_t TYPED(indices);
+#define NO_SUMS {0}
+#endif
+#define VECTOR TYPED(vector)
+#define MASKS TYPED(masks)     /* what a comparison of vectors gives: all bits of a lane, or none */
+#define INDICES TYPED(indices) /* an int32 for each lane */
+#define LANES ((ptrdiff_t)(sizeof(VECTOR) / sizeof(REAL)))
+
+/* memcpy of a constant size is one unaligned move. */
+INLINE VECTOR TYPED(load)(const REAL *from) {
+    VECTOR v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+INLINE void TYPED(store)(REAL *to, VECTOR v) { memcpy(to, &v, sizeof v); }
+
+/* The first `count` lanes only, 0 < count <= LANES; the others are zero. */
+INLINE VECTOR TYPED(load_first)(const REAL *from, ptrdiff_t count) {
+#ifdef MASKED_LOAD
+    return MASKED_LOAD(TYPE, from, count);
+#endif
+    if (count >= LANES) return TYPED(load)(from);
+    REAL lanes[sizeof(VECTOR) / sizeof(REAL)] = {0};
+    memcpy(lanes, from, (size_t)count * sizeof(REAL));
+    return TYPED(load)(lanes);
+}
+
+INLINE void TYPED(store_first)(REAL *to, VECTOR v, ptrdiff_t count) {
+#ifdef MASKED_STORE
+    MASKED_STORE(TYPE, to, v, count);
+    return;
+#endif
+    if (count >= LANES) {
+        TYPED(store)(to, v);
+    } else {
+        REAL lanes[sizeof(VECTOR) / sizeof(REAL)];
+        memcpy(lanes, &v, sizeof v);
+        memcpy(to, lanes, (size_t)count * sizeof(REAL));
+    }
+}
+
+/* Every lane the same. */
+INLINE VECTOR TYPED(spread)(REAL value) { return value - (VECTOR){0}; }
+
+/* positive where test > 0, else other. */
+INLINE VECTOR TYPED(where_positive)(VECTOR test, VECTOR positive, VECTOR other) {
+#if defined(VECTOR_BYTES) && defined(__GNUC__)
+    const __typeof__(test > 0) mask = test > 0;
+    return (VECTOR)(((__typeof__(mask))positive & mask) | ((__typeof__(mask))other & ~mask));
+#else
+    return test > 0 ? positive : other;
+#endif
+}
+
+/* Halves are added to each other, so that this is a few vector operations. */
+INLINE REAL TYPED(sum_of_lanes)(VECTOR v) {
+    REAL lane[sizeof v / sizeof(REAL)];
+    memcpy(lane, &v, sizeof v);
+    UNROLL for (ptrdiff_t half = LANES / 2; half > 0; half /= 2) {
+        UNROLL for (ptrdiff_t l = 0; l < half; l++) lane[l] += lane[l + half];
+    }
+    return lane[0];
+}

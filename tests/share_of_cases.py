@@ -1,0 +1,86 @@
+"""A share of the cases of test_backends.py with the cython backend, in this process.
+
+``python share_of_cases.py EVERY [exact]`` compares every EVERY-th case with the reference, and
+prints, each on a line, the package's folder, the instruction set, how many calls there were and
+of how many kernels. For tests that need a process of their own: another instruction set, a
+sanitizer, an emulated processor. With ``exact``, arrays are blocks of the C library of exactly
+their size, whose ends the sanitizer of memory knows: of arrays between guard bytes it does not.
+"""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import watched
+from kernel_calls import DTYPES, KERNELS, specs_of
+from tolerances import assert_close
+from watched import calls_and_expected, run
+
+import fastconv
+
+
+class Exact:
+    """An array in a block of its own, in place of ``watched._Memory``."""
+
+    def __init__(self, device, array):
+        data = np.ascontiguousarray(array)
+        self._library = ctypes.CDLL(None)
+        self._library.malloc.restype = ctypes.c_void_p
+        self._address = self._library.malloc(ctypes.c_size_t(data.nbytes))
+        block = (ctypes.c_uint8 * data.nbytes).from_address(self._address)
+        self._bytes = np.frombuffer(block, np.uint8)
+        self._bytes[:] = data.reshape(-1).view(np.uint8)
+        self._before = self._bytes.copy()
+        self.array = self._bytes.view(data.dtype).reshape(data.shape)
+
+    def bytes_now(self):
+        return self._bytes.copy()
+
+    def is_unchanged(self):
+        return np.array_equal(self._bytes, self._before)
+
+    def __del__(self):
+        self._library.free(ctypes.c_void_p(self._address))
+
+
+def compare(every):
+    """Compare every ``every``-th case; how many calls of how many kernels there were."""
+    cases = [(k, spec, dtype) for dtype in DTYPES for k in KERNELS for spec in specs_of(k)]
+    calls, kernels = 0, set()
+    for kernel, spec, dtype in cases[::every]:
+        for call, expected in calls_and_expected(kernel, spec, dtype):
+            for name, actual in run("cython", call).items():
+                assert_close(actual, expected[name], kernel, f"{call}: {name}")
+            calls += 1
+        kernels.add(kernel)
+    return calls, len(kernels)
+
+
+def start(every, *more, under=(), package=None, **environment):
+    """Run this file in a process of its own; the finished process.
+
+    ``under`` is a command to put before Python, ``package`` the folder that holds fastconv.
+    """
+    path = [str(package or Path(fastconv.__file__).parent.parent), str(Path(__file__).parent)]
+    kept = {k: v for k, v in os.environ.items() if k not in ("FASTCONV_ISA", "FASTCONV_BACKEND")}
+    return subprocess.run(
+        [*under, sys.executable, __file__, str(every), *more],
+        env={**kept, "FASTCONV_THREADS": "2", "PYTHONPATH": os.pathsep.join(path), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+if __name__ == "__main__":
+    from fastconv.backends.cython import engine
+
+    with np.errstate(all="ignore"):
+        if sys.argv[2:] == ["exact"]:
+            watched._Memory = Exact
+        numbers = compare(int(sys.argv[1]))
+    print(Path(fastconv.__file__).parent, engine.target().name, *numbers, sep="\n")

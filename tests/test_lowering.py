@@ -1,0 +1,174 @@
+"""Whole steps of every backend against the oracle: the plan's own calls, one by one, in float64.
+
+A backend may fuse calls, keep other layouts and leave work out that gives zeros; the numbers stay.
+"""
+
+import importlib
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from fastconv.backends.selection import NAMES, backend_state
+from fastconv.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Sigmoid,
+)
+from fastconv.network import Sequential
+from fastconv.optimizers import Optimizer
+from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.preprocessing import Preprocessing
+
+SAMPLES = 12
+HEAD = (Flatten(), Dense(16), ReLU(), Dense(5))
+NETWORKS = {
+    # The backward passes of the second convolution run over what the pool took.
+    "pooled": ((12, 12, 8), (Conv2D(16), LeakyReLU(0.1), Conv2D(8), LeakyReLU(0.2), MaxPool2D(2))),
+    "pooled without activations": ((9, 10, 8), (Conv2D(8), Conv2D(24), MaxPool2D(2))),
+    "pooled first": ((8, 8, 16), (Conv2D(8), ReLU(), MaxPool2D(2))),
+    "pool before activation": ((8, 8, 8), (Conv2D(8), MaxPool2D(2), ReLU(), Conv2D(8), ReLU())),
+    "pool before sigmoid": ((8, 8, 8), (Conv2D(8), LeakyReLU(0.3), MaxPool2D(2), Sigmoid())),
+    "overlapping pool": ((9, 9, 8), (Conv2D(8), ReLU(), MaxPool2D(3, 2))),
+    "strided": ((9, 9, 1), (Conv2D(8, 3, 2), LeakyReLU(0.01), Conv2D(4, 3, 2), LeakyReLU(0.01))),
+    "padded": ((6, 6, 3), (Conv2D(8, padding=1), ReLU(), Conv2D(5, padding=1), MaxPool2D(2))),
+    "grouped": ((7, 7, 4), (Conv2D(4, groups=4), ReLU(), Conv2D(6, groups=2, dilation=2), ReLU())),
+    "normalised": ((6, 6, 3), (Conv2D(8, bias=False), BatchNorm(), ReLU(), Dropout(0.5))),
+    "dense": ((4, 4, 2), ()),
+    "wide dense": ((4, 8, 2), (Flatten(), Dense(32), LeakyReLU(0.1))),
+}
+OPTIMIZERS = {
+    "sgd": Optimizer("sgd", l2=0.01, weight_decay=0.02),
+    "momentum": Optimizer("momentum", momentum=0.8),
+    "adam": Optimizer("adam"),
+}
+TRAINING = [name for name in NAMES if backend_state(name).trains]
+
+
+def plan_and_arrays(network_name, batch, optimizer, dtype="float64", backward_only=False):
+    """A training plan with the arrays that it shares, always the same ones."""
+    shape, layers = NETWORKS[network_name]
+    network = Sequential((*layers, *HEAD), shape, seed=3, dtype=dtype)
+    rule = None if backward_only else OPTIMIZERS[optimizer].spec(network)
+    purpose = Purpose(True, True, "softmax_cross_entropy", rule)
+    source = Source(SAMPLES, "uint8", Preprocessing("min_max"))
+    plan = build_plan(network, batch, purpose, source, seed=7)
+    rng = np.random.default_rng(5)
+    size = network.parameters.size
+    # Between two parameters there may be a gap of zeros, which nobody reads.
+    noise = np.zeros(size)
+    for place in network.places.values():
+        if place.buffer == "parameters":
+            count = int(np.prod(place.parameter.shape))
+            noise[place.offset : place.offset + count] = 0.1 * rng.standard_normal(count)
+    shared = {
+        "images": rng.integers(0, 256, (SAMPLES, *shape)).astype(np.uint8),
+        "labels": rng.integers(0, 5, SAMPLES),
+        "parameters": network.parameters + noise.astype(dtype),
+        "state": network.state.copy(),
+        "gradients": np.zeros(size, dtype),
+        "first_moment": np.zeros(size, dtype),
+        "second_moment": np.zeros(size, dtype),
+    }
+    wanted = {buffer.name for buffer in plan.buffers if buffer.shared}
+    return plan, {name: array for name, array in shared.items() if name in wanted}
+
+
+def run_oracle(plan, shared, order, rates, first_step):
+    """Walk the plan's calls with the reference's kernels."""
+    arrays = []
+    for buffer in plan.buffers:
+        if buffer.shared:
+            arrays.append(shared[buffer.name])
+        elif buffer.parent is None:
+            arrays.append(np.zeros(buffer.shape, buffer.dtype))
+        else:
+            flat = arrays[buffer.parent].reshape(-1)
+            size = int(np.prod(buffer.shape))
+            arrays.append(flat[buffer.offset : buffer.offset + size].reshape(buffer.shape))
+    place = {buffer.name: array for buffer, array in zip(plan.buffers, arrays, strict=True)}
+    for number, indices in enumerate(order):
+        place["indices"][:] = indices
+        place["rate"][:] = rates[number]
+        place["step"][:] = first_step + number
+        for call in plan.calls:
+            module, _, name = call.kernel.partition(".")
+            kernel = getattr(importlib.import_module(f"fastconv.backends.reference.{module}"), name)
+            kernel(call.spec, *[None if n is None else arrays[n] for n in call.arguments], None)
+    return place["statistics"]
+
+
+def run_backend(backend, plan, shared, order, rates, first_step, threads=2):
+    """Run the same steps on a backend."""
+    run = importlib.import_module(f"fastconv.backends.{backend}.run")
+    runner = run.Runner(plan, shared, threads)
+    return runner.run(order, rates, first_step)
+
+
+def order_of(batch):
+    """Two batches with repetitions."""
+    return np.random.default_rng(1).integers(0, SAMPLES, (2, batch))
+
+
+RATES = np.array([0.1, 0.05])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 9])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("backend", TRAINING)
+def test_two_steps_of_gradient_descent_are_those_of_the_oracle(backend, name, batch):
+    plan, shared = plan_and_arrays(name, batch, "sgd")
+    _, expected = plan_and_arrays(name, batch, "sgd")
+    started = shared["parameters"].copy()
+    statistics = run_backend(backend, plan, shared, order_of(batch), RATES, 4)
+    exact = run_oracle(plan, expected, order_of(batch), RATES, 4)
+    assert_allclose(statistics, exact, rtol=1e-11)
+    assert np.abs(expected["parameters"] - started).max() > 1e-3
+    assert_allclose(shared["parameters"], expected["parameters"], rtol=0, atol=1e-12)
+    assert_allclose(shared["state"], expected["state"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+@pytest.mark.parametrize("name", ["pooled", "normalised"])
+@pytest.mark.parametrize("backend", TRAINING)
+def test_two_steps_of_other_updates_are_those_of_the_oracle(backend, name, optimizer):
+    plan, shared = plan_and_arrays(name, 3, optimizer)
+    _, expected = plan_and_arrays(name, 3, optimizer)
+    run_backend(backend, plan, shared, order_of(3), RATES, 4)
+    run_oracle(plan, expected, order_of(3), RATES, 4)
+    # Adam divides by the root of what may be a rounding error, where a gradient is exactly zero.
+    assert_allclose(shared["parameters"], expected["parameters"], rtol=0, atol=1e-8)
+    assert_allclose(shared["first_moment"], expected["first_moment"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [1, 9])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("backend", TRAINING)
+def test_a_plan_that_does_not_update_leaves_the_gradients(backend, name, batch):
+    plan, shared = plan_and_arrays(name, batch, "sgd", backward_only=True)
+    _, expected = plan_and_arrays(name, batch, "sgd", backward_only=True)
+    run_backend(backend, plan, shared, order_of(batch)[:1], RATES, 0)
+    run_oracle(plan, expected, order_of(batch)[:1], RATES, 0)
+    assert np.abs(expected["gradients"]).max() > 1e-3
+    assert_allclose(shared["gradients"], expected["gradients"], rtol=0, atol=1e-12)
+    assert_array_equal(shared["parameters"], expected["parameters"])
+
+
+@pytest.mark.parametrize("batch", [1, 9])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("backend", [name for name in TRAINING if name in ("cython", "numba")])
+def test_the_number_of_threads_changes_no_bit(backend, name, batch):
+    results = []
+    for threads in (1, 2, 3):
+        plan, shared = plan_and_arrays(name, batch, "sgd", dtype="float32")
+        statistics = run_backend(backend, plan, shared, order_of(batch), RATES, 0, threads)
+        results.append((shared["parameters"], statistics))
+    for parameters, statistics in results[1:]:
+        assert_array_equal(parameters, results[0][0])
+        assert_array_equal(statistics, results[0][1])
