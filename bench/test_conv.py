@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import resource
+import time
+
 import numpy as np
 import pytest
 
 from fastconv.backends.selection import NAMES, backend_state, load_kernel
+from fastconv.native.threads import default_threads
 from fastconv.spec import ConvSpec
 
 SPECS = [
@@ -17,6 +21,9 @@ SPECS = [
         "g1mb32ic64ih12iw12oc64kh3kw3sh1sw1ph0pw0dh1dw1",
         "g1mb32ic64ih14iw14oc128kh1kw1sh1sw1ph0pw0dh1dw1",
         "g64mb32ic64ih14iw14oc64kh3kw3sh1sw1ph1pw1dh1dw1",
+        "g1mb8ic64ih28iw28oc128kh3kw3sh2sw2ph1pw1dh1dw1",
+        "g1mb8ic17ih27iw27oc17kh3kw3sh1sw1ph2pw2dh2dw2",
+        "g4mb8ic64ih14iw14oc64kh3kw3sh1sw1ph1pw1dh1dw1",
     )
 ]
 
@@ -38,8 +45,17 @@ def test_conv2d(benchmark, spec: ConvSpec, direction: str, backend: str) -> None
         "backward_data": (dy, w, np.empty_like(x)),
         "backward_weight": (dy, x, np.empty_like(w), np.empty_like(b)),
     }[direction]
+    started = time.perf_counter()
     kernel, workspace_bytes = load_kernel(backend, f"conv.conv2d_{direction}")
     workspace = np.empty(workspace_bytes(f"conv2d_{direction}", spec, np.float32), np.uint8)
+    kernel(spec, *arrays, workspace)
+    cold = time.perf_counter() - started
     benchmark.group = f"{spec} {direction}"
     benchmark(kernel, spec, *arrays, workspace)
-    benchmark.extra_info["gflops"] = spec.flops / benchmark.stats.stats.median / 1e9
+    benchmark.extra_info.update(
+        gflops=spec.flops / benchmark.stats.stats.median * 1e-9,
+        threads=default_threads(),
+        runs_on=backend_state(backend).reason,
+        cold_seconds=cold,
+        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )

@@ -83,7 +83,7 @@ def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[
     samples, pixels = conv.batch, pool.out_height * pool.out_width
     channels, inputs, (kh, kw) = conv.out_channels, conv.in_channels, conv.kernel
     row, size = conv.width * inputs, samples * pixels * channels
-    by_channel, offsets = recorder.take(size), _integers(recorder, size)
+    plain, offsets = recorder.take(size), _integers(recorder, size)
     gradient = order = count = None
     packed = None
     if call.dx is not None:
@@ -91,7 +91,7 @@ def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[
         count = _integers(recorder, samples * pixels * 4)
     recorder.add(
         "pooled_lists",
-        (call.dy, call.where, call.y, by_channel, offsets, gradient, order, count),
+        (call.dy, call.where, call.y, plain, offsets, gradient, order, count),
         samples, pool.out_height, pool.out_width, channels, pool.width, row, inputs,
         reals=(call.slope,),
         parts=min(samples * pool.out_height, parts_of(size, 4)),
@@ -108,7 +108,7 @@ def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[
     has_bias = call.db is not None
     recorder.add(
         "pooled_weight_tiles",
-        (call.x, by_channel, offsets, sums, bias if has_bias else None),
+        (call.x, plain, offsets, sums, bias if has_bias else None),
         samples, pixels, channels, conv.height * row, row, kh, vectors, rows,
         parts=parts_of_product(flops, channels), barrier=call.dx is None,
     )  # fmt: skip

@@ -5,18 +5,17 @@
  * the same sums without the zeros, in another order. The convolution has stride 1, no dilation, no
  * padding, one group. fastconv/native/pooled.py makes the rows.
  *
- * Lists, for each sample, pooled pixel p and channel n:
- *   by channel  gradient[n][p], and offset[n][p]: of the pixel in x, in elements
- *   by pixel    gradient[p][i], channel[p][i], in the order of places in the window, and count[p][4]
+ * Lists, for each sample and pooled pixel p:
+ *   plain   gradient[p][n] of each channel n, and offset[p][n]: of the pixel taken, in elements of x
+ *   sorted  gradient[p][i] and channel[p][i], by place in the window, and count[p][4] of each place
  */
 
 #ifndef MOST_POOLED
 #define MOST_POOLED 24 /* sums of a weight tile at most */
 #endif
 
-/* pointers: dy, where (int32), y (pooled; NULL: no activation before the pool),
- *           gradient and offset (int32) by channel, gradient, channel (int32) and count (int32) by pixel
- *           (NULL: no data gradient)
+/* pointers: dy, where (int32), y (pooled; NULL: no activation before the pool), gradient and offset
+ *           (int32), sorted gradient, channel (int32) and count (int32; NULL: no data gradient)
  * integers: 0 samples; 1, 2 pooled rows and columns; 3 channels of dy; 4 columns of the plane that
  *           `where` counts in; 5, 6 strides of x from row to row and pixel to pixel
  * reals:    slope of the activation
@@ -25,59 +24,68 @@ static void TYPED(pooled_lists)(const int64_t *record, int64_t step, int64_t thr
                                 int64_t threads) {
     (void)step;
     const int64_t *const n = record + INTEGERS;
-    const REAL *const dy = pointer_of(record, 0), *const y = pointer_of(record, 2);
-    const int32_t *const where = pointer_of(record, 1);
-    REAL *const by_channel = pointer_of(record, 3), *const by_pixel = pointer_of(record, 5);
-    int32_t *const offsets = pointer_of(record, 4), *const order = pointer_of(record, 6);
+    const REAL *const dys = pointer_of(record, 0), *const ys = pointer_of(record, 2);
+    const int32_t *const wheres = pointer_of(record, 1);
+    REAL *const gradients = pointer_of(record, 3), *const sorted_gradients = pointer_of(record, 5);
+    int32_t *const offsets = pointer_of(record, 4), *const sorted_channels = pointer_of(record, 6);
     int32_t *const counts = pointer_of(record, 7);
     const REAL slope = (REAL)real_of(record, 0);
-    const ptrdiff_t rows = n[1], columns = n[2], channels = n[3], pixels = rows * columns;
+    const ptrdiff_t rows = n[1], columns = n[2], channels = n[3];
     const int32_t width = (int32_t)n[4], x_row = (int32_t)n[5], x_pixel = (int32_t)n[6];
     const ptrdiff_t lines = n[0] * rows, end = first_of(lines, thread + 1, threads);
     for (ptrdiff_t line = first_of(lines, thread, threads); line < end; line++) {
-        const ptrdiff_t sample = line / rows, row = line % rows;
-        for (ptrdiff_t column = 0; column < columns; column++) {
-            const ptrdiff_t pixel = row * columns + column, at = line * columns + column;
-            const int32_t corner = (int32_t)(2 * row) * width + (int32_t)(2 * column);
-            const int32_t start = (int32_t)(2 * row) * x_row + (int32_t)(2 * column) * x_pixel;
-            REAL *const gradient = by_channel + sample * channels * pixels + pixel;
-            int32_t *const offset = offsets + sample * channels * pixels + pixel;
-            int32_t count[4] = {0};
+        const int32_t row = 2 * (int32_t)(line % rows);
+        for (ptrdiff_t p = line * columns; p < (line + 1) * columns; p++) {
+            const int32_t column = 2 * (int32_t)(p - line * columns);
+            const int32_t corner = row * width + column, start = row * x_row + column * x_pixel;
+            const REAL *const restrict dy = dys + p * channels;
+            const int32_t *const restrict where = wheres + p * channels;
+            REAL *const restrict gradient = gradients + p * channels;
+            int32_t *const restrict offset = offsets + p * channels;
             for (ptrdiff_t c = 0; c < channels; c++) {
-                const int32_t from = where[at * channels + c] - corner;
-                const int32_t down = from >= width, across = down ? from - width : from;
-                REAL g = dy[at * channels + c];
-                if (y) g *= y[at * channels + c] > 0 ? 1 : slope;
-                gradient[c * pixels] = g;
-                offset[c * pixels] = start + down * x_row + across * x_pixel;
-                count[2 * down + across]++;
+                const int32_t from = where[c] - corner, down = from >= width;
+                offset[c] = start + (from - down * width) * x_pixel + down * x_row;
             }
-            if (!by_pixel) continue;
+            if (ys) {
+                const REAL *const restrict y = ys + p * channels;
+                for (ptrdiff_t c = 0; c < channels; c++)
+                    gradient[c] = dy[c] * (y[c] > 0 ? 1 : slope);
+            } else {
+                for (ptrdiff_t c = 0; c < channels; c++) gradient[c] = dy[c];
+            }
+            if (!counts) continue;
+            /* Places 0 and 1 are in the upper row, which begins at `start`. */
+            int32_t count[4] = {0};
+            for (ptrdiff_t c = 0; c < channels; c++) count[1] += offset[c] == start + x_pixel;
+            for (ptrdiff_t c = 0; c < channels; c++) count[2] += offset[c] == start + x_row;
+            for (ptrdiff_t c = 0; c < channels; c++) count[0] += offset[c] == start;
+            count[3] = (int32_t)channels - count[0] - count[1] - count[2];
+            memcpy(counts + p * 4, count, sizeof count);
             int32_t place[4] = {0, count[0], count[0] + count[1], count[0] + count[1] + count[2]};
-            memcpy(counts + at * 4, count, sizeof count);
+            REAL *const restrict sorted = sorted_gradients + p * channels;
+            int32_t *const restrict channel = sorted_channels + p * channels;
             for (ptrdiff_t c = 0; c < channels; c++) {
-                const int32_t from = where[at * channels + c] - corner;
-                const int32_t down = from >= width, across = down ? from - width : from;
-                const int32_t to = place[2 * down + across]++;
-                by_pixel[at * channels + to] = gradient[c * pixels];
-                order[at * channels + to] = (int32_t)c;
+                const int32_t from = where[c] - corner, down = from >= width;
+                const int32_t to = place[2 * down + from - down * width]++;
+                sorted[to] = gradient[c];
+                channel[to] = (int32_t)c;
             }
         }
     }
 }
 
-/* sums[r][v] += gradient[p] * x[offset[p] + r * row + v * LANES], over the list of one channel. */
+/* sums[r][v] += gradient[p] * x[offset[p] + r * row + v * LANES], over the pixels of one channel. */
 INLINE void TYPED(pooled_tile)(const int rows, const int vectors, const REAL *x, ptrdiff_t row,
                                const REAL *gradient, const int32_t *offset, ptrdiff_t pixels,
-                               REAL *dw, ptrdiff_t dw_row, int add) {
+                               ptrdiff_t channels, REAL *dw, ptrdiff_t dw_row, int add) {
     VECTOR sum[MOST_POOLED];
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++)
             sum[r * vectors + v] = add ? TYPED(load)(dw + r * dw_row + v * LANES) : (VECTOR){0};
     }
     for (ptrdiff_t p = 0; p < pixels; p++) {
-        const REAL *const from = x + offset[p];
-        const REAL g = gradient[p];
+        const REAL *const from = x + offset[p * channels];
+        const REAL g = gradient[p * channels];
         UNROLL for (int r = 0; r < rows; r++) {
             UNROLL for (int v = 0; v < vectors; v++)
                 sum[r * vectors + v] += g * TYPED(load)(from + r * row + v * LANES);
@@ -90,14 +98,15 @@ INLINE void TYPED(pooled_tile)(const int rows, const int vectors, const REAL *x,
 }
 
 typedef void TYPED(pooled_function)(const REAL *x, ptrdiff_t row, const REAL *gradient,
-                                    const int32_t *offset, ptrdiff_t pixels, REAL *dw,
-                                    ptrdiff_t dw_row, int add);
+                                    const int32_t *offset, ptrdiff_t pixels,
+                                    ptrdiff_t channels, REAL *dw, ptrdiff_t dw_row, int add);
 
 #define POOLED_TILE(rows, vectors)                                                            \
     static void TYPED(pooled_##rows##x##vectors)(                                             \
         const REAL *x, ptrdiff_t row, const REAL *gradient, const int32_t *offset,            \
-        ptrdiff_t pixels, REAL *dw, ptrdiff_t dw_row, int add) {                              \
-        TYPED(pooled_tile)(rows, vectors, x, row, gradient, offset, pixels, dw, dw_row, add); \
+        ptrdiff_t pixels, ptrdiff_t channels, REAL *dw, ptrdiff_t dw_row, int add) {          \
+        TYPED(pooled_tile)(rows, vectors, x, row, gradient, offset, pixels, channels, dw,     \
+                           dw_row, add);                                                      \
     }
 #define POOLED_1_TO_4(rows)                                                                   \
     POOLED_TILE(rows, 1) POOLED_TILE(rows, 2) POOLED_TILE(rows, 3) POOLED_TILE(rows, 4)
@@ -130,7 +139,7 @@ static TYPED(pooled_function) *const TYPED(pooled)[4][13] = {
 
 /* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy.
  *
- * pointers: x, gradient and offset (int32) by channel, dw, db (NULL: none)
+ * pointers: x, gradient and offset (int32), dw, db (NULL: none)
  * integers: 0 samples, 1 pooled pixels, 2 channels of dy; 3, 4 strides of x from sample to sample and
  *           row to row; 5 taps down; 6 vectors of a row of taps; 7 rows of taps in a tile
  */
@@ -147,20 +156,20 @@ static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int6
     const ptrdiff_t end = first_of(channels, thread + 1, threads);
     for (ptrdiff_t sample = 0; sample < samples; sample++) {
         for (ptrdiff_t c = begin; c < end; c++) {
-            const REAL *const gradient = gradients + (sample * channels + c) * pixels;
-            const int32_t *const offset = offsets + (sample * channels + c) * pixels;
+            const REAL *const gradient = gradients + sample * pixels * channels + c;
+            const int32_t *const offset = offsets + sample * pixels * channels + c;
             for (ptrdiff_t i = 0; i < down; i += n[7]) {
                 const ptrdiff_t rows = TYPED(least)(n[7], down - i);
                 for (ptrdiff_t v = 0; v < n[6]; v += 12) {
                     const ptrdiff_t vectors = TYPED(least)(12, n[6] - v);
                     TYPED(pooled)[rows][vectors](
                         x + sample * n[3] + i * row + v * LANES, row, gradient, offset, pixels,
-                        dw + (c * down + i) * wide + v * LANES, wide, sample > 0);
+                        channels, dw + (c * down + i) * wide + v * LANES, wide, sample > 0);
                 }
             }
             if (db) {
                 REAL sum = 0;
-                for (ptrdiff_t p = 0; p < pixels; p++) sum += gradient[p];
+                for (ptrdiff_t p = 0; p < pixels; p++) sum += gradient[p * channels];
                 db[c] = sample ? db[c] + sum : sum;
             }
         }
@@ -224,7 +233,7 @@ static void TYPED(transpose_weights)(const int64_t *record, int64_t step, int64_
  * A piece of work is a strip of rows of one image: who does it writes all of its rows, from every
  * pooled pixel that reaches them, in their order.
  *
- * pointers: gradient, channel and count by pixel, weights ([vector of dx][channel of dy][9][LANES]), dx,
+ * pointers: sorted gradient, channel and count, weights ([vector of dx][channel of dy][9][LANES]), dx,
  *           other (LEAKY_GRADIENT)
  * integers: 0 samples; 1, 2 pooled rows and columns; 3 channels of dy; 4, 5, 6 height, width and channels
  *           of dx; 7 rows of a strip; 8 STORE or LEAKY_GRADIENT
