@@ -147,6 +147,18 @@ static void TYPED(conv_weight_tiles)(const int64_t *record, int64_t step, int64_
     }
 }
 
+/* Copy `count` elements, and zeros up to `wide`. */
+INLINE void TYPED(copy_wider)(REAL *to, const REAL *from, ptrdiff_t count, ptrdiff_t wide) {
+    ptrdiff_t k = 0;
+    for (; k + LANES <= count; k += LANES) TYPED(store)(to + k, TYPED(load)(from + k));
+    if (k < count) {
+        const VECTOR last = TYPED(load_first)(from + k, count - k);
+        TYPED(store_first)(to + k, last, TYPED(least)(LANES, wide - k));
+        k += LANES;
+    }
+    for (; k < wide; k++) to[k] = 0;
+}
+
 /* Copy images into zeros: padding around them (or a crop, where it is negative), and channels.
  *
  * pointers: from, to
@@ -176,12 +188,9 @@ static void TYPED(pad_images)(const int64_t *record, int64_t step, int64_t threa
         if (channels == wide) {
             memcpy(out + left * wide, in, (size_t)((right - left) * wide) * sizeof(REAL));
         } else {
-            for (ptrdiff_t column = left; column < right; column++) {
-                const REAL *const pixel = in + (column - left) * channels;
-                REAL *const place = out + column * wide;
-                for (ptrdiff_t k = 0; k < channels; k++) place[k] = pixel[k];
-                for (ptrdiff_t k = channels; k < wide; k++) place[k] = 0;
-            }
+            for (ptrdiff_t column = left; column < right; column++)
+                TYPED(copy_wider)(out + column * wide, in + (column - left) * channels, channels,
+                                  wide);
         }
         memset(out + right * wide, 0, (size_t)((n[5] - right) * wide) * sizeof(REAL));
     }
@@ -213,10 +222,8 @@ static void TYPED(pack_weights)(const int64_t *record, int64_t step, int64_t thr
         const REAL *in = from + group * n[6] + first * n[7] + tap / n[4] * n[8] + tap % n[4] * n[9];
         REAL *out = to + group * n[11] + block * n[12] + tap * depth * wide;
         if (n[7] == 1) {
-            for (ptrdiff_t k = 0; k < depth; k++, in += n[10], out += wide) {
-                for (ptrdiff_t lane = 0; lane < count; lane++) out[lane] = in[lane];
-                for (ptrdiff_t lane = count; lane < wide; lane++) out[lane] = 0;
-            }
+            for (ptrdiff_t k = 0; k < depth; k++, in += n[10], out += wide)
+                TYPED(copy_wider)(out, in, count, wide);
         } else {
             for (ptrdiff_t k = 0; k < depth; k++, in += n[10], out += wide) {
                 for (ptrdiff_t lane = 0; lane < count; lane++) out[lane] = in[lane * n[7]];

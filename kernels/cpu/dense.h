@@ -70,6 +70,27 @@ static void TYPED(add_parts)(const int64_t *record, int64_t step, int64_t thread
     }
 }
 
+/* The same as below where a row of weights is shorter than a vector. The products of some rows go to
+ * memory of their own first, each store over the end of the one before: a store into the weights would
+ * meet the load of the next row, which lies in the same vector. */
+INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w, REAL *dx,
+                                          ptrdiff_t inputs, ptrdiff_t outputs, REAL keep,
+                                          REAL rate) {
+    enum { ROWS = 32 };
+    REAL products[(ROWS + 1) * (sizeof(VECTOR) / sizeof(REAL))];
+    const VECTOR gradient = TYPED(load_first)(dy, outputs);
+    for (ptrdiff_t first = 0; first < inputs; first += ROWS) {
+        const ptrdiff_t rows = TYPED(least)(ROWS, inputs - first), size = rows * outputs;
+        REAL *const block = w + first * outputs;
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            TYPED(store)(products + i * outputs, rate * x[first + i] * gradient);
+            const VECTOR row = TYPED(load_first)(block + i * outputs, outputs);
+            dx[first + i] = TYPED(sum_of_lanes)(row * gradient);
+        }
+        for (ptrdiff_t k = 0; k < size; k++) block[k] = keep * block[k] - products[k];
+    }
+}
+
 /* One pass over the weights of a dense layer, for one sample: dx[i] = sum over j of dy[j] w[i, j] with the weights
  * as they are, then w = keep * w - rate * x[i] dy[j]; and the same update of b.
  *
@@ -87,8 +108,13 @@ static void TYPED(dense_backward_update)(const int64_t *record, int64_t step, in
     const double rate = ((const double *)pointer_of(record, 6))[step];
     const ptrdiff_t outputs = n[1], whole = outputs - outputs % LANES, rest = outputs - whole;
     const REAL keep = (REAL)(1 - rate * real_of(record, 0)), slope = (REAL)real_of(record, 2);
+    const ptrdiff_t begin = first_of(n[0], thread, threads);
     const ptrdiff_t end = first_of(n[0], thread + 1, threads);
-    for (ptrdiff_t i = first_of(n[0], thread, threads); i < end; i++) {
+    if (outputs < LANES) {
+        TYPED(narrow_backward_update)(dy, x + begin, w + begin * outputs, dx + begin, end - begin,
+                                      outputs, keep, (REAL)rate);
+    }
+    for (ptrdiff_t i = begin; i < end && outputs >= LANES; i++) {
         REAL *const row = w + i * outputs;
         const REAL factor = (REAL)rate * x[i];
         VECTOR sum[4] = NO_SUMS;
@@ -112,9 +138,10 @@ static void TYPED(dense_backward_update)(const int64_t *record, int64_t step, in
             sum[1] += old * gradient;
             TYPED(store_first)(row + j, keep * old - factor * gradient, rest);
         }
-        REAL total = TYPED(sum_of_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
-        if (n[2] == LEAKY_GRADIENT && !(other[i] > 0)) total *= slope;
-        dx[i] = total;
+        dx[i] = TYPED(sum_of_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    }
+    if (n[2] == LEAKY_GRADIENT) {
+        for (ptrdiff_t i = begin; i < end; i++) dx[i] *= other[i] > 0 ? 1 : slope;
     }
     if (thread == 0 && b) {
         const REAL keep_bias = (REAL)(1 - rate * real_of(record, 1));

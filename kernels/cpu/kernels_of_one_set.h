@@ -44,5 +44,6 @@ static const struct kernel_entry kernels[] = {
     POOL_KERNELS,
     POOLED_KERNELS,
     NORM_KERNELS,
+    LAYOUT_KERNELS,
     {NULL, NULL, NULL},
 };

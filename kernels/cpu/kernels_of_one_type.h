@@ -19,5 +19,6 @@
 #include "pool.h"
 #include "pooled.h"
 #include "norm.h"
+#include "layout.h"
 
 #include "no_vectors.h"

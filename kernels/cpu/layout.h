@@ -1,0 +1,137 @@
+/* Transposing matrices: images between NCHW and NHWC, weights between OIHW and HWIO;
+ * fastconv/native/layout.py makes their rows.
+ */
+
+/* Where the rows of a matrix begin that are taken in an order of their own: row j of the order is
+ * row j % period * (count / period) + j / period of the matrix; a period of 1 is the order of the
+ * matrix. */
+struct TYPED(order) {
+    int64_t period, step, place; /* place: j % period */
+    int64_t row;                 /* of the matrix */
+};
+
+INLINE struct TYPED(order) TYPED(order_from)(int64_t j, int64_t count, int64_t period) {
+    struct TYPED(order) order = {1, 1, 0, j};
+    if (period > 1) {
+        order.period = period;
+        order.step = count / period;
+        order.place = j % period;
+        order.row = order.place * order.step + j / period;
+    }
+    return order;
+}
+
+/* The row of the matrix, and on to the next one. */
+INLINE int64_t TYPED(next_row)(struct TYPED(order) *order) {
+    const int64_t row = order->row;
+    order->place++;
+    if (order->period == 1) {
+        order->row++;
+    } else if (order->place < order->period) {
+        order->row += order->step;
+    } else {
+        order->row += 1 - (order->period - 1) * order->step;
+        order->place = 0;
+    }
+    return row;
+}
+
+#ifdef HAS_VECTORS
+/* Lane by lane of one half of each of two vectors: a0 b0 a1 b1 ... */
+INLINE VECTOR TYPED(interleaved)(VECTOR a, VECTOR b, ptrdiff_t half) {
+#if defined(__clang__)
+    VECTOR result;
+    UNROLL for (ptrdiff_t l = 0; l < LANES / 2; l++) {
+        result[2 * l] = a[half * (LANES / 2) + l];
+        result[2 * l + 1] = b[half * (LANES / 2) + l];
+    }
+    return result;
+#else
+    MASKS order;
+    UNROLL for (ptrdiff_t l = 0; l < LANES / 2; l++) {
+        order[2 * l] = half * (LANES / 2) + l;
+        order[2 * l + 1] = LANES + half * (LANES / 2) + l;
+    }
+    return __builtin_shuffle(a, b, order);
+#endif
+}
+
+/* Whole blocks of LANES x LANES: a perfect shuffle of the vectors, once for each bit of a lane's
+ * number, is the transposition. */
+INLINE void TYPED(transpose_block)(const REAL *const *from, REAL *const *to) {
+    VECTOR v[sizeof(VECTOR) / sizeof(REAL)], other[sizeof(VECTOR) / sizeof(REAL)];
+    UNROLL for (ptrdiff_t i = 0; i < LANES; i++) v[i] = TYPED(load)(from[i]);
+    UNROLL for (ptrdiff_t bit = 1; bit < LANES; bit *= 2) {
+        UNROLL for (ptrdiff_t i = 0; i < LANES / 2; i++) {
+            other[2 * i] = TYPED(interleaved)(v[i], v[i + LANES / 2], 0);
+            other[2 * i + 1] = TYPED(interleaved)(v[i], v[i + LANES / 2], 1);
+        }
+        UNROLL for (ptrdiff_t i = 0; i < LANES; i++) v[i] = other[i];
+    }
+    UNROLL for (ptrdiff_t i = 0; i < LANES; i++) TYPED(store)(to[i], v[i]);
+}
+#endif
+
+/* y[n][row of c][j] = x[n][row of j][c] for matrices n of so many rows and columns; j and c run
+ * through the rows and columns of x in the order of x_period and the rows of y in that of y_period.
+ * Threads share tiles, which are transposed in blocks of vectors.
+ *
+ * pointers: x, y
+ * integers: matrices, rows, columns, x_period, y_period, rows and columns of a tile
+ */
+static void TYPED(transpose)(const int64_t *record, int64_t step, int64_t thread,
+                             int64_t threads) {
+    const REAL *const restrict x = pointer_of(record, 0);
+    REAL *const restrict y = pointer_of(record, 1);
+    const int64_t *const n = record + INTEGERS;
+    const int64_t rows = n[1], columns = n[2], x_period = n[3], y_period = n[4];
+    const int64_t down = (rows + n[5] - 1) / n[5], across = (columns + n[6] - 1) / n[6];
+    const int64_t tiles = n[0] * down * across;
+    const int64_t end = first_of(tiles, thread + 1, threads);
+    for (int64_t tile = first_of(tiles, thread, threads); tile < end; tile++) {
+        const int64_t matrix = tile / (down * across) * rows * columns;
+        const int64_t top = tile / across % down * n[5], left = tile % across * n[6];
+        const int64_t bottom = least_of(rows, top + n[5]), right = least_of(columns, left + n[6]);
+        const REAL *const source = x + matrix;
+        REAL *const target = y + matrix;
+        if (rows == 1 && y_period == 1) {
+            memcpy(target + left, source + left, (size_t)(right - left) * sizeof(REAL));
+            continue;
+        }
+        int64_t whole_bottom = top, whole_right = left;
+#ifdef HAS_VECTORS
+        whole_bottom += (bottom - top) / LANES * LANES;
+        whole_right += (right - left) / LANES * LANES;
+        for (int64_t j = top; j < whole_bottom; j += LANES) {
+            const REAL *from[sizeof(VECTOR) / sizeof(REAL)];
+            struct TYPED(order) order = TYPED(order_from)(j, rows, x_period);
+            for (ptrdiff_t i = 0; i < LANES; i++) {
+                from[i] = source + TYPED(next_row)(&order) * columns + left;
+            }
+            order = TYPED(order_from)(left, columns, y_period);
+            for (int64_t c = left; c < whole_right; c += LANES) {
+                REAL *to[sizeof(VECTOR) / sizeof(REAL)];
+                for (ptrdiff_t i = 0; i < LANES; i++) {
+                    to[i] = target + TYPED(next_row)(&order) * rows + j;
+                }
+                TYPED(transpose_block)(from, to);
+                for (ptrdiff_t i = 0; i < LANES; i++) from[i] += LANES;
+            }
+        }
+#endif
+        /* What is left of the columns beside whole blocks, and of the rows below them. */
+        struct TYPED(order) of_y = TYPED(order_from)(left, columns, y_period);
+        for (int64_t c = left; c < right; c++) {
+            REAL *const to = target + TYPED(next_row)(&of_y) * rows;
+            int64_t j = c < whole_right ? whole_bottom : top;
+            if (x_period == 1) {
+                for (; j < bottom; j++) to[j] = source[j * columns + c];
+                continue;
+            }
+            struct TYPED(order) of_x = TYPED(order_from)(j, rows, x_period);
+            for (; j < bottom; j++) to[j] = source[TYPED(next_row)(&of_x) * columns + c];
+        }
+    }
+}
+
+#define LAYOUT_KERNELS ENTRY(transpose)
