@@ -111,6 +111,26 @@ IMAGES = [
     InputSpec(3, 2, 2, 1),
     InputSpec(0, 5, 4, 3),
 ]
+LAYOUTS = [
+    InputSpec(0, 5, 4, 3),
+    InputSpec(1, 1, 1, 17),
+    InputSpec(2, 3, 5, 1),
+    InputSpec(2, 7, 5, 17),
+    InputSpec(1, 9, 8, 130),
+    InputSpec(2, 29, 31, 3),
+    InputSpec(1, 8, 8, 64),
+]
+WEIGHTS = _parse(
+    ConvSpec,
+    """
+    g1mb1ic17ih9iw9oc33kh3kw3sh1sw1ph0pw0dh1dw1
+    g1mb0ic40ih9iw9oc37kh1kw1sh1sw1ph0pw0dh1dw1
+    g2mb1ic34ih9iw9oc70kh5kw2sh1sw1ph0pw0dh1dw1
+    g19mb1ic19ih9iw9oc38kh3kw3sh1sw1ph0pw0dh1dw1
+    g1mb1ic5ih9iw9oc1kh2kw3sh1sw1ph0pw0dh1dw1
+    g1mb1ic70ih9iw9oc64kh1kw2sh1sw1ph0pw0dh1dw1
+    """,
+)
 NORMS = [
     NormSpec(40, 3),
     NormSpec(50, 17, epsilon=1e-3, momentum=0.5),

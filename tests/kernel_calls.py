@@ -161,6 +161,23 @@ def _images(spec, draw):
     }
 
 
+def _layout(spec, draw):
+    first, last = (spec.batch, spec.channels, spec.height, spec.width), spec.x_shape
+    return {
+        "layout.nchw_to_nhwc": ({"x": draw(*first)}, {"y": last}),
+        "layout.nhwc_to_nchw": ({"x": draw(*last)}, {"y": first}),
+    }
+
+
+def _weights(spec, draw):
+    last = spec.w_shape
+    first = last[3], last[2], *last[:2]
+    return {
+        "layout.oihw_to_hwio": ({"w": draw(*first)}, {"packed": last}),
+        "layout.hwio_to_oihw": ({"w": draw(*last)}, {"unpacked": first}),
+    }
+
+
 def _augment(spec, draw):
     x = spec.input.x_shape
     return {"input.augment_images": ({"x": draw(*x), "step": np.array([5])}, {"y": x})}
@@ -278,6 +295,8 @@ _BUILDERS = (
     (_dense, cases.DENSE),
     (_pool, cases.POOLS),
     (_images, cases.IMAGES),
+    (_layout, cases.LAYOUTS),
+    (_weights, cases.WEIGHTS),
     (_augment, cases.AUGMENTS),
     (_norm, cases.NORMS),
     (_activation, cases.ACTIVATIONS),

@@ -17,7 +17,9 @@ from fastconv.backends.selection import NAMES, backend_state
 from fastconv.operation import ActivationSpec, NormSpec
 
 MODULES = sorted({kernel.partition(".")[0] for kernel in KERNELS})
-EXACT = [k for k in KERNELS if k.startswith(("conv.", "dense.", "pool.max_", "input.gather_"))]
+_SUMS = ("conv.", "dense.")
+_COPIES = ("pool.max_", "input.gather_", "layout.")
+EXACT = [k for k in KERNELS if k.startswith(_SUMS + _COPIES)]
 IN_PLACE = [k for k in KERNELS if k.startswith(("activation.", "dropout."))]
 DTYPE = pytest.mark.parametrize("dtype", DTYPES)
 

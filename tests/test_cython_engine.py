@@ -65,6 +65,11 @@ LARGE = {
         PoolSpec.parse("mb5ic65ih20iw21kh3kw3sh1sw1ph1pw1cm0ip1"),
     ],
     "images": [InputSpec(40, 32, 32, 3), InputSpec(7, 8, 8, 300), InputSpec(30000, 1, 1, 2)],
+    "layout": [InputSpec(5, 31, 29, 17), InputSpec(2, 120, 120, 3), InputSpec(1, 8, 8, 600)],
+    "weights": [
+        ConvSpec.parse("g1mb1ic33ih9iw9oc131kh3kw3sh1sw1ph0pw0dh1dw1"),
+        ConvSpec.parse("g2mb1ic130ih9iw9oc600kh1kw1sh1sw1ph0pw0dh1dw1"),
+    ],
     "norm": [NormSpec(5000, 33), NormSpec(40, 3000), NormSpec(50000, 1)],
     "activation": [ActivationSpec(kind, 60001, 0.5) for kind in ACTIVATION_KINDS],
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
@@ -88,6 +93,8 @@ def family_of(kernel):
         return "augment"
     if module == "input" or name.startswith("global"):
         return "images"
+    if "hwio" in name:
+        return "weights"
     if "softmax" in name and module == "activation":
         return "softmax"
     if module == "optim":

@@ -14,9 +14,9 @@ OF_ITS_OWN = {
     "numpy": {"workspace"},
     "cython": {"engine"},
     "numba": {
-        "compilation", "engine", "exponential", "instruction_set", "philox", "pointers",
-        "reductions", "rows", "synchronization", "team", "vector_functions", "vector_memory",
-        "vectors",
+        "compilation", "depthwise", "engine", "exponential", "instruction_set", "packing", "philox",
+        "pointers", "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
+        "team", "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors",
     },
 }  # fmt: skip
 """Files beside the kernels."""
@@ -51,7 +51,8 @@ MODULES = sorted(files("reference"))
 
 def test_the_reference_has_kernels_and_no_runner():
     assert MODULES == [
-        "activation", "conv", "dense", "dropout", "input", "loss", "norm", "optim", "pool", "random"
+        "activation", "conv", "dense", "dropout", "input", "layout", "loss", "norm", "optim",
+        "pool", "random",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 

@@ -39,6 +39,7 @@ TOLERANCES = {
     # Where a warp samples depends on sines and cosines, and neighbouring pixels differ by up to 2.
     "input.augment_images": Tolerance(of_largest=64),
     "random": _EXACT,
+    "layout": _EXACT,
 }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.backends.selection import choose_backend, load_kernel
+from fastconv.operation import InputSpec
+from fastconv.spec import ConvSpec, Shape
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Array: TypeAlias = NDArray[Any]
@@ -112,29 +115,74 @@ def shape_from_nhwc(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     return (n, c, h, w) if layout == "NCHW" else shape
 
 
-def to_nhwc(array: Array, layout: Layout) -> Array:
-    """Return images as C-contiguous NHWC: no copy if they are already."""
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if layout == "NCHW" else array)
+_WORTH_A_KERNEL = {"cython": 1 << 14, "numba": 1 << 17}
+"""Elements from which on a backend's kernel is faster than NumPy's strided copy: what its call
+costs, against several times the bandwidth."""
 
 
-def from_nhwc(array: Array, layout: Layout, out: Array | None = None) -> Array:
-    """Return images in ``layout``, C-contiguous, or written into ``out``."""
-    result = array.transpose(0, 3, 1, 2) if layout == "NCHW" else array
+@functools.lru_cache(maxsize=1024)
+def _spec_of_layout(kernel: str, first: Shape) -> InputSpec | ConvSpec:
+    """Spec of a layout kernel, from the shape that begins with the images or the filters."""
+    n, c, h, w = first
+    if "nchw" in kernel:
+        return InputSpec(n, h, w, c)
+    return ConvSpec(1, c, h, w, n, kernel=(h, w))
+
+
+def _copy_transposed(
+    array: Array, axes: tuple[int, ...], kernel: str, backend: str | None, out: Array | None = None
+) -> Array:
+    """Return an array with its axes in another order, C-contiguous, or write it into ``out``."""
+    result = array.transpose(axes)
+    if array.size >= min(_WORTH_A_KERNEL.values()) and array.flags.carray:
+        name = choose_backend(backend).name
+        pays = array.size >= _WORTH_A_KERNEL.get(name, array.size + 1)
+        if pays and (out is None or (out.flags.c_contiguous and out.flags.aligned)):
+            out = np.empty(result.shape, array.dtype) if out is None else out
+            first = array.shape if axes in ((0, 2, 3, 1), (2, 3, 1, 0)) else out.shape
+            # Places in max pooling are int32: bits are moved, whatever they mean.
+            bits = array.dtype if array.dtype in _FLOATS else np.dtype(f"f{array.itemsize}")
+            spec = _spec_of_layout(kernel, first)
+            launch(name, kernel, spec, bits, array.view(bits), out.view(bits))
+            return out
     if out is None:
         return np.ascontiguousarray(result)
-    if result is not out:
-        np.copyto(out, result)
+    np.copyto(out, result)
     return out
 
 
-def to_hwio(w: Array, layout: Layout) -> Array:
+def to_nhwc(array: Array, layout: Layout, backend: str | None = None) -> Array:
+    """Return images as C-contiguous NHWC: no copy if they are already."""
+    if layout == "NHWC":
+        return np.ascontiguousarray(array)
+    return _copy_transposed(array, (0, 2, 3, 1), "layout.nchw_to_nhwc", backend)
+
+
+def from_nhwc(
+    array: Array, layout: Layout, out: Array | None = None, backend: str | None = None
+) -> Array:
+    """Return images in ``layout``, C-contiguous, or written into ``out``."""
+    if layout == "NCHW":
+        return _copy_transposed(array, (0, 3, 1, 2), "layout.nhwc_to_nchw", backend, out)
+    if out is None:
+        return np.ascontiguousarray(array)
+    if array is not out:
+        np.copyto(out, array)
+    return out
+
+
+def to_hwio(w: Array, layout: Layout, backend: str | None = None) -> Array:
     """Return weights as C-contiguous HWIO; with "NCHW" they come as OIHW."""
-    return np.ascontiguousarray(w.transpose(2, 3, 1, 0) if layout == "NCHW" else w)
+    if layout == "NHWC":
+        return np.ascontiguousarray(w)
+    return _copy_transposed(w, (2, 3, 1, 0), "layout.oihw_to_hwio", backend)
 
 
-def from_hwio(w: Array, layout: Layout) -> Array:
+def from_hwio(w: Array, layout: Layout, backend: str | None = None) -> Array:
     """Return weights as C-contiguous OIHW with "NCHW", as they are with "NHWC"."""
-    return np.ascontiguousarray(w.transpose(3, 2, 0, 1)) if layout == "NCHW" else w
+    if layout == "NHWC":
+        return w
+    return _copy_transposed(w, (3, 2, 0, 1), "layout.hwio_to_oihw", backend)
 
 
 def check_out(owner: str, out: Array | None, shape: Sequence[int], dtype: Any) -> None:
@@ -165,10 +213,32 @@ def check_needs(owner: str, needs: Sequence[str], allowed: tuple[str, ...]) -> N
             )
 
 
+@functools.lru_cache(maxsize=1024)
+def _workspace_bytes(backend: str, kernel: str, spec: Any, dtype: Any) -> int:
+    return load_kernel(backend, kernel)[1](kernel.partition(".")[2], spec, dtype)
+
+
 def launch(backend: str | None, kernel: str, spec: Any, dtype: Any, *arrays: Array | None) -> None:
     """Call one kernel of the chosen backend with a workspace of its own."""
-    function, workspace_bytes = load_kernel(choose_backend(backend).name, kernel)
-    size = workspace_bytes(kernel.partition(".")[2], spec, dtype)
+    name = choose_backend(backend).name
+    function = load_kernel(name, kernel)[0]
+    size = _workspace_bytes(name, kernel, spec, dtype)
+    workspace = np.empty(size, np.uint8) if size else None
+    if name == "cython":
+        function(spec, *arrays, workspace)
+        return
     # NaN and infinities are carried through, as the functions promise, without a warning.
     with np.errstate(all="ignore"):
-        function(spec, *arrays, np.empty(size, np.uint8) if size else None)
+        function(spec, *arrays, workspace)
+
+
+def is_plain(value: object) -> bool:
+    """Whether an argument is made of ints, strings and tuples only, none of them a bool.
+
+    Such values can be keys of a cache: those that are equal are the same. True and 1.0 equal 1, but
+    are not accepted in its place.
+    """
+    kind = type(value)
+    if kind is tuple:
+        return all(map(is_plain, cast("tuple[object, ...]", value)))
+    return kind is int or kind is str

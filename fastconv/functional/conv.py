@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,13 +19,14 @@ from fastconv.functional.arrays import (
     check_shape,
     from_hwio,
     from_nhwc,
+    is_plain,
     launch,
     result_buffer,
     shape_from_nhwc,
     to_hwio,
     to_nhwc,
 )
-from fastconv.spec import ConvSpec, as_pair, resolve_padding
+from fastconv.spec import ConvSpec, Shape, as_pair, resolve_padding
 
 
 def _fault(owner: str, fault: ValueError) -> ValueError:
@@ -47,21 +49,38 @@ def _conv_spec(
     groups: int,
     layout: Layout,
 ) -> ConvSpec:
-    """Check x and w against each other and make their spec."""
+    """Check x and w against each other and make their spec, or find the one made before."""
     check_layout(owner, layout)
     order = "OIHW" if layout == "NCHW" else "HWIO"
     check_dimensions(owner, "x", x, layout)
     check_dimensions(owner, "w", w, order)
-    batch, channels = x.shape[0], x.shape[layout.index("C")]
-    size = x.shape[layout.index("H")], x.shape[layout.index("W")]
-    kernel = w.shape[order.index("H")], w.shape[order.index("W")]
-    inputs, outputs = w.shape[order.index("I")], w.shape[order.index("O")]
+    made = (owner, x.shape, w.shape, stride, padding, dilation, groups, layout)
+    kept = is_plain((stride, padding, dilation, groups))
+    return _spec_of_shapes(*made) if kept else _spec_of_shapes.__wrapped__(*made)
+
+
+@functools.lru_cache(maxsize=1024)
+def _spec_of_shapes(
+    owner: str,
+    x: Shape,
+    w: Shape,
+    stride: object,
+    padding: object,
+    dilation: object,
+    groups: int,
+    layout: Layout,
+) -> ConvSpec:
+    order = "OIHW" if layout == "NCHW" else "HWIO"
+    batch, channels = x[0], x[layout.index("C")]
+    size = x[layout.index("H")], x[layout.index("W")]
+    kernel = w[order.index("H")], w[order.index("W")]
+    inputs, outputs = w[order.index("I")], w[order.index("O")]
     _check_groups(owner, groups)
     if inputs * groups != channels:
         each = f" in each of {groups} groups" if groups > 1 else ""
         raise ValueError(
-            f"{owner}: w has {inputs} input channels{each} ({order} {w.shape}) "
-            f"but x has {channels} ({layout} {x.shape})"
+            f"{owner}: w has {inputs} input channels{each} ({order} {w}) "
+            f"but x has {channels} ({layout} {x})"
         )
     strides = as_pair(owner, "stride", stride)
     dilations = as_pair(owner, "dilation", dilation)
@@ -143,13 +162,12 @@ def conv2d(
     if b is not None:
         check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
         b = np.ascontiguousarray(b)
-    check_out("conv2d", out, shape_from_nhwc(spec.y_shape, layout), x.dtype)
-    y = result_buffer(out, spec.y_shape, x.dtype) if layout == "NHWC" else None
-    y = np.empty(spec.y_shape, x.dtype) if y is None else y
-    launch(
-        backend, "conv.conv2d_forward", spec, x.dtype, to_nhwc(x, layout), to_hwio(w, layout), b, y
-    )
-    return from_nhwc(y, layout, out)
+    shape = spec.y_shape
+    check_out("conv2d", out, shape_from_nhwc(shape, layout), x.dtype)
+    y = result_buffer(out if layout == "NHWC" else None, shape, x.dtype)
+    x, w = to_nhwc(x, layout, backend), to_hwio(w, layout, backend)
+    launch(backend, "conv.conv2d_forward", spec, x.dtype, x, w, b, y)
+    return from_nhwc(y, layout, out, backend)
 
 
 def conv2d_backward(
@@ -205,18 +223,26 @@ def conv2d_backward(
     check_shape(
         owner, "dy", dy, shape_from_nhwc(spec.y_shape, layout), "the shape of conv2d's result"
     )
-    dy = to_nhwc(dy, layout)
+    dy = to_nhwc(dy, layout, backend)
     dx = dw = db = None
     if "x" in needs:
         dx_nhwc = np.empty(spec.x_shape, x.dtype)
-        launch(backend, "conv.conv2d_backward_data", spec, x.dtype, dy, to_hwio(w, layout), dx_nhwc)
-        dx = from_nhwc(dx_nhwc, layout)
+        launch(
+            backend,
+            "conv.conv2d_backward_data",
+            spec,
+            x.dtype,
+            dy,
+            to_hwio(w, layout, backend),
+            dx_nhwc,
+        )
+        dx = from_nhwc(dx_nhwc, layout, backend=backend)
     if "w" in needs:
         dw_hwio = np.empty(spec.w_shape, x.dtype)
         db = np.empty(spec.out_channels, x.dtype) if "b" in needs else None
-        x_nhwc = to_nhwc(x, layout)
+        x_nhwc = to_nhwc(x, layout, backend)
         launch(backend, "conv.conv2d_backward_weight", spec, x.dtype, dy, x_nhwc, dw_hwio, db)
-        dw = from_hwio(dw_hwio, layout)
+        dw = from_hwio(dw_hwio, layout, backend)
     elif "b" in needs:
         db = dy.sum(axis=(0, 1, 2))
     return dx, dw, db
@@ -317,9 +343,9 @@ def conv_transpose2d(
         b = np.ascontiguousarray(b)
     check_out(owner, out, shape_from_nhwc(spec.x_shape, layout), x.dtype)
     y = np.empty(spec.x_shape, x.dtype)
-    x_nhwc, w_hwio = to_nhwc(x, layout), to_hwio(w, layout)
+    x_nhwc, w_hwio = to_nhwc(x, layout, backend), to_hwio(w, layout, backend)
     launch(backend, "conv.conv_transpose2d_forward", spec, x.dtype, x_nhwc, w_hwio, b, y)
-    return from_nhwc(y, layout, out)
+    return from_nhwc(y, layout, out, backend)
 
 
 def conv_transpose2d_backward(
@@ -353,21 +379,21 @@ def conv_transpose2d_backward(
     check_needs(owner, needs, ("x", "w", "b"))
     spec = _transposed_spec(owner, x, w, stride, padding, output_padding, dilation, groups, layout)
     check_shape(owner, "dy", dy, shape_from_nhwc(spec.x_shape, layout), "the shape of the result")
-    dy = to_nhwc(dy, layout)
+    dy = to_nhwc(dy, layout, backend)
     dx = dw = db = None
     if "x" in needs:
         dx_nhwc = np.empty(spec.y_shape, x.dtype)
-        w_hwio = to_hwio(w, layout)
-        launch(backend, "conv.conv_transpose2d_backward_data", spec, x.dtype, dy, w_hwio, dx_nhwc)
-        dx = from_nhwc(dx_nhwc, layout)
+        w = to_hwio(w, layout, backend)
+        launch(backend, "conv.conv_transpose2d_backward_data", spec, x.dtype, dy, w, dx_nhwc)
+        dx = from_nhwc(dx_nhwc, layout, backend=backend)
     if "w" in needs:
         dw_hwio = np.empty(spec.w_shape, x.dtype)
         db = np.empty(spec.in_channels, x.dtype) if "b" in needs else None
         launch(
             backend, "conv.conv_transpose2d_backward_weight", spec, x.dtype,
-            dy, to_nhwc(x, layout), dw_hwio, db,
+            dy, to_nhwc(x, layout, backend), dw_hwio, db,
         )  # fmt: skip
-        dw = from_hwio(dw_hwio, layout)
+        dw = from_hwio(dw_hwio, layout, backend)
     elif "b" in needs:
         db = dy.sum(axis=(0, 1, 2))
     return dx, dw, db

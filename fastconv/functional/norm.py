@@ -39,12 +39,12 @@ def _norm_spec(
         raise ValueError(str(fault).replace("NormSpec:", f"{owner}:")) from None
 
 
-def _in(x: Array, layout: Layout) -> Array:
-    return to_nhwc(x, layout) if x.ndim == 4 else np.ascontiguousarray(x)
+def _in(x: Array, layout: Layout, backend: str | None) -> Array:
+    return to_nhwc(x, layout, backend) if x.ndim == 4 else np.ascontiguousarray(x)
 
 
-def _out(y: Array, layout: Layout) -> Array:
-    return from_nhwc(y, layout) if y.ndim == 4 else y
+def _out(y: Array, layout: Layout, backend: str | None) -> Array:
+    return from_nhwc(y, layout, backend=backend) if y.ndim == 4 else y
 
 
 def batch_norm(
@@ -104,7 +104,7 @@ def batch_norm(
     given = {"running_mean": running_mean, "running_variance": running_variance}
     vectors = {name: vector for name, vector in given.items() if vector is not None}
     spec = _norm_spec(owner, x, layout, epsilon, momentum, gamma=gamma, beta=beta, **vectors)
-    x_in = _in(x, layout)
+    x_in = _in(x, layout, backend)
     y = np.empty_like(x_in)
     mean, inverse_deviation = np.empty_like(x_in, shape=(2, spec.channels))
     running = [
@@ -119,7 +119,7 @@ def batch_norm(
     for original, updated in zip((running_mean, running_variance), running, strict=True):
         if original is not None and original is not updated:
             original[...] = updated
-    return _out(y, layout), mean, inverse_deviation
+    return _out(y, layout, backend), mean, inverse_deviation
 
 
 def batch_norm_inference(
@@ -159,11 +159,11 @@ def batch_norm_inference(
     spec = _norm_spec(
         owner, x, layout, epsilon, 0.0, gamma=gamma, beta=beta, mean=mean, variance=variance
     )
-    x_in = _in(x, layout)
+    x_in = _in(x, layout, backend)
     y = np.empty_like(x_in)
     vectors = [np.ascontiguousarray(v) for v in (gamma, beta, mean, variance)]
     launch(backend, "norm.batch_norm_forward_inference", spec, x.dtype, x_in, *vectors, y)
-    return _out(y, layout)
+    return _out(y, layout, backend)
 
 
 def batch_norm_backward(
@@ -207,12 +207,12 @@ def batch_norm_backward(
         owner, x, layout, 1e-5, 0.0, gamma=gamma, mean=mean, inverse_deviation=inverse_deviation
     )
     check_shape(owner, "dy", dy, x.shape, "the shape of x")
-    x_in = _in(x, layout)
+    x_in = _in(x, layout, backend)
     dx = np.empty_like(x_in)
     dgamma, dbeta = np.empty_like(x_in, shape=(2, spec.channels))
     vectors = [np.ascontiguousarray(v) for v in (gamma, mean, inverse_deviation)]
     launch(
         backend, "norm.batch_norm_backward", spec, x.dtype,
-        _in(dy, layout), x_in, *vectors, dx, dgamma, dbeta,
+        _in(dy, layout, backend), x_in, *vectors, dx, dgamma, dbeta,
     )  # fmt: skip
-    return _out(dx, layout), dgamma, dbeta
+    return _out(dx, layout, backend), dgamma, dbeta

@@ -113,8 +113,8 @@ def max_pool2d(
     check_dimensions("max_pool2d", "x", x, layout)
     spec = _pool_spec("max_pool2d", x.shape, kernel, stride, padding, ceil_mode, True, layout)
     y, where = np.empty(spec.y_shape, x.dtype), np.empty(spec.y_shape, np.int32)
-    launch(backend, "pool.max_pool2d_forward", spec, x.dtype, to_nhwc(x, layout), y, where)
-    return from_nhwc(y, layout), from_nhwc(where, layout)
+    launch(backend, "pool.max_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y, where)
+    return from_nhwc(y, layout, backend=backend), from_nhwc(where, layout, backend=backend)
 
 
 def max_pool2d_backward(
@@ -175,9 +175,9 @@ def max_pool2d_backward(
     dx = np.empty(spec.x_shape, dy.dtype)
     launch(
         backend, "pool.max_pool2d_backward", spec, dy.dtype,
-        to_nhwc(dy, layout), to_nhwc(where, layout), dx,
+        to_nhwc(dy, layout, backend), to_nhwc(where, layout, backend), dx,
     )  # fmt: skip
-    return from_nhwc(dx, layout)
+    return from_nhwc(dx, layout, backend=backend)
 
 
 def avg_pool2d(
@@ -225,8 +225,8 @@ def avg_pool2d(
     check_dimensions(owner, "x", x, layout)
     spec = _pool_spec(owner, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
     y = np.empty(spec.y_shape, x.dtype)
-    launch(backend, "pool.avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout), y)
-    return from_nhwc(y, layout)
+    launch(backend, "pool.avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y)
+    return from_nhwc(y, layout, backend=backend)
 
 
 def avg_pool2d_backward(
@@ -270,8 +270,8 @@ def avg_pool2d_backward(
     shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of avg_pool2d's result")
     dx = np.empty(spec.x_shape, dy.dtype)
-    launch(backend, "pool.avg_pool2d_backward", spec, dy.dtype, to_nhwc(dy, layout), dx)
-    return from_nhwc(dx, layout)
+    launch(backend, "pool.avg_pool2d_backward", spec, dy.dtype, to_nhwc(dy, layout, backend), dx)
+    return from_nhwc(dx, layout, backend=backend)
 
 
 def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None = None) -> Array:
@@ -301,7 +301,7 @@ def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None 
     check_dimensions(owner, "x", x, layout)
     spec = _input_spec(owner, "x", x.shape, layout)
     y = np.empty((spec.batch, spec.channels), x.dtype)
-    launch(backend, "pool.global_avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout), y)
+    launch(backend, "pool.global_avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y)
     return y
 
 
@@ -338,4 +338,4 @@ def global_avg_pool2d_backward(
     check_shape(owner, "dy", dy, (spec.batch, spec.channels), "(N, C) of x_shape")
     dx = np.empty(spec.x_shape, dy.dtype)
     launch(backend, "pool.global_avg_pool2d_backward", spec, dy.dtype, np.ascontiguousarray(dy), dx)
-    return from_nhwc(dx, layout)
+    return from_nhwc(dx, layout, backend=backend)

@@ -6,6 +6,8 @@ import functools
 import importlib
 from typing import Any
 
+import numpy as np
+
 from fastconv.native.record import MOST_POINTERS, Launch, Target
 from fastconv.native.recorder import ALIGNMENT
 
@@ -29,6 +31,12 @@ def launch_of(kernel: str, spec: Any, types: tuple[str | None, ...], target: Tar
     make = getattr(importlib.import_module(f"{__package__}.{module}"), function)
     launch: Launch = make(spec, types, target)
     return launch
+
+
+@functools.cache
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Return the name of a dtype, which NumPy makes anew each time it is asked."""
+    return dtype.name
 
 
 def workspace_of(kernel: str, spec: Any, dtype: str, target: Target) -> int:

@@ -16,8 +16,9 @@ from fastconv.spec import ConvSpec, PoolSpec
 
 _MOST_SUMS = 24
 _MOST_VECTORS = 12
-_STRIPS = 4
-"""Strips of an image that the data gradient is cut into: each repeats work of its neighbour."""
+_FEW_SAMPLES = 8
+"""Samples below which an image is cut into two strips for the data gradient: each does again a
+pooled row of its neighbour."""
 _NO_PADDING = ((0, 0), (0, 0))
 
 
@@ -113,7 +114,7 @@ def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[
         parts=parts_of_product(flops, channels), barrier=call.dx is None,
     )  # fmt: skip
     if call.dx is not None:
-        strip = -(-conv.height // _STRIPS) if samples < 8 else conv.height
+        strip = -(-conv.height // 2) if samples < _FEW_SAMPLES else conv.height
         recorder.add(
             "pooled_data_tiles", (gradient, order, count, packed, call.dx, call.other),
             samples, pool.out_height, pool.out_width, channels, conv.height, conv.width, inputs,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORDS = 64
-PARTS, BARRIER = 1, 2
+PARTS, BARRIER, TILES = 1, 2, 3
 POINTERS, INTEGERS, REALS = 4, 16, 48
 """Where things stand in a row."""
 
@@ -107,7 +107,9 @@ class Launch:
 
 
 def rows_of(
-    records: Sequence[Record], address_of: Callable[[str, str], int]
+    records: Sequence[Record],
+    address_of: Callable[[str, str], int],
+    tiles_of: Callable[[Record], int] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return records as rows, with the places where addresses of arrays belong.
 
@@ -117,6 +119,9 @@ def rows_of(
         The records.
     address_of
         Gives the address of a compiled kernel by its name and dtype.
+    tiles_of
+        Gives the address of the functions that a record's kernel calls, where an engine compiles
+        them for the record.
 
     Returns
     -------
@@ -131,6 +136,7 @@ def rows_of(
         row[0] = address_of(record.kernel, record.dtype)
         row[PARTS] = max(1, record.parts)
         row[BARRIER] = record.barrier
+        row[TILES] = 0 if tiles_of is None else tiles_of(record)
         row[INTEGERS : INTEGERS + len(record.integers)] = record.integers
         row[REALS : REALS + len(record.reals)].view(np.float64)[:] = record.reals
         for word, pointer in enumerate(record.pointers):

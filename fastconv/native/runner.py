@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,10 @@ from fastconv.plan import Buffer, Plan
 
 class Engine(Protocol):
     """What a compiled backend offers."""
+
+    @property
+    def tiles_of(self) -> Callable[[Record], int] | None:
+        """Gives the address of the tiles of a record, where they are compiled for it."""
 
     def target(self) -> Target:
         """Return the instruction set in use."""
@@ -72,7 +76,7 @@ class ProgramRunner:
             self._arrays.append(self._allocate(buffer, shared, number in lowered.unused))
         self._more = [aligned((size,), "uint8") for size in lowered.memory_bytes]
         self._first_step = np.zeros(1, np.int64)
-        self._program, places = rows_of(self.records, engine.address_of)
+        self._program, places = rows_of(self.records, engine.address_of, engine.tiles_of)
         self._place(places)
         names = [buffer.name for buffer in plan.buffers]
         self._statistics = self.buffer("statistics") if "statistics" in names else None

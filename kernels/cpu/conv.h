@@ -196,6 +196,22 @@ static void TYPED(pad_images)(const int64_t *record, int64_t step, int64_t threa
     }
 }
 
+/* to[i * to_row + j] = from[j * from_row + i], i below `tall` and j below `wide`. */
+INLINE void TYPED(transposed_block)(const REAL *from, ptrdiff_t from_row, ptrdiff_t tall,
+                                    ptrdiff_t wide, REAL *to, ptrdiff_t to_row) {
+#ifdef CAN_TRANSPOSE
+    if (tall == LANES && wide == LANES) {
+        VECTOR rows[sizeof(VECTOR) / sizeof(REAL)];
+        UNROLL for (int j = 0; j < LANES; j++) rows[j] = TYPED(load)(from + j * from_row);
+        TYPED(transpose_square)(rows);
+        UNROLL for (int i = 0; i < LANES; i++) TYPED(store)(to + i * to_row, rows[i]);
+        return;
+    }
+#endif
+    for (ptrdiff_t j = 0; j < wide; j++)
+        for (ptrdiff_t i = 0; i < tall; i++) to[i * to_row + j] = from[j * from_row + i];
+}
+
 /* Pack weights into blocks of N vectors, the last one as narrow as it can be, filled up with zeros:
  * to[group][block][tap1][tap2][k][lane] = from[...].
  *
@@ -224,10 +240,31 @@ static void TYPED(pack_weights)(const int64_t *record, int64_t step, int64_t thr
         if (n[7] == 1) {
             for (ptrdiff_t k = 0; k < depth; k++, in += n[10], out += wide)
                 TYPED(copy_wider)(out, in, count, wide);
-        } else {
-            for (ptrdiff_t k = 0; k < depth; k++, in += n[10], out += wide) {
-                for (ptrdiff_t lane = 0; lane < count; lane++) out[lane] = in[lane * n[7]];
-                for (ptrdiff_t lane = count; lane < wide; lane++) out[lane] = 0;
+            continue;
+        }
+        /* Transposed, by squares: of outputs and depth, or of outputs and taps across. */
+        const ptrdiff_t across = n[4] - tap % n[4];
+        if (n[9] == 1 && n[4] % LANES == 0 && wide == LANES && count == LANES) {
+            if (tap % LANES) continue; /* the first of LANES taps does them all */
+            for (ptrdiff_t k = 0; k < depth && across >= LANES; k++)
+                TYPED(transposed_block)(in + k * n[10], n[7], LANES, LANES, out + k * wide,
+                                        depth * wide);
+            continue;
+        }
+        for (ptrdiff_t k = 0; k < depth; k += LANES) {
+            const ptrdiff_t tall = TYPED(least)(LANES, depth - k);
+            for (ptrdiff_t lane = 0; lane < wide; lane += LANES) {
+                const ptrdiff_t there = TYPED(least)(LANES, count - lane);
+                REAL *const place = out + k * wide + lane;
+                if (n[10] == 1) {
+                    TYPED(transposed_block)(in + k + lane * n[7], n[7], tall, there, place, wide);
+                } else {
+                    for (ptrdiff_t j = 0; j < there; j++)
+                        for (ptrdiff_t i = 0; i < tall; i++)
+                            place[i * wide + j] = in[(k + i) * n[10] + (lane + j) * n[7]];
+                }
+                for (ptrdiff_t i = 0; i < tall; i++)
+                    for (ptrdiff_t j = there; j < LANES; j++) place[i * wide + j] = 0;
             }
         }
     }

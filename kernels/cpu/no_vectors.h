@@ -4,4 +4,5 @@
 #undef MASKS
 #undef INDICES
 #undef HAS_VECTORS
+#undef CAN_TRANSPOSE
 #undef NO_SUMS

@@ -193,15 +193,13 @@ static void TYPED(transpose_weights)(const int64_t *record, int64_t step, int64_
     const REAL keep = (REAL)(n[2] == UPDATE ? 1 - rate * real_of(record, 0) : 0);
     const REAL keep_bias = (REAL)(n[2] == UPDATE ? 1 - rate * real_of(record, 1) : 0);
     const REAL factor = (REAL)rate;
-    enum { SIDE = 16 };
+    enum { SIDE = sizeof(VECTOR) / sizeof(REAL) > 8 ? sizeof(VECTOR) / sizeof(REAL) : 8 };
     for (ptrdiff_t k = first_of(depth, thread, threads); k < end; k += SIDE) {
         const ptrdiff_t tall = TYPED(least)(SIDE, end - k);
         for (ptrdiff_t o = 0; o < outputs; o += SIDE) {
             const ptrdiff_t wide = TYPED(least)(SIDE, outputs - o);
             REAL block[SIDE][SIDE];
-            for (ptrdiff_t j = 0; j < wide; j++)
-                for (ptrdiff_t i = 0; i < tall; i++)
-                    block[i][j] = from[(o + j) * depth + k + i];
+            TYPED(transposed_block)(from + o * depth + k, depth, tall, wide, &block[0][0], SIDE);
             for (ptrdiff_t i = 0; i < tall; i++) {
                 REAL *const to = w + (k + i) * outputs + o;
                 if (n[2] == UPDATE) {

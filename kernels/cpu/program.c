@@ -21,9 +21,9 @@
 enum { MOST_THREADS = 256, LINE = 64 };
 
 /* How long a thread waits in each way. It spins for some ten microseconds, as long as a small kernel
- * lasts; then it yields to whoever shares its core; then it sleeps, so that teams on busy cores cost
+ * lasts, at first without a pause, which would double the cost of a barrier; then it yields to whoever shares its core; then it sleeps, so that teams on busy cores cost
  * the others little. */
-enum { SPINS = 1000, YIELDS = 1000, YIELDS_FOR_A_JOB = 100, NAP_NANOSECONDS = 50000 };
+enum { EAGER_SPINS = 200, SPINS = 1000, YIELDS = 1000, YIELDS_FOR_A_JOB = 100, NAP_NANOSECONDS = 50000 };
 
 static int64_t now(void) {
     struct timespec t;
@@ -100,7 +100,7 @@ static unsigned wait_for(atomic_uint *word, unsigned old, int yields) {
     unsigned value;
     for (int i = 0; i < SPINS; i++) {
         if ((value = atomic_load_explicit(word, memory_order_acquire)) != old) return value;
-        relax();
+        if (i >= EAGER_SPINS) relax();
     }
     for (int i = 0; i < yields; i++) {
         if ((value = atomic_load_explicit(word, memory_order_acquire)) != old) return value;

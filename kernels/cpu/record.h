@@ -6,7 +6,7 @@
  *    0        address of the kernel
  *    1        parts: how many threads find work in it; threads beyond that pass by
  *    2        1 if all threads must have finished it before the next row starts
- *    3        reserved
+ *    3        address of a table of tiles, for the numba backend
  *    4 to 15  addresses of arrays
  *   16 to 47  integers: sizes, strides in elements, choices
  *   48 to 63  float64 numbers

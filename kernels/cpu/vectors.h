@@ -71,3 +71,24 @@ INLINE REAL TYPED(sum_of_lanes)(VECTOR v) {
     }
     return lane[0];
 }
+
+/* Exchange rows and columns of LANES vectors: in each of log2(LANES) rounds, blocks off the diagonal
+ * change places. Only where CAN_TRANSPOSE is defined. */
+#if defined(HAS_VECTORS) && !defined(__clang__)
+#define CAN_TRANSPOSE 1
+INLINE void TYPED(transpose_square)(VECTOR *rows) {
+    UNROLL for (int half = 1; half < LANES; half *= 2) {
+        MASKS low, high;
+        UNROLL for (int j = 0; j < LANES; j++) {
+            low[j] = j & half ? (int)LANES + j - half : j;
+            high[j] = j & half ? (int)LANES + j : j + half;
+        }
+        UNROLL for (int i = 0; i < LANES; i++) {
+            if (i & half) continue;
+            const VECTOR a = rows[i], b = rows[i + half];
+            rows[i] = __builtin_shuffle(a, b, low);
+            rows[i + half] = __builtin_shuffle(a, b, high);
+        }
+    }
+}
+#endif

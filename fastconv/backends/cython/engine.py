@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.backends.cython import missing
-from fastconv.native.launches import launch_of, workspace_of
+from fastconv.native.launches import launch_of, name_of, workspace_of
 from fastconv.native.record import Target, rows_of
 from fastconv.native.recorder import ALIGNMENT
 from fastconv.native.threads import default_threads
@@ -49,6 +49,10 @@ def _addresses() -> dict[tuple[str, str], int]:
     return addresses
 
 
+tiles_of = None
+"""Kernels in C come with all of their tiles."""
+
+
 def address_of(kernel: str, dtype: str) -> int:
     """Return the address of a compiled kernel."""
     return _addresses()[kernel, dtype]
@@ -63,7 +67,7 @@ def _rows(
 
 def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
     """Run one kernel of the contract; the workspace is the last array."""
-    types = tuple([None if a is None else a.dtype.name for a in arrays[:-1]])
+    types = tuple([None if a is None else name_of(a.dtype) for a in arrays[:-1]])
     rows, places = _rows(kernel, spec, types)
     _engine.run_call(rows, places, arrays, default_threads())
 

@@ -1,0 +1,306 @@
+"""Public convolutions beside PyTorch's, forward and backward: ``python bench/functions.py``.
+
+``fastconv.conv2d`` and ``fastconv.conv2d_backward`` on NumPy arrays in NCHW and OIHW, so that what
+turns layouts around counts, against ``torch.nn.functional.conv2d`` and its gradients for image,
+weights and bias. PyTorch is the faster of two memory formats, whose tensors are ready. All have the
+same number of threads and take turns in one process: fastconv, peer, fastconv, peer. A turn's time
+is the median of its calls, and a ratio is PyTorch's time over fastconv's, of the fastest rounds and
+of the medians: above 1, fastconv is faster.
+
+A thread that loses its core holds up the other at a barrier, PyTorch's by some 50 ms a call, again
+and again on a busy machine. A shape where that befell a contender has a ``*`` and says nothing:
+it is left out of the means, and should be measured again.
+
+``--table FILE.md`` writes the table, ``--json FILE`` everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastconv.configuration import available_cores, processor_name
+from fastconv.spec import ConvSpec
+
+Call = Callable[[], tuple[Any, ...]]
+"""One forward and one backward pass."""
+
+
+def _shape(
+    batch: int, channels: int, size: int, filters: int, kernel: int,
+    stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1,
+) -> ConvSpec:  # fmt: skip
+    sides = (padding, padding)
+    return ConvSpec(
+        batch, channels, size, size, filters, (kernel, kernel), (stride, stride), (sides, sides),
+        (dilation, dilation), groups,
+    )  # fmt: skip
+
+
+SHAPES = (
+    ("ResNet 7x7 stride 2, first", _shape(1, 3, 224, 64, 7, 2, 3)),
+    ("ResNet 7x7 stride 2, first", _shape(8, 3, 224, 64, 7, 2, 3)),
+    ("ResNet 3x3, 64 at 56", _shape(1, 64, 56, 64, 3, 1, 1)),
+    ("ResNet 3x3, 64 at 56", _shape(16, 64, 56, 64, 3, 1, 1)),
+    ("ResNet 3x3 stride 2, 64 to 128", _shape(1, 64, 56, 128, 3, 2, 1)),
+    ("ResNet 3x3 stride 2, 64 to 128", _shape(16, 64, 56, 128, 3, 2, 1)),
+    ("ResNet 3x3, 256 at 14", _shape(1, 256, 14, 256, 3, 1, 1)),
+    ("ResNet 3x3, 256 at 14", _shape(16, 256, 14, 256, 3, 1, 1)),
+    ("ResNet 3x3, 512 at 7", _shape(1, 512, 7, 512, 3, 1, 1)),
+    ("ResNet 3x3, 512 at 7", _shape(32, 512, 7, 512, 3, 1, 1)),
+    ("ResNet 1x1, 256 to 64 at 56", _shape(1, 256, 56, 64, 1)),
+    ("ResNet 1x1, 256 to 64 at 56", _shape(8, 256, 56, 64, 1)),
+    ("ResNet 1x1 stride 2, 256 to 512", _shape(8, 256, 56, 512, 1, 2)),
+    ("MobileNet depthwise, 32 at 112", _shape(1, 32, 112, 32, 3, 1, 1, 1, 32)),
+    ("MobileNet depthwise, 32 at 112", _shape(16, 32, 112, 32, 3, 1, 1, 1, 32)),
+    ("MobileNet depthwise, 256 at 14", _shape(1, 256, 14, 256, 3, 1, 1, 1, 256)),
+    ("MobileNet depthwise, 256 at 14", _shape(32, 256, 14, 256, 3, 1, 1, 1, 256)),
+    ("MobileNet 1x1, 32 to 64 at 112", _shape(1, 32, 112, 64, 1)),
+    ("MobileNet 1x1, 512 at 14", _shape(32, 512, 14, 512, 1)),
+    ("AlexNet 11x11 stride 4", _shape(1, 3, 224, 64, 11, 4, 2)),
+    ("AlexNet 11x11 stride 4", _shape(32, 3, 224, 64, 11, 4, 2)),
+    ("AlexNet 5x5, 2 groups", _shape(1, 64, 27, 192, 5, 1, 2, 1, 2)),
+    ("AlexNet 5x5, 2 groups", _shape(16, 64, 27, 192, 5, 1, 2, 1, 2)),
+    ("GoogLeNet 1x1, 192 to 64 at 28", _shape(1, 192, 28, 64, 1)),
+    ("GoogLeNet 1x1, 192 to 64 at 28", _shape(32, 192, 28, 64, 1)),
+    ("GoogLeNet 5x5, 16 to 32 at 28", _shape(1, 16, 28, 32, 5, 1, 2)),
+    ("GoogLeNet 5x5, 16 to 32 at 28", _shape(32, 16, 28, 32, 5, 1, 2)),
+    ("17 channels, stride 2", _shape(1, 17, 35, 17, 3, 2, 1)),
+    ("17 channels, stride 2", _shape(32, 17, 35, 17, 3, 2, 1)),
+    ("dilation 2", _shape(32, 32, 28, 48, 3, 1, 2, 2)),
+    ("4 groups", _shape(1, 64, 28, 64, 3, 1, 1, 1, 4)),
+    ("4 groups", _shape(32, 64, 28, 64, 3, 1, 1, 1, 4)),
+)
+"""Batches of 1 and 32; fewer than 32 where that would take long."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Seconds of a forward and a backward pass of one contender on one shape, for each turn."""
+
+    name: str
+    shape: str
+    who: str
+    seconds: list[float]
+    fastest_call: float
+
+    @property
+    def stalled(self) -> bool:
+        """Whether even its best turn was mostly waiting: a call, or one thread, was far faster."""
+        return self.best > 1.5 * self.fastest_call
+
+    @property
+    def best(self) -> float:
+        """Fastest round."""
+        return min(self.seconds)
+
+    @property
+    def median(self) -> float:
+        """Middle round."""
+        return statistics.median(self.seconds)
+
+
+def arrays_of(spec: ConvSpec) -> tuple[np.ndarray, ...]:
+    """Draw x, w, b and dy in NCHW and OIHW."""
+    draw = np.random.default_rng(0)
+    h, w, i, o = spec.w_shape
+    shapes = (
+        (spec.batch, spec.in_channels, spec.height, spec.width),
+        (o, i, h, w),
+        (o,),
+        (spec.batch, o, spec.out_height, spec.out_width),
+    )
+    return tuple(draw.standard_normal(shape, np.float32) for shape in shapes)
+
+
+def fastconv_call(spec: ConvSpec, backend: str) -> Call:
+    """Public functions on NumPy arrays."""
+    import fastconv
+
+    x, w, b, dy = arrays_of(spec)
+    options: dict[str, Any] = {
+        "stride": spec.stride, "padding": spec.padding, "dilation": spec.dilation,
+        "groups": spec.groups, "backend": backend,
+    }  # fmt: skip
+
+    def call() -> tuple[Any, ...]:
+        y = fastconv.conv2d(x, w, b, **options)
+        return y, *fastconv.conv2d_backward(dy, x, w, **options)
+
+    return call
+
+
+def pytorch_call(spec: ConvSpec, memory_format: str) -> Call:
+    """Its convolution and its gradients, on tensors in one of its memory formats."""
+    import torch
+
+    layout = getattr(torch, memory_format)
+    x, w, b, dy = (torch.from_numpy(array) for array in arrays_of(spec))
+    x, w, dy = (tensor.contiguous(memory_format=layout) for tensor in (x, w, dy))
+    for leaf in (x, w, b):
+        leaf.requires_grad_()
+    padding = spec.padding[0][0], spec.padding[1][0]
+
+    def call() -> tuple[Any, ...]:
+        y = torch.nn.functional.conv2d(x, w, b, spec.stride, padding, spec.dilation, spec.groups)
+        return y.detach(), *torch.autograd.grad(y, (x, w, b), dy)
+
+    return call
+
+
+def check(results: dict[str, Any], spec: ConvSpec) -> None:
+    """Stop unless all contenders computed the same."""
+    first, *others = results.values()
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+            if a.shape != b.shape or abs(a - b).max() > 1e-4 * abs(a).max():
+                raise SystemExit(f"bench/functions.py: results on {spec} are not the same")
+
+
+def seconds_on_one_thread(call: Call) -> float:
+    """Fastest of a few calls of PyTorch where no thread waits for another, to find stalls by."""
+    import torch
+
+    threads, seconds = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    for _ in range(3):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    return min(seconds)
+
+
+def measure(name: str, spec: ConvSpec, backends: list[str], rounds: int, span: float) -> list[Line]:
+    """Let the contenders take turns on one shape; ``span``: seconds that a turn should last."""
+    calls = {f"fastconv-{backend}": fastconv_call(spec, backend) for backend in backends}
+    calls["PyTorch NCHW"] = pytorch_call(spec, "contiguous_format")
+    calls["PyTorch channels_last"] = pytorch_call(spec, "channels_last")
+    check({who: call() for who, call in calls.items()}, spec)
+    seconds: dict[str, list[float]] = {who: [] for who in calls}
+    fastest = dict.fromkeys(calls, math.inf)
+    repeats = {}
+    for who, call in calls.items():
+        each = math.inf
+        for _ in range(3):
+            start = time.perf_counter()
+            call()
+            each = min(each, time.perf_counter() - start)
+        repeats[who] = max(3, round(span / each))
+    for _ in range(rounds):
+        for who, call in calls.items():
+            time.sleep(0.05)  # threads of the one before fall asleep
+            call()  # and those of this one wake up
+            turn = []
+            for _ in range(repeats[who]):
+                start = time.perf_counter()
+                call()
+                turn.append(time.perf_counter() - start)
+            seconds[who].append(statistics.median(turn))
+            fastest[who] = min(fastest[who], *turn)
+    for who in ("PyTorch NCHW", "PyTorch channels_last"):
+        fastest[who] = min(fastest[who], seconds_on_one_thread(calls[who]))
+    return [Line(name, str(spec), who, each, fastest[who]) for who, each in seconds.items()]
+
+
+def ratios(group: list[Line], backend: str) -> tuple[float, float]:
+    """PyTorch's time over fastconv's: of the fastest rounds, and of the medians."""
+    (own,) = [line for line in group if line.who == f"fastconv-{backend}"]
+    peers = [line for line in group if line.who.startswith("PyTorch")]
+    best, median = min(line.best for line in peers), min(line.median for line in peers)
+    return best / own.best, median / own.median
+
+
+def row_of(group: list[Line], backends: list[str]) -> str:
+    """Times of one shape, and how many times faster than PyTorch each backend is."""
+    batch = ConvSpec.parse(group[0].shape).batch
+    peer = min(
+        (line for line in group if line.who.startswith("PyTorch")), key=lambda line: line.best
+    )
+    mark = " *" if any(line.stalled for line in group) else ""
+    row = [
+        group[0].name + mark,
+        str(batch),
+        f"{peer.best * 1e3:.3f}",
+        peer.who.removeprefix("PyTorch "),
+    ]
+    for backend in backends:
+        (own,) = [line for line in group if line.who == f"fastconv-{backend}"]
+        best, median = ratios(group, backend)
+        row += [f"{own.best * 1e3:.3f}", f"{best:.2f} / {median:.2f}"]
+    return "| " + " | ".join(row) + " |"
+
+
+def head_of(backends: list[str]) -> str:
+    """The first two lines of the table."""
+    head = ["convolution", "batch", "PyTorch ms", "its format"]
+    for backend in backends:
+        head += [f"{backend} ms", f"{backend} faster"]
+    return "| " + " | ".join(head) + " |\n|" + "---|" * len(head)
+
+
+def summary(results: list[list[Line]], backends: list[str]) -> str:
+    """The geometric mean and the worst shape of each backend."""
+    steady = [group for group in results if not any(line.stalled for line in group)]
+    lines = [f"{len(results) - len(steady)} of {len(results)} shapes left out: a contender stalled"]
+    for backend in backends if steady else ():
+        best = [ratios(group, backend)[0] for group in steady]
+        mean = math.exp(sum(map(math.log, best)) / len(best))
+        worst = steady[best.index(min(best))][0]
+        lines.append(
+            f"{backend}: {mean:.2f} times as fast as PyTorch in the geometric mean; worst "
+            f"{min(best):.2f}: {worst.name} ({worst.shape})"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--threads", type=int, default=min(2, available_cores()))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--span", type=float, default=0.04, help="seconds of a turn")
+    parser.add_argument("--backends", default="cython,numba")
+    parser.add_argument("--only", default="", help="shapes with this in their names")
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--json", type=Path)
+    own = parser.parse_args()
+    os.environ["FASTCONV_THREADS"] = str(own.threads)
+    backends = own.backends.split(",")
+    try:
+        import torch
+    except ImportError:
+        raise SystemExit("bench/functions.py: needs PyTorch (pip install torch)") from None
+    torch.set_num_threads(own.threads)
+    print(f"{processor_name()}, {own.threads} threads, {own.rounds} rounds, {torch.__version__}")
+    print(head_of(backends))
+    results = []
+    for name, spec in SHAPES:
+        if own.only in name:
+            results.append(measure(name, spec, backends, own.rounds, own.span))
+            print(row_of(results[-1], backends), flush=True)
+    if not results:
+        raise SystemExit(f"bench/functions.py: --only {own.only!r} is in no name")
+    print(summary(results, backends))
+    if own.table:
+        rows = [row_of(group, backends) for group in results]
+        text = "\n".join([head_of(backends), *rows, "", summary(results, backends), ""])
+        own.table.write_text(text, encoding="utf-8")
+    if own.json:
+        everything = [[asdict(line) for line in group] for group in results]
+        own.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

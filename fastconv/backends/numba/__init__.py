@@ -1,0 +1,28 @@
+"""Kernels compiled by Numba when they are first needed, from the same records as the C kernels.
+
+Compiled code is kept on disk, in Numba's cache: NUMBA_CACHE_DIR says where, else it is beside these
+files or in the user's cache folder. With NUMBA_DISABLE_JIT=1 every kernel runs as plain Python.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+
+
+def unavailable_because() -> str | None:
+    """Return why this backend cannot work here in one line, or None."""
+    # Importing Numba takes half a second: it waits for the first kernel.
+    if importlib.util.find_spec("numba") is None:
+        return "Numba is not installed; install it with pip install numba"
+    return None
+
+
+def description() -> str:
+    """Return one line on what it runs on."""
+    from fastconv.backends.numba.instruction_set import target
+    from fastconv.native.threads import default_threads
+
+    threads = default_threads()
+    version = importlib.metadata.version("numba")
+    return f"numba {version}, {target().name}, {threads} thread{'s' if threads > 1 else ''}"

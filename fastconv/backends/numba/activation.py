@@ -1,0 +1,254 @@
+"""Activations, softmax and log-softmax."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.numba import engine
+from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.numba.exponential import (
+    exponential_minus_one,
+    hyperbolic_tangent,
+    sigmoid,
+    softplus,
+)
+from fastconv.backends.numba.pointers import (
+    first_in_blocks,
+    first_of,
+    integer_of,
+    pointer_of,
+    real_of,
+)
+from fastconv.backends.numba.reductions import sum_of, sum_of_products
+from fastconv.backends.numba.rows import exponentials, shift_rows
+from fastconv.backends.numba.vector_memory import load, store
+from fastconv.backends.numba.vectors import lanes_of, select, spread
+from fastconv.operation import ActivationSpec, SoftmaxSpec
+
+# In the order of fastconv.operation.ACTIVATION_KINDS.
+_RELU, _LEAKY_RELU, _ELU, _SELU, _SIGMOID, _TANH, _SOFTPLUS = range(7)
+
+
+@kernel
+def _activation_forward(real: Real) -> Kernel:
+    def activation_forward(record: int, step: int, thread: int, threads: int) -> None:
+        x, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        size, kind = integer_of(record, 0), integer_of(record, 1)
+        alpha, scale = real(real_of(record, 0)), real(real_of(record, 1))
+        lanes, end = lanes_of(real), first_in_blocks(size, thread + 1, threads)
+        for i in range(first_in_blocks(size, thread, threads), end, lanes):
+            count = min(lanes, end - i)
+            v = load(x, i, count)
+            # Comparisons are such that a NaN stays one.
+            if kind == _RELU:
+                v = select(v <= 0, 0, v)
+            elif kind == _LEAKY_RELU:
+                v = select(v > 0, v, v * alpha)
+            elif kind in (_ELU, _SELU):
+                v = select(v > 0, v * scale, exponential_minus_one(v) * alpha)
+            elif kind == _SIGMOID:
+                v = sigmoid(v)
+            elif kind == _TANH:
+                v = hyperbolic_tangent(v)
+            else:
+                v = softplus(v)
+            store(y, i, v, count)
+
+    return activation_forward
+
+
+@kernel
+def _activation_backward(real: Real) -> Kernel:
+    def activation_backward(record: int, step: int, thread: int, threads: int) -> None:
+        dy, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        dx = pointer_of(record, 2, real)
+        size, kind = integer_of(record, 0), integer_of(record, 1)
+        alpha, scale = real(real_of(record, 0)), real(real_of(record, 1))
+        lanes, end = lanes_of(real), first_in_blocks(size, thread + 1, threads)
+        one = spread(1, real)
+        for i in range(first_in_blocks(size, thread, threads), end, lanes):
+            count = min(lanes, end - i)
+            v = load(y, i, count)
+            # The slope, from the result.
+            if kind == _RELU:
+                v = select(v > 0, one, 0)
+            elif kind == _LEAKY_RELU:
+                v = select(v > 0, one, alpha)
+            elif kind in (_ELU, _SELU):
+                v = select(v > 0, scale, v + alpha)
+            elif kind == _SIGMOID:
+                v = v * (1 - v)
+            elif kind == _TANH:
+                v = 1 - v * v
+            else:
+                v = -exponential_minus_one(-v)
+            # A product, so that an infinite dy at a slope of 0 gives NaN.
+            store(dx, i, load(dy, i, count) * v, count)
+
+    return activation_backward
+
+
+@kernel
+def _softmax_forward(real: Real) -> Kernel:
+    def softmax_forward(record: int, step: int, thread: int, threads: int) -> None:
+        x, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        rows, classes, together = (
+            integer_of(record, 0),
+            integer_of(record, 1),
+            integer_of(record, 2),
+        )
+        chunks, lanes = (rows + together - 1) // together, lanes_of(real)
+        for chunk in range(
+            first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
+        ):
+            first, end = chunk * together * classes, min(rows, (chunk + 1) * together) * classes
+            shift_rows(x, y, first, end, classes, real)
+            exponentials(y, y, first, end, real)
+            for start in range(first, end, classes):
+                stop = start + classes
+                inverse = real(1) / sum_of(y, start, stop, real)
+                for i in range(start, stop, lanes):
+                    count = min(lanes, stop - i)
+                    store(y, i, load(y, i, count) * inverse, count)
+
+    return softmax_forward
+
+
+@kernel
+def _softmax_backward(real: Real) -> Kernel:
+    def softmax_backward(record: int, step: int, thread: int, threads: int) -> None:
+        dy, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        dx = pointer_of(record, 2, real)
+        rows, classes, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
+            start, stop = row * classes, (row + 1) * classes
+            total = sum_of_products(dy, y, start, stop, real)
+            for i in range(start, stop, lanes):
+                count = min(lanes, stop - i)
+                store(dx, i, load(y, i, count) * (load(dy, i, count) - total), count)
+
+    return softmax_backward
+
+
+@kernel
+def _log_softmax_forward(real: Real) -> Kernel:
+    def log_softmax_forward(record: int, step: int, thread: int, threads: int) -> None:
+        x, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        powers = pointer_of(record, 2, real)
+        rows, classes, together = (
+            integer_of(record, 0),
+            integer_of(record, 1),
+            integer_of(record, 2),
+        )
+        chunks, lanes = (rows + together - 1) // together, lanes_of(real)
+        for chunk in range(
+            first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
+        ):
+            first, end = chunk * together * classes, min(rows, (chunk + 1) * together) * classes
+            shift_rows(x, y, first, end, classes, real)
+            exponentials(y, powers, first, end, real)
+            for start in range(first, end, classes):
+                stop = start + classes
+                total = math.log(sum_of(powers, start, stop, real))
+                for i in range(start, stop, lanes):
+                    count = min(lanes, stop - i)
+                    store(y, i, load(y, i, count) - total, count)
+
+    return log_softmax_forward
+
+
+@kernel
+def _log_softmax_backward(real: Real) -> Kernel:
+    def log_softmax_backward(record: int, step: int, thread: int, threads: int) -> None:
+        dy, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        dx, powers = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        rows, classes, together = (
+            integer_of(record, 0),
+            integer_of(record, 1),
+            integer_of(record, 2),
+        )
+        chunks, lanes = (rows + together - 1) // together, lanes_of(real)
+        for chunk in range(
+            first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
+        ):
+            first, end = chunk * together * classes, min(rows, (chunk + 1) * together) * classes
+            exponentials(y, powers, first, end, real)
+            for start in range(first, end, classes):
+                stop = start + classes
+                total = sum_of(dy, start, stop, real)
+                for i in range(start, stop, lanes):
+                    count = min(lanes, stop - i)
+                    store(dx, i, load(dy, i, count) - load(powers, i, count) * total, count)
+
+    return log_softmax_backward
+
+
+def activation_forward(
+    spec: ActivationSpec,
+    x: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Apply the activation to every element."""
+    engine.execute("activation.activation_forward", spec, x, y, workspace)
+
+
+def activation_backward(
+    spec: ActivationSpec,
+    dy: np.ndarray,
+    y: np.ndarray,
+    dx: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``dx = dy * derivative``, the derivative computed from ``y``."""
+    engine.execute("activation.activation_backward", spec, dy, y, dx, workspace)
+
+
+def softmax_forward(
+    spec: SoftmaxSpec,
+    x: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``e^x / sum(e^x)`` in each row."""
+    engine.execute("activation.softmax_forward", spec, x, y, workspace)
+
+
+def softmax_backward(
+    spec: SoftmaxSpec,
+    dy: np.ndarray,
+    y: np.ndarray,
+    dx: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``dx = y * (dy - sum(dy * y))`` in each row."""
+    engine.execute("activation.softmax_backward", spec, dy, y, dx, workspace)
+
+
+def log_softmax_forward(
+    spec: SoftmaxSpec,
+    x: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``x - log(sum(e^x))`` in each row."""
+    engine.execute("activation.log_softmax_forward", spec, x, y, workspace)
+
+
+def log_softmax_backward(
+    spec: SoftmaxSpec,
+    dy: np.ndarray,
+    y: np.ndarray,
+    dx: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``dx = dy - e^y * sum(dy)`` in each row."""
+    engine.execute("activation.log_softmax_backward", spec, dy, y, dx, workspace)
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs."""
+    return engine.workspace_bytes(f"activation.{kernel}", spec, dtype)

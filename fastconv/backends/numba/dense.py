@@ -1,0 +1,201 @@
+"""Dense layers: tiles of a convolution, and for a few samples passes over the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.numba import engine
+from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.pointers import (
+    first_of,
+    integer_of,
+    is_null,
+    pointer_of,
+    real_of,
+)
+from fastconv.backends.numba.vector_functions import sum_of_lanes
+from fastconv.backends.numba.vector_memory import load, store
+from fastconv.backends.numba.vectors import lanes_of, select, spread
+from fastconv.native.recorder import LEAKY_GRADIENT, LEAKY_RELU
+from fastconv.spec import DenseSpec
+
+# The integers of the records are described in kernels/cpu/dense.h.
+
+
+@inlined
+def _finished(total: Any, a: Any, at: int, b: Any, to: int, first: int, end: int) -> Any:
+    """One number from a sum of vectors and the products that no whole vector has."""
+    number = sum_of_lanes(total)
+    for k in range(first, end):
+        number += a[at + k] * b[to + k]
+    return number
+
+
+@kernel
+def _row_products(real: Real) -> Kernel:
+    """``c[i, j] = sum over k of a[i, k] b[j, k]``."""
+
+    def row_products(record: int, step: int, thread: int, threads: int) -> None:
+        a, b, c = (
+            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
+        )  # fmt: skip
+        count, depth, lanes = integer_of(record, 1), integer_of(record, 2), lanes_of(real)
+        row_a, row_b, row_c = integer_of(record, 3), integer_of(record, 4), integer_of(record, 5)
+        whole = depth // lanes * lanes
+        end = first_of(count, thread + 1, threads)
+        for j in range(first_of(count, thread, threads), end, 4):
+            b0 = j * row_b
+            # The last row again, where there are fewer than four: nobody stores that.
+            b1 = min(j + 1, end - 1) * row_b
+            b2 = min(j + 2, end - 1) * row_b
+            b3 = min(j + 3, end - 1) * row_b
+            for i in range(integer_of(record, 0)):
+                left, zero = i * row_a, spread(0, real)
+                s0, s1, s2, s3, t0, t1, t2, t3 = zero, zero, zero, zero, zero, zero, zero, zero
+                for k in range(0, whole - lanes, 2 * lanes):
+                    v, w = load(a, left + k, lanes), load(a, left + k + lanes, lanes)
+                    s0 = s0 + v * load(b, b0 + k, lanes)
+                    t0 = t0 + w * load(b, b0 + k + lanes, lanes)
+                    s1 = s1 + v * load(b, b1 + k, lanes)
+                    t1 = t1 + w * load(b, b1 + k + lanes, lanes)
+                    s2 = s2 + v * load(b, b2 + k, lanes)
+                    t2 = t2 + w * load(b, b2 + k + lanes, lanes)
+                    s3 = s3 + v * load(b, b3 + k, lanes)
+                    t3 = t3 + w * load(b, b3 + k + lanes, lanes)
+                if whole // lanes % 2:
+                    k = whole - lanes
+                    v = load(a, left + k, lanes)
+                    s0 = s0 + v * load(b, b0 + k, lanes)
+                    s1 = s1 + v * load(b, b1 + k, lanes)
+                    s2 = s2 + v * load(b, b2 + k, lanes)
+                    s3 = s3 + v * load(b, b3 + k, lanes)
+                to = i * row_c + j
+                c[to] = _finished(s0 + t0, a, left, b, b0, whole, depth)
+                if j + 1 < end:
+                    c[to + 1] = _finished(s1 + t1, a, left, b, b1, whole, depth)
+                if j + 2 < end:
+                    c[to + 2] = _finished(s2 + t2, a, left, b, b2, whole, depth)
+                if j + 3 < end:
+                    c[to + 3] = _finished(s3 + t3, a, left, b, b3, whole, depth)
+
+    return row_products
+
+
+@kernel
+def _add_parts(real: Real) -> Kernel:
+    """``y = b`` + the sum of parts, in their order."""
+
+    def add_parts(record: int, step: int, thread: int, threads: int) -> None:
+        parts, b, y = (
+            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
+        )  # fmt: skip
+        size, outputs, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        finish, slope = integer_of(record, 3), real(real_of(record, 0))
+        vectors = (size + lanes - 1) // lanes
+        end = first_of(vectors, thread + 1, threads)
+        for piece in range(first_of(vectors, thread, threads), end):
+            i = piece * lanes
+            count = min(lanes, size - i)
+            total = spread(0, real)
+            if not is_null(b):
+                total = load(b, i % outputs, count)
+            for part in range(integer_of(record, 2)):
+                total = total + load(parts, part * size + i, count)
+            if finish == LEAKY_RELU:
+                total = select(total > 0, total, total * slope)
+            store(y, i, total, count)
+
+    return add_parts
+
+
+@kernel
+def _dense_backward_update(real: Real) -> Kernel:
+    """One pass over the weights for one sample: the data gradient, then plain gradient descent."""
+
+    def dense_backward_update(record: int, step: int, thread: int, threads: int) -> None:
+        dy, x, w = (
+            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
+        )  # fmt: skip
+        b, dx, other = (
+            pointer_of(record, 3, real), pointer_of(record, 4, real), pointer_of(record, 5, real)
+        )  # fmt: skip
+        rate = pointer_of(record, 6, np.float64)[step]
+        inputs, outputs, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        gradient = integer_of(record, 2) == LEAKY_GRADIENT
+        keep, slope = real(1 - rate * real_of(record, 0)), real(real_of(record, 2))
+        scale = real(rate)
+        whole = outputs // (4 * lanes) * (4 * lanes)
+        for i in range(first_of(inputs, thread, threads), first_of(inputs, thread + 1, threads)):
+            row, factor, zero = i * outputs, scale * x[i], spread(0, real)
+            s0, s1, s2, s3 = zero, zero, zero, zero
+            for j in range(0, whole, 4 * lanes):
+                at = row + j
+                old, g = load(w, at, lanes), load(dy, j, lanes)
+                s0 = s0 + old * g
+                store(w, at, old * keep - g * factor, lanes)
+                old, g = load(w, at + lanes, lanes), load(dy, j + lanes, lanes)
+                s1 = s1 + old * g
+                store(w, at + lanes, old * keep - g * factor, lanes)
+                old, g = load(w, at + 2 * lanes, lanes), load(dy, j + 2 * lanes, lanes)
+                s2 = s2 + old * g
+                store(w, at + 2 * lanes, old * keep - g * factor, lanes)
+                old, g = load(w, at + 3 * lanes, lanes), load(dy, j + 3 * lanes, lanes)
+                s3 = s3 + old * g
+                store(w, at + 3 * lanes, old * keep - g * factor, lanes)
+            for j in range(whole, outputs, lanes):
+                count = min(lanes, outputs - j)
+                old, g = load(w, row + j, count), load(dy, j, count)
+                s0 = s0 + old * g
+                store(w, row + j, old * keep - g * factor, count)
+            total = sum_of_lanes((s0 + s1) + (s2 + s3))
+            if gradient and not other[i] > 0:
+                total *= slope
+            dx[i] = total
+        if thread == 0 and not is_null(b):
+            keep_bias = real(1 - rate * real_of(record, 1))
+            for j in range(outputs):
+                b[j] = keep_bias * b[j] - scale * dy[j]
+
+    return dense_backward_update
+
+
+def dense_forward(
+    spec: DenseSpec,
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``y = x @ w + b``."""
+    engine.execute("dense.dense_forward", spec, x, w, b, y, workspace)
+
+
+def dense_backward_data(
+    spec: DenseSpec,
+    dy: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``dx = dy @ w.T``."""
+    engine.execute("dense.dense_backward_data", spec, dy, w, dx, workspace)
+
+
+def dense_backward_weight(
+    spec: DenseSpec,
+    dy: np.ndarray,
+    x: np.ndarray,
+    dw: np.ndarray,
+    db: np.ndarray | None,
+    workspace: np.ndarray | None,
+) -> None:
+    """``dw = x.T @ dy`` and, unless None, ``db = sum of dy over the batch``."""
+    engine.execute("dense.dense_backward_weight", spec, dy, x, dw, db, workspace)
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs."""
+    return engine.workspace_bytes(f"dense.{kernel}", spec, dtype)

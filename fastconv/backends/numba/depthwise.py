@@ -1,0 +1,175 @@
+"""Depthwise convolutions: one input channel for each output channel, vectors over channels.
+
+A few neighbouring output pixels keep one vector of sums each. Taps outside the image are passed
+by, so no padded copy is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.pointers import first_of, integer_of, is_null, pointer_of
+from fastconv.backends.numba.vector_memory import load, store
+from fastconv.backends.numba.vectors import lanes_of, spread
+
+# The integers of the records are described in kernels/cpu/depthwise.h.
+
+_PIXELS = 8
+
+
+@inlined
+def _inside(start: int, stride: int, size: int, count: int) -> tuple[int, int]:
+    """Range of i in [0, count) with ``0 <= start + i * stride < size``."""
+    first = 0 if start >= 0 else (stride - 1 - start) // stride
+    end = 0 if start >= size else min(count, (size - start + stride - 1) // stride)
+    return min(first, end), end
+
+
+@inlined
+def _add(
+    total: Any, x: Any, at: int, value: Any, count: int, number: int, first: int, end: int
+) -> Any:  # fmt: skip
+    """Add a product to the sum of pixel ``number``, if that is one of those that have the tap."""
+    if first <= number < end:
+        return total + load(x, at, count) * value
+    return total
+
+
+@kernel
+def _depthwise_tiles(real: Real) -> Kernel:
+    """``y[sample, row, column, c] = b[c] + sum over taps of x[..., c] w[tap, c]``."""
+
+    def depthwise_tiles(record: int, step: int, thread: int, threads: int) -> None:
+        x, w = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        bias, y = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        channels, lanes = integer_of(record, 1), lanes_of(real)
+        height, width = integer_of(record, 2), integer_of(record, 3)
+        rows, columns = integer_of(record, 4), integer_of(record, 5)
+        taps_across, dilation, step_w = (
+            integer_of(record, 7), integer_of(record, 10), integer_of(record, 9)
+        )  # fmt: skip
+        lines = integer_of(record, 0) * rows
+        end = first_of(lines, thread + 1, threads)
+        for line in range(first_of(lines, thread, threads), end):
+            sample, row = line // rows, line % rows
+            top = row * integer_of(record, 8) - integer_of(record, 12)
+            tap_first, tap_end = _inside(top, dilation, height, integer_of(record, 6))
+            out = sample * integer_of(record, 20) + integer_of(record, 16)
+            out += row * integer_of(record, 18)
+            out = (out * integer_of(record, 21) + integer_of(record, 17)) * channels
+            for c in range(0, channels, lanes):
+                count = min(lanes, channels - c)
+                start = spread(0, real)
+                if not is_null(bias):
+                    start = load(bias, c, count)
+                for column in range(0, columns, _PIXELS):
+                    pixels = min(_PIXELS, columns - column)
+                    s0, s1, s2, s3, s4, s5, s6, s7 = (
+                        start, start, start, start, start, start, start, start
+                    )  # fmt: skip
+                    for i in range(tap_first, tap_end):
+                        image_row = (sample * height + top + i * dilation) * width
+                        for j in range(taps_across):
+                            tap = i * integer_of(record, 14) + j * integer_of(record, 15)
+                            v = load(w, tap + c, count)
+                            left = column * step_w - integer_of(record, 13)
+                            left += j * integer_of(record, 11)
+                            p, q = _inside(left, step_w, width, pixels)
+                            at, to = (image_row + left) * channels + c, step_w * channels
+                            s0 = _add(s0, x, at, v, count, 0, p, q)
+                            s1 = _add(s1, x, at + to, v, count, 1, p, q)
+                            s2 = _add(s2, x, at + 2 * to, v, count, 2, p, q)
+                            s3 = _add(s3, x, at + 3 * to, v, count, 3, p, q)
+                            s4 = _add(s4, x, at + 4 * to, v, count, 4, p, q)
+                            s5 = _add(s5, x, at + 5 * to, v, count, 5, p, q)
+                            s6 = _add(s6, x, at + 6 * to, v, count, 6, p, q)
+                            s7 = _add(s7, x, at + 7 * to, v, count, 7, p, q)
+                    for p in range(pixels):
+                        low = s0 if p == 0 else s1 if p == 1 else s2 if p == 2 else s3
+                        high = s4 if p == 4 else s5 if p == 5 else s6 if p == 6 else s7
+                        place = out + (column + p) * integer_of(record, 19) * channels + c
+                        store(y, place, low if p < 4 else high, count)
+
+    return depthwise_tiles
+
+
+@kernel
+def _depthwise_weight_tiles(real: Real) -> Kernel:
+    """``dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]``, and ``db``."""
+
+    def depthwise_weight_tiles(record: int, step: int, thread: int, threads: int) -> None:
+        x, dy = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        dw, db = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        samples, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        height, width = integer_of(record, 2), integer_of(record, 3)
+        rows, columns = integer_of(record, 4), integer_of(record, 5)
+        down, across, step_w = integer_of(record, 6), integer_of(record, 7), integer_of(record, 9)
+        vectors = (channels + lanes - 1) // lanes
+        end = first_of(vectors * down, thread + 1, threads)
+        for piece in range(first_of(vectors * down, thread, threads), end):
+            i, c = piece // vectors, piece % vectors * lanes
+            count, zero = min(lanes, channels - c), spread(0, real)
+            for j in range(across):
+                left = j * integer_of(record, 11) - integer_of(record, 13)
+                first, stop = _inside(left, step_w, width, columns)
+                rest = stop - (stop - first) % 4
+                s0, s1, s2, s3 = zero, zero, zero, zero
+                for sample in range(samples):
+                    for row in range(rows):
+                        taken = row * integer_of(record, 8) - integer_of(record, 12)
+                        taken += i * integer_of(record, 10)
+                        if taken < 0 or taken >= height:
+                            continue
+                        to, start = step_w * channels, (sample * height + taken) * width + left
+                        out = (sample * rows + row) * columns * channels + c
+                        for p in range(first, rest, 4):
+                            a, b = start * channels + p * to + c, out + p * channels
+                            s0 = s0 + load(x, a, count) * load(dy, b, count)
+                            a, b = a + to, b + channels
+                            s1 = s1 + load(x, a, count) * load(dy, b, count)
+                            a, b = a + to, b + channels
+                            s2 = s2 + load(x, a, count) * load(dy, b, count)
+                            a, b = a + to, b + channels
+                            s3 = s3 + load(x, a, count) * load(dy, b, count)
+                        for p in range(rest, stop):
+                            a, b = start * channels + p * to + c, out + p * channels
+                            s0 = s0 + load(x, a, count) * load(dy, b, count)
+                store(dw, (i * across + j) * channels + c, (s0 + s1) + (s2 + s3), count)
+            if not is_null(db) and i == 0:
+                s0, s1 = zero, zero
+                pixels = samples * rows * columns
+                for p in range(0, pixels - 1, 2):
+                    s0 = s0 + load(dy, p * channels + c, count)
+                    s1 = s1 + load(dy, (p + 1) * channels + c, count)
+                if pixels % 2:
+                    s0 = s0 + load(dy, (pixels - 1) * channels + c, count)
+                store(db, c, s0 + s1, count)
+
+    return depthwise_weight_tiles
+
+
+@kernel
+def _spread_channels(real: Real) -> Kernel:
+    """Repeat every channel some times, or add them up again."""
+
+    def spread_channels(record: int, step: int, thread: int, threads: int) -> None:
+        source, to = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        bias, channels, times = (
+            pointer_of(record, 2, real), integer_of(record, 1), integer_of(record, 2)
+        )  # fmt: skip
+        count = integer_of(record, 0) * channels
+        end = first_of(count, thread + 1, threads)
+        for i in range(first_of(count, thread, threads), end):
+            if integer_of(record, 3):
+                total = real(0)
+                if not is_null(bias):
+                    total = bias[i % channels]
+                for j in range(times):
+                    total += source[i * times + j]
+                to[i] = total
+            else:
+                for j in range(times):
+                    to[i * times + j] = source[i]
+
+    return spread_channels

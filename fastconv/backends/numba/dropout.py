@@ -1,0 +1,93 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.numba import engine
+from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.numba.philox import WORDS_AT_ONCE, fill_words
+from fastconv.backends.numba.pointers import (
+    first_in_blocks,
+    first_of,
+    integer_of,
+    local,
+    pointer_of,
+    real_of,
+)
+from fastconv.backends.numba.vector_memory import load, load_beside, store
+from fastconv.backends.numba.vectors import as_dtype, lanes_of, select
+from fastconv.operation import DropoutSpec
+
+
+@kernel
+def _dropout_forward(real: Real) -> Kernel:
+    def dropout_forward(record: int, step: int, thread: int, threads: int) -> None:
+        x, mask = pointer_of(record, 0, real), pointer_of(record, 2, np.uint8)
+        y, words = pointer_of(record, 3, real), local(WORDS_AT_ONCE, np.uint32)
+        number = pointer_of(record, 1, np.int64)[0] + step
+        size, threshold, scale = (
+            integer_of(record, 0),
+            integer_of(record, 1),
+            real(real_of(record, 0)),
+        )
+        chunks, lanes = (size + WORDS_AT_ONCE - 1) // WORDS_AT_ONCE, lanes_of(real)
+        for chunk in range(
+            first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
+        ):
+            blocks, first = WORDS_AT_ONCE // 4, chunk * WORDS_AT_ONCE
+            fill_words(words, 0, chunk * blocks, blocks, record, 2, number)
+            end = min(WORDS_AT_ONCE, size - first)
+            for i in range(0, end, lanes):
+                count = min(lanes, end - i)
+                kept = load_beside(words, i, count, real) >> 8 >= threshold
+                store(mask, first + i, as_dtype(kept, np.uint8), count)
+                # An infinity that is dropped becomes 0, too.
+                store(y, first + i, select(kept, load(x, first + i, count) * scale, 0), count)
+
+    return dropout_forward
+
+
+@kernel
+def _dropout_backward(real: Real) -> Kernel:
+    def dropout_backward(record: int, step: int, thread: int, threads: int) -> None:
+        dy, mask = pointer_of(record, 0, real), pointer_of(record, 1, np.uint8)
+        dx, scale = pointer_of(record, 2, real), real(real_of(record, 0))
+        size, lanes = integer_of(record, 0), lanes_of(real)
+        end = first_in_blocks(size, thread + 1, threads)
+        for i in range(first_in_blocks(size, thread, threads), end, lanes):
+            count = min(lanes, end - i)
+            kept = load_beside(mask, i, count, real) != 0
+            store(dx, i, select(kept, load(dy, i, count) * scale, 0), count)
+
+    return dropout_backward
+
+
+def dropout_forward(
+    spec: DropoutSpec,
+    x: np.ndarray,
+    step: np.ndarray,
+    mask: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Draw the mask of this step; keep and scale, or zero."""
+    engine.execute("dropout.dropout_forward", spec, x, step, mask, y, workspace)
+
+
+def dropout_backward(
+    spec: DropoutSpec,
+    dy: np.ndarray,
+    mask: np.ndarray,
+    dx: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Send the gradient through the elements that were kept."""
+    engine.execute("dropout.dropout_backward", spec, dy, mask, dx, workspace)
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs."""
+    return engine.workspace_bytes(f"dropout.{kernel}", spec, dtype)

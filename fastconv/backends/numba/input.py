@@ -1,0 +1,383 @@
+"""The beginning of a step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.numba import engine
+from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.philox import fill_words
+from fastconv.backends.numba.pointers import (
+    clear,
+    copy,
+    first_in_blocks,
+    first_of,
+    integer_of,
+    local,
+    pointer_of,
+    real_of,
+)
+from fastconv.backends.numba.reductions import extremes_of
+from fastconv.backends.numba.vector_memory import load, load_beside, store
+from fastconv.backends.numba.vectors import as_dtype, lanes_of
+from fastconv.native.input import spec_of_features, spec_of_rows
+from fastconv.operation import AugmentSpec, InputSpec
+
+
+@kernel
+def _gather_images(real: Real) -> Kernel:
+    """Blocks of the whole batch, each a piece of an image or of several."""
+
+    def gather_images(record: int, step: int, thread: int, threads: int) -> None:
+        batch, elements, are_bytes = (
+            integer_of(record, 0),
+            integer_of(record, 1),
+            integer_of(record, 2),
+        )
+        images, numbers = pointer_of(record, 0, np.uint8), pointer_of(record, 0, real)
+        indices, x, lanes = (
+            pointer_of(record, 1, np.int64),
+            pointer_of(record, 2, real),
+            lanes_of(real),
+        )
+        i, end = (
+            first_in_blocks(batch * elements, thread, threads),
+            first_in_blocks(batch * elements, thread + 1, threads),
+        )
+        while i < end:
+            skipped = i % elements
+            source = indices[step * batch + i // elements] * elements + skipped
+            size = min(elements - skipped, end - i)
+            if are_bytes:
+                for k in range(0, size, lanes):
+                    count = min(lanes, size - k)
+                    store(
+                        x,
+                        i + k,
+                        as_dtype(load_beside(images, source + k, count, real), real),
+                        count,
+                    )
+            else:
+                copy(x, i, numbers, source, size)
+            i += size
+
+    return gather_images
+
+
+@kernel
+def _gather_rows(real: Real) -> Kernel:
+    """Rows of bytes: labels or targets of any type."""
+
+    def gather_rows(record: int, step: int, thread: int, threads: int) -> None:
+        batch, size, indices = (
+            integer_of(record, 0),
+            integer_of(record, 1),
+            pointer_of(record, 1, np.int64),
+        )
+        rows, out = pointer_of(record, 0, np.uint8), pointer_of(record, 2, np.uint8)
+        for n in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
+            copy(out, n * size, rows, indices[step * batch + n] * size, size)
+
+    return gather_rows
+
+
+@kernel
+def _scale_images(real: Real) -> Kernel:
+    def scale_images(record: int, step: int, thread: int, threads: int) -> None:
+        x, y, lanes = pointer_of(record, 0, real), pointer_of(record, 2, real), lanes_of(real)
+        factor, size = real(pointer_of(record, 1, np.float64)[0]), integer_of(record, 0)
+        end = first_in_blocks(size, thread + 1, threads)
+        for i in range(first_in_blocks(size, thread, threads), end, lanes):
+            count = min(lanes, end - i)
+            store(y, i, load(x, i, count) * factor, count)
+
+    return scale_images
+
+
+_LONGEST_PERIOD = 256
+
+
+@kernel
+def _standardize_images(real: Real) -> Kernel:
+    """``y = (x - mean) / deviation``, mean and deviation repeating with a period."""
+
+    def standardize_images(record: int, step: int, thread: int, threads: int) -> None:
+        x, y, lanes = pointer_of(record, 0, real), pointer_of(record, 3, real), lanes_of(real)
+        mean, deviation = pointer_of(record, 1, real), pointer_of(record, 2, real)
+        means, deviations = local(_LONGEST_PERIOD, real), local(_LONGEST_PERIOD, real)
+        rows, period = integer_of(record, 0), integer_of(record, 1)
+        size, repeats = rows * period, _LONGEST_PERIOD // period
+        # Short periods, of three colours, say, are written side by side: more for a vector, and
+        # whole vectors where there is room.
+        if repeats >= 16:
+            repeats -= repeats % 16
+        if repeats > 1:
+            for i in range(repeats * period):
+                means[i], deviations[i] = mean[i % period], deviation[i % period]
+            mean, deviation = means, deviations
+        else:
+            repeats = 1
+        groups, period = (rows + repeats - 1) // repeats, period * repeats
+        for group in range(
+            first_of(groups, thread, threads), first_of(groups, thread + 1, threads)
+        ):
+            start = group * period
+            end = min(period, size - start)
+            for i in range(0, end, lanes):
+                count = min(lanes, end - i)
+                distance = load(x, start + i, count) - load(mean, i, count)
+                store(y, start + i, distance / load(deviation, i, count), count)
+
+    return standardize_images
+
+
+@kernel
+def _min_max_images(real: Real) -> Kernel:
+    def min_max_images(record: int, step: int, thread: int, threads: int) -> None:
+        x, y, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
+        batch, elements = integer_of(record, 0), integer_of(record, 1)
+        for n in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
+            first, end = n * elements, (n + 1) * elements
+            low, high = extremes_of(x, first, end, real)
+            if low == high:
+                clear(y, first, elements)
+            else:
+                for i in range(first, end, lanes):
+                    count = min(lanes, end - i)
+                    store(y, i, (load(x, i, count) - low) / (high - low), count)
+
+    return min_max_images
+
+
+@kernel
+def _gather_min_max_images(real: Real) -> Kernel:
+    """gather_images of bytes and min_max_images in one; x is written once."""
+
+    def gather_min_max_images(record: int, step: int, thread: int, threads: int) -> None:
+        batch, elements = integer_of(record, 0), integer_of(record, 1)
+        images, indices = pointer_of(record, 0, np.uint8), pointer_of(record, 1, np.int64)
+        x, lanes = pointer_of(record, 2, real), lanes_of(real)
+        for n in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
+            source = indices[step * batch + n] * elements
+            low, high = 255, 0
+            for i in range(source, source + elements):
+                low, high = min(low, int(images[i])), max(high, int(images[i]))
+            span = real(high - low) if high > low else real(1)
+            for i in range(0, elements, lanes):
+                count = min(lanes, elements - i)
+                v = as_dtype(load_beside(images, source + i, count, real), real)
+                store(x, n * elements + i, (v - low) / span, count)
+
+    return gather_min_max_images
+
+
+_WORDS_OF_AN_IMAGE = 12
+_ROOM_FOR_WORDS = 64
+"""The widest vectors make sixteen blocks of four words at a time."""
+
+_BATCH, _HEIGHT, _WIDTH, _CHANNELS, _FLIP, _CROP, _WARPS, _CUTOUT, _KEY = range(9)
+"""Integers of augment_images; its reals are rotation and shear in radians, and translation."""
+
+
+@inlined
+def _draw(words: Any, number: int) -> float:
+    """Number between 0 and 1 from a word."""
+    return float(words[number] >> np.uint32(8)) / 16777216.0
+
+
+@inlined
+def _part(size: int, moved: int) -> tuple[int, int]:
+    """First and end of what is on the image along an axis after a shift."""
+    first = min(size, max(0, -moved))
+    return first, max(first, min(size, size - moved))
+
+
+@kernel
+def _augment_images(real: Real) -> Kernel:
+    """Flip, crop, warp, cut out; fastconv.operation.AugmentSpec has the formulas."""
+
+    def augment_images(record: int, step: int, thread: int, threads: int) -> None:
+        x, y = pointer_of(record, 0, real), pointer_of(record, 2, real)
+        number, words = pointer_of(record, 1, np.int64)[0] + step, local(_ROOM_FOR_WORDS, np.uint32)
+        batch, height, width = (
+            integer_of(record, _BATCH),
+            integer_of(record, _HEIGHT),
+            integer_of(record, _WIDTH),
+        )
+        channels, crop, cutout = (
+            integer_of(record, _CHANNELS),
+            integer_of(record, _CROP),
+            integer_of(record, _CUTOUT),
+        )
+        for n in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
+            blocks, image = _WORDS_OF_AN_IMAGE // 4, n * height * width
+            fill_words(words, 0, n * blocks, blocks, record, _KEY, number)
+            # After the flip and the crop, pixel (i, j) is input pixel (i + oy, start + side * j).
+            oy = math.floor(_draw(words, 1) * (2 * crop + 1)) - crop
+            ox = math.floor(_draw(words, 2) * (2 * crop + 1)) - crop
+            start, side = ox, 1
+            if integer_of(record, _FLIP) and _draw(words, 0) < 0.5:
+                start, side = width - 1 - ox, -1
+            top, bottom = _part(height, oy)
+            left, right = _part(width, ox)
+            source = image + oy * width + start
+            if integer_of(record, _WARPS):
+                angle = (2 * _draw(words, 3) - 1) * real_of(record, 0)
+                slope = math.tan((2 * _draw(words, 4) - 1) * real_of(record, 1))
+                ty = (2 * _draw(words, 5) - 1) * real_of(record, 2) * height
+                tx = (2 * _draw(words, 6) - 1) * real_of(record, 2) * width
+                cy, cx, sine, cosine = (
+                    (height - 1) / 2,
+                    (width - 1) / 2,
+                    math.sin(angle),
+                    math.cos(angle),
+                )
+                for i in range(height):
+                    v = i - cy - ty
+                    h = -cx - tx - slope * v
+                    for j in range(width):
+                        # Where it samples: the four pixels around, with their weights.
+                        r, c = sine * (h + j) + cosine * v + cy, cosine * (h + j) - sine * v + cx
+                        i0, j0, to = (
+                            math.floor(r),
+                            math.floor(c),
+                            (image + i * width + j) * channels,
+                        )
+                        down, across = real(r - i0), real(c - j0)
+                        up, back = real(1) - down, real(1) - across
+                        pixel = (source + i0 * width + side * j0) * channels
+                        if top <= i0 < bottom - 1 and left <= j0 < right - 1:
+                            for k in range(channels):
+                                place = pixel + k
+                                above = back * x[place] + across * x[place + side * channels]
+                                place += width * channels
+                                under = back * x[place] + across * x[place + side * channels]
+                                y[to + k] = up * above + down * under
+                            continue
+                        # At the edge: the pixels that are there, of four.
+                        for k in range(channels):
+                            y[to + k] = real(0)
+                        for corner in range(4):
+                            di, dj = corner // 2, corner % 2
+                            if top <= i0 + di < bottom and left <= j0 + dj < right:
+                                weight = (down if di else up) * (across if dj else back)
+                                place = pixel + (di * width + dj * side) * channels
+                                for k in range(channels):
+                                    y[to + k] += weight * x[place + k]
+            else:
+                for i in range(height):
+                    to, pixel = (image + i * width) * channels, (source + i * width) * channels
+                    if i < top or i >= bottom:
+                        clear(y, to, width * channels)
+                        continue
+                    clear(y, to, left * channels)
+                    if side == 1:
+                        copy(
+                            y,
+                            to + left * channels,
+                            x,
+                            pixel + left * channels,
+                            (right - left) * channels,
+                        )
+                    else:
+                        for j in range(left, right):
+                            for k in range(channels):
+                                y[to + j * channels + k] = x[pixel - j * channels + k]
+                    clear(y, to + right * channels, (width - right) * channels)
+            if cutout > 0:
+                i0 = math.floor(_draw(words, 7) * height) - cutout // 2
+                j0 = math.floor(_draw(words, 8) * width) - cutout // 2
+                left, right = max(0, j0), min(width, j0 + cutout)
+                for i in range(max(0, i0), min(height, i0 + cutout)):
+                    clear(y, (image + i * width + left) * channels, (right - left) * channels)
+
+    return augment_images
+
+
+def gather_images(
+    spec: InputSpec,
+    images: np.ndarray,
+    indices: np.ndarray,
+    x: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``x[n] = images[indices[n]]``, as floating point numbers of the same value."""
+    engine.execute("input.gather_images", spec, images, indices, x, workspace)
+
+
+def gather_rows(
+    spec: InputSpec,
+    rows: np.ndarray,
+    indices: np.ndarray,
+    out: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``out[n] = rows[indices[n]]``: labels or targets."""
+    engine.execute(
+        "input.gather_rows",
+        spec_of_rows(spec, rows.size // max(1, len(rows))),
+        rows,
+        indices,
+        out,
+        workspace,
+    )
+
+
+def scale_images(
+    spec: InputSpec,
+    x: np.ndarray,
+    factor: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``y = x * factor``."""
+    engine.execute("input.scale_images", spec, x, factor, y, workspace)
+
+
+def standardize_images(
+    spec: InputSpec,
+    x: np.ndarray,
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``y = (x - mean) / deviation``, by channel or by feature."""
+    engine.execute(
+        "input.standardize_images",
+        spec_of_features(spec, mean.size),
+        x,
+        mean,
+        deviation,
+        y,
+        workspace,
+    )
+
+
+def min_max_images(
+    spec: InputSpec,
+    x: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``y = (x - min) / (max - min)`` of each image; a constant image becomes 0."""
+    engine.execute("input.min_max_images", spec, x, y, workspace)
+
+
+def augment_images(
+    spec: AugmentSpec,
+    x: np.ndarray,
+    step: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Apply the random changes of :class:`fastconv.operation.AugmentSpec` to every image."""
+    engine.execute("input.augment_images", spec, x, step, y, workspace)
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs."""
+    return engine.workspace_bytes(f"input.{kernel}", spec, dtype)

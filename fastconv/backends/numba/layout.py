@@ -1,0 +1,189 @@
+"""Layouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from fastconv.backends.numba import engine
+from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.pointers import (
+    WORD,
+    Instructions,
+    compiled_as,
+    copy,
+    first_of,
+    integer_of,
+    pointer_of,
+)
+from fastconv.backends.numba.vector_memory import write_load, write_store
+from fastconv.backends.numba.vectors import Vector, lanes_of
+from fastconv.operation import InputSpec
+from fastconv.spec import ConvSpec
+
+_MATRICES, _ROWS, _COLUMNS, _X_PERIOD, _Y_PERIOD, _DOWN, _ACROSS = range(7)
+
+
+@inlined
+def _in_order(j: int, count: int, period: int) -> tuple[int, int]:
+    """Place of row ``j`` of the order in its period, and which row of the matrix it is."""
+    if period == 1:
+        return 0, j
+    return j % period, j % period * (count // period) + j // period
+
+
+def _starts(
+    builder: Any, count: int, place: Any, row: Any, steps: Any, period: Any, pitch: Any
+) -> list[Any]:
+    """Write the offsets of ``count`` rows in order from one on."""
+    back = builder.sub(WORD(1), builder.mul(builder.sub(period, WORD(1)), steps))
+    starts = []
+    for _ in range(count):
+        starts.append(builder.mul(row, pitch))
+        place = builder.add(place, WORD(1))
+        turns = builder.icmp_signed("==", place, period)
+        row = builder.add(row, builder.select(turns, back, steps))
+        place = builder.select(turns, WORD(0), place)
+    return starts
+
+
+def _transpose_block(
+    _: Any, x: Any, x_first: Any, x_place: Any, row: Any, x_steps: Any, x_period: Any, columns: Any,
+    y: Any, y_first: Any, y_place: Any, column: Any, y_steps: Any, y_period: Any, rows: Any,
+) -> tuple[Any, Instructions]:  # fmt: skip
+    lanes = target().lanes(x.dtype.name)
+    vector, half = Vector(x.dtype, lanes), lanes // 2
+
+    def interleaved(builder: Any, a: Any, b: Any, first: int) -> Any:
+        order = [place for lane in range(first, first + half) for place in (lane, lanes + lane)]
+        number = ir.IntType(32)
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(number, lanes), order))
+
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        x, x_first, *x_order = values[:7]
+        y, y_first, *y_order = values[7:]
+        v = [
+            write_load(builder, builder.gep(x, [builder.add(x_first, start)]), vector)
+            for start in _starts(builder, lanes, *x_order)
+        ]
+        # A perfect shuffle, once for each bit of a lane's number, is the transposition.
+        for _bit in range(lanes.bit_length() - 1):
+            v = [
+                interleaved(builder, v[i], v[i + half], first)
+                for i in range(half)
+                for first in (0, half)
+            ]
+        for each, start in zip(v, _starts(builder, lanes, *y_order), strict=True):
+            write_store(builder, each, builder.gep(y, [builder.add(y_first, start)]), vector)
+        return context.get_dummy_value()
+
+    made = types.none(
+        x, x_first, x_place, row, x_steps, x_period, columns,
+        y, y_first, y_place, column, y_steps, y_period, rows,
+    )  # fmt: skip
+    return made, write
+
+
+@compiled_as(_transpose_block)
+def _block(
+    x: Any, x_first: int, x_place: int, row: int, x_steps: int, x_period: int, columns: int,
+    y: Any, y_first: int, y_place: int, column: int, y_steps: int, y_period: int, rows: int,
+) -> None:  # fmt: skip
+    """Transpose a block, a vector each way, from its row of x on, and to its row of y on.
+
+    ``x_first`` is where the row 0 of x has the first column of the block, ``y_first`` the same of
+    y. The other numbers are those of :func:`_in_order`, for either, and the length of a row.
+    """
+    for i in range(lanes_of(x.dtype)):
+        to, to_place = column, y_place
+        for j in range(lanes_of(x.dtype)):
+            y[y_first + to * rows + i] = x[x_first + row * columns + j]
+            to_place += 1
+            to += y_steps if to_place < y_period else 1 - (y_period - 1) * y_steps
+            to_place = to_place if to_place < y_period else 0
+        x_place += 1
+        row += x_steps if x_place < x_period else 1 - (x_period - 1) * x_steps
+        x_place = x_place if x_place < x_period else 0
+
+
+@kernel
+def _transpose(real: Real) -> Kernel:
+    """As in kernels/cpu/layout.h."""
+
+    def transpose(record: int, step: int, thread: int, threads: int) -> None:
+        x, y, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
+        rows, columns = integer_of(record, _ROWS), integer_of(record, _COLUMNS)
+        x_period, y_period = integer_of(record, _X_PERIOD), integer_of(record, _Y_PERIOD)
+        x_steps, y_steps = rows // x_period, columns // y_period
+        tile_rows, tile_columns = integer_of(record, _DOWN), integer_of(record, _ACROSS)
+        down = (rows + tile_rows - 1) // tile_rows
+        across = (columns + tile_columns - 1) // tile_columns
+        tiles = integer_of(record, _MATRICES) * down * across
+        for tile in range(first_of(tiles, thread, threads), first_of(tiles, thread + 1, threads)):
+            matrix = tile // (down * across) * rows * columns
+            top, left = tile // across % down * tile_rows, tile % across * tile_columns
+            bottom, right = min(rows, top + tile_rows), min(columns, left + tile_columns)
+            if rows == 1 and y_period == 1:
+                copy(y, matrix + left, x, matrix + left, right - left)
+                continue
+            whole_bottom = top + (bottom - top) // lanes * lanes
+            whole_right = left + (right - left) // lanes * lanes
+            for j in range(top, whole_bottom, lanes):
+                x_place, row = _in_order(j, rows, x_period)
+                for c in range(left, whole_right, lanes):
+                    y_place, column = _in_order(c, columns, y_period)
+                    _block(
+                        x, matrix + c, x_place, row, x_steps, x_period, columns,
+                        y, matrix + j, y_place, column, y_steps, y_period, rows,
+                    )  # fmt: skip
+            # What is left of the columns beside whole blocks, and of the rows below them.
+            for c in range(left, right):
+                _, column = _in_order(c, columns, y_period)
+                to = matrix + column * rows
+                first = whole_bottom if c < whole_right else top
+                if x_period == 1:
+                    for j in range(first, bottom):
+                        y[to + j] = x[matrix + j * columns + c]
+                else:
+                    for j in range(first, bottom):
+                        _, row = _in_order(j, rows, x_period)
+                        y[to + j] = x[matrix + row * columns + c]
+
+    return transpose
+
+
+def nchw_to_nhwc(
+    spec: InputSpec, x: np.ndarray, y: np.ndarray, workspace: np.ndarray | None
+) -> None:
+    """Images from channels first to channels last."""
+    engine.execute("layout.nchw_to_nhwc", spec, x, y, workspace)
+
+
+def nhwc_to_nchw(
+    spec: InputSpec, x: np.ndarray, y: np.ndarray, workspace: np.ndarray | None
+) -> None:
+    """Images from channels last to channels first."""
+    engine.execute("layout.nhwc_to_nchw", spec, x, y, workspace)
+
+
+def oihw_to_hwio(
+    spec: ConvSpec, w: np.ndarray, packed: np.ndarray, workspace: np.ndarray | None
+) -> None:
+    """Weights from filters first to filters last."""
+    engine.execute("layout.oihw_to_hwio", spec, w, packed, workspace)
+
+
+def hwio_to_oihw(
+    spec: ConvSpec, w: np.ndarray, unpacked: np.ndarray, workspace: np.ndarray | None
+) -> None:
+    """Weights from filters last to filters first."""
+    engine.execute("layout.hwio_to_oihw", spec, w, unpacked, workspace)
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs."""
+    return engine.workspace_bytes(f"layout.{kernel}", spec, dtype)

@@ -1,0 +1,279 @@
+"""Losses and statistics."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.numba import engine
+from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.numba.pointers import (
+    clear,
+    first_in_blocks,
+    first_of,
+    integer_of,
+    pointer_of,
+)
+from fastconv.backends.numba.reductions import sum_of, sum_of_squares
+from fastconv.backends.numba.rows import exponentials, shift_rows
+from fastconv.backends.numba.vector_functions import sum_of_lanes
+from fastconv.backends.numba.vector_memory import load, load_beside, store
+from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread
+from fastconv.operation import LossSpec
+
+
+@kernel
+def _softmax_cross_entropy_forward(real: Real) -> Kernel:
+    def softmax_cross_entropy_forward(record: int, step: int, thread: int, threads: int) -> None:
+        scores, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
+        losses, y = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        rows, classes, together = (
+            integer_of(record, 0),
+            integer_of(record, 1),
+            integer_of(record, 2),
+        )
+        chunks, lanes = (rows + together - 1) // together, lanes_of(real)
+        for chunk in range(
+            first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
+        ):
+            first_row, end_row = chunk * together, min(rows, (chunk + 1) * together)
+            first, end = first_row * classes, end_row * classes
+            shift_rows(scores, y, first, end, classes, real)
+            for row in range(first_row, end_row):
+                losses[row] = -y[row * classes + labels[row]]
+            exponentials(y, y, first, end, real)
+            for row in range(first_row, end_row):
+                start, stop = row * classes, (row + 1) * classes
+                total = sum_of(y, start, stop, real)
+                losses[row] = losses[row] + math.log(total)
+                inverse = real(1) / total
+                for i in range(start, stop, lanes):
+                    count = min(lanes, stop - i)
+                    store(y, i, load(y, i, count) * inverse, count)
+
+    return softmax_cross_entropy_forward
+
+
+@kernel
+def _softmax_cross_entropy_backward(real: Real) -> Kernel:
+    def softmax_cross_entropy_backward(record: int, step: int, thread: int, threads: int) -> None:
+        probabilities, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
+        dscores, lanes = pointer_of(record, 2, real), lanes_of(real)
+        rows, classes, together = (
+            integer_of(record, 0),
+            integer_of(record, 1),
+            integer_of(record, 2),
+        )
+        chunks, share = (rows + together - 1) // together, real(1 / max(1, rows))
+        for chunk in range(
+            first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
+        ):
+            first_row, end_row = chunk * together, min(rows, (chunk + 1) * together)
+            end = end_row * classes
+            for i in range(first_row * classes, end, lanes):
+                count = min(lanes, end - i)
+                store(dscores, i, load(probabilities, i, count) * share, count)
+            for row in range(first_row, end_row):
+                i = row * classes + labels[row]
+                dscores[i] = (probabilities[i] - real(1)) * share
+
+    return softmax_cross_entropy_backward
+
+
+@kernel
+def _nll_forward(real: Real) -> Kernel:
+    def nll_forward(record: int, step: int, thread: int, threads: int) -> None:
+        log_probabilities, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
+        losses, rows, classes = (
+            pointer_of(record, 2, real),
+            integer_of(record, 0),
+            integer_of(record, 1),
+        )
+        for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
+            losses[row] = -log_probabilities[row * classes + labels[row]]
+
+    return nll_forward
+
+
+@kernel
+def _nll_backward(real: Real) -> Kernel:
+    def nll_backward(record: int, step: int, thread: int, threads: int) -> None:
+        labels, gradient = pointer_of(record, 0, np.int64), pointer_of(record, 1, real)
+        rows, classes = integer_of(record, 0), integer_of(record, 1)
+        first, end = first_of(rows, thread, threads), first_of(rows, thread + 1, threads)
+        clear(gradient, first * classes, (end - first) * classes)
+        for row in range(first, end):
+            gradient[row * classes + labels[row]] = real(-1 / rows)
+
+    return nll_backward
+
+
+@kernel
+def _mean_squared_error_forward(real: Real) -> Kernel:
+    def mean_squared_error_forward(record: int, step: int, thread: int, threads: int) -> None:
+        y, target = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        losses, rows, outputs = (
+            pointer_of(record, 2, real),
+            integer_of(record, 0),
+            integer_of(record, 1),
+        )
+        for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
+            total = sum_of_squares(y, target, row * outputs, (row + 1) * outputs, real)
+            losses[row] = total / real(outputs)
+
+    return mean_squared_error_forward
+
+
+@kernel
+def _mean_squared_error_backward(real: Real) -> Kernel:
+    def mean_squared_error_backward(record: int, step: int, thread: int, threads: int) -> None:
+        y, target = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        dy, size, lanes = pointer_of(record, 2, real), integer_of(record, 0), lanes_of(real)
+        factor, end = real(2 / max(1, size)), first_in_blocks(size, thread + 1, threads)
+        for i in range(first_in_blocks(size, thread, threads), end, lanes):
+            count = min(lanes, end - i)
+            store(dy, i, (load(y, i, count) - load(target, i, count)) * factor, count)
+
+    return mean_squared_error_backward
+
+
+@kernel
+def _sum_losses(real: Real) -> Kernel:
+    def sum_losses(record: int, step: int, thread: int, threads: int) -> None:
+        losses, statistics = pointer_of(record, 0, real), pointer_of(record, 1, np.float64)
+        batch, lanes, total = integer_of(record, 0), lanes_of(np.float64), spread(0, np.float64)
+        for i in range(0, batch, lanes):
+            some = load_beside(losses, i, min(lanes, batch - i), np.float64)
+            total = total + as_dtype(some, np.float64)
+        statistics[0] += sum_of_lanes(total)
+        statistics[2] += batch
+
+    return sum_losses
+
+
+@kernel
+def _count_correct(real: Real) -> Kernel:
+    def count_correct(record: int, step: int, thread: int, threads: int) -> None:
+        scores, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
+        statistics, rows, classes = (
+            pointer_of(record, 2, np.float64),
+            integer_of(record, 0),
+            integer_of(record, 1),
+        )
+        correct = 0
+        for row in range(rows):
+            first, label = row * classes, labels[row]
+            if label < 0 or label >= classes:
+                continue
+            # Is there a score that would be chosen instead? A NaN is the largest.
+            own, better = scores[first + label], 0
+            for k in range(classes):
+                other = scores[first + k]
+                if own != own:
+                    better += k < label and other != other
+                elif k < label:
+                    better += not other < own
+                else:
+                    better += k > label and not other <= own
+            correct += better == 0
+        statistics[1] += correct
+
+    return count_correct
+
+
+def softmax_cross_entropy_forward(
+    spec: LossSpec,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    losses: np.ndarray,
+    probabilities: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``losses = log(sum(e^scores)) - scores[label]``, and the softmax for the way back."""
+    engine.execute(
+        "loss.softmax_cross_entropy_forward", spec, scores, labels, losses, probabilities, workspace
+    )
+
+
+def softmax_cross_entropy_backward(
+    spec: LossSpec,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    dscores: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``(softmax - one hot) / batch``."""
+    engine.execute(
+        "loss.softmax_cross_entropy_backward", spec, probabilities, labels, dscores, workspace
+    )
+
+
+def nll_forward(
+    spec: LossSpec,
+    log_probabilities: np.ndarray,
+    labels: np.ndarray,
+    losses: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Negative log-likelihood: ``losses = -log_probabilities[label]``."""
+    engine.execute("loss.nll_forward", spec, log_probabilities, labels, losses, workspace)
+
+
+def nll_backward(
+    spec: LossSpec,
+    labels: np.ndarray,
+    dlog_probabilities: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``-1 / batch`` at the labels, 0 elsewhere."""
+    engine.execute("loss.nll_backward", spec, labels, dlog_probabilities, workspace)
+
+
+def mean_squared_error_forward(
+    spec: LossSpec,
+    y: np.ndarray,
+    target: np.ndarray,
+    losses: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Mean over the outputs of ``(y - target)^2``."""
+    engine.execute("loss.mean_squared_error_forward", spec, y, target, losses, workspace)
+
+
+def mean_squared_error_backward(
+    spec: LossSpec,
+    y: np.ndarray,
+    target: np.ndarray,
+    dy: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``2 (y - target) / (batch * outputs)``."""
+    engine.execute("loss.mean_squared_error_backward", spec, y, target, dy, workspace)
+
+
+def sum_losses(
+    spec: LossSpec,
+    losses: np.ndarray,
+    statistics: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Add the batch's losses and its size to the running statistics."""
+    engine.execute("loss.sum_losses", spec, losses, statistics, workspace)
+
+
+def count_correct(
+    spec: LossSpec,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    statistics: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Add the number of samples whose (first) largest score is at the label."""
+    engine.execute("loss.count_correct", spec, scores, labels, statistics, workspace)
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs."""
+    return engine.workspace_bytes(f"loss.{kernel}", spec, dtype)

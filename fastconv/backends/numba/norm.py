@@ -1,0 +1,347 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.numba import engine
+from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.pointers import first_of, integer_of, pointer_of, real_of
+from fastconv.backends.numba.vector_functions import square_root
+from fastconv.backends.numba.vector_memory import load, load_beside, store
+from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread_beside
+from fastconv.operation import NormSpec
+
+# A sum over all rows is made of the sums of blocks of rows, in float64, which are added in order:
+# the size of a block is fixed, so that the number of threads changes nothing. A block and a piece
+# of the channels are small enough for the second-level cache, so that they are read twice at the
+# cost of once. Both numbers are those of fastconv/native/norm.py.
+_ROWS_OF_A_BLOCK = 256
+_CHANNELS_OF_A_PIECE = 64
+_ELEMENTS_AT_ONCE = 64
+"""Of rows that elementwise passes do together, one vector of channels after the other: its factors
+stay in registers meanwhile. More would not be read in the order of memory."""
+
+
+@inlined
+def _piece(number: int, rows: int, channels: int) -> tuple[int, int, int, int, int]:
+    """Block, first row and end, first channel and end of a piece of a block."""
+    pieces = (channels + _CHANNELS_OF_A_PIECE - 1) // _CHANNELS_OF_A_PIECE
+    block, piece = number // pieces, number % pieces
+    row, channel = block * _ROWS_OF_A_BLOCK, piece * _CHANNELS_OF_A_PIECE
+    end = min(rows, row + _ROWS_OF_A_BLOCK)
+    return block, row, end, channel, min(channels, channel + _CHANNELS_OF_A_PIECE)
+
+
+@inlined
+def _pieces_of_threads(rows: int, channels: int, thread: int, threads: int) -> tuple[int, int]:
+    """The first piece of all blocks that a thread does, and the end."""
+    blocks = (rows + _ROWS_OF_A_BLOCK - 1) // _ROWS_OF_A_BLOCK
+    pieces = (channels + _CHANNELS_OF_A_PIECE - 1) // _CHANNELS_OF_A_PIECE
+    count = blocks * pieces
+    return first_of(count, thread, threads), first_of(count, thread + 1, threads)
+
+
+@inlined
+def _channels_of_threads(channels: int, thread: int, threads: int) -> tuple[int, int]:
+    """The first channel that a thread does, and the end: whole pieces."""
+    pieces = (channels + _CHANNELS_OF_A_PIECE - 1) // _CHANNELS_OF_A_PIECE
+    first = first_of(pieces, thread, threads) * _CHANNELS_OF_A_PIECE
+    return first, min(channels, first_of(pieces, thread + 1, threads) * _CHANNELS_OF_A_PIECE)
+
+
+@kernel
+def _norm_sums(real: Real) -> Kernel:
+    """Of each block: the sum of x, and that of the squared distances from the block's own mean."""
+
+    def norm_sums(record: int, step: int, thread: int, threads: int) -> None:
+        x, sums = pointer_of(record, 0, real), pointer_of(record, 1, np.float64)
+        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        begin, finish = _pieces_of_threads(rows, channels, thread, threads)
+        for number in range(begin, finish):
+            block, first, end, channel, last = _piece(number, rows, channels)
+            for k in range(channel, last, lanes):
+                count = min(lanes, last - k)
+                total = spread_beside(0, np.float64, real)
+                for row in range(first, end):
+                    total = total + as_dtype(load(x, row * channels + k, count), np.float64)
+                mean = total / float(end - first)
+                squares = spread_beside(0, np.float64, real)
+                for row in range(first, end):
+                    wide = as_dtype(load(x, row * channels + k, count), np.float64)
+                    squares = squares + (wide - mean) * (wide - mean)
+                store(sums, 2 * block * channels + k, total, count)
+                store(sums, (2 * block + 1) * channels + k, squares, count)
+
+    return norm_sums
+
+
+@kernel
+def _norm_statistics(real: Real) -> Kernel:
+    """Mean and inverse deviation of all rows, the running statistics, and gamma / deviation."""
+
+    def norm_statistics(record: int, step: int, thread: int, threads: int) -> None:
+        sums, gamma = pointer_of(record, 0, np.float64), pointer_of(record, 1, real)
+        running_mean, running_variance = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        mean, inverse_deviation = pointer_of(record, 4, real), pointer_of(record, 5, real)
+        factor, rows, channels = (
+            pointer_of(record, 6, real),
+            integer_of(record, 0),
+            integer_of(record, 1),
+        )
+        epsilon, momentum, lanes = real_of(record, 0), real_of(record, 1), lanes_of(real)
+        blocks = (rows + _ROWS_OF_A_BLOCK - 1) // _ROWS_OF_A_BLOCK
+        first, end = _channels_of_threads(channels, thread, threads)
+        for k in range(first, end, lanes):
+            count = min(lanes, end - k)
+            centre = spread_beside(0, np.float64, real)
+            squares = centre
+            inverse = centre
+            if rows > 0:
+                for block in range(blocks):
+                    centre = centre + load_beside(sums, 2 * block * channels + k, count, real)
+                centre = centre / float(rows)
+                # Squares around the mean of all: those around a block's mean, and that mean's
+                # distance for each row (Chan, Golub & LeVeque, The American Statistician 37, 1983).
+                for block in range(blocks):
+                    size = float(min(_ROWS_OF_A_BLOCK, rows - block * _ROWS_OF_A_BLOCK))
+                    own = load_beside(sums, 2 * block * channels + k, count, real)
+                    inner = load_beside(sums, (2 * block + 1) * channels + k, count, real)
+                    distance = own / size - centre
+                    squares = squares + (inner + distance * distance * size)
+                inverse = 1 / square_root(squares / float(rows) + epsilon)
+                old_mean = as_dtype(load(running_mean, k, count), np.float64)
+                old_variance = as_dtype(load(running_variance, k, count), np.float64)
+                # The unbiased variance, if there is one.
+                variance = squares / float(max(1, rows - 1))
+                new_mean = old_mean * (1 - momentum) + centre * momentum
+                new_variance = old_variance * (1 - momentum) + variance * momentum
+                store(running_mean, k, as_dtype(new_mean, real), count)
+                store(running_variance, k, as_dtype(new_variance, real), count)
+            store(mean, k, as_dtype(centre, real), count)
+            store(inverse_deviation, k, as_dtype(inverse, real), count)
+            wide = as_dtype(load(gamma, k, count), np.float64) * inverse
+            if rows == 0:
+                wide = inverse
+            store(factor, k, as_dtype(wide, real), count)
+
+    return norm_statistics
+
+
+@kernel
+def _norm_factor(real: Real) -> Kernel:
+    """``gamma / sqrt(variance + epsilon)``."""
+
+    def norm_factor(record: int, step: int, thread: int, threads: int) -> None:
+        gamma, variance = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        factor, channels, lanes = pointer_of(record, 2, real), integer_of(record, 0), lanes_of(real)
+        for k in range(0, channels, lanes):
+            count = min(lanes, channels - k)
+            wide = as_dtype(load(gamma, k, count), np.float64)
+            deviation = square_root(
+                as_dtype(load(variance, k, count), np.float64) + real_of(record, 0)
+            )
+            store(factor, k, as_dtype(wide / deviation, real), count)
+
+    return norm_factor
+
+
+@kernel
+def _norm_apply(real: Real) -> Kernel:
+    """``y = (x - mean) * factor + beta``."""
+
+    def norm_apply(record: int, step: int, thread: int, threads: int) -> None:
+        x, mean, factor = (
+            pointer_of(record, 0, real),
+            pointer_of(record, 1, real),
+            pointer_of(record, 2, real),
+        )
+        beta, y = pointer_of(record, 3, real), pointer_of(record, 4, real)
+        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
+        for block in range(first_of(rows, thread, threads), end, together):
+            for k in range(0, channels, lanes):
+                count = min(lanes, channels - k)
+                centre, scale = load(mean, k, count), load(factor, k, count)
+                shift = load(beta, k, count)
+                for row in range(block, min(end, block + together)):
+                    distance = load(x, row * channels + k, count) - centre
+                    store(y, row * channels + k, distance * scale + shift, count)
+
+    return norm_apply
+
+
+@kernel
+def _norm_gradient_sums(real: Real) -> Kernel:
+    """Of each block: the sum of dy, and that of dy * z with z = (x - mean) * inverse_deviation."""
+
+    def norm_gradient_sums(record: int, step: int, thread: int, threads: int) -> None:
+        dy, x = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        mean, inverse_deviation = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        sums, lanes = pointer_of(record, 4, np.float64), lanes_of(real)
+        rows, channels = integer_of(record, 0), integer_of(record, 1)
+        begin, finish = _pieces_of_threads(rows, channels, thread, threads)
+        for number in range(begin, finish):
+            block, first, end, channel, last = _piece(number, rows, channels)
+            for k in range(channel, last, lanes):
+                count = min(lanes, last - k)
+                centre, inverse = load(mean, k, count), load(inverse_deviation, k, count)
+                total = spread_beside(0, np.float64, real)
+                products = total
+                for row in range(first, end):
+                    i = row * channels + k
+                    gradient = as_dtype(load(dy, i, count), np.float64)
+                    z = as_dtype((load(x, i, count) - centre) * inverse, np.float64)
+                    total, products = total + gradient, products + gradient * z
+                store(sums, 2 * block * channels + k, total, count)
+                store(sums, (2 * block + 1) * channels + k, products, count)
+
+    return norm_gradient_sums
+
+
+@kernel
+def _norm_gradients(real: Real) -> Kernel:
+    """Sums of dy and of dy * z; their means and gamma * inverse_deviation for dx."""
+
+    def norm_gradients(record: int, step: int, thread: int, threads: int) -> None:
+        sums, gamma = pointer_of(record, 0, np.float64), pointer_of(record, 1, real)
+        inverse_deviation, dgamma = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        dbeta, means, factor = (
+            pointer_of(record, 4, real),
+            pointer_of(record, 5, real),
+            pointer_of(record, 6, real),
+        )
+        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        blocks = (rows + _ROWS_OF_A_BLOCK - 1) // _ROWS_OF_A_BLOCK
+        first, end = _channels_of_threads(channels, thread, threads)
+        share = 1 / float(max(1, rows))
+        for k in range(first, end, lanes):
+            count = min(lanes, end - k)
+            total = spread_beside(0, np.float64, real)
+            products = total
+            for block in range(blocks):
+                total = total + load_beside(sums, 2 * block * channels + k, count, real)
+                products = products + load_beside(sums, (2 * block + 1) * channels + k, count, real)
+            store(dbeta, k, as_dtype(total, real), count)
+            store(dgamma, k, as_dtype(products, real), count)
+            store(means, k, as_dtype(total * share, real), count)
+            store(means, channels + k, as_dtype(products * share, real), count)
+            store(factor, k, load(gamma, k, count) * load(inverse_deviation, k, count), count)
+
+    return norm_gradients
+
+
+@kernel
+def _norm_backward_data(real: Real) -> Kernel:
+    """``dx = factor * (dy - mean of dy - z * mean of dy * z)``."""
+
+    def norm_backward_data(record: int, step: int, thread: int, threads: int) -> None:
+        dy, x, mean = (
+            pointer_of(record, 0, real),
+            pointer_of(record, 1, real),
+            pointer_of(record, 2, real),
+        )
+        inverse_deviation, means = pointer_of(record, 3, real), pointer_of(record, 4, real)
+        factor, dx = pointer_of(record, 5, real), pointer_of(record, 6, real)
+        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
+        for block in range(first_of(rows, thread, threads), end, together):
+            for k in range(0, channels, lanes):
+                count = min(lanes, channels - k)
+                centre, inverse = load(mean, k, count), load(inverse_deviation, k, count)
+                of_dy, of_products = load(means, k, count), load(means, channels + k, count)
+                scale = load(factor, k, count)
+                for row in range(block, min(end, block + together)):
+                    i = row * channels + k
+                    z = (load(x, i, count) - centre) * inverse
+                    rest = load(dy, i, count) - of_dy - z * of_products
+                    store(dx, i, rest * scale, count)
+
+    return norm_backward_data
+
+
+def batch_norm_forward_training(
+    spec: NormSpec,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    running_mean: np.ndarray,
+    running_variance: np.ndarray,
+    y: np.ndarray,
+    mean: np.ndarray,
+    inverse_deviation: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Normalise by the batch's own statistics and fold them into the running ones."""
+    engine.execute(
+        "norm.batch_norm_forward_training",
+        spec,
+        x,
+        gamma,
+        beta,
+        running_mean,
+        running_variance,
+        y,
+        mean,
+        inverse_deviation,
+        workspace,
+    )
+
+
+def batch_norm_forward_inference(
+    spec: NormSpec,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    running_mean: np.ndarray,
+    running_variance: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Normalise by the running statistics."""
+    engine.execute(
+        "norm.batch_norm_forward_inference",
+        spec,
+        x,
+        gamma,
+        beta,
+        running_mean,
+        running_variance,
+        y,
+        workspace,
+    )
+
+
+def batch_norm_backward(
+    spec: NormSpec,
+    dy: np.ndarray,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    mean: np.ndarray,
+    inverse_deviation: np.ndarray,
+    dx: np.ndarray,
+    dgamma: np.ndarray,
+    dbeta: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Gradients through the batch's own statistics."""
+    engine.execute(
+        "norm.batch_norm_backward",
+        spec,
+        dy,
+        x,
+        gamma,
+        mean,
+        inverse_deviation,
+        dx,
+        dgamma,
+        dbeta,
+        workspace,
+    )
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs."""
+    return engine.workspace_bytes(f"norm.{kernel}", spec, dtype)

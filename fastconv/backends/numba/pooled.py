@@ -1,0 +1,226 @@
+"""Backward passes of a convolution behind a 2x2 max pool, over the pixels that the pool took."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.backends.numba import pooled_instructions as tile
+from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.numba.pointers import (
+    address_at,
+    clear,
+    first_of,
+    integer_of,
+    is_null,
+    local,
+    offset,
+    pointer_of,
+    real_of,
+)
+from fastconv.backends.numba.pooled_instructions import POOLED_WORDS, add_region
+from fastconv.backends.numba.tiles import run_tile
+from fastconv.backends.numba.vector_functions import sum_of_lanes
+from fastconv.backends.numba.vector_memory import load, load_beside, store
+from fastconv.backends.numba.vectors import lanes_of, select, spread, spread_beside
+from fastconv.native.recorder import LEAKY_GRADIENT, UPDATE
+
+# The integers of the records are described in kernels/cpu/pooled.h.
+
+_MOST_VECTORS = 12
+_SIDE, _ROOM = 16, 256
+
+
+@kernel
+def _pooled_weight_tiles(real: Real) -> Kernel:
+    """``dw[n][i][j]``: the sum of gradient * x over samples and pooled pixels, by channel n."""
+
+    def pooled_weight_tiles(record: int, step: int, thread: int, threads: int) -> None:
+        x, gradients = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        offsets, dw, db = (
+            pointer_of(record, 2, np.int32), pointer_of(record, 3, real),
+            pointer_of(record, 4, real),
+        )  # fmt: skip
+        samples, pixels, channels = (
+            integer_of(record, 0), integer_of(record, 1), integer_of(record, 2)
+        )  # fmt: skip
+        row, down, vectors, rows = (
+            integer_of(record, 4), integer_of(record, 5), integer_of(record, 6),
+            integer_of(record, 7),
+        )  # fmt: skip
+        lanes = lanes_of(real)
+        wide = vectors * lanes
+        t = local(POOLED_WORDS, np.int64)
+        t[tile.ROW], t[tile.PIXELS], t[tile.CHANNELS], t[tile.DW_ROW] = row, pixels, channels, wide
+        call = address_at(t, 0)
+        begin, end = first_of(channels, thread, threads), first_of(channels, thread + 1, threads)
+        for sample in range(samples):
+            t[tile.ADD] = 1 if sample > 0 else 0
+            for c in range(begin, end):
+                first = sample * pixels * channels + c
+                t[tile.GRADIENT] = address_at(gradients, first)
+                t[tile.OFFSET] = address_at(offsets, first)
+                for i in range(0, down, rows):
+                    for v in range(0, vectors, _MOST_VECTORS):
+                        start = sample * integer_of(record, 3) + i * row + v * lanes
+                        t[tile.X] = address_at(x, start)
+                        t[tile.DW] = address_at(dw, (c * down + i) * wide + v * lanes)
+                        some = min(_MOST_VECTORS, vectors - v)
+                        run_tile(record, min(rows, down - i), some, call)
+                if not is_null(db):
+                    total = real(0)
+                    for p in range(pixels):
+                        total += gradients[first + p * channels]
+                    db[c] = db[c] + total if sample else total
+
+    return pooled_weight_tiles
+
+
+@kernel
+def _transpose_weights(real: Real) -> Kernel:
+    """Bring a weight gradient from [n][k] to [k][n], as a gradient or as an update."""
+
+    def transpose_weights(record: int, step: int, thread: int, threads: int) -> None:
+        source, db = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        w, b = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        depth, outputs, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        update = integer_of(record, 2) == UPDATE
+        factor, keep, keep_bias = real(0), real(0), real(0)
+        if update:
+            rate = pointer_of(record, 4, np.float64)[step]
+            factor = real(rate)
+            keep = real(1 - rate * real_of(record, 0))
+            keep_bias = real(1 - rate * real_of(record, 1))
+        block = local(_ROOM, real)
+        end = first_of(depth, thread + 1, threads)
+        for k in range(first_of(depth, thread, threads), end, _SIDE):
+            tall = min(_SIDE, end - k)
+            for o in range(0, outputs, _SIDE):
+                wide = min(_SIDE, outputs - o)
+                for j in range(wide):
+                    for i in range(tall):
+                        block[i * _SIDE + j] = source[(o + j) * depth + k + i]
+                for i in range(tall):
+                    to = (k + i) * outputs + o
+                    for j in range(0, wide, lanes):
+                        count = min(lanes, wide - j)
+                        value = load(block, i * _SIDE + j, count)
+                        if update:
+                            value = load(w, to + j, count) * keep - value * factor
+                        store(w, to + j, value, count)
+        if thread == 0 and not is_null(db):
+            for o in range(outputs):
+                b[o] = keep_bias * b[o] - factor * db[o] if update else db[o]
+
+    return transpose_weights
+
+
+@kernel
+def _pooled_data_tiles(real: Real) -> Kernel:
+    """``dx`` of a 3 x 3 convolution: every pooled pixel adds to a region of 4 x 4 pixels."""
+
+    def pooled_data_tiles(record: int, step: int, thread: int, threads: int) -> None:
+        gradients, order = pointer_of(record, 0, real), pointer_of(record, 1, np.int32)
+        counts, packed = pointer_of(record, 2, np.int32), pointer_of(record, 3, real)
+        dx, other, slope = (
+            pointer_of(record, 4, real), pointer_of(record, 5, real), real(real_of(record, 0))
+        )  # fmt: skip
+        rows, columns, channels = (
+            integer_of(record, 1), integer_of(record, 2), integer_of(record, 3)
+        )  # fmt: skip
+        height, inputs, tall = integer_of(record, 4), integer_of(record, 6), integer_of(record, 7)
+        line, lanes = integer_of(record, 5) * inputs, lanes_of(real)
+        strips = (height + tall - 1) // tall
+        pieces = integer_of(record, 0) * strips
+        for piece in range(
+            first_of(pieces, thread, threads), first_of(pieces, thread + 1, threads)
+        ):
+            sample, top = piece // strips, piece % strips * tall
+            bottom = min(height, top + tall)
+            image = sample * height * line
+            clear(dx, image + top * line, (bottom - top) * line)
+            # A strip is written from every pooled pixel that reaches it, in their order.
+            start = (top - 2) // 2 if top > 3 else 0
+            for c in range(0, inputs, lanes):
+                weights = offset(packed, c * channels * 9)
+                for row in range(start, min(rows, (bottom + 1) // 2)):
+                    first, stop = max(0, top - 2 * row), min(4, bottom - 2 * row)
+                    for column in range(columns):
+                        at = (sample * rows + row) * columns + column
+                        region = image + 2 * row * line + 2 * column * inputs + c
+                        add_region(
+                            offset(gradients, at * channels), offset(order, at * channels),
+                            offset(counts, at * 4), weights, offset(dx, region), line, inputs,
+                            first, stop,
+                        )  # fmt: skip
+            if integer_of(record, 8) == LEAKY_GRADIENT:
+                for i in range(image + top * line, image + bottom * line, lanes):
+                    v = load(dx, i, lanes)
+                    store(dx, i, select(load(other, i, lanes) > 0, v, v * slope), lanes)
+
+    return pooled_data_tiles
+
+
+@kernel
+def _pooled_lists(real: Real) -> Kernel:
+    """Gradients behind the activation with the places they belong to, plain and sorted by place."""
+
+    def pooled_lists(record: int, step: int, thread: int, threads: int) -> None:
+        dys, wheres, ys = (
+            pointer_of(record, 0, real), pointer_of(record, 1, np.int32),
+            pointer_of(record, 2, real),
+        )  # fmt: skip
+        gradients, offsets = pointer_of(record, 3, real), pointer_of(record, 4, np.int32)
+        sorted_gradients, sorted_channels, counts = (
+            pointer_of(record, 5, real), pointer_of(record, 6, np.int32),
+            pointer_of(record, 7, np.int32),
+        )  # fmt: skip
+        slope = real(real_of(record, 0))
+        rows, columns, channels = (
+            integer_of(record, 1), integer_of(record, 2), integer_of(record, 3)
+        )  # fmt: skip
+        width, x_row, x_pixel = integer_of(record, 4), integer_of(record, 5), integer_of(record, 6)
+        lines, lanes = integer_of(record, 0) * rows, lanes_of(real)
+        next_of = local(4, np.int64)
+        end = first_of(lines, thread + 1, threads)
+        for line in range(first_of(lines, thread, threads), end):
+            row = 2 * (line % rows)
+            for p in range(line * columns, (line + 1) * columns):
+                column, at = 2 * (p - line * columns), p * channels
+                corner, start = row * width + column, row * x_row + column * x_pixel
+                more = spread_beside(x_row - width * x_pixel, np.int32, real)
+                one, n1 = spread(1, real), spread(0, real)
+                n2, n3 = n1, n1
+                for c in range(0, channels, lanes):
+                    count = min(lanes, channels - c)
+                    g = load(dys, at + c, count)
+                    if not is_null(ys):
+                        g = select(load(ys, at + c, count) > 0, g, g * slope)
+                    store(gradients, at + c, g, count)
+                    # Lanes behind the last channel are 0, and not behind the corner.
+                    taken = load_beside(wheres, at + c, count, real) - corner
+                    shifted = taken * x_pixel + select(taken >= width, more, 0) + start
+                    store(offsets, at + c, shifted, count)
+                    n1 = n1 + select(taken == 1, one, 0)
+                    n2 = n2 + select(taken == width, one, 0)
+                    n3 = n3 + select(taken == width + 1, one, 0)
+                if is_null(counts):
+                    continue
+                next_of[1], next_of[2] = int(sum_of_lanes(n1)), int(sum_of_lanes(n2))
+                next_of[3] = int(sum_of_lanes(n3))
+                next_of[0] = channels - next_of[1] - next_of[2] - next_of[3]
+                done = 0
+                for place in range(4):
+                    number = next_of[place]
+                    counts[4 * p + place] = np.int32(number)
+                    next_of[place] = done
+                    done += number
+                for c in range(channels):
+                    taken = wheres[at + c] - corner
+                    down = 1 if taken >= width else 0
+                    place = 2 * down + taken - down * width
+                    to = at + next_of[place]
+                    next_of[place] += 1
+                    sorted_gradients[to] = gradients[at + c]
+                    sorted_channels[to] = np.int32(c)
+
+    return pooled_lists

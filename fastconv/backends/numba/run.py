@@ -1,0 +1,40 @@
+"""Running a plan: one call of the compiled engine for many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fastconv.backends.numba import engine
+from fastconv.native.runner import ProgramRunner
+from fastconv.plan import Plan
+
+
+def to_device(array: np.ndarray) -> np.ndarray:
+    """Return the array where this backend computes: here it is already."""
+    return array
+
+
+def to_host(array: np.ndarray) -> np.ndarray:
+    """Return the array as a NumPy array: here it is one already."""
+    return array
+
+
+class Runner(ProgramRunner):
+    """A plan with its buffers allocated and its program made.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    shared
+        Arrays for the buffers that the plan marks as shared, by name.
+    threads
+        How many threads may take part; None: FASTCONV_THREADS, else all cores of this process.
+    """
+
+    def __init__(
+        self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None = None
+    ) -> None:
+        super().__init__(plan, shared, threads, engine)

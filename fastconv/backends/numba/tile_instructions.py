@@ -1,0 +1,253 @@
+"""One small product in registers, as LLVM instructions: the tile of ``kernels/cpu/gemm.h``.
+
+``C[m, n] = start + sum over r1, r2, k of A[r1, r2, k, m] B[r1, r2, k, n]``: the sum runs over
+``runs1`` times ``runs2`` runs of ``depth`` steps, and ``rows`` times ``vectors`` sums stay in
+registers until all are done. Georganas et al., "High-Performance Deep Learning via a Single
+Building Block" (arXiv:1906.06440).
+
+Numba would keep an array of sums in memory, and a variable for each sum is no code to be read: so
+the instructions are written here. A call of a tile is :data:`TILE_WORDS` words in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as
+from fastconv.backends.numba.vector_memory import first_lanes, write_load, write_store
+from fastconv.backends.numba.vectors import FLAGS, Vector, llvm_element, llvm_type, write_spread
+from fastconv.native.recorder import LEAKY_GRADIENT, LEAKY_RELU, START_BIAS, START_C, UPDATE
+
+A, B, START, C, OTHER = range(5)
+"""Addresses; OTHER has the strides of C."""
+RUNS1, A_RUN1, B_RUN1, RUNS2, A_RUN2, B_RUN2, DEPTH = range(5, 12)
+A_STRIDE, B_STEP, C_ROW = range(12, 15)
+"""Strides in elements, of A from row to row along depth, from step to step along rows."""
+COLUMNS, FROM, FINISH = range(15, 18)
+"""Columns of C, at most ``vectors`` vectors; START_ZERO and so on; STORE and so on."""
+SLOPE, KEEP, RATE = range(18, 21)
+"""float64."""
+TILE_WORDS = 24
+
+
+class Words:
+    """The words of a call, as values."""
+
+    def __init__(self, builder: Any, address: Any, element: Any) -> None:
+        self.builder, self.element = builder, element
+        self.start = builder.inttoptr(address, WORD.as_pointer())
+
+    def word(self, number: int) -> Any:
+        """Write instructions for an integer."""
+        return self.builder.load(self.builder.gep(self.start, [WORD(number)]))
+
+    def place(self, number: int, element: Any = None) -> Any:
+        """Write instructions for a pointer to elements."""
+        kind = (element or self.element).as_pointer()
+        return self.builder.inttoptr(self.word(number), kind)
+
+    def spread(self, number: int, kind: Any) -> Any:
+        """Write instructions for a vector of a float64."""
+        value = self.builder.bitcast(self.word(number), ir.DoubleType())
+        if self.element != ir.DoubleType():
+            value = self.builder.fptrunc(value, self.element)
+        return write_spread(self.builder, kind, value)
+
+    def equals(self, number: int, value: int) -> Any:
+        """Write instructions for whether an integer has a value."""
+        return self.builder.icmp_signed("==", self.word(number), WORD(value))
+
+
+def write_product(builder: Any, total: Any, factor: Any, value: Any) -> None:
+    """Write instructions that add a product to a sum in a register."""
+    product = builder.fmul(factor, value, flags=FLAGS)
+    builder.store(builder.fadd(builder.load(total), product, flags=FLAGS), total)
+
+
+class _Tile:
+    """Writes one tile."""
+
+    def __init__(
+        self, builder: Any, address: Any, vector: Vector, rows: int, vectors: int, deep: bool
+    ) -> None:
+        self.builder, self.vector, self.deep = builder, vector, deep
+        self.kind = llvm_type(vector)
+        self.words = Words(builder, address, llvm_element(vector.dtype))
+        self.places = [(row, v) for row in range(rows) for v in range(vectors)]
+        self.rows, self.vectors = rows, vectors
+        # LLVM keeps them in registers.
+        self.sums = {place: cgutils.alloca_once(builder, self.kind) for place in self.places}
+        self.c, self.c_row = self.words.place(C), self.words.word(C_ROW)
+        self.last = builder.sub(self.words.word(COLUMNS), WORD((vectors - 1) * vector.lanes))
+        self.mask = first_lanes(builder, vector, self.last) if vector.lanes > 1 else None
+
+    def _at(self, start: Any, row: int, v: int) -> Any:
+        """Where a vector of something with the strides of C begins."""
+        elements = self.builder.mul(self.c_row, WORD(row))
+        return self.builder.gep(start, [self.builder.add(elements, WORD(v * self.vector.lanes))])
+
+    def _load(self, place: Any, v: int) -> Any:
+        mask = self.mask if v == self.vectors - 1 else None
+        return write_load(self.builder, place, self.vector, mask)
+
+    def begin(self) -> None:
+        """Give the sums their first values."""
+        builder, words = self.builder, self.words
+        with builder.if_else(words.equals(FROM, START_C)) as (then, otherwise):
+            with then:
+                for row, v in self.places:
+                    value = self._load(self._at(self.c, row, v), v)
+                    builder.store(value, self.sums[row, v])
+            with otherwise:
+                start = words.place(START)
+                zero = ir.Constant(self.kind, None)
+                first = [cgutils.alloca_once(builder, self.kind) for _ in range(self.vectors)]
+                for each in first:
+                    builder.store(zero, each)
+                with builder.if_then(words.equals(FROM, START_BIAS)):
+                    for v, each in enumerate(first):
+                        place = builder.gep(start, [WORD(v * self.vector.lanes)])
+                        builder.store(self._load(place, v), each)
+                for row, v in self.places:
+                    builder.store(builder.load(first[v]), self.sums[row, v])
+
+    def add(self) -> None:
+        """Run through all runs."""
+        builder, words = self.builder, self.words
+        a, b = words.place(A), words.place(B)
+        depth, stride, b_step = words.word(DEPTH), words.word(A_STRIDE), words.word(B_STEP)
+        runs = [[words.word(each) for each in run] for run in
+                ((RUNS1, A_RUN1, B_RUN1), (RUNS2, A_RUN2, B_RUN2))]  # fmt: skip
+        with cgutils.for_range(builder, runs[0][0]) as outer:
+            a1 = builder.gep(a, [builder.mul(outer.index, runs[0][1])])
+            b1 = builder.gep(b, [builder.mul(outer.index, runs[0][2])])
+            with cgutils.for_range(builder, runs[1][0]) as inner:
+                a2 = builder.gep(a1, [builder.mul(inner.index, runs[1][1])])
+                b2 = builder.gep(b1, [builder.mul(inner.index, runs[1][2])])
+                with cgutils.for_range(builder, depth) as loop:
+                    self._step(a2, b2, loop.index, stride, b_step)
+
+    def _step(self, a: Any, b: Any, k: Any, stride: Any, b_step: Any) -> None:
+        builder, lanes = self.builder, self.vector.lanes
+        b = builder.gep(b, [builder.mul(k, b_step)])
+        values = [
+            write_load(builder, builder.gep(b, [WORD(v * lanes)]), self.vector)
+            for v in range(self.vectors)
+        ]
+        for row in range(self.rows):
+            if self.deep:
+                place = builder.gep(a, [builder.add(builder.mul(stride, WORD(row)), k)])
+            else:
+                place = builder.gep(a, [builder.add(builder.mul(k, stride), WORD(row))])
+            factor = write_spread(builder, self.kind, builder.load(place))
+            for v, value in enumerate(values):
+                write_product(builder, self.sums[row, v], factor, value)
+
+    def finish(self) -> None:
+        """Make of the sums what becomes of them, and store that."""
+        builder, words = self.builder, self.words
+        zero = ir.Constant(self.kind, None)
+        with builder.if_then(words.equals(FINISH, LEAKY_RELU)):
+            slope = words.spread(SLOPE, self.kind)
+            for total in self.sums.values():
+                value = builder.load(total)
+                self._choose(total, builder.fcmp_ordered(">", value, zero), value, slope)
+        with builder.if_then(words.equals(FINISH, LEAKY_GRADIENT)):
+            slope, other = words.spread(SLOPE, self.kind), words.place(OTHER)
+            for (row, v), total in self.sums.items():
+                passed = self._load(self._at(other, row, v), v)
+                mask = builder.fcmp_ordered(">", passed, zero)
+                self._choose(total, mask, builder.load(total), slope)
+        with builder.if_then(words.equals(FINISH, UPDATE)):
+            keep, rate = words.spread(KEEP, self.kind), words.spread(RATE, self.kind)
+            for (row, v), total in self.sums.items():
+                before = self._load(self._at(self.c, row, v), v)
+                kept = builder.fmul(keep, before, flags=FLAGS)
+                step = builder.fmul(rate, builder.load(total), flags=FLAGS)
+                builder.store(builder.fsub(kept, step, flags=FLAGS), total)
+        if self.mask is None:
+            self._store(None)
+            return
+        # Masked stores are slow on some processors.
+        whole = builder.icmp_signed("==", self.last, WORD(self.vector.lanes))
+        with builder.if_else(whole) as (then, otherwise):
+            with then:
+                self._store(None)
+            with otherwise:
+                self._store(self.mask)
+
+    def _choose(self, total: Any, mask: Any, value: Any, slope: Any) -> None:
+        builder = self.builder
+        smaller = builder.fmul(value, slope, flags=FLAGS)
+        builder.store(builder.select(mask, value, smaller), total)
+
+    def _store(self, mask: Any) -> None:
+        for (row, v), total in self.sums.items():
+            value, place = self.builder.load(total), self._at(self.c, row, v)
+            last = mask if v == self.vectors - 1 else None
+            write_store(self.builder, value, place, self.vector, last)
+
+
+def _product(
+    _: Any, tile: Any, rows: Any, vectors: Any, deep: Any, dtype: Any
+) -> tuple[Any, Instructions]:
+    number = dtype.instance_type
+    vector = Vector(number, target().lanes(number.name))
+
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        made = _Tile(
+            builder, values[0], vector, rows.literal_value, vectors.literal_value,
+            bool(deep.literal_value),
+        )  # fmt: skip
+        made.begin()
+        made.add()
+        made.finish()
+        return context.get_dummy_value()
+
+    return types.none(types.int64, rows, vectors, deep, dtype), write
+
+
+@compiled_as(_product, prefer_literal=True)
+def product(tile: int, rows: int, vectors: int, deep: int, dtype: Any) -> None:
+    """Compute the tile at an address: ``deep`` is 1 along depth, 0 along rows."""
+    words, reals = Pointer(tile, np.int64), Pointer(tile, np.float64)
+    columns, c_row = int(words[COLUMNS]), int(words[C_ROW])
+    size = np.dtype(dtype).itemsize
+
+    def elements(start: int, first: int, count: int) -> np.ndarray:
+        return Pointer(int(words[start]) + first * size, dtype).elements(count)
+
+    c = [elements(C, row * c_row, columns) for row in range(rows)]
+    sums = np.zeros((rows, columns), dtype)
+    if words[FROM] == START_C:
+        sums[:] = c
+    elif words[FROM] == START_BIAS:
+        sums[:] = elements(START, 0, columns)
+    stride = int(words[A_STRIDE])
+    for run1 in range(words[RUNS1]):
+        for run2 in range(words[RUNS2]):
+            first_a = int(run1 * words[A_RUN1] + run2 * words[A_RUN2])
+            first_b = int(run1 * words[B_RUN1] + run2 * words[B_RUN2])
+            for k in range(words[DEPTH]):
+                if deep:
+                    last = elements(A, first_a + k, (rows - 1) * stride + 1)
+                    factors = last[::stride] if stride else last.repeat(rows)
+                else:
+                    factors = elements(A, first_a + k * stride, rows)
+                sums += np.outer(factors, elements(B, first_b + k * int(words[B_STEP]), columns))
+    if words[FINISH] == LEAKY_RELU:
+        sums = np.where(sums > 0, sums, sums * dtype(reals[SLOPE]))
+    elif words[FINISH] == LEAKY_GRADIENT:
+        for row in range(rows):
+            passed = elements(OTHER, row * c_row, columns) > 0
+            sums[row] = np.where(passed, sums[row], sums[row] * dtype(reals[SLOPE]))
+    elif words[FINISH] == UPDATE:
+        sums = dtype(reals[KEEP]) * np.array(c) - dtype(reals[RATE]) * sums
+    for row in range(rows):
+        c[row][:] = sums[row]

@@ -1,0 +1,137 @@
+"""Public functions on arrays so large that a backend's own kernels turn their layouts around."""
+
+import threading
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from public_calls import integers
+
+import fastconv
+from fastconv.backends.selection import NAMES, backend_state
+from fastconv.functional import arrays
+
+BACKENDS = [name for name in NAMES if backend_state(name).works and name != "cupy"]
+BACKEND = pytest.mark.parametrize("backend", BACKENDS)
+DTYPE = pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+SHAPES = [(2, 17, 33, 121), (1, 3, 219, 211), (3, 257, 13, 14), (40, 1600, 2, 1), (1, 1, 400, 400)]
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Names of the kernels that are called from here on."""
+    names = []
+    original = arrays.launch
+
+    def watch(backend, kernel, *rest):
+        names.append(kernel)
+        original(backend, kernel, *rest)
+
+    monkeypatch.setattr(arrays, "launch", watch)
+    return names
+
+
+@BACKEND
+@DTYPE
+@pytest.mark.parametrize("shape", SHAPES)
+def test_images_are_the_transposed_ones(backend, dtype, shape, launched):
+    x = integers(*shape).astype(dtype)
+    turned = arrays.to_nhwc(x, "NCHW", backend)
+    assert turned.flags.c_contiguous
+    assert turned.dtype == dtype
+    assert_array_equal(turned, x.transpose(0, 2, 3, 1))
+    assert_array_equal(arrays.from_nhwc(turned, "NCHW", backend=backend), x)
+    if backend == "cython":
+        assert launched == ["layout.nchw_to_nhwc", "layout.nhwc_to_nchw"]
+
+
+@BACKEND
+@pytest.mark.parametrize("shape", [(67, 40, 9, 7), (640, 512, 1, 1), (512, 1, 17, 16)])
+def test_weights_are_the_transposed_ones(backend, shape, launched):
+    w = integers(*shape).astype(np.float32)
+    turned = arrays.to_hwio(w, "NCHW", backend)
+    assert turned.flags.c_contiguous
+    assert_array_equal(turned, w.transpose(2, 3, 1, 0))
+    assert_array_equal(arrays.from_hwio(turned, "NCHW", backend), w)
+    if backend == "cython":
+        assert launched == ["layout.oihw_to_hwio", "layout.hwio_to_oihw"]
+
+
+@BACKEND
+@pytest.mark.parametrize("step", [slice(None), slice(None, None, 2), slice(None, None, -1)])
+def test_the_memory_order_of_large_arrays_does_not_matter(backend, step):
+    x = integers(2, 17, 99, 122)[:, :, :, step]
+    assert_array_equal(arrays.to_nhwc(x, "NCHW", backend), x.transpose(0, 2, 3, 1))
+    out = np.zeros((2, 17, 99, 122))[:, :, :, step]
+    turned = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    assert arrays.from_nhwc(turned, "NCHW", out, backend) is out
+    assert_array_equal(out, x)
+
+
+@BACKEND
+def test_both_layouts_of_a_large_convolution_give_the_same_numbers(backend):
+    x, w, dy = integers(2, 40, 41, 53), integers(48, 40, 3, 3, seed=1), integers(2, 48, 41, 53)
+    options = {"padding": 1, "backend": backend}
+    y = fastconv.conv2d(x, w, **options)
+    dx, dw, db = fastconv.conv2d_backward(dy, x, w, **options)
+    images = [np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (dy, x)]
+    packed = np.ascontiguousarray(w.transpose(2, 3, 1, 0))
+    options["layout"] = "NHWC"
+    assert_array_equal(fastconv.conv2d(images[1], packed, **options), y.transpose(0, 2, 3, 1))
+    results = fastconv.conv2d_backward(*images, packed, **options)
+    assert_array_equal(results[0], dx.transpose(0, 2, 3, 1))
+    assert_array_equal(results[1], dw.transpose(2, 3, 1, 0))
+    assert_array_equal(results[2], db)
+
+
+# Specs that are kept
+
+
+X, KERNEL = np.ones((1, 2, 5, 5)), np.ones((2, 2, 1, 1))
+
+
+@pytest.mark.parametrize("wrong", [True, 1.0, (1, True), (1, 1.0), ((0, 0), (0, False))])
+@pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
+def test_what_equals_a_good_argument_of_an_earlier_call_is_still_wrong(name, wrong):
+    good = ((0, 0), (0, 0)) if isinstance(wrong, tuple) and isinstance(wrong[0], tuple) else 1
+    if isinstance(good, tuple) and name != "padding":
+        good = (1, 1)
+    fastconv.conv2d(X, KERNEL, **{name: good})
+    fastconv.conv2d(X, KERNEL, **{name: (1, 1)})
+    with pytest.raises(ValueError, match=f"conv2d: {name} is "):
+        fastconv.conv2d(X, KERNEL, **{name: wrong})
+
+
+def test_groups_that_equal_one_are_still_wrong():
+    fastconv.conv2d(X, KERNEL, groups=1)
+    with pytest.raises(ValueError, match="conv2d: groups is True"):
+        fastconv.conv2d(X, KERNEL, groups=True)
+
+
+@pytest.mark.parametrize("stride", [[2, 1], np.array([2, 1]).tolist(), (np.int64(2), np.int8(1))])
+def test_arguments_that_cannot_be_kept_work_all_the_same(stride):
+    expected = fastconv.conv2d(X, KERNEL, stride=(2, 1))
+    assert expected.shape == (1, 2, 3, 5)
+    assert_array_equal(fastconv.conv2d(X, KERNEL, stride=stride), expected)
+
+
+# Threads
+
+
+@BACKEND
+def test_threads_that_convolve_at_once_do_not_disturb_each_other(backend):
+    x, w = integers(2, 16, 20, 20), integers(24, 16, 3, 3, seed=1)
+    expected = [fastconv.conv2d(x + k, w, backend=backend) for k in range(4)]
+    wrong = []
+
+    def convolve(k):
+        for _ in range(10):
+            if not np.array_equal(fastconv.conv2d(x + k, w, backend=backend), expected[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=convolve, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

@@ -1,0 +1,550 @@
+"""The Numba engine: compiling, keeping what was compiled, threads, and the end of a process."""
+
+import importlib.util
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastconv
+
+if importlib.util.find_spec("numba") is None:
+    pytest.skip("numba is not installed", allow_module_level=True)
+
+import numba
+from kernel_calls import KERNELS, calls_of, specs_of
+from watched import run
+
+from fastconv.backends.numba import compilation, engine, instruction_set, team, tiles
+from fastconv.backends.numba.exponential import exponential, exponential_minus_one
+from fastconv.backends.numba.optim import sgd_update
+from fastconv.backends.numba.pointers import pointer
+from fastconv.backends.numba.vector_functions import multiply_add
+from fastconv.backends.numba.vector_memory import load, store
+from fastconv.backends.numba.vectors import lanes_of
+from fastconv.backends.selection import backend_state
+from fastconv.experiment import prepare
+from fastconv.native import launches, split
+from fastconv.native.record import BARRIER, PARTS, Pointer, Record, rows_of
+from fastconv.operation import ActivationSpec, DropoutSpec, NormSpec, OptimizerSpec, RandomSpec
+from fastconv.recipe import load_recipe
+from fastconv.step_profile import synthetic_dataset
+
+PACKAGE = Path(fastconv.__file__).parent
+TESTS = Path(__file__).parent
+
+compiled = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT is set: nothing is compiled"
+)
+needs_threads = pytest.mark.skipif(os.name != "posix", reason="no POSIX threads: no teams")
+
+
+def python(code, *, path=PACKAGE.parent, **environment):
+    """Run Python in a process of its own; what it printed, its warnings among it."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": f"{path}{os.pathsep}{TESTS}", **environment},
+        cwd=path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+# What was compiled is kept.
+
+TANH = """
+    import numpy as np
+    from fastconv.backends.numba import activation, compilation
+    from fastconv.operation import ActivationSpec
+    x = np.array([0.5, -2.0])
+    activation.activation_forward(ActivationSpec("tanh", 2), x, x, None)
+    print(*np.round(x, 4), "from disk:", *{made.cache_hits for made in compilation._kept})
+"""
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the package that may be changed."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "recipes", "data")
+    shutil.copytree(PACKAGE, tmp_path / "copy" / "fastconv", ignore=ignored)
+    return tmp_path / "copy"
+
+
+@compiled
+def test_a_second_process_takes_compiled_code_from_disk(tmp_path):
+    first = python(TANH, NUMBA_CACHE_DIR=str(tmp_path))
+    second = python(TANH, NUMBA_CACHE_DIR=str(tmp_path))
+    assert first == "0.4621 -0.964 from disk: 0\n"
+    assert second == "0.4621 -0.964 from disk: 1\n"
+
+
+@compiled
+def test_compiled_code_is_stale_when_another_file_of_the_backend_changes(copied, tmp_path):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    python(TANH, path=copied, **cache)
+    # The kernel is in activation.py; what it calls is changed.
+    file = copied / "fastconv" / "backends" / "numba" / "exponential.py"
+    source = file.read_text(encoding="utf-8")
+    assert "select(x > 0, -t, t)" in source
+    file.write_text(source.replace("select(x > 0, -t, t)", "select(x > 0, t, -t)"), "utf-8")
+    before = sorted((tmp_path / "cache").rglob("*.nb?"))
+    assert python(TANH, path=copied, **cache) == "-0.4621 0.964 from disk: 0\n"
+    after = sorted((tmp_path / "cache").rglob("*.nb?"))
+    assert len(after) == len(before) > 0
+    assert not set(after) & set(before), "what is stale is removed"
+
+
+@compiled
+def test_a_cache_that_cannot_be_written_is_one_warning_that_names_the_variable(copied, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    # Nowhere: not where the user says, not beside the sources, not in the user's cache folder.
+    (copied / "fastconv" / "backends" / "numba" / "__pycache__").touch()
+    nowhere = str(file / "below")
+    places = {"NUMBA_CACHE_DIR": nowhere, "XDG_CACHE_HOME": nowhere, "HOME": nowhere}
+    twice = TANH + TANH.replace("tanh", "relu")
+    output = python(twice, path=copied, PYTHONDONTWRITEBYTECODE="1", **places)
+    assert "0.4621 -0.964 from disk: 0\n" in output
+    assert output.count("RuntimeWarning") == 1
+    assert "set NUMBA_CACHE_DIR to a folder that can be written" in output
+
+
+@compiled
+def test_a_full_disk_is_a_warning_too(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compilation, "_warned", False)
+    word = numba.types.int64
+
+    def one_more(address):
+        pointer(address, np.int64)[0] += 1
+
+    with pytest.warns(RuntimeWarning, match=r"No space left .* NUMBA_CACHE_DIR"):
+        made = compilation.compile_function(one_more, "one_more", numba.types.void(word))
+    number = np.array([41])
+    made.ctypes(number.ctypes.data)
+    assert number[0] == 42
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # once is enough
+        compilation.compile_function(one_more, "one_more", numba.types.void(word))
+
+
+def test_asking_what_the_backend_can_do_does_not_import_numba():
+    code = """
+        import sys, fastconv.backends.numba as backend
+        print(backend.unavailable_because(), "numba" in sys.modules)
+        print(backend.description(), "numba" in sys.modules)
+    """
+    first, second = python(code, FASTCONV_THREADS="2").splitlines()
+    assert first == "None False"
+    version, name = numba.__version__, engine.target().name
+    assert second == f"numba {version}, {name}, 2 threads False"
+
+
+# Every kernel in plain Python, and with narrower vectors.
+
+ALL_KERNELS = """
+    import warnings
+    warnings.simplefilter("error")
+    import numpy as np
+    from kernel_calls import KERNELS, calls_of, specs_of
+    from tolerances import assert_close
+    from watched import run
+    from fastconv.backends.numba import compilation
+    done = 0
+    for kernel in KERNELS:
+        for spec in specs_of(kernel)[:2]:
+            for call in calls_of(kernel, spec, np.float32):
+                expected = run("reference", call.in_float64())
+                for name, actual in run("numba", call).items():
+                    assert_close(actual, expected[name], kernel, f"{call}: {name}")
+                    done += 1
+    print(done > 50, {type(made).__name__ for made in compilation._kept})
+"""
+
+
+def test_kernels_run_as_plain_python_without_the_compiler():
+    assert python(ALL_KERNELS, NUMBA_DISABLE_JIT="1") == "True {'function'}\n"
+
+
+@compiled
+def test_kernels_do_the_same_with_vectors_of_one_element():
+    assert python(ALL_KERNELS, FASTCONV_ISA="plain") == "True {'CFunc'}\n"
+
+
+# The instruction set.
+
+
+def chosen():
+    return instruction_set.target.__wrapped__()
+
+
+def test_a_narrower_instruction_set_can_be_asked_for(monkeypatch):
+    monkeypatch.setenv("FASTCONV_ISA", "plain")
+    assert (chosen().name, chosen().vector_bytes, chosen().lanes("float32")) == ("plain", 0, 1)
+
+
+def test_an_unknown_instruction_set_is_an_error_that_lists_those_there_are(monkeypatch):
+    monkeypatch.setenv("FASTCONV_ISA", "avx1024")
+    with pytest.raises(ValueError, match=r"FASTCONV_ISA is 'avx1024'; expected one of .*plain"):
+        chosen()
+
+
+@pytest.mark.parametrize(
+    ("features", "bytes_"),
+    [
+        ("+avx2,+fma,+avx512f,+avx512bw,+avx512dq,+avx512vl", 64),
+        ("+avx2,+fma,+avx512f,-avx512bw", 32),
+        ("+avx2,-fma", 16),
+        ("", 16),
+    ],
+)
+def test_vectors_are_as_wide_as_what_numba_may_use(monkeypatch, features, bytes_):
+    monkeypatch.delenv("FASTCONV_ISA", raising=False)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setenv("NUMBA_CPU_FEATURES", features)
+    assert chosen().vector_bytes == bytes_
+
+
+# Programs.
+
+
+def sgd_rows(w, dw, rates, parts=1):
+    """A program of one row: w -= rates[step] * dw."""
+    integers, reals = (w.size, 0, 0), (0.0, 0.0, 0.0)
+    pointers = Pointer(0), Pointer(1), Pointer(2)
+    record = Record("sgd_update", w.dtype.name, pointers, integers, reals, parts)
+    rows, places = rows_of([record], engine.address_of)
+    for row, word, argument, skipped in places:
+        rows[row, word] = (w, dw, rates)[argument].ctypes.data + skipped
+    return rows
+
+
+def test_a_program_counts_its_steps():
+    w, dw, rates = np.array([10.0, 20.0]), np.array([1.0, 2.0]), np.array([1.0, 2.0, 4.0])
+    engine.run_program(sgd_rows(w, dw, rates), 3, 1)
+    np.testing.assert_array_equal(w, [3, 6])
+
+
+def test_times_are_added_for_each_row():
+    w, dw, rates = np.ones(1000), np.ones(1000), np.zeros(100)
+    rows = np.concatenate([sgd_rows(w, dw, rates)] * 2)
+    nanoseconds = np.zeros(2, np.int64)
+    engine.run_program(rows, 100, 1, nanoseconds)
+    first = nanoseconds.copy()
+    engine.run_program(rows, 100, 1, nanoseconds)
+    assert (first > 0).all()
+    assert (nanoseconds > first).all()
+
+
+@compiled
+@needs_threads
+def test_a_program_uses_no_more_threads_than_it_has_work_for():
+    arrays = np.ones(8000), np.ones(8000), np.zeros(1)
+    assert engine.run_program(sgd_rows(*arrays, parts=2), 1, 5) == 2
+    assert engine.run_program(sgd_rows(*arrays, parts=9), 1, 3) == 3
+    assert engine.run_program(sgd_rows(*arrays)[:0], 1, 3) == 1
+
+
+@compiled
+@needs_threads
+def test_a_barrier_takes_time_and_one_thread_needs_none():
+    assert engine.barrier_nanoseconds(2, 1000) > 0
+
+
+# The same bits, whatever the threads.
+
+LARGER = {
+    "activation.activation_forward": ActivationSpec("tanh", 5003),
+    "optim.adam_update": OptimizerSpec("adam", 5003, weights=2001, decayed=3005, l2=0.1),
+    "dropout.dropout_forward": DropoutSpec(5003, 0.3, RandomSpec(7, 1)),
+    "norm.batch_norm_forward_training": NormSpec(1500, 70),
+    "norm.batch_norm_backward": NormSpec(1500, 70),
+}
+
+
+@pytest.fixture
+def split_all(monkeypatch):
+    """However little there is to do, it is split."""
+    monkeypatch.setattr(split, "ELEMENTS_WORTH_A_THREAD", 1)
+    caches = launches.launch_of, engine._rows
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@compiled
+@needs_threads
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_number_of_threads_changes_no_bit(kernel, dtype, split_all, monkeypatch):
+    for spec in [*specs_of(kernel)[:6], *filter(None, [LARGER.get(kernel)])]:
+        for number in range(len(calls_of(kernel, spec, dtype))):
+            results = []
+            for threads in ("1", "2", "3"):
+                monkeypatch.setenv("FASTCONV_THREADS", threads)
+                results.append(run("numba", calls_of(kernel, spec, dtype)[number]))
+            for name, alone in results[0].items():
+                for together in results[1:]:
+                    assert together[name].tobytes() == alone.tobytes(), f"{kernel} {spec}: {name}"
+
+
+@compiled
+@needs_threads
+def test_python_threads_run_programs_at_once():
+    steps, failures = 300, []
+
+    def work(start):
+        w, dw, rates = np.full(4000, start), np.ones(4000), np.full(steps, 0.5)
+        rows = np.concatenate([sgd_rows(w, dw, rates, parts=2)] * 4)
+        engine.run_program(rows, steps, 2)
+        if not (w == start - 4 * steps * 0.5).all():
+            failures.append(start)
+
+    workers = [threading.Thread(target=work, args=(1000.0 * n,)) for n in range(1, 4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert not any(worker.is_alive() for worker in workers)
+    assert not failures
+
+
+@compiled
+@needs_threads
+def test_threads_wait_at_a_barrier_for_what_the_next_row_reads():
+    # Thread 0 reads in the second row what thread 1 wrote in the first.
+    steps = 500
+    w, middle = np.zeros(3000), np.zeros(3000)
+    rates = np.full(steps, -1.0)
+    ones = np.ones(3000)
+    first = sgd_rows(middle, ones, rates, parts=2)
+    second = sgd_rows(w[2000:], middle[2000:], rates, parts=1)
+    rows = np.concatenate([first, second])
+    assert rows[:, PARTS].tolist() == [2, 1]
+    assert rows[:, BARRIER].tolist() == [1, 1]
+    engine.run_program(rows, steps, 2)
+    assert (middle == steps).all()
+    assert (w[2000:] == steps * (steps + 1) / 2).all()
+
+
+@compiled
+@needs_threads
+def test_threads_that_fell_asleep_wake_for_the_next_job():
+    w, dw, rates = np.zeros(4000), np.ones(4000), np.full(1, -1.0)
+    rows = sgd_rows(w, dw, rates, parts=2)
+    for _ in range(3):
+        engine.run_program(rows, 1, 2)
+        time.sleep(0.02)
+    assert (w == 3).all()
+    assert all(each.words[team._SLEEPERS] == len(each.workers) for each in team._free_teams)
+
+
+# A process and its children.
+
+TWO_THREADS = """
+    import os, threading, time
+    import numpy as np
+    from fastconv.backends.numba import engine
+    from fastconv.native.record import Pointer, Record, rows_of
+    def program(w, steps):
+        pointers, integers, reals = map(Pointer, range(3)), (w.size, 0, 0), (0.0, 0.0, 0.0)
+        record = Record("sgd_update", "float64", tuple(pointers), integers, reals, 2)
+        rows, places = rows_of([record], engine.address_of)
+        arrays = w, np.ones(w.size), np.full(steps, -1.0)
+        for row, word, argument, _ in places:
+            rows[row, word] = arrays[argument].ctypes.data
+        return rows, arrays
+    w = np.zeros(4000)
+    rows, kept = program(w, 10)
+    assert engine.run_program(rows, 10, 2) == 2
+"""
+
+
+@compiled
+@needs_threads
+def test_a_process_with_idle_threads_ends():
+    assert python(TWO_THREADS + "    print(w[0])") == "10.0\n"
+
+
+@compiled
+@needs_threads
+def test_a_process_ends_while_a_program_runs():
+    code = """
+    v = np.zeros(4000)
+    rows, kept = program(v, 10**6)
+    def run(rows, kept):
+        engine.run_program(rows, 10**6, 2)
+    threading.Thread(target=run, args=(rows, kept), daemon=True).start()
+    while v[0] == 0:
+        time.sleep(0.001)
+    print("the end")
+    """
+    assert python(TWO_THREADS + code) == "the end\n"
+
+
+@compiled
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_of_fork_starts_threads_of_its_own():
+    code = """
+    child = os.fork()
+    if child == 0:
+        ran = engine.run_program(rows, 10, 2)
+        os._exit(ran if (w == 20).all() else 99)
+    _, status = os.waitpid(child, 0)
+    ran = engine.run_program(rows, 10, 2)
+    print(os.waitstatus_to_exitcode(status), ran, (w == 20).all())
+    """
+    assert python(TWO_THREADS + code, PYTHONWARNINGS="ignore") == "2 2 True\n"
+
+
+# The exponential, in units in the last place of the exact result.
+
+
+def applied(function, x):
+    """A function of vectors, compiled for an array of its own."""
+    real = x.dtype.type
+    end, y = x.size, np.empty_like(x)
+
+    def apply(source, to):
+        lanes = lanes_of(real)
+        for i in range(0, end, lanes):
+            count = min(lanes, end - i)
+            v = function(load(pointer(source, real), i, count))
+            store(pointer(to, real), i, v, count)
+
+    word = numba.types.int64
+    numba.cfunc(numba.types.void(word, word))(apply).ctypes(x.ctypes.data, y.ctypes.data)
+    return y
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("function", "exact"), [(exponential, np.exp), (exponential_minus_one, np.expm1)]
+)
+def test_exponentials_are_within_two_units_in_the_last_place(function, exact, dtype):
+    limit = 104 if dtype == np.float32 else 745.5
+    tiny = np.logspace(-30, 0, 2000)
+    x = np.concatenate([np.linspace(-limit, limit, 40000), tiny, -tiny]).astype(dtype)
+    with np.errstate(all="ignore"):
+        expected = exact(x.astype(np.longdouble))
+        nearest = expected.astype(dtype)
+        got = applied(function, x)
+        finite = np.isfinite(nearest)
+        np.testing.assert_array_equal(got[~finite], nearest[~finite])
+        error = np.abs(got[finite] - expected[finite]) / np.spacing(np.abs(nearest[finite]))
+    assert error.max() <= 2
+
+
+@compiled
+def test_a_multiply_add_is_rounded_once():
+    @compilation.inlined
+    def rest_of_square(v):
+        return multiply_add(v, v, -(v * v))
+
+    # (1 + 2^-20)^2 = 1 + 2^-19 + 2^-40; the last term does not fit into a float32 beside 1.
+    x = np.full(5, 1 + 2.0**-20, np.float32)
+    np.testing.assert_array_equal(applied(rest_of_square, x), np.full(5, 2.0**-40, np.float32))
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exponentials_keep_nan_and_infinities(dtype):
+    x = np.array([np.nan, np.inf, -np.inf, 0], dtype)
+    np.testing.assert_array_equal(applied(exponential, x), [np.nan, np.inf, 0, 1])
+    np.testing.assert_array_equal(applied(exponential_minus_one, x), [np.nan, np.inf, -1, 0])
+
+
+def test_the_contract_is_met_by_way_of_the_engine():
+    w, dw = np.array([1.0, 2.0]), np.array([1.0, 1.0])
+    sgd_update(OptimizerSpec("sgd", 2, 2, 2), w, dw, np.array([0.5]), None)
+    np.testing.assert_array_equal(w, [0.5, 1.5])
+
+
+# Every kernel of the C engine, and a whole recipe.
+
+
+def test_there_is_a_kernel_for_each_of_the_c_engine():
+    headers = (Path(__file__).parents[1] / "kernels" / "cpu").glob("*.h")
+    entries = [re.findall(r"ENTRY\((\w+)\)", file.read_text(encoding="utf-8")) for file in headers]
+    engine.import_kernels()
+    assert set(compilation._makers) == set(itertools.chain(*entries)) - {"name"}
+
+
+def losses(backend, threads, steps=50):
+    """The loss of each of some steps of cifar10-deep over 10 samples, and the weights behind."""
+    recipe = load_recipe("cifar10-deep", [("seed", 3)])
+    trainer = prepare(
+        recipe, backend=backend, threads=threads, dataset=synthetic_dataset(recipe, 10)
+    ).trainer
+    # A small rate: where two numbers are nearly equal, a max pool takes another one because of the
+    # last bit, and from there networks that learn fast go different ways.
+    rates = np.full(1, 2e-5)
+    batch = recipe.batch_size
+    order = np.arange(steps * batch).reshape(steps, 1, batch) % 10
+    found = [trainer.runner.run(row, rates, step)[0] for step, row in enumerate(order)]
+    return np.array(found), trainer.runner.buffer("parameters").copy()
+
+
+@compiled
+@needs_threads
+def test_a_recipe_trains_to_the_same_bits_on_two_threads():
+    (alone, weights), (together, others) = losses("numba", 1), losses("numba", 2)
+    assert alone.tobytes() == together.tobytes()
+    assert weights.tobytes() == others.tobytes()
+
+
+@compiled
+@pytest.mark.parametrize("other", ["cython", "numpy"])
+def test_a_recipe_trains_as_on_another_backend(other):
+    if not backend_state(other).trains:
+        pytest.skip(f"{other}: {backend_state(other).reason}")
+    (actual, weights), (expected, others) = losses("numba", 1), losses(other, 1)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3)
+    np.testing.assert_allclose(weights, others, rtol=1e-3, atol=1e-5)
+    assert expected[-10:].sum() < 0.9 * expected[:10].sum(), "something was learned"
+
+
+def test_a_recipe_trains_as_plain_python_without_the_compiler():
+    code = """
+        from test_numba_engine import losses
+        print(*losses("numba", 1, steps=1)[0], *losses("numpy", 1, steps=1)[0])
+    """
+    actual, expected = map(float, python(code, NUMBA_DISABLE_JIT="1").split())
+    assert actual == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("columns", "last_row", "outputs", "expected"),
+    [
+        (28, 28, 32, {(14, 2)}),
+        (30, 30, 32, {(14, 2), (2, 2)}),
+        (28, 5, 40, {(14, 2), (14, 1), (5, 2), (5, 1)}),
+        (28, 28, 7, {(14, 1)}),
+    ],
+)
+def test_only_the_tiles_that_a_record_needs_are_compiled(columns, last_row, outputs, expected):
+    integers = [0] * 30
+    integers[2], integers[29], integers[4] = columns, last_row, outputs
+    integers[3], integers[5] = 2, 14  # the tile: vectors of 16 lanes, rows
+    record = Record("conv_tiles", "float32", (), tuple(integers))
+    assert tiles._sizes(record, 16) == expected
