@@ -1,9 +1,7 @@
 """The Numba engine: compiling, keeping what was compiled, threads, and the end of a process."""
 
 import importlib.util
-import itertools
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -484,10 +482,15 @@ def test_the_contract_is_met_by_way_of_the_engine():
 
 
 def test_there_is_a_kernel_for_each_of_the_c_engine():
-    headers = (Path(__file__).parents[1] / "kernels" / "cpu").glob("*.h")
-    entries = [re.findall(r"ENTRY\((\w+)\)", file.read_text(encoding="utf-8")) for file in headers]
+    if not backend_state("cython").works:
+        pytest.skip(f"cython: {backend_state('cython').reason}")
+    from fastconv.backends.cython import _engine
+
+    (last,) = _engine.instruction_sets()[-1:]
+    names = {kernel for kernel, _ in _engine.kernel_addresses(last["name"])}
     engine.import_kernels()
-    assert set(compilation._makers) == set(itertools.chain(*entries)) - {"name"}
+    assert len(names) > 40
+    assert set(compilation._makers) == names
 
 
 def losses(backend, threads, steps=50):

@@ -99,7 +99,7 @@ def weight_gradient(
     recorder: Recorder, spec: ConvSpec, x: Pointer, dy: Pointer, dw: Pointer, db: Pointer | None
 ) -> None:
     """Add the records of ``dw`` and, unless None, ``db``."""
-    pieces = -(-spec.out_channels // recorder.lanes) * spec.kernel[0]
+    pieces = -(-spec.out_channels // recorder.lanes)
     recorder.add(
         "depthwise_weight_tiles", (_repeated(recorder, spec, x), dy, dw, db), *_sizes(spec),
         parts=parts_of_product(spec.flops * _COST, pieces),

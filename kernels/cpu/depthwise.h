@@ -80,7 +80,8 @@ static void TYPED(depthwise_tiles)(const int64_t *record, int64_t step, int64_t 
 
 /* dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]; db[c] = sum of dy[pixel, c].
  *
- * A piece of work is one vector of channels with all of its taps, one row of taps at a time.
+ * A thread does some vectors of channels, row by row of dy, so that a row of x and of dy is read from a
+ * near cache for all of its taps.
  *
  * pointers: x, dy, dw, db (NULL: none)
  * integers: 0 to 13 as for depthwise_tiles, with dy for y
@@ -91,48 +92,50 @@ static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, i
     const int64_t *const n = record + INTEGERS;
     const REAL *const x = pointer_of(record, 0), *const dy = pointer_of(record, 1);
     REAL *const dw = pointer_of(record, 2), *const db = pointer_of(record, 3);
-    const ptrdiff_t samples = n[0], channels = n[1], height = n[2], width = n[3];
-    const ptrdiff_t rows = n[4], columns = n[5];
-    const ptrdiff_t vectors = (channels + LANES - 1) / LANES, pieces = vectors * n[6];
-    const ptrdiff_t end = first_of(pieces, thread + 1, threads);
-    for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
-        const ptrdiff_t i = piece / vectors, place = piece % vectors * LANES;
-        const ptrdiff_t count = TYPED(least)(LANES, channels);
-        const ptrdiff_t c = TYPED(least)(place, channels - count);
-        for (ptrdiff_t j = 0; j < n[7]; j++) {
-            ptrdiff_t first, stop;
-            const ptrdiff_t left = j * n[11] - n[13];
-            TYPED(inside)(left, n[9], width, columns, &first, &stop);
-            VECTOR sum[4] = NO_SUMS;
-            for (ptrdiff_t sample = 0; sample < samples; sample++) {
-                for (ptrdiff_t row = 0; row < rows; row++) {
-                    const ptrdiff_t from = row * n[8] - n[12] + i * n[10];
-                    if (from < 0 || from >= height) continue;
-                    const ptrdiff_t stride = n[9] * channels;
-                    const REAL *in = x + ((sample * height + from) * width + left) * channels + c;
-                    const REAL *out = dy + (sample * rows + row) * columns * channels + c;
+    const ptrdiff_t channels = n[1], height = n[2], width = n[3], columns = n[5];
+    const ptrdiff_t vectors = (channels + LANES - 1) / LANES;
+    const ptrdiff_t begin = first_of(vectors, thread, threads) * LANES;
+    const ptrdiff_t end = TYPED(least)(channels, first_of(vectors, thread + 1, threads) * LANES);
+    if (begin >= end) return;
+    for (ptrdiff_t tap = 0; tap < n[6] * n[7]; tap++)
+        memset(dw + tap * channels + begin, 0, (size_t)(end - begin) * sizeof(REAL));
+    if (db) memset(db + begin, 0, (size_t)(end - begin) * sizeof(REAL));
+    for (ptrdiff_t line = 0; line < n[0] * n[4]; line++) {
+        const ptrdiff_t sample = line / n[4], row = line % n[4];
+        const REAL *const out_row = dy + line * columns * channels;
+        for (ptrdiff_t i = 0; i < n[6]; i++) {
+            const ptrdiff_t from = row * n[8] - n[12] + i * n[10];
+            if (from < 0 || from >= height) continue;
+            for (ptrdiff_t j = 0; j < n[7]; j++) {
+                ptrdiff_t first, stop;
+                const ptrdiff_t left = j * n[11] - n[13], stride = n[9] * channels;
+                TYPED(inside)(left, n[9], width, columns, &first, &stop);
+                const REAL *const in_row = x + ((sample * height + from) * width + left) * channels;
+                for (ptrdiff_t c = begin; c < end; c += LANES) {
+                    const ptrdiff_t count = TYPED(least)(LANES, end - c);
+                    const REAL *const in = in_row + c, *const out = out_row + c;
+                    REAL *const to = dw + (i * n[7] + j) * channels + c;
+                    VECTOR sum[4] = NO_SUMS;
                     ptrdiff_t p = first;
-                    if (count == LANES) {
-                        for (; p + 4 <= stop; p += 4) {
-                            UNROLL for (int q = 0; q < 4; q++)
-                                sum[q] += TYPED(load)(in + (p + q) * stride) *
-                                          TYPED(load)(out + (p + q) * channels);
-                        }
+                    for (; p + 4 <= stop; p += 4) {
+                        UNROLL for (int q = 0; q < 4; q++)
+                            sum[q] += TYPED(load_first)(in + (p + q) * stride, count) *
+                                      TYPED(load_first)(out + (p + q) * channels, count);
                     }
                     for (; p < stop; p++)
                         sum[0] += TYPED(load_first)(in + p * stride, count) *
                                   TYPED(load_first)(out + p * channels, count);
+                    const VECTOR row_sum = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+                    TYPED(store_first)(to, TYPED(load_first)(to, count) + row_sum, count);
                 }
             }
-            TYPED(store_first)(dw + (i * n[7] + j) * channels + c,
-                               (sum[0] + sum[1]) + (sum[2] + sum[3]), count);
         }
-        if (db && i == 0) {
-            VECTOR sum[2] = NO_SUMS;
-            const ptrdiff_t pixels = samples * rows * columns;
-            for (ptrdiff_t p = 0; p < pixels; p++)
-                sum[p % 2] += TYPED(load_first)(dy + p * channels + c, count);
-            TYPED(store_first)(db + c, sum[0] + sum[1], count);
+        for (ptrdiff_t c = begin; db && c < end; c += LANES) {
+            const ptrdiff_t count = TYPED(least)(LANES, end - c);
+            VECTOR sum = {0};
+            for (ptrdiff_t p = 0; p < columns; p++)
+                sum += TYPED(load_first)(out_row + p * channels + c, count);
+            TYPED(store_first)(db + c, TYPED(load_first)(db + c, count) + sum, count);
         }
     }
 }

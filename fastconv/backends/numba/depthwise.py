@@ -101,30 +101,38 @@ def _depthwise_weight_tiles(real: Real) -> Kernel:
     def depthwise_weight_tiles(record: int, step: int, thread: int, threads: int) -> None:
         x, dy = pointer_of(record, 0, real), pointer_of(record, 1, real)
         dw, db = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        samples, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
-        height, width = integer_of(record, 2), integer_of(record, 3)
-        rows, columns = integer_of(record, 4), integer_of(record, 5)
-        down, across, step_w = integer_of(record, 6), integer_of(record, 7), integer_of(record, 9)
+        channels, lanes, zero = integer_of(record, 1), lanes_of(real), spread(0, real)
+        height, width, columns = (
+            integer_of(record, 2), integer_of(record, 3), integer_of(record, 5)
+        )  # fmt: skip
+        rows, down, across = integer_of(record, 4), integer_of(record, 6), integer_of(record, 7)
         vectors = (channels + lanes - 1) // lanes
-        end = first_of(vectors * down, thread + 1, threads)
-        for piece in range(first_of(vectors * down, thread, threads), end):
-            i, c = piece // vectors, piece % vectors * lanes
-            count, zero = min(lanes, channels - c), spread(0, real)
-            for j in range(across):
-                left = j * integer_of(record, 11) - integer_of(record, 13)
-                first, stop = _inside(left, step_w, width, columns)
-                rest = stop - (stop - first) % 4
-                s0, s1, s2, s3 = zero, zero, zero, zero
-                for sample in range(samples):
-                    for row in range(rows):
-                        taken = row * integer_of(record, 8) - integer_of(record, 12)
-                        taken += i * integer_of(record, 10)
-                        if taken < 0 or taken >= height:
-                            continue
-                        to, start = step_w * channels, (sample * height + taken) * width + left
-                        out = (sample * rows + row) * columns * channels + c
+        begin = first_of(vectors, thread, threads) * lanes
+        end = min(channels, first_of(vectors, thread + 1, threads) * lanes)
+        for tap in range(down * across):
+            for c in range(begin, end):
+                dw[tap * channels + c] = 0
+        if not is_null(db):
+            for c in range(begin, end):
+                db[c] = 0
+        for line in range(integer_of(record, 0) * rows):
+            sample, row = line // rows, line % rows
+            for i in range(down):
+                taken = row * integer_of(record, 8) - integer_of(record, 12)
+                taken += i * integer_of(record, 10)
+                if taken < 0 or taken >= height:
+                    continue
+                for j in range(across):
+                    left = j * integer_of(record, 11) - integer_of(record, 13)
+                    first, stop = _inside(left, integer_of(record, 9), width, columns)
+                    rest = stop - (stop - first) % 4
+                    to = integer_of(record, 9) * channels
+                    start = ((sample * height + taken) * width + left) * channels
+                    for c in range(begin, end, lanes):
+                        count = min(lanes, end - c)
+                        s0, s1, s2, s3 = zero, zero, zero, zero
                         for p in range(first, rest, 4):
-                            a, b = start * channels + p * to + c, out + p * channels
+                            a, b = start + p * to + c, (line * columns + p) * channels + c
                             s0 = s0 + load(x, a, count) * load(dy, b, count)
                             a, b = a + to, b + channels
                             s1 = s1 + load(x, a, count) * load(dy, b, count)
@@ -133,18 +141,17 @@ def _depthwise_weight_tiles(real: Real) -> Kernel:
                             a, b = a + to, b + channels
                             s3 = s3 + load(x, a, count) * load(dy, b, count)
                         for p in range(rest, stop):
-                            a, b = start * channels + p * to + c, out + p * channels
+                            a, b = start + p * to + c, (line * columns + p) * channels + c
                             s0 = s0 + load(x, a, count) * load(dy, b, count)
-                store(dw, (i * across + j) * channels + c, (s0 + s1) + (s2 + s3), count)
-            if not is_null(db) and i == 0:
-                s0, s1 = zero, zero
-                pixels = samples * rows * columns
-                for p in range(0, pixels - 1, 2):
-                    s0 = s0 + load(dy, p * channels + c, count)
-                    s1 = s1 + load(dy, (p + 1) * channels + c, count)
-                if pixels % 2:
-                    s0 = s0 + load(dy, (pixels - 1) * channels + c, count)
-                store(db, c, s0 + s1, count)
+                        at = (i * across + j) * channels + c
+                        store(dw, at, load(dw, at, count) + ((s0 + s1) + (s2 + s3)), count)
+            if not is_null(db):
+                for c in range(begin, end, lanes):
+                    count = min(lanes, end - c)
+                    s0 = load(db, c, count)
+                    for p in range(columns):
+                        s0 = s0 + load(dy, (line * columns + p) * channels + c, count)
+                    store(db, c, s0, count)
 
     return depthwise_weight_tiles
 
