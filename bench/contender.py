@@ -117,7 +117,7 @@ def jax(workload: Workload, threads: int) -> dict[str, Step]:
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:threads])
     import jax.numpy as jnp
     import numpy as np
-    from jax import grad, jit, lax, nn, random
+    from jax import grad, jit, lax, nn, random, tree
 
     images = workload.images()
     ready, labels = (jnp.asarray(each) for each in workload.batches(images, READY_BATCHES))
@@ -197,7 +197,7 @@ def jax(workload: Workload, threads: int) -> dict[str, Step]:
     many = jit(lambda state, x, label: lax.scan(step, state, (x, label))[0], donate_argnums=0)
 
     def copied():
-        return __import__("jax").tree.map(jnp.array, state)
+        return tree.map(jnp.array, state)
 
     def call_by_call() -> Step:
         held = [copied()]

@@ -18,7 +18,7 @@ from fastconv.native.phases import Phase, phases_of, reach
 from fastconv.native.record import Launch, Pointer, Target
 from fastconv.native.recorder import STORE, Images, Recorder, Source, Taps, Weights
 from fastconv.native.split import parts_of, parts_of_product
-from fastconv.native.tiles import choose_tile
+from fastconv.native.tiles import Tile, choose_tile
 from fastconv.spec import ConvSpec
 
 Types = tuple[str | None, ...]
@@ -96,7 +96,7 @@ def _data_gradient(
     packed = [_packed_backwards(recorder, spec, w, a, result, *pair) for pair in pairs]
     recorder.set_barrier(True)
     # The phases write different pixels: no barrier between them.
-    for (down, across), (taps, weights) in zip(pairs, packed, strict=True):
+    for (down, across), (taps, weights, tile) in zip(pairs, packed, strict=True):
         c = result.at(down.offset, across.offset, recorder.dtype)
         c = replace(
             c, height=down.pixels, width=across.pixels,
@@ -108,7 +108,6 @@ def _data_gradient(
         if _is_pointwise(spec):
             last = c.pixels % _ROW_PIXELS or None
             from_, c = from_.as_rows(_ROW_PIXELS), c.as_rows(_ROW_PIXELS)
-        tile = choose_tile(c.width, result.channels // spec.groups, recorder.target, recorder.dtype)
         recorder.product(
             from_, taps, weights, c, result.channels // spec.groups, tile, spec.groups,
             bias=b, last_row=last, barrier=False,
@@ -119,8 +118,11 @@ def _data_gradient(
 def _packed_backwards(
     recorder: Recorder, spec: ConvSpec, w: Pointer, a: Images, result: Images,
     down: Phase, across: Phase,
-) -> tuple[Taps, Weights]:  # fmt: skip
-    """Pack the taps of a phase, last to first, so that addresses in dy go forwards; transposed."""
+) -> tuple[Taps, Weights, Tile]:  # fmt: skip
+    """Pack the taps of a phase, last to first, so that addresses in dy go forwards; transposed.
+
+    They are packed for the tile that is returned with them.
+    """
     inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
     kw, pixel = spec.kernel[1], spec.out_channels
     offset = (down.last * kw + across.last) * inputs * pixel * recorder.itemsize
@@ -132,8 +134,7 @@ def _packed_backwards(
     rows = 0 if none else down.taps
     columns = 0 if none else across.taps
     taps = Taps(rows, columns, outputs, down.step * a.row, across.step * a.pixel)
-    width = _ROW_PIXELS if _is_pointwise(spec) else across.pixels
-    width = min(width, result.pixels) if _is_pointwise(spec) else width
+    width = min(_ROW_PIXELS, result.pixels) if _is_pointwise(spec) else across.pixels
     tile = choose_tile(width, inputs, recorder.target, recorder.dtype)
     weights = recorder.pack(source, taps, inputs, spec.groups, tile.vectors)
     recorder.set_barrier(False)
@@ -141,7 +142,7 @@ def _packed_backwards(
         # The taps of a row are one run of memory.
         depth = columns * outputs
         taps, weights = Taps(rows, 1, depth, taps.a_down), replace(weights, tap1=depth, tap2=0)
-    return taps, weights
+    return taps, weights, tile
 
 
 def _weight_gradient(

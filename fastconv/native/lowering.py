@@ -11,8 +11,11 @@ A plan's calls are lowered one by one, and neighbours are fused where that gives
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from fastconv.native import input as input_records
 from fastconv.native import pooled, recorder
@@ -43,15 +46,12 @@ class Lowered:
         Their pointers count the plan's buffers; -1, -2, ... are the memory below.
     memory_bytes
         Bytes of memory beside the plan's buffers.
-    unused
-        Numbers of the plan's buffers that need no memory.
     origins
         For each record, the numbers of the plan's calls that it does, or a part of them.
     """
 
     records: tuple[Record, ...]
     memory_bytes: tuple[int, ...]
-    unused: frozenset[int] = frozenset()
     origins: tuple[tuple[int, ...], ...] = ()
 
 
@@ -219,8 +219,7 @@ class _Lowering:
 
         With ``records``, also whether these are tiles that can end with it.
         """
-        spec = following.spec
-        if not isinstance(spec, ActivationSpec) or spec.kind not in ("relu", "leaky_relu"):
+        if not isinstance(following.spec, ActivationSpec) or _slope(following) is None:
             return False
         if call.kernel in _FORWARD and following.kernel == "activation.activation_forward":
             x, y = following.arguments
@@ -240,8 +239,7 @@ class _Lowering:
     def _with_activation(
         self, call: Call, following: Call, records: Sequence[Record]
     ) -> list[Record]:
-        assert isinstance(following.spec, ActivationSpec)
-        slope = following.spec.alpha if following.spec.kind == "leaky_relu" else 0.0
+        slope = _slope(following) or 0.0
         forward = call.kernel in _FORWARD
         result = call.arguments[3 if forward else 2]
         other = None if forward else following.arguments[1]
@@ -291,10 +289,8 @@ class _Lowering:
         (w, b), decays = updated
         other, slope, finish = None, 0.0, recorder.STORE
         if with_gradient:
-            activation = calls[1].spec
-            assert isinstance(activation, ActivationSpec)
             other, finish = _pointer(calls[1].arguments[1]), recorder.LEAKY_GRADIENT
-            slope = activation.alpha if activation.kind == "leaky_relu" else 0.0
+            slope = _slope(calls[1]) or 0.0
         dy, _, dx = first.arguments
         x, rate = last[0].arguments[1], _pointer(optimizer.arguments[2])
         record = Record(
@@ -343,7 +339,7 @@ class _Lowering:
         spec = optimizer.spec
         assert isinstance(spec, OptimizerSpec)
         parameters, gradients, _ = optimizer.arguments
-        itemsize = 4 if self._plan.dtype == "float32" else 8
+        itemsize = np.dtype(self._plan.dtype).itemsize
         decays: list[float] = []
         pointers: list[Pointer | None] = []
         ranges = []
@@ -353,7 +349,7 @@ class _Lowering:
                 pointers.append(None)
                 continue
             owner, offset = self._address(number) or (-1, 0)
-            size = _size(self._plan.buffers[number].shape)
+            size = math.prod(self._plan.buffers[number].shape)
             decay = _decay(spec, offset, offset + size)
             if owner != gradients or decay is None:
                 return None
@@ -368,13 +364,13 @@ class _Lowering:
         if not self._updated:
             return records
         named = {
-            (self._address(number) or (-1, 0))[1]: _size(buffer.shape)
+            (self._address(number) or (-1, 0))[1]: math.prod(buffer.shape)
             for number, buffer in enumerate(self._plan.buffers)
             if buffer.parent is not None
             and (self._address(number) or (-1,))[0] == call.arguments[1]
         }
         assert isinstance(call.spec, OptimizerSpec)
-        itemsize = 4 if self._plan.dtype == "float32" else 8
+        itemsize = np.dtype(self._plan.dtype).itemsize
         done = []
         for offset, size in sorted(named.items()):
             if (offset, offset + size) in self._updated:
@@ -415,13 +411,6 @@ def _without_idle_barriers(records: Sequence[Record]) -> Iterator[Record]:
     for record, following in zip(records, after, strict=True):
         alone = record.parts == 1 and following is not None and following.parts == 1
         yield replace(record, barrier=False) if alone else record
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for each in shape:
-        size *= each
-    return size
 
 
 def _decay(spec: OptimizerSpec, start: int, end: int) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,6 +44,26 @@ class Target:
     def lanes(self, dtype: str) -> int:
         """Elements of a vector."""
         return max(1, self.vector_bytes // np.dtype(dtype).itemsize)
+
+
+def choose_target(found: Sequence[Target]) -> Target:
+    """Return the first of those that work here, or the one that FASTCONV_ISA names.
+
+    Raises
+    ------
+    ValueError
+        If FASTCONV_ISA names another one.
+    """
+    wanted = os.environ.get("FASTCONV_ISA")
+    if not wanted:
+        return found[0]
+    for each in found:
+        if each.name == wanted:
+            return each
+    raise ValueError(
+        f"FASTCONV_ISA is {wanted!r}; expected one of {', '.join(each.name for each in found)}, "
+        f"which this processor has"
+    )
 
 
 class Pointer(NamedTuple):

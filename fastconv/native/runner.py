@@ -71,9 +71,9 @@ class ProgramRunner:
         lowered = lower(plan, engine.target())
         self.records: tuple[Record, ...] = lowered.records
         self.origins: tuple[tuple[int, ...], ...] = lowered.origins
-        self._arrays: list[np.ndarray | None] = []
-        for number, buffer in enumerate(plan.buffers):
-            self._arrays.append(self._allocate(buffer, shared, number in lowered.unused))
+        self._arrays: list[np.ndarray] = []
+        for buffer in plan.buffers:
+            self._arrays.append(self._allocate(buffer, shared))
         self._more = [aligned((size,), "uint8") for size in lowered.memory_bytes]
         self._first_step = np.zeros(1, np.int64)
         self._program, places = rows_of(self.records, engine.address_of, engine.tiles_of)
@@ -81,9 +81,7 @@ class ProgramRunner:
         names = [buffer.name for buffer in plan.buffers]
         self._statistics = self.buffer("statistics") if "statistics" in names else None
 
-    def _allocate(
-        self, buffer: Buffer, shared: Mapping[str, np.ndarray], unused: bool
-    ) -> np.ndarray | None:
+    def _allocate(self, buffer: Buffer, shared: Mapping[str, np.ndarray]) -> np.ndarray:
         if buffer.shared:
             array = shared[buffer.name]
             if array.shape != buffer.shape or array.dtype != np.dtype(buffer.dtype):
@@ -92,15 +90,11 @@ class ProgramRunner:
                     f"the plan needs {buffer.dtype} {buffer.shape}"
                 )
             return array
-        if unused:
-            return None
         if buffer.parent is None:
             return aligned(buffer.shape, buffer.dtype)
-        parent = self._arrays[buffer.parent]
-        if parent is None:
-            return None
+        flat = self._arrays[buffer.parent].reshape(-1)
         count = math.prod(buffer.shape)
-        return parent.reshape(-1)[buffer.offset : buffer.offset + count].reshape(buffer.shape)
+        return flat[buffer.offset : buffer.offset + count].reshape(buffer.shape)
 
     def _place(self, places: NDArray[np.int64]) -> None:
         """Write addresses into the program; remember those that change with every run."""
@@ -117,15 +111,13 @@ class ProgramRunner:
 
     def _array(self, argument: int) -> np.ndarray:
         """Buffers of the plan by number; memory that the lowering added as -1, -2, ..."""
-        array = self._more[-1 - argument] if argument < 0 else self._arrays[argument]
-        assert array is not None, f"{self.plan.buffers[argument].name} has no memory"
-        return array
+        return self._more[-1 - argument] if argument < 0 else self._arrays[argument]
 
     @property
     def memory_bytes(self) -> int:
         """Bytes of the arrays that this runner allocated, without the shared ones."""
         pairs = zip(self.plan.buffers, self._arrays, strict=True)
-        own = sum(a.nbytes for b, a in pairs if a is not None and b.parent is None and not b.shared)
+        own = sum(a.nbytes for b, a in pairs if b.parent is None and not b.shared)
         return own + sum(array.nbytes for array in self._more)
 
     def buffer(self, name: str) -> np.ndarray:
@@ -134,14 +126,11 @@ class ProgramRunner:
         Raises
         ------
         KeyError
-            If there is none, or it is only a step on the way that this runner does not keep.
+            If there is none, or it changes its place with every run.
         """
         if name in self._moving:
             raise KeyError(name)
-        array = self._arrays[self.plan.number_of(name)]
-        if array is None:
-            raise KeyError(name)
-        return array
+        return self._arrays[self.plan.number_of(name)]
 
     def run(
         self,

@@ -5,8 +5,6 @@
  * pad_images made a padded copy.
  */
 
-INLINE ptrdiff_t TYPED(least)(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
 /* C[sample, row, column, n] = start + sum over taps and k of A[...] B[tap, k, n].
  *
  * pointers: A, B, C, bias (NULL: start from zero or C), other (LEAKY_GRADIENT)
@@ -44,7 +42,7 @@ static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t threa
         const ptrdiff_t sample = image / strips, strip = image % strips;
         const ptrdiff_t group = part / blocks, block = part % blocks;
         const ptrdiff_t first = block * width;
-        t.columns = TYPED(least)(width, outputs - first);
+        t.columns = least_of(width, outputs - first);
         const ptrdiff_t vectors = (t.columns + LANES - 1) / LANES;
         t.b = b + group * n[23] + block * n[20];
         /* The last block is packed as narrow as it is. */
@@ -52,7 +50,7 @@ static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t threa
         t.b_run1 = n[19] ? n[14] : n[14] * t.b_step;
         t.b_run2 = n[19] ? n[17] : n[17] * t.b_step;
         t.start = bias ? bias + group * outputs + first : NULL;
-        const ptrdiff_t row_end = TYPED(least)(rows, (strip + 1) * n[27]);
+        const ptrdiff_t row_end = least_of(rows, (strip + 1) * n[27]);
         for (ptrdiff_t row = strip * n[27]; row < row_end; row++) {
             const REAL *const a_row = a + sample * n[6] + row * n[7] + group * n[22];
             REAL *const c_row = c + sample * n[9] + row * n[10] + group * n[24] + first;
@@ -61,7 +59,7 @@ static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t threa
                 t.a = a_row + column * n[8];
                 t.c = c_row + column * n[11];
                 t.other = other ? other + (t.c - c) : NULL;
-                TYPED(deep)[vectors][TYPED(least)(tile_rows, wide - column)](&t);
+                TYPED(deep)[vectors][least_of(tile_rows, wide - column)](&t);
             }
         }
     }
@@ -106,7 +104,7 @@ static void TYPED(conv_weight_tiles)(const int64_t *record, int64_t step, int64_
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
     /* A few samples through all tiles, so that they come from a near cache; of none, the sum is 0. */
     for (ptrdiff_t sample = 0; sample == 0 || sample < samples; sample += n[24]) {
-        t.runs1 = TYPED(least)(n[24], samples - sample);
+        t.runs1 = least_of(n[24], samples - sample);
         t.from = sample ? START_C : START_ZERO;
         for (ptrdiff_t piece = begin; piece < end; piece++) {
             const ptrdiff_t block = piece % blocks, tile = piece / blocks % tiles;
@@ -114,15 +112,15 @@ static void TYPED(conv_weight_tiles)(const int64_t *record, int64_t step, int64_
             const ptrdiff_t tap1 = piece / (blocks * tiles * n[15]) % n[12];
             const ptrdiff_t group = piece / (blocks * tiles * n[15] * n[12]);
             const ptrdiff_t first = block * width, k = tile * tile_rows;
-            t.columns = TYPED(least)(width, outputs - first);
+            t.columns = least_of(width, outputs - first);
             const ptrdiff_t vectors = (t.columns + LANES - 1) / LANES;
             t.a = a + sample * n[6] + group * n[21] + tap1 * n[13] + tap2 * n[16] + k;
             t.b = dy + sample * n[9] + group * n[22] + first;
             t.c = dw + group * n[23] + tap1 * n[14] + tap2 * n[17] + k * n[19] + first;
-            TYPED(wide)[vectors][TYPED(least)(tile_rows, depth - k)](&t);
+            TYPED(wide)[vectors][least_of(tile_rows, depth - k)](&t);
             if (db && tile == 0 && tap1 == 0 && tap2 == 0) {
                 for (ptrdiff_t j = 0; j < t.columns; j += LANES) {
-                    const ptrdiff_t count = TYPED(least)(LANES, t.columns - j);
+                    const ptrdiff_t count = least_of(LANES, t.columns - j);
                     REAL *const to = db + group * outputs + first + j;
                     VECTOR sum = {0}, other = {0};
                     if (sample) sum = TYPED(load_first)(to, count);
@@ -153,7 +151,7 @@ INLINE void TYPED(copy_wider)(REAL *to, const REAL *from, ptrdiff_t count, ptrdi
     for (; k + LANES <= count; k += LANES) TYPED(store)(to + k, TYPED(load)(from + k));
     if (k < count) {
         const VECTOR last = TYPED(load_first)(from + k, count - k);
-        TYPED(store_first)(to + k, last, TYPED(least)(LANES, wide - k));
+        TYPED(store_first)(to + k, last, least_of(LANES, wide - k));
         k += LANES;
     }
     for (; k < wide; k++) to[k] = 0;
@@ -175,7 +173,7 @@ static void TYPED(pad_images)(const int64_t *record, int64_t step, int64_t threa
     const ptrdiff_t end = first_of(lines, thread + 1, threads);
     /* Columns of `to` that have a pixel of `from`. */
     const ptrdiff_t left = n[8] > 0 ? n[8] : 0;
-    const ptrdiff_t right = TYPED(least)(n[5], n[2] + n[8]);
+    const ptrdiff_t right = least_of(n[5], n[2] + n[8]);
     for (ptrdiff_t line = first_of(lines, thread, threads); line < end; line++) {
         const ptrdiff_t sample = line / n[4], row = line % n[4] - n[7];
         REAL *const out = to + line * n[5] * wide;
@@ -233,7 +231,7 @@ static void TYPED(pack_weights)(const int64_t *record, int64_t step, int64_t thr
     for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
         const ptrdiff_t tap = piece % taps, block = piece / taps % blocks;
         const ptrdiff_t group = piece / (taps * blocks), first = block * width;
-        const ptrdiff_t count = TYPED(least)(width, outputs - first);
+        const ptrdiff_t count = least_of(width, outputs - first);
         const ptrdiff_t wide = (count + LANES - 1) / LANES * LANES;
         const REAL *in = from + group * n[6] + first * n[7] + tap / n[4] * n[8] + tap % n[4] * n[9];
         REAL *out = to + group * n[11] + block * n[12] + tap * depth * wide;
@@ -252,9 +250,9 @@ static void TYPED(pack_weights)(const int64_t *record, int64_t step, int64_t thr
             continue;
         }
         for (ptrdiff_t k = 0; k < depth; k += LANES) {
-            const ptrdiff_t tall = TYPED(least)(LANES, depth - k);
+            const ptrdiff_t tall = least_of(LANES, depth - k);
             for (ptrdiff_t lane = 0; lane < wide; lane += LANES) {
-                const ptrdiff_t there = TYPED(least)(LANES, count - lane);
+                const ptrdiff_t there = least_of(LANES, count - lane);
                 REAL *const place = out + k * wide + lane;
                 if (n[10] == 1) {
                     TYPED(transposed_block)(in + k + lane * n[7], n[7], tall, there, place, wide);
@@ -284,7 +282,7 @@ static void TYPED(sum_pixels)(const int64_t *record, int64_t step, int64_t threa
     const ptrdiff_t channels = n[1], vectors = (channels + LANES - 1) / LANES;
     const ptrdiff_t end = first_of(vectors, thread + 1, threads);
     for (ptrdiff_t piece = first_of(vectors, thread, threads); piece < end; piece++) {
-        const ptrdiff_t c = piece * LANES, count = TYPED(least)(LANES, channels - c);
+        const ptrdiff_t c = piece * LANES, count = least_of(LANES, channels - c);
         VECTOR sum[4] = NO_SUMS;
         ptrdiff_t p = 0;
         for (; p + 4 <= n[0]; p += 4) {

@@ -16,9 +16,9 @@ static void TYPED(row_products)(const int64_t *record, int64_t step, int64_t thr
     const ptrdiff_t end = first_of(n[1], thread + 1, threads);
     ptrdiff_t j = first_of(n[1], thread, threads);
     for (; j < end; j += 4) {
-        const ptrdiff_t others = TYPED(least)(4, end - j);
+        const ptrdiff_t others = least_of(4, end - j);
         const REAL *row[4];
-        for (int q = 0; q < 4; q++) row[q] = b + (j + TYPED(least)(q, others - 1)) * n[4];
+        for (int q = 0; q < 4; q++) row[q] = b + (j + least_of(q, others - 1)) * n[4];
         for (ptrdiff_t i = 0; i < rows; i++) {
             const REAL *const left = a + i * n[3];
             VECTOR sum[8] = NO_SUMS;
@@ -60,7 +60,7 @@ static void TYPED(add_parts)(const int64_t *record, int64_t step, int64_t thread
     const VECTOR slope = TYPED(spread)((REAL)real_of(record, 0));
     const ptrdiff_t end = first_of(vectors, thread + 1, threads);
     for (ptrdiff_t piece = first_of(vectors, thread, threads); piece < end; piece++) {
-        const ptrdiff_t i = piece * LANES, count = TYPED(least)(LANES, size - i);
+        const ptrdiff_t i = piece * LANES, count = least_of(LANES, size - i);
         VECTOR sum = {0};
         if (b) sum = TYPED(load_first)(b + i % n[1], count);
         for (ptrdiff_t part = 0; part < n[2]; part++)
@@ -80,7 +80,7 @@ INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w
     REAL products[(ROWS + 1) * (sizeof(VECTOR) / sizeof(REAL))];
     const VECTOR gradient = TYPED(load_first)(dy, outputs);
     for (ptrdiff_t first = 0; first < inputs; first += ROWS) {
-        const ptrdiff_t rows = TYPED(least)(ROWS, inputs - first), size = rows * outputs;
+        const ptrdiff_t rows = least_of(ROWS, inputs - first), size = rows * outputs;
         REAL *const block = w + first * outputs;
         for (ptrdiff_t i = 0; i < rows; i++) {
             TYPED(store)(products + i * outputs, rate * x[first + i] * gradient);

@@ -44,10 +44,10 @@ static void TYPED(depthwise_tiles)(const int64_t *record, int64_t step, int64_t 
         for (ptrdiff_t c = 0; c < channels; c += LANES) {
             /* The last vector is moved back to end at the last channel: it gets the same bits again. */
             if (c > channels - LANES && channels >= LANES) c = channels - LANES;
-            const ptrdiff_t count = TYPED(least)(LANES, channels);
+            const ptrdiff_t count = least_of(LANES, channels);
             const VECTOR first = bias ? TYPED(load_first)(bias + c, count) : (VECTOR){0};
             for (ptrdiff_t column = 0; column < columns; column += TYPED(PIXELS)) {
-                const ptrdiff_t pixels = TYPED(least)(TYPED(PIXELS), columns - column);
+                const ptrdiff_t pixels = least_of(TYPED(PIXELS), columns - column);
                 VECTOR sum[8];
                 for (int p = 0; p < TYPED(PIXELS); p++) sum[p] = first;
                 for (ptrdiff_t i = tap_first; i < tap_end; i++) {
@@ -95,7 +95,7 @@ static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, i
     const ptrdiff_t channels = n[1], height = n[2], width = n[3], columns = n[5];
     const ptrdiff_t vectors = (channels + LANES - 1) / LANES;
     const ptrdiff_t begin = first_of(vectors, thread, threads) * LANES;
-    const ptrdiff_t end = TYPED(least)(channels, first_of(vectors, thread + 1, threads) * LANES);
+    const ptrdiff_t end = least_of(channels, first_of(vectors, thread + 1, threads) * LANES);
     if (begin >= end) return;
     for (ptrdiff_t tap = 0; tap < n[6] * n[7]; tap++)
         memset(dw + tap * channels + begin, 0, (size_t)(end - begin) * sizeof(REAL));
@@ -112,7 +112,7 @@ static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, i
                 TYPED(inside)(left, n[9], width, columns, &first, &stop);
                 const REAL *const in_row = x + ((sample * height + from) * width + left) * channels;
                 for (ptrdiff_t c = begin; c < end; c += LANES) {
-                    const ptrdiff_t count = TYPED(least)(LANES, end - c);
+                    const ptrdiff_t count = least_of(LANES, end - c);
                     const REAL *const in = in_row + c, *const out = out_row + c;
                     REAL *const to = dw + (i * n[7] + j) * channels + c;
                     VECTOR sum[4] = NO_SUMS;
@@ -131,7 +131,7 @@ static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, i
             }
         }
         for (ptrdiff_t c = begin; db && c < end; c += LANES) {
-            const ptrdiff_t count = TYPED(least)(LANES, end - c);
+            const ptrdiff_t count = least_of(LANES, end - c);
             VECTOR sum = {0};
             for (ptrdiff_t p = 0; p < columns; p++)
                 sum += TYPED(load_first)(out_row + p * channels + c, count);

@@ -1,11 +1,11 @@
 /* Every kernel for one element type REAL, with TYPE in the names. */
+#include "elements.h"
 #include "vectors.h"
 
 #include "gemm.h"
 #include "conv.h"
 #include "depthwise.h"
 #include "dense.h"
-#include "elements.h"
 #include "reductions.h"
 #include "exponential.h"
 

@@ -159,9 +159,9 @@ static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int6
             const REAL *const gradient = gradients + sample * pixels * channels + c;
             const int32_t *const offset = offsets + sample * pixels * channels + c;
             for (ptrdiff_t i = 0; i < down; i += n[7]) {
-                const ptrdiff_t rows = TYPED(least)(n[7], down - i);
+                const ptrdiff_t rows = least_of(n[7], down - i);
                 for (ptrdiff_t v = 0; v < n[6]; v += 12) {
-                    const ptrdiff_t vectors = TYPED(least)(12, n[6] - v);
+                    const ptrdiff_t vectors = least_of(12, n[6] - v);
                     TYPED(pooled)[rows][vectors](
                         x + sample * n[3] + i * row + v * LANES, row, gradient, offset, pixels,
                         channels, dw + (c * down + i) * wide + v * LANES, wide, sample > 0);
@@ -195,9 +195,9 @@ static void TYPED(transpose_weights)(const int64_t *record, int64_t step, int64_
     const REAL factor = (REAL)rate;
     enum { SIDE = sizeof(VECTOR) / sizeof(REAL) > 8 ? sizeof(VECTOR) / sizeof(REAL) : 8 };
     for (ptrdiff_t k = first_of(depth, thread, threads); k < end; k += SIDE) {
-        const ptrdiff_t tall = TYPED(least)(SIDE, end - k);
+        const ptrdiff_t tall = least_of(SIDE, end - k);
         for (ptrdiff_t o = 0; o < outputs; o += SIDE) {
-            const ptrdiff_t wide = TYPED(least)(SIDE, outputs - o);
+            const ptrdiff_t wide = least_of(SIDE, outputs - o);
             REAL block[SIDE][SIDE];
             TYPED(transposed_block)(from + o * depth + k, depth, tall, wide, &block[0][0], SIDE);
             for (ptrdiff_t i = 0; i < tall; i++) {
@@ -251,16 +251,16 @@ static void TYPED(pooled_data_tiles)(const int64_t *record, int64_t step, int64_
     const ptrdiff_t pieces = n[0] * strips, end = first_of(pieces, thread + 1, threads);
     for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
         const ptrdiff_t sample = piece / strips, top = piece % strips * n[7];
-        const ptrdiff_t bottom = TYPED(least)(height, top + n[7]);
+        const ptrdiff_t bottom = least_of(height, top + n[7]);
         REAL *const image = dx + sample * height * line;
         memset(image + top * line, 0, (size_t)((bottom - top) * line) * sizeof(REAL));
         const ptrdiff_t from = top > 3 ? (top - 2) / 2 : 0;
-        const ptrdiff_t to = TYPED(least)(rows, (bottom + 1) / 2);
+        const ptrdiff_t to = least_of(rows, (bottom + 1) / 2);
         for (ptrdiff_t c = 0; c < inputs; c += LANES) {
             const REAL *const weights = packed + c * channels * 9;
             for (ptrdiff_t row = from; row < to; row++) {
                 const ptrdiff_t first = 2 * row < top ? top - 2 * row : 0;
-                const ptrdiff_t stop = TYPED(least)(4, bottom - 2 * row);
+                const ptrdiff_t stop = least_of(4, bottom - 2 * row);
                 for (ptrdiff_t column = 0; column < columns; column++) {
                     const ptrdiff_t at = (sample * rows + row) * columns + column;
                     const REAL *const gradient = gradients + at * channels;

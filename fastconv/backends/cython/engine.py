@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastconv.backends.cython import missing
 from fastconv.native.launches import launch_of, name_of, workspace_of
-from fastconv.native.record import Target, rows_of
+from fastconv.native.record import Target, choose_target, rows_of
 from fastconv.native.recorder import ALIGNMENT
 from fastconv.native.threads import default_threads
 
@@ -30,17 +29,7 @@ def target() -> Target:
     ValueError
         If FASTCONV_ISA names one that this processor or this build does not have.
     """
-    found = [Target(**each) for each in _engine.instruction_sets()]
-    wanted = os.environ.get("FASTCONV_ISA")
-    if not wanted:
-        return found[0]
-    for each in found:
-        if each.name == wanted:
-            return each
-    raise ValueError(
-        f"FASTCONV_ISA is {wanted!r}; expected one of {', '.join(each.name for each in found)}, "
-        f"which this processor has"
-    )
+    return choose_target([Target(**each) for each in _engine.instruction_sets()])
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import platform
 
 from llvmlite.binding import get_host_cpu_features
 
-from fastconv.native.record import Target
+from fastconv.native.record import Target, choose_target
 
 _AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 
@@ -51,14 +51,4 @@ def target() -> Target:
     ValueError
         If FASTCONV_ISA names one that this processor does not have.
     """
-    found = _targets()
-    wanted = os.environ.get("FASTCONV_ISA")
-    if not wanted:
-        return found[0]
-    for each in found:
-        if each.name == wanted:
-            return each
-    raise ValueError(
-        f"FASTCONV_ISA is {wanted!r}; expected one of {', '.join(each.name for each in found)}, "
-        f"which this processor has"
-    )
+    return choose_target(_targets())
