@@ -56,6 +56,12 @@ CONVOLUTIONS = _parse(
     g1mb2ic3ih6iw5oc4kh3kw3sh1sw1ph0,2pw3,1dh1dw1
     g1mb2ic3ih6iw5oc4kh1kw1sh1sw1ph1,0pw0,2dh1dw1
     g1mb2ic2ih2iw2oc3kh5kw4sh2sw1ph2,3pw1dh1dw1
+    # few channels of many samples: samples may lie in the lanes of vectors
+    g1mb16ic3ih5iw6oc5kh3kw3sh2sw1ph1pw2dh1dw1
+    g1mb32ic6ih5iw4oc17kh5kw5sh1sw1ph4pw4dh1dw1
+    g1mb16ic9ih4iw5oc10kh2kw3sh1sw2ph0,1pw2,0dh1dw2
+    g2mb48ic6ih6iw5oc10kh3kw2sh1sw2ph0,1pw1,0dh2dw1
+    g1mb16ic2ih2iw3oc3kh3kw2sh2sw1ph3pw2dh1dw1
     # strides beyond the kernel, and rows at the end that nothing reads
     g1mb2ic3ih9iw9oc4kh2kw2sh3sw4ph0pw0dh1dw1
     g1mb2ic3ih8iw6oc4kh3kw3sh2sw2ph0pw0dh1dw1

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from fastconv.backends.selection import NAMES, backend_state
 from fastconv.layers import (
+    AvgPool2D,
     BatchNorm,
     Conv2D,
     Dense,
@@ -20,6 +21,7 @@ from fastconv.layers import (
     MaxPool2D,
     ReLU,
     Sigmoid,
+    Tanh,
 )
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
@@ -40,6 +42,16 @@ NETWORKS = {
     "padded": ((6, 6, 3), (Conv2D(8, padding=1), ReLU(), Conv2D(5, padding=1), MaxPool2D(2))),
     "grouped": ((7, 7, 4), (Conv2D(4, groups=4), ReLU(), Conv2D(6, groups=2, dilation=2), ReLU())),
     "normalised": ((6, 6, 3), (Conv2D(8, bias=False), BatchNorm(), ReLU(), Dropout(0.5))),
+    # Samples are interleaved at batch 16, from the first convolution to the head, or in between.
+    "few channels": (
+        (13, 12, 1),
+        (Conv2D(6), ReLU(), MaxPool2D(2), Conv2D(5, 2, padding=1), LeakyReLU(0.1), AvgPool2D(2)),
+    ),
+    "few channels behind many": (
+        (10, 10, 3),
+        (Conv2D(16), MaxPool2D(2), ReLU(), Conv2D(5), BatchNorm(), Tanh(), Conv2D(6, padding=1)),
+    ),
+    "few channels before a dropout": ((6, 7, 2), (Conv2D(3, groups=1), Dropout(0.3), Conv2D(3))),
     "dense": ((4, 4, 2), ()),
     "wide dense": ((4, 8, 2), (Flatten(), Dense(32), LeakyReLU(0.1))),
 }
@@ -76,12 +88,16 @@ def plan_and_arrays(network_name, batch, optimizer, dtype="float64", backward_on
         "first_moment": np.zeros(size, dtype),
         "second_moment": np.zeros(size, dtype),
     }
-    wanted = {buffer.name for buffer in plan.buffers if buffer.shared}
-    return plan, {name: array for name, array in shared.items() if name in wanted}
+    return plan, {name: array for name, array in shared.items() if name in names_of(plan)}
 
 
-def run_oracle(plan, shared, order, rates, first_step):
-    """Walk the plan's calls with the reference's kernels."""
+def names_of(plan):
+    """The names of the buffers that a plan shares."""
+    return {buffer.name for buffer in plan.buffers if buffer.shared}
+
+
+def run_oracle(plan, shared, order, rates, first_step, place=None):
+    """Walk the plan's calls with the reference's kernels; ``place`` gets the arrays by name."""
     arrays = []
     for buffer in plan.buffers:
         if buffer.shared:
@@ -92,7 +108,8 @@ def run_oracle(plan, shared, order, rates, first_step):
             flat = arrays[buffer.parent].reshape(-1)
             size = int(np.prod(buffer.shape))
             arrays.append(flat[buffer.offset : buffer.offset + size].reshape(buffer.shape))
-    place = {buffer.name: array for buffer, array in zip(plan.buffers, arrays, strict=True)}
+    place = {} if place is None else place
+    place.update({buffer.name: array for buffer, array in zip(plan.buffers, arrays, strict=True)})
     for number, indices in enumerate(order):
         place["indices"][:] = indices
         place["rate"][:] = rates[number]
@@ -101,7 +118,7 @@ def run_oracle(plan, shared, order, rates, first_step):
             module, _, name = call.kernel.partition(".")
             kernel = getattr(importlib.import_module(f"fastconv.backends.reference.{module}"), name)
             kernel(call.spec, *[None if n is None else arrays[n] for n in call.arguments], None)
-    return place["statistics"]
+    return place.get("statistics")
 
 
 def run_backend(backend, plan, shared, order, rates, first_step, threads=2):
@@ -119,7 +136,7 @@ def order_of(batch):
 RATES = np.array([0.1, 0.05])
 
 
-@pytest.mark.parametrize("batch", [1, 2, 9])
+@pytest.mark.parametrize("batch", [1, 2, 9, 16])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("backend", TRAINING)
 def test_two_steps_of_gradient_descent_are_those_of_the_oracle(backend, name, batch):
@@ -147,7 +164,7 @@ def test_two_steps_of_other_updates_are_those_of_the_oracle(backend, name, optim
     assert_allclose(shared["first_moment"], expected["first_moment"], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("batch", [1, 9])
+@pytest.mark.parametrize("batch", [1, 9, 16])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("backend", TRAINING)
 def test_a_plan_that_does_not_update_leaves_the_gradients(backend, name, batch):
@@ -160,7 +177,7 @@ def test_a_plan_that_does_not_update_leaves_the_gradients(backend, name, batch):
     assert_array_equal(shared["parameters"], expected["parameters"])
 
 
-@pytest.mark.parametrize("batch", [1, 9])
+@pytest.mark.parametrize("batch", [1, 9, 32])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("backend", [name for name in TRAINING if name in ("cython", "numba")])
 def test_the_number_of_threads_changes_no_bit(backend, name, batch):
@@ -172,3 +189,24 @@ def test_the_number_of_threads_changes_no_bit(backend, name, batch):
     for parameters, statistics in results[1:]:
         assert_array_equal(parameters, results[0][0])
         assert_array_equal(statistics, results[0][1])
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+@pytest.mark.parametrize("name", ["strided", "few channels", "few channels behind many"])
+@pytest.mark.parametrize("backend", [name for name in NAMES if backend_state(name).works])
+def test_scores_are_those_of_the_oracle(backend, name, batch):
+    shape, layers = NETWORKS[name]
+    network = Sequential(layers, shape, seed=3, dtype="float64")
+    source = Source(SAMPLES, "uint8", Preprocessing("min_max"))
+    plan = build_plan(network, batch, Purpose(False, False, None), source)
+    images = np.random.default_rng(5).integers(0, 256, (SAMPLES, *shape)).astype(np.uint8)
+    shared = {"images": images, "parameters": network.parameters, "state": network.state}
+    shared = {name: array for name, array in shared.items() if name in names_of(plan)}
+    run = importlib.import_module(f"fastconv.backends.{backend}.run")
+    runner = run.Runner(plan, shared, 2)
+    order = order_of(batch)[:1]
+    runner.run(order)
+    arrays = {}
+    run_oracle(plan, shared, order, RATES, 0, arrays)
+    assert np.abs(arrays["scores"]).max() > 1e-2
+    assert_allclose(runner.buffer("scores"), arrays["scores"], rtol=0, atol=1e-12)

@@ -11,7 +11,7 @@ from fastconv.native.threads import default_threads
 from fastconv.native.tiles import choose_tile, most_rows, pieces_of
 
 TARGETS = [
-    Target("avx512", 64, 32),
+    Target("avx512", 64, 32, masks=True),
     Target("avx2", 32, 16),
     Target("sse2", 16, 16),
     Target("neon", 16, 32),

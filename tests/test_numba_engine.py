@@ -547,7 +547,7 @@ def test_a_recipe_trains_as_plain_python_without_the_compiler():
 )
 def test_only_the_tiles_that_a_record_needs_are_compiled(columns, last_row, outputs, expected):
     integers = [0] * 30
-    integers[2], integers[29], integers[4] = columns, last_row, outputs
+    integers[2], integers[28], integers[4] = columns, last_row, outputs
     integers[3], integers[5] = 2, 14  # the tile: vectors of 16 lanes, rows
     record = Record("conv_tiles", "float32", (), tuple(integers))
     assert tiles._sizes(record, 16) == expected

@@ -14,8 +14,8 @@ OF_ITS_OWN = {
     "numpy": {"workspace"},
     "cython": {"engine"},
     "numba": {
-        "compilation", "depthwise", "engine", "exponential", "instruction_set", "packing", "philox",
-        "pointers", "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
+        "compilation", "depthwise", "engine", "exponential", "instruction_set", "interleaved",
+        "interleaved_instructions", "packing", "philox", "pointers", "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
         "team", "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors",
     },
 }  # fmt: skip

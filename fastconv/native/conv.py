@@ -11,9 +11,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from fastconv.native import depthwise
+from fastconv.native import depthwise, interleaved
 from fastconv.native.phases import Phase, phases_of, reach
 from fastconv.native.record import Launch, Pointer, Target
 from fastconv.native.recorder import STORE, Images, Recorder, Source, Taps, Weights
@@ -41,11 +42,38 @@ def _merges_taps(spec: ConvSpec) -> bool:
     return spec.groups == 1 and spec.dilation[1] == 1
 
 
+def _interleaves(recorder: Recorder, spec: ConvSpec, channels: int) -> bool:
+    """Whether a pass whose vectors run over so many channels interleaves samples instead."""
+    return interleaved.fits(spec, recorder.target, recorder.dtype) and interleaved.pays(
+        channels // spec.groups, recorder.target, recorder.dtype
+    )
+
+
+def _interleaved(recorder: Recorder, images: Pointer, shape: tuple[int, ...]) -> Pointer:
+    lanes, size = recorder.lanes, math.prod(shape[1:])
+    place = recorder.take(math.prod(shape))
+    interleaved.transpose(recorder, images, place, shape[0] // lanes, lanes, size)
+    return place
+
+
+def _deinterleave(
+    recorder: Recorder, place: Pointer, images: Pointer, shape: tuple[int, ...]
+) -> None:
+    lanes, size = recorder.lanes, math.prod(shape[1:])
+    interleaved.transpose(recorder, place, images, shape[0] // lanes, size, lanes)
+
+
 def _forward(
     recorder: Recorder, spec: ConvSpec, x: Pointer, w: Pointer, b: Pointer | None, y: Pointer
 ) -> None:
     if depthwise.is_depthwise(spec):
         depthwise.forward(recorder, spec, x, w, b, y)
+        return
+    if _interleaves(recorder, spec, spec.out_channels):
+        x_lanes = _interleaved(recorder, x, spec.x_shape)
+        y_lanes = recorder.take(math.prod(spec.y_shape))
+        interleaved.forward(recorder, spec, x_lanes, w, b, y_lanes)
+        _deinterleave(recorder, y_lanes, y, spec.y_shape)
         return
     images = recorder.pad(Images.dense(x, spec.x_shape), spec.padding)
     c = Images.dense(y, spec.y_shape)
@@ -75,7 +103,8 @@ def _weights(
     """Pack the weights, or take them as they lie."""
     width = vectors * recorder.lanes
     lie_packed = spec.groups == 1 and outputs <= width
-    if outputs % recorder.lanes == 0 and (lie_packed or pixels < PIXELS_WORTH_PACKING):
+    whole = outputs % recorder.lanes == 0 or recorder.target.masks
+    if whole and (lie_packed or pixels < PIXELS_WORTH_PACKING):
         return Weights(
             source.pointer, source.depth, width, source.group, source.down, source.across
         )
@@ -88,6 +117,12 @@ def _data_gradient(
     """Add the records of ``dx``, plus ``b`` for a transposed convolution."""
     if depthwise.is_depthwise(spec):
         depthwise.data_gradient(recorder, spec, dy, w, b, dx)
+        return
+    if _interleaves(recorder, spec, spec.in_channels):
+        dy_lanes = _interleaved(recorder, dy, spec.y_shape)
+        dx_lanes = recorder.take(math.prod(spec.x_shape))
+        interleaved.data_gradient(recorder, spec, dy_lanes, w, b, dx_lanes)
+        _deinterleave(recorder, dx_lanes, dx, spec.x_shape)
         return
     padding = reach(spec, 0), reach(spec, 1)
     a = recorder.pad(Images.dense(dy, spec.y_shape), padding)
@@ -151,9 +186,16 @@ def _weight_gradient(
     if depthwise.is_depthwise(spec):
         depthwise.weight_gradient(recorder, spec, x, dy, dw, db)
         return
+    if _interleaves(recorder, spec, spec.out_channels):
+        x_lanes = _interleaved(recorder, x, spec.x_shape)
+        dy_lanes = _interleaved(recorder, dy, spec.y_shape)
+        interleaved.weight_gradient(recorder, spec, x_lanes, dy_lanes, dw, db)
+        return
     inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
-    # A vector that begins in the last group may end behind it: the copy has room for it.
-    room = spec.out_channels - outputs + -(-outputs // recorder.lanes) * recorder.lanes
+    # A vector that begins in the last group may end behind it: a copy has room for it.
+    room = spec.out_channels
+    if not recorder.target.masks:
+        room += -outputs % recorder.lanes
     a = recorder.pad(Images.dense(x, spec.x_shape), spec.padding)
     b = recorder.pad(Images.dense(dy, spec.y_shape), ((0, 0), (0, 0)), room)
     kh, kw = spec.kernel

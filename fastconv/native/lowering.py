@@ -26,11 +26,24 @@ from fastconv.operation import ActivationSpec, InputSpec, OptimizerSpec
 from fastconv.plan import Call, Plan
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
-_FORWARD = ("conv.conv2d_forward", "conv.conv_transpose2d_forward", "dense.dense_forward")
-_DATA = ("conv.conv2d_backward_data", "dense.dense_backward_data")
-_WEIGHT = ("conv.conv2d_backward_weight", "dense.dense_backward_weight")
+_FORWARD = (
+    "conv.conv2d_forward",
+    "conv.conv_transpose2d_forward",
+    "interleaved.conv2d_forward",
+    "dense.dense_forward",
+)
+_DATA = (
+    "conv.conv2d_backward_data",
+    "interleaved.conv2d_backward_data",
+    "dense.dense_backward_data",
+)
+_WEIGHT = (
+    "conv.conv2d_backward_weight",
+    "interleaved.conv2d_backward_weight",
+    "dense.dense_backward_weight",
+)
 
-_FINISH = {"conv_tiles": 26, "conv_weight_tiles": 25, "add_parts": 3}
+_FINISH = {"conv_tiles": 26, "interleaved_tiles": 24, "conv_weight_tiles": 25, "add_parts": 3}
 """Which integer of a record says what becomes of the sums."""
 _SAMPLES, _SAMPLES_TOGETHER = 0, 24
 """Integers of ``conv_weight_tiles``."""
@@ -233,7 +246,7 @@ class _Lowering:
         if records is None:
             return in_place
         writers = [record.kernel for record in records if _names(record, result)]
-        known = ("conv_tiles",) if call.kernel in _DATA else ("conv_tiles", "add_parts")
+        known = ["conv_tiles", "interleaved_tiles"] + ["add_parts"] * (call.kernel in _FORWARD)
         return in_place and bool(writers) and all(writer in known for writer in writers)
 
     def _with_activation(

@@ -35,11 +35,14 @@ class Target:
         Bytes of a vector register; 0 where there are no vectors.
     registers
         Number of vector registers.
+    masks
+        Whether a load of some lanes costs no more than one of all.
     """
 
     name: str
     vector_bytes: int
     registers: int
+    masks: bool = False
 
     def lanes(self, dtype: str) -> int:
         """Elements of a vector."""

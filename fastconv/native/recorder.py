@@ -228,7 +228,7 @@ class Recorder:
             taps.down, taps.a_down, weights.tap1, taps.across, taps.a_across, weights.tap2,
             taps.depth, weights.depth_stride, weights.block,
             groups, taps.depth, weights.group, outputs if group_of_c is None else group_of_c,
-            START_ZERO if bias is None else START_BIAS, STORE, 1, 0 if near else 1,
+            START_ZERO if bias is None else START_BIAS, STORE, 0 if near else 1,
             c.width if last_row is None else last_row,
             reals=(0.0,),
             parts=parts_of_product(

@@ -9,9 +9,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.native.interleaving import interleave
 from fastconv.native.lowering import lower
 from fastconv.native.record import Record, Target, rows_of
 from fastconv.native.recorder import ALIGNMENT
+from fastconv.native.reordering import activation_gradients_before_pools
 from fastconv.native.threads import default_threads
 from fastconv.plan import Buffer, Plan
 
@@ -65,6 +67,7 @@ class ProgramRunner:
     def __init__(
         self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None, engine: Engine
     ) -> None:
+        plan = interleave(activation_gradients_before_pools(plan), engine.target())
         self.plan = plan
         self.threads = threads or default_threads()
         self._engine = engine

@@ -45,6 +45,11 @@ def pieces_of(count: int, size: int) -> Iterator[tuple[int, int]]:
         yield 1, count % size
 
 
+def even_part(count: int, most: int) -> int:
+    """Return the size of the largest of the fewest nearly equal parts, none above ``most``."""
+    return -(-count // max(1, -(-count // most)))
+
+
 def choose_tile(rows: int, columns: int, target: Target, dtype: str, *, even: bool = True) -> Tile:
     """Choose the tile for a product of ``rows`` times ``columns`` sums, by estimated cycles.
 
@@ -68,7 +73,7 @@ def choose_tile(rows: int, columns: int, target: Target, dtype: str, *, even: bo
             continue
         tall = min(max(1, rows), most)
         if even:
-            tall = -(-rows // -(-rows // tall)) if rows else 1
+            tall = max(1, even_part(rows, tall))
         cycles = sum(
             down * across * _cycles(tile_rows, tile_vectors)
             for down, tile_rows in pieces_of(rows, tall)

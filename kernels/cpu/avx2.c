@@ -14,7 +14,7 @@ static int works(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
-const struct instruction_set fastconv_avx2 = {"avx2", 32, 16, kernels, works};
+const struct instruction_set fastconv_avx2 = {"avx2", 32, 16, 0, kernels, works};
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

@@ -31,7 +31,7 @@ static int works(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-const struct instruction_set fastconv_avx512 = {"avx512", 64, 32, kernels, works};
+const struct instruction_set fastconv_avx512 = {"avx512", 64, 32, 1, kernels, works};
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

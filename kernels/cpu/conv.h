@@ -15,8 +15,8 @@
  *           18 depth of a tap; 19 stride of B along depth, or 0: packed in blocks
  *           20 stride of B from block to block
  *           21 groups; 22, 23, 24 strides of A, B, C from group to group
- *           25 what sums start from; 26 what becomes of them; 27 rows of C in a piece of work;
- *           28 whether blocks of B are the outer loop; 29 columns of the last row
+ *           25 what sums start from; 26 what becomes of them;
+ *           27 whether blocks of B are the outer loop; 28 columns of the last row
  * reals:    slope
  */
 static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t thread,
@@ -28,19 +28,20 @@ static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t threa
     const REAL *const bias = pointer_of(record, 3), *const other = pointer_of(record, 4);
     const ptrdiff_t rows = n[1], columns = n[2], outputs = n[4], tile_rows = n[5];
     const ptrdiff_t width = n[3] * LANES, blocks = (outputs + width - 1) / width;
-    const ptrdiff_t strips = (rows + n[27] - 1) / n[27], images = n[0] * strips;
-    const ptrdiff_t pieces = images * n[21] * blocks;
+    const ptrdiff_t images = n[0] * rows, parts = n[21] * blocks;
     struct TYPED(tile) t = {
         .runs1 = n[12], .a_run1 = n[13], .runs2 = n[15], .a_run2 = n[16], .depth = n[18],
         .a_row = n[8], .c_row = n[11], .slope = (REAL)real_of(record, 0),
         .from = (int)n[25], .finish = (int)n[26],
     };
-    const ptrdiff_t end = first_of(pieces, thread + 1, threads);
-    for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
-        const ptrdiff_t image = n[28] ? piece % images : piece / (n[21] * blocks);
-        const ptrdiff_t part = n[28] ? piece / images : piece % (n[21] * blocks);
-        const ptrdiff_t sample = image / strips, strip = image % strips;
-        const ptrdiff_t group = part / blocks, block = part % blocks;
+    const ptrdiff_t end = first_of(images * parts, thread + 1, threads);
+    ptrdiff_t piece = first_of(images * parts, thread, threads);
+    if (piece >= end) return;
+    /* Where the first piece is; from one to the next, it takes no division. */
+    const ptrdiff_t image = n[27] ? piece % images : piece / parts;
+    const ptrdiff_t part = n[27] ? piece / images : piece % parts;
+    ptrdiff_t sample = image / rows, row = image % rows, group = part / blocks, block = part % blocks;
+    for (; piece < end; piece++) {
         const ptrdiff_t first = block * width;
         t.columns = least_of(width, outputs - first);
         const ptrdiff_t vectors = (t.columns + LANES - 1) / LANES;
@@ -50,21 +51,39 @@ static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t threa
         t.b_run1 = n[19] ? n[14] : n[14] * t.b_step;
         t.b_run2 = n[19] ? n[17] : n[17] * t.b_step;
         t.start = bias ? bias + group * outputs + first : NULL;
-        const ptrdiff_t row_end = least_of(rows, (strip + 1) * n[27]);
-        for (ptrdiff_t row = strip * n[27]; row < row_end; row++) {
-            const REAL *const a_row = a + sample * n[6] + row * n[7] + group * n[22];
-            REAL *const c_row = c + sample * n[9] + row * n[10] + group * n[24] + first;
-            const ptrdiff_t wide = row == rows - 1 ? n[29] : columns;
-            for (ptrdiff_t column = 0; column < wide; column += tile_rows) {
-                t.a = a_row + column * n[8];
-                t.c = c_row + column * n[11];
-                t.other = other ? other + (t.c - c) : NULL;
-                TYPED(deep)[vectors][least_of(tile_rows, wide - column)](&t);
-            }
+        const REAL *const a_row = a + sample * n[6] + row * n[7] + group * n[22];
+        REAL *const c_row = c + sample * n[9] + row * n[10] + group * n[24] + first;
+        const ptrdiff_t wide = row == rows - 1 ? n[28] : columns;
+        for (ptrdiff_t column = 0; column < wide; column += tile_rows) {
+            t.a = a_row + column * n[8];
+            t.c = c_row + column * n[11];
+            t.other = other ? other + (t.c - c) : NULL;
+            TYPED(deep)[vectors][least_of(tile_rows, wide - column)](&t);
+        }
+        if (n[27]) {
+            if (++row < rows) continue;
+            row = 0;
+            if (++sample < n[0]) continue;
+            sample = 0;
+            if (++block < blocks) continue;
+            block = 0, group++;
+        } else {
+            if (++block < blocks) continue;
+            block = 0;
+            if (++group < n[21]) continue;
+            group = 0;
+            if (++row < rows) continue;
+            row = 0, sample++;
         }
     }
 }
 
+#undef LOAD_DY
+#ifdef MASKED_LOAD
+#define LOAD_DY(from) TYPED(load_first)(from, count)
+#else
+#define LOAD_DY(from) TYPED(load)(from)
+#endif
 /* dw[tap, k, n] = sum over samples and pixels of A[...] dy[pixel, n]; db[n] = sum of dy[pixel, n].
  *
  * With UPDATE, w and b take the place of dw and db, and are updated by plain gradient descent.
@@ -129,10 +148,10 @@ static void TYPED(conv_weight_tiles)(const int64_t *record, int64_t step, int64_
                             const REAL *from = t.b + s * n[9] + row * n[10] + j;
                             ptrdiff_t column = 0;
                             for (; column + 2 <= n[2]; column += 2) {
-                                sum += TYPED(load)(from + column * n[11]);
-                                other += TYPED(load)(from + (column + 1) * n[11]);
+                                sum += LOAD_DY(from + column * n[11]);
+                                other += LOAD_DY(from + (column + 1) * n[11]);
                             }
-                            if (column < n[2]) sum += TYPED(load)(from + column * n[11]);
+                            if (column < n[2]) sum += LOAD_DY(from + column * n[11]);
                         }
                     }
                     sum += other;

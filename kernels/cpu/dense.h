@@ -76,8 +76,9 @@ static void TYPED(add_parts)(const int64_t *record, int64_t step, int64_t thread
 INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w, REAL *dx,
                                           ptrdiff_t inputs, ptrdiff_t outputs, REAL keep,
                                           REAL rate) {
-    enum { ROWS = 32 };
+    enum { ROWS = 2 * sizeof(VECTOR) / sizeof(REAL) };
     REAL products[(ROWS + 1) * (sizeof(VECTOR) / sizeof(REAL))];
+    REAL sums[ROWS * (sizeof(VECTOR) / sizeof(REAL))], total[ROWS];
     const VECTOR gradient = TYPED(load_first)(dy, outputs);
     for (ptrdiff_t first = 0; first < inputs; first += ROWS) {
         const ptrdiff_t rows = least_of(ROWS, inputs - first), size = rows * outputs;
@@ -85,8 +86,10 @@ INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w
         for (ptrdiff_t i = 0; i < rows; i++) {
             TYPED(store)(products + i * outputs, rate * x[first + i] * gradient);
             const VECTOR row = TYPED(load_first)(block + i * outputs, outputs);
-            dx[first + i] = TYPED(sum_of_lanes)(row * gradient);
+            TYPED(store)(sums + i * LANES, row * gradient);
         }
+        for (ptrdiff_t i = 0; i < rows; i += LANES) TYPED(sums_of_lanes)(sums + i * LANES, total + i);
+        for (ptrdiff_t i = 0; i < rows; i++) dx[first + i] = total[i];
         for (ptrdiff_t k = 0; k < size; k++) block[k] = keep * block[k] - products[k];
     }
 }

@@ -29,13 +29,14 @@ cdef extern from "kernels.h" nogil:
         const char *name
         int vector_bytes
         int registers
+        int masks
         const kernel_entry *kernels
         int (*works)()
     const instruction_set **fastconv_instruction_sets
 
 
 def instruction_sets():
-    """Return those that this processor has, best first: dicts of name, vector_bytes, registers."""
+    """Return those that this processor has, best first: dicts of what a Target is made of."""
     cdef const instruction_set *found
     cdef int i = 0
     names = []
@@ -46,6 +47,7 @@ def instruction_sets():
                 "name": found.name.decode(),
                 "vector_bytes": found.vector_bytes,
                 "registers": found.registers,
+                "masks": bool(found.masks),
             })
         i += 1
     return names

@@ -10,7 +10,8 @@
  * (arXiv:1906.06440).
  *
  * A has unit stride along k ("along depth": forward and data gradient) or along m ("along rows": weight
- * gradient). B has unit stride along n. An element of C is one sum in one order, whatever the tile.
+ * gradient). B has unit stride along n. An element of C is one sum, in an order that only
+ * the sizes of its tile decide.
  */
 
 /* The most rows of a tile of 1, 2, 3, 4 and 8 vectors: as many sums as there are registers for, beside
@@ -56,21 +57,32 @@ struct TYPED(tile) {
 
 typedef void TYPED(tile_function)(const struct TYPED(tile) *);
 
-/* One step of depth: rows * vectors products. */
-#define STEP(A_OF_ROW)                                                                        \
+/* Where a masked load costs nothing, B may end within a vector: no copy fills it up. */
+#undef LOAD_B
+#ifdef MASKED_LOAD
+#define LOAD_B(from, v)                                                                       \
+    ((v) < vectors - 1 ? TYPED(load)(from) : TYPED(load_first)(from, last))
+#else
+#define LOAD_B(from, v) TYPED(load)(from)
+#endif
+/* One step of depth: rows * vectors products, added to the sums of one of the ways. */
+#define STEP(way, A_OF_ROW)                                                                   \
     do {                                                                                      \
         VECTOR value[MOST_VECTORS];                                                           \
-        UNROLL for (int v = 0; v < vectors; v++) value[v] = TYPED(load)(b + v * LANES);       \
+        UNROLL for (int v = 0; v < vectors; v++) value[v] = LOAD_B(b + v * LANES, v);         \
         UNROLL for (int r = 0; r < rows; r++) {                                               \
             const REAL factor = A_OF_ROW;                                                     \
-            UNROLL for (int v = 0; v < vectors; v++) sum[r][v] += factor * value[v];          \
+            UNROLL for (int v = 0; v < vectors; v++) sums[way][r][v] += factor * value[v];    \
         }                                                                                     \
         b += b_step;                                                                          \
     } while (0)
 
 INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const int vectors,
                              const int along_depth) {
-    VECTOR sum[MOST_ROWS][MOST_VECTORS];
+    /* A product waits for the sum that it is added to: few sums take turns with others, which are
+     * added to them at the end. */
+    const int ways = rows * vectors <= 2 ? 4 : rows * vectors <= 4 ? 2 : 1;
+    VECTOR sums[4][MOST_ROWS][MOST_VECTORS], (*const sum)[MOST_VECTORS] = sums[0];
     const ptrdiff_t last = t->columns - (vectors - 1) * LANES;
     REAL *const c = t->c;
     const ptrdiff_t c_row = t->c_row;
@@ -89,27 +101,48 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
             UNROLL for (int r = 0; r < rows; r++) sum[r][v] = first;
         }
     }
+    UNROLL for (int w = 1; w < ways; w++) {
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors; v++) sums[w][r][v] = (VECTOR){0};
+        }
+    }
     const ptrdiff_t b_step = t->b_step, depth = t->depth;
     for (ptrdiff_t r1 = 0; r1 < t->runs1; r1++) {
         for (ptrdiff_t r2 = 0; r2 < t->runs2; r2++) {
             const REAL *a = t->a + r1 * t->a_run1 + r2 * t->a_run2;
             const REAL *b = t->b + r1 * t->b_run1 + r2 * t->b_run2;
+            ptrdiff_t k = 0;
             if (along_depth) {
                 /* Few base pointers and strides, so that every address is one operand. */
                 const ptrdiff_t a_row = t->a_row, a_row3 = 3 * a_row;
                 const REAL *a0 = a, *a5 = a + 5 * a_row, *a10 = a + 10 * a_row;
                 const REAL *a15 = a + 15 * a_row, *a20 = a + 20 * a_row, *a25 = a + 25 * a_row;
-                for (ptrdiff_t k = 0; k < depth; k++) {
-                    STEP((r < 5 ? a0 : r < 10 ? a5 : r < 15 ? a10 : r < 20 ? a15
-                          : r < 25 ? a20 : a25)[r % 5 == 3 ? a_row3 : (r % 5) * a_row]);
-                    a0++, a5++, a10++, a15++, a20++, a25++;
+#define STEP_ALONG(way)                                                                       \
+    STEP(way, (r < 5 ? a0 : r < 10 ? a5 : r < 15 ? a10 : r < 20 ? a15                         \
+               : r < 25 ? a20 : a25)[r % 5 == 3 ? a_row3 : (r % 5) * a_row]);                 \
+    a0++, a5++, a10++, a15++, a20++, a25++
+                if (ways > 1) {
+                    for (; k + ways <= depth; k += ways) {
+                        UNROLL for (int w = 0; w < ways; w++) { STEP_ALONG(w); }
+                    }
                 }
+                for (; k < depth; k++) { STEP_ALONG(0); }
+#undef STEP_ALONG
             } else {
                 const ptrdiff_t a_step = t->a_step;
-                for (ptrdiff_t k = 0; k < depth; k++) {
-                    STEP(a[r]);
-                    a += a_step;
+                if (ways > 1) {
+                    for (; k + ways <= depth; k += ways) {
+                        UNROLL for (int w = 0; w < ways; w++) { STEP(w, a[r]); a += a_step; }
+                    }
                 }
+                for (; k < depth; k++) { STEP(0, a[r]); a += a_step; }
+            }
+        }
+    }
+    UNROLL for (int w = ways / 2; w > 0; w /= 2) {
+        UNROLL for (int i = 0; i < w; i++) {
+            UNROLL for (int r = 0; r < rows; r++) {
+                UNROLL for (int v = 0; v < vectors; v++) sums[i][r][v] += sums[i + w][r][v];
             }
         }
     }

@@ -1,5 +1,17 @@
 /* The beginning of a step; fastconv/native/input.py makes the rows. */
 
+#ifndef FASTCONV_FETCH
+#define FASTCONV_FETCH
+/* Images lie anywhere in the data set, which no cache holds: ask for the next one early. */
+static inline void fetch_early(const void *from, int64_t bytes) {
+#if defined(__GNUC__)
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)from + i);
+#else
+    (void)from, (void)bytes;
+#endif
+}
+#endif
+
 /* x[n] = images[indices[step * batch + n]], as REAL.
  *
  * pointers: images (uint8 or REAL), indices (int64, batch for each step of the run), x
@@ -18,6 +30,11 @@ static void TYPED(gather_images)(const int64_t *record, int64_t step, int64_t th
         const int64_t count = least_of(elements - offset, end - i);
         const int64_t from = indices[sample] * elements + offset;
         REAL *const to = x + i;
+        if (sample + 1 < batch && i + count < end) {
+            const int64_t bytes = are_bytes ? 1 : (int64_t)sizeof(REAL);
+            fetch_early((const char *)pointer_of(record, 0) + indices[sample + 1] * elements * bytes,
+                        least_of(elements, end - i - count) * bytes);
+        }
         if (are_bytes) {
             const uint8_t *const image = (const uint8_t *)pointer_of(record, 0) + from;
             INDEPENDENT
@@ -152,6 +169,9 @@ static void TYPED(gather_min_max_images)(const int64_t *record, int64_t step, in
     for (int64_t n = first_of(batch, thread, threads); n < end; n++) {
         const uint8_t *const image = (const uint8_t *)pointer_of(record, 0) + indices[n] * elements;
         REAL *const x = (REAL *)pointer_of(record, 2) + n * elements;
+        if (n + 1 < end)
+            fetch_early((const uint8_t *)pointer_of(record, 0) + indices[n + 1] * elements,
+                        elements);
         uint8_t low = 255, high = 0;
         for (int64_t i = 0; i < elements; i++) {
             low = image[i] < low ? image[i] : low;

@@ -8,6 +8,7 @@ struct instruction_set {
     const char *name;
     int vector_bytes;
     int registers;                      /* vector registers: what a tile of sums must fit in */
+    int masks;                          /* whether a load of some lanes costs no more than one of all */
     const struct kernel_entry *kernels; /* ends with a NULL name */
     int (*works)(void);                 /* whether this processor has it */
 };

@@ -34,6 +34,7 @@
 #define ENTRY(name) {#name, name##_float32, name##_float64}
 static const struct kernel_entry kernels[] = {
     CONV_KERNELS,
+    INTERLEAVED_KERNELS,
     DENSE_KERNELS,
     OPTIM_KERNELS,
     ACTIVATION_KERNELS,

@@ -4,6 +4,7 @@
 
 #include "gemm.h"
 #include "conv.h"
+#include "interleaved.h"
 #include "depthwise.h"
 #include "dense.h"
 #include "reductions.h"

@@ -6,7 +6,7 @@
 
 static int works(void) { return 1; }
 
-const struct instruction_set fastconv_neon = {"neon", 16, 32, kernels, works};
+const struct instruction_set fastconv_neon = {"neon", 16, 32, 0, kernels, works};
 #else
 typedef int not_for_this_machine;
 #endif

@@ -4,4 +4,4 @@
 
 static int works(void) { return 1; }
 
-const struct instruction_set fastconv_plain = {"plain", 0, REGISTERS, kernels, works};
+const struct instruction_set fastconv_plain = {"plain", 0, REGISTERS, 0, kernels, works};

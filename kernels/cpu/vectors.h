@@ -92,3 +92,28 @@ INLINE void TYPED(transpose_square)(VECTOR *rows) {
     }
 }
 #endif
+
+/* to[i] = the sum of the lanes of vector i, for LANES vectors. In each of log2(LANES) rounds, two
+ * vectors become one: a lane holds a sum of lanes of the one or of the other. */
+INLINE void TYPED(sums_of_lanes)(const REAL *from, REAL *to) {
+#ifdef CAN_TRANSPOSE
+    VECTOR v[sizeof(VECTOR) / sizeof(REAL)];
+    UNROLL for (int i = 0; i < LANES; i++) v[i] = TYPED(load)(from + i * LANES);
+    UNROLL for (int half = 1; half < LANES; half *= 2) {
+        MASKS same, other;
+        UNROLL for (int j = 0; j < LANES; j++) {
+            same[j] = j & half ? (int)LANES + j : j;
+            other[j] = j & half ? (int)LANES + j - half : j + half;
+        }
+        UNROLL for (int i = 0; i < LANES; i++) {
+            if (i & (2 * half - 1)) continue;
+            const VECTOR a = v[i], b = v[i + half];
+            v[i] = __builtin_shuffle(a, b, same) + __builtin_shuffle(a, b, other);
+        }
+    }
+    TYPED(store)(to, v[0]);
+#else
+    for (ptrdiff_t i = 0; i < LANES; i++)
+        to[i] = TYPED(sum_of_lanes)(TYPED(load)(from + i * LANES));
+#endif
+}

@@ -7,6 +7,7 @@ class _InstructionSet(TypedDict):
     name: str
     vector_bytes: int
     registers: int
+    masks: bool
 
 def instruction_sets() -> list[_InstructionSet]: ...
 def kernel_addresses(name: str) -> dict[tuple[str, str], int]: ...

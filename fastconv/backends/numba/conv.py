@@ -42,9 +42,8 @@ def _conv_tiles(real: Real) -> Kernel:
         tile_rows, lanes = integer_of(record, 5), lanes_of(real)
         width = integer_of(record, 3) * lanes
         blocks = (outputs + width - 1) // width
-        rows_of_strip, groups = integer_of(record, 27), integer_of(record, 21)
-        strips = (rows + rows_of_strip - 1) // rows_of_strip
-        images, parts = integer_of(record, 0) * strips, groups * blocks
+        groups, samples = integer_of(record, 21), integer_of(record, 0)
+        images, parts = samples * rows, groups * blocks
         t = local(TILE_WORDS, np.int64)
         t[tile.RUNS1], t[tile.A_RUN1] = integer_of(record, 12), integer_of(record, 13)
         t[tile.RUNS2], t[tile.A_RUN2] = integer_of(record, 15), integer_of(record, 16)
@@ -53,15 +52,15 @@ def _conv_tiles(real: Real) -> Kernel:
         t[tile.FROM], t[tile.FINISH] = integer_of(record, 25), integer_of(record, 26)
         call = address_at(t, 0)
         pointer(call, np.float64)[tile.SLOPE] = real_of(record, 0)
-        begin = first_of(images * parts, thread, threads)
-        for piece in range(begin, first_of(images * parts, thread + 1, threads)):
-            if integer_of(record, 28):
-                image, part = piece % images, piece // images
-            else:
-                image, part = piece // parts, piece % parts
-            sample, strip, group, block = (
-                image // strips, image % strips, part // blocks, part % blocks
-            )  # fmt: skip
+        blocks_outside = integer_of(record, 27) != 0
+        piece = first_of(images * parts, thread, threads)
+        # Where the first piece is; from one to the next, it takes no division.
+        if blocks_outside:
+            image, part = piece % max(1, images), piece // max(1, images)
+        else:
+            image, part = piece // parts, piece % parts
+        sample, row, group, block = image // rows, image % rows, part // blocks, part % blocks
+        for _ in range(piece, first_of(images * parts, thread + 1, threads)):
             first = block * width
             wide = min(width, outputs - first)
             vectors = (wide + lanes - 1) // lanes
@@ -74,20 +73,34 @@ def _conv_tiles(real: Real) -> Kernel:
             t[tile.B_RUN1] = integer_of(record, 14) * packed
             t[tile.B_RUN2] = integer_of(record, 17) * packed
             t[tile.START] = address_at(bias, group * outputs + first)
-            end = min(rows, (strip + 1) * rows_of_strip)
-            for row in range(strip * rows_of_strip, end):
-                start_a = sample * integer_of(record, 6) + row * integer_of(record, 7)
-                start_a += group * integer_of(record, 22)
-                start_c = sample * integer_of(record, 9) + row * integer_of(record, 10)
-                start_c += group * integer_of(record, 24) + first
-                pixels = integer_of(record, 29) if row == rows - 1 else columns
-                for column in range(0, pixels, tile_rows):
-                    at = start_c + column * integer_of(record, 11)
-                    t[tile.A] = address_at(a, start_a + column * integer_of(record, 8))
-                    t[tile.C] = address_at(c, at)
-                    if not is_null(other):
-                        t[tile.OTHER] = address_at(other, at)
-                    run_tile(record, min(tile_rows, pixels - column), vectors, call)
+            start_a = sample * integer_of(record, 6) + row * integer_of(record, 7)
+            start_a += group * integer_of(record, 22)
+            start_c = sample * integer_of(record, 9) + row * integer_of(record, 10)
+            start_c += group * integer_of(record, 24) + first
+            pixels = integer_of(record, 28) if row == rows - 1 else columns
+            for column in range(0, pixels, tile_rows):
+                at = start_c + column * integer_of(record, 11)
+                t[tile.A] = address_at(a, start_a + column * integer_of(record, 8))
+                t[tile.C] = address_at(c, at)
+                if not is_null(other):
+                    t[tile.OTHER] = address_at(other, at)
+                run_tile(record, min(tile_rows, pixels - column), vectors, call)
+            if blocks_outside:
+                row += 1
+                if row == rows:
+                    row, sample = 0, sample + 1
+                if sample == samples:
+                    sample, block = 0, block + 1
+                if block == blocks:
+                    block, group = 0, group + 1
+            else:
+                block += 1
+                if block == blocks:
+                    block, group = 0, group + 1
+                if group == groups:
+                    group, row = 0, row + 1
+                if row == rows:
+                    row, sample = 0, sample + 1
 
     return conv_tiles
 

@@ -24,8 +24,8 @@ __all__ = [
 ]  # fmt: skip
 
 _KERNEL_MODULES = (
-    "conv", "packing", "depthwise", "dense", "pooled", "optim", "activation", "loss", "random",
-    "input", "dropout", "pool", "norm", "layout",
+    "conv", "packing", "depthwise", "dense", "pooled", "interleaved", "optim", "activation",
+    "loss", "random", "input", "dropout", "pool", "norm", "layout",
 )  # fmt: skip
 
 run_program = team.run_program

@@ -33,7 +33,7 @@ def _targets() -> list[Target]:
         if {"avx2", "fma"} <= features:
             found.insert(0, Target("avx2", 32, 16))
             if features >= _AVX512:
-                found.insert(0, Target("avx512", 64, 32))
+                found.insert(0, Target("avx512", 64, 32, masks=True))
     elif machine in ("aarch64", "arm64"):
         found.insert(0, Target("neon", 16, 32))
     return found

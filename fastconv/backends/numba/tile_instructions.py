@@ -11,6 +11,7 @@ the instructions are written here. A call of a tile is :data:`TILE_WORDS` words 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,38 @@ def write_product(builder: Any, total: Any, factor: Any, value: Any) -> None:
     builder.store(builder.fadd(builder.load(total), product, flags=FLAGS), total)
 
 
+def write_choice(builder: Any, total: Any, mask: Any, slope: Any) -> None:
+    """Write instructions that multiply a sum in a register by the slope where a mask is false."""
+    value = builder.load(total)
+    smaller = builder.fmul(value, slope, flags=FLAGS)
+    builder.store(builder.select(mask, value, smaller), total)
+
+
+def write_runs(words: Words, step: Callable[[Any, Any, Any, int], None], ways: int = 1) -> None:
+    """Write the loops over runs and depth.
+
+    ``step`` gets where A and B of a run begin, k, and which of the ``ways`` takes its turn.
+    """
+    builder = words.builder
+    a, b, depth = words.place(A), words.place(B), words.word(DEPTH)
+    runs = [[words.word(each) for each in run] for run in
+            ((RUNS1, A_RUN1, B_RUN1), (RUNS2, A_RUN2, B_RUN2))]  # fmt: skip
+    with cgutils.for_range(builder, runs[0][0]) as outer:
+        a1 = builder.gep(a, [builder.mul(outer.index, runs[0][1])])
+        b1 = builder.gep(b, [builder.mul(outer.index, runs[0][2])])
+        with cgutils.for_range(builder, runs[1][0]) as inner:
+            a2 = builder.gep(a1, [builder.mul(inner.index, runs[1][1])])
+            b2 = builder.gep(b1, [builder.mul(inner.index, runs[1][2])])
+            done = builder.sub(depth, builder.urem(depth, WORD(ways)))
+            if ways > 1:
+                with cgutils.for_range_slice(builder, WORD(0), done, WORD(ways)) as (first, _):
+                    for way in range(ways):
+                        step(a2, b2, builder.add(first, WORD(way)), way)
+            start = done if ways > 1 else WORD(0)
+            with cgutils.for_range_slice(builder, start, depth, WORD(1)) as (k, _):
+                step(a2, b2, k, 0)
+
+
 class _Tile:
     """Writes one tile."""
 
@@ -81,8 +114,14 @@ class _Tile:
         self.words = Words(builder, address, llvm_element(vector.dtype))
         self.places = [(row, v) for row in range(rows) for v in range(vectors)]
         self.rows, self.vectors = rows, vectors
+        # A product waits for the sum that it is added to: few sums take turns with others.
+        ways = 4 if rows * vectors <= 2 else 2 if rows * vectors <= 4 else 1
         # LLVM keeps them in registers.
-        self.sums = {place: cgutils.alloca_once(builder, self.kind) for place in self.places}
+        self.sums_of_ways = [
+            {place: cgutils.alloca_once(builder, self.kind) for place in self.places}
+            for _ in range(ways)
+        ]
+        self.sums = self.sums_of_ways[0]
         self.c, self.c_row = self.words.place(C), self.words.word(C_ROW)
         self.last = builder.sub(self.words.word(COLUMNS), WORD((vectors - 1) * vector.lanes))
         self.mask = first_lanes(builder, vector, self.last) if vector.lanes > 1 else None
@@ -119,27 +158,31 @@ class _Tile:
 
     def add(self) -> None:
         """Run through all runs."""
-        builder, words = self.builder, self.words
-        a, b = words.place(A), words.place(B)
-        depth, stride, b_step = words.word(DEPTH), words.word(A_STRIDE), words.word(B_STEP)
-        runs = [[words.word(each) for each in run] for run in
-                ((RUNS1, A_RUN1, B_RUN1), (RUNS2, A_RUN2, B_RUN2))]  # fmt: skip
-        with cgutils.for_range(builder, runs[0][0]) as outer:
-            a1 = builder.gep(a, [builder.mul(outer.index, runs[0][1])])
-            b1 = builder.gep(b, [builder.mul(outer.index, runs[0][2])])
-            with cgutils.for_range(builder, runs[1][0]) as inner:
-                a2 = builder.gep(a1, [builder.mul(inner.index, runs[1][1])])
-                b2 = builder.gep(b1, [builder.mul(inner.index, runs[1][2])])
-                with cgutils.for_range(builder, depth) as loop:
-                    self._step(a2, b2, loop.index, stride, b_step)
+        builder, ways = self.builder, len(self.sums_of_ways)
+        stride, b_step = self.words.word(A_STRIDE), self.words.word(B_STEP)
+        zero = ir.Constant(self.kind, None)
+        for more in self.sums_of_ways[1:]:
+            for total in more.values():
+                builder.store(zero, total)
+        write_runs(self.words, lambda a, b, k, way: self._step(a, b, k, way, stride, b_step), ways)
+        while ways > 1:
+            ways //= 2
+            for way in range(ways):
+                for place, total in self.sums_of_ways[way].items():
+                    other = builder.load(self.sums_of_ways[way + ways][place])
+                    builder.store(builder.fadd(builder.load(total), other, flags=FLAGS), total)
 
-    def _step(self, a: Any, b: Any, k: Any, stride: Any, b_step: Any) -> None:
+    def _step(self, a: Any, b: Any, k: Any, way: int, stride: Any, b_step: Any) -> None:
         builder, lanes = self.builder, self.vector.lanes
         b = builder.gep(b, [builder.mul(k, b_step)])
-        values = [
-            write_load(builder, builder.gep(b, [WORD(v * lanes)]), self.vector)
-            for v in range(self.vectors)
-        ]
+        values = []
+        for v in range(self.vectors):
+            place = builder.gep(b, [WORD(v * lanes)])
+            # Where a masked load costs nothing, B may end within a vector.
+            loaded = (
+                self._load(place, v) if target().masks else write_load(builder, place, self.vector)
+            )
+            values.append(loaded)
         for row in range(self.rows):
             if self.deep:
                 place = builder.gep(a, [builder.add(builder.mul(stride, WORD(row)), k)])
@@ -147,7 +190,7 @@ class _Tile:
                 place = builder.gep(a, [builder.add(builder.mul(k, stride), WORD(row))])
             factor = write_spread(builder, self.kind, builder.load(place))
             for v, value in enumerate(values):
-                write_product(builder, self.sums[row, v], factor, value)
+                write_product(builder, self.sums_of_ways[way][row, v], factor, value)
 
     def finish(self) -> None:
         """Make of the sums what becomes of them, and store that."""
@@ -156,14 +199,14 @@ class _Tile:
         with builder.if_then(words.equals(FINISH, LEAKY_RELU)):
             slope = words.spread(SLOPE, self.kind)
             for total in self.sums.values():
-                value = builder.load(total)
-                self._choose(total, builder.fcmp_ordered(">", value, zero), value, slope)
+                positive = builder.fcmp_ordered(">", builder.load(total), zero)
+                write_choice(builder, total, positive, slope)
         with builder.if_then(words.equals(FINISH, LEAKY_GRADIENT)):
             slope, other = words.spread(SLOPE, self.kind), words.place(OTHER)
             for (row, v), total in self.sums.items():
                 passed = self._load(self._at(other, row, v), v)
                 mask = builder.fcmp_ordered(">", passed, zero)
-                self._choose(total, mask, builder.load(total), slope)
+                write_choice(builder, total, mask, slope)
         with builder.if_then(words.equals(FINISH, UPDATE)):
             keep, rate = words.spread(KEEP, self.kind), words.spread(RATE, self.kind)
             for (row, v), total in self.sums.items():
@@ -181,11 +224,6 @@ class _Tile:
                 self._store(None)
             with otherwise:
                 self._store(self.mask)
-
-    def _choose(self, total: Any, mask: Any, value: Any, slope: Any) -> None:
-        builder = self.builder
-        smaller = builder.fmul(value, slope, flags=FLAGS)
-        builder.store(builder.select(mask, value, smaller), total)
 
     def _store(self, mask: Any) -> None:
         for (row, v), total in self.sums.items():

@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 
 from fastconv.backends.numba.compilation import Real, inlined, keep_function, python_function
 from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.interleaved_instructions import (
+    interleaved_moments,
+    interleaved_product,
+)
 from fastconv.backends.numba.pointers import WORD, Instructions, compiled_as, pointer
 from fastconv.backends.numba.pooled_instructions import pooled_product
 from fastconv.backends.numba.tile_instructions import product
@@ -56,18 +60,47 @@ def _pooled(rows: int, vectors: int, real: Real) -> Callable[[int], None]:
     return tile
 
 
-_MAKERS = {"conv_tiles": _deep, "conv_weight_tiles": _wide, "pooled_weight_tiles": _pooled}
+def _interleaved(pixels: int, outputs: int, real: Real) -> Callable[[int], None]:
+    def tile(address: int) -> None:
+        interleaved_product(address, pixels, outputs, real)
+
+    return tile
+
+
+def _moments(inputs: int, outputs: int, real: Real) -> Callable[[int], None]:
+    def tile(address: int) -> None:
+        interleaved_moments(address, inputs, outputs, real)
+
+    return tile
+
+
+_MAKERS = {
+    "conv_tiles": _deep,
+    "conv_weight_tiles": _wide,
+    "pooled_weight_tiles": _pooled,
+    "interleaved_tiles": _interleaved,
+    "interleaved_weight_tiles": _moments,
+}
 """By the kernel that calls them."""
 
 
 def _sizes(record: Record, lanes: int) -> set[tuple[int, int]]:
-    """Rows and vectors of the tiles that a record needs."""
+    """Rows and vectors of the tiles that a record needs.
+
+    Tiles of interleaved samples have pixels, or inputs, for rows and outputs for vectors.
+    """
     n = record.integers
     if record.kernel == "pooled_weight_tiles":
         rows = [size for _, size in pieces_of(n[5], n[7])]
         vectors = [size for _, size in pieces_of(n[6], _MOST_VECTORS)]
+    elif record.kernel.startswith("interleaved"):
+        is_product = record.kernel == "interleaved_tiles"
+        rows = [size for _, size in pieces_of(n[2] if is_product else n[18], n[5])]
+        vectors = [size for _, size in pieces_of(n[4], n[3])]
+        if not is_product and record.pointers[3] is not None:
+            rows.append(1)  # the gradient of the bias
     else:
-        of_rows = (n[2], n[29]) if record.kernel == "conv_tiles" else (n[18],)
+        of_rows = (n[2], n[28]) if record.kernel == "conv_tiles" else (n[18],)
         rows = [size for count in of_rows for _, size in pieces_of(count, n[5])]
         vectors = [size for _, size in pieces_of(-(-n[4] // lanes), n[3])]
     return {(each, wide) for each in rows for wide in vectors}
