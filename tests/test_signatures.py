@@ -15,7 +15,8 @@ OF_ITS_OWN = {
     "cython": {"engine"},
     "numba": {
         "compilation", "depthwise", "engine", "exponential", "instruction_set", "interleaved",
-        "interleaved_instructions", "packing", "philox", "pointers", "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
+        "interleaved_instructions", "packing", "philox", "pointers",
+        "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
         "team", "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors",
     },
 }  # fmt: skip
