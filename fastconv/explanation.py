@@ -65,7 +65,8 @@ class Stage:
         if self.tile is not None:
             rows, vectors = self.tile
             parts.append(f"tiles of {rows} rows x {vectors} vector{'s' if vectors > 1 else ''}")
-            parts.append(f"outputs of a group fill {self.outputs} of {self.lanes} lanes")
+            filled = f"outputs of a group fill {self.outputs} of {self.lanes} lanes"
+            parts.append(filled if self.lanes else "samples fill the lanes")
         if self.copied_bytes:
             parts.append(f"copies {self.copied_bytes:,} bytes")
         if self.threads is not None:

@@ -62,6 +62,10 @@ CONVOLUTIONS = _parse(
     g1mb16ic9ih4iw5oc10kh2kw3sh1sw2ph0,1pw2,0dh1dw2
     g2mb48ic6ih6iw5oc10kh3kw2sh1sw2ph0,1pw1,0dh2dw1
     g1mb16ic2ih2iw3oc3kh3kw2sh2sw1ph3pw2dh1dw1
+    # few channels and strides: phases of the data gradient side by side, some taps for some of them
+    g1mb2ic3ih9iw8oc4kh7kw7sh2sw2ph3pw3dh1dw1
+    g1mb2ic3ih10iw12oc17kh11kw11sh4sw4ph2pw2,5dh1dw1
+    g1mb2ic2ih7iw9oc3kh2kw5sh1sw3ph1pw0,4dh2dw1
     # strides beyond the kernel, and rows at the end that nothing reads
     g1mb2ic3ih9iw9oc4kh2kw2sh3sw4ph0pw0dh1dw1
     g1mb2ic3ih8iw6oc4kh3kw3sh2sw2ph0pw0dh1dw1
@@ -75,6 +79,49 @@ CONVOLUTIONS = _parse(
     g1mb0ic3ih6iw6oc5kh3kw3sh1sw1ph1pw1dh1dw1
     g1mb0ic3ih6iw6oc5kh1kw1sh1sw1ph0pw0dh1dw1
     g3mb0ic3ih6iw6oc3kh3kw3sh2sw2ph0pw0dh1dw1
+    """,
+)
+
+PLANES = [
+    spec
+    for spec in CONVOLUTIONS
+    if spec.groups == spec.in_channels == spec.out_channels and spec.groups > 1
+] + _parse(
+    ConvSpec,
+    """
+    # widths around those of vectors, and rows around those of a tile
+    g3mb2ic3ih5iw5oc3kh3kw3sh1sw1ph1pw1dh1dw1
+    g3mb2ic3ih14iw14oc3kh3kw3sh1sw1ph1pw1dh1dw1
+    g2mb2ic2ih7iw16oc2kh3kw3sh1sw1ph0pw0dh1dw1
+    g2mb2ic2ih6iw17oc2kh3kw3sh1sw1ph1pw1dh1dw1
+    g2mb1ic2ih4iw33oc2kh3kw3sh1sw1ph1pw2dh1dw1
+    g1mb2ic1ih3iw34oc1kh3kw3sh1sw1ph1pw0dh1dw1
+    # strides, alone and with dilation
+    g3mb2ic3ih14iw14oc3kh3kw3sh2sw2ph1pw1dh1dw1
+    g2mb2ic2ih9iw33oc2kh3kw3sh2sw2ph1pw1dh1dw1
+    g2mb2ic2ih8iw17oc2kh3kw3sh2sw2ph0pw0dh1dw1
+    g2mb2ic2ih9iw16oc2kh3kw3sh1sw2ph1pw0,1dh1dw1
+    g2mb2ic2ih9iw17oc2kh5kw5sh2sw2ph2pw2dh1dw1
+    g2mb2ic2ih11iw20oc2kh3kw4sh3sw3ph1pw2dh1dw1
+    g2mb2ic2ih11iw20oc2kh3kw3sh2sw2ph2pw2dh2dw2
+    g2mb2ic2ih11iw21oc2kh3kw3sh2sw3ph2pw2dh3dw2
+    g2mb2ic2ih9iw19oc2kh2kw2sh3sw4ph0pw0dh1dw1
+    # dilation, other kernels, padding as large as the kernel and larger
+    g2mb2ic2ih9iw18oc2kh3kw3sh1sw1ph2pw3dh2dw3
+    g2mb2ic2ih8iw14oc2kh5kw7sh1sw1ph2pw3dh1dw1
+    g2mb2ic2ih4iw19oc2kh1kw11sh1sw1ph0pw5dh1dw1
+    g2mb2ic2ih3iw5oc2kh2kw2sh1sw1ph4,3pw2,18dh1dw1
+    g2mb2ic2ih3iw5oc2kh2kw3sh2sw2ph3pw20,4dh1dw1
+    g2mb0ic2ih5iw5oc2kh3kw3sh1sw1ph1pw1dh1dw1
+    g1mb2ic1ih1iw1oc1kh1kw1sh1sw1ph0pw0dh1dw1
+    # more columns, rows, taps and samples than are done at once
+    g1mb2ic1ih4iw530oc1kh3kw3sh1sw1ph1pw1dh1dw1
+    g2mb1ic2ih40iw140oc2kh3kw3sh2sw2ph1pw1dh1dw1
+    g1mb1ic1ih3iw90oc1kh1kw70sh1sw1ph0pw10dh1dw1
+    g1mb1ic1ih16iw14oc1kh15kw15sh2sw2ph7pw7dh1dw1
+    g1mb1ic1ih9iw4003oc1kh3kw3sh1sw2ph4pw1dh4dw2000
+    g2mb1ic2ih60iw30oc2kh3kw3sh1sw1ph1pw1dh27dw2
+    g5mb40ic5ih6iw5oc5kh3kw3sh1sw1ph1pw1dh1dw1
     """,
 )
 

@@ -108,6 +108,19 @@ def _conv(spec, draw):
     }
 
 
+def _planes(spec, draw):
+    x, y = ((n, c, h, w) for n, h, w, c in (spec.x_shape, spec.y_shape))
+    w, b = (spec.out_channels, 1, *spec.kernel), (spec.out_channels,)
+    return {
+        "planes.depthwise_forward": ({"x": draw(*x), "w": draw(*w), "b": draw(*b)}, {"y": y}),
+        "planes.depthwise_backward_data": ({"dy": draw(*y), "w": draw(*w)}, {"dx": x}),
+        "planes.depthwise_backward_weight": (
+            {"dy": draw(*y), "x": draw(*x)},
+            {"dw": w, "db": b},
+        ),
+    }
+
+
 def _dense(spec, draw):
     x, w, y = (spec.batch, spec.inputs), (spec.inputs, spec.outputs), (spec.batch, spec.outputs)
     b = (spec.outputs,)
@@ -292,6 +305,7 @@ def _random(case, draw):
 
 _BUILDERS = (
     (_conv, cases.CONVOLUTIONS),
+    (_planes, cases.PLANES),
     (_dense, cases.DENSE),
     (_pool, cases.POOLS),
     (_images, cases.IMAGES),

@@ -17,7 +17,7 @@ from fastconv.backends.selection import NAMES, backend_state
 from fastconv.operation import ActivationSpec, NormSpec
 
 MODULES = sorted({kernel.partition(".")[0] for kernel in KERNELS})
-_SUMS = ("conv.", "dense.")
+_SUMS = ("conv.", "planes.", "dense.")
 _COPIES = ("pool.max_", "input.gather_", "layout.")
 EXACT = [k for k in KERNELS if k.startswith(_SUMS + _COPIES)]
 IN_PLACE = [k for k in KERNELS if k.startswith(("activation.", "dropout."))]
@@ -128,7 +128,11 @@ def floats_of(call):
     ]
 
 
-DATA_GRADIENTS = ("conv.conv2d_backward_data", "conv.conv_transpose2d_forward")
+DATA_GRADIENTS = (
+    "conv.conv2d_backward_data",
+    "conv.conv_transpose2d_forward",
+    "planes.depthwise_backward_data",
+)
 MORE_NAN = {
     # 0 * inf is NaN: the reference leaves out the zeros of the padding, im2col multiplies them; a
     # data gradient may multiply the zeros around dy.
@@ -138,6 +142,9 @@ MORE_NAN = {
     ("conv.conv_transpose2d_forward", "w"),
     ("conv.conv_transpose2d_backward_data", "w"),
     ("conv.conv_transpose2d_backward_weight", "x"),
+    ("planes.depthwise_forward", "w"),
+    ("planes.depthwise_backward_data", "w"),
+    ("planes.depthwise_backward_weight", "dy"),
     # So are the weights of 0 of a bilinear sample, and a penalty of 0 on an infinite parameter.
     ("input.augment_images", "x"),
     ("optim.sgd_update", "w"),
@@ -151,7 +158,8 @@ MORE_NAN = {
 
 
 def may_give_more_nan(call, name):
-    unpadded = call.kernel.startswith("conv.") and call.spec.padding == ((0, 0), (0, 0))
+    convolves = call.kernel.startswith(("conv.", "planes."))
+    unpadded = convolves and call.spec.padding == ((0, 0), (0, 0))
     if unpadded and call.kernel not in DATA_GRADIENTS:
         return False
     return (call.kernel, name) in MORE_NAN

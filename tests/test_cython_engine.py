@@ -58,6 +58,14 @@ LARGE = {
             "g40mb5ic40ih17iw15oc80kh3kw3sh2sw2ph1pw1dh1dw1",
         )
     ],
+    "planes": [
+        ConvSpec.parse(text)
+        for text in (
+            "g20mb5ic20ih31iw33oc20kh3kw3sh1sw1ph1pw1dh1dw1",
+            "g20mb5ic20ih31iw33oc20kh3kw3sh2sw2ph1pw1dh1dw1",
+            "g2mb50ic2ih31iw33oc2kh5kw3sh1sw2ph2pw1dh1dw2",
+        )
+    ],
     "dense": [DenseSpec(1, 1600, 256), DenseSpec(67, 331, 65), DenseSpec(300, 400, 10)],
     "pool": [
         PoolSpec.parse("mb5ic33ih30iw31kh2kw2sh2sw2ph0pw0cm0ip1"),

@@ -173,3 +173,13 @@ def test_what_cannot_be_explained_is_named(arguments, told):
 def test_a_wrong_dtype_is_named():
     with pytest.raises(ValueError, match="dtype is 'float16'; expected 'float32' or 'float64'"):
         fastconv.explain(SPEC, "numpy", dtype="float16")
+
+
+@compiled
+def test_few_channels_of_many_samples_are_said_to_be_interleaved(target):
+    backend, instruction_set = target
+    if instruction_set.lanes("float32") == 1:
+        pytest.skip(f"{instruction_set.name} has no lanes")
+    text = str(fastconv.explain("g1mb32ic1ih28iw28oc6kh5kw5sh1sw1ph0pw0dh1dw1", backend))
+    assert "interleaved_tiles" in text
+    assert "samples fill the lanes" in text

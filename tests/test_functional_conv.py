@@ -6,7 +6,11 @@ from numpy.testing import assert_array_equal
 
 import fastconv
 from fastconv.backends.reference import conv as reference
+from fastconv.backends.selection import NAMES, backend_state
+from fastconv.functional import planes
 from fastconv.spec import ConvSpec
+
+BACKENDS = [name for name in NAMES if backend_state(name).works and name != "cupy"]
 
 
 def integers(*shape, seed=0):
@@ -128,3 +132,40 @@ def test_transposed_convolution_is_the_adjoint_of_convolution(options):
     back = fastconv.conv_transpose2d(y, w, **options, output_padding=extra)
     assert back.shape == X.shape
     assert np.sum(forward * y) == np.sum(X * back)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_filter_for_each_channel_needs_no_other_layout(backend, monkeypatch):
+    launched = []
+    original = planes.launch
+
+    def watch(backend, kernel, *rest):
+        launched.append(kernel)
+        original(backend, kernel, *rest)
+
+    monkeypatch.setattr(planes, "launch", watch)
+    rng = np.random.default_rng(3)
+    x, w = rng.integers(-4, 5, (2, 3, 6, 7)) * 1.0, rng.integers(-4, 5, (3, 1, 3, 2)) * 1.0
+    x = x[..., ::-1]  # not contiguous
+    options = {"stride": (2, 1), "padding": 1, "groups": 3, "backend": backend}
+    last = options | {"layout": "NHWC"}
+    x_last, w_last = x.transpose(0, 2, 3, 1), w.transpose(2, 3, 1, 0)
+    y_last = fastconv.conv2d(x_last, w_last, **last)
+    out = np.zeros((*y_last.transpose(0, 3, 1, 2).shape[:3], 2 * y_last.shape[2]))[..., ::2]
+    y = fastconv.conv2d(x, w, out=out, **options)
+    assert y is out
+    assert_array_equal(y, y_last.transpose(0, 3, 1, 2))
+    dx, dw, db = fastconv.conv2d_backward(y, x, w, **options)
+    dx_last, dw_last, db_last = fastconv.conv2d_backward(y_last, x_last, w_last, **last)
+    assert_array_equal(dx, dx_last.transpose(0, 3, 1, 2))
+    assert_array_equal(dw, dw_last.transpose(3, 2, 0, 1))
+    assert_array_equal(db, db_last)
+    assert launched == [
+        "planes.depthwise_forward",
+        "planes.depthwise_backward_data",
+        "planes.depthwise_backward_weight",
+    ]
+    gradients = fastconv.conv2d_backward(y, x, w, needs=("b",), **options)
+    assert gradients[:2] == (None, None)
+    assert_array_equal(gradients[2], db_last)
+    assert len(launched) == 3

@@ -42,6 +42,16 @@ NETWORKS = {
     "padded": ((6, 6, 3), (Conv2D(8, padding=1), ReLU(), Conv2D(5, padding=1), MaxPool2D(2))),
     "grouped": ((7, 7, 4), (Conv2D(4, groups=4), ReLU(), Conv2D(6, groups=2, dilation=2), ReLU())),
     "normalised": ((6, 6, 3), (Conv2D(8, bias=False), BatchNorm(), ReLU(), Dropout(0.5))),
+    # Even sizes and whole vectors of channels: fewer products, forward and in the data gradient.
+    "minimal filtering": (
+        (10, 12, 16),
+        (Conv2D(16, padding=1), LeakyReLU(0.2), Conv2D(32), ReLU(), Conv2D(16, padding=(0, 1))),
+    ),
+    # Phases of the second convolution's data gradient lie side by side.
+    "strided, in the middle": (
+        (9, 10, 2),
+        (Conv2D(2, 3, padding=1), LeakyReLU(0.3), Conv2D(6, 7, 2, padding=3), LeakyReLU(0.1)),
+    ),
     # Samples are interleaved at batch 16, from the first convolution to the head, or in between.
     "few channels": (
         (13, 12, 1),

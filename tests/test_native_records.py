@@ -6,6 +6,7 @@ from kernel_calls import KERNELS, calls_of, specs_of
 from watched import parameters_of
 
 from fastconv.native.launches import launch_of, workspace_of
+from fastconv.native.lowering import _without_idle_barriers
 from fastconv.native.record import MOST_POINTERS, WORKSPACE, Pointer, Record, Target, rows_of
 from fastconv.native.threads import default_threads
 from fastconv.native.tiles import choose_tile, most_rows, pieces_of
@@ -137,3 +138,14 @@ def test_a_wrong_number_of_threads_is_named(monkeypatch, wrong):
 
 def test_no_kernel_has_more_arrays_than_a_row():
     assert max(len(parameters_of(kernel)) for kernel in KERNELS) <= MOST_POINTERS
+
+
+def test_a_barrier_stays_where_a_later_record_of_several_threads_needs_it():
+    def record(parts, barrier):
+        return Record("add", "float32", (), parts=parts, barrier=barrier)
+
+    # One thread packs and begins to multiply; the second product, without a barrier between, is
+    # for two threads, and reads what was packed.
+    records = [record(1, True), record(1, True), record(1, False), record(2, True), record(1, True)]
+    kept = [each.barrier for each in _without_idle_barriers(records)]
+    assert kept == [False, True, False, True, True]

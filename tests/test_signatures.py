@@ -15,9 +15,10 @@ OF_ITS_OWN = {
     "cython": {"engine"},
     "numba": {
         "compilation", "depthwise", "engine", "exponential", "instruction_set", "interleaved",
-        "interleaved_instructions", "packing", "philox", "pointers",
+        "interleaved_instructions", "packing", "philox", "plane_products", "pointers",
         "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
         "team", "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors",
+        "winograd",
     },
 }  # fmt: skip
 """Files beside the kernels."""
@@ -53,7 +54,7 @@ MODULES = sorted(files("reference"))
 def test_the_reference_has_kernels_and_no_runner():
     assert MODULES == [
         "activation", "conv", "dense", "dropout", "input", "layout", "loss", "norm", "optim",
-        "pool", "random",
+        "planes", "pool", "random",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 

@@ -129,15 +129,20 @@ def _spec_of_layout(kernel: str, first: Shape) -> InputSpec | ConvSpec:
     return ConvSpec(1, c, h, w, n, kernel=(h, w))
 
 
+def is_dense(array: Array) -> bool:
+    """Whether a kernel can take an array as it is: in order, without gaps, aligned."""
+    return bool(array.flags.c_contiguous and array.flags.aligned)
+
+
 def _copy_transposed(
     array: Array, axes: tuple[int, ...], kernel: str, backend: str | None, out: Array | None = None
 ) -> Array:
     """Return an array with its axes in another order, C-contiguous, or write it into ``out``."""
     result = array.transpose(axes)
-    if array.size >= min(_WORTH_A_KERNEL.values()) and array.flags.carray:
+    if array.size >= min(_WORTH_A_KERNEL.values()) and is_dense(array):
         name = choose_backend(backend).name
         pays = array.size >= _WORTH_A_KERNEL.get(name, array.size + 1)
-        if pays and (out is None or (out.flags.c_contiguous and out.flags.aligned)):
+        if pays and (out is None or is_dense(out)):
             out = np.empty(result.shape, array.dtype) if out is None else out
             first = array.shape if axes in ((0, 2, 3, 1), (2, 3, 1, 0)) else out.shape
             # Places in max pooling are int32: bits are moved, whatever they mean.
@@ -151,11 +156,13 @@ def _copy_transposed(
     return out
 
 
-def to_nhwc(array: Array, layout: Layout, backend: str | None = None) -> Array:
-    """Return images as C-contiguous NHWC: no copy if they are already."""
+def to_nhwc(
+    array: Array, layout: Layout, backend: str | None = None, out: Array | None = None
+) -> Array:
+    """Return images as C-contiguous NHWC: no copy if they are already; or NCHW in ``out``."""
     if layout == "NHWC":
         return np.ascontiguousarray(array)
-    return _copy_transposed(array, (0, 2, 3, 1), "layout.nchw_to_nhwc", backend)
+    return _copy_transposed(array, (0, 2, 3, 1), "layout.nchw_to_nhwc", backend, out)
 
 
 def from_nhwc(
@@ -171,18 +178,22 @@ def from_nhwc(
     return out
 
 
-def to_hwio(w: Array, layout: Layout, backend: str | None = None) -> Array:
-    """Return weights as C-contiguous HWIO; with "NCHW" they come as OIHW."""
+def to_hwio(
+    w: Array, layout: Layout, backend: str | None = None, out: Array | None = None
+) -> Array:
+    """Return weights as C-contiguous HWIO; with "NCHW" they come as OIHW, and may go to ``out``."""
     if layout == "NHWC":
         return np.ascontiguousarray(w)
-    return _copy_transposed(w, (2, 3, 1, 0), "layout.oihw_to_hwio", backend)
+    return _copy_transposed(w, (2, 3, 1, 0), "layout.oihw_to_hwio", backend, out)
 
 
-def from_hwio(w: Array, layout: Layout, backend: str | None = None) -> Array:
-    """Return weights as C-contiguous OIHW with "NCHW", as they are with "NHWC"."""
+def from_hwio(
+    w: Array, layout: Layout, backend: str | None = None, out: Array | None = None
+) -> Array:
+    """Return weights as C-contiguous OIHW, or in ``out``, with "NCHW"; with "NHWC" as they are."""
     if layout == "NHWC":
         return w
-    return _copy_transposed(w, (3, 2, 0, 1), "layout.hwio_to_oihw", backend)
+    return _copy_transposed(w, (3, 2, 0, 1), "layout.hwio_to_oihw", backend, out)
 
 
 def check_out(owner: str, out: Array | None, shape: Sequence[int], dtype: Any) -> None:
@@ -214,16 +225,25 @@ def check_needs(owner: str, needs: Sequence[str], allowed: tuple[str, ...]) -> N
 
 
 @functools.lru_cache(maxsize=1024)
-def _workspace_bytes(backend: str, kernel: str, spec: Any, dtype: Any) -> int:
+def workspace_bytes(backend: str, kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel needs."""
     return load_kernel(backend, kernel)[1](kernel.partition(".")[2], spec, dtype)
 
 
-def launch(backend: str | None, kernel: str, spec: Any, dtype: Any, *arrays: Array | None) -> None:
-    """Call one kernel of the chosen backend with a workspace of its own."""
+def launch(
+    backend: str | None,
+    kernel: str,
+    spec: Any,
+    dtype: Any,
+    *arrays: Array | None,
+    workspace: Array | None = None,
+) -> None:
+    """Call one kernel of the chosen backend, with a workspace of its own if it is given none."""
     name = choose_backend(backend).name
     function = load_kernel(name, kernel)[0]
-    size = _workspace_bytes(name, kernel, spec, dtype)
-    workspace = np.empty(size, np.uint8) if size else None
+    if workspace is None:
+        size = workspace_bytes(name, kernel, spec, dtype)
+        workspace = np.empty(size, np.uint8) if size else None
     if name == "cython":
         function(spec, *arrays, workspace)
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.functional import planes
 from fastconv.functional.arrays import (
     Array,
     Layout,
@@ -17,15 +18,10 @@ from fastconv.functional.arrays import (
     check_needs,
     check_out,
     check_shape,
-    from_hwio,
-    from_nhwc,
     is_plain,
-    launch,
-    result_buffer,
     shape_from_nhwc,
-    to_hwio,
-    to_nhwc,
 )
+from fastconv.functional.passes import backward, forward
 from fastconv.spec import ConvSpec, Shape, as_pair, resolve_padding
 
 
@@ -162,12 +158,10 @@ def conv2d(
     if b is not None:
         check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
         b = np.ascontiguousarray(b)
-    shape = spec.y_shape
-    check_out("conv2d", out, shape_from_nhwc(shape, layout), x.dtype)
-    y = result_buffer(out if layout == "NHWC" else None, shape, x.dtype)
-    x, w = to_nhwc(x, layout, backend), to_hwio(w, layout, backend)
-    launch(backend, "conv.conv2d_forward", spec, x.dtype, x, w, b, y)
-    return from_nhwc(y, layout, out, backend)
+    check_out("conv2d", out, shape_from_nhwc(spec.y_shape, layout), x.dtype)
+    if planes.are_planes(spec, layout):
+        return planes.forward(backend, spec, x, w, b, out)
+    return forward(backend, "conv2d", spec, x, w, b, layout, out)
 
 
 def conv2d_backward(
@@ -223,29 +217,9 @@ def conv2d_backward(
     check_shape(
         owner, "dy", dy, shape_from_nhwc(spec.y_shape, layout), "the shape of conv2d's result"
     )
-    dy = to_nhwc(dy, layout, backend)
-    dx = dw = db = None
-    if "x" in needs:
-        dx_nhwc = np.empty(spec.x_shape, x.dtype)
-        launch(
-            backend,
-            "conv.conv2d_backward_data",
-            spec,
-            x.dtype,
-            dy,
-            to_hwio(w, layout, backend),
-            dx_nhwc,
-        )
-        dx = from_nhwc(dx_nhwc, layout, backend=backend)
-    if "w" in needs:
-        dw_hwio = np.empty(spec.w_shape, x.dtype)
-        db = np.empty(spec.out_channels, x.dtype) if "b" in needs else None
-        x_nhwc = to_nhwc(x, layout, backend)
-        launch(backend, "conv.conv2d_backward_weight", spec, x.dtype, dy, x_nhwc, dw_hwio, db)
-        dw = from_hwio(dw_hwio, layout, backend)
-    elif "b" in needs:
-        db = dy.sum(axis=(0, 1, 2))
-    return dx, dw, db
+    if planes.are_planes(spec, layout):
+        return planes.backward(backend, spec, dy, x, w, needs)
+    return backward(backend, "conv2d", spec, dy, x, w, layout, needs)
 
 
 def _transposed_spec(
@@ -342,10 +316,7 @@ def conv_transpose2d(
         check_shape(owner, "b", b, (spec.in_channels,), "one for each output channel")
         b = np.ascontiguousarray(b)
     check_out(owner, out, shape_from_nhwc(spec.x_shape, layout), x.dtype)
-    y = np.empty(spec.x_shape, x.dtype)
-    x_nhwc, w_hwio = to_nhwc(x, layout, backend), to_hwio(w, layout, backend)
-    launch(backend, "conv.conv_transpose2d_forward", spec, x.dtype, x_nhwc, w_hwio, b, y)
-    return from_nhwc(y, layout, out, backend)
+    return forward(backend, owner, spec, x, w, b, layout, out)
 
 
 def conv_transpose2d_backward(
@@ -379,21 +350,4 @@ def conv_transpose2d_backward(
     check_needs(owner, needs, ("x", "w", "b"))
     spec = _transposed_spec(owner, x, w, stride, padding, output_padding, dilation, groups, layout)
     check_shape(owner, "dy", dy, shape_from_nhwc(spec.x_shape, layout), "the shape of the result")
-    dy = to_nhwc(dy, layout, backend)
-    dx = dw = db = None
-    if "x" in needs:
-        dx_nhwc = np.empty(spec.y_shape, x.dtype)
-        w = to_hwio(w, layout, backend)
-        launch(backend, "conv.conv_transpose2d_backward_data", spec, x.dtype, dy, w, dx_nhwc)
-        dx = from_nhwc(dx_nhwc, layout, backend=backend)
-    if "w" in needs:
-        dw_hwio = np.empty(spec.w_shape, x.dtype)
-        db = np.empty(spec.in_channels, x.dtype) if "b" in needs else None
-        launch(
-            backend, "conv.conv_transpose2d_backward_weight", spec, x.dtype,
-            dy, to_nhwc(x, layout, backend), dw_hwio, db,
-        )  # fmt: skip
-        dw = from_hwio(dw_hwio, layout, backend)
-    elif "b" in needs:
-        db = dy.sum(axis=(0, 1, 2))
-    return dx, dw, db
+    return backward(backend, "conv_transpose2d", spec, dy, x, w, layout, needs)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from fastconv.native import depthwise, interleaved
+from fastconv.native import depthwise, interleaved, merged_phases
 from fastconv.native.phases import Phase, phases_of, reach
 from fastconv.native.record import Launch, Pointer, Target
 from fastconv.native.recorder import STORE, Images, Recorder, Source, Taps, Weights
@@ -123,6 +123,9 @@ def _data_gradient(
         dx_lanes = recorder.take(math.prod(spec.x_shape))
         interleaved.data_gradient(recorder, spec, dy_lanes, w, b, dx_lanes)
         _deinterleave(recorder, dx_lanes, dx, spec.x_shape)
+        return
+    if b is None and merged_phases.pays(recorder, spec):
+        merged_phases.data_gradient(recorder, spec, dy, w, dx)
         return
     padding = reach(spec, 0), reach(spec, 1)
     a = recorder.pad(Images.dense(dy, spec.y_shape), padding)

@@ -56,6 +56,14 @@ def pays(channels: int, target: Target, dtype: str) -> bool:
     return _waste(channels, target.lanes(dtype)) >= _WASTE_WORTH_INTERLEAVING
 
 
+def samples_together(spec: ConvSpec, target: Target, dtype: str) -> int:
+    """Samples that a pass of a convolution interleaves, of a batch that is a multiple; else 1."""
+    channels = spec.in_channels // spec.groups, spec.out_channels // spec.groups
+    if fits(spec, target, dtype) and any(pays(each, target, dtype) for each in channels):
+        return target.lanes(dtype)
+    return 1
+
+
 def interleaved_images(pointer: Pointer, shape: tuple[int, ...], lanes: int) -> Images:
     """Interleaved images of an NHWC shape, as NHWC images of more channels."""
     n, h, w, c = shape

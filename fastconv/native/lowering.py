@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastconv.native import input as input_records
-from fastconv.native import pooled, recorder
+from fastconv.native import pooled, recorder, winograd
 from fastconv.native.launches import launch_of
 from fastconv.native.record import WORKSPACE, Pointer, Record, Target
 from fastconv.native.split import parts_of_product
@@ -43,8 +43,16 @@ _WEIGHT = (
     "dense.dense_backward_weight",
 )
 
-_FINISH = {"conv_tiles": 26, "interleaved_tiles": 24, "conv_weight_tiles": 25, "add_parts": 3}
+_FINISH = {
+    "conv_tiles": 26,
+    "interleaved_tiles": 24,
+    "winograd_tiles": 13,
+    "conv_weight_tiles": 25,
+    "add_parts": 3,
+}
 """Which integer of a record says what becomes of the sums."""
+_START = 25
+"""Which integer of ``conv_tiles`` says what its sums start from."""
 _SAMPLES, _SAMPLES_TOGETHER = 0, 24
 """Integers of ``conv_weight_tiles``."""
 
@@ -140,9 +148,22 @@ class _Lowering:
         if module == "input":
             shapes = tuple([None if n is None else buffers[n].shape for n in call.arguments])
             spec = input_records.spec_for(function, spec, shapes)
-        launch = launch_of(call.kernel, spec, types, self._target)
+        kernel = self._winograd(call) or call.kernel
+        launch = launch_of(kernel, spec, types, self._target)
         self._workspace_bytes = max(self._workspace_bytes, launch.workspace_bytes)
         return [_bound(record, call.arguments) for record in launch.records]
+
+    def _winograd(self, call: Call) -> str | None:
+        """The kernel that does a convolution with fewer products, where one pays."""
+        spec, dtype = call.spec, self._plan.dtype
+        if not isinstance(spec, ConvSpec):
+            return None
+        if call.kernel == _FORWARD[0] and winograd.pays(spec, self._target, dtype):
+            return "winograd.conv2d_forward"
+        backwards = call.kernel == _DATA[0]
+        if backwards and winograd.pays(spec, self._target, dtype, backwards=True):
+            return "winograd.conv2d_backward_data"
+        return None
 
     def _gather_min_max(self, calls: Sequence[Call]) -> list[Record] | None:
         """Gather bytes and bring each image to [0, 1] in one pass over it."""
@@ -245,8 +266,15 @@ class _Lowering:
         in_place = self._address(x) == self._address(y) == self._address(result)
         if records is None:
             return in_place
-        writers = [record.kernel for record in records if _names(record, result)]
-        known = ["conv_tiles", "interleaved_tiles"] + ["add_parts"] * (call.kernel in _FORWARD)
+        writers = [
+            # What adds to sums that are there already does not see all of them.
+            "" if record.kernel == "conv_tiles" and record.integers[_START] == recorder.START_C
+            else record.kernel
+            for record in records if _names(record, result)
+        ]  # fmt: skip
+        known = ["conv_tiles", "interleaved_tiles", "winograd_tiles"] + ["add_parts"] * (
+            call.kernel in _FORWARD
+        )
         return in_place and bool(writers) and all(writer in known for writer in writers)
 
     def _with_activation(
@@ -419,11 +447,20 @@ def _data_before_weight(calls: Sequence[Call]) -> list[Call]:
 
 
 def _without_idle_barriers(records: Sequence[Record]) -> Iterator[Record]:
-    """Drop the barrier between two records that the same single thread does."""
-    after = [*records[1:], None][: len(records)]
-    for record, following in zip(records, after, strict=True):
-        alone = record.parts == 1 and following is not None and following.parts == 1
-        yield replace(record, barrier=False) if alone else record
+    """Drop the barriers between records that all are done by the same single thread.
+
+    What lies between two barriers counts as a whole: any of it may need what came before.
+    """
+    stretches: list[list[Record]] = [[]]
+    for record in records:
+        stretches[-1].append(record)
+        if record.barrier:
+            stretches.append([])
+    alone = [bool(s) and all(record.parts == 1 for record in s) for s in stretches]
+    for stretch, here, after in zip(stretches, alone, [*alone[1:], False], strict=True):
+        yield from stretch[:-1]
+        for record in stretch[-1:]:
+            yield replace(record, barrier=False) if here and after else record
 
 
 def _decay(spec: OptimizerSpec, start: int, end: int) -> float | None:

@@ -199,6 +199,7 @@ class Recorder:
         bias: Pointer | None = None,
         last_row: int | None = None,
         group_of_c: int | None = None,
+        add: bool = False,
         barrier: bool = True,
     ) -> None:
         """Add one ``conv_tiles``.
@@ -217,6 +218,8 @@ class Recorder:
             Pixels of the last row of c, where they are fewer.
         group_of_c
             From the results of a group to those of the next; they lie side by side by default.
+        add
+            Add to what is there.
         """
         blocks = -(-outputs // (tile.vectors * self.lanes))
         per_pixel = taps.down * taps.across * taps.depth * outputs * groups
@@ -228,7 +231,7 @@ class Recorder:
             taps.down, taps.a_down, weights.tap1, taps.across, taps.a_across, weights.tap2,
             taps.depth, weights.depth_stride, weights.block,
             groups, taps.depth, weights.group, outputs if group_of_c is None else group_of_c,
-            START_ZERO if bias is None else START_BIAS, STORE, 0 if near else 1,
+            START_C if add else START_ZERO if bias is None else START_BIAS, STORE, 0 if near else 1,
             c.width if last_row is None else last_row,
             reals=(0.0,),
             parts=parts_of_product(

@@ -287,6 +287,39 @@ static void TYPED(pack_weights)(const int64_t *record, int64_t step, int64_t thr
     }
 }
 
+/* Pack weights of some column phases of a strided data gradient side by side, by blocks as above:
+ * to[block][tap1][tap2][k][phase, input] = from[...].
+ *
+ * pointers: from, to
+ * integers: 0 vectors of a block, 1 phases, 2 inputs, 3 taps1, 4 taps2, 5 depth;
+ *           6, 7, 8 strides of `from`: tap1, column of the kernel, input; along depth it is 1
+ *           9 column of the kernel of the first phase and tap2; 10 from tap2 to tap2
+ *           11 stride of `to` from block to block
+ */
+static void TYPED(pack_phases)(const int64_t *record, int64_t step, int64_t thread,
+                               int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const from = pointer_of(record, 0);
+    REAL *const to = pointer_of(record, 1);
+    const ptrdiff_t width = n[0] * LANES, outputs = n[1] * n[2], depth = n[5];
+    const ptrdiff_t end = first_of(n[3] * n[4], thread + 1, threads);
+    for (ptrdiff_t tap = first_of(n[3] * n[4], thread, threads); tap < end; tap++) {
+        const REAL *const in = from + tap / n[4] * n[6] + (n[9] + tap % n[4] * n[10]) * n[7];
+        for (ptrdiff_t first = 0; first < outputs; first += width) {
+            const ptrdiff_t count = least_of(width, outputs - first);
+            const ptrdiff_t wide = (count + LANES - 1) / LANES * LANES;
+            REAL *const out = to + first / width * n[11] + tap * depth * wide;
+            for (ptrdiff_t lane = 0; lane < wide; lane++) {
+                const ptrdiff_t phase = (first + lane) / n[2], input = (first + lane) % n[2];
+                const REAL *const line = in + phase * n[7] + input * n[8];
+                for (ptrdiff_t k = 0; k < depth; k++)
+                    out[k * wide + lane] = lane < count ? line[k] : 0;
+            }
+        }
+    }
+}
+
 /* to[channel] = sum over pixels.
  *
  * pointers: from, to
@@ -315,5 +348,5 @@ static void TYPED(sum_pixels)(const int64_t *record, int64_t step, int64_t threa
 
 #define CONV_KERNELS                                                                          \
     ENTRY(conv_tiles), ENTRY(conv_weight_tiles), ENTRY(pad_images), ENTRY(pack_weights),      \
-        ENTRY(sum_pixels), ENTRY(depthwise_tiles), ENTRY(depthwise_weight_tiles),             \
+        ENTRY(pack_phases), ENTRY(sum_pixels), ENTRY(depthwise_tiles), ENTRY(depthwise_weight_tiles),             \
         ENTRY(spread_channels)

@@ -70,27 +70,34 @@ static void TYPED(add_parts)(const int64_t *record, int64_t step, int64_t thread
     }
 }
 
-/* The same as below where a row of weights is shorter than a vector. The products of some rows go to
- * memory of their own first, each store over the end of the one before: a store into the weights would
- * meet the load of the next row, which lies in the same vector. */
+/* The same as below where a row of weights is shorter than a vector. As many rows as there are lanes are
+ * read before any is written: a load of a row would meet the store of the one before, which lies in the
+ * same vector. */
 INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w, REAL *dx,
                                           ptrdiff_t inputs, ptrdiff_t outputs, REAL keep,
                                           REAL rate) {
-    enum { ROWS = 2 * sizeof(VECTOR) / sizeof(REAL) };
-    REAL products[(ROWS + 1) * (sizeof(VECTOR) / sizeof(REAL))];
-    REAL sums[ROWS * (sizeof(VECTOR) / sizeof(REAL))], total[ROWS];
+    enum { ROWS = sizeof(VECTOR) / sizeof(REAL) };
     const VECTOR gradient = TYPED(load_first)(dy, outputs);
+    const VECTOR step = gradient * rate;
     for (ptrdiff_t first = 0; first < inputs; first += ROWS) {
-        const ptrdiff_t rows = least_of(ROWS, inputs - first), size = rows * outputs;
+        const ptrdiff_t rows = least_of(ROWS, inputs - first);
         REAL *const block = w + first * outputs;
-        for (ptrdiff_t i = 0; i < rows; i++) {
-            TYPED(store)(products + i * outputs, rate * x[first + i] * gradient);
-            const VECTOR row = TYPED(load_first)(block + i * outputs, outputs);
-            TYPED(store)(sums + i * LANES, row * gradient);
+        VECTOR old[ROWS], products[ROWS];
+        if (rows == ROWS) {
+            UNROLL for (int i = 0; i < ROWS; i++)
+                old[i] = TYPED(load_first)(block + i * outputs, outputs);
+            UNROLL for (int i = 0; i < ROWS; i++) products[i] = old[i] * gradient;
+            TYPED(store)(dx + first, TYPED(sums_of_vectors)(products));
+            UNROLL for (int i = 0; i < ROWS; i++)
+                TYPED(store_first)(block + i * outputs, keep * old[i] - x[first + i] * step,
+                                   outputs);
+        } else {
+            for (ptrdiff_t i = 0; i < rows; i++) {
+                const VECTOR row = TYPED(load_first)(block + i * outputs, outputs);
+                dx[first + i] = TYPED(sum_of_lanes)(row * gradient);
+                TYPED(store_first)(block + i * outputs, keep * row - x[first + i] * step, outputs);
+            }
         }
-        for (ptrdiff_t i = 0; i < rows; i += LANES) TYPED(sums_of_lanes)(sums + i * LANES, total + i);
-        for (ptrdiff_t i = 0; i < rows; i++) dx[first + i] = total[i];
-        for (ptrdiff_t k = 0; k < size; k++) block[k] = keep * block[k] - products[k];
     }
 }
 

@@ -35,6 +35,8 @@
 static const struct kernel_entry kernels[] = {
     CONV_KERNELS,
     INTERLEAVED_KERNELS,
+    WINOGRAD_KERNELS,
+    PLANES_KERNELS,
     DENSE_KERNELS,
     OPTIM_KERNELS,
     ACTIVATION_KERNELS,

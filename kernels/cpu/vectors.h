@@ -93,12 +93,10 @@ INLINE void TYPED(transpose_square)(VECTOR *rows) {
 }
 #endif
 
-/* to[i] = the sum of the lanes of vector i, for LANES vectors. In each of log2(LANES) rounds, two
- * vectors become one: a lane holds a sum of lanes of the one or of the other. */
-INLINE void TYPED(sums_of_lanes)(const REAL *from, REAL *to) {
+/* Lane i: the sum of the lanes of vector i, for LANES vectors, which change. In each of log2(LANES)
+ * rounds, two vectors become one: a lane holds a sum of lanes of the one or of the other. */
+INLINE VECTOR TYPED(sums_of_vectors)(VECTOR *v) {
 #ifdef CAN_TRANSPOSE
-    VECTOR v[sizeof(VECTOR) / sizeof(REAL)];
-    UNROLL for (int i = 0; i < LANES; i++) v[i] = TYPED(load)(from + i * LANES);
     UNROLL for (int half = 1; half < LANES; half *= 2) {
         MASKS same, other;
         UNROLL for (int j = 0; j < LANES; j++) {
@@ -111,9 +109,17 @@ INLINE void TYPED(sums_of_lanes)(const REAL *from, REAL *to) {
             v[i] = __builtin_shuffle(a, b, same) + __builtin_shuffle(a, b, other);
         }
     }
-    TYPED(store)(to, v[0]);
+    return v[0];
 #else
-    for (ptrdiff_t i = 0; i < LANES; i++)
-        to[i] = TYPED(sum_of_lanes)(TYPED(load)(from + i * LANES));
+    REAL sums[sizeof(VECTOR) / sizeof(REAL)];
+    for (ptrdiff_t i = 0; i < LANES; i++) sums[i] = TYPED(sum_of_lanes)(v[i]);
+    return TYPED(load)(sums);
 #endif
+}
+
+/* The same, from memory to memory. */
+INLINE void TYPED(sums_of_lanes)(const REAL *from, REAL *to) {
+    VECTOR v[sizeof(VECTOR) / sizeof(REAL)];
+    UNROLL for (int i = 0; i < LANES; i++) v[i] = TYPED(load)(from + i * LANES);
+    TYPED(store)(to, TYPED(sums_of_vectors)(v));
 }

@@ -8,10 +8,12 @@ import numpy as np
 
 from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.interleaved_instructions import sums_of_lanes
 from fastconv.backends.numba.pointers import (
     first_of,
     integer_of,
     is_null,
+    local,
     pointer_of,
     real_of,
 )
@@ -22,6 +24,9 @@ from fastconv.native.recorder import LEAKY_GRADIENT, LEAKY_RELU
 from fastconv.spec import DenseSpec
 
 # The integers of the records are described in kernels/cpu/dense.h.
+
+_SQUARE = 16 * 16
+"""Elements of as many of the widest vectors as they have lanes."""
 
 
 @inlined
@@ -110,6 +115,33 @@ def _add_parts(real: Real) -> Kernel:
     return add_parts
 
 
+@inlined
+def _narrow_rows(
+    dy: Any, x: Any, w: Any, dx: Any, begin: int, end: int, outputs: int, keep: Any, scale: Any,
+    lanes: int, kept: Any, products: Any, real: Real,
+) -> None:  # fmt: skip
+    """Update rows that are shorter than a vector: as many as there are lanes are read at first.
+
+    A load of a row would meet the store of the one before, which lies in the same vector.
+    """
+    g = load(dy, 0, outputs)
+    step = g * scale
+    for first in range(begin, end, lanes):
+        rows = min(lanes, end - first)
+        for i in range(rows):
+            old = load(w, (first + i) * outputs, outputs)
+            store(kept, i * lanes, old, lanes)
+            store(products, i * lanes, old * g, lanes)
+        for i in range(rows, lanes):
+            store(products, i * lanes, spread(0, real), lanes)
+        sums_of_lanes(products, 0, products, 0)
+        for i in range(rows):
+            dx[first + i] = products[i]
+        for i in range(rows):
+            new = load(kept, i * lanes, lanes) * keep - step * x[first + i]
+            store(w, (first + i) * outputs, new, outputs)
+
+
 @kernel
 def _dense_backward_update(real: Real) -> Kernel:
     """One pass over the weights for one sample: the data gradient, then plain gradient descent."""
@@ -127,7 +159,17 @@ def _dense_backward_update(real: Real) -> Kernel:
         keep, slope = real(1 - rate * real_of(record, 0)), real(real_of(record, 2))
         scale = real(rate)
         whole = outputs // (4 * lanes) * (4 * lanes)
-        for i in range(first_of(inputs, thread, threads), first_of(inputs, thread + 1, threads)):
+        begin, end = first_of(inputs, thread, threads), first_of(inputs, thread + 1, threads)
+        if outputs < lanes:
+            kept, products = local(_SQUARE, real), local(_SQUARE, real)
+            _narrow_rows(
+                dy, x, w, dx, begin, end, outputs, keep, scale, lanes, kept, products, real
+            )
+            if gradient:
+                for i in range(begin, end):
+                    if not other[i] > 0:
+                        dx[i] *= slope
+        for i in range(begin, begin if outputs < lanes else end):
             row, factor, zero = i * outputs, scale * x[i], spread(0, real)
             s0, s1, s2, s3 = zero, zero, zero, zero
             for j in range(0, whole, 4 * lanes):

@@ -94,6 +94,36 @@ def _pack_weights(real: Real) -> Kernel:
 
 
 @kernel
+def _pack_phases(real: Real) -> Kernel:
+    """Pack weights of some column phases of a strided data gradient side by side."""
+
+    def pack_phases(record: int, step: int, thread: int, threads: int) -> None:
+        source, to, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
+        inputs, taps2, depth = integer_of(record, 2), integer_of(record, 4), integer_of(record, 5)
+        outputs, taps = integer_of(record, 1) * inputs, integer_of(record, 3) * taps2
+        width, from_column = integer_of(record, 0) * lanes, integer_of(record, 7)
+        for tap in range(first_of(taps, thread, threads), first_of(taps, thread + 1, threads)):
+            column = integer_of(record, 9) + tap % taps2 * integer_of(record, 10)
+            start = tap // taps2 * integer_of(record, 6) + column * from_column
+            for first in range(0, outputs, width):
+                count = min(width, outputs - first)
+                wide = (count + lanes - 1) // lanes * lanes
+                place = first // width * integer_of(record, 11) + tap * depth * wide
+                for lane in range(count):
+                    phase, channel = (first + lane) // inputs, (first + lane) % inputs
+                    line = offset(
+                        source, start + phase * from_column + channel * integer_of(record, 8)
+                    )
+                    out = offset(to, place + lane)
+                    for k in range(depth):
+                        out[k * wide] = line[k]
+                for k in range(depth):
+                    clear(to, place + k * wide + count, wide - count)
+
+    return pack_phases
+
+
+@kernel
 def _sum_pixels(real: Real) -> Kernel:
     """``to[channel] = sum over pixels``."""
 

@@ -77,6 +77,7 @@ def _moments(inputs: int, outputs: int, real: Real) -> Callable[[int], None]:
 _MAKERS = {
     "conv_tiles": _deep,
     "conv_weight_tiles": _wide,
+    "winograd_tiles": _deep,
     "pooled_weight_tiles": _pooled,
     "interleaved_tiles": _interleaved,
     "interleaved_weight_tiles": _moments,
@@ -99,6 +100,9 @@ def _sizes(record: Record, lanes: int) -> set[tuple[int, int]]:
         vectors = [size for _, size in pieces_of(n[4], n[3])]
         if not is_product and record.pointers[3] is not None:
             rows.append(1)  # the gradient of the bias
+    elif record.kernel == "winograd_tiles":
+        rows = [size for _, size in pieces_of(n[2], n[5])]
+        vectors = [n[3]]
     else:
         of_rows = (n[2], n[28]) if record.kernel == "conv_tiles" else (n[18],)
         rows = [size for count in of_rows for _, size in pieces_of(count, n[5])]

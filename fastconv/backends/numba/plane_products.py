@@ -1,0 +1,325 @@
+"""Depthwise convolutions over planes: vectors along the rows.
+
+So that no tap meets an edge, the rows that some output rows read are first copied to lines on the
+stack, with zeros for the padding; the columns of a stride lie apart there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.pointers import (
+    Instructions,
+    clear,
+    compiled_as,
+    copy,
+    first_of,
+    integer_of,
+    is_null,
+    local,
+    pointer_of,
+)
+from fastconv.backends.numba.vector_functions import sum_of_lanes
+from fastconv.backends.numba.vector_memory import load, store
+from fastconv.backends.numba.vectors import lanes_of, spread
+
+# The integers of the records are described in kernels/cpu/planes.h.
+
+_LINES = 6144
+"""Elements of the lines, of either type."""
+_SUMS = 128 * 16
+"""Elements of the sums of a weight gradient, and of the widest vector."""
+_AHEAD = 1024
+"""Elements from what is read to what is asked for."""
+_STEP = 8
+"""Elements of a cache line, of the larger type."""
+
+
+def _ask_for(_: Any, start: Any, index: Any) -> tuple[Any, Instructions]:
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        number = ir.IntType(32)
+        place = builder.bitcast(builder.gep(values[0], [values[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), (place.type, number, number, number))
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # To be read, and to stay in all caches; of data.
+        builder.call(prefetch, (place, number(0), number(3), number(1)))
+        return context.get_dummy_value()
+
+    return types.none(start, types.int64), write
+
+
+@compiled_as(_ask_for)
+def ask_for(start: Any, index: int) -> None:
+    """Ask for memory that is read or written soon; it need not be the array's."""
+
+
+@inlined
+def _fetch(start: Any, at: int, rows: int, columns: int, row: int) -> None:
+    """Ask for rows of a plane."""
+    for r in range(rows):
+        for k in range(0, columns, _STEP):
+            ask_for(start, at + r * row + k)
+
+
+@inlined
+def _fill_line(
+    lines: Any, at: int, length: int, x: Any, row: int, width: int, start: int, step: int,
+    spacing: int,
+) -> None:  # fmt: skip
+    """``line[k] = row[(start + k * step) / spacing]``, 0 where that is no column."""
+    if step == 1 and spacing == 1:
+        first = min(length, max(0, -start))
+        end = max(first, min(length, width - start))
+        clear(lines, at, first)
+        copy(lines, at + first, x, row + start + first, end - first)
+        clear(lines, at + end, length - end)
+        return
+    clear(lines, at, length)
+    # Numbers of columns, and the first of them.
+    column = max(0, -(-start // spacing)) if spacing > 1 else max(0, start)
+    if step > 1 and start < 0:
+        column = start + -(start // step) * step
+    k = column * spacing - start if spacing > 1 else (column - start) // step
+    while k < length and column < width:
+        lines[at + k] = x[row + column]
+        k += spacing
+        column += step
+
+
+@inlined
+def _fill_lines(
+    record: int, lines: Any, x: Any, plane: int, count: int, top: int, left: int
+) -> None:  # fmt: skip
+    """Copy what a block of rows and columns and a group of taps read."""
+    height, width = integer_of(record, 2), integer_of(record, 3)
+    phases, length, down = integer_of(record, 25), integer_of(record, 26), integer_of(record, 24)
+    first, end = max(0, top), min(height, top + (count - 1) * down + 1)
+    _fetch(x, plane + first * width + _AHEAD, 1, (end - first) * width, 0)
+    for q in range(count):
+        row = top + q * down
+        at = q * phases * length
+        if row < 0 or row >= height:
+            clear(lines, at, phases * length)
+            continue
+        for phase in range(phases):
+            _fill_line(
+                lines, at + phase * length, length, x, plane + row * width, width, left + phase,
+                integer_of(record, 11), integer_of(record, 12),
+            )  # fmt: skip
+
+
+@inlined
+def _offset(record: int, tap: int) -> int:
+    """Where a tap of a group is in a line."""
+    place, stride = tap * integer_of(record, 9), integer_of(record, 11)
+    return place % stride * integer_of(record, 26) + place // stride
+
+
+@kernel
+def _plane_products(real: Real) -> Kernel:
+    """``y[row, column] = b + sum over taps of the filter times the plane``."""
+
+    def plane_products(record: int, step: int, thread: int, threads: int) -> None:
+        x, w = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        bias, y = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        lines, lanes = local(_LINES, real), lanes_of(real)
+        rows, columns = integer_of(record, 4), integer_of(record, 5)
+        taps, taps_across = integer_of(record, 6), integer_of(record, 7)
+        w_down, w_across = integer_of(record, 16), integer_of(record, 17)
+        to = integer_of(record, 18)
+        line = integer_of(record, 25) * integer_of(record, 26)
+        row_step = integer_of(record, 10) // integer_of(record, 24) * line
+        tap_step = integer_of(record, 8) // integer_of(record, 24) * line
+        bands = (rows + integer_of(record, 21) - 1) // integer_of(record, 21)
+        pieces = integer_of(record, 0) * integer_of(record, 1) * bands
+        end = first_of(pieces, thread + 1, threads)
+        for piece in range(first_of(pieces, thread, threads), end):
+            plane, row = piece // bands, piece % bands * integer_of(record, 21)
+            channel = plane % integer_of(record, 1)
+            high = min(integer_of(record, 21), rows - row)
+            start = spread(0, real)
+            if not is_null(bias):
+                start = spread(bias[channel], real)
+            for column in range(0, columns, integer_of(record, 20)):
+                wide = min(integer_of(record, 20), columns - column)
+                out = plane * integer_of(record, 19) + row * to + column
+                _fetch(y, out, high, wide, to)
+                # At least once, also where there are no taps.
+                for i in range(0, max(1, taps), max(1, integer_of(record, 22))):
+                    for j in range(0, max(1, taps_across), max(1, integer_of(record, 23))):
+                        down = min(integer_of(record, 22), taps - i)
+                        across = min(integer_of(record, 23), taps_across - j)
+                        if down > 0 and across > 0:
+                            _fill_lines(
+                                record, lines, x,
+                                plane * integer_of(record, 2) * integer_of(record, 3),
+                                ((high - 1) * row_step + (down - 1) * tap_step) // line + 1,
+                                row * integer_of(record, 10) - integer_of(record, 13)
+                                + i * integer_of(record, 8),
+                                column * integer_of(record, 11) - integer_of(record, 14)
+                                + j * integer_of(record, 9),
+                            )  # fmt: skip
+                        weights = channel * integer_of(record, 15) + i * w_down + j * w_across
+                        is_first = i == 0 and j == 0
+                        r = 0
+                        while r < high:
+                            # The last tile ends at the last row, which gets the same bits again.
+                            if r + 4 > high and high >= 4 and is_first:
+                                r = high - 4
+                            four = r + 4 <= high and is_first
+                            for c in range(0, wide, lanes):
+                                count, at = min(lanes, wide - c), r * row_step + c
+                                place = out + r * to + c
+                                s0, s1, s2, s3 = start, start, start, start
+                                if not is_first:
+                                    s0 = load(y, place, count)
+                                if four and down == 3 and row_step == line and tap_step == line:
+                                    for tap in range(across):
+                                        k = weights + tap * w_across
+                                        a = spread(w[k], real)
+                                        b = spread(w[k + w_down], real)
+                                        d = spread(w[k + 2 * w_down], real)
+                                        k = at + _offset(record, tap)
+                                        v0 = load(lines, k, lanes)
+                                        v1 = load(lines, k + line, lanes)
+                                        v2 = load(lines, k + 2 * line, lanes)
+                                        v3 = load(lines, k + 3 * line, lanes)
+                                        v4 = load(lines, k + 4 * line, lanes)
+                                        v5 = load(lines, k + 5 * line, lanes)
+                                        s0 = s0 + v0 * a + v1 * b + v2 * d
+                                        s1 = s1 + v1 * a + v2 * b + v3 * d
+                                        s2 = s2 + v2 * a + v3 * b + v4 * d
+                                        s3 = s3 + v3 * a + v4 * b + v5 * d
+                                elif four:
+                                    for tap in range(down * across):
+                                        p, q = tap // across, tap % across
+                                        v = spread(w[weights + p * w_down + q * w_across], real)
+                                        k = at + p * tap_step + _offset(record, q)
+                                        s0 = s0 + load(lines, k, lanes) * v
+                                        s1 = s1 + load(lines, k + row_step, lanes) * v
+                                        s2 = s2 + load(lines, k + 2 * row_step, lanes) * v
+                                        s3 = s3 + load(lines, k + 3 * row_step, lanes) * v
+                                else:
+                                    for tap in range(down * across):
+                                        p, q = tap // across, tap % across
+                                        v = spread(w[weights + p * w_down + q * w_across], real)
+                                        k = at + p * tap_step + _offset(record, q)
+                                        s0 = s0 + load(lines, k, lanes) * v
+                                store(y, place, s0, count)
+                                if four:
+                                    store(y, place + to, s1, count)
+                                    store(y, place + 2 * to, s2, count)
+                                    store(y, place + 3 * to, s3, count)
+                            r += 4 if four else 1
+
+    return plane_products
+
+
+@kernel
+def _plane_weight_products(real: Real) -> Kernel:
+    """``dw[part][channel, tap] = sum over samples and pixels of x dy``, and ``db``."""
+
+    def plane_weight_products(record: int, step: int, thread: int, threads: int) -> None:
+        x, dy = pointer_of(record, 0, real), pointer_of(record, 1, real)
+        dw, db = pointer_of(record, 2, real), pointer_of(record, 3, real)
+        lines, sums, lanes = local(_LINES, real), local(_SUMS, real), lanes_of(real)
+        channels, rows, columns = (
+            integer_of(record, 1), integer_of(record, 4), integer_of(record, 5)
+        )  # fmt: skip
+        w_down, w_across = integer_of(record, 16), integer_of(record, 17)
+        row_dy, together = integer_of(record, 18), integer_of(record, 28)
+        line = integer_of(record, 25) * integer_of(record, 26)
+        row_step = integer_of(record, 10) // integer_of(record, 24) * line
+        tap_step = integer_of(record, 8) // integer_of(record, 24) * line
+        down_groups = (integer_of(record, 6) + integer_of(record, 22) - 1) // integer_of(record, 22)
+        groups = (integer_of(record, 7) + integer_of(record, 23) - 1) // integer_of(record, 23)
+        blocks = (channels + together - 1) // together
+        pieces = integer_of(record, 27) * blocks * down_groups * groups
+        end = first_of(pieces, thread + 1, threads)
+        for piece in range(first_of(pieces, thread, threads), end):
+            j = piece % groups * integer_of(record, 23)
+            i = piece // groups % down_groups * integer_of(record, 22)
+            block = piece // (groups * down_groups) % blocks * together
+            block_end = min(channels, block + together)
+            part = piece // (groups * down_groups * blocks)
+            down = min(integer_of(record, 22), integer_of(record, 6) - i)
+            across = min(integer_of(record, 23), integer_of(record, 7) - j)
+            taps = down * across
+            has_bias = not is_null(db) and i == 0 and j == 0
+            clear(sums, 0, (block_end - block) * (taps + 1) * lanes)
+            sample_end = first_of(integer_of(record, 0), part + 1, integer_of(record, 27))
+            first = first_of(integer_of(record, 0), part, integer_of(record, 27))
+            for turn in range((sample_end - first) * (block_end - block)):
+                sample = first + turn // (block_end - block)
+                number = turn % (block_end - block)
+                plane, own = sample * channels + block + number, number * (taps + 1) * lanes
+                for row in range(0, rows, integer_of(record, 21)):
+                    high = min(integer_of(record, 21), rows - row)
+                    for column in range(0, columns, integer_of(record, 20)):
+                        wide = min(integer_of(record, 20), columns - column)
+                        out = plane * integer_of(record, 19) + row * row_dy + column
+                        _fetch(dy, out + _AHEAD, high, wide, row_dy)
+                        _fill_lines(
+                            record, lines, x,
+                            plane * integer_of(record, 2) * integer_of(record, 3),
+                            ((high - 1) * row_step + (down - 1) * tap_step) // line + 1,
+                            row * integer_of(record, 10) - integer_of(record, 13)
+                            + i * integer_of(record, 8),
+                            column * integer_of(record, 11) - integer_of(record, 14)
+                            + j * integer_of(record, 9),
+                        )  # fmt: skip
+                        tap = 0
+                        while tap < taps:
+                            p, q = tap // across, tap % across
+                            # Three neighbours at once, or one.
+                            three = across - q >= 3
+                            second, third = min(q + 1, across - 1), min(q + 2, across - 1)
+                            begin = p * tap_step
+                            at0 = begin + _offset(record, q)
+                            at1 = begin + _offset(record, second)
+                            at2 = begin + _offset(record, third)
+                            place = own + tap * lanes
+                            s0 = load(sums, place, lanes)
+                            s1, s2 = s0, s0
+                            if three:
+                                s1 = load(sums, place + lanes, lanes)
+                                s2 = load(sums, place + 2 * lanes, lanes)
+                            for r in range(high):
+                                k = r * row_step
+                                for c in range(0, wide, lanes):
+                                    # In the lines, columns behind the last one may be infinite.
+                                    count = min(lanes, wide - c)
+                                    v = load(dy, out + r * row_dy + c, count)
+                                    s0 = s0 + load(lines, at0 + k + c, count) * v
+                                    if three:
+                                        s1 = s1 + load(lines, at1 + k + c, count) * v
+                                        s2 = s2 + load(lines, at2 + k + c, count) * v
+                            store(sums, place, s0, lanes)
+                            if three:
+                                store(sums, place + lanes, s1, lanes)
+                                store(sums, place + 2 * lanes, s2, lanes)
+                            tap += 3 if three else 1
+                        if has_bias:
+                            s0 = load(sums, own + taps * lanes, lanes)
+                            for r in range(high):
+                                for c in range(0, wide, lanes):
+                                    count = min(lanes, wide - c)
+                                    s0 = s0 + load(dy, out + r * row_dy + c, count)
+                            store(sums, own + taps * lanes, s0, lanes)
+            for channel in range(block, block_end):
+                own = (channel - block) * (taps + 1) * lanes
+                to = (part * channels + channel) * integer_of(record, 15)
+                to += i * w_down + j * w_across
+                for tap in range(taps):
+                    place = to + tap // across * w_down + tap % across * w_across
+                    dw[place] = sum_of_lanes(load(sums, own + tap * lanes, lanes))
+                if has_bias:
+                    total = sum_of_lanes(load(sums, own + taps * lanes, lanes))
+                    db[part * channels + channel] = total
+
+    return plane_weight_products

@@ -1,0 +1,205 @@
+"""3x3 convolutions with stride 1 by Winograd's F(2x2, 3x3); see ``kernels/cpu/winograd.h``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.numba import tile_instructions as tile
+from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.pointers import (
+    address_at,
+    first_of,
+    integer_of,
+    is_null,
+    local,
+    pointer_of,
+    real_of,
+)
+from fastconv.backends.numba.tile_instructions import TILE_WORDS
+from fastconv.backends.numba.tiles import run_tile
+from fastconv.backends.numba.vector_memory import load, store
+from fastconv.backends.numba.vectors import lanes_of, select, spread
+from fastconv.native.recorder import LEAKY_RELU, START_ZERO, STORE
+
+# The integers of the records are described in kernels/cpu/winograd.h.
+
+_ELEMENTS = 16384
+"""Elements of the transformed pixels of some tiles."""
+_RESULTS = 16 * 14 * 2 * 16
+"""Elements of the results that wait, with the widest vectors."""
+
+
+@inlined
+def _filtered(g0: Any, g1: Any, g2: Any, half: Any) -> Any:
+    """``G g``, along one axis."""
+    outer = (g0 + g2) * half
+    return g0, outer + g1 * half, outer - g1 * half, g2
+
+
+@kernel
+def _winograd_weights(real: Real) -> Kernel:
+    """``to[place][block][k][n] = G g G'`` of the weights g of input k and output n."""
+
+    def winograd_weights(record: int, step: int, thread: int, threads: int) -> None:
+        source, to, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
+        outputs, depth = integer_of(record, 0), integer_of(record, 1)
+        width, half, row = integer_of(record, 2) * lanes, spread(0.5, real), integer_of(record, 3)
+        place = outputs * depth
+        for k in range(first_of(depth, thread, threads), first_of(depth, thread + 1, threads)):
+            for j in range(0, outputs, lanes):
+                at, column = k * integer_of(record, 5) + j, integer_of(record, 4)
+                a0, a1, a2, a3 = _filtered(
+                    load(source, at, lanes), load(source, at + row, lanes),
+                    load(source, at + 2 * row, lanes), half,
+                )  # fmt: skip
+                at += column
+                b0, b1, b2, b3 = _filtered(
+                    load(source, at, lanes), load(source, at + row, lanes),
+                    load(source, at + 2 * row, lanes), half,
+                )  # fmt: skip
+                at += column
+                c0, c1, c2, c3 = _filtered(
+                    load(source, at, lanes), load(source, at + row, lanes),
+                    load(source, at + 2 * row, lanes), half,
+                )  # fmt: skip
+                out = (j // width * depth + k) * width + j % width
+                _store_four(to, out, place, _filtered(a0, b0, c0, half), lanes)
+                _store_four(to, out + 4 * place, place, _filtered(a1, b1, c1, half), lanes)
+                _store_four(to, out + 8 * place, place, _filtered(a2, b2, c2, half), lanes)
+                _store_four(to, out + 12 * place, place, _filtered(a3, b3, c3, half), lanes)
+
+    return winograd_weights
+
+
+@inlined
+def _store_four(to: Any, at: int, place: int, values: Any, lanes: int) -> None:
+    store(to, at, values[0], lanes)
+    store(to, at + place, values[1], lanes)
+    store(to, at + 2 * place, values[2], lanes)
+    store(to, at + 3 * place, values[3], lanes)
+
+
+@inlined
+def _seen(d0: Any, d1: Any, d2: Any, d3: Any) -> Any:
+    """``B' d``, along one axis."""
+    return d0 - d2, d1 + d2, d2 - d1, d1 - d3
+
+
+@inlined
+def _column(source: Any, at: int, row: int, lanes: int) -> Any:
+    """``B' d`` of four pixels one below the other."""
+    return _seen(
+        load(source, at, lanes), load(source, at + row, lanes),
+        load(source, at + 2 * row, lanes), load(source, at + 3 * row, lanes),
+    )  # fmt: skip
+
+
+@inlined
+def _pixels(
+    source: Any, start: int, row: int, pixel: int, channels: int, to: Any, first: int, place: int,
+    lanes: int,
+) -> None:  # fmt: skip
+    """``to[place][k] = B' d B`` for the 4x4 pixels d that begin somewhere, for all channels."""
+    for k in range(0, channels, lanes):
+        at = start + k
+        a0, a1, a2, a3 = _column(source, at, row, lanes)
+        b0, b1, b2, b3 = _column(source, at + pixel, row, lanes)
+        c0, c1, c2, c3 = _column(source, at + 2 * pixel, row, lanes)
+        d0, d1, d2, d3 = _column(source, at + 3 * pixel, row, lanes)
+        out = first + k
+        _store_four(to, out, place, _seen(a0, b0, c0, d0), lanes)
+        _store_four(to, out + 4 * place, place, _seen(a1, b1, c1, d1), lanes)
+        _store_four(to, out + 8 * place, place, _seen(a2, b2, c2, d2), lanes)
+        _store_four(to, out + 12 * place, place, _seen(a3, b3, c3, d3), lanes)
+
+
+@inlined
+def _down(results: Any, at: int, next_place: int, lanes: int) -> Any:
+    """``A' m`` of the results of four places one below the other."""
+    m1 = load(results, at + 4 * next_place, lanes)
+    m2 = load(results, at + 8 * next_place, lanes)
+    first = load(results, at, lanes) + (m1 + m2)
+    return first, (m1 - m2) - load(results, at + 12 * next_place, lanes)
+
+
+@inlined
+def _finish(c: Any, at: int, value: Any, other: Any, finish: int, slope: Any, lanes: int) -> None:
+    if finish == LEAKY_RELU:
+        value = select(value > 0, value, value * slope)
+    elif finish != STORE:
+        value = select(load(other, at, lanes) > 0, value, value * slope)
+    store(c, at, value, lanes)
+
+
+@kernel
+def _winograd_tiles(real: Real) -> Kernel:
+    """``C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]``."""
+
+    def winograd_tiles(record: int, step: int, thread: int, threads: int) -> None:
+        a, b, c = (
+            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
+        )  # fmt: skip
+        bias, other = pointer_of(record, 3, real), pointer_of(record, 4, real)
+        lanes, vectors, depth = lanes_of(real), integer_of(record, 3), integer_of(record, 12)
+        width = vectors * lanes
+        blocks, rows = integer_of(record, 4) // width, integer_of(record, 1)
+        together, finish = integer_of(record, 5), integer_of(record, 13)
+        strips = (integer_of(record, 2) + together - 1) // together
+        row_of_a, pixel, slope = (
+            integer_of(record, 7),
+            integer_of(record, 8),
+            real(real_of(record, 0)),
+        )
+        pixels, results = local(_ELEMENTS, real), local(_RESULTS, real)
+        t = local(TILE_WORDS, np.int64)
+        t[tile.RUNS1], t[tile.RUNS2], t[tile.DEPTH], t[tile.A_STRIDE] = 1, 1, depth, depth
+        t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
+        t[tile.B_STEP], t[tile.C_ROW], t[tile.COLUMNS] = width, width, width
+        t[tile.FROM], t[tile.FINISH], t[tile.OTHER], t[tile.START] = START_ZERO, STORE, 0, 0
+        call = address_at(t, 0)
+        pieces = integer_of(record, 0) * rows * strips * blocks
+        begin = first_of(pieces, thread, threads)
+        for piece in range(begin, first_of(pieces, thread + 1, threads)):
+            block, strip = piece % blocks, piece // blocks % strips
+            row, sample = piece // (blocks * strips) % rows, piece // (blocks * strips * rows)
+            first = strip * together
+            tiles = min(together, integer_of(record, 2) - first)
+            place = tiles * depth
+            if piece == begin or block == 0:
+                start = sample * integer_of(record, 6) + 2 * row * row_of_a + 2 * first * pixel
+                for each in range(tiles):
+                    _pixels(
+                        a, start + 2 * each * pixel, row_of_a, pixel, depth, pixels, each * depth,
+                        place, lanes,
+                    )  # fmt: skip
+            for i in range(16):
+                t[tile.A] = address_at(pixels, i * place)
+                t[tile.B] = address_at(b, (i * blocks + block) * depth * width)
+                t[tile.C] = address_at(results, i * tiles * width)
+                run_tile(record, tiles, vectors, call)
+            next_place, pixel_of_c = tiles * width, integer_of(record, 11)
+            for each in range(tiles):
+                for v in range(0, width, lanes):
+                    at = each * width + v
+                    a0, a1 = _down(results, at, next_place, lanes)
+                    b0, b1 = _down(results, at + next_place, next_place, lanes)
+                    c0, c1 = _down(results, at + 2 * next_place, next_place, lanes)
+                    d0, d1 = _down(results, at + 3 * next_place, next_place, lanes)
+                    base = spread(0, real)
+                    if not is_null(bias):
+                        base = load(bias, block * width + v, lanes)
+                    to = sample * integer_of(record, 9) + 2 * row * integer_of(record, 10)
+                    to += 2 * (first + each) * pixel_of_c + block * width + v
+                    _finish(c, to, base + (a0 + (b0 + c0)), other, finish, slope, lanes)
+                    _finish(
+                        c, to + pixel_of_c, base + ((b0 - c0) - d0), other, finish, slope, lanes
+                    )
+                    to += integer_of(record, 10)
+                    _finish(c, to, base + (a1 + (b1 + c1)), other, finish, slope, lanes)
+                    _finish(
+                        c, to + pixel_of_c, base + ((b1 - c1) - d1), other, finish, slope, lanes
+                    )
+
+    return winograd_tiles

@@ -1,0 +1,162 @@
+/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/native/winograd.py makes their rows.
+ *
+ * Four outputs, a tile, take 16 products of transformed inputs and weights instead of 36:
+ *
+ *   Y = A' [(G g G') * (B' d B)] A
+ *
+ * with d the 4x4 pixels that a tile sees and g the weights. Winograd, "Arithmetic Complexity of
+ * Computations" (1980); Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"
+ * (arXiv:1509.09308), equation 8. The transforms add, subtract and halve. For each of the 16 places, the
+ * products over channels are one product of gemm.h.
+ */
+
+#ifndef WINOGRAD_PLACES
+#define WINOGRAD_PLACES 16
+/* Elements of the transformed pixels of some tiles, and tiles whose results wait: on the stack. */
+#define WINOGRAD_ELEMENTS 16384
+#define WINOGRAD_TILES 14
+#endif
+
+/* to[place][block][k][n] = G g G' of the weights g of input k and output n.
+ *
+ * pointers: from, to
+ * integers: 0 outputs, whole blocks; 1 inputs; 2 vectors of a block;
+ *           3, 4, 5 strides of `from`: row and column of the kernel, input
+ */
+static void TYPED(winograd_weights)(const int64_t *record, int64_t step, int64_t thread,
+                                    int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const from = pointer_of(record, 0);
+    REAL *const to = pointer_of(record, 1);
+    const ptrdiff_t outputs = n[0], depth = n[1], width = n[2] * LANES;
+    const VECTOR half = TYPED(spread)((REAL)0.5);
+    const ptrdiff_t end = first_of(depth, thread + 1, threads);
+    for (ptrdiff_t k = first_of(depth, thread, threads); k < end; k++) {
+        for (ptrdiff_t j = 0; j < outputs; j += LANES) {
+            VECTOR down[4][3];
+            UNROLL for (int column = 0; column < 3; column++) {
+                const REAL *const g = from + column * n[4] + k * n[5] + j;
+                const VECTOR g0 = TYPED(load)(g), g1 = TYPED(load)(g + n[3]);
+                const VECTOR g2 = TYPED(load)(g + 2 * n[3]), outer = (g0 + g2) * half;
+                down[0][column] = g0;
+                down[1][column] = outer + g1 * half;
+                down[2][column] = outer - g1 * half;
+                down[3][column] = g2;
+            }
+            REAL *const out = to + (j / width * depth + k) * width + j % width;
+            UNROLL for (int row = 0; row < 4; row++) {
+                const VECTOR g0 = down[row][0], g1 = down[row][1], g2 = down[row][2];
+                const VECTOR outer = (g0 + g2) * half;
+                TYPED(store)(out + (4 * row + 0) * outputs * depth, g0);
+                TYPED(store)(out + (4 * row + 1) * outputs * depth, outer + g1 * half);
+                TYPED(store)(out + (4 * row + 2) * outputs * depth, outer - g1 * half);
+                TYPED(store)(out + (4 * row + 3) * outputs * depth, g2);
+            }
+        }
+    }
+}
+
+/* to[place][k] = B' d B for the 4x4 pixels d that begin at `from`, for all channels. */
+INLINE void TYPED(winograd_pixels)(const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
+                                   ptrdiff_t channels, REAL *to, ptrdiff_t place) {
+    for (ptrdiff_t k = 0; k < channels; k += LANES) {
+        VECTOR down[4][4];
+        UNROLL for (int column = 0; column < 4; column++) {
+            const REAL *const d = from + column * pixel + k;
+            const VECTOR d0 = TYPED(load)(d), d1 = TYPED(load)(d + row);
+            const VECTOR d2 = TYPED(load)(d + 2 * row), d3 = TYPED(load)(d + 3 * row);
+            down[0][column] = d0 - d2;
+            down[1][column] = d1 + d2;
+            down[2][column] = d2 - d1;
+            down[3][column] = d1 - d3;
+        }
+        UNROLL for (int r = 0; r < 4; r++) {
+            REAL *const out = to + 4 * r * place + k;
+            TYPED(store)(out, down[r][0] - down[r][2]);
+            TYPED(store)(out + place, down[r][1] + down[r][2]);
+            TYPED(store)(out + 2 * place, down[r][2] - down[r][1]);
+            TYPED(store)(out + 3 * place, down[r][1] - down[r][3]);
+        }
+    }
+}
+
+/* C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n].
+ *
+ * pointers: A, transformed weights, C, bias (NULL: none), other (LEAKY_GRADIENT)
+ * integers: 0 samples, 1 rows of tiles, 2 tiles of a row; 3 vectors of a block; 4 outputs;
+ *           5 tiles that are taken together; 6, 7, 8 strides of A: sample, row, pixel;
+ *           9, 10, 11 those of C; 12 inputs; 13 what becomes of the sums
+ * reals:    slope
+ */
+static void TYPED(winograd_tiles)(const int64_t *record, int64_t step, int64_t thread,
+                                  int64_t threads) {
+    (void)step;
+    const int64_t *const n = record + INTEGERS;
+    const REAL *const a = pointer_of(record, 0), *const b = pointer_of(record, 1);
+    REAL *const c = pointer_of(record, 2);
+    const REAL *const bias = pointer_of(record, 3), *const other = pointer_of(record, 4);
+    const ptrdiff_t vectors = n[3], width = vectors * LANES, blocks = n[4] / width, depth = n[12];
+    const ptrdiff_t together = n[5], strips = (n[2] + together - 1) / together;
+    const VECTOR slope = TYPED(spread)((REAL)real_of(record, 0));
+    REAL pixels[WINOGRAD_ELEMENTS];
+    REAL results[WINOGRAD_PLACES * WINOGRAD_TILES * 2 * (sizeof(VECTOR) / sizeof(REAL))];
+    struct TYPED(tile) t = {
+        .runs1 = 1, .runs2 = 1, .depth = depth, .a_row = depth, .b_step = width, .c_row = width,
+        .columns = width, .from = START_ZERO, .finish = STORE,
+    };
+    const ptrdiff_t pieces = n[0] * n[1] * strips * blocks;
+    const ptrdiff_t begin = first_of(pieces, thread, threads);
+    const ptrdiff_t end = first_of(pieces, thread + 1, threads);
+    for (ptrdiff_t piece = begin; piece < end; piece++) {
+        const ptrdiff_t block = piece % blocks, strip = piece / blocks % strips;
+        const ptrdiff_t row = piece / (blocks * strips) % n[1];
+        const ptrdiff_t sample = piece / (blocks * strips * n[1]);
+        const ptrdiff_t first = strip * together, tiles = least_of(together, n[2] - first);
+        const ptrdiff_t place = tiles * depth;
+        if (piece == begin || block == 0) {
+            const REAL *const start = a + sample * n[6] + 2 * row * n[7] + 2 * first * n[8];
+            for (ptrdiff_t tile = 0; tile < tiles; tile++)
+                TYPED(winograd_pixels)(start + 2 * tile * n[8], n[7], n[8], depth,
+                                       pixels + tile * depth, place);
+        }
+        for (ptrdiff_t i = 0; i < WINOGRAD_PLACES; i++) {
+            t.a = pixels + i * place;
+            t.b = b + (i * blocks + block) * depth * width;
+            t.c = results + i * tiles * width;
+            TYPED(deep)[vectors][tiles](&t);
+        }
+        for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+            for (ptrdiff_t v = 0; v < width; v += LANES) {
+                const REAL *const m = results + tile * width + v;
+                const ptrdiff_t next = tiles * width;
+                VECTOR down[2][4];
+                UNROLL for (int j = 0; j < 4; j++) {
+                    const VECTOR m1 = TYPED(load)(m + (4 + j) * next);
+                    const VECTOR m2 = TYPED(load)(m + (8 + j) * next);
+                    down[0][j] = TYPED(load)(m + j * next) + (m1 + m2);
+                    down[1][j] = (m1 - m2) - TYPED(load)(m + (12 + j) * next);
+                }
+                VECTOR begin_at = {0};
+                if (bias) begin_at = TYPED(load)(bias + block * width + v);
+                UNROLL for (int i = 0; i < 2; i++) {
+                    const ptrdiff_t at = sample * n[9] + (2 * row + i) * n[10] +
+                                         2 * (first + tile) * n[11] + block * width + v;
+                    VECTOR y[2];
+                    y[0] = begin_at + (down[i][0] + (down[i][1] + down[i][2]));
+                    y[1] = begin_at + ((down[i][1] - down[i][2]) - down[i][3]);
+                    UNROLL for (int j = 0; j < 2; j++) {
+                        const ptrdiff_t to = at + j * n[11];
+                        if (n[13] != STORE) {
+                            const VECTOR test = n[13] == LEAKY_RELU ? y[j] : TYPED(load)(other + to);
+                            y[j] = TYPED(where_positive)(test, y[j], y[j] * slope);
+                        }
+                        TYPED(store)(c + to, y[j]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#define WINOGRAD_KERNELS ENTRY(winograd_weights), ENTRY(winograd_tiles)
