@@ -522,10 +522,10 @@ def test_a_recipe_trains_as_on_another_backend(other):
     if not backend_state(other).trains:
         pytest.skip(f"{other}: {backend_state(other).reason}")
     (actual, weights), (expected, others) = losses("numba", 1), losses(other, 1)
-    # Rounding alone, as long as the pools take the same numbers; then a few places of a pool differ.
+    # Rounding alone, while the pools take the same numbers; later a few of them take others.
     np.testing.assert_allclose(actual[:10], expected[:10], rtol=3e-4)
     np.testing.assert_allclose(actual, expected, rtol=3e-3)
-    np.testing.assert_allclose(weights, others, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(weights, others, rtol=1e-3, atol=5e-5)
     assert expected[-10:].sum() < 0.9 * expected[:10].sum(), "something was learned"
 
 

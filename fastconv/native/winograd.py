@@ -57,9 +57,10 @@ def _convolution(
     """Transform weights, given the strides of the kernel's rows and columns and of inputs."""
     inputs, outputs, lanes = a.channels, c.channels, recorder.lanes
     vectors = 2 if outputs % (2 * lanes) == 0 else 1
-    transformed = recorder.take(_PLACES * inputs * outputs)
+    place = inputs * outputs + lanes  # no multiple of 4 KiB, which would be one set of a cache
+    transformed = recorder.take(_PLACES * place)
     recorder.add(
-        "winograd_weights", (weights, transformed), outputs, inputs, vectors, *strides,
+        "winograd_weights", (weights, transformed), outputs, inputs, vectors, *strides, place,
         parts=min(inputs, parts_of(_PLACES * inputs * outputs)),
     )  # fmt: skip
     tiles = c.width // 2
@@ -68,7 +69,7 @@ def _convolution(
     recorder.add(
         "winograd_tiles", (a.pointer, transformed, c.pointer, bias),
         c.samples, c.height // 2, tiles, vectors, outputs, together,
-        a.sample, a.row, a.pixel, c.sample, c.row, c.pixel, inputs, STORE,
+        a.sample, a.row, a.pixel, c.sample, c.row, c.pixel, inputs, STORE, place,
         reals=(0.0,), parts=parts_of_product(flops, pieces),
     )  # fmt: skip
 

@@ -21,7 +21,8 @@
  *
  * pointers: from, to
  * integers: 0 outputs, whole blocks; 1 inputs; 2 vectors of a block;
- *           3, 4, 5 strides of `from`: row and column of the kernel, input
+ *           3, 4, 5 strides of `from`: row and column of the kernel, input; 6 stride of `to` from
+ *           place to place, which is no multiple of 4 KiB: all places would be in one set of a cache
  */
 static void TYPED(winograd_weights)(const int64_t *record, int64_t step, int64_t thread,
                                     int64_t threads) {
@@ -48,10 +49,10 @@ static void TYPED(winograd_weights)(const int64_t *record, int64_t step, int64_t
             UNROLL for (int row = 0; row < 4; row++) {
                 const VECTOR g0 = down[row][0], g1 = down[row][1], g2 = down[row][2];
                 const VECTOR outer = (g0 + g2) * half;
-                TYPED(store)(out + (4 * row + 0) * outputs * depth, g0);
-                TYPED(store)(out + (4 * row + 1) * outputs * depth, outer + g1 * half);
-                TYPED(store)(out + (4 * row + 2) * outputs * depth, outer - g1 * half);
-                TYPED(store)(out + (4 * row + 3) * outputs * depth, g2);
+                TYPED(store)(out + (4 * row + 0) * n[6], g0);
+                TYPED(store)(out + (4 * row + 1) * n[6], outer + g1 * half);
+                TYPED(store)(out + (4 * row + 2) * n[6], outer - g1 * half);
+                TYPED(store)(out + (4 * row + 3) * n[6], g2);
             }
         }
     }
@@ -86,7 +87,8 @@ INLINE void TYPED(winograd_pixels)(const REAL *from, ptrdiff_t row, ptrdiff_t pi
  * pointers: A, transformed weights, C, bias (NULL: none), other (LEAKY_GRADIENT)
  * integers: 0 samples, 1 rows of tiles, 2 tiles of a row; 3 vectors of a block; 4 outputs;
  *           5 tiles that are taken together; 6, 7, 8 strides of A: sample, row, pixel;
- *           9, 10, 11 those of C; 12 inputs; 13 what becomes of the sums
+ *           9, 10, 11 those of C; 12 inputs; 13 what becomes of the sums;
+ *           14 stride of the weights from place to place
  * reals:    slope
  */
 static void TYPED(winograd_tiles)(const int64_t *record, int64_t step, int64_t thread,
@@ -122,7 +124,7 @@ static void TYPED(winograd_tiles)(const int64_t *record, int64_t step, int64_t t
         }
         for (ptrdiff_t i = 0; i < WINOGRAD_PLACES; i++) {
             t.a = pixels + i * place;
-            t.b = b + (i * blocks + block) * depth * width;
+            t.b = b + i * n[14] + block * depth * width;
             t.c = results + i * tiles * width;
             TYPED(deep)[vectors][tiles](&t);
         }

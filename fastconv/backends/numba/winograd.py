@@ -46,7 +46,7 @@ def _winograd_weights(real: Real) -> Kernel:
         source, to, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
         outputs, depth = integer_of(record, 0), integer_of(record, 1)
         width, half, row = integer_of(record, 2) * lanes, spread(0.5, real), integer_of(record, 3)
-        place = outputs * depth
+        place = integer_of(record, 6)
         for k in range(first_of(depth, thread, threads), first_of(depth, thread + 1, threads)):
             for j in range(0, outputs, lanes):
                 at, column = k * integer_of(record, 5) + j, integer_of(record, 4)
@@ -176,7 +176,7 @@ def _winograd_tiles(real: Real) -> Kernel:
                     )  # fmt: skip
             for i in range(16):
                 t[tile.A] = address_at(pixels, i * place)
-                t[tile.B] = address_at(b, (i * blocks + block) * depth * width)
+                t[tile.B] = address_at(b, i * integer_of(record, 14) + block * depth * width)
                 t[tile.C] = address_at(results, i * tiles * width)
                 run_tile(record, tiles, vectors, call)
             next_place, pixel_of_c = tiles * width, integer_of(record, 11)
