@@ -80,6 +80,16 @@ class Plan:
     buffers: tuple[Buffer, ...]
     calls: tuple[Call, ...]
 
+    def memory_of(self, number: int | None) -> tuple[int, int] | None:
+        """Return the buffer that owns a buffer's memory, and elements into it; None for None."""
+        if number is None:
+            return None
+        offset = 0
+        while (parent := self.buffers[number].parent) is not None:
+            offset += self.buffers[number].offset
+            number = parent
+        return number, offset
+
     def number_of(self, name: str) -> int:
         """Return the number of the buffer with this name.
 

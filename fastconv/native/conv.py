@@ -42,13 +42,6 @@ def _merges_taps(spec: ConvSpec) -> bool:
     return spec.groups == 1 and spec.dilation[1] == 1
 
 
-def _interleaves(recorder: Recorder, spec: ConvSpec, channels: int) -> bool:
-    """Whether a pass whose vectors run over so many channels interleaves samples instead."""
-    return interleaved.fits(spec, recorder.target, recorder.dtype) and interleaved.pays(
-        channels // spec.groups, recorder.target, recorder.dtype
-    )
-
-
 def _interleaved(recorder: Recorder, images: Pointer, shape: tuple[int, ...]) -> Pointer:
     lanes, size = recorder.lanes, math.prod(shape[1:])
     place = recorder.take(math.prod(shape))
@@ -69,7 +62,7 @@ def _forward(
     if depthwise.is_depthwise(spec):
         depthwise.forward(recorder, spec, x, w, b, y)
         return
-    if _interleaves(recorder, spec, spec.out_channels):
+    if interleaved.pays(spec, spec.out_channels, recorder.target, recorder.dtype):
         x_lanes = _interleaved(recorder, x, spec.x_shape)
         y_lanes = recorder.take(math.prod(spec.y_shape))
         interleaved.forward(recorder, spec, x_lanes, w, b, y_lanes)
@@ -118,7 +111,7 @@ def _data_gradient(
     if depthwise.is_depthwise(spec):
         depthwise.data_gradient(recorder, spec, dy, w, b, dx)
         return
-    if _interleaves(recorder, spec, spec.in_channels):
+    if interleaved.pays(spec, spec.in_channels, recorder.target, recorder.dtype):
         dy_lanes = _interleaved(recorder, dy, spec.y_shape)
         dx_lanes = recorder.take(math.prod(spec.x_shape))
         interleaved.data_gradient(recorder, spec, dy_lanes, w, b, dx_lanes)
@@ -189,7 +182,7 @@ def _weight_gradient(
     if depthwise.is_depthwise(spec):
         depthwise.weight_gradient(recorder, spec, x, dy, dw, db)
         return
-    if _interleaves(recorder, spec, spec.out_channels):
+    if interleaved.pays(spec, spec.out_channels, recorder.target, recorder.dtype):
         x_lanes = _interleaved(recorder, x, spec.x_shape)
         dy_lanes = _interleaved(recorder, dy, spec.y_shape)
         interleaved.weight_gradient(recorder, spec, x_lanes, dy_lanes, dw, db)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fastconv.native.layout import transposition
 from fastconv.native.phases import Phase, phases_of, reach
 from fastconv.native.record import Launch, Pointer, Target
 from fastconv.native.recorder import STORE, Images, Recorder, Source, Taps, Weights
@@ -34,34 +35,31 @@ first-level cache of a core."""
 _MOST_PARTS = 4
 """Parts of the samples, each with a weight gradient of its own: fixed, so that the number of
 threads never changes a sum."""
-_SIDE = 64
-"""Rows and columns that are transposed together."""
 
 
 def _waste(channels: int, lanes: int) -> float:
     return 1 - channels / (-(-channels // lanes) * lanes)
 
 
-def fits(spec: ConvSpec, target: Target, dtype: str) -> bool:
-    """Whether samples can be interleaved: their number is a multiple of the lanes."""
+def pays(spec: ConvSpec, channels: int, target: Target, dtype: str) -> bool:
+    """Whether a pass whose vectors run over so many channels interleaves samples instead.
+
+    Their number must be a multiple of the lanes, and NHWC leave enough of the lanes unused.
+    """
     lanes = target.lanes(dtype)
     depthwise = spec.groups > 1 and spec.groups == spec.in_channels
     # What a transposition costs must be little beside the products.
     worth = spec.kernel[0] * spec.kernel[1] > 1 and not depthwise
-    return worth and lanes > 1 and spec.batch > 0 and spec.batch % lanes == 0
-
-
-def pays(channels: int, target: Target, dtype: str) -> bool:
-    """Whether so many channels of a group waste enough lanes of NHWC."""
-    return _waste(channels, target.lanes(dtype)) >= _WASTE_WORTH_INTERLEAVING
+    if not worth or lanes == 1 or spec.batch == 0 or spec.batch % lanes:
+        return False
+    return _waste(channels // spec.groups, lanes) >= _WASTE_WORTH_INTERLEAVING
 
 
 def samples_together(spec: ConvSpec, target: Target, dtype: str) -> int:
     """Samples that a pass of a convolution interleaves, of a batch that is a multiple; else 1."""
-    channels = spec.in_channels // spec.groups, spec.out_channels // spec.groups
-    if fits(spec, target, dtype) and any(pays(each, target, dtype) for each in channels):
-        return target.lanes(dtype)
-    return 1
+    either = (spec.in_channels, spec.out_channels)
+    pay = any(pays(spec, channels, target, dtype) for channels in either)
+    return target.lanes(dtype) if pay else 1
 
 
 def interleaved_images(pointer: Pointer, shape: tuple[int, ...], lanes: int) -> Images:
@@ -74,13 +72,7 @@ def transpose(
     recorder: Recorder, x: Pointer, y: Pointer, matrices: int, rows: int, columns: int
 ) -> None:
     """Add the record that transposes matrices: (lanes, elements of a sample), or the way back."""
-    down = _SIDE * _SIDE // max(1, min(columns, _SIDE))
-    across = _SIDE * _SIDE // min(rows, _SIDE)
-    tiles = matrices * -(-rows // down) * -(-columns // across)
-    recorder.add(
-        "transpose", (x, y), matrices, rows, columns, 1, 1, down, across,
-        parts=max(1, min(tiles, parts_of(matrices * rows * columns))),
-    )  # fmt: skip
+    recorder.records.append(transposition(recorder.dtype, x, y, matrices, rows, columns))
 
 
 def _tile(recorder: Recorder, outputs: int, others: int) -> tuple[int, int]:
@@ -90,7 +82,7 @@ def _tile(recorder: Recorder, outputs: int, others: int) -> tuple[int, int]:
     return wide, max(1, even_part(others, most[wide]))
 
 
-def _taps(spec: ConvSpec, images: Images, inputs: int, lanes: int) -> Taps:
+def _taps(spec: ConvSpec, images: Images, inputs: int) -> Taps:
     return Taps(
         spec.kernel[0], spec.kernel[1], inputs,
         spec.dilation[0] * images.row, spec.dilation[1] * images.pixel,
@@ -127,7 +119,7 @@ def forward(
     images = interleaved_images(x, spec.x_shape, lanes)
     padded = recorder.pad(images, ((0, 0), spec.padding[1]))
     inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
-    taps = _taps(spec, padded, inputs, lanes)
+    taps = _taps(spec, padded, inputs)
     pixel = spec.out_channels  # from one input of a tap to the next
     weights = Weights(w, pixel, 0, outputs, spec.kernel[1] * inputs * pixel, inputs * pixel)
     a = replace(padded, row=padded.row * spec.stride[0], pixel=padded.pixel * spec.stride[1])

@@ -46,8 +46,8 @@ def _pays(call: Call, target: Target, dtype: str) -> bool:
     spec = call.spec
     assert isinstance(spec, ConvSpec)
     backwards = call.kernel == "conv.conv2d_backward_data"
-    channels = (spec.in_channels if backwards else spec.out_channels) // spec.groups
-    return interleaved.fits(spec, target, dtype) and interleaved.pays(channels, target, dtype)
+    channels = spec.in_channels if backwards else spec.out_channels
+    return interleaved.pays(spec, channels, target, dtype)
 
 
 class _Interleaving:
@@ -84,11 +84,8 @@ class _Interleaving:
 
     def _owner(self, number: int | None) -> int:
         """The buffer that owns the memory; -1 without one."""
-        if number is None:
-            return -1
-        while (parent := self._plan.buffers[number].parent) is not None:
-            number = parent
-        return number
+        memory = self._plan.memory_of(number)
+        return -1 if memory is None else memory[0]
 
     def _convolution(self, call: Call) -> None:
         images = _CONVOLUTIONS[call.kernel]

@@ -13,9 +13,10 @@ _SIDE = 64
 """Rows and columns of a tile: both of its copies stay in the first cache."""
 
 
-def _transposition(
-    types: _Types, matrices: int, rows: int, columns: int, x_period: int = 1, y_period: int = 1
-) -> Launch:
+def transposition(
+    dtype: str, x: Pointer, y: Pointer, matrices: int, rows: int, columns: int,
+    x_period: int = 1, y_period: int = 1,
+) -> Record:  # fmt: skip
     """Matrices of so many rows and columns; ``kernels/cpu/layout.h`` says what the periods are."""
     if min(rows, columns) == 1 and x_period == y_period == 1:
         # The same order in memory: one row, which is copied.
@@ -24,12 +25,20 @@ def _transposition(
     down = _SIDE * _SIDE // max(1, min(columns, _SIDE))
     across = _SIDE * _SIDE // min(rows, _SIDE)
     tiles = matrices * -(-rows // down) * -(-columns // across)
-    record = Record(
+    return Record(
         "transpose",
-        str(types[0]),
-        (Pointer(0), Pointer(1)),
+        dtype,
+        (x, y),
         (matrices, rows, columns, x_period, y_period, down, across),
         parts=max(1, min(tiles, parts_of(matrices * rows * columns))),
+    )
+
+
+def _transposition(
+    types: _Types, matrices: int, rows: int, columns: int, x_period: int = 1, y_period: int = 1
+) -> Launch:
+    record = transposition(
+        str(types[0]), Pointer(0), Pointer(1), matrices, rows, columns, x_period, y_period
     )
     return Launch((record,))
 

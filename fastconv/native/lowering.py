@@ -202,7 +202,7 @@ class _Lowering:
         if above is not None and y is None:
             return None
         for user in filter(None, (data, weight)):
-            if self._address(user.arguments[0]) != self._address(unpooled):
+            if self._plan.memory_of(user.arguments[0]) != self._plan.memory_of(unpooled):
                 return None
         gradients, decays, rate = weight.arguments[2:4], (0.0, 0.0), None
         places = _pointer(gradients[0]), _pointer(gradients[1])
@@ -229,7 +229,7 @@ class _Lowering:
         if call.kernel != "activation.activation_backward" or _slope(call) is None:
             return False
         dy, _, dx = call.arguments
-        return self._address(dy) == self._address(dx) == self._address(number)
+        return self._plan.memory_of(dy) == self._plan.memory_of(dx) == self._plan.memory_of(number)
 
     def _pooled_output(self, where: int | None) -> int | None:
         """The output of the pool that wrote ``where``, if its signs still stand there."""
@@ -240,7 +240,7 @@ class _Lowering:
             elif (
                 y is not None
                 and call.kernel == "activation.activation_forward"
-                and self._address(call.arguments[1]) == self._address(y)
+                and self._plan.memory_of(call.arguments[1]) == self._plan.memory_of(y)
                 and _slope(call) is None
             ):
                 return None
@@ -263,7 +263,9 @@ class _Lowering:
             result = call.arguments[2]
         else:
             return False
-        in_place = self._address(x) == self._address(y) == self._address(result)
+        in_place = (
+            self._plan.memory_of(x) == self._plan.memory_of(y) == self._plan.memory_of(result)
+        )
         if records is None:
             return in_place
         writers = [
@@ -297,16 +299,6 @@ class _Lowering:
                     record = replace(record, pointers=(*record.pointers[:4], pointer))
             done.append(record)
         return done
-
-    def _address(self, number: int | None) -> tuple[int, int] | None:
-        """The buffer that owns the memory, and elements into it."""
-        if number is None:
-            return None
-        offset = 0
-        while (parent := self._plan.buffers[number].parent) is not None:
-            offset += self._plan.buffers[number].offset
-            number = parent
-        return number, offset
 
     def _optimizer(self) -> Call | None:
         last = self._plan.calls[-1]
@@ -389,7 +381,7 @@ class _Lowering:
                 decays.append(0.0)
                 pointers.append(None)
                 continue
-            owner, offset = self._address(number) or (-1, 0)
+            owner, offset = self._plan.memory_of(number) or (-1, 0)
             size = math.prod(self._plan.buffers[number].shape)
             decay = _decay(spec, offset, offset + size)
             if owner != gradients or decay is None:
@@ -405,10 +397,10 @@ class _Lowering:
         if not self._updated:
             return records
         named = {
-            (self._address(number) or (-1, 0))[1]: math.prod(buffer.shape)
+            (self._plan.memory_of(number) or (-1, 0))[1]: math.prod(buffer.shape)
             for number, buffer in enumerate(self._plan.buffers)
             if buffer.parent is not None
-            and (self._address(number) or (-1,))[0] == call.arguments[1]
+            and (self._plan.memory_of(number) or (-1,))[0] == call.arguments[1]
         }
         assert isinstance(call.spec, OptimizerSpec)
         itemsize = np.dtype(self._plan.dtype).itemsize

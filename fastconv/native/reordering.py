@@ -35,17 +35,6 @@ def activation_gradients_before_pools(plan: Plan) -> Plan:
     return replace(plan, calls=tuple(calls))
 
 
-def memory_of(plan: Plan, number: int | None) -> tuple[int, int] | None:
-    """The buffer that owns a buffer's memory, and elements into it; None without a buffer."""
-    if number is None:
-        return None
-    offset = 0
-    while (parent := plan.buffers[number].parent) is not None:
-        offset += plan.buffers[number].offset
-        number = parent
-    return number, offset
-
-
 def _output_of_pool(plan: Plan, pool: Call, activation: Call) -> int | None:
     """The output of a max pool whose gradient is followed by one of an activation under it.
 
@@ -55,20 +44,20 @@ def _output_of_pool(plan: Plan, pool: Call, activation: Call) -> int | None:
     if pool.kernel != "pool.max_pool2d_backward" or not isinstance(spec, ActivationSpec):
         return None
     _, where, dx = pool.arguments
-    in_place, below, result = (memory_of(plan, n) for n in activation.arguments)
+    in_place, below, result = (plan.memory_of(n) for n in activation.arguments)
     if activation.kernel != "activation.activation_backward" or spec.kind not in _SIGNED:
         return None
-    if not in_place == result == memory_of(plan, dx):
+    if not in_place == result == plan.memory_of(dx):
         return None
     y = None
     for call in plan.calls:
         if call is pool:
             break
         if call.kernel == "pool.max_pool2d_forward" and call.arguments[2] == where:
-            if memory_of(plan, call.arguments[0]) != below:
+            if plan.memory_of(call.arguments[0]) != below:
                 return None
             y = call.arguments[1]
-        elif y is not None and memory_of(plan, call.arguments[-1]) == memory_of(plan, y):
+        elif y is not None and plan.memory_of(call.arguments[-1]) == plan.memory_of(y):
             is_signed = isinstance(call.spec, ActivationSpec) and call.spec.kind in _SIGNED
             if not (call.kernel == "activation.activation_forward" and is_signed):
                 return None
@@ -77,10 +66,10 @@ def _output_of_pool(plan: Plan, pool: Call, activation: Call) -> int | None:
 
 def _is_read_last(plan: Plan, number: int | None, after: Sequence[Call]) -> bool:
     """Whether no later call reads a buffer before another writes it."""
-    owner = memory_of(plan, number)
+    owner = plan.memory_of(number)
     for call in after:
-        if owner in [memory_of(plan, n) for n in call.arguments[:-1]]:
+        if owner in [plan.memory_of(n) for n in call.arguments[:-1]]:
             return False
-        if memory_of(plan, call.arguments[-1]) == owner:
+        if plan.memory_of(call.arguments[-1]) == owner:
             return True
     return True
