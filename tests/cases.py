@@ -82,13 +82,21 @@ CONVOLUTIONS = _parse(
     """,
 )
 
-PLANES = [
-    spec
-    for spec in CONVOLUTIONS
-    if spec.groups == spec.in_channels == spec.out_channels and spec.groups > 1
-] + _parse(
+PLANES = _parse(
     ConvSpec,
     """
+    # 1x1 over planes that fill vectors, and over others
+    g1mb2ic4ih4iw4oc3kh1kw1sh1sw1ph0pw0dh1dw1
+    g1mb3ic17ih8iw8oc16kh1kw1sh1sw1ph0pw0dh1dw1
+    g1mb2ic16ih6iw5oc33kh1kw1sh1sw1ph0pw0dh1dw1
+    g1mb1ic35ih7iw9oc5kh1kw1sh1sw1ph0pw0dh1dw1
+    g2mb2ic4ih4iw4oc4kh1kw1sh1sw1ph0pw0dh1dw1
+    # weights in and between blocks of vectors
+    g1mb1ic17ih4iw3oc33kh3kw3sh1sw1ph1pw1dh1dw1
+    g2mb1ic34ih6iw3oc70kh5kw2sh1sw1ph0pw0dh1dw1
+    g1mb1ic70ih3iw4oc64kh1kw2sh1sw1ph0pw1dh1dw1
+    g19mb1ic19ih4iw4oc38kh3kw3sh1sw1ph0pw0dh1dw1
+    # a filter for each channel:
     # widths around those of vectors, and rows around those of a tile
     g3mb2ic3ih5iw5oc3kh3kw3sh1sw1ph1pw1dh1dw1
     g3mb2ic3ih14iw14oc3kh3kw3sh1sw1ph1pw1dh1dw1
@@ -173,17 +181,6 @@ LAYOUTS = [
     InputSpec(2, 29, 31, 3),
     InputSpec(1, 8, 8, 64),
 ]
-WEIGHTS = _parse(
-    ConvSpec,
-    """
-    g1mb1ic17ih9iw9oc33kh3kw3sh1sw1ph0pw0dh1dw1
-    g1mb0ic40ih9iw9oc37kh1kw1sh1sw1ph0pw0dh1dw1
-    g2mb1ic34ih9iw9oc70kh5kw2sh1sw1ph0pw0dh1dw1
-    g19mb1ic19ih9iw9oc38kh3kw3sh1sw1ph0pw0dh1dw1
-    g1mb1ic5ih9iw9oc1kh2kw3sh1sw1ph0pw0dh1dw1
-    g1mb1ic70ih9iw9oc64kh1kw2sh1sw1ph0pw0dh1dw1
-    """,
-)
 NORMS = [
     NormSpec(40, 3),
     NormSpec(50, 17, epsilon=1e-3, momentum=0.5),

@@ -40,6 +40,18 @@ class Call:
             if size is not None
         }
 
+    def scale_of(self, name):
+        """Size of a gradient of a bias, were its terms independent; 0 for all else.
+
+        It has few elements, which may all be near 0 by chance: sums of many terms are not exacter
+        for that.
+        """
+        if name != "db":
+            return 0.0
+        dy = np.asarray(self.reads["dy"], np.float64)
+        squares = np.square(dy[np.isfinite(dy)])
+        return float(np.sqrt(squares.sum() / max(1, self.writes[name][0])))
+
     def in_float64(self):
         """The same call with all float32 arrays as float64: the same numbers."""
 
@@ -109,16 +121,23 @@ def _conv(spec, draw):
 
 
 def _planes(spec, draw):
-    x, y = ((n, c, h, w) for n, h, w, c in (spec.x_shape, spec.y_shape))
-    w, b = (spec.out_channels, 1, *spec.kernel), (spec.out_channels,)
-    return {
-        "planes.depthwise_forward": ({"x": draw(*x), "w": draw(*w), "b": draw(*b)}, {"y": y}),
-        "planes.depthwise_backward_data": ({"dy": draw(*y), "w": draw(*w)}, {"dx": x}),
-        "planes.depthwise_backward_weight": (
-            {"dy": draw(*y), "x": draw(*x)},
-            {"dw": w, "db": b},
-        ),
-    }
+    wide, narrow = ((n, c, h, w) for n, h, w, c in (spec.x_shape, spec.y_shape))
+    w = spec.out_channels, spec.in_channels // spec.groups, *spec.kernel
+    made = {}
+    for name, x, y, channels in (
+        ("conv2d", wide, narrow, spec.out_channels),
+        ("conv_transpose2d", narrow, wide, spec.in_channels),
+    ):
+        b = (channels,)
+        made[f"planes.{name}_forward"] = ({"x": draw(*x), "w": draw(*w), "b": draw(*b)}, {"y": y})
+        reads = {"dy": draw(*y), "x": draw(*x), "w": draw(*w)}
+        needs = ("dx", "dw", "db"), ("dw", "db"), ("dx",)
+        sizes = {"dx": x, "dw": w, "db": b}
+        made[f"planes.{name}_backward"] = [
+            (reads, {key: size if key in need else None for key, size in sizes.items()})
+            for need in needs
+        ]
+    return made
 
 
 def _dense(spec, draw):
@@ -179,15 +198,6 @@ def _layout(spec, draw):
     return {
         "layout.nchw_to_nhwc": ({"x": draw(*first)}, {"y": last}),
         "layout.nhwc_to_nchw": ({"x": draw(*last)}, {"y": first}),
-    }
-
-
-def _weights(spec, draw):
-    last = spec.w_shape
-    first = last[3], last[2], *last[:2]
-    return {
-        "layout.oihw_to_hwio": ({"w": draw(*first)}, {"packed": last}),
-        "layout.hwio_to_oihw": ({"w": draw(*last)}, {"unpacked": first}),
     }
 
 
@@ -305,12 +315,11 @@ def _random(case, draw):
 
 _BUILDERS = (
     (_conv, cases.CONVOLUTIONS),
-    (_planes, cases.PLANES),
+    (_planes, cases.CONVOLUTIONS + cases.PLANES),
     (_dense, cases.DENSE),
     (_pool, cases.POOLS),
     (_images, cases.IMAGES),
     (_layout, cases.LAYOUTS),
-    (_weights, cases.WEIGHTS),
     (_augment, cases.AUGMENTS),
     (_norm, cases.NORMS),
     (_activation, cases.ACTIVATIONS),
@@ -350,6 +359,6 @@ def calls_of(kernel, spec, dtype, integers=False):
         result.append(call)
         if "b" in call.reads:
             result.append(replace(call, reads=call.reads | {"b": None}))
-        if "db" in call.writes:
+        if call.writes.get("db") is not None:
             result.append(replace(call, writes=call.writes | {"db": None}))
     return result

@@ -53,7 +53,9 @@ def compare(every):
     for kernel, spec, dtype in cases[::every]:
         for call, expected in calls_and_expected(kernel, spec, dtype):
             for name, actual in run("cython", call).items():
-                assert_close(actual, expected[name], kernel, f"{call}: {name}")
+                assert_close(
+                    actual, expected[name], kernel, f"{call}: {name}", scale=call.scale_of(name)
+                )
             calls += 1
         kernels.add(kernel)
     return calls, len(kernels)

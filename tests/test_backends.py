@@ -87,7 +87,9 @@ def test_results_on_small_integers_are_equal(backend, kernel, spec, dtype):
 def test_results_on_random_data_are_within_the_tolerance(backend, kernel, spec, dtype):
     for call, expected in calls_and_expected(kernel, spec, dtype):
         for name, actual in run(backend, call).items():
-            assert_close(actual, expected[name], kernel, f"{call}: {name}")
+            assert_close(
+                actual, expected[name], kernel, f"{call}: {name}", scale=call.scale_of(name)
+            )
 
 
 @DTYPE
@@ -131,7 +133,8 @@ def floats_of(call):
 DATA_GRADIENTS = (
     "conv.conv2d_backward_data",
     "conv.conv_transpose2d_forward",
-    "planes.depthwise_backward_data",
+    "planes.conv2d_backward",
+    "planes.conv_transpose2d_forward",
 )
 MORE_NAN = {
     # 0 * inf is NaN: the reference leaves out the zeros of the padding, im2col multiplies them; a
@@ -142,9 +145,12 @@ MORE_NAN = {
     ("conv.conv_transpose2d_forward", "w"),
     ("conv.conv_transpose2d_backward_data", "w"),
     ("conv.conv_transpose2d_backward_weight", "x"),
-    ("planes.depthwise_forward", "w"),
-    ("planes.depthwise_backward_data", "w"),
-    ("planes.depthwise_backward_weight", "dy"),
+    ("planes.conv2d_forward", "w"),
+    ("planes.conv2d_backward", "w"),
+    ("planes.conv2d_backward", "dy"),
+    ("planes.conv_transpose2d_forward", "w"),
+    ("planes.conv_transpose2d_backward", "w"),
+    ("planes.conv_transpose2d_backward", "x"),
     # So are the weights of 0 of a bilinear sample, and a penalty of 0 on an infinite parameter.
     ("input.augment_images", "x"),
     ("optim.sgd_update", "w"),
@@ -179,7 +185,7 @@ def test_nan_and_inf_go_where_the_formula_sends_them(backend, kernel, spec, dtyp
                 if name == "w" and output in "mv":
                     continue  # the parameter itself is what must not become finite again
                 label, more = f"{call}: {name} to {output}", may_give_more_nan(call, name)
-                assert_close(actual, expected[output], kernel, label, more)
+                assert_close(actual, expected[output], kernel, label, more, call.scale_of(output))
 
 
 # Random words

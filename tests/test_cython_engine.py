@@ -64,6 +64,10 @@ LARGE = {
             "g20mb5ic20ih31iw33oc20kh3kw3sh1sw1ph1pw1dh1dw1",
             "g20mb5ic20ih31iw33oc20kh3kw3sh2sw2ph1pw1dh1dw1",
             "g2mb50ic2ih31iw33oc2kh5kw3sh1sw2ph2pw1dh1dw2",
+            "g1mb6ic36ih20iw21oc33kh1kw1sh1sw1ph0pw0dh1dw1",  # 1x1
+            "g1mb40ic33ih28iw27oc40kh3kw3sh1sw1ph1pw1dh1dw1",  # in chunks
+            "g1mb40ic66ih28iw27oc40kh1kw1sh1sw1ph0pw0dh1dw1",
+            "g1mb2ic33ih9iw9oc131kh3kw3sh1sw1ph0pw0dh1dw1",
         )
     ],
     "dense": [DenseSpec(1, 1600, 256), DenseSpec(67, 331, 65), DenseSpec(300, 400, 10)],
@@ -74,10 +78,6 @@ LARGE = {
     ],
     "images": [InputSpec(40, 32, 32, 3), InputSpec(7, 8, 8, 300), InputSpec(30000, 1, 1, 2)],
     "layout": [InputSpec(5, 31, 29, 17), InputSpec(2, 120, 120, 3), InputSpec(1, 8, 8, 600)],
-    "weights": [
-        ConvSpec.parse("g1mb1ic33ih9iw9oc131kh3kw3sh1sw1ph0pw0dh1dw1"),
-        ConvSpec.parse("g2mb1ic130ih9iw9oc600kh1kw1sh1sw1ph0pw0dh1dw1"),
-    ],
     "norm": [NormSpec(5000, 33), NormSpec(40, 3000), NormSpec(50000, 1)],
     "activation": [ActivationSpec(kind, 60001, 0.5) for kind in ACTIVATION_KINDS],
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
@@ -101,8 +101,6 @@ def family_of(kernel):
         return "augment"
     if module == "input" or name.startswith("global"):
         return "images"
-    if "hwio" in name:
-        return "weights"
     if "softmax" in name and module == "activation":
         return "softmax"
     if module == "optim":

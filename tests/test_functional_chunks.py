@@ -8,9 +8,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_array_equal
 
 import fastconv
-from fastconv.backends.selection import backend_state
-from fastconv.functional import chunks, memory, passes
-from fastconv.native import interleaved
+from fastconv.backends.selection import backend_state, load_module
+from fastconv.functional import arrays as arrays_module
+from fastconv.functional import memory
+from fastconv.native import chunks, interleaved, launches, turned
 from fastconv.native.record import Target
 from fastconv.spec import ConvSpec
 
@@ -51,23 +52,33 @@ def arrays(batch, dtype=np.float32):
     return x, w, integers(FILTERS, dtype=dtype, seed=3), dy
 
 
+def forget():
+    """Forget the records and workspaces of calls, so that they are made anew."""
+    launches.launch_of.cache_clear()
+    arrays_module.workspace_bytes.cache_clear()
+    for name in BACKENDS:
+        load_module(name, "engine")._rows.cache_clear()
+
+
 @pytest.fixture
 def chunks_of(monkeypatch):
-    """Make chunks of so many samples of the arrays above; return the sizes that kernels get."""
+    """Make chunks of so many samples of the arrays above; return the sizes of all chunks."""
     sizes = []
-    original = passes.launch
+    original = turned._parts
 
-    def watch(backend, kernel, spec, *rest, **more):
-        sizes.append(spec.batch)
-        original(backend, kernel, spec, *rest, **more)
+    def watch(recorder, spec):
+        parts = original(recorder, spec)
+        sizes[:] = [part.batch for _, part in parts]
+        return parts
 
     def set_samples(samples, dtype=np.float32):
         monkeypatch.setattr(chunks, "CHUNK_BYTES", samples * SAMPLE * np.dtype(dtype).itemsize)
-        monkeypatch.setattr(chunks, "WORTH_CHUNKS_BYTES", 0)
-        monkeypatch.setattr(passes, "launch", watch)
+        monkeypatch.setattr(turned, "_parts", watch)
+        forget()
         return sizes
 
-    return set_samples
+    yield set_samples
+    forget()
 
 
 @BACKEND
@@ -215,12 +226,19 @@ def test_infinities_are_summed_without_a_warning(backend, chunks_of):
     assert np.isnan(alone).all()
 
 
-def samples(spec, dtype="float32", chunk_bytes=1 << 20):
-    together = interleaved.samples_together(spec, TARGET, dtype)
-    return chunks.samples_of_chunk(spec, np.dtype(dtype).itemsize, together, chunk_bytes)
+@pytest.fixture
+def samples(monkeypatch):
+    """Return how many samples of a spec are in its first chunk."""
+
+    def count(spec, dtype="float32", chunk_bytes=1 << 20):
+        monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
+        together = interleaved.samples_together(spec, TARGET, dtype)
+        return chunks.parts_of_batch(spec, np.dtype(dtype).itemsize, together)[0][1].batch
+
+    return count
 
 
-def test_a_chunk_has_as_many_bytes_as_are_asked_for():
+def test_a_chunk_has_as_many_bytes_as_are_asked_for(samples):
     # 64 channels in and out, 32 * 32 pixels: 512 KiB of float32, so 2 in a MiB.
     spec = ConvSpec(8, 64, 32, 32, 64, (1, 1))
     assert samples(spec) == 2
@@ -230,14 +248,14 @@ def test_a_chunk_has_as_many_bytes_as_are_asked_for():
     assert samples(spec, chunk_bytes=7 << 18) == 3
 
 
-def test_images_of_a_chunk_are_larger_than_the_weights():
+def test_images_of_a_chunk_are_larger_than_the_weights(samples):
     # 1 MiB of weights: 4 MiB of images, 400 KiB a sample: 10 of them, in 4 chunks of 32.
     assert samples(ConvSpec(32, 512, 10, 10, 512, (1, 1))) == 8
     # 9 MiB of weights: chunks do not pay.
     assert samples(ConvSpec(32, 512, 10, 10, 512, (3, 3))) == 32
 
 
-def test_samples_that_may_fill_the_lanes_stay_together():
+def test_samples_that_may_fill_the_lanes_stay_together(samples):
     # 8 channels out leave half of a vector of 16 lanes, so 16 samples are interleaved.
     few = ConvSpec(64, 32, 32, 32, 8, (3, 3), padding=((1, 1), (1, 1)))
     assert samples(few) == 16
@@ -262,13 +280,3 @@ def test_memory_is_kept_by_its_thread_until_it_is_taken():
     assert memory.take_memory(100) is first
     memory.keep_memory(np.empty(1 << 30, np.uint8))
     assert memory.take_memory(100).size < 1 << 30
-
-
-def test_arrays_are_cut_at_cache_lines():
-    shapes = (3, 5), (0, 2), (7,)
-    size = memory.bytes_of(shapes, 8)
-    assert size == 128 + 0 + 64
-    block = memory.take_memory(size + 10)[: size + 10]
-    a, b, c, rest = memory.cut(block, shapes, np.dtype(np.float64))
-    assert (a.shape, b.shape, c.shape, rest.shape) == ((3, 5), (0, 2), (7,), (10,))
-    assert [each.ctypes.data - block.ctypes.data for each in (a, c, rest)] == [0, 128, 192]

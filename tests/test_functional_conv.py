@@ -7,7 +7,6 @@ from numpy.testing import assert_array_equal
 import fastconv
 from fastconv.backends.reference import conv as reference
 from fastconv.backends.selection import NAMES, backend_state
-from fastconv.functional import planes
 from fastconv.spec import ConvSpec
 
 BACKENDS = [name for name in NAMES if backend_state(name).works and name != "cupy"]
@@ -135,15 +134,7 @@ def test_transposed_convolution_is_the_adjoint_of_convolution(options):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_filter_for_each_channel_needs_no_other_layout(backend, monkeypatch):
-    launched = []
-    original = planes.launch
-
-    def watch(backend, kernel, *rest):
-        launched.append(kernel)
-        original(backend, kernel, *rest)
-
-    monkeypatch.setattr(planes, "launch", watch)
+def test_a_filter_for_each_channel_gives_the_same_in_both_layouts(backend):
     rng = np.random.default_rng(3)
     x, w = rng.integers(-4, 5, (2, 3, 6, 7)) * 1.0, rng.integers(-4, 5, (3, 1, 3, 2)) * 1.0
     x = x[..., ::-1]  # not contiguous
@@ -160,12 +151,6 @@ def test_a_filter_for_each_channel_needs_no_other_layout(backend, monkeypatch):
     assert_array_equal(dx, dx_last.transpose(0, 3, 1, 2))
     assert_array_equal(dw, dw_last.transpose(3, 2, 0, 1))
     assert_array_equal(db, db_last)
-    assert launched == [
-        "planes.depthwise_forward",
-        "planes.depthwise_backward_data",
-        "planes.depthwise_backward_weight",
-    ]
     gradients = fastconv.conv2d_backward(y, x, w, needs=("b",), **options)
     assert gradients[:2] == (None, None)
     assert_array_equal(gradients[2], db_last)
-    assert len(launched) == 3

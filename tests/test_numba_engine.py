@@ -171,7 +171,8 @@ ALL_KERNELS = """
             for call in calls_of(kernel, spec, np.float32):
                 expected = run("reference", call.in_float64())
                 for name, actual in run("numba", call).items():
-                    assert_close(actual, expected[name], kernel, f"{call}: {name}")
+                    label, scale = f"{call}: {name}", call.scale_of(name)
+                    assert_close(actual, expected[name], kernel, label, scale=scale)
                     done += 1
     print(done > 50, {type(made).__name__ for made in compilation._kept})
 """

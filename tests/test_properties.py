@@ -80,7 +80,9 @@ def assert_equals_reference(kernel, spec, exact):
             if exact:
                 np.testing.assert_array_equal(actual, expected[name], err_msg=f"{call}: {name}")
             else:
-                assert_close(actual, expected[name], kernel, f"{call}: {name}")
+                assert_close(
+                    actual, expected[name], kernel, f"{call}: {name}", scale=call.scale_of(name)
+                )
 
 
 @pytest.mark.parametrize("kernel", [k for k in KERNELS if k.startswith("conv.")])

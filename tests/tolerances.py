@@ -49,11 +49,12 @@ def tolerance_of(kernel):
     return TOLERANCES.get(kernel) or TOLERANCES[kernel.partition(".")[0]]
 
 
-def assert_close(actual, expected, kernel, label="", more_nan=False):
+def assert_close(actual, expected, kernel, label="", more_nan=False, scale=0.0):
     """Compare one array of a kernel with the float64 result of the reference.
 
     NaN and infinities must be at the same places; with ``more_nan``, whatever is not finite must
-    not be finite either, and NaN may be elsewhere too.
+    not be finite either, and NaN may be elsewhere too. ``scale`` is a size that the largest
+    magnitude stands for at least: that of sums whose terms happen to cancel.
     """
     assert actual.shape == expected.shape, label
     if actual.dtype.kind != "f" or tolerance_of(kernel) == _EXACT:
@@ -70,7 +71,7 @@ def assert_close(actual, expected, kernel, label="", more_nan=False):
         return
     epsilon = np.finfo(actual.dtype).eps
     tolerance, size = tolerance_of(kernel), np.abs(wanted)
-    allowed = epsilon * (tolerance.of_largest * size.max() + tolerance.of_each * size)
+    allowed = epsilon * (tolerance.of_largest * max(scale, size.max()) + tolerance.of_each * size)
     excess = np.abs(got - wanted) / np.maximum(allowed, np.finfo(np.float64).tiny)
     # Written this way round so that a NaN where a number is expected fails.
     assert (excess <= 1).all(), (

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.backends.selection import choose_backend, load_kernel
+from fastconv.functional.memory import keep_memory, take_memory
 from fastconv.operation import InputSpec
-from fastconv.spec import ConvSpec, Shape
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Array: TypeAlias = NDArray[Any]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_COMPILED = ("cython", "numba")
+"""Backends whose kernels never come near NumPy's warnings."""
 _OPTIONAL = ("b", "running_mean", "running_variance")
 """Arguments that may be None."""
 
@@ -120,80 +122,45 @@ _WORTH_A_KERNEL = {"cython": 1 << 14, "numba": 1 << 17}
 costs, against several times the bandwidth."""
 
 
-@functools.lru_cache(maxsize=1024)
-def _spec_of_layout(kernel: str, first: Shape) -> InputSpec | ConvSpec:
-    """Spec of a layout kernel, from the shape that begins with the images or the filters."""
-    n, c, h, w = first
-    if "nchw" in kernel:
-        return InputSpec(n, h, w, c)
-    return ConvSpec(1, c, h, w, n, kernel=(h, w))
-
-
 def is_dense(array: Array) -> bool:
     """Whether a kernel can take an array as it is: in order, without gaps, aligned."""
     return bool(array.flags.c_contiguous and array.flags.aligned)
 
 
+def dense(array: Array) -> Array:
+    """Return an array as a kernel takes it: copied if need be."""
+    return array if is_dense(array) else array.copy()
+
+
 def _copy_transposed(
-    array: Array, axes: tuple[int, ...], kernel: str, backend: str | None, out: Array | None = None
+    array: Array, axes: tuple[int, ...], kernel: str, backend: str | None
 ) -> Array:
-    """Return an array with its axes in another order, C-contiguous, or write it into ``out``."""
+    """Return images with their axes in another order, C-contiguous."""
     result = array.transpose(axes)
     if array.size >= min(_WORTH_A_KERNEL.values()) and is_dense(array):
         name = choose_backend(backend).name
-        pays = array.size >= _WORTH_A_KERNEL.get(name, array.size + 1)
-        if pays and (out is None or is_dense(out)):
-            out = np.empty(result.shape, array.dtype) if out is None else out
-            first = array.shape if axes in ((0, 2, 3, 1), (2, 3, 1, 0)) else out.shape
+        if array.size >= _WORTH_A_KERNEL.get(name, array.size + 1):
+            out = np.empty(result.shape, array.dtype)
+            n, c, h, w = array.shape if kernel.endswith("nhwc") else out.shape
             # Places in max pooling are int32: bits are moved, whatever they mean.
             bits = array.dtype if array.dtype in _FLOATS else np.dtype(f"f{array.itemsize}")
-            spec = _spec_of_layout(kernel, first)
-            launch(name, kernel, spec, bits, array.view(bits), out.view(bits))
+            launch(name, kernel, InputSpec(n, h, w, c), bits, array.view(bits), out.view(bits))
             return out
-    if out is None:
-        return np.ascontiguousarray(result)
-    np.copyto(out, result)
-    return out
+    return np.ascontiguousarray(result)
 
 
-def to_nhwc(
-    array: Array, layout: Layout, backend: str | None = None, out: Array | None = None
-) -> Array:
-    """Return images as C-contiguous NHWC: no copy if they are already; or NCHW in ``out``."""
+def to_nhwc(array: Array, layout: Layout, backend: str | None = None) -> Array:
+    """Return images as C-contiguous NHWC: no copy if they are already."""
     if layout == "NHWC":
         return np.ascontiguousarray(array)
-    return _copy_transposed(array, (0, 2, 3, 1), "layout.nchw_to_nhwc", backend, out)
+    return _copy_transposed(array, (0, 2, 3, 1), "layout.nchw_to_nhwc", backend)
 
 
-def from_nhwc(
-    array: Array, layout: Layout, out: Array | None = None, backend: str | None = None
-) -> Array:
-    """Return images in ``layout``, C-contiguous, or written into ``out``."""
-    if layout == "NCHW":
-        return _copy_transposed(array, (0, 3, 1, 2), "layout.nhwc_to_nchw", backend, out)
-    if out is None:
+def from_nhwc(array: Array, layout: Layout, backend: str | None = None) -> Array:
+    """Return images in ``layout``, C-contiguous."""
+    if layout == "NHWC":
         return np.ascontiguousarray(array)
-    if array is not out:
-        np.copyto(out, array)
-    return out
-
-
-def to_hwio(
-    w: Array, layout: Layout, backend: str | None = None, out: Array | None = None
-) -> Array:
-    """Return weights as C-contiguous HWIO; with "NCHW" they come as OIHW, and may go to ``out``."""
-    if layout == "NHWC":
-        return np.ascontiguousarray(w)
-    return _copy_transposed(w, (2, 3, 1, 0), "layout.oihw_to_hwio", backend, out)
-
-
-def from_hwio(
-    w: Array, layout: Layout, backend: str | None = None, out: Array | None = None
-) -> Array:
-    """Return weights as C-contiguous OIHW, or in ``out``, with "NCHW"; with "NHWC" as they are."""
-    if layout == "NHWC":
-        return w
-    return _copy_transposed(w, (3, 2, 0, 1), "layout.hwio_to_oihw", backend, out)
+    return _copy_transposed(array, (0, 3, 1, 2), "layout.nhwc_to_nchw", backend)
 
 
 def check_out(owner: str, out: Array | None, shape: Sequence[int], dtype: Any) -> None:
@@ -208,7 +175,7 @@ def check_out(owner: str, out: Array | None, shape: Sequence[int], dtype: Any) -
 
 def result_buffer(out: Array | None, shape: Sequence[int], dtype: Any) -> Array:
     """Return ``out`` where a kernel can write into it at once, else a new array."""
-    if out is not None and out.shape == tuple(shape) and out.flags.c_contiguous:
+    if out is not None and out.shape == tuple(shape) and is_dense(out):
         return out
     return np.empty(shape, dtype)
 
@@ -236,20 +203,20 @@ def launch(
     spec: Any,
     dtype: Any,
     *arrays: Array | None,
-    workspace: Array | None = None,
 ) -> None:
-    """Call one kernel of the chosen backend, with a workspace of its own if it is given none."""
+    """Call one kernel of the chosen backend, with a workspace."""
     name = choose_backend(backend).name
     function = load_kernel(name, kernel)[0]
-    if workspace is None:
-        size = workspace_bytes(name, kernel, spec, dtype)
-        workspace = np.empty(size, np.uint8) if size else None
-    if name == "cython":
+    size = workspace_bytes(name, kernel, spec, dtype)
+    workspace = take_memory(size) if size else None
+    if name in _COMPILED:
         function(spec, *arrays, workspace)
-        return
-    # NaN and infinities are carried through, as the functions promise, without a warning.
-    with np.errstate(all="ignore"):
-        function(spec, *arrays, workspace)
+    else:
+        # NaN and infinities are carried through, as the functions promise, without a warning.
+        with np.errstate(all="ignore"):
+            function(spec, *arrays, workspace)
+    if workspace is not None:
+        keep_memory(workspace)
 
 
 def is_plain(value: object) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.functional import planes
 from fastconv.functional.arrays import (
     Array,
     Layout,
@@ -159,8 +158,6 @@ def conv2d(
         check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
         b = np.ascontiguousarray(b)
     check_out("conv2d", out, shape_from_nhwc(spec.y_shape, layout), x.dtype)
-    if planes.are_planes(spec, layout):
-        return planes.forward(backend, spec, x, w, b, out)
     return forward(backend, "conv2d", spec, x, w, b, layout, out)
 
 
@@ -217,8 +214,6 @@ def conv2d_backward(
     check_shape(
         owner, "dy", dy, shape_from_nhwc(spec.y_shape, layout), "the shape of conv2d's result"
     )
-    if planes.are_planes(spec, layout):
-        return planes.backward(backend, spec, dy, x, w, needs)
     return backward(backend, "conv2d", spec, dy, x, w, layout, needs)
 
 

@@ -44,7 +44,7 @@ def _in(x: Array, layout: Layout, backend: str | None) -> Array:
 
 
 def _out(y: Array, layout: Layout, backend: str | None) -> Array:
-    return from_nhwc(y, layout, backend=backend) if y.ndim == 4 else y
+    return from_nhwc(y, layout, backend) if y.ndim == 4 else y
 
 
 def batch_norm(

@@ -114,7 +114,7 @@ def max_pool2d(
     spec = _pool_spec("max_pool2d", x.shape, kernel, stride, padding, ceil_mode, True, layout)
     y, where = np.empty(spec.y_shape, x.dtype), np.empty(spec.y_shape, np.int32)
     launch(backend, "pool.max_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y, where)
-    return from_nhwc(y, layout, backend=backend), from_nhwc(where, layout, backend=backend)
+    return from_nhwc(y, layout, backend), from_nhwc(where, layout, backend)
 
 
 def max_pool2d_backward(
@@ -177,7 +177,7 @@ def max_pool2d_backward(
         backend, "pool.max_pool2d_backward", spec, dy.dtype,
         to_nhwc(dy, layout, backend), to_nhwc(where, layout, backend), dx,
     )  # fmt: skip
-    return from_nhwc(dx, layout, backend=backend)
+    return from_nhwc(dx, layout, backend)
 
 
 def avg_pool2d(
@@ -226,7 +226,7 @@ def avg_pool2d(
     spec = _pool_spec(owner, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
     y = np.empty(spec.y_shape, x.dtype)
     launch(backend, "pool.avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y)
-    return from_nhwc(y, layout, backend=backend)
+    return from_nhwc(y, layout, backend)
 
 
 def avg_pool2d_backward(
@@ -271,7 +271,7 @@ def avg_pool2d_backward(
     check_shape(owner, "dy", dy, shape, "the shape of avg_pool2d's result")
     dx = np.empty(spec.x_shape, dy.dtype)
     launch(backend, "pool.avg_pool2d_backward", spec, dy.dtype, to_nhwc(dy, layout, backend), dx)
-    return from_nhwc(dx, layout, backend=backend)
+    return from_nhwc(dx, layout, backend)
 
 
 def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None = None) -> Array:
@@ -338,4 +338,4 @@ def global_avg_pool2d_backward(
     check_shape(owner, "dy", dy, (spec.batch, spec.channels), "(N, C) of x_shape")
     dx = np.empty(spec.x_shape, dy.dtype)
     launch(backend, "pool.global_avg_pool2d_backward", spec, dy.dtype, np.ascontiguousarray(dy), dx)
-    return from_nhwc(dx, layout, backend=backend)
+    return from_nhwc(dx, layout, backend)

@@ -18,7 +18,7 @@ from fastconv.native import depthwise, interleaved, merged_phases
 from fastconv.native.phases import Phase, phases_of, reach
 from fastconv.native.record import Launch, Pointer, Target
 from fastconv.native.recorder import STORE, Images, Recorder, Source, Taps, Weights
-from fastconv.native.split import parts_of, parts_of_product
+from fastconv.native.split import parts_of_product
 from fastconv.native.tiles import Tile, choose_tile
 from fastconv.spec import ConvSpec
 
@@ -33,7 +33,8 @@ _ROW_PIXELS = 112
 work of some microseconds."""
 
 
-def _is_pointwise(spec: ConvSpec) -> bool:
+def is_pointwise(spec: ConvSpec) -> bool:
+    """Whether every output pixel is made of the input pixel at its place."""
     return spec.kernel == (1, 1) and spec.stride == (1, 1) and spec.padding == ((0, 0), (0, 0))
 
 
@@ -45,7 +46,7 @@ def _merges_taps(spec: ConvSpec) -> bool:
 def _interleaved(recorder: Recorder, images: Pointer, shape: tuple[int, ...]) -> Pointer:
     lanes, size = recorder.lanes, math.prod(shape[1:])
     place = recorder.take(math.prod(shape))
-    interleaved.transpose(recorder, images, place, shape[0] // lanes, lanes, size)
+    recorder.transpose(images, place, shape[0] // lanes, lanes, size)
     return place
 
 
@@ -53,12 +54,13 @@ def _deinterleave(
     recorder: Recorder, place: Pointer, images: Pointer, shape: tuple[int, ...]
 ) -> None:
     lanes, size = recorder.lanes, math.prod(shape[1:])
-    interleaved.transpose(recorder, place, images, shape[0] // lanes, size, lanes)
+    recorder.transpose(place, images, shape[0] // lanes, size, lanes)
 
 
-def _forward(
+def forward(
     recorder: Recorder, spec: ConvSpec, x: Pointer, w: Pointer, b: Pointer | None, y: Pointer
 ) -> None:
+    """Add the records of ``y``."""
     if depthwise.is_depthwise(spec):
         depthwise.forward(recorder, spec, x, w, b, y)
         return
@@ -79,7 +81,7 @@ def _forward(
         taps = Taps(kh, kw, inputs, spec.dilation[0] * images.row, across)
     a = replace(images, row=images.row * spec.stride[0], pixel=images.pixel * spec.stride[1])
     last = None
-    if _is_pointwise(spec):
+    if is_pointwise(spec):
         last = c.pixels % _ROW_PIXELS or None
         a, c = a.as_rows(_ROW_PIXELS), c.as_rows(_ROW_PIXELS)
     tile = choose_tile(c.width, outputs, recorder.target, recorder.dtype)
@@ -104,7 +106,7 @@ def _weights(
     return recorder.pack(source, taps, outputs, spec.groups, vectors)
 
 
-def _data_gradient(
+def data_gradient(
     recorder: Recorder, spec: ConvSpec, dy: Pointer, w: Pointer, b: Pointer | None, dx: Pointer
 ) -> None:
     """Add the records of ``dx``, plus ``b`` for a transposed convolution."""
@@ -136,7 +138,7 @@ def _data_gradient(
         from_ = a.at(down.first + padding[0][0], across.first + padding[1][0], recorder.dtype)
         from_ = replace(from_, height=down.pixels, width=across.pixels)
         last = None
-        if _is_pointwise(spec):
+        if is_pointwise(spec):
             last = c.pixels % _ROW_PIXELS or None
             from_, c = from_.as_rows(_ROW_PIXELS), c.as_rows(_ROW_PIXELS)
         recorder.product(
@@ -165,10 +167,9 @@ def _packed_backwards(
     rows = 0 if none else down.taps
     columns = 0 if none else across.taps
     taps = Taps(rows, columns, outputs, down.step * a.row, across.step * a.pixel)
-    width = min(_ROW_PIXELS, result.pixels) if _is_pointwise(spec) else across.pixels
+    width = min(_ROW_PIXELS, result.pixels) if is_pointwise(spec) else across.pixels
     tile = choose_tile(width, inputs, recorder.target, recorder.dtype)
-    weights = recorder.pack(source, taps, inputs, spec.groups, tile.vectors)
-    recorder.set_barrier(False)
+    weights = recorder.pack(source, taps, inputs, spec.groups, tile.vectors, barrier=False)
     if spec.groups == 1 and across.step == 1:
         # The taps of a row are one run of memory.
         depth = columns * outputs
@@ -176,9 +177,10 @@ def _packed_backwards(
     return taps, weights, tile
 
 
-def _weight_gradient(
+def weight_gradient(
     recorder: Recorder, spec: ConvSpec, x: Pointer, dy: Pointer, dw: Pointer, db: Pointer | None
 ) -> None:
+    """Add the records of ``dw`` and ``db``."""
     if depthwise.is_depthwise(spec):
         depthwise.weight_gradient(recorder, spec, x, dy, dw, db)
         return
@@ -196,7 +198,7 @@ def _weight_gradient(
     b = recorder.pad(Images.dense(dy, spec.y_shape), ((0, 0), (0, 0)), room)
     kh, kw = spec.kernel
     across, depth = (1, kw * inputs) if _merges_taps(spec) else (kw, inputs)
-    rows, columns = (1, b.height * b.width) if _is_pointwise(spec) else (b.height, b.width)
+    rows, columns = (1, b.height * b.width) if is_pointwise(spec) else (b.height, b.width)
     tile = choose_tile(depth, outputs, recorder.target, recorder.dtype, even=False)
     pieces = spec.groups * kh * across * -(-depth // tile.rows)
     pieces *= -(-outputs // (tile.vectors * recorder.lanes))
@@ -224,44 +226,43 @@ def _optional(types: Types, number: int) -> Pointer | None:
 def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> Launch:
     """Arguments x, w, b, y."""
     recorder = _recorder(types, target)
-    _forward(recorder, spec, Pointer(0), Pointer(1), _optional(types, 2), Pointer(3))
+    forward(recorder, spec, Pointer(0), Pointer(1), _optional(types, 2), Pointer(3))
     return recorder.launch()
 
 
 def conv2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> Launch:
     """Arguments dy, w, dx."""
     recorder = _recorder(types, target)
-    _data_gradient(recorder, spec, Pointer(0), Pointer(1), None, Pointer(2))
+    data_gradient(recorder, spec, Pointer(0), Pointer(1), None, Pointer(2))
     return recorder.launch()
 
 
 def conv2d_backward_weight(spec: ConvSpec, types: Types, target: Target) -> Launch:
     """Arguments dy, x, dw, db."""
     recorder = _recorder(types, target)
-    _weight_gradient(recorder, spec, Pointer(1), Pointer(0), Pointer(2), _optional(types, 3))
+    weight_gradient(recorder, spec, Pointer(1), Pointer(0), Pointer(2), _optional(types, 3))
     return recorder.launch()
 
 
 def conv_transpose2d_forward(spec: ConvSpec, types: Types, target: Target) -> Launch:
     """Arguments x, w, b, y: the data gradient, with a bias."""
     recorder = _recorder(types, target)
-    _data_gradient(recorder, spec, Pointer(0), Pointer(1), _optional(types, 2), Pointer(3))
+    data_gradient(recorder, spec, Pointer(0), Pointer(1), _optional(types, 2), Pointer(3))
     return recorder.launch()
 
 
 def conv_transpose2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> Launch:
     """Arguments dy, w, dx: the forward pass."""
     recorder = _recorder(types, target)
-    _forward(recorder, spec, Pointer(0), Pointer(1), None, Pointer(2))
+    forward(recorder, spec, Pointer(0), Pointer(1), None, Pointer(2))
     return recorder.launch()
 
 
 def conv_transpose2d_backward_weight(spec: ConvSpec, types: Types, target: Target) -> Launch:
     """Arguments dy, x, dw, db: the roles of dy and x are exchanged."""
     recorder = _recorder(types, target)
-    _weight_gradient(recorder, spec, Pointer(0), Pointer(1), Pointer(2), None)
+    weight_gradient(recorder, spec, Pointer(0), Pointer(1), Pointer(2), None)
     if types[3] is not None:
-        pixels, channels = spec.batch * spec.height * spec.width, spec.in_channels
-        parts = min(parts_of(pixels * channels), -(-channels // recorder.lanes))
-        recorder.add("sum_pixels", (Pointer(0), Pointer(3)), pixels, channels, parts=parts)
+        pixels = spec.batch * spec.height * spec.width
+        recorder.sum_pixels(Pointer(0), Pointer(3), pixels, spec.in_channels)
     return recorder.launch()

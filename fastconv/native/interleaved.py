@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastconv.native.layout import transposition
 from fastconv.native.phases import Phase, phases_of, reach
 from fastconv.native.record import Launch, Pointer, Target
 from fastconv.native.recorder import STORE, Images, Recorder, Source, Taps, Weights
@@ -66,13 +65,6 @@ def interleaved_images(pointer: Pointer, shape: tuple[int, ...], lanes: int) -> 
     """Interleaved images of an NHWC shape, as NHWC images of more channels."""
     n, h, w, c = shape
     return Images.dense(pointer, (n // lanes, h, w, c * lanes))
-
-
-def transpose(
-    recorder: Recorder, x: Pointer, y: Pointer, matrices: int, rows: int, columns: int
-) -> None:
-    """Add the record that transposes matrices: (lanes, elements of a sample), or the way back."""
-    recorder.records.append(transposition(recorder.dtype, x, y, matrices, rows, columns))
 
 
 def _tile(recorder: Recorder, outputs: int, others: int) -> tuple[int, int]:
@@ -234,7 +226,7 @@ def weight_gradient(
 def transpose_images(spec: InputSpec, types: Types, target: Target) -> Launch:
     """Arguments x, y; the places of a max pool, int32, are moved as any four bytes."""
     recorder = Recorder("float32" if types[0] == "int32" else str(types[0]), target)
-    transpose(recorder, Pointer(0), Pointer(1), spec.batch, spec.height, spec.width)
+    recorder.transpose(Pointer(0), Pointer(1), spec.batch, spec.height, spec.width)
     return recorder.launch()
 
 

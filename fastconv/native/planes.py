@@ -1,206 +1,79 @@
-"""Records of depthwise convolutions of NCHW images: a filter over each plane.
+"""Records of convolutions of NCHW images with weights OIHW, by written rules.
 
-A plane is one channel of one sample. Its rows are copied to lines on the stack, some at a time,
-with zeros for the padding; how many rows, columns and taps at a time is chosen here, so that the
-lines stay in the first-level cache.
+* A filter for each channel: over planes as they lie, :mod:`fastconv.native.plane_products`.
+* 1x1 with stride 1: products of matrices as they lie, :mod:`fastconv.native.pointwise`.
+* Everything else, and transposed convolutions with a filter for each channel: turned around to NHWC
+  and back, :mod:`fastconv.native.turned`.
 """
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
-from fastconv.native.phases import phases_of
+from fastconv.native import plane_products, pointwise, turned
 from fastconv.native.record import Launch, Pointer, Target
-from fastconv.native.recorder import STORE, Recorder
-from fastconv.native.split import parts_of, parts_of_product
-from fastconv.spec import ConvSpec, Pair
+from fastconv.native.recorder import Recorder
+from fastconv.spec import ConvSpec
 
 Types = tuple[str | None, ...]
 
-_COST = 4
-"""As for other depthwise convolutions: an operation takes as long as this many of a product."""
-_LINES_BYTES = 24576
-"""Of the copied rows; ``kernels/cpu/planes.h`` has as many."""
-_MOST_COLUMNS = 256
-"""Columns that are done at once, at most: rows to share lines are worth more."""
-_MOST_ACROSS = 32
-_MOST_SUMS = 128
-"""Taps across, and sums of a weight gradient, that are done at once, at most."""
-_MOST_PHASES = 8
-_RUN_BYTES = 8192
-"""Planes of a sample that are taken together in a weight gradient, where they are small: as far as
-memory is read ahead."""
-_ROWS = 4
-"""Of a tile: they share what is loaded."""
-_PIECES = 32
-"""Pieces of a weight gradient below which samples are split too: a fixed number of parts, so
-that the number of threads never changes a sum."""
+
+def _begin(types: Types, count: int, target: Target) -> tuple[Recorder, list[Pointer | None]]:
+    """Return a recorder, and the first arrays of a launch: None where there is none."""
+    pointers = [None if types[n] is None else Pointer(n) for n in range(count)]
+    return Recorder(str(types[0]), target), pointers
 
 
-class Axis(NamedTuple):
-    """A convolution along one axis.
-
-    Parameters
-    ----------
-    outputs
-        Output pixels.
-    taps, dilation, stride, before
-        Taps and the distance between them, distance between outputs, padding in front.
-    """
-
-    outputs: int
-    taps: int
-    dilation: int
-    stride: int
-    before: int
-
-
-class Tile(NamedTuple):
-    """What is done at once, and the lines for it: integers 20 to 26 of a record."""
-
-    columns: int
-    rows: int
-    down: int
-    across: int
-    line_step: int
-    phases: int
-    length: int
-
-
-def _rounded(size: int, lanes: int) -> int:
-    return -(-size // lanes) * lanes
-
-
-def _tile(rows: Axis, columns: Axis, lanes: int, capacity: int, most_taps: int) -> Tile:
-    """Choose the largest tile whose lines fit; a single tap of one vector always does."""
-    whole = max(1, rows.taps), min(_MOST_ACROSS, max(1, columns.taps))
-    for down, across in (whole, (1, whole[1]), (1, 1)):
-        if down * across > most_taps:
-            continue
-        step = rows.stride if down == 1 else math.gcd(rows.stride, rows.dilation)
-        reach = (across - 1) * columns.dilation
-        phases = 1 if columns.dilation % columns.stride == 0 else min(columns.stride, reach + 1)
-        if phases > _MOST_PHASES:
-            continue
-        width = min(_rounded(max(1, columns.outputs), lanes), _MOST_COLUMNS)
-        while width >= lanes:
-            length = _rounded(width + reach // columns.stride, lanes)
-            lines = capacity // (phases * length)
-            most = (lines - 1 - (down - 1) * rows.dilation // step) // (rows.stride // step) + 1
-            if lines > 0 and most >= min(_ROWS, max(1, rows.outputs)):
-                bands = -(-max(1, rows.outputs) // most)
-                high = -(-max(1, rows.outputs) // bands)
-                return Tile(
-                    width, min(most, _rounded(high, _ROWS)), down, across, step, phases, length
-                )
-            width = _rounded(width // 2, lanes) if width > lanes else 0
-    raise AssertionError("lines of one tap always fit")
-
-
-def _add(
-    recorder: Recorder, kernel: str, pointers: tuple[Pointer | None, ...], spec: ConvSpec,
-    size: Pair, rows: Axis, columns: Axis, spacing: int, weights: tuple[int, int, int],
-    other: Pair, together: Pair | None = None, *, barrier: bool = True,
-) -> None:  # fmt: skip
-    """Add a record: planes of ``size`` that are copied, and ``other``, strides of the others.
-
-    ``together``: of a weight gradient, parts of the samples, and channels that are done at once.
-    """
-    taps = rows.taps * columns.taps
-    most_taps = taps + 1 if together is None else _MOST_SUMS // together[1] - 1
-    tile = _tile(rows, columns, recorder.lanes, _capacity(recorder), most_taps)
-    if together is None:
-        pieces = spec.batch * spec.in_channels * -(-rows.outputs // tile.rows)
-    else:
-        groups = -(-rows.taps // tile.down) * -(-columns.taps // tile.across)
-        pieces = together[0] * -(-spec.in_channels // together[1]) * groups
-    operations = spec.batch * spec.in_channels * rows.outputs * columns.outputs * (2 * taps + 1)
-    recorder.add(
-        kernel, pointers,
-        spec.batch, spec.in_channels, *size, rows.outputs, columns.outputs,
-        rows.taps, columns.taps, rows.dilation, columns.dilation, rows.stride, columns.stride,
-        spacing, rows.before, columns.before, *weights, *other, *tile, *(together or ()),
-        parts=parts_of_product(operations * _COST, pieces),
-        barrier=barrier,
-    )  # fmt: skip
-
-
-def _capacity(recorder: Recorder) -> int:
-    """Elements of the lines; behind them, whole vectors are written."""
-    return _LINES_BYTES // recorder.itemsize - 4 * recorder.lanes
-
-
-def _axes(spec: ConvSpec) -> tuple[Axis, Axis]:
-    rows, columns = (
-        Axis(outputs, spec.kernel[axis], spec.dilation[axis], spec.stride[axis], before)
-        for axis, (outputs, before) in enumerate(
-            zip((spec.out_height, spec.out_width), (p[0] for p in spec.padding), strict=True)
-        )
-    )
-    return rows, columns
-
-
-def depthwise_forward(spec: ConvSpec, types: Types, target: Target) -> Launch:
+def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> Launch:
     """Arguments x, w, b, y."""
-    recorder = Recorder(str(types[0]), target)
-    kh, kw = spec.kernel
-    _add(
-        recorder, "plane_products",
-        (Pointer(0), Pointer(1), None if types[2] is None else Pointer(2), Pointer(3)),
-        spec, (spec.height, spec.width), *_axes(spec), 1, (kh * kw, kw, 1),
-        (spec.out_width, spec.out_height * spec.out_width),
-    )  # fmt: skip
+    recorder, (_, _, b, _) = _begin(types, 4, target)
+    arguments = recorder, spec, Pointer(0), Pointer(1), b, Pointer(3)
+    if plane_products.are_planes(spec):
+        plane_products.forward(*arguments)
+    elif pointwise.are_products(spec, target, recorder.dtype):
+        pointwise.forward(*arguments)
+    else:
+        turned.forward(*arguments)
     return recorder.launch()
 
 
-def depthwise_backward_data(spec: ConvSpec, types: Types, target: Target) -> Launch:
-    """Arguments dy, w, dx: a convolution of dy with the taps backwards, by phases of the rows.
-
-    Between the columns of dy there are as many zeros as the stride leaves out.
-    """
-    recorder = Recorder(str(types[0]), target)
-    kh, kw = spec.kernel
-    before = (kw - 1) * spec.dilation[1] - spec.padding[1][0]
-    columns = Axis(spec.width, kw, spec.dilation[1], 1, before)
-    for phase in phases_of(spec, 0):
-        rows = Axis(phase.pixels, phase.taps, phase.step, 1, -phase.first)
-        last = (phase.last * kw + kw - 1) * recorder.itemsize
-        first = phase.offset * spec.width * recorder.itemsize
-        _add(
-            recorder, "plane_products", (Pointer(0), Pointer(1, last), None, Pointer(2, first)),
-            spec, (spec.out_height, spec.out_width), rows, columns, spec.stride[1],
-            (kh * kw, -phase.spacing * kw, -1),
-            (spec.stride[0] * spec.width, spec.height * spec.width),
-            barrier=False,
-        )  # fmt: skip
-    recorder.set_barrier(True)
+def conv2d_backward(spec: ConvSpec, types: Types, target: Target) -> Launch:
+    """Arguments dy, x, w, dx, dw, db; the last three may be left out, db with dw at least."""
+    recorder, (_, _, _, dx, dw, db) = _begin(types, 6, target)
+    dy, x, w = Pointer(0), Pointer(1), Pointer(2)
+    if plane_products.are_planes(spec):
+        if dx is not None:
+            plane_products.data_gradient(recorder, spec, dy, w, None, dx)
+        if dw is not None:
+            plane_products.weight_gradient(recorder, spec, x, dy, dw, db)
+    elif pointwise.are_products(spec, target, recorder.dtype):
+        if dx is not None:
+            pointwise.data_gradient(recorder, spec, dy, w, None, dx)
+        if dw is not None:
+            pointwise.weight_gradient(recorder, spec, x, dy, dw, db, sums_x=False)
+    else:
+        turned.backward(recorder, spec, x, dy, w, turned.Gradients(dx, None, dw, db), sums_x=False)
     return recorder.launch()
 
 
-def depthwise_backward_weight(spec: ConvSpec, types: Types, target: Target) -> Launch:
-    """Arguments dy, x, dw, db; parts of the samples are added in the end."""
-    recorder = Recorder(str(types[0]), target)
-    kh, kw = spec.kernel
-    plane_bytes = max(1, spec.height * spec.width * recorder.itemsize)
-    together = max(1, min(_RUN_BYTES // plane_bytes, _MOST_SUMS // (kh * kw + 1)))
-    parts = max(1, min(spec.batch, _PIECES // -(-spec.in_channels // together)))
-    sizes = kh * kw * spec.in_channels, spec.in_channels
-    results = Pointer(2), None if types[3] is None else Pointer(3)
-    sums: tuple[Pointer | None, ...] = results
-    if parts > 1:
-        sums = tuple(recorder.take(parts * size) for size in sizes)
-        sums = sums[0], None if results[1] is None else sums[1]
-    _add(
-        recorder, "plane_weight_products", (Pointer(1), Pointer(0), *sums),
-        spec, (spec.height, spec.width), *_axes(spec), 1, (kh * kw, kw, 1),
-        (spec.out_width, spec.out_height * spec.out_width), (parts, together),
-    )  # fmt: skip
-    for source, result, size in zip(sums, results, sizes, strict=True):
-        if parts > 1 and result is not None:
-            recorder.add(
-                "add_parts", (source, None, result), size, size, parts, STORE,
-                reals=(0.0,), parts=parts_of(size * parts), barrier=False,
-            )  # fmt: skip
-    recorder.set_barrier(True)
+def conv_transpose2d_forward(spec: ConvSpec, types: Types, target: Target) -> Launch:
+    """Arguments x, w, b, y: the data gradient, with a bias."""
+    recorder, (_, _, b, _) = _begin(types, 4, target)
+    arguments = recorder, spec, Pointer(0), Pointer(1), b, Pointer(3)
+    if pointwise.are_products(spec, target, recorder.dtype):
+        pointwise.data_gradient(*arguments)
+    else:
+        turned.data_gradient(*arguments)
+    return recorder.launch()
+
+
+def conv_transpose2d_backward(spec: ConvSpec, types: Types, target: Target) -> Launch:
+    """Arguments dy, x, w, dx, dw, db: the roles of dy and x are exchanged."""
+    recorder, (_, _, _, dx, dw, db) = _begin(types, 6, target)
+    dy, x, w = Pointer(0), Pointer(1), Pointer(2)
+    if pointwise.are_products(spec, target, recorder.dtype):
+        if dx is not None:
+            pointwise.forward(recorder, spec, dy, w, None, dx)
+        if dw is not None:
+            pointwise.weight_gradient(recorder, spec, dy, x, dw, db, sums_x=True)
+    else:
+        turned.backward(recorder, spec, dy, x, w, turned.Gradients(None, dx, dw, db), sums_x=True)
     return recorder.launch()

@@ -75,6 +75,10 @@ class Pointer(NamedTuple):
     argument: int
     offset: int = 0
 
+    def skip(self, size: int) -> Pointer:
+        """Return the address so many bytes further on."""
+        return Pointer(self.argument, self.offset + size)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

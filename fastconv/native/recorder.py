@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from fastconv.native.layout import transposition
 from fastconv.native.record import WORKSPACE, Launch, Pointer, Record, Target
 from fastconv.native.split import parts_of, parts_of_product
 from fastconv.native.tiles import Tile
@@ -16,8 +18,8 @@ ALIGNMENT = 64
 NEAR_BYTES = 256 * 1024
 """Packed weights of at most this size are taken to stay in the second-level cache of a core."""
 
-START_ZERO, START_BIAS, START_C = 0, 1, 2
-"""What the sums of a tile start from."""
+START_ZERO, START_BIAS, START_C, START_ROWS = 0, 1, 2, 3
+"""What the sums of a tile start from; a bias goes with the columns of C, or with its rows."""
 STORE, LEAKY_RELU, LEAKY_GRADIENT, UPDATE = 0, 1, 2, 3
 """What becomes of them."""
 
@@ -114,6 +116,9 @@ class Recorder:
     target: Target
     records: list[Record] = field(default_factory=list)
     _bytes: int = 0
+    _taken: list[tuple[int, Pointer]] = field(default_factory=list)
+    _next: int = 0
+    _packed: dict[tuple[Any, ...], Weights] = field(default_factory=dict)
 
     @property
     def itemsize(self) -> int:
@@ -147,10 +152,50 @@ class Recorder:
         self.records[-1] = replace(self.records[-1], barrier=barrier)
 
     def take(self, elements: int) -> Pointer:
-        """Return a new piece of the workspace, on cache lines of its own."""
+        """Return a piece of the workspace, on cache lines of its own, until :meth:`take_again`."""
+        while self._next < len(self._taken):
+            size, pointer = self._taken[self._next]
+            self._next += 1
+            if size >= elements:
+                return pointer
+        pointer = self.take_for_good(elements)
+        self._taken.append((elements, pointer))
+        self._next = len(self._taken)
+        return pointer
+
+    def take_for_good(self, elements: int) -> Pointer:
+        """Return a piece of the workspace that nothing else of this launch gets."""
         pointer = Pointer(WORKSPACE, self._bytes)
         self._bytes += -(-elements * self.itemsize // ALIGNMENT) * ALIGNMENT
         return pointer
+
+    def take_again(self) -> None:
+        """Let what is recorded from now on use the pieces that were taken so far, in their order.
+
+        What is the same work on other samples finds its memory in the caches.
+        """
+        self._next = 0
+
+    def transpose(
+        self, x: Pointer, y: Pointer, matrices: int, rows: int, columns: int,
+        x_period: int = 1, y_period: int = 1,
+    ) -> None:  # fmt: skip
+        """Add a transposition of matrices: see :func:`fastconv.native.layout.transposition`."""
+        self.records.append(
+            transposition(self.dtype, x, y, matrices, rows, columns, x_period, y_period)
+        )
+
+    def sum_pixels(self, images: Pointer, total: Pointer, pixels: int, channels: int) -> None:
+        """Add the sum of each channel over NHWC images."""
+        parts = min(parts_of(pixels * channels), -(-channels // self.lanes))
+        self.add("sum_pixels", (images, total), pixels, channels, parts=parts)
+
+    def add_to(self, total: Pointer, more: Pointer, size: int) -> None:
+        """Add elements to others."""
+        self.add(
+            "add_parts", (more, total, total), size, size, 1, STORE,
+            reals=(0.0,), parts=parts_of(size),
+        )  # fmt: skip
 
     def pad(self, images: Images, padding: Sides, channels: int | None = None) -> Images:
         """Copy images without gaps into zeros, and return the copy; or the images themselves.
@@ -172,19 +217,28 @@ class Recorder:
         )  # fmt: skip
         return Images.dense(place, shape)
 
-    def pack(self, source: Source, taps: Taps, outputs: int, groups: int, vectors: int) -> Weights:
-        """Copy weights into blocks of ``vectors`` vectors of outputs."""
+    def pack(
+        self, source: Source, taps: Taps, outputs: int, groups: int, vectors: int,
+        *, barrier: bool = True,
+    ) -> Weights:  # fmt: skip
+        """Copy weights into blocks of ``vectors`` vectors of outputs; once for a launch."""
+        key = source, taps, outputs, groups, vectors
+        if key in self._packed:
+            return self._packed[key]
         count = taps.down * taps.across * taps.depth
         block, group = count * vectors * self.lanes, count * -(-outputs // self.lanes) * self.lanes
-        place = self.take(groups * group)
+        place = self.take_for_good(groups * group)
         blocks = -(-outputs // (vectors * self.lanes))
         self.add(
             "pack_weights", (source.pointer, place),
             groups, vectors, outputs, taps.down, taps.across, taps.depth,
             source.group, source.output, source.down, source.across, source.depth, group, block,
             parts=min(parts_of(groups * group, 4), max(1, groups * blocks * taps.down)),
+            barrier=barrier,
         )  # fmt: skip
-        return Weights(place, 0, block, group, taps.across * taps.depth, taps.depth)
+        weights = Weights(place, 0, block, group, taps.across * taps.depth, taps.depth)
+        self._packed[key] = weights
+        return weights
 
     def product(
         self,

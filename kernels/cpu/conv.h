@@ -7,7 +7,7 @@
 
 /* C[sample, row, column, n] = start + sum over taps and k of A[...] B[tap, k, n].
  *
- * pointers: A, B, C, bias (NULL: start from zero or C), other (LEAKY_GRADIENT)
+ * pointers: A, B, C, bias (NULL: start from zero or C; START_ROWS: of the columns), other (LEAKY_GRADIENT)
  * integers:  0 samples, 1 rows, 2 columns of C; 3 vectors of a block of B; 4 outputs of a group;
  *            5 rows of a tile
  *            6, 7, 8 strides of A from sample, row, column of C to the next; 9, 10, 11 those of C
@@ -57,6 +57,7 @@ static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t threa
         for (ptrdiff_t column = 0; column < wide; column += tile_rows) {
             t.a = a_row + column * n[8];
             t.c = c_row + column * n[11];
+            if (t.from == START_ROWS) t.start = bias + column;
             t.other = other ? other + (t.c - c) : NULL;
             TYPED(deep)[vectors][least_of(tile_rows, wide - column)](&t);
         }

@@ -32,8 +32,8 @@
 #ifndef MOST_ROWS
 #define MOST_ROWS 28
 #define MOST_VECTORS 8
-/* What the sums start from, and what becomes of them. */
-enum { START_ZERO, START_BIAS, START_C };
+/* What the sums start from (a bias for each column of C, or for each row), and what becomes of them. */
+enum { START_ZERO, START_BIAS, START_C, START_ROWS };
 enum {
     STORE,          /* C = sum */
     LEAKY_RELU,     /* C = sum where it is positive, else slope * sum */
@@ -99,6 +99,11 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
                 first = v < vectors - 1 ? TYPED(load)(t->start + v * LANES)
                                         : TYPED(load_first)(t->start + v * LANES, last);
             UNROLL for (int r = 0; r < rows; r++) sum[r][v] = first;
+        }
+        if (t->from == START_ROWS) {
+            UNROLL for (int r = 0; r < rows; r++) {
+                UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = TYPED(spread)(t->start[r]);
+            }
         }
     }
     UNROLL for (int w = 1; w < ways; w++) {

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.backends.cython import missing
-from fastconv.native import interleaved
 from fastconv.native.launches import launch_of, name_of, workspace_of
 from fastconv.native.record import Target, choose_target, rows_of
 from fastconv.native.recorder import ALIGNMENT
 from fastconv.native.threads import default_threads
-from fastconv.spec import ConvSpec
 
 try:
     from fastconv.backends.cython import _engine
@@ -66,11 +64,6 @@ def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
     """Bytes of workspace that a kernel of the contract needs."""
     return workspace_of(kernel, spec, np.dtype(dtype).name, target())
-
-
-def samples_together(spec: ConvSpec, dtype: np.dtype[Any]) -> int:
-    """Samples that a convolution computes together, where its batch is a multiple of them."""
-    return interleaved.samples_together(spec, target(), name_of(dtype))
 
 
 class KernelRows(NamedTuple):

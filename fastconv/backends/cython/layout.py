@@ -8,7 +8,6 @@ import numpy as np
 
 from fastconv.backends.cython import engine
 from fastconv.operation import InputSpec
-from fastconv.spec import ConvSpec
 
 
 def nchw_to_nhwc(
@@ -23,20 +22,6 @@ def nhwc_to_nchw(
 ) -> None:
     """Images from channels last to channels first."""
     engine.execute("layout.nhwc_to_nchw", spec, x, y, workspace)
-
-
-def oihw_to_hwio(
-    spec: ConvSpec, w: np.ndarray, packed: np.ndarray, workspace: np.ndarray | None
-) -> None:
-    """Weights from filters first to filters last."""
-    engine.execute("layout.oihw_to_hwio", spec, w, packed, workspace)
-
-
-def hwio_to_oihw(
-    spec: ConvSpec, w: np.ndarray, unpacked: np.ndarray, workspace: np.ndarray | None
-) -> None:
-    """Weights from filters last to filters first."""
-    engine.execute("layout.hwio_to_oihw", spec, w, unpacked, workspace)
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:

@@ -1,4 +1,4 @@
-"""Depthwise convolutions of NCHW images in C (``kernels/cpu/planes.h``)."""
+"""Convolutions of NCHW images in C, by the rules of :mod:`fastconv.native.planes`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastconv.backends.cython import engine
 from fastconv.spec import ConvSpec
 
 
-def depthwise_forward(
+def conv2d_forward(
     spec: ConvSpec,
     x: np.ndarray,
     w: np.ndarray,
@@ -18,31 +18,48 @@ def depthwise_forward(
     y: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """Filter each channel of each sample: ``y = x * w + b``."""
-    engine.execute("planes.depthwise_forward", spec, x, w, b, y, workspace)
+    """Convolve with a bias."""
+    engine.execute("planes.conv2d_forward", spec, x, w, b, y, workspace)
 
 
-def depthwise_backward_data(
-    spec: ConvSpec,
-    dy: np.ndarray,
-    w: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Gradient of the input."""
-    engine.execute("planes.depthwise_backward_data", spec, dy, w, dx, workspace)
-
-
-def depthwise_backward_weight(
+def conv2d_backward(
     spec: ConvSpec,
     dy: np.ndarray,
     x: np.ndarray,
-    dw: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray | None,
+    dw: np.ndarray | None,
     db: np.ndarray | None,
     workspace: np.ndarray | None,
 ) -> None:
-    """Gradients of the weights and, unless None, the bias."""
-    engine.execute("planes.depthwise_backward_weight", spec, dy, x, dw, db, workspace)
+    """Gradients of the input, the weights and the bias: those that are not None."""
+    engine.execute("planes.conv2d_backward", spec, dy, x, w, dx, dw, db, workspace)
+
+
+def conv_transpose2d_forward(
+    spec: ConvSpec,
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Add up what each pixel of x spreads over the output, and a bias."""
+    engine.execute("planes.conv_transpose2d_forward", spec, x, w, b, y, workspace)
+
+
+def conv_transpose2d_backward(
+    spec: ConvSpec,
+    dy: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray | None,
+    dw: np.ndarray | None,
+    db: np.ndarray | None,
+    workspace: np.ndarray | None,
+) -> None:
+    """Gradients of the input, the weights and the bias: those that are not None."""
+    engine.execute("planes.conv_transpose2d_backward", spec, dy, x, w, dx, dw, db, workspace)
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:

@@ -23,7 +23,7 @@ from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.tiles import run_tile
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, spread
-from fastconv.native.recorder import START_C, START_ZERO, UPDATE
+from fastconv.native.recorder import START_C, START_ROWS, START_ZERO, UPDATE
 from fastconv.spec import ConvSpec
 
 # The integers of the records are described in kernels/cpu/conv.h.
@@ -52,6 +52,7 @@ def _conv_tiles(real: Real) -> Kernel:
         t[tile.FROM], t[tile.FINISH] = integer_of(record, 25), integer_of(record, 26)
         call = address_at(t, 0)
         pointer(call, np.float64)[tile.SLOPE] = real_of(record, 0)
+        starts_rows = integer_of(record, 25) == START_ROWS
         blocks_outside = integer_of(record, 27) != 0
         piece = first_of(images * parts, thread, threads)
         # Where the first piece is; from one to the next, it takes no division.
@@ -84,6 +85,8 @@ def _conv_tiles(real: Real) -> Kernel:
                 t[tile.C] = address_at(c, at)
                 if not is_null(other):
                     t[tile.OTHER] = address_at(other, at)
+                if starts_rows:
+                    t[tile.START] = address_at(bias, column)
                 run_tile(record, min(tile_rows, pixels - column), vectors, call)
             if blocks_outside:
                 row += 1

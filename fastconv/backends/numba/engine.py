@@ -13,16 +13,14 @@ from fastconv.backends.numba import team
 from fastconv.backends.numba.compilation import compile_kernel, has_kernel
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.tiles import tiles_of
-from fastconv.native import interleaved
 from fastconv.native.launches import launch_of, name_of, workspace_of
 from fastconv.native.record import WORDS, rows_of
 from fastconv.native.recorder import ALIGNMENT
 from fastconv.native.threads import default_threads
-from fastconv.spec import ConvSpec
 
 __all__ = [
     "address_of", "barrier_nanoseconds", "execute", "import_kernels", "run_program",
-    "samples_together", "target", "tiles_of", "workspace_bytes",
+    "target", "tiles_of", "workspace_bytes",
 ]  # fmt: skip
 
 _KERNEL_MODULES = (
@@ -75,8 +73,3 @@ def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
     """Bytes of workspace that a kernel of the contract needs."""
     return workspace_of(kernel, spec, np.dtype(dtype).name, target())
-
-
-def samples_together(spec: ConvSpec, dtype: np.dtype[Any]) -> int:
-    """Samples that a convolution computes together, where its batch is a multiple of them."""
-    return interleaved.samples_together(spec, target(), name_of(dtype))

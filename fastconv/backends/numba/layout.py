@@ -23,7 +23,6 @@ from fastconv.backends.numba.pointers import (
 from fastconv.backends.numba.vector_memory import write_load, write_store
 from fastconv.backends.numba.vectors import Vector, lanes_of
 from fastconv.operation import InputSpec
-from fastconv.spec import ConvSpec
 
 _MATRICES, _ROWS, _COLUMNS, _X_PERIOD, _Y_PERIOD, _DOWN, _ACROSS = range(7)
 
@@ -168,20 +167,6 @@ def nhwc_to_nchw(
 ) -> None:
     """Images from channels last to channels first."""
     engine.execute("layout.nhwc_to_nchw", spec, x, y, workspace)
-
-
-def oihw_to_hwio(
-    spec: ConvSpec, w: np.ndarray, packed: np.ndarray, workspace: np.ndarray | None
-) -> None:
-    """Weights from filters first to filters last."""
-    engine.execute("layout.oihw_to_hwio", spec, w, packed, workspace)
-
-
-def hwio_to_oihw(
-    spec: ConvSpec, w: np.ndarray, unpacked: np.ndarray, workspace: np.ndarray | None
-) -> None:
-    """Weights from filters last to filters first."""
-    engine.execute("layout.hwio_to_oihw", spec, w, unpacked, workspace)
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:

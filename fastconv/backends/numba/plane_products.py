@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -17,7 +18,6 @@ from fastconv.backends.numba.pointers import (
     Instructions,
     clear,
     compiled_as,
-    copy,
     first_of,
     integer_of,
     is_null,
@@ -34,6 +34,8 @@ _LINES = 6144
 """Elements of the lines, of either type."""
 _SUMS = 128 * 16
 """Elements of the sums of a weight gradient, and of the widest vector."""
+_MOST_ACROSS = 32
+"""Taps across of a group."""
 _AHEAD = 1024
 """Elements from what is read to what is asked for."""
 _STEP = 8
@@ -67,18 +69,35 @@ def _fetch(start: Any, at: int, rows: int, columns: int, row: int) -> None:
 
 
 @inlined
+def _fill_dense_line(
+    lines: Any, at: int, length: int, x: Any, row: int, first: int, end: int, lanes: int, zero: Any
+) -> None:
+    """Copy neighbours to elements ``first`` to ``end`` of a line, and zeros around them.
+
+    In whole vectors: what is written too far is overwritten by what follows, or by the next line.
+    """
+    k = 0
+    while k < first:
+        store(lines, at + k, zero, lanes)
+        k += lanes
+    k = first
+    while k + lanes <= end:
+        store(lines, at + k, load(x, row + k, lanes), lanes)
+        k += lanes
+    if k < end:
+        store(lines, at + k, load(x, row + k, end - k), lanes)
+        k += lanes
+    while k < length:
+        store(lines, at + k, zero, lanes)
+        k += lanes
+
+
+@inlined
 def _fill_line(
     lines: Any, at: int, length: int, x: Any, row: int, width: int, start: int, step: int,
     spacing: int,
 ) -> None:  # fmt: skip
     """``line[k] = row[(start + k * step) / spacing]``, 0 where that is no column."""
-    if step == 1 and spacing == 1:
-        first = min(length, max(0, -start))
-        end = max(first, min(length, width - start))
-        clear(lines, at, first)
-        copy(lines, at + first, x, row + start + first, end - first)
-        clear(lines, at + end, length - end)
-        return
     clear(lines, at, length)
     # Numbers of columns, and the first of them.
     column = max(0, -(-start // spacing)) if spacing > 1 else max(0, start)
@@ -93,31 +112,41 @@ def _fill_line(
 
 @inlined
 def _fill_lines(
-    record: int, lines: Any, x: Any, plane: int, count: int, top: int, left: int
+    record: int, lines: Any, x: Any, plane: int, count: int, top: int, left: int, real: Real
 ) -> None:  # fmt: skip
     """Copy what a block of rows and columns and a group of taps read."""
     height, width = integer_of(record, 2), integer_of(record, 3)
+    step, spacing = integer_of(record, 11), integer_of(record, 12)
     phases, length, down = integer_of(record, 25), integer_of(record, 26), integer_of(record, 24)
+    lanes, zero, dense = lanes_of(real), spread(0, real), step == 1 and spacing == 1
     first, end = max(0, top), min(height, top + (count - 1) * down + 1)
     _fetch(x, plane + first * width + _AHEAD, 1, (end - first) * width, 0)
+    first = min(length, max(0, -left))
+    end = max(first, min(length, width - left))
     for q in range(count):
         row = top + q * down
         at = q * phases * length
         if row < 0 or row >= height:
-            clear(lines, at, phases * length)
-            continue
-        for phase in range(phases):
-            _fill_line(
-                lines, at + phase * length, length, x, plane + row * width, width, left + phase,
-                integer_of(record, 11), integer_of(record, 12),
-            )  # fmt: skip
+            for k in range(0, phases * length, lanes):
+                store(lines, at + k, zero, lanes)
+        elif dense:
+            begin = plane + row * width + left
+            _fill_dense_line(lines, at, length, x, begin, first, end, lanes, zero)
+        else:
+            for phase in range(phases):
+                _fill_line(
+                    lines, at + phase * length, length, x, plane + row * width, width,
+                    left + phase, step, spacing,
+                )  # fmt: skip
 
 
 @inlined
-def _offset(record: int, tap: int) -> int:
-    """Where a tap of a group is in a line."""
-    place, stride = tap * integer_of(record, 9), integer_of(record, 11)
-    return place % stride * integer_of(record, 26) + place // stride
+def _find_taps(record: int, offsets: Any) -> None:
+    """Note where each tap across of a group is in a line: no division in the loops."""
+    stride = max(1, integer_of(record, 11))
+    for tap in range(integer_of(record, 23)):
+        place = tap * integer_of(record, 9)
+        offsets[tap] = place % stride * integer_of(record, 26) + place // stride
 
 
 @kernel
@@ -128,6 +157,8 @@ def _plane_products(real: Real) -> Kernel:
         x, w = pointer_of(record, 0, real), pointer_of(record, 1, real)
         bias, y = pointer_of(record, 2, real), pointer_of(record, 3, real)
         lines, lanes = local(_LINES, real), lanes_of(real)
+        offsets = local(_MOST_ACROSS, np.int64)
+        _find_taps(record, offsets)
         rows, columns = integer_of(record, 4), integer_of(record, 5)
         taps, taps_across = integer_of(record, 6), integer_of(record, 7)
         w_down, w_across = integer_of(record, 16), integer_of(record, 17)
@@ -163,6 +194,7 @@ def _plane_products(real: Real) -> Kernel:
                                 + i * integer_of(record, 8),
                                 column * integer_of(record, 11) - integer_of(record, 14)
                                 + j * integer_of(record, 9),
+                                real,
                             )  # fmt: skip
                         weights = channel * integer_of(record, 15) + i * w_down + j * w_across
                         is_first = i == 0 and j == 0
@@ -184,7 +216,7 @@ def _plane_products(real: Real) -> Kernel:
                                         a = spread(w[k], real)
                                         b = spread(w[k + w_down], real)
                                         d = spread(w[k + 2 * w_down], real)
-                                        k = at + _offset(record, tap)
+                                        k = at + offsets[tap]
                                         v0 = load(lines, k, lanes)
                                         v1 = load(lines, k + line, lanes)
                                         v2 = load(lines, k + 2 * line, lanes)
@@ -196,20 +228,22 @@ def _plane_products(real: Real) -> Kernel:
                                         s2 = s2 + v2 * a + v3 * b + v4 * d
                                         s3 = s3 + v3 * a + v4 * b + v5 * d
                                 elif four:
-                                    for tap in range(down * across):
-                                        p, q = tap // across, tap % across
+                                    p, q = 0, 0
+                                    for _ in range(down * across):
                                         v = spread(w[weights + p * w_down + q * w_across], real)
-                                        k = at + p * tap_step + _offset(record, q)
+                                        k = at + p * tap_step + offsets[q]
                                         s0 = s0 + load(lines, k, lanes) * v
                                         s1 = s1 + load(lines, k + row_step, lanes) * v
                                         s2 = s2 + load(lines, k + 2 * row_step, lanes) * v
                                         s3 = s3 + load(lines, k + 3 * row_step, lanes) * v
+                                        p, q = (p, q + 1) if q + 1 < across else (p + 1, 0)
                                 else:
-                                    for tap in range(down * across):
-                                        p, q = tap // across, tap % across
+                                    p, q = 0, 0
+                                    for _ in range(down * across):
                                         v = spread(w[weights + p * w_down + q * w_across], real)
-                                        k = at + p * tap_step + _offset(record, q)
+                                        k = at + p * tap_step + offsets[q]
                                         s0 = s0 + load(lines, k, lanes) * v
+                                        p, q = (p, q + 1) if q + 1 < across else (p + 1, 0)
                                 store(y, place, s0, count)
                                 if four:
                                     store(y, place + to, s1, count)
@@ -231,6 +265,8 @@ def _plane_weight_products(real: Real) -> Kernel:
         channels, rows, columns = (
             integer_of(record, 1), integer_of(record, 4), integer_of(record, 5)
         )  # fmt: skip
+        offsets = local(_MOST_ACROSS, np.int64)
+        _find_taps(record, offsets)
         w_down, w_across = integer_of(record, 16), integer_of(record, 17)
         row_dy, together = integer_of(record, 18), integer_of(record, 28)
         line = integer_of(record, 25) * integer_of(record, 26)
@@ -272,17 +308,54 @@ def _plane_weight_products(real: Real) -> Kernel:
                             + i * integer_of(record, 8),
                             column * integer_of(record, 11) - integer_of(record, 14)
                             + j * integer_of(record, 9),
+                            real,
                         )  # fmt: skip
-                        tap = 0
+                        tap, p, q = 0, 0, 0
+                        if down == 3 and across == 3:
+                            # All of a 3x3 kernel: dy is read once.
+                            at0, at1, at2 = offsets[0], offsets[1], offsets[2]
+                            one, two = tap_step, 2 * tap_step
+                            place = own
+                            s00, s01 = load(sums, own, lanes), load(sums, own + lanes, lanes)
+                            s02 = load(sums, own + 2 * lanes, lanes)
+                            s10 = load(sums, own + 3 * lanes, lanes)
+                            s11 = load(sums, own + 4 * lanes, lanes)
+                            s12 = load(sums, own + 5 * lanes, lanes)
+                            s20 = load(sums, own + 6 * lanes, lanes)
+                            s21 = load(sums, own + 7 * lanes, lanes)
+                            s22 = load(sums, own + 8 * lanes, lanes)
+                            for r in range(high):
+                                for c in range(0, wide, lanes):
+                                    count, k = min(lanes, wide - c), r * row_step + c
+                                    v = load(dy, out + r * row_dy + c, count)
+                                    k0, k1, k2 = at0 + k, at1 + k, at2 + k
+                                    s00 = s00 + load(lines, k0, count) * v
+                                    s01 = s01 + load(lines, k1, count) * v
+                                    s02 = s02 + load(lines, k2, count) * v
+                                    s10 = s10 + load(lines, k0 + one, count) * v
+                                    s11 = s11 + load(lines, k1 + one, count) * v
+                                    s12 = s12 + load(lines, k2 + one, count) * v
+                                    s20 = s20 + load(lines, k0 + two, count) * v
+                                    s21 = s21 + load(lines, k1 + two, count) * v
+                                    s22 = s22 + load(lines, k2 + two, count) * v
+                            store(sums, own, s00, lanes)
+                            store(sums, own + lanes, s01, lanes)
+                            store(sums, own + 2 * lanes, s02, lanes)
+                            store(sums, own + 3 * lanes, s10, lanes)
+                            store(sums, own + 4 * lanes, s11, lanes)
+                            store(sums, own + 5 * lanes, s12, lanes)
+                            store(sums, own + 6 * lanes, s20, lanes)
+                            store(sums, own + 7 * lanes, s21, lanes)
+                            store(sums, own + 8 * lanes, s22, lanes)
+                            tap = taps
                         while tap < taps:
-                            p, q = tap // across, tap % across
                             # Three neighbours at once, or one.
                             three = across - q >= 3
                             second, third = min(q + 1, across - 1), min(q + 2, across - 1)
                             begin = p * tap_step
-                            at0 = begin + _offset(record, q)
-                            at1 = begin + _offset(record, second)
-                            at2 = begin + _offset(record, third)
+                            at0 = begin + offsets[q]
+                            at1 = begin + offsets[second]
+                            at2 = begin + offsets[third]
                             place = own + tap * lanes
                             s0 = load(sums, place, lanes)
                             s1, s2 = s0, s0
@@ -304,6 +377,9 @@ def _plane_weight_products(real: Real) -> Kernel:
                                 store(sums, place + lanes, s1, lanes)
                                 store(sums, place + 2 * lanes, s2, lanes)
                             tap += 3 if three else 1
+                            q += 3 if three else 1
+                            if q == across:
+                                p, q = p + 1, 0
                         if has_bias:
                             s0 = load(sums, own + taps * lanes, lanes)
                             for r in range(high):

@@ -23,7 +23,14 @@ from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as
 from fastconv.backends.numba.vector_memory import first_lanes, write_load, write_store
 from fastconv.backends.numba.vectors import FLAGS, Vector, llvm_element, llvm_type, write_spread
-from fastconv.native.recorder import LEAKY_GRADIENT, LEAKY_RELU, START_BIAS, START_C, UPDATE
+from fastconv.native.recorder import (
+    LEAKY_GRADIENT,
+    LEAKY_RELU,
+    START_BIAS,
+    START_C,
+    START_ROWS,
+    UPDATE,
+)
 
 A, B, START, C, OTHER = range(5)
 """Addresses; OTHER has the strides of C."""
@@ -155,6 +162,10 @@ class _Tile:
                         builder.store(self._load(place, v), each)
                 for row, v in self.places:
                     builder.store(builder.load(first[v]), self.sums[row, v])
+                with builder.if_then(words.equals(FROM, START_ROWS)):
+                    for row, v in self.places:
+                        value = builder.load(builder.gep(start, [WORD(row)]))
+                        builder.store(write_spread(builder, self.kind, value), self.sums[row, v])
 
     def add(self) -> None:
         """Run through all runs."""
@@ -267,6 +278,8 @@ def product(tile: int, rows: int, vectors: int, deep: int, dtype: Any) -> None:
         sums[:] = c
     elif words[FROM] == START_BIAS:
         sums[:] = elements(START, 0, columns)
+    elif words[FROM] == START_ROWS:
+        sums[:] = elements(START, 0, rows)[:, None]
     stride = int(words[A_STRIDE])
     for run1 in range(words[RUNS1]):
         for run2 in range(words[RUNS2]):

@@ -69,17 +69,24 @@ def _loading(start: Any, lanes: int) -> tuple[Any, Instructions]:
         start, index, count, rest = values
         kind, size = llvm_type(vector), vector.dtype.bitwidth // 8
         place = _place(builder, start, index, vector)
+
+        def load_some() -> Any:
+            mask = first_lanes(builder, vector, count)
+            arguments = place.type, ir.IntType(32), mask.type, kind
+            masked = _masked(builder, "load", vector, kind, arguments)
+            filled = write_spread(builder, kind, rest)
+            return builder.call(masked, (place, ir.IntType(32)(size), mask, filled))
+
+        if target().masks:
+            # It costs no more than a whole load, and no branch.
+            return load_some()
         whole = builder.icmp_signed("==", count, count.type(vector.lanes))
         with builder.if_else(whole, likely=True) as (then, otherwise):
             with then:
                 everything = builder.load(place, align=size)
                 from_then = builder.block
             with otherwise:
-                mask = first_lanes(builder, vector, count)
-                arguments = place.type, ir.IntType(32), mask.type, kind
-                masked = _masked(builder, "load", vector, kind, arguments)
-                filled = write_spread(builder, kind, rest)
-                some = builder.call(masked, (place, ir.IntType(32)(size), mask, filled))
+                some = load_some()
                 from_otherwise = builder.block
         result = builder.phi(kind)
         result.add_incoming(everything, from_then)

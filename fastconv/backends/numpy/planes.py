@@ -1,4 +1,8 @@
-"""Depthwise convolutions of NCHW images: shifted planes times numbers, tap by tap."""
+"""Convolutions of NCHW images.
+
+Depthwise ones are shifted planes times numbers, tap by tap; all others are turned around to NHWC
+and back, in the workspace.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.numpy import conv
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.spec import ConvSpec, tap_range
 
 _Index = tuple[slice, ...]
+_LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+"""Axes of NCHW in the order of NHWC, and the other way."""
+_HWIO, _OIHW = (2, 3, 1, 0), (3, 2, 0, 1)
+"""The same for weights."""
+
+
+def _are_planes(spec: ConvSpec) -> bool:
+    """Whether each channel has one filter of its own."""
+    return spec.groups == spec.in_channels == spec.out_channels
 
 
 def _taps(spec: ConvSpec) -> Iterator[tuple[int, int, _Index, _Index]]:
@@ -37,7 +51,7 @@ def _planes_shape(spec: ConvSpec) -> tuple[int, ...]:
     return spec.batch, spec.out_channels, spec.out_height, spec.out_width
 
 
-def depthwise_forward(
+def _depthwise_forward(
     spec: ConvSpec,
     x: np.ndarray,
     w: np.ndarray,
@@ -53,7 +67,7 @@ def depthwise_forward(
         np.add(y[outputs], product[outputs], out=y[outputs])
 
 
-def depthwise_backward_data(
+def _depthwise_backward_data(
     spec: ConvSpec,
     dy: np.ndarray,
     w: np.ndarray,
@@ -68,7 +82,7 @@ def depthwise_backward_data(
         np.add(dx[pixels], product[outputs], out=dx[pixels])
 
 
-def depthwise_backward_weight(
+def _depthwise_backward_weight(
     spec: ConvSpec,
     dy: np.ndarray,
     x: np.ndarray,
@@ -91,7 +105,131 @@ def depthwise_backward_weight(
         np.add.reduce(rows, axis=(0, 2), out=db)
 
 
+class _Turned:
+    """Arrays turned around in a workspace, which the kernel behind them shares."""
+
+    def __init__(self, workspace: np.ndarray | None) -> None:
+        self._carver, self._workspace, self._bytes = Carver(workspace), workspace, 0
+
+    def room(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Return a new array."""
+        self._bytes += size_of(shape, dtype)
+        return self._carver.take(shape, dtype)
+
+    def copy(self, array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        """Return an array with its axes in another order, C-contiguous."""
+        turned = array.transpose(axes)
+        copy = self.room(turned.shape, array.dtype)
+        np.copyto(copy, turned)
+        return copy
+
+    def rest(self) -> np.ndarray | None:
+        """Return what is left of the workspace."""
+        return None if self._workspace is None else self._workspace[self._bytes :]
+
+
+def conv2d_forward(
+    spec: ConvSpec,
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Convolve: ``y = x * w + b``."""
+    if _are_planes(spec):
+        _depthwise_forward(spec, x, w, b, y, workspace)
+        return
+    turned = _Turned(workspace)
+    images, weights = turned.copy(x, _LAST), turned.copy(w, _HWIO)
+    result = turned.room(spec.y_shape, y.dtype)
+    conv.conv2d_forward(spec, images, weights, b, result, turned.rest())
+    np.copyto(y, result.transpose(_FIRST))
+
+
+def conv2d_backward(
+    spec: ConvSpec,
+    dy: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray | None,
+    dw: np.ndarray | None,
+    db: np.ndarray | None,
+    workspace: np.ndarray | None,
+) -> None:
+    """Gradients of the input, the weights and the bias: those that are not None."""
+    if _are_planes(spec):
+        if dx is not None:
+            _depthwise_backward_data(spec, dy, w, dx, workspace)
+        if dw is not None:
+            _depthwise_backward_weight(spec, dy, x, dw, db, workspace)
+        return
+    _backward(
+        conv.conv2d_backward_data, conv.conv2d_backward_weight, spec, dy, x, w, dx, dw, db,
+        workspace,
+    )  # fmt: skip
+
+
+def _backward(
+    of_data: Any, of_weight: Any, spec: ConvSpec, dy: np.ndarray, x: np.ndarray, w: np.ndarray,
+    dx: np.ndarray | None, dw: np.ndarray | None, db: np.ndarray | None,
+    workspace: np.ndarray | None,
+) -> None:  # fmt: skip
+    """Call two kernels of NHWC images, one after the other in the same memory."""
+    turned = _Turned(workspace)
+    gradients, images = turned.copy(dy, _LAST), turned.copy(x, _LAST)
+    weights = turned.copy(w, _HWIO)
+    if dw is not None:
+        dw_hwio = turned.room(weights.shape, dw.dtype)
+        of_weight(spec, gradients, images, dw_hwio, db, turned.rest())
+        np.copyto(dw, dw_hwio.transpose(_OIHW))
+    if dx is not None:
+        # What has been read of x is overwritten with its gradient.
+        of_data(spec, gradients, weights, images, turned.rest())
+        np.copyto(dx, images.transpose(_FIRST))
+
+
+def conv_transpose2d_forward(
+    spec: ConvSpec,
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Transposed convolution: the data gradient of the convolution ``spec``, plus a bias."""
+    turned = _Turned(workspace)
+    images, weights = turned.copy(x, _LAST), turned.copy(w, _HWIO)
+    result = turned.room(spec.x_shape, y.dtype)
+    conv.conv_transpose2d_forward(spec, images, weights, b, result, turned.rest())
+    np.copyto(y, result.transpose(_FIRST))
+
+
+def conv_transpose2d_backward(
+    spec: ConvSpec,
+    dy: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray | None,
+    dw: np.ndarray | None,
+    db: np.ndarray | None,
+    workspace: np.ndarray | None,
+) -> None:
+    """Gradients of the input, the weights and the bias: those that are not None."""
+    _backward(
+        conv.conv_transpose2d_backward_data, conv.conv_transpose2d_backward_weight, spec, dy, x, w,
+        dx, dw, db, workspace,
+    )  # fmt: skip
+
+
 def workspace_bytes(kernel: str, spec: ConvSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs."""
-    shape = _planes_shape(spec)
-    return size_of(shape[:3] if kernel == "depthwise_backward_weight" else shape, dtype)
+    if _are_planes(spec) and kernel in ("conv2d_forward", "conv2d_backward"):
+        return size_of(_planes_shape(spec), dtype)
+    arrays = [spec.x_shape, spec.y_shape, spec.w_shape]
+    kernels = [kernel]
+    if kernel.endswith("backward"):
+        arrays.append(spec.w_shape)
+        kernels = [f"{kernel}_data", f"{kernel}_weight"]
+    turned = sum(size_of(shape, dtype) for shape in arrays)
+    return turned + max(conv.workspace_bytes(each, spec, dtype) for each in kernels)

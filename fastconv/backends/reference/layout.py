@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from fastconv.operation import InputSpec
-from fastconv.spec import ConvSpec
 
 
 def nchw_to_nhwc(
@@ -67,65 +66,6 @@ def nhwc_to_nchw(
     """
     for n, i, j, c in np.ndindex(*spec.x_shape):
         y[n, c, i, j] = x[n, i, j, c]
-
-
-def oihw_to_hwio(
-    spec: ConvSpec, w: np.ndarray, packed: np.ndarray, workspace: np.ndarray | None
-) -> None:
-    """Weights from filters first to filters last.
-
-    Parameters
-    ----------
-    spec
-        The convolution.
-    w
-        Weights (out_channels, in_channels / groups, height, width).
-    packed
-        Weights (height, width, in_channels / groups, out_channels) = ``spec.w_shape``; written.
-    workspace
-        Not used.
-
-    Examples
-    --------
-    >>> spec = ConvSpec(1, 1, 1, 2, 2, kernel=(1, 2))
-    >>> packed = np.empty(spec.w_shape)
-    >>> oihw_to_hwio(spec, np.arange(4.0).reshape(2, 1, 1, 2), packed, None)
-    >>> packed[0, :, 0]
-    array([[0., 2.],
-           [1., 3.]])
-    """
-    for i, j, c, o in np.ndindex(*spec.w_shape):
-        packed[i, j, c, o] = w[o, c, i, j]
-
-
-def hwio_to_oihw(
-    spec: ConvSpec, w: np.ndarray, unpacked: np.ndarray, workspace: np.ndarray | None
-) -> None:
-    """Weights from filters last to filters first.
-
-    Parameters
-    ----------
-    spec
-        The convolution.
-    w
-        Weights (height, width, in_channels / groups, out_channels) = ``spec.w_shape``.
-    unpacked
-        Weights (out_channels, in_channels / groups, height, width); written.
-    workspace
-        Not used.
-
-    Examples
-    --------
-    >>> spec = ConvSpec(1, 1, 1, 2, 3, kernel=(1, 2))
-    >>> unpacked = np.empty((3, 1, 1, 2))
-    >>> hwio_to_oihw(spec, np.arange(6.0).reshape(spec.w_shape), unpacked, None)
-    >>> unpacked[:, 0, 0]
-    array([[0., 3.],
-           [1., 4.],
-           [2., 5.]])
-    """
-    for i, j, c, o in np.ndindex(*spec.w_shape):
-        unpacked[o, c, i, j] = w[i, j, c, o]
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:

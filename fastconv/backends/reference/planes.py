@@ -1,7 +1,8 @@
-"""Depthwise convolutions of images with channels first: a filter over each plane.
+"""Convolutions of images with channels first.
 
-They are the convolutions of :mod:`fastconv.backends.reference.conv` with ``groups == in_channels ==
-out_channels``, in another order of the axes: images NCHW, weights OIHW, here (C, 1, KH, KW).
+They are those of :mod:`fastconv.backends.reference.conv` in another order of the axes: images NCHW,
+weights OIHW. A backward pass is one kernel, so that a backend which computes in NHWC turns dy
+around once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _HWIO = (2, 3, 1, 0)
 """Axes of OIHW in the order of HWIO."""
 
 
-def depthwise_forward(
+def conv2d_forward(
     spec: ConvSpec,
     x: np.ndarray,
     w: np.ndarray,
@@ -27,16 +28,16 @@ def depthwise_forward(
     y: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """``y[n, c, oh, ow] = b[c] + sum over kh, kw of x[n, c, ih, iw] * w[c, 0, kh, kw]``.
+    """``y[n, o, oh, ow] = b[o] + sum over c, kh, kw of x[n, c, ih, iw] * w[o, c, kh, kw]``.
 
     Parameters
     ----------
     spec
-        The convolution; ``groups == in_channels == out_channels``.
+        The convolution.
     x, w, b
-        Input (N, C, H, W), weights (C, 1, KH, KW) and bias (C,) or None.
+        Input (N, I, H, W), weights (O, I / groups, KH, KW) and bias (O,) or None.
     y
-        Output (N, C, OH, OW), written.
+        Output (N, O, OH, OW), written.
     workspace
         Not used.
 
@@ -45,62 +46,101 @@ def depthwise_forward(
     >>> spec = ConvSpec(1, 2, 1, 2, 2, kernel=(1, 2), groups=2)
     >>> x, w = np.arange(4.0).reshape(1, 2, 1, 2), np.array([1.0, 10, 1, 100]).reshape(2, 1, 1, 2)
     >>> y = np.empty((1, 2, 1, 1))
-    >>> depthwise_forward(spec, x, w, None, y, None)
+    >>> conv2d_forward(spec, x, w, None, y, None)
     >>> y.ravel().tolist()
     [10.0, 302.0]
     """
     conv.conv2d_forward(spec, x.transpose(_LAST), w.transpose(_HWIO), b, y.transpose(_LAST), None)
 
 
-def depthwise_backward_data(
-    spec: ConvSpec,
-    dy: np.ndarray,
-    w: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dx[n, c, ih, iw] = sum over the outputs it enters of dy[n, c, oh, ow] * w[c, 0, kh, kw]``.
-
-    Parameters
-    ----------
-    spec
-        The convolution; ``groups == in_channels == out_channels``.
-    dy, w
-        Gradient of the output (N, C, OH, OW) and weights (C, 1, KH, KW).
-    dx
-        Gradient of the input (N, C, H, W), written.
-    workspace
-        Not used.
-    """
-    conv.conv2d_backward_data(
-        spec, dy.transpose(_LAST), w.transpose(_HWIO), dx.transpose(_LAST), None
-    )
-
-
-def depthwise_backward_weight(
+def conv2d_backward(
     spec: ConvSpec,
     dy: np.ndarray,
     x: np.ndarray,
-    dw: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray | None,
+    dw: np.ndarray | None,
     db: np.ndarray | None,
     workspace: np.ndarray | None,
 ) -> None:
-    """``dw[c, 0, kh, kw] = sum of x[n, c, ih, iw] * dy[n, c, oh, ow]``, db the sum of dy.
+    """Gradients of :func:`conv2d_forward`, those that are not None.
 
     Parameters
     ----------
     spec
-        The convolution; ``groups == in_channels == out_channels``.
-    dy, x
-        Gradient of the output (N, C, OH, OW) and input (N, C, H, W).
-    dw, db
-        Gradients of the weights (C, 1, KH, KW) and of the bias (C,) or None, written.
+        The convolution.
+    dy, x, w
+        Gradient of the output (N, O, OH, OW), input (N, I, H, W), weights.
+    dx, dw, db
+        Gradients of the input, the weights and the bias (O,), written; None where not needed, and
+        ``db`` is where ``dw`` is.
     workspace
         Not used.
     """
-    conv.conv2d_backward_weight(
-        spec, dy.transpose(_LAST), x.transpose(_LAST), dw.transpose(_HWIO), db, None
+    dy_last, x_last = dy.transpose(_LAST), x.transpose(_LAST)
+    if dx is not None:
+        weights = w.transpose(_HWIO)
+        conv.conv2d_backward_data(spec, dy_last, weights, dx.transpose(_LAST), None)
+    if dw is not None:
+        conv.conv2d_backward_weight(spec, dy_last, x_last, dw.transpose(_HWIO), db, None)
+
+
+def conv_transpose2d_forward(
+    spec: ConvSpec,
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``y[n, c, ih, iw] = b[c] + sum of x[n, o, oh, ow] * w[o, c, kh, kw]``.
+
+    Parameters
+    ----------
+    spec
+        The convolution that is transposed.
+    x, w, b
+        Input (N, O, OH, OW), weights (O, I / groups, KH, KW) and bias (I,) or None.
+    y
+        Output (N, I, H, W), written.
+    workspace
+        Not used.
+    """
+    conv.conv_transpose2d_forward(
+        spec, x.transpose(_LAST), w.transpose(_HWIO), b, y.transpose(_LAST), None
     )
+
+
+def conv_transpose2d_backward(
+    spec: ConvSpec,
+    dy: np.ndarray,
+    x: np.ndarray,
+    w: np.ndarray,
+    dx: np.ndarray | None,
+    dw: np.ndarray | None,
+    db: np.ndarray | None,
+    workspace: np.ndarray | None,
+) -> None:
+    """Gradients of :func:`conv_transpose2d_forward`, those that are not None.
+
+    Parameters
+    ----------
+    spec
+        The convolution that is transposed.
+    dy, x, w
+        Gradient of the output (N, I, H, W), input (N, O, OH, OW), weights.
+    dx, dw, db
+        Gradients of the input, the weights and the bias (I,), written; None where not needed, and
+        ``db`` is where ``dw`` is.
+    workspace
+        Not used.
+    """
+    dy_last, x_last = dy.transpose(_LAST), x.transpose(_LAST)
+    if dx is not None:
+        weights = w.transpose(_HWIO)
+        conv.conv_transpose2d_backward_data(spec, dy_last, weights, dx.transpose(_LAST), None)
+    if dw is not None:
+        conv.conv_transpose2d_backward_weight(spec, dy_last, x_last, dw.transpose(_HWIO), db, None)
 
 
 def workspace_bytes(kernel: str, spec: ConvSpec, dtype: Any) -> int:
