@@ -1,5 +1,6 @@
 """The Numba engine: compiling, keeping what was compiled, threads, and the end of a process."""
 
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -23,7 +24,17 @@ import numba
 from kernel_calls import KERNELS, calls_of, specs_of
 from watched import run
 
-from fastconv.backends.numba import compilation, engine, instruction_set, team, tiles
+from fastconv.backends.numba import (
+    compilation,
+    compiled_code,
+    engine,
+    instruction_set,
+    team,
+    team_functions,
+    team_words,
+    tile_functions,
+    tiles,
+)
 from fastconv.backends.numba.exponential import exponential, exponential_minus_one
 from fastconv.backends.numba.optim import sgd_update
 from fastconv.backends.numba.pointers import pointer
@@ -65,11 +76,11 @@ def python(code, *, path=PACKAGE.parent, **environment):
 
 TANH = """
     import numpy as np
-    from fastconv.backends.numba import activation, compilation
+    from fastconv.backends.numba import activation, compiled_code
     from fastconv.operation import ActivationSpec
     x = np.array([0.5, -2.0])
     activation.activation_forward(ActivationSpec("tanh", 2), x, x, None)
-    print(*np.round(x, 4), "from disk:", *{made.cache_hits for made in compilation._kept})
+    print(*np.round(x, 4), "from disk:", compiled_code._taken == set(compiled_code._addresses))
 """
 
 
@@ -85,8 +96,8 @@ def copied(tmp_path):
 def test_a_second_process_takes_compiled_code_from_disk(tmp_path):
     first = python(TANH, NUMBA_CACHE_DIR=str(tmp_path))
     second = python(TANH, NUMBA_CACHE_DIR=str(tmp_path))
-    assert first == "0.4621 -0.964 from disk: 0\n"
-    assert second == "0.4621 -0.964 from disk: 1\n"
+    assert first == "0.4621 -0.964 from disk: False\n"
+    assert second == "0.4621 -0.964 from disk: True\n"
 
 
 @compiled
@@ -98,9 +109,9 @@ def test_compiled_code_is_stale_when_another_file_of_the_backend_changes(copied,
     source = file.read_text(encoding="utf-8")
     assert "select(x > 0, -t, t)" in source
     file.write_text(source.replace("select(x > 0, -t, t)", "select(x > 0, t, -t)"), "utf-8")
-    before = sorted((tmp_path / "cache").rglob("*.nb?"))
-    assert python(TANH, path=copied, **cache) == "-0.4621 0.964 from disk: 0\n"
-    after = sorted((tmp_path / "cache").rglob("*.nb?"))
+    before = sorted((tmp_path / "cache").rglob("*.o"))
+    assert python(TANH, path=copied, **cache) == "-0.4621 0.964 from disk: False\n"
+    after = sorted((tmp_path / "cache").rglob("*.o"))
     assert len(after) == len(before) > 0
     assert not set(after) & set(before), "what is stale is removed"
 
@@ -115,7 +126,7 @@ def test_a_cache_that_cannot_be_written_is_one_warning_that_names_the_variable(c
     places = {"NUMBA_CACHE_DIR": nowhere, "XDG_CACHE_HOME": nowhere, "HOME": nowhere}
     twice = TANH + TANH.replace("tanh", "relu")
     output = python(twice, path=copied, PYTHONDONTWRITEBYTECODE="1", **places)
-    assert "0.4621 -0.964 from disk: 0\n" in output
+    assert "0.4621 -0.964 from disk: False\n" in output
     assert output.count("RuntimeWarning") == 1
     assert "set NUMBA_CACHE_DIR to a folder that can be written" in output
 
@@ -125,22 +136,72 @@ def test_a_full_disk_is_a_warning_too(monkeypatch, tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(compilation, "_warned", False)
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiled_code, "_warned", False)
     word = numba.types.int64
 
     def one_more(address):
         pointer(address, np.int64)[0] += 1
 
+    def compile_now(name):
+        return compilation.compile_function(one_more, name, numba.types.void(word))
+
     with pytest.warns(RuntimeWarning, match=r"No space left .* NUMBA_CACHE_DIR"):
-        made = compilation.compile_function(one_more, "one_more", numba.types.void(word))
+        address = compiled_code.address_of_function("one_more", compile_now)
     number = np.array([41])
-    made.ctypes(number.ctypes.data)
+    ctypes.CFUNCTYPE(None, ctypes.c_int64)(address)(number.ctypes.data)
     assert number[0] == 42
+    assert list(tmp_path.iterdir()) == []
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # once is enough
-        compilation.compile_function(one_more, "one_more", numba.types.void(word))
+        compiled_code.address_of_function("one_more_again", compile_now)
+
+
+TRAINING = """
+    import sys
+    import numpy as np
+    from fastconv.experiment import prepare
+    from fastconv.recipe import load_recipe
+    from fastconv.step_profile import synthetic_dataset
+    recipe = load_recipe("mnist-strided", [("batch_size", 5)])
+    dataset = synthetic_dataset(recipe, 50)
+    trainer = prepare(recipe, backend="numba", dataset=dataset).trainer
+    trainer.train(3)
+    print("numba" in sys.modules)
+"""
+
+
+@compiled
+def test_a_process_that_trains_with_kept_code_does_not_import_numba(tmp_path):
+    assert python(TRAINING, NUMBA_CACHE_DIR=str(tmp_path)) == "True\n"
+    assert python(TRAINING, NUMBA_CACHE_DIR=str(tmp_path)) == "False\n"
+
+
+@compiled
+def test_a_damaged_file_is_compiled_anew(tmp_path):
+    python(TANH, NUMBA_CACHE_DIR=str(tmp_path))
+    (file,) = tmp_path.glob("activation_forward*.o")
+    good = file.read_bytes()
+    for bad in (good[:-1], good[:-1] + b"?", b"", b"{}\n", b"[1]\nabc"):
+        file.write_bytes(bad)
+        assert python(TANH, NUMBA_CACHE_DIR=str(tmp_path)) == "0.4621 -0.964 from disk: False\n"
+        assert python(TANH, NUMBA_CACHE_DIR=str(tmp_path)) == "0.4621 -0.964 from disk: True\n"
+
+
+@compiled
+def test_every_kernel_can_be_kept():
+    engine.import_kernels()
+    for name in sorted(compilation._makers):
+        assert compilation.compile_kernel(name, "float32", f"{name}_kept").object_code, name
+    for name in ("run", "prepare", "work"):
+        assert team_functions.compile_team_function(name, f"{name}_kept").object_code, name
+    assert tile_functions.compile_tile("conv_tiles", 2, 2, "float64", "tile_kept").object_code
+
+
+def test_what_another_process_lacks_is_not_kept():
+    assert compiled_code.can_be_linked(["PyErr_Clear", "numba_unpickle"])
+    assert not compiled_code.can_be_linked(["PyErr_Clear", "numba_something_new"])
 
 
 def test_asking_what_the_backend_can_do_does_not_import_numba():
@@ -164,7 +225,7 @@ ALL_KERNELS = """
     from kernel_calls import KERNELS, calls_of, specs_of
     from tolerances import assert_close
     from watched import run
-    from fastconv.backends.numba import compilation
+    from fastconv.backends.numba import compilation, compiled_code
     done = 0
     for kernel in KERNELS:
         for spec in specs_of(kernel)[:2]:
@@ -174,17 +235,18 @@ ALL_KERNELS = """
                     label, scale = f"{call}: {name}", call.scale_of(name)
                     assert_close(actual, expected[name], kernel, label, scale=scale)
                     done += 1
-    print(done > 50, {type(made).__name__ for made in compilation._kept})
+    in_python = {type(made).__name__ for made in compilation._kept} == {"function"}
+    print(done > 50, "in Python" if in_python else "compiled", len(compiled_code._addresses) > 50)
 """
 
 
 def test_kernels_run_as_plain_python_without_the_compiler():
-    assert python(ALL_KERNELS, NUMBA_DISABLE_JIT="1") == "True {'function'}\n"
+    assert python(ALL_KERNELS, NUMBA_DISABLE_JIT="1") == "True in Python True\n"
 
 
 @compiled
 def test_kernels_do_the_same_with_vectors_of_one_element():
-    assert python(ALL_KERNELS, FASTCONV_ISA="plain") == "True {'CFunc'}\n"
+    assert python(ALL_KERNELS, FASTCONV_ISA="plain") == "True compiled True\n"
 
 
 # The instruction set.
@@ -354,7 +416,7 @@ def test_threads_that_fell_asleep_wake_for_the_next_job():
         engine.run_program(rows, 1, 2)
         time.sleep(0.02)
     assert (w == 3).all()
-    assert all(each.words[team._SLEEPERS] == len(each.workers) for each in team._free_teams)
+    assert all(each.words[team_words.SLEEPERS] == len(each.workers) for each in team._free_teams)
 
 
 # A process and its children.

@@ -14,11 +14,11 @@ OF_ITS_OWN = {
     "numpy": {"workspace"},
     "cython": {"engine"},
     "numba": {
-        "compilation", "depthwise", "engine", "exponential", "instruction_set", "interleaved",
-        "interleaved_instructions", "packing", "philox", "plane_products", "pointers",
-        "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
-        "team", "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors",
-        "winograd",
+        "compilation", "compiled_code", "depthwise", "engine", "exponential", "instruction_set",
+        "interleaved", "interleaved_instructions", "packing", "philox", "plane_products",
+        "pointers", "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
+        "team", "team_functions", "team_words", "tile_functions", "tile_instructions", "tiles",
+        "vector_functions", "vector_memory", "vectors", "winograd",
     },
 }  # fmt: skip
 """Files beside the kernels."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 _ALIGNMENT = 64
 """Bytes of a cache line, and of the widest vector."""
-_MOST_KEPT_BYTES = 16 << 20
+_MOST_KEPT_BYTES = 64 << 20
 """What a thread keeps; larger memory is given back after the call."""
 
 _kept = threading.local()

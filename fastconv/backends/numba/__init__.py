@@ -1,7 +1,7 @@
 """Kernels compiled by Numba when they are first needed, from the same records as the C kernels.
 
-Compiled code is kept on disk, in Numba's cache: NUMBA_CACHE_DIR says where, else it is beside these
-files or in the user's cache folder. With NUMBA_DISABLE_JIT=1 every kernel runs as plain Python.
+Compiled code is kept on disk: NUMBA_CACHE_DIR says where, else it is beside these files or in the
+user's cache folder. With NUMBA_DISABLE_JIT=1 every kernel runs as plain Python.
 """
 
 from __future__ import annotations

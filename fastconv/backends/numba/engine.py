@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.backends.numba import team
-from fastconv.backends.numba.compilation import compile_kernel, has_kernel
+from fastconv.backends.numba.compiled_code import Compiled, address_of_function
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.tiles import tiles_of
 from fastconv.native.launches import launch_of, name_of, workspace_of
@@ -40,9 +40,15 @@ def import_kernels() -> None:
 
 def address_of(kernel: str, dtype: str) -> int:
     """Return the address of a kernel, which is compiled if it was not yet."""
-    if not has_kernel(kernel):
-        import_kernels()
-    return compile_kernel(kernel, dtype, target().vector_bytes)
+
+    def compile_now(name: str) -> Compiled:
+        from fastconv.backends.numba.compilation import compile_kernel, has_kernel
+
+        if not has_kernel(kernel):
+            import_kernels()
+        return compile_kernel(kernel, dtype, name)
+
+    return address_of_function(f"{kernel}_{dtype}_{target().vector_bytes}", compile_now)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -19,8 +19,8 @@ from fastconv.backends.numba.pointers import (
     pointer_of,
     real_of,
 )
+from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
-from fastconv.backends.numba.tiles import run_tile
 from fastconv.backends.numba.vector_memory import store
 from fastconv.backends.numba.vectors import lanes_of, spread
 from fastconv.native.recorder import START_C, START_ZERO

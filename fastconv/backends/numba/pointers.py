@@ -145,7 +145,10 @@ def _local(_: Any, elements: Any, dtype: Any) -> tuple[Any, Instructions]:
 
     def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = context.get_data_type(dtype.instance_type)
-        room = cgutils.alloca_once(builder, ir.ArrayType(kind, elements.literal_value))
+        # Not cgutils.alloca_once, which fills it with zeros: that takes time in every call, and
+        # LLVM many seconds to compile.
+        with builder.goto_entry_block():
+            room = builder.alloca(ir.ArrayType(kind, elements.literal_value))
         # A whole vector may be stored from its beginning.
         room.align = _ALIGNMENT
         return builder.bitcast(room, kind.as_pointer())

@@ -18,7 +18,7 @@ from fastconv.backends.numba.pointers import (
     real_of,
 )
 from fastconv.backends.numba.pooled_instructions import POOLED_WORDS, add_region
-from fastconv.backends.numba.tiles import run_tile
+from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread, spread_beside

@@ -8,81 +8,30 @@ in the record.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
 from numpy.typing import NDArray
 
-from fastconv.backends.numba.compilation import Real, inlined, keep_function, python_function
+from fastconv.backends.numba.compiled_code import Compiled, address_of_function
 from fastconv.backends.numba.instruction_set import target
-from fastconv.backends.numba.interleaved_instructions import (
-    interleaved_moments,
-    interleaved_product,
-)
-from fastconv.backends.numba.pointers import WORD, Instructions, compiled_as, pointer
-from fastconv.backends.numba.pooled_instructions import pooled_product
-from fastconv.backends.numba.tile_instructions import product
-from fastconv.native.record import TILES, Record
+from fastconv.native.record import Record
 from fastconv.native.tiles import pieces_of
 
-_ROOM = 32
+ROOM = 32
 """Places in a table for each number of vectors: more than a tile has rows."""
 _MOST_VECTORS = 12
+_KERNELS_OF_TILES = frozenset(
+    {
+        *("conv_tiles", "conv_weight_tiles", "winograd_tiles", "pooled_weight_tiles"),
+        *("interleaved_tiles", "interleaved_weight_tiles"),
+    }
+)
 
 
 @functools.cache
 def _table(kind: str, dtype: str, vector_bytes: int) -> NDArray[np.int64]:
     """Addresses by vectors and rows; they stay where they are as long as the process lives."""
-    return np.zeros((_MOST_VECTORS + 1, _ROOM), np.int64)
-
-
-def _deep(rows: int, vectors: int, real: Real) -> Callable[[int], None]:
-    def tile(address: int) -> None:
-        product(address, rows, vectors, 1, real)
-
-    return tile
-
-
-def _wide(rows: int, vectors: int, real: Real) -> Callable[[int], None]:
-    def tile(address: int) -> None:
-        product(address, rows, vectors, 0, real)
-
-    return tile
-
-
-def _pooled(rows: int, vectors: int, real: Real) -> Callable[[int], None]:
-    def tile(address: int) -> None:
-        pooled_product(address, rows, vectors, real)
-
-    return tile
-
-
-def _interleaved(pixels: int, outputs: int, real: Real) -> Callable[[int], None]:
-    def tile(address: int) -> None:
-        interleaved_product(address, pixels, outputs, real)
-
-    return tile
-
-
-def _moments(inputs: int, outputs: int, real: Real) -> Callable[[int], None]:
-    def tile(address: int) -> None:
-        interleaved_moments(address, inputs, outputs, real)
-
-    return tile
-
-
-_MAKERS = {
-    "conv_tiles": _deep,
-    "conv_weight_tiles": _wide,
-    "winograd_tiles": _deep,
-    "pooled_weight_tiles": _pooled,
-    "interleaved_tiles": _interleaved,
-    "interleaved_weight_tiles": _moments,
-}
-"""By the kernel that calls them."""
+    return np.zeros((_MOST_VECTORS + 1, ROOM), np.int64)
 
 
 def _sizes(record: Record, lanes: int) -> set[tuple[int, int]]:
@@ -112,37 +61,18 @@ def _sizes(record: Record, lanes: int) -> set[tuple[int, int]]:
 
 def tiles_of(record: Record) -> int:
     """Return the address of the table of a record's tiles, compiled now if need be; 0 for none."""
-    make = _MAKERS.get(record.kernel)
-    if make is None:
+    if record.kernel not in _KERNELS_OF_TILES:
         return 0
     table = _table(record.kernel, record.dtype, target().vector_bytes)
-    real = getattr(np, record.dtype)
     for rows, vectors in _sizes(record, target().lanes(record.dtype)):
         if not table[vectors, rows]:
+
+            def compile_now(name: str, rows: int = rows, vectors: int = vectors) -> Compiled:
+                from fastconv.backends.numba.tile_functions import compile_tile
+
+                return compile_tile(record.kernel, rows, vectors, record.dtype, name)
+
             size = f"{rows}x{vectors}_{record.dtype}_{target().vector_bytes}"
             name = f"{record.kernel}_{size}"
-            table[vectors, rows] = keep_function(
-                make(rows, vectors, real), name, types.void(types.int64)
-            )
+            table[vectors, rows] = address_of_function(name, compile_now)
     return int(table.ctypes.data)
-
-
-def _call(_: Any, function: Any, tile: Any) -> tuple[Any, Instructions]:
-    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), (WORD,))
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64), write
-
-
-@compiled_as(_call)
-def _call_tile(function: int, tile: int) -> None:
-    python_function(function)(tile)
-
-
-@inlined
-def run_tile(record: int, rows: int, vectors: int, tile: int) -> None:
-    """Compute the tile that stands at an address, with the function of a record."""
-    table = pointer(pointer(record, np.int64)[TILES], np.int64)
-    _call_tile(table[vectors * _ROOM + rows], tile)

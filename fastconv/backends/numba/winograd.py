@@ -17,16 +17,18 @@ from fastconv.backends.numba.pointers import (
     pointer_of,
     real_of,
 )
+from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
-from fastconv.backends.numba.tiles import run_tile
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
-from fastconv.native.recorder import LEAKY_RELU, START_ZERO, STORE
+from fastconv.native.recorder import LEAKY_GRADIENT, START_ZERO, STORE
 
 # The integers of the records are described in kernels/cpu/winograd.h.
 
 _ELEMENTS = 16384
 """Elements of the transformed pixels of some tiles."""
+_MOST_WIDTH = 8 * 16
+"""Outputs of a block, with the widest vectors."""
 _RESULTS = 16 * 14 * 2 * 16
 """Elements of the results that wait, with the widest vectors."""
 
@@ -125,12 +127,12 @@ def _down(results: Any, at: int, next_place: int, lanes: int) -> Any:
 
 
 @inlined
-def _finish(c: Any, at: int, value: Any, other: Any, finish: int, slope: Any, lanes: int) -> None:
-    if finish == LEAKY_RELU:
-        value = select(value > 0, value, value * slope)
-    elif finish != STORE:
-        value = select(load(other, at, lanes) > 0, value, value * slope)
-    store(c, at, value, lanes)
+def _finish(
+    c: Any, at: int, value: Any, other: Any, by_other: bool, slope: Any, lanes: int
+) -> None:  # fmt: skip
+    """Store a value, times the slope where it, or the other, is not positive."""
+    test = load(other, at, lanes) if by_other else value
+    store(c, at, select(test > 0, value, value * slope), lanes)
 
 
 @kernel
@@ -146,14 +148,16 @@ def _winograd_tiles(real: Real) -> Kernel:
         width = vectors * lanes
         blocks, rows = integer_of(record, 4) // width, integer_of(record, 1)
         together, finish = integer_of(record, 5), integer_of(record, 13)
+        # One condition in the loops: LLVM makes a copy of them for each combination.
+        by_other = finish == LEAKY_GRADIENT
         strips = (integer_of(record, 2) + together - 1) // together
         row_of_a, pixel, slope = (
             integer_of(record, 7),
             integer_of(record, 8),
-            real(real_of(record, 0)),
+            real(1) if finish == STORE else real(real_of(record, 0)),
         )
         pixels, results = local(_ELEMENTS, real), local(_RESULTS, real)
-        t = local(TILE_WORDS, np.int64)
+        bases, t = local(_MOST_WIDTH, real), local(TILE_WORDS, np.int64)
         t[tile.RUNS1], t[tile.RUNS2], t[tile.DEPTH], t[tile.A_STRIDE] = 1, 1, depth, depth
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
         t[tile.B_STEP], t[tile.C_ROW], t[tile.COLUMNS] = width, width, width
@@ -180,6 +184,11 @@ def _winograd_tiles(real: Real) -> Kernel:
                 t[tile.C] = address_at(results, i * tiles * width)
                 run_tile(record, tiles, vectors, call)
             next_place, pixel_of_c = tiles * width, integer_of(record, 11)
+            for v in range(0, width, lanes):
+                base = spread(0, real)
+                if not is_null(bias):
+                    base = load(bias, block * width + v, lanes)
+                store(bases, v, base, lanes)
             for each in range(tiles):
                 for v in range(0, width, lanes):
                     at = each * width + v
@@ -187,19 +196,17 @@ def _winograd_tiles(real: Real) -> Kernel:
                     b0, b1 = _down(results, at + next_place, next_place, lanes)
                     c0, c1 = _down(results, at + 2 * next_place, next_place, lanes)
                     d0, d1 = _down(results, at + 3 * next_place, next_place, lanes)
-                    base = spread(0, real)
-                    if not is_null(bias):
-                        base = load(bias, block * width + v, lanes)
+                    base = load(bases, v, lanes)
                     to = sample * integer_of(record, 9) + 2 * row * integer_of(record, 10)
                     to += 2 * (first + each) * pixel_of_c + block * width + v
-                    _finish(c, to, base + (a0 + (b0 + c0)), other, finish, slope, lanes)
+                    _finish(c, to, base + (a0 + (b0 + c0)), other, by_other, slope, lanes)
                     _finish(
-                        c, to + pixel_of_c, base + ((b0 - c0) - d0), other, finish, slope, lanes
+                        c, to + pixel_of_c, base + ((b0 - c0) - d0), other, by_other, slope, lanes
                     )
                     to += integer_of(record, 10)
-                    _finish(c, to, base + (a1 + (b1 + c1)), other, finish, slope, lanes)
+                    _finish(c, to, base + (a1 + (b1 + c1)), other, by_other, slope, lanes)
                     _finish(
-                        c, to + pixel_of_c, base + ((b1 - c1) - d1), other, finish, slope, lanes
+                        c, to + pixel_of_c, base + ((b1 - c1) - d1), other, by_other, slope, lanes
                     )
 
     return winograd_tiles

@@ -1,0 +1,228 @@
+"""Addresses of compiled functions: of this process, from the disk, or compiled now.
+
+What Numba compiled is kept as object files, which LLVM links into a process that imports neither
+Numba nor the kernels: that saves 90 MiB of memory and half a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import importlib.metadata
+import importlib.resources
+import json
+import os
+import platform
+import re
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llvmlite import binding as llvm
+
+
+class Compiled(NamedTuple):
+    """What Numba made of a function.
+
+    Parameters
+    ----------
+    address
+        Where it is in this process; in plain Python, its number.
+    symbol
+        Its name in the object file.
+    object_code
+        The object file; empty if there is none, or it needs what another process does not have.
+    """
+
+    address: int
+    symbol: str = ""
+    object_code: bytes = b""
+
+
+_addresses: dict[str, int] = {}
+_taken: set[str] = set()
+"""Names of those that came from the disk."""
+_lock = threading.RLock()
+_warned = False
+
+_NEVER_CALLED = (
+    "NRT_Free", "numba_do_raise", "numba_gil_ensure", "numba_gil_release",
+    "numba_runtime_build_excinfo_struct", "numba_unpickle",
+)  # fmt: skip
+"""Functions of Numba, of the code behind a call that raised an exception: these raise none."""
+
+
+def is_disabled() -> bool:
+    """Whether kernels run as plain Python: NUMBA_DISABLE_JIT is set."""
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+
+
+def address_of_function(name: str, compile_now: Callable[[str], Compiled]) -> int:
+    """Return the address of a function.
+
+    Parameters
+    ----------
+    name
+        What it is called on the disk: one name for each variant.
+    compile_now
+        Compiles it under this name, where it is not on the disk.
+
+    Warns
+    -----
+    RuntimeWarning
+        Once, if nothing can be written to the disk.
+    """
+    with _lock:
+        address = _addresses.get(name)
+        if address is None:
+            address = None if is_disabled() else _load(name)
+            if address is None:
+                made = compile_now(name)
+                address = made.address
+                if made.object_code:
+                    _save(name, made)
+            _addresses[name] = address
+        return address
+
+
+@functools.cache
+def sources_hash() -> str:
+    """Return a hash of all that compiled code is made of."""
+    files = [*importlib.resources.files(__package__).iterdir()]
+    native = importlib.resources.files("fastconv.native")
+    files += [native / "record.py", native / "recorder.py"]
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        if file.name.endswith(".py"):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _surroundings_hash() -> str:
+    """Return a hash of what compiles and of what it compiles for."""
+    settings = {key: value for key, value in os.environ.items() if key.startswith("NUMBA_")}
+    settings.pop("NUMBA_CACHE_DIR", None)
+    features = sorted(name for name, has in llvm.get_host_cpu_features().items() if has)
+    versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
+    parts = [
+        sys.implementation.cache_tag, platform.machine(), llvm.get_process_triple(),
+        llvm.get_host_cpu_name(), features, versions, sorted(settings.items()),
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _folders() -> Iterable[Path]:
+    """Where object files may be, best first."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        yield Path(chosen)
+        return
+    yield Path(__file__).parent / "__pycache__"
+    with contextlib.suppress(RuntimeError):  # there is no home
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
+
+
+def _file_name(name: str) -> str:
+    return f"{name}.{sources_hash()}.{_surroundings_hash()}.o"
+
+
+_STALE = re.compile(r"\w+\.([0-9a-f]{16})\.[0-9a-f]{16}\.o")
+
+
+@functools.cache
+def _remove_stale_files(folder: Path) -> None:
+    """Remove what a folder holds of other versions of these sources: nothing else ever would."""
+    with contextlib.suppress(OSError):
+        for file in folder.iterdir():
+            found = _STALE.fullmatch(file.name)
+            if found and found[1] != sources_hash():
+                file.unlink(missing_ok=True)
+
+
+def _save(name: str, made: Compiled) -> None:
+    global _warned
+    digest = hashlib.sha256(made.object_code).hexdigest()
+    head = json.dumps({"symbol": made.symbol, "sha256": digest}).encode()
+    fault: OSError | None = None
+    for folder in _folders():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # A reader sees the whole file or none.
+            number, temporary = tempfile.mkstemp(prefix=f"{name}.", suffix=".tmp", dir=folder)
+            try:
+                with os.fdopen(number, "wb") as file:
+                    file.write(head + b"\n" + made.object_code)
+                os.replace(temporary, folder / _file_name(name))
+            except OSError:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as each:
+            fault = fault or each
+            continue
+        _remove_stale_files(folder)
+        return
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"compiled code cannot be kept ({fault}), so that kernels are compiled anew in every "
+            f"process; set NUMBA_CACHE_DIR to a folder that can be written",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _load(name: str) -> int | None:
+    """Link the object file of a function, if there is one, and return the function's address."""
+    for folder in _folders():
+        try:
+            head, _, object_code = (folder / _file_name(name)).read_bytes().partition(b"\n")
+            found = json.loads(head)
+            if hashlib.sha256(object_code).hexdigest() != found["sha256"]:
+                continue
+            symbol = found["symbol"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        linker = _linker()
+        linker.add_object_file(llvm.ObjectFileRef.from_data(object_code))
+        linker.finalize_object()
+        _taken.add(name)
+        return int(linker.get_function_address(symbol))
+    return None
+
+
+def _stop() -> None:
+    os.write(2, b"fastconv: a compiled kernel raised an exception; please report this\n")
+    os.abort()
+
+
+_stop_address = ctypes.CFUNCTYPE(None)(_stop)
+
+
+@functools.cache
+def _linker() -> Any:
+    """LLVM's linker of object files; what it links stays as long as the process."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    for symbol in _NEVER_CALLED:
+        if llvm.address_of_symbol(symbol) is None:
+            llvm.add_symbol(symbol, ctypes.cast(_stop_address, ctypes.c_void_p).value)
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def can_be_linked(symbols: Iterable[str]) -> bool:
+    """Whether every process has what an object file needs: these functions."""
+    places: list[ctypes.CDLL] = [ctypes.pythonapi]
+    if os.name == "posix":
+        places.append(ctypes.CDLL(None))
+    return all(
+        symbol in _NEVER_CALLED or any(hasattr(place, symbol) for place in places)
+        for symbol in symbols
+    )

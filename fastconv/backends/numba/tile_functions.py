@@ -1,0 +1,95 @@
+"""Tiles as functions, and calls of them by address (:mod:`fastconv.backends.numba.tiles`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from fastconv.backends.numba.compilation import Real, compile_function, inlined, python_function
+from fastconv.backends.numba.compiled_code import Compiled
+from fastconv.backends.numba.interleaved_instructions import (
+    interleaved_moments,
+    interleaved_product,
+)
+from fastconv.backends.numba.pointers import WORD, Instructions, compiled_as, pointer
+from fastconv.backends.numba.pooled_instructions import pooled_product
+from fastconv.backends.numba.tile_instructions import product
+from fastconv.backends.numba.tiles import ROOM
+from fastconv.native.record import TILES
+
+
+def _deep(rows: int, vectors: int, real: Real) -> Callable[[int], None]:
+    def tile(address: int) -> None:
+        product(address, rows, vectors, 1, real)
+
+    return tile
+
+
+def _wide(rows: int, vectors: int, real: Real) -> Callable[[int], None]:
+    def tile(address: int) -> None:
+        product(address, rows, vectors, 0, real)
+
+    return tile
+
+
+def _pooled(rows: int, vectors: int, real: Real) -> Callable[[int], None]:
+    def tile(address: int) -> None:
+        pooled_product(address, rows, vectors, real)
+
+    return tile
+
+
+def _interleaved(pixels: int, outputs: int, real: Real) -> Callable[[int], None]:
+    def tile(address: int) -> None:
+        interleaved_product(address, pixels, outputs, real)
+
+    return tile
+
+
+def _moments(inputs: int, outputs: int, real: Real) -> Callable[[int], None]:
+    def tile(address: int) -> None:
+        interleaved_moments(address, inputs, outputs, real)
+
+    return tile
+
+
+_MAKERS = {
+    "conv_tiles": _deep,
+    "conv_weight_tiles": _wide,
+    "winograd_tiles": _deep,
+    "pooled_weight_tiles": _pooled,
+    "interleaved_tiles": _interleaved,
+    "interleaved_weight_tiles": _moments,
+}
+"""By the kernel that calls them."""
+
+
+def compile_tile(kernel: str, rows: int, vectors: int, dtype: str, name: str) -> Compiled:
+    """Compile a tile of a kernel for "float32" or "float64"."""
+    made = _MAKERS[kernel](rows, vectors, getattr(np, dtype))
+    return compile_function(made, name, types.void(types.int64))
+
+
+def _call(_: Any, function: Any, tile: Any) -> tuple[Any, Instructions]:
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), (WORD,))
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64), write
+
+
+@compiled_as(_call)
+def _call_tile(function: int, tile: int) -> None:
+    python_function(function)(tile)
+
+
+@inlined
+def run_tile(record: int, rows: int, vectors: int, tile: int) -> None:
+    """Compute the tile that stands at an address, with the function of a record."""
+    table = pointer(pointer(record, np.int64)[TILES], np.int64)
+    _call_tile(table[vectors * ROOM + rows], tile)
