@@ -9,15 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
 from fastconv.backends.numba.pointers import (
-    Instructions,
     clear,
-    compiled_as,
     first_of,
     integer_of,
     is_null,
@@ -25,7 +20,7 @@ from fastconv.backends.numba.pointers import (
     pointer_of,
 )
 from fastconv.backends.numba.vector_functions import sum_of_lanes
-from fastconv.backends.numba.vector_memory import load, store
+from fastconv.backends.numba.vector_memory import ask_for, load, store
 from fastconv.backends.numba.vectors import lanes_of, spread
 
 # The integers of the records are described in kernels/cpu/planes.h.
@@ -40,24 +35,6 @@ _AHEAD = 1024
 """Elements from what is read to what is asked for."""
 _STEP = 8
 """Elements of a cache line, of the larger type."""
-
-
-def _ask_for(_: Any, start: Any, index: Any) -> tuple[Any, Instructions]:
-    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        number = ir.IntType(32)
-        place = builder.bitcast(builder.gep(values[0], [values[1]]), ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), (place.type, number, number, number))
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        # To be read, and to stay in all caches; of data.
-        builder.call(prefetch, (place, number(0), number(3), number(1)))
-        return context.get_dummy_value()
-
-    return types.none(start, types.int64), write
-
-
-@compiled_as(_ask_for)
-def ask_for(start: Any, index: int) -> None:
-    """Ask for memory that is read or written soon; it need not be the array's."""
 
 
 @inlined

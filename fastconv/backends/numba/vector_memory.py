@@ -25,6 +25,9 @@ def _place(builder: Any, start: Any, index: Any, vector: Any) -> Any:
     return builder.bitcast(builder.gep(start, [index]), llvm_type(vector).as_pointer())
 
 
+CACHE_LINE_BYTES = 64
+
+
 def first_lanes(builder: Any, vector: Any, count: Any) -> Any:
     """Write instructions for a mask of the first ``count`` lanes."""
     number = ir.IntType(32)
@@ -193,3 +196,21 @@ def store_interleaved(start: Any, index: int, a: Any, b: Any, c: Any, d: Any) ->
     """Lane 0 of four vectors to memory, then lane 1, and so on."""
     for place, value in enumerate(np.stack([a, b, c, d], axis=1).reshape(-1)):
         start[index + place] = value
+
+
+def _ask_for(_: Any, start: Any, index: Any) -> tuple[Any, Instructions]:
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        number = ir.IntType(32)
+        place = builder.bitcast(builder.gep(values[0], [values[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), (place.type, number, number, number))
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # To be read, and to stay in all caches; of data.
+        builder.call(prefetch, (place, number(0), number(3), number(1)))
+        return context.get_dummy_value()
+
+    return types.none(start, types.int64), write
+
+
+@compiled_as(_ask_for)
+def ask_for(start: Any, index: int) -> None:
+    """Ask for memory that is read or written soon; it need not be the array's."""
