@@ -215,9 +215,10 @@ def jax(workload: Workload, threads: int) -> dict[str, Step]:
         held = [copied()]
 
         def run(steps: int) -> None:
-            # So many steps that whole scans make them.
-            for _ in range(max(1, steps // READY_BATCHES)):
-                held[0] = many(held[0], ready, labels)
+            # So many steps that whole scans make them; fewer are one short scan.
+            length = min(steps, READY_BATCHES)
+            for _ in range(steps // length):
+                held[0] = many(held[0], ready[:length], labels[:length])
             held[0][0][0][0].block_until_ready()
 
         return run

@@ -108,8 +108,15 @@ def measure(
     turns = []
     for contender in field:
         for variant in contender.variants:
-            contender.seconds(variant, 16)  # compiles, allocates
-            each = min(contender.seconds(variant, 16) for _ in range(3))
+            contender.seconds(variant, 1)  # compiles, allocates
+            alone = contender.seconds(variant, 1)
+            if alone > 4 * span:
+                print(f"{variant}, {recipe}, batch {batch}: left out, a step takes {alone:.1f} s")
+                continue
+            contender.seconds(variant, 16)
+            each = contender.seconds(variant, 16)
+            if 16 * each < span:
+                each = min(each, *(contender.seconds(variant, 16) for _ in range(2)))
             steps = max(16, round(span / each / 16) * 16)
             turns.append((contender, variant, steps, list[float]()))
     for _ in range(rounds):
