@@ -149,7 +149,7 @@ def backward(
         if to.w is not None or to.x is not None:
             gradients = _to_nhwc(recorder, gradients, part.y_shape)
         if to.w is not None:
-            sums.add(part, images, gradients)
+            sums.add(part, images, gradients, is_first=first == 0)
         if to.x is not None:
             chunk = _chunk(recorder, to.x, spec.x_shape, first)
             _data_gradient(recorder, part, gradients, hwio, None, chunk)
@@ -164,22 +164,27 @@ class _Sums:
     """The gradients of weights, in HWIO, and bias, summed over chunks."""
 
     def __init__(self, recorder: Recorder, spec: ConvSpec, to: Gradients, sums_x: bool) -> None:
-        self._recorder, self._sums_x, self._is_first = recorder, sums_x, True
+        self._recorder, self._sums_x = recorder, sums_x
         self._size = math.prod(spec.w_shape)
         self._biases = spec.in_channels if sums_x else spec.out_channels
         self.w, self._b = recorder.take_for_good(self._size), to.b
+        self._more: tuple[Pointer, Pointer | None] | None = None
 
-    def add(self, part: ConvSpec, images: Pointer, gradients: Pointer) -> None:
+    def add(
+        self, part: ConvSpec, images: Pointer, gradients: Pointer, *, is_first: bool
+    ) -> None:  # fmt: skip
         """Add the gradients of a chunk in NHWC."""
         recorder, w, b = self._recorder, self.w, self._b
-        if not self._is_first:
-            w = recorder.take(self._size)
-            b = None if b is None else recorder.take(self._biases)
+        if not is_first:
+            if self._more is None:
+                more_b = None if b is None else recorder.take_for_good(self._biases)
+                self._more = recorder.take_for_good(self._size), more_b
+            w, b = self._more
         conv.weight_gradient(recorder, part, images, gradients, w, None if self._sums_x else b)
         if b is not None and self._sums_x:
             recorder.sum_pixels(images, b, part.batch * part.height * part.width, part.in_channels)
-        if not self._is_first:
-            recorder.add_to(self.w, w, self._size)
-        if self._b is not None and b is not None and not self._is_first:
+        if is_first:
+            return
+        recorder.add_to(self.w, w, self._size)
+        if self._b is not None and b is not None:
             recorder.add_to(self._b, b, self._biases)
-        self._is_first = False
