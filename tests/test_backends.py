@@ -3,6 +3,7 @@
 A backend joins by being there: its folder, with the kernel modules that it has so far.
 """
 
+import functools
 import importlib
 import importlib.util
 from dataclasses import replace
@@ -171,21 +172,28 @@ def may_give_more_nan(call, name):
     return (call.kernel, name) in MORE_NAN
 
 
-@DTYPE
-@pytest.mark.parametrize(EACH, backends_and(KERNELS))
-def test_nan_and_inf_go_where_the_formula_sends_them(backend, kernel, spec, dtype):
-    rng = np.random.default_rng(5)
+@functools.cache
+def spoiled_calls(kernel, spec, dtype):
+    """Each call with each of its arrays spoiled: (name, call, what the reference makes of it)."""
+    rng, found = np.random.default_rng(5), []
     for number, original in enumerate(calls_of(kernel, spec, dtype)):
         for name in floats_of(original):
             call = spoiled(calls_of(kernel, spec, dtype)[number], name, rng)
-            with np.errstate(all="ignore"):
-                results = run(backend, call)
-            expected = run("reference", call.in_float64())
-            for output, actual in results.items():
-                if name == "w" and output in "mv":
-                    continue  # the parameter itself is what must not become finite again
-                label, more = f"{call}: {name} to {output}", may_give_more_nan(call, name)
-                assert_close(actual, expected[output], kernel, label, more, call.scale_of(output))
+            found.append((name, call, run("reference", call.in_float64())))
+    return found
+
+
+@DTYPE
+@pytest.mark.parametrize(EACH, backends_and(KERNELS))
+def test_nan_and_inf_go_where_the_formula_sends_them(backend, kernel, spec, dtype):
+    for name, call, expected in spoiled_calls(kernel, spec, dtype):
+        with np.errstate(all="ignore"):
+            results = run(backend, call)
+        for output, actual in results.items():
+            if name == "w" and output in "mv":
+                continue  # the parameter itself is what must not become finite again
+            label, more = f"{call}: {name} to {output}", may_give_more_nan(call, name)
+            assert_close(actual, expected[output], kernel, label, more, call.scale_of(output))
 
 
 # Random words
