@@ -55,7 +55,7 @@ def arrays(batch, dtype=np.float32):
 def forget():
     """Forget the records and workspaces of calls, so that they are made anew."""
     launches.launch_of.cache_clear()
-    arrays_module.workspace_bytes.cache_clear()
+    arrays_module._workspace_bytes.cache_clear()
     for name in BACKENDS:
         load_module(name, "engine")._rows.cache_clear()
 

@@ -196,7 +196,7 @@ def test_every_kernel_can_be_kept():
         assert compilation.compile_kernel(name, "float32", f"{name}_kept").object_code, name
     for name in ("run", "prepare", "work"):
         assert team_functions.compile_team_function(name, f"{name}_kept").object_code, name
-    assert tile_functions.compile_tile("conv_tiles", 2, 2, "float64", "tile_kept").object_code
+    assert tile_functions.compile_tile("deep", 2, 2, "float64", "tile_kept").object_code
 
 
 def test_what_another_process_lacks_is_not_kept():

@@ -192,8 +192,7 @@ def check_needs(owner: str, needs: Sequence[str], allowed: tuple[str, ...]) -> N
 
 
 @functools.lru_cache(maxsize=1024)
-def workspace_bytes(backend: str, kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel needs."""
+def _workspace_bytes(backend: str, kernel: str, spec: Any, dtype: Any) -> int:
     return load_kernel(backend, kernel)[1](kernel.partition(".")[2], spec, dtype)
 
 
@@ -207,7 +206,7 @@ def launch(
     """Call one kernel of the chosen backend, with a workspace."""
     name = choose_backend(backend).name
     function = load_kernel(name, kernel)[0]
-    size = workspace_bytes(name, kernel, spec, dtype)
+    size = _workspace_bytes(name, kernel, spec, dtype)
     workspace = take_memory(size) if size else None
     if name in _COMPILED:
         function(spec, *arrays, workspace)

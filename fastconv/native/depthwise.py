@@ -77,7 +77,7 @@ def data_gradient(
             offset = (down.last * spec.kernel[1] + across.last) * channels * recorder.itemsize
             recorder.add(
                 "depthwise_tiles",
-                (dy, Pointer(w.argument, w.offset + offset), None if several else b, to),
+                (dy, w.skip(offset), None if several else b, to),
                 spec.batch, channels, spec.out_height, spec.out_width, down.pixels, across.pixels,
                 0 if none else down.taps, 0 if none else across.taps, 1, 1, down.step, across.step,
                 -down.first, -across.first,

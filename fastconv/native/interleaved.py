@@ -162,7 +162,7 @@ def _packed_backwards(
     kw, pixel = spec.kernel[1], spec.out_channels
     offset = (down.last * kw + side.last) * inputs * pixel * recorder.itemsize
     source = Source(
-        Pointer(w.argument, w.offset + offset), outputs, pixel,
+        w.skip(offset), outputs, pixel,
         -down.spacing * kw * inputs * pixel, -side.spacing * inputs * pixel, 1,
     )  # fmt: skip
     none = not (down.taps and side.taps)

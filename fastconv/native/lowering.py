@@ -493,7 +493,7 @@ def _pointer(number: int | None) -> Pointer | None:
 
 
 def _moved(pointer: Pointer | None, offset: int) -> Pointer | None:
-    return None if pointer is None else Pointer(pointer.argument, pointer.offset + offset)
+    return None if pointer is None else pointer.skip(offset)
 
 
 def _bound(record: Record, arguments: tuple[int | None, ...]) -> Record:

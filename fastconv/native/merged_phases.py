@@ -108,7 +108,7 @@ def _pack(
     row = kw * inputs * depth
     recorder.add(
         "pack_phases",
-        (Pointer(w.argument, w.offset + down.last * row * recorder.itemsize), place),
+        (w.skip(down.last * row * recorder.itemsize), place),
         vectors, len(phases), inputs, down.taps, len(columns), depth,
         -down.spacing * row, inputs * depth, depth, first, -stride, block,
         parts=min(parts_of(count * outputs, 4), max(1, down.taps * len(columns))),

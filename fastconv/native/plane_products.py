@@ -168,11 +168,11 @@ def data_gradient(
     columns = Axis(spec.width, kw, spec.dilation[1], 1, before)
     for phase in phases_of(spec, 0):
         rows = Axis(phase.pixels, phase.taps, phase.step, 1, -phase.first)
-        last = w.offset + (phase.last * kw + kw - 1) * recorder.itemsize
-        first = dx.offset + phase.offset * spec.width * recorder.itemsize
+        last = w.skip((phase.last * kw + kw - 1) * recorder.itemsize)
+        first = dx.skip(phase.offset * spec.width * recorder.itemsize)
         _add(
             recorder, "plane_products",
-            (dy, Pointer(w.argument, last), b, Pointer(dx.argument, first)),
+            (dy, last, b, first),
             spec, (spec.out_height, spec.out_width), rows, columns, spec.stride[1],
             (kh * kw, -phase.spacing * kw, -1),
             (spec.stride[0] * spec.width, spec.height * spec.width),

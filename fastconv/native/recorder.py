@@ -58,8 +58,7 @@ class Images:
     def at(self, row: int, column: int, dtype: str) -> Images:
         """Begin at another pixel; it may be one of the padding."""
         elements = row * self.row + column * self.pixel
-        offset = self.pointer.offset + elements * np.dtype(dtype).itemsize
-        return replace(self, pointer=Pointer(self.pointer.argument, offset))
+        return replace(self, pointer=self.pointer.skip(elements * np.dtype(dtype).itemsize))
 
     def as_rows(self, length: int) -> Images:
         """See the pixels of images without gaps as rows of one image; the last may be shorter."""

@@ -48,20 +48,23 @@ def _room(recorder: Recorder, images: Pointer, shape: tuple[int, ...]) -> Pointe
     return images if _is_the_same(shape) else recorder.take(math.prod(shape))
 
 
+def _matrix(spec: ConvSpec) -> tuple[int, int]:
+    """Length of a filter, and the period that turns (input, tap) into (tap, input)."""
+    taps, inputs = math.prod(spec.kernel), spec.in_channels // spec.groups
+    return inputs * taps, taps if inputs > 1 else 1
+
+
 def _hwio(recorder: Recorder, spec: ConvSpec, w: Pointer) -> Pointer:
     """Weights OIHW as HWIO."""
-    turned = recorder.take_for_good(math.prod(spec.w_shape))
-    taps, inputs = math.prod(spec.kernel), spec.in_channels // spec.groups
-    period = taps if inputs > 1 else 1
-    recorder.transpose(w, turned, 1, spec.out_channels, inputs * taps, y_period=period)
+    turned, (length, period) = recorder.take_for_good(math.prod(spec.w_shape)), _matrix(spec)
+    recorder.transpose(w, turned, 1, spec.out_channels, length, y_period=period)
     return turned
 
 
 def _oihw(recorder: Recorder, spec: ConvSpec, turned: Pointer, w: Pointer) -> None:
     """Weights HWIO as OIHW."""
-    taps, inputs = math.prod(spec.kernel), spec.in_channels // spec.groups
-    period = taps if inputs > 1 else 1
-    recorder.transpose(turned, w, 1, inputs * taps, spec.out_channels, x_period=period)
+    length, period = _matrix(spec)
+    recorder.transpose(turned, w, 1, length, spec.out_channels, x_period=period)
 
 
 def forward(

@@ -37,6 +37,12 @@ _IMAGES_AHEAD = 2
 """Images lie anywhere in the data set, which no cache holds: from one to that asked for beside."""
 
 
+@inlined
+def _fetch_early(images: Any, start: int, count: int) -> None:
+    for k in range(0, count, CACHE_LINE_BYTES):
+        ask_for(images, start + k)
+
+
 @kernel
 def _gather_images(real: Real) -> Kernel:
     """Blocks of the whole batch, each a piece of an image or of several."""
@@ -65,8 +71,7 @@ def _gather_images(real: Real) -> Kernel:
                 soon = i // elements + _IMAGES_AHEAD
                 if soon < batch and soon * elements < end:
                     ahead = indices[step * batch + soon] * elements
-                    for k in range(0, min(elements, end - soon * elements), CACHE_LINE_BYTES):
-                        ask_for(images, ahead + k)
+                    _fetch_early(images, ahead, min(elements, end - soon * elements))
                 for k in range(0, size, lanes):
                     count = min(lanes, size - k)
                     store(
@@ -187,8 +192,7 @@ def _gather_min_max_images(real: Real) -> Kernel:
             source = indices[step * batch + n] * elements
             if n + _IMAGES_AHEAD < end:
                 soon = indices[step * batch + n + _IMAGES_AHEAD] * elements
-                for k in range(0, elements, CACHE_LINE_BYTES):
-                    ask_for(images, soon + k)
+                _fetch_early(images, soon, elements)
             low, high = 255, 0
             for i in range(source, source + elements):
                 low, high = min(low, int(images[i])), max(high, int(images[i]))

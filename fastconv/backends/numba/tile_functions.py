@@ -58,19 +58,17 @@ def _moments(inputs: int, outputs: int, real: Real) -> Callable[[int], None]:
 
 
 _MAKERS = {
-    "conv_tiles": _deep,
-    "conv_weight_tiles": _wide,
-    "winograd_tiles": _deep,
-    "pooled_weight_tiles": _pooled,
-    "interleaved_tiles": _interleaved,
-    "interleaved_weight_tiles": _moments,
+    "deep": _deep,
+    "wide": _wide,
+    "pooled": _pooled,
+    "interleaved": _interleaved,
+    "moments": _moments,
 }
-"""By the kernel that calls them."""
 
 
-def compile_tile(kernel: str, rows: int, vectors: int, dtype: str, name: str) -> Compiled:
-    """Compile a tile of a kernel for "float32" or "float64"."""
-    made = _MAKERS[kernel](rows, vectors, getattr(np, dtype))
+def compile_tile(kind: str, rows: int, vectors: int, dtype: str, name: str) -> Compiled:
+    """Compile a tile of a kind for "float32" or "float64"."""
+    made = _MAKERS[kind](rows, vectors, getattr(np, dtype))
     return compile_function(made, name, types.void(types.int64))
 
 

@@ -20,12 +20,15 @@ from fastconv.native.tiles import pieces_of
 ROOM = 32
 """Places in a table for each number of vectors: more than a tile has rows."""
 _MOST_VECTORS = 12
-_KERNELS_OF_TILES = frozenset(
-    {
-        *("conv_tiles", "conv_weight_tiles", "winograd_tiles", "pooled_weight_tiles"),
-        *("interleaved_tiles", "interleaved_weight_tiles"),
-    }
-)
+_KINDS = {
+    "conv_tiles": "deep",
+    "conv_weight_tiles": "wide",
+    "winograd_tiles": "deep",
+    "pooled_weight_tiles": "pooled",
+    "interleaved_tiles": "interleaved",
+    "interleaved_weight_tiles": "moments",
+}
+"""What tiles kernels call; those of one kind and size are the same function."""
 
 
 @functools.cache
@@ -61,18 +64,18 @@ def _sizes(record: Record, lanes: int) -> set[tuple[int, int]]:
 
 def tiles_of(record: Record) -> int:
     """Return the address of the table of a record's tiles, compiled now if need be; 0 for none."""
-    if record.kernel not in _KERNELS_OF_TILES:
+    kind = _KINDS.get(record.kernel)
+    if kind is None:
         return 0
-    table = _table(record.kernel, record.dtype, target().vector_bytes)
+    table = _table(kind, record.dtype, target().vector_bytes)
     for rows, vectors in _sizes(record, target().lanes(record.dtype)):
         if not table[vectors, rows]:
 
             def compile_now(name: str, rows: int = rows, vectors: int = vectors) -> Compiled:
                 from fastconv.backends.numba.tile_functions import compile_tile
 
-                return compile_tile(record.kernel, rows, vectors, record.dtype, name)
+                return compile_tile(kind, rows, vectors, record.dtype, name)
 
             size = f"{rows}x{vectors}_{record.dtype}_{target().vector_bytes}"
-            name = f"{record.kernel}_{size}"
-            table[vectors, rows] = address_of_function(name, compile_now)
+            table[vectors, rows] = address_of_function(f"tile_{kind}_{size}", compile_now)
     return int(table.ctypes.data)

@@ -140,10 +140,18 @@ def conv2d_forward(
     if _are_planes(spec):
         _depthwise_forward(spec, x, w, b, y, workspace)
         return
+    _forward(conv.conv2d_forward, spec, x, w, b, y, workspace)
+
+
+def _forward(
+    kernel: Any, spec: ConvSpec, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:  # fmt: skip
+    """Call a kernel of NHWC images."""
     turned = _Turned(workspace)
     images, weights = turned.copy(x, _LAST), turned.copy(w, _HWIO)
-    result = turned.room(spec.y_shape, y.dtype)
-    conv.conv2d_forward(spec, images, weights, b, result, turned.rest())
+    result = turned.room(y.transpose(_LAST).shape, y.dtype)
+    kernel(spec, images, weights, b, result, turned.rest())
     np.copyto(y, result.transpose(_FIRST))
 
 
@@ -198,11 +206,7 @@ def conv_transpose2d_forward(
     workspace: np.ndarray | None,
 ) -> None:
     """Transposed convolution: the data gradient of the convolution ``spec``, plus a bias."""
-    turned = _Turned(workspace)
-    images, weights = turned.copy(x, _LAST), turned.copy(w, _HWIO)
-    result = turned.room(spec.x_shape, y.dtype)
-    conv.conv_transpose2d_forward(spec, images, weights, b, result, turned.rest())
-    np.copyto(y, result.transpose(_FIRST))
+    _forward(conv.conv_transpose2d_forward, spec, x, w, b, y, workspace)
 
 
 def conv_transpose2d_backward(
