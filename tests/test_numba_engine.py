@@ -416,7 +416,9 @@ def test_threads_that_fell_asleep_wake_for_the_next_job():
         engine.run_program(rows, 1, 2)
         time.sleep(0.02)
     assert (w == 3).all()
-    assert all(each.words[team_words.SLEEPERS] == len(each.workers) for each in team._free_teams)
+    assert all(
+        each.words[team_words.WITHOUT_A_JOB] == len(each.workers) for each in team._free_teams
+    )
 
 
 # A process and its children.

@@ -163,6 +163,7 @@ def test_the_sanitizer_would_find_a_write_outside(sanitized):
 TEAMS = r"""
 #include <pthread.h>
 #include <stdio.h>
+#include <unistd.h>
 #include "program.h"
 
 enum { COUNT = 999, STEPS = 40, RUNS = 30 };
@@ -170,6 +171,7 @@ enum { COUNT = 999, STEPS = 40, RUNS = 30 };
 static void fill(const int64_t *record, int64_t step, int64_t thread, int64_t threads) {
     int64_t *const numbers = pointer_of(record, 0);
     const int64_t end = first_of(COUNT, thread + 1, threads);
+    if (thread == 0 && step % 13 == 0) usleep(3000); /* the others fall asleep at the barrier */
     for (int64_t i = first_of(COUNT, thread, threads); i < end; i++) numbers[i] = i + step;
 }
 

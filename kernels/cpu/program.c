@@ -18,12 +18,16 @@
 #include <unistd.h>
 #endif
 
-enum { MOST_THREADS = 256, LINE = 64 };
+enum { MOST_THREADS = 256, LINE = 64, SLEEPER = 65536 };
 
-/* How long a thread waits in each way. It spins for some ten microseconds, as long as a small kernel
- * lasts, at first without a pause, which would double the cost of a barrier; then it yields to whoever shares its core; then it sleeps, so that teams on busy cores cost
- * the others little. */
-enum { EAGER_SPINS = 200, SPINS = 1000, YIELDS = 1000, YIELDS_FOR_A_JOB = 100, NAP_NANOSECONDS = 50000 };
+/* How a thread waits. It spins for some ten microseconds, as long as a small kernel lasts, at first
+ * without a pause, which would double the cost of a barrier; then it yields; then it sleeps until it
+ * is woken. A yield that takes long says that another thread wanted this core: it is crowded, and
+ * for a while the thread spins little and sleeps at once, so that the core goes to whoever is not
+ * waiting. To be woken on an idle core costs more than to spin, so that while is short at first
+ * and twice as long when the core is found crowded again soon after it. */
+enum { EAGER_SPINS = 200, CROWDED_SPINS = 100, SPINS = 1000, YIELDS = 1000 };
+enum { LONG_YIELD = 20000, SHORTEST_CROWD = 2000000, LONGEST_CROWD = 128000000 }; /* nanoseconds */
 
 static int64_t now(void) {
     struct timespec t;
@@ -71,9 +75,16 @@ double fastconv_barrier_nanoseconds(int threads, int64_t count) {
 
 /* ---- a team ------------------------------------------------------------------------------ */
 
+/* What a thread knows of its core. */
+struct crowd {
+    int is_there;
+    int64_t until, length; /* nanoseconds */
+};
+
 struct team {
-    /* Written by every thread at a barrier. */
-    _Alignas(LINE) atomic_int arrived;
+    /* Written by every thread at a barrier: how many have arrived, and SLEEPER for each that went
+     * to sleep there. */
+    _Alignas(LINE) atomic_uint arrived;
     _Alignas(LINE) atomic_uint generation;
     /* The job, written by the caller before it changes the word `job`. */
     _Alignas(LINE) atomic_uint job;
@@ -81,10 +92,11 @@ struct team {
     int64_t rows, steps, *nanoseconds;
     int64_t barriers; /* measure this many barriers instead of running a program */
     int threads;      /* that take part in the job */
-    /* Workers that sleep until there is a job. */
+    /* Threads that sleep, until there is a job or until all have arrived at a barrier. */
     pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    int sleepers;
+    pthread_cond_t job_is_there, all_are_there;
+    int without_a_job;
+    struct crowd callers; /* where the thread runs that gives the jobs */
     int workers; /* threads of the team beside the caller */
     struct team *next;
 };
@@ -96,36 +108,68 @@ struct worker {
 };
 
 /* Spin, then yield, until `*word` is no longer `old`; return it, changed or not. */
-static unsigned wait_for(atomic_uint *word, unsigned old, int yields) {
+static unsigned wait_for(atomic_uint *word, unsigned old, struct crowd *crowd) {
     unsigned value;
-    for (int i = 0; i < SPINS; i++) {
+    const int spins = crowd->is_there ? CROWDED_SPINS : SPINS;
+    for (int i = 0; i < spins; i++) {
         if ((value = atomic_load_explicit(word, memory_order_acquire)) != old) return value;
         if (i >= EAGER_SPINS) relax();
     }
-    for (int i = 0; i < yields; i++) {
+    int64_t before = now();
+    if (crowd->is_there && before < crowd->until) return old;
+    crowd->is_there = 0;
+    for (int i = 0; i < YIELDS && !crowd->is_there; i++) {
         if ((value = atomic_load_explicit(word, memory_order_acquire)) != old) return value;
         sched_yield();
+        const int64_t after = now();
+        if (after - before > LONG_YIELD) {
+            const int again = before - crowd->until < crowd->length;
+            const int64_t length = again ? 2 * crowd->length : SHORTEST_CROWD;
+            crowd->length = length < LONGEST_CROWD ? length : LONGEST_CROWD;
+            crowd->until = after + crowd->length;
+            crowd->is_there = 1;
+        }
+        before = after;
     }
-    return old;
+    return atomic_load_explicit(word, memory_order_acquire);
 }
 
-static void barrier(struct team *team) {
+/* Sleep until the last thread has arrived. That one looks at `arrived` as it arrives: it either
+ * finds the sleeper there, and takes the mutex before it lets all go on, or it was the earlier one
+ * and the count is full, or 0 again, or another barrier's and `generation` has moved. */
+static void sleep_at_barrier(struct team *team, unsigned generation, unsigned threads) {
+    pthread_mutex_lock(&team->mutex);
+    const unsigned arrived =
+        atomic_fetch_add_explicit(&team->arrived, SLEEPER, memory_order_acq_rel) % SLEEPER;
+    if (arrived != 0 && arrived != threads)
+        while (atomic_load_explicit(&team->generation, memory_order_acquire) == generation)
+            pthread_cond_wait(&team->all_are_there, &team->mutex);
+    pthread_mutex_unlock(&team->mutex);
+}
+
+/* Wait until all threads of the job have arrived. */
+static void barrier(struct team *team, struct crowd *crowd) {
     /* Read before arriving: once all have arrived, the caller may write the next job's number. */
-    const int threads = team->threads;
+    const unsigned threads = (unsigned)team->threads;
     if (threads == 1) return;
     const unsigned generation = atomic_load_explicit(&team->generation, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == threads - 1) {
+    const unsigned before = atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel);
+    if (before % SLEEPER == threads - 1) {
+        const int wakes = before >= SLEEPER;
+        if (wakes) pthread_mutex_lock(&team->mutex);
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&team->generation, generation + 1, memory_order_release);
-    } else {
-        while (wait_for(&team->generation, generation, YIELDS) == generation) {
-            const struct timespec nap = {0, NAP_NANOSECONDS};
-            nanosleep(&nap, NULL);
+        if (wakes) {
+            pthread_mutex_unlock(&team->mutex);
+            pthread_cond_broadcast(&team->all_are_there);
         }
+    } else {
+        while (wait_for(&team->generation, generation, crowd) == generation)
+            sleep_at_barrier(team, generation, threads);
     }
 }
 
-static void walk(struct team *team, int thread) {
+static void walk(struct team *team, int thread, struct crowd *crowd) {
     const int threads = team->threads;
     const int64_t *const end = team->program + team->rows * WORDS;
     int64_t *const nanoseconds = thread == 0 ? team->nanoseconds : NULL;
@@ -135,7 +179,7 @@ static void walk(struct team *team, int thread) {
             const int64_t parts = record[PARTS] < threads ? record[PARTS] : threads;
             if (thread < parts)
                 ((kernel_function *)(intptr_t)record[0])(record, step, thread, parts);
-            if (record[BARRIER]) barrier(team);
+            if (record[BARRIER]) barrier(team, crowd);
             if (nanoseconds) {
                 const int64_t after = now();
                 nanoseconds[row] += after - before;
@@ -143,7 +187,8 @@ static void walk(struct team *team, int thread) {
             }
         }
     }
-    for (int64_t i = 0; i < team->barriers; i++) barrier(team);
+    for (int64_t i = 0; i < team->barriers; i++) barrier(team, crowd);
+    barrier(team, crowd); /* nobody leaves before the job is done */
 }
 
 /* The number of threads of a job stands in its word, so that a worker that is not wanted need not
@@ -155,21 +200,19 @@ static void *work(void *argument) {
     struct team *const team = self.team;
     free(argument);
     unsigned seen = self.seen;
+    struct crowd crowd = {0, 0, 0};
     for (;;) {
-        unsigned job = wait_for(&team->job, seen, YIELDS_FOR_A_JOB);
+        unsigned job = wait_for(&team->job, seen, &crowd);
         if (job == seen) {
             pthread_mutex_lock(&team->mutex);
-            team->sleepers++;
+            team->without_a_job++;
             while ((job = atomic_load_explicit(&team->job, memory_order_acquire)) == seen)
-                pthread_cond_wait(&team->wake, &team->mutex);
-            team->sleepers--;
+                pthread_cond_wait(&team->job_is_there, &team->mutex);
+            team->without_a_job--;
             pthread_mutex_unlock(&team->mutex);
         }
         seen = job;
-        if (self.number < threads_of(job)) {
-            walk(team, self.number);
-            barrier(team);
-        }
+        if (self.number < threads_of(job)) walk(team, self.number, &crowd);
     }
     return NULL;
 }
@@ -200,7 +243,8 @@ static struct team *take_team(void) {
     if (posix_memalign((void **)&team, LINE, sizeof *team)) return NULL;
     memset(team, 0, sizeof *team);
     pthread_mutex_init(&team->mutex, NULL);
-    pthread_cond_init(&team->wake, NULL);
+    pthread_cond_init(&team->job_is_there, NULL);
+    pthread_cond_init(&team->all_are_there, NULL);
     return team;
 }
 
@@ -242,17 +286,16 @@ static int run_job(struct team *team, int threads) {
     }
     team->threads = threads;
     if (threads == 1) {
-        walk(team, 0);
+        walk(team, 0, &team->callers);
         return 1;
     }
     pthread_mutex_lock(&team->mutex);
     const unsigned number = atomic_load(&team->job) / MOST_THREADS + 1;
     atomic_store_explicit(&team->job, number * MOST_THREADS + (unsigned)threads,
                           memory_order_release);
-    if (team->sleepers) pthread_cond_broadcast(&team->wake);
+    if (team->without_a_job) pthread_cond_broadcast(&team->job_is_there);
     pthread_mutex_unlock(&team->mutex);
-    walk(team, 0);
-    barrier(team);
+    walk(team, 0, &team->callers);
     return threads;
 }
 

@@ -111,7 +111,6 @@ def _of_the_c_library(name: str, *arguments: Any) -> Any:
 
 
 sched_yield = _of_the_c_library("sched_yield")
-nanosleep = _of_the_c_library("nanosleep", _WORD, _WORD)
 clock_gettime = _of_the_c_library("clock_gettime", types.int32, _WORD)
 mutex_init = _of_the_c_library("pthread_mutex_init", _WORD, _WORD)
 mutex_lock = _of_the_c_library("pthread_mutex_lock", _WORD)

@@ -27,8 +27,6 @@ from fastconv.backends.numba.team_words import (
     JOB,
     MOST_THREADS,
     NANOSECONDS,
-    NAP,
-    NAP_NANOSECONDS,
     PROGRAM,
     QUIT,
     ROWS,
@@ -65,7 +63,6 @@ class _Team:
         skipped = -ctypes.addressof(memory) % 64 // 8
         self.words = np.frombuffer(memoryview(memory), np.int64)[skipped:]
         self.address = ctypes.addressof(memory) + 8 * skipped
-        self.words[NAP + 1] = NAP_NANOSECONDS
         self.workers: list[threading.Thread] = []
         _function("prepare")(self.address)
 

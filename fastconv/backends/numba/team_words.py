@@ -2,20 +2,29 @@
 
 # Words of a team. The first three are written by several threads: each has a cache line.
 ARRIVED, GENERATION, JOB = 0, 8, 16
-PROGRAM, ROWS, STEPS, NANOSECONDS, BARRIERS, THREADS, SLEEPERS = range(24, 31)
-NAP, NOW = 32, 34
-"""Two struct timespec: how long a nap is, and the room for the time of thread 0."""
-MUTEX, WAKE, TEAM_WORDS = 40, 56, 72
-"""128 bytes each for a pthread_mutex_t and a pthread_cond_t, which have 64 at most."""
+PROGRAM, ROWS, STEPS, NANOSECONDS, BARRIERS, THREADS, WITHOUT_A_JOB = range(24, 31)
+CALLERS_CROWD = 32
+MUTEX, JOB_IS_THERE, ALL_ARE_THERE, TEAM_WORDS = 40, 56, 72, 88
+"""128 bytes each for a pthread_mutex_t and two pthread_cond_t, which have 64 at most."""
+
+IS_THERE, UNTIL, LENGTH, TIME, CROWD_WORDS = 0, 1, 2, 3, 5
+"""What a thread knows of its core: whether other threads want it, until when it takes that for
+granted, how long that is, in nanoseconds, and the room for a struct timespec."""
 
 MOST_THREADS = 254
+SLEEPER = 65536
+"""Added to ARRIVED by each thread that goes to sleep at a barrier."""
 JOBS = 256
 """A job word is its number * 256 + the number of its threads, so that a worker that is not wanted
 need not read what the caller may be writing for the next job."""
 QUIT = 255
 """In place of the number of threads: workers end."""
 
-SPINS, YIELDS, YIELDS_FOR_A_JOB, NAP_NANOSECONDS = 1000, 1000, 100, 50_000
-"""How long a thread waits in each way. It spins for some ten microseconds, as long as a small
-kernel lasts; then it yields to whoever shares its core; then it sleeps, so that teams on busy
-cores cost the others little."""
+EAGER_SPINS, CROWDED_SPINS, SPINS, YIELDS = 200, 100, 1000, 1000
+LONG_YIELD, SHORTEST_CROWD, LONGEST_CROWD = 20_000, 2_000_000, 128_000_000
+"""How a thread waits. It spins for some ten microseconds, as long as a small kernel lasts, at first
+without a pause, which would double the cost of a barrier; then it yields; then it sleeps until it
+is woken. A yield that takes long says that another thread wanted this core: it is crowded, and for
+a while the thread spins little and sleeps at once, so that the core goes to whoever is not
+waiting. To be woken on an idle core costs more than to spin, so that while is short at first and
+twice as long when the core is found crowded again soon after it. The last three are nanoseconds."""
