@@ -15,6 +15,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -115,12 +116,24 @@ class BuildKernels(build_ext):
                 "-fno-math-errno", "-fno-trapping-math",
             ]  # fmt: skip
             ext.extra_link_args = ["-pthread"]
+        self.compiler.compile = one_by_one(type(self.compiler).compile.__get__(self.compiler))
         try:
             super().build_extension(ext)
         # Whatever it is, from a missing compiler to one that crashes: it must not end the install.
         except Exception as fault:
             self.failed[ext.name] = reason_for(fault)
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
+
+
+def one_by_one(compile_sources):
+    """Compile each source by itself, as many at once as there are processors."""
+
+    def compile_all(sources, *arguments, **options):
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            made = threads.map(lambda one: compile_sources([one], *arguments, **options), sources)
+            return [path for paths in made for path in paths]
+
+    return compile_all
 
 
 class BuildPackage(build_py):
