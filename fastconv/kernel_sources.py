@@ -60,7 +60,7 @@ def kernel_source(name: str) -> str:
 
     Examples
     --------
-    >>> "dense_forward_float32" in kernel_source("dense.cu")
+    >>> "dense_forward" in kernel_source("dense.cu")
     True
     """
     folder = kernel_folder()

@@ -1,36 +1,202 @@
-// What a CUDA C++ kernel needs to compile and run as ordinary C++: one thread at a time, no
-// shared memory, no barriers. HOST_LAUNCH(name) exports host_launch_name(grid, block, arguments), with
-// one-dimensional grid and block and the arguments as cuLaunchKernel takes them: an array of pointers.
+// What CUDA C++ kernels need to compile and run as ordinary C++: grids and blocks are loops, the
+// threads of a block are fibers that change places at barriers, shared memory is static.
+//
+// HOST_LAUNCH(symbol, kernel) exports symbol(grid, block, arguments), with grid and block as three
+// numbers each and the arguments as cuLaunchKernel takes them: an array of pointers to values.
 #pragma once
 
+#include <csetjmp>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <math.h>
+#include <memory>
 #include <tuple>
+#include <ucontext.h>
 #include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
+#define __restrict__
+#define __shared__ static
+#define __launch_bounds__(...)
 
 struct HostIndex {
     unsigned x, y, z;
 };
 static HostIndex gridDim{1, 1, 1}, blockDim{1, 1, 1}, blockIdx{0, 0, 0}, threadIdx{0, 0, 0};
 
+namespace host {
+
+constexpr std::size_t STACK = 64 * 1024;
+constexpr unsigned WARP = 32;
+
+[[noreturn]] inline void fail(const char *why) {
+    std::fprintf(stderr, "cuda_host_shim: %s\n", why);
+    std::abort();
+}
+
+// Threads that wait for each other: how many are alive, how many have arrived, and how often all
+// of them have.
+struct Meeting {
+    unsigned alive = 0, arrived = 0, times = 0;
+};
+
+struct Fiber {
+    std::unique_ptr<char[]> stack{new char[STACK]};
+    ucontext_t start;
+    jmp_buf place;
+    bool is_new = true, is_done = true;
+    unsigned number = 0;
+    // What this thread shows to the others of its warp.
+    unsigned char shown[16];
+};
+
+struct Block {
+    std::vector<std::unique_ptr<Fiber>> fibers;
+    std::vector<Meeting> warps;
+    Meeting all;
+    Fiber *current = nullptr;
+    jmp_buf scheduler;
+    void (*body)(void *) = nullptr;
+    void *argument = nullptr;
+    bool moved = false; // whether any thread got on since this was last set to false
+};
+
+inline Block &block() {
+    static Block only;
+    return only;
+}
+
+inline void yield() {
+    Fiber &self = *block().current;
+    if (_setjmp(self.place) == 0) _longjmp(block().scheduler, 1);
+}
+
+inline void arrive(Meeting &meeting) {
+    block().moved = true;
+    if (++meeting.arrived == meeting.alive) {
+        meeting.arrived = 0;
+        meeting.times++;
+    }
+}
+
+inline void meet(Meeting &meeting) {
+    const unsigned times = meeting.times;
+    arrive(meeting);
+    while (meeting.times == times) yield();
+}
+
+inline void leave(Meeting &meeting) {
+    if (--meeting.alive && meeting.arrived == meeting.alive) {
+        meeting.arrived = 0;
+        meeting.times++;
+    }
+}
+
+// A fiber lives for many threads, one after the other.
+inline void fiber_main() {
+    for (;;) {
+        Fiber &self = *block().current;
+        block().body(block().argument);
+        self.is_done = true;
+        block().moved = true;
+        leave(block().all);
+        leave(block().warps[self.number / WARP]);
+        yield();
+    }
+}
+
+inline void set_thread(unsigned number) {
+    threadIdx.x = number % blockDim.x;
+    threadIdx.y = number / blockDim.x % blockDim.y;
+    threadIdx.z = number / (blockDim.x * blockDim.y);
+}
+
+inline void resume(Fiber &fiber) {
+    block().current = &fiber;
+    set_thread(fiber.number);
+    if (_setjmp(block().scheduler) != 0) return;
+    if (!fiber.is_new) _longjmp(fiber.place, 1);
+    fiber.is_new = false;
+    getcontext(&fiber.start);
+    fiber.start.uc_stack.ss_sp = fiber.stack.get();
+    fiber.start.uc_stack.ss_size = STACK;
+    fiber.start.uc_link = nullptr;
+    makecontext(&fiber.start, fiber_main, 0);
+    setcontext(&fiber.start);
+}
+
+inline void run_block(unsigned threads, void (*body)(void *), void *argument) {
+    Block &b = block();
+    while (b.fibers.size() < threads) b.fibers.emplace_back(new Fiber);
+    b.body = body;
+    b.argument = argument;
+    b.all = {threads, 0, 0};
+    b.warps.assign((threads + WARP - 1) / WARP, Meeting{});
+    for (unsigned number = 0; number < threads; number++) {
+        b.warps[number / WARP].alive++;
+        b.fibers[number]->number = number;
+        b.fibers[number]->is_done = false;
+    }
+    while (b.all.alive) {
+        b.moved = false;
+        for (unsigned number = 0; number < threads; number++)
+            if (!b.fibers[number]->is_done) resume(*b.fibers[number]);
+        if (!b.moved) fail("all threads of a block wait, not all at the same barrier");
+    }
+}
+
 template <typename... P, std::size_t... I>
-void host_launch(void (*kernel)(P...), unsigned grid, unsigned block, void **arguments,
-                 std::index_sequence<I...>) {
-    gridDim.x = grid;
-    blockDim.x = block;
-    const std::tuple<P...> values{*static_cast<P *>(arguments[I])...};
-    for (blockIdx.x = 0; blockIdx.x < grid; blockIdx.x++)
-        for (threadIdx.x = 0; threadIdx.x < block; threadIdx.x++) kernel(std::get<I>(values)...);
+void launch(void (*kernel)(P...), const unsigned *grid, const unsigned *block_size,
+            void **arguments, std::index_sequence<I...>) {
+    std::tuple<P...> values{*static_cast<P *>(arguments[I])...};
+    struct Call {
+        void (*kernel)(P...);
+        std::tuple<P...> *values;
+    } call{kernel, &values};
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {block_size[0], block_size[1], block_size[2]};
+    const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
+    if (threads == 0 || threads > 1024) fail("a block has 1 to 1024 threads");
+    for (blockIdx.z = 0; blockIdx.z < gridDim.z; blockIdx.z++)
+        for (blockIdx.y = 0; blockIdx.y < gridDim.y; blockIdx.y++)
+            for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++)
+                run_block(
+                    threads,
+                    [](void *argument) {
+                        const Call &c = *static_cast<Call *>(argument);
+                        c.kernel(std::get<I>(*c.values)...);
+                    },
+                    &call);
 }
 
 template <typename... P>
-void host_launch(void (*kernel)(P...), unsigned grid, unsigned block, void **arguments) {
-    host_launch(kernel, grid, block, arguments, std::index_sequence_for<P...>{});
+void launch(void (*kernel)(P...), const unsigned *grid, const unsigned *block_size,
+            void **arguments) {
+    launch(kernel, grid, block_size, arguments, std::index_sequence_for<P...>{});
 }
 
-#define HOST_LAUNCH(name)                                                                 \
-    extern "C" void host_launch_##name(unsigned grid, unsigned block, void **arguments) { \
-        host_launch(name, grid, block, arguments);                                        \
+}  // namespace host
+
+inline void __syncthreads() { host::meet(host::block().all); }
+
+template <typename T>
+T __shfl_xor_sync(unsigned lanes, T value, int mask) {
+    static_assert(sizeof(T) <= sizeof(host::Fiber::shown), "no such shuffle");
+    host::Block &b = host::block();
+    host::Fiber &self = *b.current;
+    host::Meeting &warp = b.warps[self.number / host::WARP];
+    if (lanes != 0xffffffffu || warp.alive != host::WARP) host::fail("a shuffle of part of a warp");
+    *reinterpret_cast<T *>(self.shown) = value;
+    host::meet(warp);
+    const T other = *reinterpret_cast<T *>(b.fibers[self.number ^ mask]->shown);
+    host::meet(warp); // nobody shows the next value before all have seen this one
+    return other;
+}
+
+#define HOST_LAUNCH(symbol, ...)                                                                   \
+    extern "C" void symbol(const unsigned *grid, const unsigned *block_size, void **arguments) {   \
+        host::launch(__VA_ARGS__, grid, block_size, arguments);                                    \
     }

@@ -1,6 +1,7 @@
 """Every kernel of every backend against the reference.
 
-A backend joins by being there: its folder, with the kernel modules that it has so far.
+A backend joins by being there: its folder, with the kernel modules that it has so far. The CUDA
+kernels take part without a GPU too, compiled for the host.
 """
 
 import functools
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from kernel_calls import DTYPES, KERNELS, calls_of, specs_of
 from tolerances import assert_close
-from watched import calls_and_expected, parameters_of, run
+from watched import CUDA_ON_HOST, calls_and_expected, parameters_of, run
 
 from fastconv.backends.selection import NAMES, backend_state
 from fastconv.operation import ActivationSpec, NormSpec
@@ -22,7 +23,6 @@ _SUMS = ("conv.", "planes.", "dense.")
 _COPIES = ("pool.max_", "input.gather_", "layout.")
 EXACT = [k for k in KERNELS if k.startswith(_SUMS + _COPIES)]
 IN_PLACE = [k for k in KERNELS if k.startswith(("activation.", "dropout."))]
-DTYPE = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def why_not(backend, module):
@@ -35,23 +35,34 @@ def why_not(backend, module):
     return None
 
 
-def backends_and(kernels, specs=specs_of):
-    """Parameters (backend, kernel, spec) of all that can be tested here."""
-    there = {(b, m) for b in NAMES for m in MODULES if why_not(b, m) is None}
+def works(backend, module):
+    return backend == CUDA_ON_HOST or why_not(backend, module) is None
+
+
+def dtypes_of(backend, kernel, spec):
+    """Both; what is compiled for the host from the same template takes one case in float64."""
+    return DTYPES if backend != CUDA_ON_HOST or spec == specs_of(kernel)[0] else (np.float32,)
+
+
+def backends_and(kernels):
+    """Parameters (backend, kernel, spec, dtype) of all that can be tested here."""
+    there = {(b, m) for b in ALL for m in MODULES if works(b, m)}
     return [
         pytest.param(
-            backend, kernel, spec,
-            id=f"{backend}-{kernel}-{spec}",
+            backend, kernel, spec, dtype,
+            id=f"{backend}-{kernel}-{spec}-{np.dtype(dtype)}",
             marks=[pytest.mark.gpu] if backend == "cupy" else [],
         )
         for kernel in kernels
-        for backend in NAMES
+        for backend in ALL
         if (backend, kernel.partition(".")[0]) in there
-        for spec in specs(kernel)
+        for spec in specs_of(kernel)
+        for dtype in dtypes_of(backend, kernel, spec)
     ]  # fmt: skip
 
 
-EACH = ("backend", "kernel", "spec")
+ALL = (*NAMES, CUDA_ON_HOST)
+EACH = ("backend", "kernel", "spec", "dtype")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -75,7 +86,6 @@ def test_every_kernel_of_the_reference_has_cases():
     assert found == set(KERNELS)
 
 
-@DTYPE
 @pytest.mark.parametrize(EACH, backends_and(EXACT))
 def test_results_on_small_integers_are_equal(backend, kernel, spec, dtype):
     for call, expected in calls_and_expected(kernel, spec, dtype, integers=True):
@@ -83,7 +93,6 @@ def test_results_on_small_integers_are_equal(backend, kernel, spec, dtype):
             np.testing.assert_array_equal(actual, expected[name], err_msg=f"{call}: {name}")
 
 
-@DTYPE
 @pytest.mark.parametrize(EACH, backends_and(KERNELS))
 def test_results_on_random_data_are_within_the_tolerance(backend, kernel, spec, dtype):
     for call, expected in calls_and_expected(kernel, spec, dtype):
@@ -93,7 +102,6 @@ def test_results_on_random_data_are_within_the_tolerance(backend, kernel, spec, 
             )
 
 
-@DTYPE
 @pytest.mark.parametrize(EACH, backends_and(IN_PLACE))
 def test_elementwise_kernels_give_the_same_in_place(backend, kernel, spec, dtype):
     names = parameters_of(kernel)
@@ -183,7 +191,6 @@ def spoiled_calls(kernel, spec, dtype):
     return found
 
 
-@DTYPE
 @pytest.mark.parametrize(EACH, backends_and(KERNELS))
 def test_nan_and_inf_go_where_the_formula_sends_them(backend, kernel, spec, dtype):
     for name, call, expected in spoiled_calls(kernel, spec, dtype):
@@ -199,7 +206,7 @@ def test_nan_and_inf_go_where_the_formula_sends_them(backend, kernel, spec, dtyp
 # Random words
 
 
-@pytest.mark.parametrize("backend", [b for b in NAMES if why_not(b, "random") is None])
+@pytest.mark.parametrize("backend", [b for b in ALL if works(b, "random")])
 def test_random_words_do_not_depend_on_how_many_are_asked_for(backend):
     words = [
         run(backend, call)["words"]
@@ -213,7 +220,7 @@ def test_random_words_do_not_depend_on_how_many_are_asked_for(backend):
 # Batch normalisation
 
 
-@pytest.mark.parametrize("backend", [b for b in NAMES if why_not(b, "norm") is None])
+@pytest.mark.parametrize("backend", [b for b in ALL if works(b, "norm")])
 def test_a_large_mean_does_not_swallow_the_variance(backend):
     # Numbers around 2000 are 1.2e-4 apart in float32, their squares 0.25: a mean of squares minus
     # the square of the mean would be nothing but rounding.
@@ -232,7 +239,7 @@ def test_a_large_mean_does_not_swallow_the_variance(backend):
 
 
 @pytest.mark.parametrize("kind", ["relu", "leaky_relu", "elu", "selu", "tanh"])
-@pytest.mark.parametrize("backend", [b for b in NAMES if why_not(b, "activation") is None])
+@pytest.mark.parametrize("backend", [b for b in ALL if works(b, "activation")])
 def test_small_numbers_keep_their_digits(backend, kind):
     # e^x - 1 as a difference would leave two digits of 1e-5 in float32.
     spec = ActivationSpec(kind, 8, alpha=0.5)

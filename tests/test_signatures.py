@@ -13,6 +13,7 @@ REFERENCE = "fastconv.backends.reference"
 OF_ITS_OWN = {
     "numpy": {"workspace"},
     "cython": {"engine"},
+    "cupy": {"device", "launches", "products", "sources", "strided_conv"},
     "numba": {
         "compilation", "compiled_code", "depthwise", "engine", "exponential", "instruction_set",
         "interleaved", "interleaved_instructions", "packing", "philox", "plane_products",

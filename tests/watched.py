@@ -5,14 +5,20 @@ bytes that the kernel asked for, full of NaN too: a kernel that counts on zeros,
 array or changes what it may only read is found.
 """
 
+import contextlib
 import functools
 import importlib
 import inspect
 
 import numpy as np
+from cuda_on_host import HostDevice
 from kernel_calls import calls_of
 
+from fastconv.backends.cupy.device import stand_in
 from fastconv.backends.selection import BackendError, load_module
+
+CUDA_ON_HOST = "cuda-on-host"
+"""In place of a backend's name: the cupy backend with kernels that are compiled for the host."""
 
 _GUARD = 192
 _GUARD_BYTE = 0x5A
@@ -53,7 +59,27 @@ class _Here:
     to_host = to_device
 
 
+@functools.cache
+def _host_device():
+    return HostDevice()
+
+
+@contextlib.contextmanager
+def _running(backend):
+    """Let the host run CUDA kernels where that is asked for; gives the backend's own name."""
+    if backend != CUDA_ON_HOST:
+        yield backend
+        return
+    stand_in(_host_device())
+    try:
+        yield "cupy"
+    finally:
+        stand_in(None)
+
+
 def _device_of(backend):
+    if backend == CUDA_ON_HOST:
+        return _Here
     try:
         return load_module(backend, "run")
     except BackendError:
@@ -78,8 +104,14 @@ def run(backend, call, in_place=()):
 
     ``in_place`` is a pair of an input and an output that share one array, or empty.
     """
-    module_name, _, name = call.kernel.partition(".")
-    module, device = load_module(backend, module_name), _device_of(backend)
+    with _running(backend) as name:
+        return _run(
+            load_module(name, call.kernel.partition(".")[0]), _device_of(backend), call, in_place
+        )
+
+
+def _run(module, device, call, in_place):
+    _, _, name = call.kernel.partition(".")
     rubbish = {key: _rubbish(*output) for key, output in call.outputs.items()}
     values = {k: v for k, v in (call.reads | call.updates | rubbish).items() if v is not None}
     memory = {key: _Memory(device, value) for key, value in values.items()}

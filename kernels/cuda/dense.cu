@@ -1,106 +1,98 @@
-// Fully connected layers: y = x w + b and its gradients, float and double.
+// Fully connected layers: y = x w + b and its gradients (backends/cupy/dense.py).
 //
-//   dense_forward_TYPE(batch, inputs, outputs, x, w, b, y)            b may be null
-//   dense_backward_data_TYPE(batch, inputs, outputs, dy, w, dx)
-//   dense_backward_weight_TYPE(batch, inputs, outputs, dy, x, dw, db)   db may be null
-//
-// with TYPE float32 or float64, x (batch, inputs), w (inputs, outputs), y (batch, outputs), all
-// C-contiguous. Launch with any one-dimensional grid and block: the threads share the outputs, each
-// gathering what it needs for one at a time, so that nothing is added atomically and the bits do not
-// depend on the launch. Neighbouring threads take neighbouring columns.
-//
-// The file compiles by itself, with no -D and no headers. Nothing in fastconv launches these
-// kernels; the tests run them on the host.
+// x is (batch, inputs), w (inputs, outputs), y (batch, outputs), all C-contiguous. The kernels
+// named _parts finish those of the same name where the sums were made in parts.
+#include "product.cuh"
 
 namespace {
 
-// The first output of this thread, and how far apart its outputs are.
-__device__ long long first_index() {
-    return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
-
-__device__ long long index_step() { return static_cast<long long>(gridDim.x) * blockDim.x; }
+using fastconv::LeftMatrix;
+using fastconv::RightMatrix;
+using fastconv::Sizes;
 
 template <typename T>
-__device__ void dense_forward(long long batch, long long inputs, long long outputs,
-                              const T *__restrict__ x, const T *__restrict__ w,
-                              const T *__restrict__ b, T *__restrict__ y) {
-    for (long long i = first_index(); i < batch * outputs; i += index_step()) {
-        const long long sample = i / outputs, output = i % outputs;
-        T sum = b ? b[output] : T(0);
-        for (long long k = 0; k < inputs; k++)
-            sum += x[sample * inputs + k] * w[k * outputs + output];
-        y[i] = sum;
+struct Rows {
+    T *y;
+    const T *b; // may be null
+    int columns;
+    __device__ void operator()(int, int m, int n, T sum) const {
+        y[static_cast<long long>(m) * columns + n] = b ? sum + b[n] : sum;
     }
-}
-
-template <typename T>
-__device__ void dense_backward_data(long long batch, long long inputs, long long outputs,
-                                    const T *__restrict__ dy, const T *__restrict__ w,
-                                    T *__restrict__ dx) {
-    for (long long i = first_index(); i < batch * inputs; i += index_step()) {
-        const long long sample = i / inputs, input = i % inputs;
-        T sum = T(0);
-        for (long long k = 0; k < outputs; k++)
-            sum += dy[sample * outputs + k] * w[input * outputs + k];
-        dx[i] = sum;
-    }
-}
+};
 
 // The bias is one more row of the weights, with an input that is always 1.
 template <typename T>
-__device__ void dense_backward_weight(long long batch, long long inputs, long long outputs,
-                                      const T *__restrict__ dy, const T *__restrict__ x,
-                                      T *__restrict__ dw, T *__restrict__ db) {
-    const long long rows = db ? inputs + 1 : inputs;
-    for (long long i = first_index(); i < rows * outputs; i += index_step()) {
-        const long long input = i / outputs, output = i % outputs;
-        T sum = T(0);
-        if (input < inputs) {
-            for (long long n = 0; n < batch; n++)
-                sum += x[n * inputs + input] * dy[n * outputs + output];
-            dw[i] = sum;
-        } else {
-            for (long long n = 0; n < batch; n++) sum += dy[n * outputs + output];
-            db[output] = sum;
-        }
+struct InputsAndOne {
+    const T *x;
+    int inputs;
+    struct Line {
+        int input;
+    };
+    __device__ Line row(int m) const { return {m}; }
+    __device__ T at(const Line &line, int n) const {
+        return line.input < inputs ? x[static_cast<long long>(n) * inputs + line.input] : T(1);
     }
-}
+};
+
+template <typename T>
+struct WeightsAndBias {
+    T *dw, *db;
+    int inputs, outputs;
+    __device__ void operator()(int, int m, int n, T sum) const {
+        if (m < inputs) dw[static_cast<long long>(m) * outputs + n] = sum;
+        else db[n] = sum;
+    }
+};
 
 }  // namespace
 
-extern "C" __global__ void dense_forward_float32(
-    long long batch, long long inputs, long long outputs,
-    const float *x, const float *w, const float *b, float *y) {
-    dense_forward(batch, inputs, outputs, x, w, b, y);
+template <typename T, int SIDE>
+__global__ void __launch_bounds__(fastconv::THREADS)
+    dense_forward(int batch, int inputs, int outputs, int parts, const T *__restrict__ x,
+                  const T *__restrict__ w, const T *b, T *y, T *partial) {
+    const LeftMatrix<T> left = {{x, inputs, 1}};
+    const RightMatrix<T> right = {{w, outputs, 1}};
+    fastconv::multiply<SIDE, true, false>({batch, outputs, inputs, 1, parts}, left, right,
+                                          Rows<T>{y, b, outputs}, partial);
 }
 
-extern "C" __global__ void dense_forward_float64(
-    long long batch, long long inputs, long long outputs,
-    const double *x, const double *w, const double *b, double *y) {
-    dense_forward(batch, inputs, outputs, x, w, b, y);
+template <typename T>
+__global__ void dense_forward_parts(int batch, int inputs, int outputs, int parts,
+                                    const T *partial, const T *b, T *y) {
+    fastconv::sum_parts({batch, outputs, inputs, 1, parts}, partial, Rows<T>{y, b, outputs});
 }
 
-extern "C" __global__ void dense_backward_data_float32(
-    long long batch, long long inputs, long long outputs,
-    const float *dy, const float *w, float *dx) {
-    dense_backward_data(batch, inputs, outputs, dy, w, dx);
+template <typename T, int SIDE>
+__global__ void __launch_bounds__(fastconv::THREADS)
+    dense_backward_data(int batch, int inputs, int outputs, int parts, const T *__restrict__ dy,
+                        const T *__restrict__ w, T *dx, T *partial) {
+    const LeftMatrix<T> left = {{dy, outputs, 1}};
+    const RightMatrix<T> right = {{w, 1, outputs}};
+    fastconv::multiply<SIDE, true, true>({batch, inputs, outputs, 1, parts}, left, right,
+                                         Rows<T>{dx, nullptr, inputs}, partial);
 }
 
-extern "C" __global__ void dense_backward_data_float64(
-    long long batch, long long inputs, long long outputs,
-    const double *dy, const double *w, double *dx) {
-    dense_backward_data(batch, inputs, outputs, dy, w, dx);
+template <typename T>
+__global__ void dense_backward_data_parts(int batch, int inputs, int outputs, int parts,
+                                          const T *partial, T *dx) {
+    fastconv::sum_parts({batch, inputs, outputs, 1, parts}, partial,
+                        Rows<T>{dx, nullptr, inputs});
 }
 
-extern "C" __global__ void dense_backward_weight_float32(
-    long long batch, long long inputs, long long outputs,
-    const float *dy, const float *x, float *dw, float *db) {
-    dense_backward_weight(batch, inputs, outputs, dy, x, dw, db);
+// db may be null.
+template <typename T, int SIDE>
+__global__ void __launch_bounds__(fastconv::THREADS)
+    dense_backward_weight(int batch, int inputs, int outputs, int parts, const T *__restrict__ dy,
+                          const T *__restrict__ x, T *dw, T *db, T *partial) {
+    const RightMatrix<T> right = {{dy, outputs, 1}};
+    fastconv::multiply<SIDE, false, false>({inputs + (db ? 1 : 0), outputs, batch, 1, parts},
+                                           InputsAndOne<T>{x, inputs}, right,
+                                           WeightsAndBias<T>{dw, db, inputs, outputs}, partial);
 }
 
-extern "C" __global__ void dense_backward_weight_float64(
-    long long batch, long long inputs, long long outputs,
-    const double *dy, const double *x, double *dw, double *db) {
-    dense_backward_weight(batch, inputs, outputs, dy, x, dw, db);
+template <typename T>
+__global__ void dense_backward_weight_parts(int batch, int inputs, int outputs, int parts,
+                                            const T *partial, T *dw, T *db) {
+    fastconv::sum_parts({inputs + (db ? 1 : 0), outputs, batch, 1, parts}, partial,
+                        WeightsAndBias<T>{dw, db, inputs, outputs});
 }

@@ -1,0 +1,91 @@
+"""Activations in CUDA (``kernels/cuda/activation.cu``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv.backends.cupy.device import Array
+from fastconv.backends.cupy.launches import check_size, launch_elements, launch_rows
+from fastconv.operation import ACTIVATION_KINDS, ActivationSpec, SoftmaxSpec
+
+
+def _sizes(spec: ActivationSpec) -> tuple[int, int, float]:
+    return spec.size, ACTIVATION_KINDS.index(spec.kind), float(spec.alpha)
+
+
+def _softmax(name: str, spec: SoftmaxSpec, logarithms: int, *arrays: Array) -> None:
+    check_size(name, x=spec.rows * spec.classes)
+    launch_rows(
+        f"activation.{name}", spec.rows, spec.rows, spec.classes, logarithms, *arrays,
+        dtype=arrays[-1].dtype,
+    )  # fmt: skip
+
+
+def activation_forward(
+    spec: ActivationSpec,
+    x: Array,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """Apply the activation to every element."""
+    launch_elements("activation.activation_forward", spec.size, *_sizes(spec), x, y, dtype=y.dtype)
+
+
+def activation_backward(
+    spec: ActivationSpec,
+    dy: Array,
+    y: Array,
+    dx: Array,
+    workspace: Array | None,
+) -> None:
+    """Multiply by the derivative, computed from ``y``."""
+    launch_elements(
+        "activation.activation_backward", spec.size, *_sizes(spec), dy, y, dx, dtype=dx.dtype
+    )
+
+
+def softmax_forward(
+    spec: SoftmaxSpec,
+    x: Array,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """Softmax of each row."""
+    _softmax("softmax_forward", spec, 0, x, y)
+
+
+def softmax_backward(
+    spec: SoftmaxSpec,
+    dy: Array,
+    y: Array,
+    dx: Array,
+    workspace: Array | None,
+) -> None:
+    """Gradient of the scores."""
+    _softmax("softmax_backward", spec, 0, dy, y, dx)
+
+
+def log_softmax_forward(
+    spec: SoftmaxSpec,
+    x: Array,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """Logarithm of the softmax of each row."""
+    _softmax("softmax_forward", spec, 1, x, y)
+
+
+def log_softmax_backward(
+    spec: SoftmaxSpec,
+    dy: Array,
+    y: Array,
+    dx: Array,
+    workspace: Array | None,
+) -> None:
+    """Gradient of the scores."""
+    _softmax("softmax_backward", spec, 1, dy, y, dx)
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs: none."""
+    return 0

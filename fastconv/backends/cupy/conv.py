@@ -1,0 +1,108 @@
+"""Convolutions in CUDA (``kernels/cuda/conv.cu``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv.backends.cupy import strided_conv
+from fastconv.backends.cupy.device import Array
+from fastconv.spec import ConvSpec, Shape
+
+
+def _strides_of_images(shape: Shape) -> strided_conv.Strides:
+    _, height, width, channels = shape
+    return height * width * channels, width * channels, channels, 1
+
+
+def _geometry(spec: ConvSpec) -> tuple[int, ...]:
+    _, width, inputs, outputs = spec.w_shape
+    return strided_conv.geometry_of(
+        spec,
+        _strides_of_images(spec.x_shape),
+        (width * inputs * outputs, inputs * outputs, outputs, 1),
+        _strides_of_images(spec.y_shape),
+    )
+
+
+def conv2d_forward(
+    spec: ConvSpec,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """``y = x * w + b``."""
+    strided_conv.forward(spec, _geometry(spec), x, w, b, y, workspace)
+
+
+def conv2d_backward_data(
+    spec: ConvSpec,
+    dy: Array,
+    w: Array,
+    dx: Array,
+    workspace: Array | None,
+) -> None:
+    """Gradient of x."""
+    strided_conv.backward_data(spec, _geometry(spec), dy, w, None, dx, workspace)
+
+
+def conv2d_backward_weight(
+    spec: ConvSpec,
+    dy: Array,
+    x: Array,
+    dw: Array,
+    db: Array | None,
+    workspace: Array | None,
+) -> None:
+    """Gradients of w and, unless None, of b."""
+    strided_conv.backward_weight(spec, _geometry(spec), dy, x, dw, db, workspace)
+
+
+def conv_transpose2d_forward(
+    spec: ConvSpec,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """The data gradient of ``spec`` as a layer, plus b."""
+    strided_conv.backward_data(spec, _geometry(spec), x, w, b, y, workspace)
+
+
+def conv_transpose2d_backward_data(
+    spec: ConvSpec,
+    dy: Array,
+    w: Array,
+    dx: Array,
+    workspace: Array | None,
+) -> None:
+    """Gradient of x."""
+    strided_conv.forward(spec, _geometry(spec), dy, w, None, dx, workspace)
+
+
+def conv_transpose2d_backward_weight(
+    spec: ConvSpec,
+    dy: Array,
+    x: Array,
+    dw: Array,
+    db: Array | None,
+    workspace: Array | None,
+) -> None:
+    """Gradients of w and, unless None, of b."""
+    geometry = _geometry(spec)
+    strided_conv.backward_weight(spec, geometry, x, dy, dw, None, workspace)
+    if db is not None:
+        strided_conv.sum_pixels(spec, geometry, dy, db)
+
+
+def workspace_bytes(kernel: str, spec: ConvSpec, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs: the sums of the parts."""
+    if kernel in ("conv2d_forward", "conv_transpose2d_backward_data"):
+        return strided_conv.forward_product(spec).workspace_bytes(dtype)
+    if kernel in ("conv2d_backward_data", "conv_transpose2d_forward"):
+        return strided_conv.data_product(spec).workspace_bytes(dtype)
+    return max(
+        strided_conv.weight_product(spec, bias).workspace_bytes(dtype) for bias in (False, True)
+    )

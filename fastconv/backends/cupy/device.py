@@ -1,0 +1,174 @@
+"""The device that kernels run on: CuPy's current one, or what stands in for it.
+
+All that this backend asks of CUDA goes through :func:`device`. The tests put another one in its
+place, which runs the same kernels on the host.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from fastconv.backends.cupy.sources import instances_of
+from fastconv.kernel_sources import kernel_folder, kernel_source
+
+Dimensions: TypeAlias = tuple[int, int, int]
+Array: TypeAlias = Any
+"""An array of the device."""
+
+
+class Recording(Protocol):
+    """Launches that can be made again by one call."""
+
+    def replay(self) -> None:
+        """Make the launches."""
+
+
+class Device(Protocol):
+    """What runs kernels, and holds their arrays."""
+
+    arrays: Any
+    """The module that makes its arrays: cupy, or numpy."""
+
+    def launch(
+        self,
+        source: str,
+        dtype: np.dtype[Any],
+        kernel: str,
+        grid: Dimensions,
+        block: Dimensions,
+        arguments: Sequence[Any],
+    ) -> None:
+        """Launch an instance of a kernel on the current stream.
+
+        Arguments are scalars of NumPy's types, which must be those of the kernel's parameters,
+        arrays of the device, and None for null.
+        """
+
+    def record(self, launches: Callable[[], None]) -> Recording | None:
+        """Record what ``launches`` launches without running it; None where that cannot be."""
+
+    def stream(self) -> Any:
+        """Return a context in which launches and copies go to a stream of their own."""
+
+    def synchronize(self) -> None:
+        """Wait until all that was launched on the current stream is done."""
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Copy an array to the host, after all that was launched on the current stream."""
+
+    def nanoseconds_of(self, launches: Callable[[], None]) -> int:
+        """Make launches and return how long they took."""
+
+
+class _Graph:
+    """A CUDA graph, launched on the stream that is current then."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+
+    def replay(self) -> None:
+        self._graph.launch()
+
+
+class CudaDevice:
+    """The current device of CuPy."""
+
+    def __init__(self) -> None:
+        self.arrays: Any = importlib.import_module("cupy")
+        self._modules: dict[tuple[int, str, str], Any] = {}
+        self._functions: dict[tuple[int, str, str], Any] = {}
+        self._only_loads = False
+
+    def _module(self, source: str, dtype: np.dtype[Any]) -> Any:
+        """Compile a source file for one dtype, or take it from CuPy's cache on disk."""
+        key = (self.arrays.cuda.Device().id, source, dtype.name)
+        if key not in self._modules:
+            self._modules[key] = self.arrays.RawModule(
+                code=kernel_source(source),
+                options=("--std=c++17", f"-I{kernel_folder()}"),
+                name_expressions=instances_of(source, dtype),
+            )
+        return self._modules[key]
+
+    def launch(
+        self,
+        source: str,
+        dtype: np.dtype[Any],
+        kernel: str,
+        grid: Dimensions,
+        block: Dimensions,
+        arguments: Sequence[Any],
+    ) -> None:
+        """Launch an instance of a kernel on the current stream."""
+        key = (self.arrays.cuda.Device().id, source, kernel)
+        if key not in self._functions:
+            function = self._module(source, dtype).get_function(kernel)
+            function.compile()
+            self._functions[key] = function
+        if self._only_loads:
+            return
+        null = np.uintp(0)
+        values = tuple(null if each is None else each for each in arguments)
+        self._functions[key](grid, block, values)
+
+    def record(self, launches: Callable[[], None]) -> Recording | None:
+        """Capture what ``launches`` launches as a CUDA graph."""
+        self._only_loads = True  # code cannot be loaded while a stream is captured
+        try:
+            launches()
+        finally:
+            self._only_loads = False
+        stream = self.arrays.cuda.get_current_stream()
+        stream.begin_capture()
+        try:
+            launches()
+        finally:
+            graph = stream.end_capture()
+        return _Graph(graph)
+
+    def stream(self) -> Any:
+        """Return a new stream: the default one cannot be captured. Each waits for the other."""
+        return self.arrays.cuda.Stream()
+
+    def synchronize(self) -> None:
+        """Wait for the current stream."""
+        self.arrays.cuda.get_current_stream().synchronize()
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Copy an array to the host."""
+        copied: np.ndarray = self.arrays.asnumpy(array)
+        return copied
+
+    def nanoseconds_of(self, launches: Callable[[], None]) -> int:
+        """Time launches between two events of the current stream."""
+        start, end = self.arrays.cuda.Event(), self.arrays.cuda.Event()
+        start.record()
+        launches()
+        end.record()
+        end.synchronize()
+        milliseconds: float = self.arrays.cuda.get_elapsed_time(start, end)
+        return round(1e6 * milliseconds)
+
+
+_stand_in: Device | None = None
+
+
+def stand_in(device: Device | None) -> None:
+    """Let another device run all kernels from here on; None: CuPy's again."""
+    global _stand_in
+    _stand_in = device
+
+
+@functools.cache
+def _cuda_device() -> CudaDevice:
+    return CudaDevice()
+
+
+def device() -> Device:
+    """Return the device that runs kernels now."""
+    return _cuda_device() if _stand_in is None else _stand_in

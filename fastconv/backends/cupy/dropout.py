@@ -1,0 +1,44 @@
+"""Dropout in CUDA (``kernels/cuda/dropout.cu``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.cupy.device import Array
+from fastconv.backends.cupy.launches import launch_elements, stream_of
+from fastconv.operation import DropoutSpec
+
+
+def dropout_forward(
+    spec: DropoutSpec,
+    x: Array,
+    step: Array,
+    mask: Array,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """Keep and scale each element, or write 0 in its place."""
+    launch_elements(
+        "dropout.dropout_forward", spec.size, spec.size, np.uint32(spec.threshold), spec.scale,
+        *stream_of(spec.random), step, x, mask, y, dtype=y.dtype,
+    )  # fmt: skip
+
+
+def dropout_backward(
+    spec: DropoutSpec,
+    dy: Array,
+    mask: Array,
+    dx: Array,
+    workspace: Array | None,
+) -> None:
+    """Scale what was kept."""
+    launch_elements(
+        "dropout.dropout_backward", spec.size, spec.size, spec.scale, dy, mask, dx, dtype=dx.dtype
+    )
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs: none."""
+    return 0

@@ -1,0 +1,98 @@
+"""Launching kernels: grids, blocks, and arguments in the types that CUDA wants them in."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.cupy.device import Dimensions, device
+from fastconv.backends.cupy.sources import expression_of
+from fastconv.operation import RandomSpec
+
+THREADS = 256
+"""Threads of a block where the kernel does not ask for a number of its own."""
+WARP = 32
+_MOST_BLOCKS = 4096
+"""Of a grid whose threads take several elements each."""
+_MOST_INDEX = 2**31 - 1
+
+
+def blocks_for(count: int, each: int = THREADS) -> int:
+    """Blocks for ``count`` things, ``each`` of them to a block at a time; 1 or more."""
+    return max(1, min(_MOST_BLOCKS, math.ceil(count / each)))
+
+
+def check_size(kernel: str, **counts: int) -> None:
+    """Raise a ValueError where 32-bit indices of a kernel would not reach all elements."""
+    for name, count in counts.items():
+        if count > _MOST_INDEX:
+            raise ValueError(
+                f"{kernel}: {name} is {count} elements; the cupy backend takes up to "
+                f"{_MOST_INDEX}: use a smaller batch"
+            )
+
+
+def launch(
+    kernel: str,
+    grid: tuple[int, ...],
+    block: tuple[int, ...],
+    *arguments: Any,
+    dtype: Any = None,
+    side: int | None = None,
+) -> None:
+    """Launch a kernel.
+
+    Parameters
+    ----------
+    kernel
+        ``module.name``: the kernel ``name`` of ``module.cu``.
+    grid, block
+        Up to three numbers each.
+    arguments
+        A Python int becomes an int, a float a double; scalars of NumPy keep their type, arrays are
+        pointers and None is null.
+    dtype, side
+        Of the instance, where the kernel is a template.
+    """
+    source, _, name = kernel.partition(".")
+    values = [_as_scalar(kernel, each) for each in arguments]
+    device().launch(
+        f"{source}.cu",
+        np.dtype("float32" if dtype is None else dtype),
+        expression_of(name, dtype, side),
+        _three(grid),
+        _three(block),
+        values,
+    )
+
+
+def _three(sizes: tuple[int, ...]) -> Dimensions:
+    x, y, z = (*sizes, 1, 1)[:3]
+    return x, y, z
+
+
+def _as_scalar(kernel: str, value: Any) -> Any:
+    if isinstance(value, int):
+        check_size(kernel, **{"an argument": value})
+        return np.int32(value)
+    return np.float64(value) if isinstance(value, float) else value
+
+
+def launch_elements(kernel: str, count: int, *arguments: Any, dtype: Any = None) -> None:
+    """Launch a kernel whose threads share ``count`` elements, unless there are none."""
+    check_size(kernel, output=count)
+    if count:
+        launch(kernel, (blocks_for(count),), (THREADS,), *arguments, dtype=dtype)
+
+
+def launch_rows(kernel: str, rows: int, *arguments: Any, threads: int = WARP, dtype: Any) -> None:
+    """Launch a kernel whose blocks take a row each, unless there are none."""
+    if rows:
+        launch(kernel, (blocks_for(rows, 1),), (threads,), *arguments, dtype=dtype)
+
+
+def stream_of(spec: RandomSpec) -> tuple[np.uint64, np.uint32]:
+    """Seed and stream, as kernels take them."""
+    return np.uint64(spec.seed), np.uint32(spec.stream)

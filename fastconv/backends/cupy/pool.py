@@ -1,0 +1,114 @@
+"""Pooling in CUDA (``kernels/cuda/pool.cu``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv.backends.cupy.device import Array
+from fastconv.backends.cupy.launches import check_size, launch_elements
+from fastconv.operation import InputSpec
+from fastconv.spec import PoolSpec
+
+
+def _windows(spec: PoolSpec) -> tuple[int, ...]:
+    """What every kernel with windows begins with."""
+    return (
+        spec.batch, spec.height, spec.width, spec.channels, spec.out_height, spec.out_width,
+        *spec.kernel, *spec.stride, spec.padding[0][0], spec.padding[1][0],
+    )  # fmt: skip
+
+
+def _averaged(spec: PoolSpec) -> tuple[int, ...]:
+    """What the kernels of averages take besides."""
+    return (*_windows(spec), spec.padding[0][1], spec.padding[1][1], int(spec.count_include_pad))
+
+
+def _inputs(spec: PoolSpec) -> int:
+    return spec.batch * spec.height * spec.width * spec.channels
+
+
+def _outputs(spec: PoolSpec) -> int:
+    check_size("pool", x=_inputs(spec))
+    return spec.batch * spec.out_height * spec.out_width * spec.channels
+
+
+def _pixels(spec: InputSpec) -> tuple[int, int, int]:
+    check_size("pool", x=spec.batch * spec.height * spec.width * spec.channels)
+    return spec.batch, spec.height * spec.width, spec.channels
+
+
+def max_pool2d_forward(
+    spec: PoolSpec,
+    x: Array,
+    y: Array,
+    where: Array,
+    workspace: Array | None,
+) -> None:
+    """Largest pixel of each window, and where it is."""
+    launch_elements(
+        "pool.max_pool2d_forward", _outputs(spec), *_windows(spec), x, y, where, dtype=y.dtype
+    )
+
+
+def max_pool2d_backward(
+    spec: PoolSpec,
+    dy: Array,
+    where: Array,
+    dx: Array,
+    workspace: Array | None,
+) -> None:
+    """Add each output's gradient to the pixel that won its window."""
+    launch_elements(
+        "pool.max_pool2d_backward", _inputs(spec), *_windows(spec), dy, where, dx, dtype=dx.dtype
+    )
+
+
+def avg_pool2d_forward(
+    spec: PoolSpec,
+    x: Array,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """Mean of each window."""
+    launch_elements(
+        "pool.avg_pool2d_forward", _outputs(spec), *_averaged(spec), x, y, dtype=y.dtype
+    )
+
+
+def avg_pool2d_backward(
+    spec: PoolSpec,
+    dy: Array,
+    dx: Array,
+    workspace: Array | None,
+) -> None:
+    """Spread each output's gradient evenly over its window."""
+    launch_elements(
+        "pool.avg_pool2d_backward", _inputs(spec), *_averaged(spec), dy, dx, dtype=dx.dtype
+    )
+
+
+def global_avg_pool2d_forward(
+    spec: InputSpec,
+    x: Array,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """Mean over all pixels of each channel."""
+    count = spec.batch * spec.channels
+    launch_elements("pool.global_avg_pool2d_forward", count, *_pixels(spec), x, y, dtype=y.dtype)
+
+
+def global_avg_pool2d_backward(
+    spec: InputSpec,
+    dy: Array,
+    dx: Array,
+    workspace: Array | None,
+) -> None:
+    """Spread each channel's gradient evenly over all pixels."""
+    sizes, count = _pixels(spec), int(dx.size)
+    launch_elements("pool.global_avg_pool2d_backward", count, *sizes, dy, dx, dtype=dx.dtype)
+
+
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
+    """Bytes of workspace that a kernel of this module needs: none."""
+    return 0

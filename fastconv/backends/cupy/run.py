@@ -1,0 +1,221 @@
+"""Running a plan: its launches recorded as a graph of many steps, and replayed."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from fastconv.backends.cupy.device import Array, Recording, device
+from fastconv.backends.cupy.launches import THREADS, launch
+from fastconv.plan import Buffer, Plan
+
+STEPS_OF_A_GRAPH = 16
+"""Steps that one recording holds."""
+_MOST_STEPS = 1024
+"""Steps whose rows of the order are on the device at a time."""
+
+
+def to_device(array: np.ndarray) -> Array:
+    """Return a copy of the array on the device."""
+    copied = device().arrays.array(array)
+    # The runner's stream must not read it before it is there.
+    device().synchronize()
+    return copied
+
+
+def to_host(array: Array) -> np.ndarray:
+    """Return a copy of the array on the host."""
+    return device().to_host(array)
+
+
+class Runner:
+    """A plan with its buffers allocated and its calls bound.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    shared
+        Arrays for the buffers that the plan marks as shared, by name.
+    threads
+        Not used.
+
+    Attributes
+    ----------
+    origins
+        For each thing that is timed, the numbers of the plan's calls that it does: here one each.
+
+    Raises
+    ------
+    MemoryError
+        If the device has no room for the plan's buffers.
+    """
+
+    def __init__(self, plan: Plan, shared: Mapping[str, Array], threads: int | None = None) -> None:
+        self.plan = plan
+        self.origins: tuple[tuple[int, ...], ...] = tuple((n,) for n in range(len(plan.calls)))
+        self._device = device()
+        self._stream = self._device.stream()
+        self._arrays: list[Array] = []
+        try:
+            for buffer in plan.buffers:
+                self._arrays.append(self._allocate(buffer, shared))
+            self._calls = self._bind()
+            self._order = self._zeros((_MOST_STEPS, plan.batch), "int64")
+            self._rates = self._zeros((_MOST_STEPS,), "float64")
+            self._first = self._zeros((1,), "int64")
+        except MemoryError as fault:
+            raise MemoryError(
+                f"batch size {plan.batch} needs {_bytes_of(plan)} bytes on the device, which has "
+                f"no room for them ({fault}); use a smaller batch size"
+            ) from fault
+        self._step, self._indices, self._rate = map(self.buffer, ("step", "indices", "rate"))
+        has_loss = any(buffer.name == "statistics" for buffer in plan.buffers)
+        self._statistics = self.buffer("statistics") if has_loss else None
+        self._recording: Recording | None = None
+        self._tried_to_record = False
+
+    def _zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
+        return self._device.arrays.zeros(shape, dtype)
+
+    def _allocate(self, buffer: Buffer, shared: Mapping[str, Array]) -> Array:
+        if buffer.shared:
+            array = shared[buffer.name]
+            if array.shape != buffer.shape or array.dtype != np.dtype(buffer.dtype):
+                raise ValueError(
+                    f"Runner: shared array {buffer.name!r} is {array.dtype} {array.shape}; "
+                    f"the plan needs {buffer.dtype} {buffer.shape}"
+                )
+            return array
+        if buffer.parent is None:
+            return self._zeros(buffer.shape, buffer.dtype)
+        flat = self._arrays[buffer.parent].reshape(-1)
+        return flat[buffer.offset : buffer.offset + math.prod(buffer.shape)].reshape(buffer.shape)
+
+    def _bind(self) -> list[Callable[[], None]]:
+        """Bind each kernel to its spec, its arrays and one workspace that all share."""
+        kernels, sizes = [], [0]
+        for call in self.plan.calls:
+            module_name, _, name = call.kernel.partition(".")
+            module = importlib.import_module(f"{__package__}.{module_name}")
+            kernels.append(getattr(module, name))
+            sizes.append(module.workspace_bytes(name, call.spec, self.plan.dtype))
+        workspace = self._zeros((max(sizes),), "uint8") if max(sizes) else None
+        bound: list[Callable[[], None]] = []
+        for kernel, call in zip(kernels, self.plan.calls, strict=True):
+            arrays = [None if n is None else self._arrays[n] for n in call.arguments]
+            bound.append(functools.partial(kernel, call.spec, *arrays, workspace))
+        return bound
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the arrays that this runner allocated, without the shared ones."""
+        pairs = zip(self.plan.buffers, self._arrays, strict=True)
+        return sum(a.nbytes for b, a in pairs if b.parent is None and not b.shared)
+
+    @property
+    def steps_of_a_graph(self) -> int:
+        """Steps that one graph holds; 1 where launches go to the stream one by one."""
+        return 1 if self._recording is None else STEPS_OF_A_GRAPH
+
+    def buffer(self, name: str) -> Array:
+        """Return the array of the buffer with this name."""
+        return self._arrays[self.plan.number_of(name)]
+
+    def run(
+        self,
+        order: np.ndarray,
+        rates: np.ndarray | None = None,
+        first_step: int = 0,
+        nanoseconds: np.ndarray | None = None,
+    ) -> np.ndarray | None:
+        """Run one step for each row of ``order``.
+
+        Parameters
+        ----------
+        order
+            int64 (steps, batch): which samples make each step's batch.
+        rates
+            float64 (steps,): the learning rates, for a plan that updates.
+        first_step
+            Number of the first step: random numbers and Adam's bias correction depend on it.
+        nanoseconds
+            int64, one for each of ``origins``: the time of each call is added to it.
+
+        Returns
+        -------
+        ndarray or None
+            The plan's statistics over these steps, float64 (3,): sum of losses, correct,
+            samples; None if it has no loss.
+        """
+        order = np.ascontiguousarray(order, np.int64)
+        rates = np.zeros(len(order)) if rates is None else np.ascontiguousarray(rates, np.float64)
+        with self._stream:
+            if self._statistics is not None:
+                self._statistics.fill(0)
+            for start in range(0, len(order), _MOST_STEPS):
+                part = slice(start, start + _MOST_STEPS)
+                self._bring(order[part], rates[part], first_step + start)
+                self._run_steps(len(order[part]), nanoseconds)
+            self._device.synchronize()
+            return None if self._statistics is None else self._device.to_host(self._statistics)
+
+    def _bring(self, order: np.ndarray, rates: np.ndarray, first_step: int) -> None:
+        """Bring to the device what the next steps read."""
+        arrays = self._device.arrays
+        steps = len(order)
+        self._order[:steps] = arrays.asarray(order)
+        self._rates[:steps] = arrays.asarray(rates)
+        self._first[...] = first_step
+        self._step[...] = first_step
+
+    def _run_steps(self, steps: int, nanoseconds: np.ndarray | None) -> None:
+        if nanoseconds is not None:
+            for _ in range(steps):
+                self._time_step(nanoseconds)
+            return
+        if steps >= STEPS_OF_A_GRAPH and not self._tried_to_record:
+            self._recording = self._device.record(self._many_steps)
+            self._tried_to_record = True
+        if self._recording is not None:
+            for _ in range(steps // STEPS_OF_A_GRAPH):
+                self._recording.replay()
+            steps %= STEPS_OF_A_GRAPH
+        for _ in range(steps):
+            self._one_step()
+
+    def _many_steps(self) -> None:
+        for _ in range(STEPS_OF_A_GRAPH):
+            self._one_step()
+
+    def _begin_step(self) -> None:
+        launch(
+            "run.begin_step", (1,), (THREADS,), self.plan.batch, self._order, self._rates,
+            self._first, self._step, self._indices, self._rate,
+        )  # fmt: skip
+
+    def _one_step(self) -> None:
+        self._begin_step()
+        for call in self._calls:
+            call()
+        launch("run.end_step", (1,), (1,), self._step)
+
+    def _time_step(self, nanoseconds: np.ndarray) -> None:
+        """Make the calls of one step, and add the time of each."""
+        self._begin_step()
+        for number, call in enumerate(self._calls):
+            nanoseconds[number] += self._device.nanoseconds_of(call)
+        launch("run.end_step", (1,), (1,), self._step)
+
+
+def _bytes_of(plan: Plan) -> int:
+    """Bytes of the buffers of a plan, without the shared ones."""
+    return sum(
+        math.prod(buffer.shape) * np.dtype(buffer.dtype).itemsize
+        for buffer in plan.buffers
+        if buffer.parent is None and not buffer.shared
+    )

@@ -1,0 +1,58 @@
+"""What the CUDA C++ sources hold: kernels, and the types and sizes they are compiled for."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernel_sources import kernel_source
+
+SIDES = (32, 64)
+"""Rows and columns of the tiles that products are made in; small ones for small products."""
+
+_KERNEL = re.compile(
+    r"(?:template <([^>]*)>\s*)?__global__ void\s+(?:__launch_bounds__\(.*?\)\s+)?(\w+)\(", re.S
+)
+_TYPES = {"float32": "float", "float64": "double"}
+
+
+@functools.cache
+def kernels_of(source: str) -> dict[str, tuple[str, ...]]:
+    """Return the kernels of a source file with the names of their template parameters.
+
+    Examples
+    --------
+    >>> kernels_of("dense.cu")["dense_forward"]
+    ('typename T', 'int SIDE')
+    """
+    found = _KERNEL.findall(kernel_source(source))
+    return {name: tuple(re.split(r",\s*", of)) if of else () for of, name in found}
+
+
+def expression_of(kernel: str, dtype: Any = None, side: int | None = None) -> str:
+    """Write an instance of a kernel as C++ names it.
+
+    Examples
+    --------
+    >>> expression_of("dense_forward", "float32", 64)
+    'dense_forward<float, 64>'
+    >>> expression_of("end_step")
+    'end_step'
+    """
+    values = [] if dtype is None else [_TYPES[np.dtype(dtype).name]]
+    values += [] if side is None else [str(side)]
+    return f"{kernel}<{', '.join(values)}>" if values else kernel
+
+
+def instances_of(source: str, dtype: Any) -> list[str]:
+    """List all instances of a source file's kernels for one dtype."""
+    choices: dict[str, tuple[Any, ...]] = {"typename T": (dtype,), "int SIDE": SIDES}
+    return [
+        expression_of(kernel, *values)
+        for kernel, parameters in kernels_of(source).items()
+        for values in itertools.product(*(choices[each] for each in parameters))
+    ]

@@ -1,0 +1,88 @@
+"""Launching ``kernels/cuda/conv.cu``: images and weights of any strides."""
+
+from __future__ import annotations
+
+from fastconv.backends.cupy.device import Array
+from fastconv.backends.cupy.launches import THREADS, check_size, launch
+from fastconv.backends.cupy.products import Product
+from fastconv.spec import ConvSpec
+
+Strides = tuple[int, int, int, int]
+
+
+def geometry_of(spec: ConvSpec, x: Strides, w: Strides, y: Strides) -> tuple[int, ...]:
+    """Return what every kernel begins with.
+
+    Parameters
+    ----------
+    spec
+        The convolution.
+    x, y
+        Elements from one sample, row, column and channel to the next.
+    w
+        Elements from one row, column, input and output channel to the next.
+    """
+    return (
+        spec.batch, spec.groups,
+        spec.in_channels // spec.groups, spec.out_channels // spec.groups,
+        spec.height, spec.width, spec.out_height, spec.out_width,
+        *spec.kernel, *spec.stride, *spec.dilation, spec.padding[0][0], spec.padding[1][0],
+        *x, *w, *y,
+    )  # fmt: skip
+
+
+def forward_product(spec: ConvSpec) -> Product:
+    """Output pixels times output channels, summed over taps and input channels."""
+    depth = spec.kernel[0] * spec.kernel[1] * (spec.in_channels // spec.groups)
+    pixels = spec.batch * spec.out_height * spec.out_width
+    return Product(pixels, spec.out_channels // spec.groups, depth, spec.groups)
+
+
+def data_product(spec: ConvSpec) -> Product:
+    """Input pixels times input channels, summed over taps and output channels."""
+    depth = spec.kernel[0] * spec.kernel[1] * (spec.out_channels // spec.groups)
+    pixels = spec.batch * spec.height * spec.width
+    return Product(pixels, spec.in_channels // spec.groups, depth, spec.groups)
+
+
+def weight_product(spec: ConvSpec, bias: bool) -> Product:
+    """Taps and input channels, and one for the bias, times output channels, over all pixels."""
+    rows = spec.kernel[0] * spec.kernel[1] * (spec.in_channels // spec.groups) + bias
+    pixels = spec.batch * spec.out_height * spec.out_width
+    return Product(rows, spec.out_channels // spec.groups, pixels, spec.groups)
+
+
+def _check_images(kernel: str, spec: ConvSpec) -> None:
+    """Raise a ValueError where 32-bit indices would not reach all elements of an image."""
+    for name, shape in (("x", spec.x_shape), ("y", spec.y_shape)):
+        check_size(kernel, **{name: shape[0] * shape[1] * shape[2] * shape[3]})
+
+
+def forward(spec: ConvSpec, geometry: tuple[int, ...], x: Array, w: Array, b: Array | None,
+            y: Array, workspace: Array | None) -> None:  # fmt: skip
+    """Convolve images and weights of any strides."""
+    _check_images("conv2d_forward", spec)
+    product = forward_product(spec)
+    product.run("conv.conv2d_forward", geometry, (x, w), (b, y), workspace, y.dtype)
+
+
+def backward_data(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, w: Array, b: Array | None,
+                  dx: Array, workspace: Array | None) -> None:  # fmt: skip
+    """Compute the gradient of the images plus a bias, with any strides."""
+    _check_images("conv2d_backward_data", spec)
+    product = data_product(spec)
+    product.run("conv.conv2d_backward_data", geometry, (dy, w), (b, dx), workspace, dx.dtype)
+
+
+def backward_weight(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, x: Array, dw: Array,
+                    db: Array | None, workspace: Array | None) -> None:  # fmt: skip
+    """Compute the gradients of weights and bias, with any strides."""
+    _check_images("conv2d_backward_weight", spec)
+    product = weight_product(spec, db is not None)
+    product.run("conv.conv2d_backward_weight", geometry, (dy, x), (dw, db), workspace, dw.dtype)
+
+
+def sum_pixels(spec: ConvSpec, geometry: tuple[int, ...], x: Array, db: Array) -> None:
+    """Sum over all pixels of an image of the size of x, with any strides."""
+    _check_images("sum_pixels", spec)
+    launch("conv.sum_pixels", (spec.in_channels,), (THREADS,), *geometry, x, db, dtype=db.dtype)

@@ -1,0 +1,292 @@
+// Convolutions and their gradients as products (backends/cupy/conv.py and planes.py): no im2col
+// matrix is in memory, its elements are looked up as they are needed.
+//
+// Images and weights come with their strides, so that the same kernels take NHWC with HWIO and NCHW
+// with OIHW. The kernels named _parts finish those of the same name where the sums were made in
+// parts.
+#include "product.cuh"
+
+// The arguments of every kernel: sizes (inputs and outputs are those of one group), then the
+// strides of x, w and y.
+#define GEOMETRY                                                                                 \
+    int batch, int groups, int inputs, int outputs, int height, int width, int out_height,       \
+        int out_width, int kernel_h, int kernel_w, int stride_h, int stride_w, int dilation_h,   \
+        int dilation_w, int top, int left, int x_n, int x_h, int x_w, int x_c, int w_h, int w_w, \
+        int w_i, int w_o, int y_n, int y_h, int y_w, int y_c
+#define GEOMETRY_VALUES                                                                          \
+    {batch, groups, inputs, outputs, height, width, out_height, out_width, kernel_h, kernel_w,   \
+     stride_h, stride_w, dilation_h, dilation_w, top, left, x_n, x_h, x_w, x_c, w_h, w_w, w_i,   \
+     w_o, y_n, y_h, y_w, y_c}
+
+namespace {
+
+using fastconv::Sizes;
+
+struct Geometry {
+    int batch, groups, inputs, outputs, height, width, out_height, out_width, kernel_h, kernel_w;
+    int stride_h, stride_w, dilation_h, dilation_w, top, left;
+    int x_n, x_h, x_w, x_c, w_h, w_w, w_i, w_o, y_n, y_h, y_w, y_c;
+
+    __device__ int out_pixels() const { return batch * out_height * out_width; }
+    __device__ int pixels() const { return batch * height * width; }
+    __device__ int taps() const { return kernel_h * kernel_w; }
+};
+
+struct Pixel {
+    int n, i, j;
+};
+
+__device__ Pixel pixel_at(int index, int height, int width) {
+    return {index / (height * width), index / width % height, index % width};
+}
+
+__device__ bool inside(int i, int j, int height, int width) {
+    return i >= 0 && i < height && j >= 0 && j < width;
+}
+
+// ---- views -------------------------------------------------------------------------------------
+
+// The im2col matrix: a row for each output pixel, a column for each tap and input channel.
+template <typename T>
+struct Patches {
+    Geometry g;
+    const T *x; // the group's first channel
+
+    struct Line {
+        const T *image;
+        int i, j; // where the window begins
+    };
+    __device__ Line row(int m) const {
+        const Pixel p = pixel_at(m, g.out_height, g.out_width);
+        return {x + p.n * g.x_n, p.i * g.stride_h - g.top, p.j * g.stride_w - g.left};
+    }
+    __device__ T at(const Line &line, int k) const {
+        const int c = k % g.inputs, tap = k / g.inputs;
+        const int i = line.i + tap / g.kernel_w * g.dilation_h;
+        const int j = line.j + tap % g.kernel_w * g.dilation_w;
+        if (!inside(i, j, g.height, g.width)) return T(0);
+        return line.image[i * g.x_h + j * g.x_w + c * g.x_c];
+    }
+};
+
+// Its transpose, with one more row of ones for the bias.
+template <typename T>
+struct TransposedPatches {
+    Geometry g;
+    const T *x;
+
+    struct Line {
+        const T *channel; // null for the ones
+        int i, j;         // of the tap
+    };
+    __device__ Line row(int m) const {
+        const int c = m % g.inputs, tap = m / g.inputs;
+        if (tap >= g.taps()) return {nullptr, 0, 0};
+        return {x + c * g.x_c, tap / g.kernel_w * g.dilation_h - g.top,
+                tap % g.kernel_w * g.dilation_w - g.left};
+    }
+    __device__ T at(const Line &line, int k) const {
+        if (!line.channel) return T(1);
+        const Pixel p = pixel_at(k, g.out_height, g.out_width);
+        const int i = p.i * g.stride_h + line.i, j = p.j * g.stride_w + line.j;
+        if (!inside(i, j, g.height, g.width)) return T(0);
+        return line.channel[p.n * g.x_n + i * g.x_h + j * g.x_w];
+    }
+};
+
+// The same for the data gradient: a row for each input pixel, a column for each tap and output
+// channel; 0 where the tap of no window lies on the pixel.
+template <typename T>
+struct Outputs {
+    Geometry g;
+    const T *y; // the group's first channel
+
+    struct Line {
+        const T *image;
+        int i, j;
+    };
+    __device__ Line row(int m) const {
+        const Pixel p = pixel_at(m, g.height, g.width);
+        return {y + p.n * g.y_n, p.i + g.top, p.j + g.left};
+    }
+    __device__ T at(const Line &line, int k) const {
+        const int o = k % g.outputs, tap = k / g.outputs;
+        const int i = line.i - tap / g.kernel_w * g.dilation_h;
+        const int j = line.j - tap % g.kernel_w * g.dilation_w;
+        if (i < 0 || j < 0 || i % g.stride_h || j % g.stride_w) return T(0);
+        const int oh = i / g.stride_h, ow = j / g.stride_w;
+        if (oh >= g.out_height || ow >= g.out_width) return T(0);
+        return line.image[oh * g.y_h + ow * g.y_w + o * g.y_c];
+    }
+};
+
+// Weights with a row for each tap and input channel, a column for each output channel.
+template <typename T>
+struct Weights {
+    Geometry g;
+    const T *w; // the group's first output channel
+
+    struct Line {
+        const T *first;
+    };
+    __device__ Line column(int n) const { return {w + n * g.w_o}; }
+    __device__ T at(const Line &line, int k) const {
+        const int c = k % g.inputs, tap = k / g.inputs;
+        return line.first[tap / g.kernel_w * g.w_h + tap % g.kernel_w * g.w_w + c * g.w_i];
+    }
+};
+
+// Weights with a row for each tap and output channel, a column for each input channel.
+template <typename T>
+struct TransposedWeights {
+    Geometry g;
+    const T *w;
+
+    struct Line {
+        const T *first;
+    };
+    __device__ Line column(int n) const { return {w + n * g.w_i}; }
+    __device__ T at(const Line &line, int k) const {
+        const int o = k % g.outputs, tap = k / g.outputs;
+        return line.first[tap / g.kernel_w * g.w_h + tap % g.kernel_w * g.w_w + o * g.w_o];
+    }
+};
+
+// Output pixels in rows, output channels in columns.
+template <typename T>
+struct OutputColumns {
+    Geometry g;
+    const T *y;
+
+    struct Line {
+        const T *first;
+    };
+    __device__ Line column(int n) const { return {y + n * g.y_c}; }
+    __device__ T at(const Line &line, int k) const {
+        const Pixel p = pixel_at(k, g.out_height, g.out_width);
+        return line.first[p.n * g.y_n + p.i * g.y_h + p.j * g.y_w];
+    }
+};
+
+// ---- where results go --------------------------------------------------------------------------
+
+template <typename T>
+struct ToOutputs {
+    Geometry g;
+    T *y;
+    const T *b; // may be null
+    __device__ void operator()(int group, int m, int n, T sum) const {
+        const Pixel p = pixel_at(m, g.out_height, g.out_width);
+        const int o = group * g.outputs + n;
+        y[p.n * g.y_n + p.i * g.y_h + p.j * g.y_w + o * g.y_c] = b ? sum + b[o] : sum;
+    }
+};
+
+template <typename T>
+struct ToInputs {
+    Geometry g;
+    T *x;
+    const T *b; // may be null; only a transposed convolution has one
+    __device__ void operator()(int group, int m, int n, T sum) const {
+        const Pixel p = pixel_at(m, g.height, g.width);
+        const int c = group * g.inputs + n;
+        x[p.n * g.x_n + p.i * g.x_h + p.j * g.x_w + c * g.x_c] = b ? sum + b[c] : sum;
+    }
+};
+
+template <typename T>
+struct ToWeights {
+    Geometry g;
+    T *w, *b; // b may be null
+    __device__ void operator()(int group, int m, int n, T sum) const {
+        const int c = m % g.inputs, tap = m / g.inputs, o = group * g.outputs + n;
+        if (tap >= g.taps()) b[o] = sum;
+        else w[tap / g.kernel_w * g.w_h + tap % g.kernel_w * g.w_w + c * g.w_i + o * g.w_o] = sum;
+    }
+};
+
+__device__ Sizes forward_sizes(const Geometry &g, int parts) {
+    return {g.out_pixels(), g.outputs, g.taps() * g.inputs, g.groups, parts};
+}
+__device__ Sizes data_sizes(const Geometry &g, int parts) {
+    return {g.pixels(), g.inputs, g.taps() * g.outputs, g.groups, parts};
+}
+__device__ Sizes weight_sizes(const Geometry &g, int parts, bool bias) {
+    return {g.taps() * g.inputs + (bias ? 1 : 0), g.outputs, g.out_pixels(), g.groups, parts};
+}
+
+}  // namespace
+
+// y = x * w + b; b may be null.
+template <typename T, int SIDE>
+__global__ void __launch_bounds__(fastconv::THREADS)
+    conv2d_forward(GEOMETRY, int parts, const T *__restrict__ x, const T *__restrict__ w,
+                   const T *b, T *y, T *partial) {
+    const Geometry g = GEOMETRY_VALUES;
+    const int group = blockIdx.y % groups;
+    const Patches<T> patches = {g, x + group * inputs * x_c};
+    const Weights<T> weights = {g, w + group * outputs * w_o};
+    fastconv::multiply<SIDE, true, false>(forward_sizes(g, parts), patches, weights,
+                                          ToOutputs<T>{g, y, b}, partial);
+}
+
+template <typename T>
+__global__ void conv2d_forward_parts(GEOMETRY, int parts, const T *partial, const T *b, T *y) {
+    const Geometry g = GEOMETRY_VALUES;
+    fastconv::sum_parts(forward_sizes(g, parts), partial, ToOutputs<T>{g, y, b});
+}
+
+// The gradient of x, plus b, which may be null: the forward pass of a transposed convolution.
+template <typename T, int SIDE>
+__global__ void __launch_bounds__(fastconv::THREADS)
+    conv2d_backward_data(GEOMETRY, int parts, const T *__restrict__ dy, const T *__restrict__ w,
+                         const T *b, T *dx, T *partial) {
+    const Geometry g = GEOMETRY_VALUES;
+    const int group = blockIdx.y % groups;
+    const Outputs<T> gradients = {g, dy + group * outputs * y_c};
+    const TransposedWeights<T> weights = {g, w + group * outputs * w_o};
+    fastconv::multiply<SIDE, true, true>(data_sizes(g, parts), gradients, weights,
+                                         ToInputs<T>{g, dx, b}, partial);
+}
+
+template <typename T>
+__global__ void conv2d_backward_data_parts(GEOMETRY, int parts, const T *partial, const T *b,
+                                           T *dx) {
+    const Geometry g = GEOMETRY_VALUES;
+    fastconv::sum_parts(data_sizes(g, parts), partial, ToInputs<T>{g, dx, b});
+}
+
+// The gradients of w and of b; db may be null.
+template <typename T, int SIDE>
+__global__ void __launch_bounds__(fastconv::THREADS)
+    conv2d_backward_weight(GEOMETRY, int parts, const T *__restrict__ dy, const T *__restrict__ x,
+                           T *dw, T *db, T *partial) {
+    const Geometry g = GEOMETRY_VALUES;
+    const int group = blockIdx.y % groups;
+    const TransposedPatches<T> patches = {g, x + group * inputs * x_c};
+    const OutputColumns<T> gradients = {g, dy + group * outputs * y_c};
+    fastconv::multiply<SIDE, false, false>(weight_sizes(g, parts, db), patches, gradients,
+                                           ToWeights<T>{g, dw, db}, partial);
+}
+
+template <typename T>
+__global__ void conv2d_backward_weight_parts(GEOMETRY, int parts, const T *partial, T *dw, T *db) {
+    const Geometry g = GEOMETRY_VALUES;
+    fastconv::sum_parts(weight_sizes(g, parts, db), partial, ToWeights<T>{g, dw, db});
+}
+
+// db[c] = the sum of x over all pixels: the gradient of the bias of a transposed convolution.
+// Launch with a block of THREADS threads for each channel.
+template <typename T>
+__global__ void __launch_bounds__(fastconv::THREADS) sum_pixels(GEOMETRY, const T *x, T *db) {
+    __shared__ T room[fastconv::THREADS];
+    const int count = batch * height * width, channel = blockIdx.x;
+    const Geometry g = GEOMETRY_VALUES;
+    T sum = 0;
+    for (int k = threadIdx.x; k < count; k += fastconv::THREADS) {
+        const Pixel p = pixel_at(k, g.height, g.width);
+        sum += x[p.n * g.x_n + p.i * g.x_h + p.j * g.x_w + channel * g.x_c];
+    }
+    sum = fastconv::sum_of_block<fastconv::THREADS>(sum, room);
+    if (threadIdx.x == 0) db[channel] = sum;
+}

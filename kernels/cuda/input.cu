@@ -1,0 +1,192 @@
+// The beginning of a step: gather a batch by index, bring it to a common scale, augment it
+// (backends/cupy/input.py). Launch with any grid and block of one dimension, but where it says
+// otherwise; y may be x except in augment_images.
+#include "philox.cuh"
+#include "threads.cuh"
+
+namespace {
+constexpr int THREADS = 256;
+
+template <typename T, typename Stored>
+__device__ void gather(int batch, int size, const Stored *rows, const long long *indices, T *out) {
+    using namespace fastconv;
+    for (int i = first_index(); i < batch * size; i += index_step()) {
+        const int n = i / size;
+        out[i] = static_cast<T>(rows[indices[n] * size + (i - n * size)]);
+    }
+}
+
+}  // namespace
+
+// out[n] = rows[indices[n]], rows of `size` elements.
+template <typename T>
+__global__ void gather_bytes(int batch, int size, const unsigned char *rows,
+                             const long long *indices, T *out) {
+    gather(batch, size, rows, indices, out);
+}
+
+template <typename T>
+__global__ void gather_numbers(int batch, int size, const T *rows, const long long *indices,
+                               T *out) {
+    gather(batch, size, rows, indices, out);
+}
+
+__global__ void gather_labels(int batch, int size, const long long *rows, const long long *indices,
+                              long long *out) {
+    gather(batch, size, rows, indices, out);
+}
+
+template <typename T>
+__global__ void scale_images(int count, const T *x, const double *factor, T *y) {
+    using namespace fastconv;
+    for (int i = first_index(); i < count; i += index_step()) y[i] = x[i] * static_cast<T>(*factor);
+}
+
+// mean and deviation repeat after `period` elements.
+template <typename T>
+__global__ void standardize_images(int count, int period, const T *x, const T *mean,
+                                   const T *deviation, T *y) {
+    using namespace fastconv;
+    for (int i = first_index(); i < count; i += index_step())
+        y[i] = (x[i] - mean[i % period]) / deviation[i % period];
+}
+
+// Launch with blocks of THREADS threads, each of which takes an image. A NaN spoils its image.
+template <typename T>
+__global__ void __launch_bounds__(THREADS) min_max_images(int batch, int size, const T *x, T *y) {
+    __shared__ T lows[THREADS], highs[THREADS];
+    const int thread = threadIdx.x;
+    for (int n = blockIdx.x; n < batch; n += gridDim.x) {
+        const T *const image = x + static_cast<long long>(n) * size;
+        T low = image[0], high = image[0];
+        for (int i = thread; i < size; i += THREADS) {
+            low = -fastconv::larger(-low, -image[i]);
+            high = fastconv::larger(high, image[i]);
+        }
+        lows[thread] = low;
+        highs[thread] = high;
+        __syncthreads();
+        for (int half = THREADS / 2; half > 0; half /= 2) {
+            if (thread < half) {
+                lows[thread] = -fastconv::larger(-lows[thread], -lows[thread + half]);
+                highs[thread] = fastconv::larger(highs[thread], highs[thread + half]);
+            }
+            __syncthreads();
+        }
+        low = lows[0];
+        high = highs[0];
+        for (int i = thread; i < size; i += THREADS) {
+            const T value = image[i];
+            y[static_cast<long long>(n) * size + i] =
+                low == high ? T(0) : (value - low) / (high - low);
+        }
+        __syncthreads();
+    }
+}
+
+namespace {
+
+// What one image's draws come to; fastconv.operation.AugmentSpec has the formulas.
+struct Change {
+    bool flips;
+    int crop_row, crop_column;
+    double row[3], column[3]; // of the affine map: constant, per row, per column
+    int hole_top, hole_left;
+};
+
+struct Image {
+    int height, width, channels;
+};
+
+__device__ double draw(unsigned word) { return (word >> 8) * (1.0 / 16777216); }
+
+__device__ Change change_of(int n, const Image &size, int flip, int crop, double rotation,
+                            double shear, double translation, int cutout, unsigned long long seed,
+                            unsigned stream, long long step) {
+    constexpr double RADIANS = 3.14159265358979323846 / 180;
+    using namespace fastconv;
+    const Words first = philox(3 * n, stream, step, seed);
+    const Words second = philox(3 * n + 1, stream, step, seed);
+    const Words third = philox(3 * n + 2, stream, step, seed);
+    Change made;
+    made.flips = flip && draw(first.word[0]) < 0.5;
+    made.crop_row = static_cast<int>(floor(draw(first.word[1]) * (2 * crop + 1))) - crop;
+    made.crop_column = static_cast<int>(floor(draw(first.word[2]) * (2 * crop + 1))) - crop;
+    const double angle = (2 * draw(first.word[3]) - 1) * rotation * RADIANS;
+    const double slant = tan((2 * draw(second.word[0]) - 1) * shear * RADIANS);
+    const double middle_row = (size.height - 1) / 2.0, middle_column = (size.width - 1) / 2.0;
+    const double from_row =
+        middle_row + (2 * draw(second.word[1]) - 1) * translation * size.height;
+    const double from_column =
+        middle_column + (2 * draw(second.word[2]) - 1) * translation * size.width;
+    const double sine = sin(angle), cosine = cos(angle);
+    made.row[1] = cosine - sine * slant;
+    made.row[2] = sine;
+    made.row[0] = middle_row - made.row[1] * from_row - made.row[2] * from_column;
+    made.column[1] = -sine - cosine * slant;
+    made.column[2] = cosine;
+    made.column[0] = middle_column - made.column[1] * from_row - made.column[2] * from_column;
+    made.hole_top = static_cast<int>(floor(draw(second.word[3]) * size.height)) - cutout / 2;
+    made.hole_left = static_cast<int>(floor(draw(third.word[0]) * size.width)) - cutout / 2;
+    return made;
+}
+
+// A pixel of the flipped and cropped image; 0 outside of it, and of the image it was cropped from.
+template <typename T>
+__device__ T moved_pixel(const T *image, const Image &size, const Change &change, int i, int j,
+                         int c) {
+    if (i < 0 || i >= size.height || j < 0 || j >= size.width) return T(0);
+    i += change.crop_row;
+    j += change.crop_column;
+    if (i < 0 || i >= size.height || j < 0 || j >= size.width) return T(0);
+    if (change.flips) j = size.width - 1 - j;
+    return image[(i * size.width + j) * size.channels + c];
+}
+
+}  // namespace
+
+// Launch with a grid of any two dimensions (pixels, images) and blocks of one: the first thread of
+// a block draws for its image.
+template <typename T>
+__global__ void augment_images(int batch, int height, int width, int channels, int flip, int crop,
+                               double rotation, double shear, double translation, int cutout,
+                               int warps, unsigned long long seed, unsigned stream, const T *x,
+                               const long long *step, T *y) {
+    using namespace fastconv;
+    __shared__ Change change;
+    const Image size = {height, width, channels};
+    const int count = height * width * channels;
+    for (int n = blockIdx.y; n < batch; n += gridDim.y) {
+        if (threadIdx.x == 0)
+            change = change_of(n, size, flip, crop, rotation, shear, translation, cutout, seed,
+                               stream, *step);
+        __syncthreads();
+        const T *const image = x + static_cast<long long>(n) * count;
+        for (int index = first_index(); index < count; index += index_step()) {
+            const int c = index % channels, j = index / channels % width;
+            const int i = index / (channels * width);
+            T value;
+            if (warps) {
+                const double row = change.row[0] + change.row[1] * i + change.row[2] * j;
+                const double column =
+                    change.column[0] + change.column[1] * i + change.column[2] * j;
+                const int above = static_cast<int>(floor(row));
+                const int before = static_cast<int>(floor(column));
+                const T down = static_cast<T>(row - above), right = static_cast<T>(column - before);
+                const T upper =
+                    (1 - right) * moved_pixel(image, size, change, above, before, c) +
+                    right * moved_pixel(image, size, change, above, before + 1, c);
+                const T lower =
+                    (1 - right) * moved_pixel(image, size, change, above + 1, before, c) +
+                    right * moved_pixel(image, size, change, above + 1, before + 1, c);
+                value = (1 - down) * upper + down * lower;
+            } else {
+                value = moved_pixel(image, size, change, i, j, c);
+            }
+            const bool cut = i >= change.hole_top && i < change.hole_top + cutout &&
+                             j >= change.hole_left && j < change.hole_left + cutout;
+            y[static_cast<long long>(n) * count + index] = cut ? T(0) : value;
+        }
+        __syncthreads();
+    }
+}

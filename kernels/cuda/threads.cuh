@@ -1,0 +1,50 @@
+// How threads share work, and how a block adds up: what all kernels have in common.
+#pragma once
+
+namespace fastconv {
+
+// The first element of this thread, and how far apart its elements are, in a grid of one dimension.
+__device__ inline int first_index() { return blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ inline int index_step() { return gridDim.x * blockDim.x; }
+
+constexpr int WARP = 32;
+constexpr unsigned ALL_LANES = 0xffffffffu;
+
+// The sum over a warp, in every lane. Lane i adds lane i ^ distance: always the same order.
+template <typename T>
+__device__ inline T sum_of_warp(T value) {
+    for (int distance = WARP / 2; distance > 0; distance /= 2)
+        value += __shfl_xor_sync(ALL_LANES, value, distance);
+    return value;
+}
+
+// As in max pooling, a NaN is the largest.
+template <typename T>
+__device__ inline T larger(T a, T b) {
+    return b > a || b != b ? b : a;
+}
+
+template <typename T>
+__device__ inline T largest_of_warp(T value) {
+    for (int distance = WARP / 2; distance > 0; distance /= 2)
+        value = larger(value, __shfl_xor_sync(ALL_LANES, value, distance));
+    return value;
+}
+
+// The sum over a block of THREADS threads, a power of two, in every thread; `room` is shared
+// memory of as many elements. Halves are added: the order depends on THREADS alone.
+template <int THREADS, typename T>
+__device__ inline T sum_of_block(T value, T *room) {
+    const int thread = threadIdx.x;
+    room[thread] = value;
+    __syncthreads();
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        if (thread < half) room[thread] += room[thread + half];
+        __syncthreads();
+    }
+    const T sum = room[0];
+    __syncthreads();
+    return sum;
+}
+
+}  // namespace fastconv

@@ -1,0 +1,96 @@
+"""What the cupy backend says where something it needs is missing."""
+
+import importlib.util
+import sys
+import types
+
+import pytest
+
+from fastconv import train
+from fastconv.backends import cupy as backend
+from fastconv.backends import selection
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+def made_cupy(driver=13000, devices=1, compiler=None):
+    """A module like CuPy; a fault in place of a value is raised."""
+
+    def gives(value):
+        def give():
+            if isinstance(value, Exception):
+                raise value
+            return value
+
+        return give
+
+    runtime = types.SimpleNamespace(
+        driverGetVersion=gives(driver), getDeviceCount=gives(devices),
+        CUDARuntimeError=CUDARuntimeError,
+    )  # fmt: skip
+    nvrtc = types.SimpleNamespace(getVersion=gives(compiler))
+    return types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime, nvrtc=nvrtc))
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: known("json") if name == "cupy" else known(name, *more),
+    )
+
+    def install(module):
+        monkeypatch.setitem(sys.modules, "cupy", module)
+
+    return install
+
+
+def test_without_cupy_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    reason = backend.unavailable_because()
+    assert reason.startswith("CuPy is not installed; pip install 'fastconv[cuda13]'")
+    assert "fastconv[cuda12]" in reason
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (made_cupy(driver=0), "there is no NVIDIA driver"),
+        (made_cupy(devices=0), "the NVIDIA driver finds no CUDA device"),
+        (made_cupy(devices=CUDARuntimeError("cudaErrorNoDevice: none")),
+         "the NVIDIA driver finds no CUDA device it can use (cudaErrorNoDevice: none)"),
+        (made_cupy(compiler=RuntimeError("no libnvrtc.so.13")),
+         "NVRTC, CUDA's compiler, does not load (no libnvrtc.so.13); pip install"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_told_apart(installed, module, reason):
+    installed(module)
+    assert backend.unavailable_because().startswith(reason)
+
+
+def test_a_cupy_that_does_not_load_is_an_error_of_its_own(installed):
+    installed(None)  # importing it raises ImportError
+    assert backend.unavailable_because().startswith("CuPy does not load (")
+
+
+def test_where_all_is_there_nothing_is_missing(installed):
+    installed(made_cupy())
+    assert backend.unavailable_because() is None
+
+
+def test_training_without_a_gpu_is_one_line_and_exit_code_2(monkeypatch, capsys):
+    state = selection.BackendState("cupy", False, False, "there is no NVIDIA driver; install it")
+    known = selection.backend_state
+    monkeypatch.setattr(
+        selection, "backend_state", lambda name: state if name == "cupy" else known(name)
+    )
+    with pytest.raises(SystemExit) as stopped:
+        raise SystemExit(train.main(["--backend", "cupy"]))
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err.strip()
+    assert len(told.splitlines()) == 1
+    assert "there is no NVIDIA driver; install it" in told

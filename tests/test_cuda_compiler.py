@@ -1,0 +1,85 @@
+"""The CUDA sources through NVIDIA's compiler, which needs no GPU."""
+
+import ctypes
+import functools
+import importlib.util
+from pathlib import Path
+
+import pytest
+from cuda_on_host import DTYPES, SOURCES
+
+from fastconv.backends.cupy.sources import instances_of
+from fastconv.kernel_sources import kernel_folder, kernel_source
+
+
+@functools.cache
+def compiler():
+    """NVRTC's library, from the package nvidia-cuda-nvrtc; None where it is not installed."""
+    found = importlib.util.find_spec("nvidia")
+    folders = list(found.submodule_search_locations or []) if found else []
+    libraries = [path for folder in folders for path in Path(folder).glob("*/lib/libnvrtc.so.*")]
+    return ctypes.CDLL(str(max(libraries, key=lambda path: path.name))) if libraries else None
+
+
+class Program:
+    """A source given to the compiler."""
+
+    def __init__(self, text, name):
+        self._library = compiler()
+        if self._library is None:
+            pytest.skip("nvidia-cuda-nvrtc is not installed")
+        self._handle = ctypes.c_void_p()
+        self._call("CreateProgram", text.encode(), name.encode(), 0, None, None, first=True)
+
+    def _call(self, function, *arguments, first=False):
+        handle = ctypes.byref(self._handle) if first else self._handle
+        return getattr(self._library, f"nvrtc{function}")(handle, *arguments)
+
+    def compile(self, instances, architecture, *options):
+        """Compile these instances; return the compiler's messages, or raise an AssertionError."""
+        for instance in instances:
+            assert self._call("AddNameExpression", instance.encode()) == 0
+        given = [f"--gpu-architecture={architecture}", "--std=c++17", f"-I{kernel_folder()}"]
+        given = [each.encode() for each in (*given, *options)]
+        fault = self._call("CompileProgram", len(given), (ctypes.c_char_p * len(given))(*given))
+        size = ctypes.c_size_t()
+        self._call("GetProgramLogSize", ctypes.byref(size))
+        log = ctypes.create_string_buffer(size.value)
+        self._call("GetProgramLog", log)
+        message = log.value.decode()
+        assert fault == 0, message
+        return message
+
+    def size_of_code(self):
+        size = ctypes.c_size_t()
+        assert self._call("GetCUBINSize", ctypes.byref(size)) == 0
+        return size.value
+
+    def has(self, instance):
+        """Whether an instance was compiled, by its name in the code."""
+        lowered = ctypes.c_char_p()
+        return self._call("GetLoweredName", instance.encode(), ctypes.byref(lowered)) == 0
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_instance_of_every_kernel_compiles_without_a_warning(source, architecture):
+    instances = list(dict.fromkeys(i for dtype in DTYPES for i in instances_of(source, dtype)))
+    assert instances
+    program = Program(kernel_source(source), source)
+    assert program.compile(instances, architecture) == ""
+    assert program.size_of_code() > 1000
+    assert all(program.has(instance) for instance in instances)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_compiles_for_the_oldest_cards(source):
+    # PTX of an architecture is what cards of it and all later ones are given.
+    program = Program(kernel_source(source), source)
+    assert program.compile(instances_of(source, "float32"), "compute_75") == ""
+
+
+def test_the_compiler_would_find_a_mistake():
+    program = Program("__global__ void wrong(int *x) { *x = undeclared; }", "wrong.cu")
+    with pytest.raises(AssertionError, match="undeclared"):
+        program.compile(["wrong"], "sm_80")

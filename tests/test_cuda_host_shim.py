@@ -1,0 +1,176 @@
+"""The host's stand-in for a GPU is one that mistakes show on: barriers and shuffles are real."""
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cuda_on_host import DTYPES, SOURCES, HostDevice
+
+from fastconv.backends.cupy import launches
+from fastconv.backends.cupy.device import stand_in
+from fastconv.backends.cupy.products import ENOUGH_BLOCKS, Product
+from fastconv.backends.cupy.sources import instances_of, kernels_of
+
+KERNELS = r"""
+#include <cuda_host_shim.h>
+
+// y[i] is what the thread across the block had.
+__global__ void across_block(int barrier, const int *x, int *y) {
+    __shared__ int room[64];
+    room[threadIdx.x] = x[blockIdx.x * 64 + threadIdx.x];
+    if (barrier) __syncthreads();
+    y[blockIdx.x * 64 + threadIdx.x] = room[63 - threadIdx.x];
+}
+
+__global__ void across_warp(const double *x, double *y) {
+    y[threadIdx.x] = __shfl_xor_sync(0xffffffffu, x[threadIdx.x], 31) + threadIdx.x;
+}
+
+// Every thread in its own place of a grid and a block of three dimensions.
+__global__ void places(int *y) {
+    const int block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    const int thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+    y[block * blockDim.x * blockDim.y * blockDim.z + thread]++;
+}
+
+// Threads that have ended are not waited for.
+__global__ void half_ends(int *y) {
+    if (threadIdx.x >= 32) return;
+    __syncthreads();
+    y[threadIdx.x] = 1;
+}
+
+// One half waits for the block, the other for its warp and then for the block again.
+__global__ void parted(int *y) {
+    if (threadIdx.x == 0) return;
+    y[threadIdx.x] = __shfl_xor_sync(0xffffffffu, 1, 1);
+}
+
+HOST_LAUNCH(launch_across_block, across_block)
+HOST_LAUNCH(launch_across_warp, across_warp)
+HOST_LAUNCH(launch_places, places)
+HOST_LAUNCH(launch_half_ends, half_ends)
+HOST_LAUNCH(launch_parted, parted)
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    HostDevice()  # skips where there is no compiler
+    folder = tmp_path_factory.mktemp("shim")
+    (folder / "kernels.cpp").write_text(KERNELS, encoding="utf-8")
+    command = ["g++", "-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-shared", "-fPIC", "-I",
+               str(Path(__file__).parent), str(folder / "kernels.cpp"), "-o",
+               str(folder / "kernels.so")]  # fmt: skip
+    subprocess.run(command, check=True)
+    return folder / "kernels.so"
+
+
+def launched(library, name, grid, block, *values):
+    sizes = [(ctypes.c_uint * 3)(*(*each, 1, 1)[:3]) for each in (grid, block)]
+    boxes = [
+        ctypes.c_int(v) if isinstance(v, int) else ctypes.c_void_p(v.ctypes.data) for v in values
+    ]
+    pointers = (ctypes.c_void_p * len(boxes))(*(ctypes.addressof(box) for box in boxes))
+    getattr(ctypes.CDLL(str(library)), f"launch_{name}")(*sizes, pointers)
+
+
+def test_a_barrier_lets_all_threads_see_what_the_others_wrote(library):
+    x = np.arange(192, dtype=np.int32)
+    y = np.zeros_like(x)
+    launched(library, "across_block", (3,), (64,), 1, x, y)
+    np.testing.assert_array_equal(y.reshape(3, 64), x.reshape(3, 64)[:, ::-1])
+
+
+def test_a_missing_barrier_shows(library):
+    x = np.arange(1, 65, dtype=np.int32)
+    y = np.zeros_like(x)
+    launched(library, "across_block", (1,), (64,), 0, x, y)
+    assert not np.array_equal(y, x[::-1])
+
+
+def test_a_shuffle_takes_the_value_of_another_lane(library):
+    x, y = np.random.default_rng(1).standard_normal(64), np.zeros(64)
+    launched(library, "across_warp", (1,), (64,), x, y)
+    np.testing.assert_array_equal(y, x.reshape(2, 32)[:, ::-1].ravel() + np.arange(64))
+
+
+def test_every_thread_of_every_block_runs_once(library):
+    y = np.zeros(2 * 3 * 2 * 5 * 3 * 2, np.int32)
+    launched(library, "places", (2, 3, 2), (5, 3, 2), y)
+    np.testing.assert_array_equal(y, 1)
+
+
+def test_threads_that_have_ended_are_not_waited_for(library):
+    y = np.zeros(32, np.int32)
+    launched(library, "half_ends", (1,), (64,), y)
+    np.testing.assert_array_equal(y, 1)
+
+
+def test_a_shuffle_that_not_all_lanes_take_part_in_is_an_error(library):
+    call = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import numpy as np\nfrom test_cuda_host_shim import launched\n"
+        f"launched({str(library)!r}, 'parted', (1,), (32,), np.zeros(32, np.int32))"
+    )
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "a shuffle of part of a warp" in done.stderr
+
+
+# Launches.
+
+
+@pytest.fixture
+def device():
+    made = HostDevice()
+    stand_in(made)
+    yield made
+    stand_in(None)
+
+
+def test_every_kernel_of_every_source_is_found():
+    for source in SOURCES:
+        text = Path(launches.__file__).parents[3] / "kernels" / "cuda" / source
+        if text.is_file():
+            assert len(kernels_of(source)) == text.read_text("utf-8").count("__global__ void")
+        assert len(set(instances_of(source, DTYPES[0]))) >= len(kernels_of(source)) > 0
+
+
+@pytest.mark.parametrize(
+    ("count", "blocks"), [(1, 1), (256, 1), (257, 2), (10**9, 4096)]
+)  # fmt: skip
+def test_a_grid_has_a_block_for_each_256_elements_up_to_a_limit(count, blocks):
+    assert launches.blocks_for(count) == blocks
+
+
+def test_nothing_is_launched_for_no_elements(device):
+    launches.launch_elements("dropout.dropout_backward", 0, dtype="float32")
+    launches.launch_rows("activation.softmax_forward", 0, dtype="float32")
+    assert device.launched == []
+
+
+def test_more_elements_than_32_bits_reach_are_refused():
+    with pytest.raises(ValueError, match=r"x is 2147483648 elements.*up to 2147483647.*batch"):
+        launches.check_size("conv2d_forward", x=2**31)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [Product(1024, 32, 288), Product(5, 7, 100000), Product(1, 10, 160), Product(9, 9, 0)],
+)
+def test_parts_of_a_product_cover_its_sums(product):
+    tiles = -(-product.rows // product.side) * -(-product.columns // product.side)
+    assert product.parts >= 1
+    assert tiles * (product.parts - 1) < ENOUGH_BLOCKS
+    assert product.workspace_bytes("float32") == (
+        4 * product.parts * product.rows * product.columns if product.parts > 1 else 0
+    )
+
+
+def test_large_products_take_large_tiles_and_one_part():
+    product = Product(128 * 32 * 32, 64, 288)
+    assert (product.side, product.parts) == (64, 1)

@@ -1,0 +1,166 @@
+"""Whole steps through the CUDA sources, run on the host in place of a GPU."""
+
+import functools
+
+import numpy as np
+import pytest
+from cuda_on_host import HostDevice
+
+from fastconv.backends import selection
+from fastconv.backends.cupy import run
+from fastconv.backends.cupy.device import stand_in
+from fastconv.experiment import prepare
+from fastconv.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
+from fastconv.network import Sequential
+from fastconv.optimizers import Optimizer
+from fastconv.preprocessing import Augmentation, Preprocessing
+from fastconv.recipe import load_recipe
+from fastconv.schedules import Constant
+from fastconv.step_profile import synthetic_dataset
+from fastconv.trainer import Trainer
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """A device in place of CuPy's, and a cupy backend that can train."""
+    made, known = HostDevice(), selection.backend_state
+    there = selection.BackendState("cupy", True, True, "the host in place of a GPU")
+    monkeypatch.setattr(
+        selection, "backend_state", lambda name: there if name == "cupy" else known(name)
+    )
+    stand_in(made)
+    yield made
+    stand_in(None)
+
+
+class Replayed:
+    """A recording as a graph is one: the arguments of its launches are those of then."""
+
+    def __init__(self, device, launches):
+        self._device, self._made = device, []
+        device.launch = lambda *launch: self._made.append(launch)
+        try:
+            launches()
+        finally:
+            del device.launch
+        self.replays = 0
+
+    def replay(self):
+        self.replays += 1
+        for launch in self._made:
+            self._device.launch(*launch)
+
+
+def trainer_of(recipe, backend, *settings):
+    loaded = load_recipe(recipe, settings)
+    return prepare(loaded, backend=backend, dataset=synthetic_dataset(loaded)).trainer
+
+
+def losses_of(trainer, steps):
+    return np.array([trainer.train(1).loss for _ in range(steps)])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "steps"),
+    [
+        ("mnist-strided", (), 30),
+        ("mnist-strided", (("batch_size", 16),), 4),
+        ("lenet5", (("batch_size", 3),), 3),
+        ("digits", (), 3),
+    ],
+)
+def test_training_through_the_cuda_sources_has_the_losses_of_numpy(device, recipe, settings, steps):
+    ours = losses_of(trainer_of(recipe, "cupy", *settings), steps)
+    assert device.launched
+    expected = losses_of(trainer_of(recipe, "numpy", *settings), steps)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4)
+
+
+def made_trainer(backend):
+    """A network with every kind of layer that draws, normalises or pools."""
+    samples = synthetic_dataset(load_recipe("mnist-strided")).training.take(range(40))
+    network = Sequential(
+        [Conv2D(4, padding="same"), BatchNorm(), ReLU(), MaxPool2D(2), Conv2D(3, stride=2),
+         Dropout(0.25), AvgPool2D(2), Flatten(), Dense(10)],
+        (28, 28, 1), seed=1,
+    )  # fmt: skip
+    return Trainer(
+        network, samples, loss="softmax_cross_entropy", schedule=Constant(0.01), batch_size=5,
+        optimizer=Optimizer("momentum", l2=0.01), preprocessing=Preprocessing("scale"), seed=7,
+        augmentation=Augmentation(flip=True, crop=2, rotation=10, cutout=3), backend=backend,
+    )  # fmt: skip
+
+
+def test_dropout_and_augmentation_draw_what_they_draw_elsewhere(device):
+    ours, numpy = made_trainer("cupy"), made_trainer("numpy")
+    np.testing.assert_allclose(losses_of(ours, 6), losses_of(numpy, 6), rtol=1e-4)
+    assert ours.evaluate(ours.training).loss == pytest.approx(
+        numpy.evaluate(numpy.training).loss, rel=1e-4
+    )
+
+
+def test_the_parameters_come_back(device):
+    trainer = made_trainer("cupy")
+    before = trainer.network.parameters.copy()
+    trainer.train(2)
+    trainer.update_network()
+    assert not np.array_equal(trainer.network.parameters, before)
+
+
+# Recordings.
+
+
+@functools.cache
+def weights_without_recording(steps):
+    trainer = trainer_of("mnist-strided", "cupy")
+    trainer.train(steps)
+    trainer.update_network()
+    return trainer.network.parameters.copy()
+
+
+@pytest.mark.parametrize("steps", [15, 16, 37])
+def test_a_recording_that_is_replayed_trains_as_single_launches_do(device, monkeypatch, steps):
+    expected = weights_without_recording(steps)
+    made = []
+
+    def record(launches):
+        made.append(Replayed(device, launches))
+        return made[-1]
+
+    monkeypatch.setattr(device, "record", record)
+    trainer = trainer_of("mnist-strided", "cupy")
+    trainer.train(steps)
+    trainer.update_network()
+    np.testing.assert_array_equal(trainer.network.parameters, expected)
+    recorded = steps // run.STEPS_OF_A_GRAPH
+    assert sum(each.replays for each in made) == recorded
+    assert trainer.runner.steps_of_a_graph == (run.STEPS_OF_A_GRAPH if recorded else 1)
+
+
+def test_without_graphs_the_runner_says_that_each_step_is_launched(device):
+    trainer = trainer_of("mnist-strided", "cupy")
+    trainer.train(20)
+    assert trainer.runner.steps_of_a_graph == 1
+
+
+def test_the_list_of_a_steps_launches(device):
+    trainer = trainer_of("mnist-strided", "cupy")
+    device.launched.clear()
+    trainer.train(1)
+    names = [kernel.partition("<")[0] for _, kernel, _, _ in device.launched]
+    assert names[0] == "begin_step"
+    assert names[-2:] == ["sgd_update", "end_step"]
+    assert names.count("conv2d_forward") == 2
+    # The first layer's input needs no gradient.
+    assert names.count("conv2d_backward_data") == 1
+    assert names.count("conv2d_backward_weight") == 2
+
+
+def test_a_device_without_room_is_an_error_that_names_the_batch_and_the_bytes(device, monkeypatch):
+    class Full:
+        zeros = staticmethod(lambda *_: (_ for _ in ()).throw(MemoryError("0 bytes free")))
+        array = staticmethod(np.array)
+
+    monkeypatch.setattr(device, "arrays", Full)
+    with pytest.raises(MemoryError, match=r"batch size 1 needs \d+ bytes on the device.*smaller"):
+        trainer_of("mnist-strided", "cupy")
