@@ -25,7 +25,7 @@ class Product:
     Examples
     --------
     >>> Product(1024, 32, 288).side, Product(1024, 32, 288).parts
-    (32, 5)
+    (32, 4)
     >>> Product(131072, 64, 288).side, Product(131072, 64, 288).parts
     (64, 1)
     """
