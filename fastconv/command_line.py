@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastconv.backends.selection import NAMES, BackendError
+from fastconv.backends.selection import NAMES, BackendError, choose_backend, load_module
 from fastconv.configuration import configured_threads
 from fastconv.data import DataError
 from fastconv.files import replace_file
@@ -67,6 +67,12 @@ class Parser(argparse.ArgumentParser):
             "--data-dir", metavar="DIR", help=f"folder of the data sets (default: {otherwise})"
         )
 
+    def add_device(self) -> None:
+        """Add --device."""
+        self.add_argument(
+            "--device", type=int, metavar="N", help="number of the CUDA device, for --backend cupy"
+        )
+
     def add_backend(self) -> None:
         """Add --backend."""
         self.add_argument(
@@ -119,6 +125,28 @@ def check_writable(json: str | None) -> None:
         raise OutputError(
             f"--json {path}: cannot be written ({fault.strerror}); give another file's path"
         ) from None
+
+
+def use_device(options: argparse.Namespace) -> None:
+    """Compute on the CUDA device that --device names.
+
+    Raises
+    ------
+    BackendError
+        If there is no such device, or the backend is another.
+    """
+    if options.device is None:
+        return
+    choice = choose_backend(options.backend)
+    if choice.name != "cupy":
+        raise BackendError(
+            f"--device is {options.device} but the backend is {choice.name}; "
+            f"add --backend cupy, or leave --device out"
+        )
+    try:
+        load_module("cupy", "run").use_device(options.device)
+    except ValueError as fault:
+        raise BackendError(f"--device: {fault}") from None
 
 
 def write_json(json: str | None, content: dict[str, Any]) -> None:

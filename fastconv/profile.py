@@ -15,7 +15,15 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fastconv.backends.selection import BackendError, choose_backend, require_training
 from fastconv.cold_start import PHASES, ColdStart, ColdStartError, measure_cold_start
-from fastconv.command_line import Parser, check_writable, positive, run, thread_count, write_json
+from fastconv.command_line import (
+    Parser,
+    check_writable,
+    positive,
+    run,
+    thread_count,
+    use_device,
+    write_json,
+)
 from fastconv.experiment import prepare
 from fastconv.recipe import Recipe, load_recipe
 from fastconv.step_profile import StepProfile, measure, synthetic_dataset
@@ -30,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(_MODULE, "Show where the time of a training step goes, kernel by kernel.")
     parser.add_recipe("cifar10-deep", "profile")
     parser.add_backend()
+    parser.add_device()
     parser.add_argument("--batch-size", type=int, metavar="N", help="samples in a step")
     parser.add_argument(
         "--steps", type=positive, metavar="N", help="steps in a repeat (default: some 50 ms)"
@@ -61,6 +70,7 @@ def _profile(options: argparse.Namespace) -> int:
     recipe = load_recipe(options.recipe, settings)
     choice = choose_backend(options.backend)
     require_training(choice)
+    use_device(options)
     console = Console(stderr=options.json == "-", highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDTH

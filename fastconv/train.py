@@ -18,6 +18,7 @@ from fastconv.command_line import (
     positive,
     run,
     thread_count,
+    use_device,
     write_json,
 )
 from fastconv.configuration import environment
@@ -43,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_data_dir("FASTCONV_DATA, or download")
     parser.add_backend()
+    parser.add_device()
     add("--epochs", type=positive, metavar="N", help="epochs instead of the recipe's length")
     add(
         "--steps", type=positive, metavar="N",
@@ -98,6 +100,7 @@ def _train(options: argparse.Namespace) -> int:
     recipe = load_recipe(options.recipe, _settings(options))
     check_writable(options.json)
     threads = thread_count(options)
+    use_device(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     with threadpool_limits(threads):
         experiment = prepare(

@@ -105,6 +105,10 @@ class HostDevice:
     def record(self, launches):
         return None
 
+    def use(self, number):
+        if number != 0:
+            raise ValueError(f"device is {number}; expected 0 to 0, one of the CUDA devices")
+
     def stream(self):
         return contextlib.nullcontext()
 

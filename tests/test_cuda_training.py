@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cuda_on_host import HostDevice
 
+from fastconv import train
 from fastconv.backends import selection
 from fastconv.backends.cupy import run
 from fastconv.backends.cupy.device import stand_in
@@ -154,6 +155,24 @@ def test_the_list_of_a_steps_launches(device):
     # The first layer's input needs no gradient.
     assert names.count("conv2d_backward_data") == 1
     assert names.count("conv2d_backward_weight") == 2
+
+
+def test_another_device_can_be_asked_for_where_there_is_one(device, tmp_path, capsys):
+    asked = ["--backend", "cupy", "--steps", "1", "--quiet", "--out", str(tmp_path / "run")]
+    assert train.main([*asked, "--device", "0"]) == 0
+    assert device.launched
+    assert train.main([*asked, "--device", "3"]) == 2
+    told = capsys.readouterr().err
+    assert (
+        told == "fastconv.train: --device: device is 3; expected 0 to 0, one of the CUDA devices\n"
+    )
+
+
+def test_a_device_is_for_the_cupy_backend_alone(capsys):
+    assert train.main(["--backend", "numpy", "--device", "0"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("fastconv.train: --device is 0 but the backend is numpy; add --backend")
+    assert len(told.splitlines()) == 1
 
 
 def test_a_device_without_room_is_an_error_that_names_the_batch_and_the_bytes(device, monkeypatch):

@@ -99,10 +99,7 @@ def conv_transpose2d_backward_weight(
 
 def workspace_bytes(kernel: str, spec: ConvSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs: the sums of the parts."""
+    forward, data, weight = strided_conv.workspace_bytes(spec, dtype)
     if kernel in ("conv2d_forward", "conv_transpose2d_backward_data"):
-        return strided_conv.forward_product(spec).workspace_bytes(dtype)
-    if kernel in ("conv2d_backward_data", "conv_transpose2d_forward"):
-        return strided_conv.data_product(spec).workspace_bytes(dtype)
-    return max(
-        strided_conv.weight_product(spec, bias).workspace_bytes(dtype) for bias in (False, True)
-    )
+        return forward
+    return data if kernel in ("conv2d_backward_data", "conv_transpose2d_forward") else weight

@@ -52,6 +52,9 @@ class Device(Protocol):
     def record(self, launches: Callable[[], None]) -> Recording | None:
         """Record what ``launches`` launches without running it; None where that cannot be."""
 
+    def use(self, number: int) -> None:
+        """Make another card the current one; a ValueError where there is none of this number."""
+
     def stream(self) -> Any:
         """Return a context in which launches and copies go to a stream of their own."""
 
@@ -130,6 +133,15 @@ class CudaDevice:
         finally:
             graph = stream.end_capture()
         return _Graph(graph)
+
+    def use(self, number: int) -> None:
+        """Make another card the current one."""
+        count = self.arrays.cuda.runtime.getDeviceCount()
+        if not 0 <= number < count:
+            raise ValueError(
+                f"device is {number}; expected 0 to {count - 1}, one of the CUDA devices"
+            )
+        self.arrays.cuda.Device(number).use()
 
     def stream(self) -> Any:
         """Return a new stream: the default one cannot be captured. Each waits for the other."""

@@ -32,6 +32,17 @@ def to_host(array: Array) -> np.ndarray:
     return device().to_host(array)
 
 
+def use_device(number: int) -> None:
+    """Compute on the CUDA device of this number from here on.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    device().use(number)
+
+
 class Runner:
     """A plan with its buffers allocated and its calls bound.
 

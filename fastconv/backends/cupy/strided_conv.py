@@ -1,13 +1,23 @@
-"""Launching ``kernels/cuda/conv.cu``: images and weights of any strides."""
+"""Convolutions in CUDA with images and weights of any strides.
+
+They are products (``kernels/cuda/conv.cu``), but those of many small groups, depthwise ones above
+all, are summed directly (``direct_conv.cu``): they would fill a few columns of a product's tiles.
+"""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from fastconv.backends.cupy.device import Array
-from fastconv.backends.cupy.launches import THREADS, check_size, launch
+from fastconv.backends.cupy.launches import THREADS, check_size, launch, launch_elements
 from fastconv.backends.cupy.products import Product
 from fastconv.spec import ConvSpec
 
 Strides = tuple[int, int, int, int]
+
+_FEW_CHANNELS = 8
+"""Of a group, up to which convolutions in groups are summed directly."""
 
 
 def geometry_of(spec: ConvSpec, x: Strides, w: Strides, y: Strides) -> tuple[int, ...]:
@@ -31,38 +41,68 @@ def geometry_of(spec: ConvSpec, x: Strides, w: Strides, y: Strides) -> tuple[int
     )  # fmt: skip
 
 
-def forward_product(spec: ConvSpec) -> Product:
+def _forward_product(spec: ConvSpec) -> Product:
     """Output pixels times output channels, summed over taps and input channels."""
     depth = spec.kernel[0] * spec.kernel[1] * (spec.in_channels // spec.groups)
     pixels = spec.batch * spec.out_height * spec.out_width
     return Product(pixels, spec.out_channels // spec.groups, depth, spec.groups)
 
 
-def data_product(spec: ConvSpec) -> Product:
+def _data_product(spec: ConvSpec) -> Product:
     """Input pixels times input channels, summed over taps and output channels."""
     depth = spec.kernel[0] * spec.kernel[1] * (spec.out_channels // spec.groups)
     pixels = spec.batch * spec.height * spec.width
     return Product(pixels, spec.in_channels // spec.groups, depth, spec.groups)
 
 
-def weight_product(spec: ConvSpec, bias: bool) -> Product:
+def _weight_product(spec: ConvSpec, bias: bool) -> Product:
     """Taps and input channels, and one for the bias, times output channels, over all pixels."""
     rows = spec.kernel[0] * spec.kernel[1] * (spec.in_channels // spec.groups) + bias
     pixels = spec.batch * spec.out_height * spec.out_width
     return Product(rows, spec.out_channels // spec.groups, pixels, spec.groups)
 
 
+def is_direct(spec: ConvSpec) -> bool:
+    """Whether a convolution is summed directly.
+
+    Examples
+    --------
+    >>> is_direct(ConvSpec(1, 32, 8, 8, 32, kernel=(3, 3), groups=32))
+    True
+    >>> is_direct(ConvSpec(1, 32, 8, 8, 32, kernel=(3, 3)))
+    False
+    """
+    most = max(spec.in_channels, spec.out_channels) // spec.groups
+    return spec.groups > 1 and most <= _FEW_CHANNELS
+
+
+def workspace_bytes(spec: ConvSpec, dtype: Any) -> tuple[int, int, int]:
+    """Bytes of workspace of :func:`forward`, :func:`backward_data` and :func:`backward_weight`."""
+    if is_direct(spec):
+        return 0, 0, 0
+    weight = max(_weight_product(spec, bias).workspace_bytes(dtype) for bias in (False, True))
+    return (
+        _forward_product(spec).workspace_bytes(dtype),
+        _data_product(spec).workspace_bytes(dtype),
+        weight,
+    )
+
+
 def _check_images(kernel: str, spec: ConvSpec) -> None:
     """Raise a ValueError where 32-bit indices would not reach all elements of an image."""
     for name, shape in (("x", spec.x_shape), ("y", spec.y_shape)):
-        check_size(kernel, **{name: shape[0] * shape[1] * shape[2] * shape[3]})
+        check_size(kernel, **{name: math.prod(shape)})
 
 
 def forward(spec: ConvSpec, geometry: tuple[int, ...], x: Array, w: Array, b: Array | None,
             y: Array, workspace: Array | None) -> None:  # fmt: skip
     """Convolve images and weights of any strides."""
     _check_images("conv2d_forward", spec)
-    product = forward_product(spec)
+    if is_direct(spec):
+        count = math.prod(spec.y_shape)
+        launch_elements("direct_conv.direct_forward", count, *geometry, x, w, b, y, dtype=y.dtype)
+        return
+    product = _forward_product(spec)
     product.run("conv.conv2d_forward", geometry, (x, w), (b, y), workspace, y.dtype)
 
 
@@ -70,7 +110,13 @@ def backward_data(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, w: Array
                   dx: Array, workspace: Array | None) -> None:  # fmt: skip
     """Compute the gradient of the images plus a bias, with any strides."""
     _check_images("conv2d_backward_data", spec)
-    product = data_product(spec)
+    if is_direct(spec):
+        launch_elements(
+            "direct_conv.direct_backward_data", math.prod(spec.x_shape), *geometry, dy, w, b, dx,
+            dtype=dx.dtype,
+        )  # fmt: skip
+        return
+    product = _data_product(spec)
     product.run("conv.conv2d_backward_data", geometry, (dy, w), (b, dx), workspace, dx.dtype)
 
 
@@ -78,7 +124,14 @@ def backward_weight(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, x: Arr
                     db: Array | None, workspace: Array | None) -> None:  # fmt: skip
     """Compute the gradients of weights and bias, with any strides."""
     _check_images("conv2d_backward_weight", spec)
-    product = weight_product(spec, db is not None)
+    if is_direct(spec):
+        blocks = math.prod(spec.w_shape) + (0 if db is None else spec.out_channels)
+        launch(
+            "direct_conv.direct_backward_weight", (blocks,), (THREADS,), *geometry, dy, x, dw, db,
+            dtype=dw.dtype,
+        )  # fmt: skip
+        return
+    product = _weight_product(spec, db is not None)
     product.run("conv.conv2d_backward_weight", geometry, (dy, x), (dw, db), workspace, dw.dtype)
 
 
