@@ -13,7 +13,10 @@ REFERENCE = "fastconv.backends.reference"
 OF_ITS_OWN = {
     "numpy": {"workspace"},
     "cython": {"engine"},
-    "cupy": {"device", "launches", "products", "sources", "strided_conv"},
+    "cupy": {
+        "device", "fusion", "launches", "loss_of_batch", "products", "sources", "strided_conv",
+        "with_activation",
+    },
     "numba": {
         "compilation", "compiled_code", "depthwise", "engine", "exponential", "instruction_set",
         "interleaved", "interleaved_instructions", "packing", "philox", "plane_products",

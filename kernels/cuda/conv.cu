@@ -3,12 +3,16 @@
 //
 // Images and weights come with their strides, so that the same kernels take NHWC with HWIO and NCHW
 // with OIHW. The kernels named _parts finish those of the same name where the sums were made in
-// parts.
+// parts. An activation behind the forward pass, or in front of the data gradient with the result
+// `activated`, is theirs too.
+#include "activation.cuh"
 #include "geometry.cuh"
 #include "product.cuh"
 
 namespace {
 
+using fastconv::Activation;
+using fastconv::ActivationGradient;
 using fastconv::Geometry;
 using fastconv::inside;
 using fastconv::Pixel;
@@ -146,10 +150,11 @@ struct ToOutputs {
     Geometry g;
     T *y;
     const T *b; // may be null
+    Activation<T> activation;
     __device__ void operator()(int group, int m, int n, T sum) const {
         const Pixel p = pixel_at(m, g.out_height, g.out_width);
         const int o = group * g.outputs + n;
-        y[p.n * g.y_n + p.i * g.y_h + p.j * g.y_w + o * g.y_c] = b ? sum + b[o] : sum;
+        y[p.n * g.y_n + p.i * g.y_h + p.j * g.y_w + o * g.y_c] = activation(b ? sum + b[o] : sum);
     }
 };
 
@@ -158,10 +163,12 @@ struct ToInputs {
     Geometry g;
     T *x;
     const T *b; // may be null; only a transposed convolution has one
+    ActivationGradient<T> activation;
     __device__ void operator()(int group, int m, int n, T sum) const {
         const Pixel p = pixel_at(m, g.height, g.width);
         const int c = group * g.inputs + n;
-        x[p.n * g.x_n + p.i * g.x_h + p.j * g.x_w + c * g.x_c] = b ? sum + b[c] : sum;
+        const int place = p.n * g.x_n + p.i * g.x_h + p.j * g.x_w + c * g.x_c;
+        x[place] = activation(b ? sum + b[c] : sum, place);
     }
 };
 
@@ -191,40 +198,46 @@ __device__ Sizes weight_sizes(const Geometry &g, int parts, bool bias) {
 // y = x * w + b; b may be null.
 template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
-    conv2d_forward(GEOMETRY, int parts, const T *__restrict__ x, const T *__restrict__ w,
-                   const T *b, T *y, T *partial) {
+    conv2d_forward(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ x,
+                   const T *__restrict__ w, const T *b, T *y, T *partial) {
     const Geometry g = GEOMETRY_VALUES;
     const int group = blockIdx.y % groups;
     const Patches<T> patches = {g, x + group * inputs * x_c};
     const Weights<T> weights = {g, w + group * outputs * w_o};
     fastconv::multiply<SIDE, true, false>(forward_sizes(g, parts), patches, weights,
-                                          ToOutputs<T>{g, y, b}, partial);
+                                          ToOutputs<T>{g, y, b, {kind, T(alpha)}}, partial);
 }
 
 template <typename T>
-__global__ void conv2d_forward_parts(GEOMETRY, int parts, const T *partial, const T *b, T *y) {
+__global__ void conv2d_forward_parts(GEOMETRY, int parts, int kind, double alpha, const T *partial,
+                                     const T *b, T *y) {
     const Geometry g = GEOMETRY_VALUES;
-    fastconv::sum_parts(forward_sizes(g, parts), partial, ToOutputs<T>{g, y, b});
+    fastconv::sum_parts(forward_sizes(g, parts), partial,
+                        ToOutputs<T>{g, y, b, {kind, T(alpha)}});
 }
 
 // The gradient of x, plus b, which may be null: the forward pass of a transposed convolution.
 template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
-    conv2d_backward_data(GEOMETRY, int parts, const T *__restrict__ dy, const T *__restrict__ w,
-                         const T *b, T *dx, T *partial) {
+    conv2d_backward_data(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ dy,
+                         const T *__restrict__ w, const T *b, const T *activated, T *dx,
+                         T *partial) {
     const Geometry g = GEOMETRY_VALUES;
     const int group = blockIdx.y % groups;
     const Outputs<T> gradients = {g, dy + group * outputs * y_c};
     const TransposedWeights<T> weights = {g, w + group * outputs * w_o};
     fastconv::multiply<SIDE, true, true>(data_sizes(g, parts), gradients, weights,
-                                         ToInputs<T>{g, dx, b}, partial);
+                                         ToInputs<T>{g, dx, b, {kind, T(alpha), activated}},
+                                         partial);
 }
 
 template <typename T>
-__global__ void conv2d_backward_data_parts(GEOMETRY, int parts, const T *partial, const T *b,
+__global__ void conv2d_backward_data_parts(GEOMETRY, int parts, int kind, double alpha,
+                                           const T *partial, const T *b, const T *activated,
                                            T *dx) {
     const Geometry g = GEOMETRY_VALUES;
-    fastconv::sum_parts(data_sizes(g, parts), partial, ToInputs<T>{g, dx, b});
+    fastconv::sum_parts(data_sizes(g, parts), partial,
+                        ToInputs<T>{g, dx, b, {kind, T(alpha), activated}});
 }
 
 // The gradients of w and of b; db may be null.

@@ -1,22 +1,37 @@
 // Fully connected layers: y = x w + b and its gradients (backends/cupy/dense.py).
 //
 // x is (batch, inputs), w (inputs, outputs), y (batch, outputs), all C-contiguous. The kernels
-// named _parts finish those of the same name where the sums were made in parts.
+// named _parts finish those of the same name where the sums were made in parts. An activation behind
+// the forward pass, or in front of the data gradient with the result `activated`, is theirs too.
+#include "activation.cuh"
 #include "product.cuh"
 
 namespace {
 
+using fastconv::Activation;
+using fastconv::ActivationGradient;
 using fastconv::LeftMatrix;
 using fastconv::RightMatrix;
 using fastconv::Sizes;
 
 template <typename T>
-struct Rows {
+struct ToOutputs {
     T *y;
     const T *b; // may be null
     int columns;
+    Activation<T> activation;
     __device__ void operator()(int, int m, int n, T sum) const {
-        y[static_cast<long long>(m) * columns + n] = b ? sum + b[n] : sum;
+        y[m * columns + n] = activation(b ? sum + b[n] : sum);
+    }
+};
+
+template <typename T>
+struct ToInputs {
+    T *dx;
+    int columns;
+    ActivationGradient<T> activation;
+    __device__ void operator()(int, int m, int n, T sum) const {
+        dx[m * columns + n] = activation(sum, m * columns + n);
     }
 };
 
@@ -48,35 +63,39 @@ struct WeightsAndBias {
 
 template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
-    dense_forward(int batch, int inputs, int outputs, int parts, const T *__restrict__ x,
-                  const T *__restrict__ w, const T *b, T *y, T *partial) {
+    dense_forward(int batch, int inputs, int outputs, int parts, int kind, double alpha,
+                  const T *__restrict__ x, const T *__restrict__ w, const T *b, T *y, T *partial) {
     const LeftMatrix<T> left = {{x, inputs, 1}};
     const RightMatrix<T> right = {{w, outputs, 1}};
     fastconv::multiply<SIDE, true, false>({batch, outputs, inputs, 1, parts}, left, right,
-                                          Rows<T>{y, b, outputs}, partial);
+                                          ToOutputs<T>{y, b, outputs, {kind, T(alpha)}}, partial);
 }
 
 template <typename T>
-__global__ void dense_forward_parts(int batch, int inputs, int outputs, int parts,
-                                    const T *partial, const T *b, T *y) {
-    fastconv::sum_parts({batch, outputs, inputs, 1, parts}, partial, Rows<T>{y, b, outputs});
+__global__ void dense_forward_parts(int batch, int inputs, int outputs, int parts, int kind,
+                                    double alpha, const T *partial, const T *b, T *y) {
+    fastconv::sum_parts({batch, outputs, inputs, 1, parts}, partial,
+                        ToOutputs<T>{y, b, outputs, {kind, T(alpha)}});
 }
 
 template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
-    dense_backward_data(int batch, int inputs, int outputs, int parts, const T *__restrict__ dy,
-                        const T *__restrict__ w, T *dx, T *partial) {
+    dense_backward_data(int batch, int inputs, int outputs, int parts, int kind, double alpha,
+                        const T *__restrict__ dy, const T *__restrict__ w, const T *activated,
+                        T *dx, T *partial) {
     const LeftMatrix<T> left = {{dy, outputs, 1}};
     const RightMatrix<T> right = {{w, 1, outputs}};
     fastconv::multiply<SIDE, true, true>({batch, inputs, outputs, 1, parts}, left, right,
-                                         Rows<T>{dx, nullptr, inputs}, partial);
+                                         ToInputs<T>{dx, inputs, {kind, T(alpha), activated}},
+                                         partial);
 }
 
 template <typename T>
-__global__ void dense_backward_data_parts(int batch, int inputs, int outputs, int parts,
-                                          const T *partial, T *dx) {
+__global__ void dense_backward_data_parts(int batch, int inputs, int outputs, int parts, int kind,
+                                          double alpha, const T *partial, const T *activated,
+                                          T *dx) {
     fastconv::sum_parts({batch, inputs, outputs, 1, parts}, partial,
-                        Rows<T>{dx, nullptr, inputs});
+                        ToInputs<T>{dx, inputs, {kind, T(alpha), activated}});
 }
 
 // db may be null.

@@ -1,6 +1,7 @@
 // Convolutions of many small groups (backends/cupy/strided_conv.py), depthwise ones above all: a
 // product would fill a few columns of its tiles. One thread for each pixel and channel of the
-// result, one block for each weight. Strides as in conv.cu.
+// result, one block for each weight. Strides and activations as in conv.cu.
+#include "activation.cuh"
 #include "geometry.cuh"
 #include "threads.cuh"
 
@@ -17,9 +18,10 @@ using fastconv::pixel_at;
 
 // y = x * w + b; b may be null. Launch with any grid and block of one dimension.
 template <typename T>
-__global__ void direct_forward(GEOMETRY, const T *__restrict__ x, const T *__restrict__ w,
-                               const T *b, T *y) {
+__global__ void direct_forward(GEOMETRY, int kind, double alpha, const T *__restrict__ x,
+                               const T *__restrict__ w, const T *b, T *y) {
     const Geometry g = GEOMETRY_VALUES;
+    const fastconv::Activation<T> activation = {kind, T(alpha)};
     const int channels = groups * outputs;
     for (int index = first_index(); index < g.out_pixels() * channels; index += index_step()) {
         const int o = index % channels, first_channel = o / outputs * inputs;
@@ -34,15 +36,17 @@ __global__ void direct_forward(GEOMETRY, const T *__restrict__ x, const T *__res
                 const T *const tap = w + kh * w_h + kw * w_w + o * w_o;
                 for (int c = 0; c < inputs; c++) sum += pixel[c * x_c] * tap[c * w_i];
             }
-        y[p.n * y_n + p.i * y_h + p.j * y_w + o * y_c] = sum;
+        y[p.n * y_n + p.i * y_h + p.j * y_w + o * y_c] = activation(sum);
     }
 }
 
 // The gradient of x, plus b, which may be null. Launch with any grid and block of one dimension.
 template <typename T>
-__global__ void direct_backward_data(GEOMETRY, const T *__restrict__ dy, const T *__restrict__ w,
-                                     const T *b, T *dx) {
+__global__ void direct_backward_data(GEOMETRY, int kind, double alpha, const T *__restrict__ dy,
+                                     const T *__restrict__ w, const T *b, const T *activated,
+                                     T *dx) {
     const Geometry g = GEOMETRY_VALUES;
+    const fastconv::ActivationGradient<T> activation = {kind, T(alpha), activated};
     const int channels = groups * inputs;
     for (int index = first_index(); index < g.pixels() * channels; index += index_step()) {
         const int channel = index % channels, group = channel / inputs, c = channel % inputs;
@@ -60,7 +64,8 @@ __global__ void direct_backward_data(GEOMETRY, const T *__restrict__ dy, const T
                     sum += pixel[o * y_c] * tap[o * w_o];
             }
         }
-        dx[p.n * x_n + p.i * x_h + p.j * x_w + channel * x_c] = sum;
+        const int place = p.n * x_n + p.i * x_h + p.j * x_w + channel * x_c;
+        dx[place] = activation(sum, place);
     }
 }
 

@@ -78,6 +78,59 @@ __global__ void __launch_bounds__(fastconv::WARP)
     }
 }
 
+// Losses, probabilities, the gradient of the mean loss and the statistics of a batch: what
+// softmax_cross_entropy_forward and _backward, sum_losses and count_correct do, for few samples.
+// Launch with one block of THREADS threads; each warp takes every eighth sample, and their sums are
+// added in order.
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+    softmax_cross_entropy(int batch, int outputs, const T *scores, const long long *labels,
+                          T *losses, T *probabilities, T *dscores, double *statistics) {
+    using namespace fastconv;
+    constexpr int WARPS = THREADS / WARP;
+    __shared__ double sums[WARPS], hits[WARPS];
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    double total = 0, correct = 0;
+    for (int n = warp; n < batch; n += WARPS) {
+        const int first = n * outputs, label = static_cast<int>(labels[n]);
+        const T *const row = scores + first;
+        T largest = row[0], sum = 0;
+        for (int k = lane; k < outputs; k += WARP) largest = larger(largest, row[k]);
+        largest = largest_of_warp(largest);
+        int place = outputs; // of the first largest score; a NaN is the largest
+        for (int k = outputs - 1 - lane; k >= 0; k -= WARP)
+            if (row[k] == largest || row[k] != row[k]) place = k;
+        for (int distance = WARP / 2; distance > 0; distance /= 2) {
+            const int other = __shfl_xor_sync(ALL_LANES, place, distance);
+            place = other < place ? other : place;
+        }
+        for (int k = lane; k < outputs; k += WARP) sum += exp(row[k] - largest);
+        sum = sum_of_warp(sum);
+        for (int k = lane; k < outputs; k += WARP) {
+            const T probability = exp(row[k] - largest) / sum;
+            probabilities[first + k] = probability;
+            dscores[first + k] = (probability - (k == label ? T(1) : T(0))) / batch;
+        }
+        const T loss = log(sum) - (row[label] - largest);
+        if (lane == 0) losses[n] = loss;
+        total += loss;
+        correct += place == label;
+    }
+    if (lane == 0) {
+        sums[warp] = total;
+        hits[warp] = correct;
+    }
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    for (int i = 1; i < WARPS; i++) {
+        total += sums[i];
+        correct += hits[i];
+    }
+    statistics[0] += total;
+    statistics[1] += correct;
+    statistics[2] += batch;
+}
+
 // Launch with one block of THREADS threads.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)

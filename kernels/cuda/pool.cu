@@ -1,6 +1,8 @@
 // Pooling of NHWC images (backends/cupy/pool.py). One thread for each element of the result, the
 // backward passes too: a pixel gathers from the windows that cover it, so nothing is added
-// atomically. Launch with any grid and block of one dimension.
+// atomically. An activation in front of the backward pass, with the result `activated`, is theirs too.
+// Launch with any grid and block of one dimension.
+#include "activation.cuh"
 #include "threads.cuh"
 
 // The arguments of every kernel with windows.
@@ -79,9 +81,10 @@ __global__ void max_pool2d_forward(WINDOWS, const T *__restrict__ x, T *__restri
 }
 
 template <typename T>
-__global__ void max_pool2d_backward(WINDOWS, const T *__restrict__ dy,
-                                    const int *__restrict__ where, T *__restrict__ dx) {
+__global__ void max_pool2d_backward(WINDOWS, int kind, double alpha, const T *__restrict__ dy,
+                                    const int *__restrict__ where, const T *activated, T *dx) {
     using namespace fastconv;
+    const ActivationGradient<T> activation = {kind, T(alpha), activated};
     const int count = batch * height * width * channels;
     for (int index = first_index(); index < count; index += index_step()) {
         const Element e = element_at(index, height, width, channels);
@@ -93,7 +96,7 @@ __global__ void max_pool2d_backward(WINDOWS, const T *__restrict__ dy,
                 const int from = ((e.n * out_height + oh) * out_width + ow) * channels + e.c;
                 if (where[from] == e.i * width + e.j) sum += dy[from];
             }
-        dx[index] = sum;
+        dx[index] = activation(sum, index);
     }
 }
 
@@ -120,9 +123,11 @@ __global__ void avg_pool2d_forward(WINDOWS, int bottom, int right, int padding_c
 }
 
 template <typename T>
-__global__ void avg_pool2d_backward(WINDOWS, int bottom, int right, int padding_counts,
-                                    const T *__restrict__ dy, T *__restrict__ dx) {
+__global__ void avg_pool2d_backward(WINDOWS, int bottom, int right, int padding_counts, int kind,
+                                    double alpha, const T *__restrict__ dy, const T *activated,
+                                    T *dx) {
     using namespace fastconv;
+    const ActivationGradient<T> activation = {kind, T(alpha), activated};
     const int count = batch * height * width * channels;
     for (int index = first_index(); index < count; index += index_step()) {
         const Element e = element_at(index, height, width, channels);
@@ -136,7 +141,7 @@ __global__ void avg_pool2d_backward(WINDOWS, int bottom, int right, int padding_
                 sum += dy[((e.n * out_height + oh) * out_width + ow) * channels + e.c] / (high * wide);
             }
         }
-        dx[index] = sum;
+        dx[index] = activation(sum, index);
     }
 }
 

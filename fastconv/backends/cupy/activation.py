@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv.backends.cupy.device import Array
-from fastconv.backends.cupy.launches import check_size, launch_elements, launch_rows
-from fastconv.operation import ACTIVATION_KINDS, ActivationSpec, SoftmaxSpec
-
-
-def _sizes(spec: ActivationSpec) -> tuple[int, int, float]:
-    return spec.size, ACTIVATION_KINDS.index(spec.kind), float(spec.alpha)
+from fastconv.backends.cupy.launches import check_size, launch_elements, launch_rows, numbers_of
+from fastconv.operation import ActivationSpec, SoftmaxSpec
 
 
 def _softmax(name: str, spec: SoftmaxSpec, logarithms: int, *arrays: Array) -> None:
@@ -28,7 +24,15 @@ def activation_forward(
     workspace: Array | None,
 ) -> None:
     """Apply the activation to every element."""
-    launch_elements("activation.activation_forward", spec.size, *_sizes(spec), x, y, dtype=y.dtype)
+    launch_elements(
+        "activation.activation_forward",
+        spec.size,
+        spec.size,
+        *numbers_of(spec),
+        x,
+        y,
+        dtype=y.dtype,
+    )
 
 
 def activation_backward(
@@ -40,7 +44,14 @@ def activation_backward(
 ) -> None:
     """Multiply by the derivative, computed from ``y``."""
     launch_elements(
-        "activation.activation_backward", spec.size, *_sizes(spec), dy, y, dx, dtype=dx.dtype
+        "activation.activation_backward",
+        spec.size,
+        spec.size,
+        *numbers_of(spec),
+        dy,
+        y,
+        dx,
+        dtype=dx.dtype,
     )
 
 

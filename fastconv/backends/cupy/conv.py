@@ -6,22 +6,7 @@ from typing import Any
 
 from fastconv.backends.cupy import strided_conv
 from fastconv.backends.cupy.device import Array
-from fastconv.spec import ConvSpec, Shape
-
-
-def _strides_of_images(shape: Shape) -> strided_conv.Strides:
-    _, height, width, channels = shape
-    return height * width * channels, width * channels, channels, 1
-
-
-def _geometry(spec: ConvSpec) -> tuple[int, ...]:
-    _, width, inputs, outputs = spec.w_shape
-    return strided_conv.geometry_of(
-        spec,
-        _strides_of_images(spec.x_shape),
-        (width * inputs * outputs, inputs * outputs, outputs, 1),
-        _strides_of_images(spec.y_shape),
-    )
+from fastconv.spec import ConvSpec
 
 
 def conv2d_forward(
@@ -33,7 +18,7 @@ def conv2d_forward(
     workspace: Array | None,
 ) -> None:
     """``y = x * w + b``."""
-    strided_conv.forward(spec, _geometry(spec), x, w, b, y, workspace)
+    strided_conv.forward(spec, strided_conv.geometry_of_nhwc(spec), x, w, b, y, workspace)
 
 
 def conv2d_backward_data(
@@ -44,7 +29,9 @@ def conv2d_backward_data(
     workspace: Array | None,
 ) -> None:
     """Gradient of x."""
-    strided_conv.backward_data(spec, _geometry(spec), dy, w, None, dx, workspace)
+    strided_conv.backward_data(
+        spec, strided_conv.geometry_of_nhwc(spec), dy, w, None, dx, workspace
+    )
 
 
 def conv2d_backward_weight(
@@ -56,7 +43,9 @@ def conv2d_backward_weight(
     workspace: Array | None,
 ) -> None:
     """Gradients of w and, unless None, of b."""
-    strided_conv.backward_weight(spec, _geometry(spec), dy, x, dw, db, workspace)
+    strided_conv.backward_weight(
+        spec, strided_conv.geometry_of_nhwc(spec), dy, x, dw, db, workspace
+    )
 
 
 def conv_transpose2d_forward(
@@ -68,7 +57,7 @@ def conv_transpose2d_forward(
     workspace: Array | None,
 ) -> None:
     """The data gradient of ``spec`` as a layer, plus b."""
-    strided_conv.backward_data(spec, _geometry(spec), x, w, b, y, workspace)
+    strided_conv.backward_data(spec, strided_conv.geometry_of_nhwc(spec), x, w, b, y, workspace)
 
 
 def conv_transpose2d_backward_data(
@@ -79,7 +68,7 @@ def conv_transpose2d_backward_data(
     workspace: Array | None,
 ) -> None:
     """Gradient of x."""
-    strided_conv.forward(spec, _geometry(spec), dy, w, None, dx, workspace)
+    strided_conv.forward(spec, strided_conv.geometry_of_nhwc(spec), dy, w, None, dx, workspace)
 
 
 def conv_transpose2d_backward_weight(
@@ -91,7 +80,7 @@ def conv_transpose2d_backward_weight(
     workspace: Array | None,
 ) -> None:
     """Gradients of w and, unless None, of b."""
-    geometry = _geometry(spec)
+    geometry = strided_conv.geometry_of_nhwc(spec)
     strided_conv.backward_weight(spec, geometry, x, dy, dw, None, workspace)
     if db is not None:
         strided_conv.sum_pixels(spec, geometry, dy, db)

@@ -4,28 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastconv.backends.cupy import with_activation
 from fastconv.backends.cupy.device import Array
-from fastconv.backends.cupy.launches import check_size
 from fastconv.backends.cupy.products import Product
 from fastconv.spec import DenseSpec
-
-
-def _sizes(spec: DenseSpec) -> tuple[int, int, int]:
-    check_size(
-        "dense",
-        x=spec.batch * spec.inputs,
-        y=spec.batch * spec.outputs,
-        w=spec.inputs * spec.outputs,
-    )
-    return spec.batch, spec.inputs, spec.outputs
-
-
-def _forward_product(spec: DenseSpec) -> Product:
-    return Product(spec.batch, spec.outputs, spec.inputs)
-
-
-def _data_product(spec: DenseSpec) -> Product:
-    return Product(spec.batch, spec.inputs, spec.outputs)
 
 
 def _weight_product(spec: DenseSpec, bias: bool) -> Product:
@@ -41,9 +23,7 @@ def dense_forward(
     workspace: Array | None,
 ) -> None:
     """``y = x w + b``."""
-    _forward_product(spec).run(
-        "dense.dense_forward", _sizes(spec), (x, w), (b, y), workspace, y.dtype
-    )
+    with_activation.dense_forward(spec, None, x, w, b, y, workspace)
 
 
 def dense_backward_data(
@@ -54,9 +34,7 @@ def dense_backward_data(
     workspace: Array | None,
 ) -> None:
     """Gradient of x."""
-    _data_product(spec).run(
-        "dense.dense_backward_data", _sizes(spec), (dy, w), (dx,), workspace, dx.dtype
-    )
+    with_activation.dense_backward_data(spec, None, None, dy, w, dx, workspace)
 
 
 def dense_backward_weight(
@@ -69,14 +47,19 @@ def dense_backward_weight(
 ) -> None:
     """Gradients of w and, unless None, of b."""
     _weight_product(spec, db is not None).run(
-        "dense.dense_backward_weight", _sizes(spec), (dy, x), (dw, db), workspace, dw.dtype
+        "dense.dense_backward_weight",
+        with_activation.sizes_of(spec),
+        (dy, x),
+        (dw, db),
+        workspace,
+        dw.dtype,
     )
 
 
 def workspace_bytes(kernel: str, spec: DenseSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs: the sums of the parts."""
     if kernel == "dense_forward":
-        return _forward_product(spec).workspace_bytes(dtype)
+        return with_activation.forward_product(spec).workspace_bytes(dtype)
     if kernel == "dense_backward_data":
-        return _data_product(spec).workspace_bytes(dtype)
+        return with_activation.data_product(spec).workspace_bytes(dtype)
     return max(_weight_product(spec, bias).workspace_bytes(dtype) for bias in (False, True))

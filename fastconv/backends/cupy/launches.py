@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.backends.cupy.device import Dimensions, device
 from fastconv.backends.cupy.sources import expression_of
-from fastconv.operation import RandomSpec
+from fastconv.operation import ACTIVATION_KINDS, ActivationSpec, RandomSpec
 
 THREADS = 256
 """Threads of a block where the kernel does not ask for a number of its own."""
@@ -91,6 +91,13 @@ def launch_rows(kernel: str, rows: int, *arguments: Any, threads: int = WARP, dt
     """Launch a kernel whose blocks take a row each, unless there are none."""
     if rows:
         launch(kernel, (blocks_for(rows, 1),), (threads,), *arguments, dtype=dtype)
+
+
+def numbers_of(activation: ActivationSpec | None) -> tuple[int, float]:
+    """Kind and alpha of an activation, as kernels take them; a negative kind for none."""
+    if activation is None:
+        return -1, 0.0
+    return ACTIVATION_KINDS.index(activation.kind), float(activation.alpha)
 
 
 def stream_of(spec: RandomSpec) -> tuple[np.uint64, np.uint32]:

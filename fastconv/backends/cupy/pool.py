@@ -4,31 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastconv.backends.cupy import with_activation
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import check_size, launch_elements
+from fastconv.backends.cupy.with_activation import averages_of, inputs_of, windows_of
 from fastconv.operation import InputSpec
 from fastconv.spec import PoolSpec
 
 
-def _windows(spec: PoolSpec) -> tuple[int, ...]:
-    """What every kernel with windows begins with."""
-    return (
-        spec.batch, spec.height, spec.width, spec.channels, spec.out_height, spec.out_width,
-        *spec.kernel, *spec.stride, spec.padding[0][0], spec.padding[1][0],
-    )  # fmt: skip
-
-
-def _averaged(spec: PoolSpec) -> tuple[int, ...]:
-    """What the kernels of averages take besides."""
-    return (*_windows(spec), spec.padding[0][1], spec.padding[1][1], int(spec.count_include_pad))
-
-
-def _inputs(spec: PoolSpec) -> int:
-    return spec.batch * spec.height * spec.width * spec.channels
-
-
 def _outputs(spec: PoolSpec) -> int:
-    check_size("pool", x=_inputs(spec))
+    check_size("pool", x=inputs_of(spec))
     return spec.batch * spec.out_height * spec.out_width * spec.channels
 
 
@@ -46,7 +31,7 @@ def max_pool2d_forward(
 ) -> None:
     """Largest pixel of each window, and where it is."""
     launch_elements(
-        "pool.max_pool2d_forward", _outputs(spec), *_windows(spec), x, y, where, dtype=y.dtype
+        "pool.max_pool2d_forward", _outputs(spec), *windows_of(spec), x, y, where, dtype=y.dtype
     )
 
 
@@ -58,9 +43,7 @@ def max_pool2d_backward(
     workspace: Array | None,
 ) -> None:
     """Add each output's gradient to the pixel that won its window."""
-    launch_elements(
-        "pool.max_pool2d_backward", _inputs(spec), *_windows(spec), dy, where, dx, dtype=dx.dtype
-    )
+    with_activation.max_pool2d_backward(spec, None, None, dy, where, dx, workspace)
 
 
 def avg_pool2d_forward(
@@ -71,7 +54,7 @@ def avg_pool2d_forward(
 ) -> None:
     """Mean of each window."""
     launch_elements(
-        "pool.avg_pool2d_forward", _outputs(spec), *_averaged(spec), x, y, dtype=y.dtype
+        "pool.avg_pool2d_forward", _outputs(spec), *averages_of(spec), x, y, dtype=y.dtype
     )
 
 
@@ -82,9 +65,7 @@ def avg_pool2d_backward(
     workspace: Array | None,
 ) -> None:
     """Spread each output's gradient evenly over its window."""
-    launch_elements(
-        "pool.avg_pool2d_backward", _inputs(spec), *_averaged(spec), dy, dx, dtype=dx.dtype
-    )
+    with_activation.avg_pool2d_backward(spec, None, None, dy, dx, workspace)
 
 
 def global_avg_pool2d_forward(

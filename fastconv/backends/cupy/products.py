@@ -67,15 +67,16 @@ class Product:
         stores: tuple[Any, ...],
         workspace: Any,
         dtype: Any,
+        more: tuple[Any, ...] = (),
     ) -> None:
         """Launch the kernel, and the one that adds up its parts where there are several.
 
         Parameters
         ----------
         kernel
-            Its arguments are ``sizes``, the number of parts, ``reads``, ``stores`` and the sums of
-            the parts; those of its companion ``_parts`` are ``sizes``, the number of parts, their
-            sums and ``stores``.
+            Its arguments are ``sizes``, the number of parts, ``more``, ``reads``, ``stores`` and
+            the sums of the parts; those of its companion ``_parts`` are ``sizes``, the number of
+            parts, ``more``, their sums and ``stores``.
         """
         if self.size == 0:
             return
@@ -83,7 +84,7 @@ class Product:
         side, parts = self.side, self.parts
         tiles = self._tiles(side) // self.groups
         partial = None if parts == 1 else workspace
-        sums = (*sizes, parts)
+        sums = (*sizes, parts, *more)
         launch(kernel, (tiles, self.groups * parts), (THREADS,), *sums, *reads, *stores, partial,
                dtype=dtype, side=side)  # fmt: skip
         if parts > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import math
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from fastconv.backends.cupy.device import Array, Recording, device
+from fastconv.backends.cupy.fusion import fuse
 from fastconv.backends.cupy.launches import THREADS, launch
 from fastconv.plan import Buffer, Plan
 
@@ -58,7 +58,8 @@ class Runner:
     Attributes
     ----------
     origins
-        For each thing that is timed, the numbers of the plan's calls that it does: here one each.
+        For each thing that is timed, the numbers of the plan's calls that it does: a kernel's, and
+        those of the activation that it does besides.
 
     Raises
     ------
@@ -68,7 +69,8 @@ class Runner:
 
     def __init__(self, plan: Plan, shared: Mapping[str, Array], threads: int | None = None) -> None:
         self.plan = plan
-        self.origins: tuple[tuple[int, ...], ...] = tuple((n,) for n in range(len(plan.calls)))
+        self._fused = fuse(plan)
+        self.origins: tuple[tuple[int, ...], ...] = tuple(each.origins for each in self._fused)
         self._device = device()
         self._stream = self._device.stream()
         self._arrays: list[Array] = []
@@ -78,7 +80,7 @@ class Runner:
             self._calls = self._bind()
             self._order = self._zeros((_MOST_STEPS, plan.batch), "int64")
             self._rates = self._zeros((_MOST_STEPS,), "float64")
-            self._first = self._zeros((1,), "int64")
+            self._first, self._next = self._zeros((1,), "int64"), self._zeros((1,), "int64")
         except MemoryError as fault:
             raise MemoryError(
                 f"batch size {plan.batch} needs {_bytes_of(plan)} bytes on the device, which has "
@@ -110,17 +112,16 @@ class Runner:
     def _bind(self) -> list[Callable[[], None]]:
         """Bind each kernel to its spec, its arrays and one workspace that all share."""
         kernels, sizes = [], [0]
-        for call in self.plan.calls:
+        for call in (each.call for each in self._fused):
             module_name, _, name = call.kernel.partition(".")
             module = importlib.import_module(f"{__package__}.{module_name}")
             kernels.append(getattr(module, name))
             sizes.append(module.workspace_bytes(name, call.spec, self.plan.dtype))
         workspace = self._zeros((max(sizes),), "uint8") if max(sizes) else None
-        bound: list[Callable[[], None]] = []
-        for kernel, call in zip(kernels, self.plan.calls, strict=True):
-            arrays = [None if n is None else self._arrays[n] for n in call.arguments]
-            bound.append(functools.partial(kernel, call.spec, *arrays, workspace))
-        return bound
+        return [
+            fused.bind(kernel, self._arrays, workspace)
+            for kernel, fused in zip(kernels, self._fused, strict=True)
+        ]
 
     @property
     def memory_bytes(self) -> int:
@@ -182,7 +183,7 @@ class Runner:
         self._order[:steps] = arrays.asarray(order)
         self._rates[:steps] = arrays.asarray(rates)
         self._first[...] = first_step
-        self._step[...] = first_step
+        self._next[...] = first_step
 
     def _run_steps(self, steps: int, nanoseconds: np.ndarray | None) -> None:
         if nanoseconds is not None:
@@ -206,21 +207,19 @@ class Runner:
     def _begin_step(self) -> None:
         launch(
             "run.begin_step", (1,), (THREADS,), self.plan.batch, self._order, self._rates,
-            self._first, self._step, self._indices, self._rate,
+            self._first, self._next, self._indices, self._rate, self._step,
         )  # fmt: skip
 
     def _one_step(self) -> None:
         self._begin_step()
         for call in self._calls:
             call()
-        launch("run.end_step", (1,), (1,), self._step)
 
     def _time_step(self, nanoseconds: np.ndarray) -> None:
         """Make the calls of one step, and add the time of each."""
         self._begin_step()
         for number, call in enumerate(self._calls):
             nanoseconds[number] += self._device.nanoseconds_of(call)
-        launch("run.end_step", (1,), (1,), self._step)
 
 
 def _bytes_of(plan: Plan) -> int:

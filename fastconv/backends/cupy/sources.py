@@ -40,8 +40,8 @@ def expression_of(kernel: str, dtype: Any = None, side: int | None = None) -> st
     --------
     >>> expression_of("dense_forward", "float32", 64)
     'dense_forward<float, 64>'
-    >>> expression_of("end_step")
-    'end_step'
+    >>> expression_of("begin_step")
+    'begin_step'
     """
     values = [] if dtype is None else [_TYPES[np.dtype(dtype).name]]
     values += [] if side is None else [str(side)]

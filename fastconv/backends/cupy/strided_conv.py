@@ -10,9 +10,16 @@ import math
 from typing import Any
 
 from fastconv.backends.cupy.device import Array
-from fastconv.backends.cupy.launches import THREADS, check_size, launch, launch_elements
+from fastconv.backends.cupy.launches import (
+    THREADS,
+    check_size,
+    launch,
+    launch_elements,
+    numbers_of,
+)
 from fastconv.backends.cupy.products import Product
-from fastconv.spec import ConvSpec
+from fastconv.operation import ActivationSpec
+from fastconv.spec import ConvSpec, Shape
 
 Strides = tuple[int, int, int, int]
 
@@ -39,6 +46,22 @@ def geometry_of(spec: ConvSpec, x: Strides, w: Strides, y: Strides) -> tuple[int
         *spec.kernel, *spec.stride, *spec.dilation, spec.padding[0][0], spec.padding[1][0],
         *x, *w, *y,
     )  # fmt: skip
+
+
+def _strides_of_images(shape: Shape) -> Strides:
+    _, height, width, channels = shape
+    return height * width * channels, width * channels, channels, 1
+
+
+def geometry_of_nhwc(spec: ConvSpec) -> tuple[int, ...]:
+    """Return the geometry of images in NHWC and weights in HWIO."""
+    _, width, inputs, outputs = spec.w_shape
+    return geometry_of(
+        spec,
+        _strides_of_images(spec.x_shape),
+        (width * inputs * outputs, inputs * outputs, outputs, 1),
+        _strides_of_images(spec.y_shape),
+    )
 
 
 def _forward_product(spec: ConvSpec) -> Product:
@@ -95,29 +118,43 @@ def _check_images(kernel: str, spec: ConvSpec) -> None:
 
 
 def forward(spec: ConvSpec, geometry: tuple[int, ...], x: Array, w: Array, b: Array | None,
-            y: Array, workspace: Array | None) -> None:  # fmt: skip
-    """Convolve images and weights of any strides."""
+            y: Array, workspace: Array | None,
+            activation: ActivationSpec | None = None) -> None:  # fmt: skip
+    """Convolve images and weights of any strides; an activation may follow."""
     _check_images("conv2d_forward", spec)
     if is_direct(spec):
         count = math.prod(spec.y_shape)
-        launch_elements("direct_conv.direct_forward", count, *geometry, x, w, b, y, dtype=y.dtype)
+        launch_elements(
+            "direct_conv.direct_forward", count, *geometry, *numbers_of(activation), x, w, b, y,
+            dtype=y.dtype,
+        )  # fmt: skip
         return
     product = _forward_product(spec)
-    product.run("conv.conv2d_forward", geometry, (x, w), (b, y), workspace, y.dtype)
+    product.run(
+        "conv.conv2d_forward", geometry, (x, w), (b, y), workspace, y.dtype, numbers_of(activation)
+    )
 
 
 def backward_data(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, w: Array, b: Array | None,
-                  dx: Array, workspace: Array | None) -> None:  # fmt: skip
-    """Compute the gradient of the images plus a bias, with any strides."""
+                  dx: Array, workspace: Array | None, activation: ActivationSpec | None = None,
+                  activated: Array | None = None) -> None:  # fmt: skip
+    """Compute the gradient of the images plus a bias, with any strides.
+
+    An activation in front of the convolution, with the result ``activated``, may follow: only where
+    its strides are those of ``dx``.
+    """
     _check_images("conv2d_backward_data", spec)
     if is_direct(spec):
         launch_elements(
-            "direct_conv.direct_backward_data", math.prod(spec.x_shape), *geometry, dy, w, b, dx,
-            dtype=dx.dtype,
+            "direct_conv.direct_backward_data", math.prod(spec.x_shape), *geometry,
+            *numbers_of(activation), dy, w, b, activated, dx, dtype=dx.dtype,
         )  # fmt: skip
         return
     product = _data_product(spec)
-    product.run("conv.conv2d_backward_data", geometry, (dy, w), (b, dx), workspace, dx.dtype)
+    product.run(
+        "conv.conv2d_backward_data", geometry, (dy, w), (b, activated, dx), workspace, dx.dtype,
+        numbers_of(activation),
+    )  # fmt: skip
 
 
 def backward_weight(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, x: Array, dw: Array,

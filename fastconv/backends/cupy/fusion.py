@@ -1,0 +1,125 @@
+"""Which calls of a plan one launch makes: a kernel and the activation next to it, a whole loss."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastconv.backends.cupy import loss_of_batch, with_activation
+from fastconv.operation import ActivationSpec
+from fastconv.plan import Call, Plan
+
+_FORWARD: dict[str, Callable[..., None]] = {
+    "conv.conv2d_forward": with_activation.conv2d_forward,
+    "dense.dense_forward": with_activation.dense_forward,
+}
+"""Kernels that activate their result before they store it."""
+_BACKWARD: dict[str, Callable[..., None]] = {
+    "conv.conv2d_backward_data": with_activation.conv2d_backward_data,
+    "dense.dense_backward_data": with_activation.dense_backward_data,
+    "pool.max_pool2d_backward": with_activation.max_pool2d_backward,
+    "pool.avg_pool2d_backward": with_activation.avg_pool2d_backward,
+}
+"""Kernels that multiply their result by the derivative of an activation before they store it."""
+
+
+_LOSS = (
+    "loss.count_correct",
+    "loss.softmax_cross_entropy_forward",
+    "loss.softmax_cross_entropy_backward",
+    "loss.sum_losses",
+)
+_MOST_SAMPLES = 256
+"""Of a batch whose losses one block computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FusedCall:
+    """Calls of a plan that are made as one.
+
+    Parameters
+    ----------
+    call
+        The first of them; the workspace is that of its kernel.
+    origins
+        Numbers of the plan's calls.
+    function
+        Makes the launches, from the spec, the activation where there is one, the arrays and the
+        workspace; None: the call's own kernel.
+    arguments
+        Numbers of the buffers that it takes.
+    activation
+        Of the second call, or None.
+    """
+
+    call: Call
+    origins: tuple[int, ...]
+    function: Callable[..., None] | None
+    arguments: tuple[int | None, ...]
+    activation: ActivationSpec | None = None
+
+    def bind(self, kernel: Callable[..., None], arrays: list[Any], workspace: Any) -> Any:
+        """Return a function without arguments that makes the launches.
+
+        Parameters
+        ----------
+        kernel
+            Of the first call.
+        arrays
+            Of all buffers of the plan.
+        workspace
+            Of the kernel.
+        """
+        given = [None if n is None else arrays[n] for n in self.arguments]
+        with_it = [] if self.activation is None else [self.activation]
+        made = self.function or kernel
+        return functools.partial(made, self.call.spec, *with_it, *given, workspace)
+
+
+def fuse(plan: Plan) -> list[FusedCall]:
+    """Join kernels and the activations that take their results in place, and a loss and all of it.
+
+    Examples
+    --------
+    >>> fuse(Plan(1, "float32", (), ()))
+    []
+    """
+    fused: list[FusedCall] = []
+    while (number := sum(len(each.origins) for each in fused)) < len(plan.calls):
+        first = plan.calls[number]
+        alone = FusedCall(first, (number,), None, first.arguments)
+        fused.append(_join_loss(plan, number) or _join_activation(plan, number) or alone)
+    return fused
+
+
+def _join_loss(plan: Plan, number: int) -> FusedCall | None:
+    calls = plan.calls[number : number + len(_LOSS)]
+    if tuple(call.kernel for call in calls) != _LOSS or plan.batch > _MOST_SAMPLES:
+        return None
+    count, forward, backward, total = calls
+    arguments = (*forward.arguments, backward.arguments[-1], total.arguments[-1])
+    origins = tuple(range(number, number + len(_LOSS)))
+    return FusedCall(count, origins, loss_of_batch.softmax_cross_entropy, arguments)
+
+
+def _join_activation(plan: Plan, number: int) -> FusedCall | None:
+    if number + 1 == len(plan.calls):
+        return None
+    first, second = plan.calls[number : number + 2]
+    spec, result = second.spec, first.arguments[-1]
+    if not isinstance(spec, ActivationSpec) or result is None:
+        return None
+    is_forward = second.kernel == "activation.activation_forward"
+    function = (_FORWARD if is_forward else _BACKWARD).get(first.kernel)
+    if function is None or spec.size != math.prod(plan.buffers[result].shape):
+        return None
+    # The activation takes the result, and puts its own in the same place.
+    places = {plan.memory_of(n) for n in (second.arguments[0], second.arguments[-1])}
+    if places != {plan.memory_of(result)}:
+        return None
+    activated = () if is_forward else (second.arguments[1],)
+    arguments = (*activated, *first.arguments)
+    return FusedCall(first, (number, number + 1), function, arguments, spec)

@@ -1,0 +1,61 @@
+// Activations of one number, and what the kernels before them do to save a pass over memory. The
+// numbers of the kinds are those of fastconv.operation.ACTIVATION_KINDS.
+#pragma once
+
+namespace fastconv {
+
+enum Kind { RELU, LEAKY_RELU, ELU, SELU, SIGMOID, TANH, SOFTPLUS };
+
+// Klambauer et al., "Self-Normalizing Neural Networks" (arXiv:1706.02515), equation 14.
+constexpr double SELU_ALPHA = 1.6732632423543772848170429916717;
+constexpr double SELU_SCALE = 1.0507009873554804934193349852946;
+
+template <typename T>
+__device__ inline T value_of(int kind, T alpha, T x) {
+    if (x != x) return x;
+    switch (kind) {
+    case RELU: return x > 0 ? x : T(0);
+    case LEAKY_RELU: return x > 0 ? x : alpha * x;
+    case ELU: return x > 0 ? x : alpha * expm1(x);
+    case SELU: return T(SELU_SCALE) * (x > 0 ? x : T(SELU_ALPHA) * expm1(x));
+    // The same number twice; the exponent is kept negative so that it cannot overflow.
+    case SIGMOID: return x > 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
+    case TANH: return tanh(x);
+    default: return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+    }
+}
+
+// The derivative where the activation has the value y.
+template <typename T>
+__device__ inline T slope_at(int kind, T alpha, T y) {
+    switch (kind) {
+    case RELU: return y > 0 ? T(1) : T(0);
+    case LEAKY_RELU: return y > 0 ? T(1) : alpha;
+    case ELU: return y > 0 ? T(1) : y + alpha;
+    case SELU: return y > 0 ? T(SELU_SCALE) : y + T(SELU_SCALE * SELU_ALPHA);
+    case SIGMOID: return y * (1 - y);
+    case TANH: return 1 - y * y;
+    default: return -expm1(-y);
+    }
+}
+
+// What a kernel does to a result before it stores it; nothing where the kind is negative.
+template <typename T>
+struct Activation {
+    int kind;
+    T alpha;
+    __device__ T operator()(T x) const { return kind < 0 ? x : value_of(kind, alpha, x); }
+};
+
+// The same for a gradient whose layer comes after an activation with the result y.
+template <typename T>
+struct ActivationGradient {
+    int kind;
+    T alpha;
+    const T *y;
+    __device__ T operator()(T gradient, int place) const {
+        return kind < 0 ? gradient : gradient * slope_at(kind, alpha, y[place]);
+    }
+};
+
+}  // namespace fastconv

@@ -1,0 +1,157 @@
+"""Calls that one launch makes in place of several: which, and that nothing else comes of it."""
+
+import numpy as np
+import pytest
+from cuda_on_host import HostDevice
+
+from fastconv.backends.cupy import loss, loss_of_batch, run
+from fastconv.backends.cupy.device import stand_in
+from fastconv.backends.cupy.fusion import FusedCall, fuse
+from fastconv.layers import (
+    ELU,
+    SELU,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Flatten,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Sigmoid,
+    Softplus,
+    Tanh,
+)  # fmt: skip
+from fastconv.network import Sequential
+from fastconv.operation import LossSpec, OptimizerSpec
+from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.preprocessing import Preprocessing
+
+
+@pytest.fixture(autouse=True)
+def device():
+    made = HostDevice()
+    stand_in(made)
+    yield made
+    stand_in(None)
+
+
+def made_network(activation, pool, groups=1):
+    layers = [Conv2D(4, padding="same"), activation, Conv2D(4, groups=groups), activation, pool,
+              Flatten(), Dense(6), activation, Dense(3)]  # fmt: skip
+    return Sequential(layers, (9, 8, 2), seed=1)
+
+
+def made_plan(network, batch=5):
+    size = network.parameters.size
+    update = OptimizerSpec("sgd", size, size, size)
+    purpose = Purpose(True, True, "softmax_cross_entropy", update)
+    return build_plan(network, batch, purpose, Source(20, "uint8", Preprocessing("scale")))
+
+
+def shared_of(plan, network):
+    rng = np.random.default_rng(3)
+    arrays = {"parameters": network.parameters.copy(), "state": network.state.copy()}
+    arrays["gradients"] = np.zeros_like(network.parameters)
+    arrays["images"] = rng.integers(0, 256, (20, 9, 8, 2), np.uint8)
+    arrays["labels"] = rng.integers(0, 3, 20)
+    arrays["factor"] = np.array([1 / 255])
+    return arrays
+
+
+def stepped(plan, network):
+    """The statistics, gradients and parameters after three steps."""
+    arrays = shared_of(plan, network)
+    order = np.arange(3 * plan.batch).reshape(3, -1) % 20
+    statistics = run.Runner(plan, arrays).run(order, np.full(3, 0.1))
+    return statistics, arrays["gradients"], arrays["parameters"]
+
+
+def unfused(plan):
+    return [FusedCall(call, (n,), None, call.arguments) for n, call in enumerate(plan.calls)]
+
+
+ACTIVATIONS = [ReLU(), LeakyReLU(0.1), ELU(), SELU(), Sigmoid(), Tanh(), Softplus()]
+
+
+@pytest.mark.parametrize("pool", [MaxPool2D(2), AvgPool2D(2)], ids=["max", "avg"])
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda layer: type(layer).__name__)
+def test_fused_steps_give_the_bits_of_single_kernels(activation, pool, monkeypatch):
+    network = made_network(activation, pool)
+    plan = made_plan(network)
+    fused = stepped(plan, network)
+    monkeypatch.setattr(run, "fuse", unfused)
+    for ours, expected in zip(fused, stepped(plan, network), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_groups_of_few_channels_are_fused_too(monkeypatch):
+    network = made_network(Tanh(), MaxPool2D(2), groups=4)
+    plan = made_plan(network)
+    fused = stepped(plan, network)
+    monkeypatch.setattr(run, "fuse", unfused)
+    for ours, expected in zip(fused, stepped(plan, network), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_every_activation_is_made_by_the_kernel_before_it(device):
+    network = made_network(ReLU(), MaxPool2D(2))
+    plan = made_plan(network)
+    stepped(plan, network)
+    names = {kernel.partition("<")[0] for _, kernel, _, _ in device.launched}
+    assert not names & {"activation_forward", "activation_backward", "sum_losses", "count_correct"}
+    assert "softmax_cross_entropy" in names
+
+
+def test_every_call_of_a_plan_is_made_once_and_in_order():
+    plan = made_plan(made_network(ReLU(), MaxPool2D(2)))
+    origins = [origin for fused in fuse(plan) for origin in fused.origins]
+    assert origins == list(range(len(plan.calls)))
+    assert len(fuse(plan)) < len(plan.calls)
+
+
+def test_an_activation_that_leaves_its_input_as_it_is_is_a_launch_of_its_own():
+    # Somebody else may read what the convolution made.
+    network = Sequential([Conv2D(3), ReLU(), Flatten(), Dense(3)], (9, 8, 2), seed=1)
+    plan = made_plan(network)
+    number = next(
+        n for n, c in enumerate(plan.calls) if c.kernel == "activation.activation_forward"
+    )
+    call = plan.calls[number]
+    elsewhere = plan.number_of("input")
+    calls = list(plan.calls)
+    calls[number] = type(call)(call.kernel, call.spec, (call.arguments[0], elsewhere))
+    apart = type(plan)(plan.batch, plan.dtype, plan.buffers, tuple(calls))
+    assert (number,) in [fused.origins for fused in fuse(apart)]
+
+
+def test_large_batches_take_a_block_for_each_sample():
+    plan = made_plan(made_network(ReLU(), MaxPool2D(2)), batch=257)
+    assert all(len(fused.origins) <= 2 for fused in fuse(plan))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("batch", "outputs"), [(1, 10), (9, 3), (20, 100), (3, 1)])
+def test_a_loss_in_one_launch_is_that_of_four(batch, outputs, dtype):
+    rng = np.random.default_rng(batch)
+    spec = LossSpec(batch, outputs)
+    scores = 3 * rng.standard_normal((batch, outputs)).astype(dtype)
+    scores[:, -1] = scores[:, 0]  # ties: the first one counts
+    if batch == 9:
+        scores[3, 1], scores[4, 2], scores[5, 0] = np.nan, np.inf, -np.inf
+    labels = rng.integers(0, outputs, batch)
+
+    def room():
+        empty = [np.full(batch, 7, dtype), np.full((batch, outputs), 7, dtype)]
+        return [*empty, np.full((batch, outputs), 7, dtype), np.array([1.0, 2.0, 3.0])]
+
+    losses, probabilities, dscores, statistics = at_once = room()
+    loss_of_batch.softmax_cross_entropy(spec, scores, labels, *at_once, None)
+    expected = room()
+    loss.count_correct(spec, scores, labels, expected[3], None)
+    loss.softmax_cross_entropy_forward(spec, scores, labels, expected[0], expected[1], None)
+    loss.softmax_cross_entropy_backward(spec, expected[1], labels, expected[2], None)
+    loss.sum_losses(spec, expected[0], expected[3], None)
+    np.testing.assert_array_equal(losses, expected[0])
+    np.testing.assert_array_equal(probabilities, expected[1])
+    np.testing.assert_array_equal(dscores, expected[2])
+    np.testing.assert_allclose(statistics, expected[3], rtol=1e-14)
