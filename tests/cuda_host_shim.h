@@ -180,6 +180,14 @@ void launch(void (*kernel)(P...), const unsigned *grid, const unsigned *block_si
 
 }  // namespace host
 
+inline void __threadfence() {}
+
+inline int atomicAdd(int *place, int value) {
+    const int before = *place;
+    *place += value;
+    return before;
+}
+
 inline void __syncthreads() { host::meet(host::block().all); }
 
 template <typename T>

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cuda_on_host import HostDevice
 
-from fastconv.backends.cupy import loss, loss_of_batch, run
+from fastconv.backends.cupy import loss, loss_of_batch, products, run
 from fastconv.backends.cupy.device import stand_in
 from fastconv.backends.cupy.fusion import FusedCall, fuse
 from fastconv.layers import (
@@ -91,6 +91,34 @@ def test_groups_of_few_channels_are_fused_too(monkeypatch):
     monkeypatch.setattr(run, "fuse", unfused)
     for ours, expected in zip(fused, stepped(plan, network), strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+def test_the_last_block_of_a_tile_adds_the_parts_up_as_a_launch_of_its_own_would(
+    device, monkeypatch
+):
+    made = []
+
+    def counted(memory, counters):
+        made.append(counters)
+        return products.CountedWorkspace(memory, counters)
+
+    monkeypatch.setattr(run, "CountedWorkspace", counted)
+    # Deep enough for sums in parts.
+    layers = [Conv2D(20, padding="same"), ReLU(), Conv2D(16), Flatten(), Dense(140), Dense(3)]
+    network = Sequential(layers, (9, 8, 2), seed=1)
+    plan = made_plan(network)
+    ours = stepped(plan, network)
+    assert not [kernel for _, kernel, _, _ in device.launched if "_parts" in kernel]
+    assert not made[0].any()
+    monkeypatch.setattr(run, "CountedWorkspace", lambda memory, counters: memory)
+    expected = stepped(plan, network)
+    kernels = {kernel for _, kernel, _, _ in device.launched if "_parts" in kernel}
+    assert {kernel.partition("<")[0] for kernel in kernels} >= {
+        "conv2d_forward_parts", "conv2d_backward_weight_parts", "conv2d_backward_data_parts",
+        "dense_forward_parts", "dense_backward_data_parts",
+    }  # fmt: skip
+    for one, other in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_every_activation_is_made_by_the_kernel_before_it(device):

@@ -199,13 +199,14 @@ __device__ Sizes weight_sizes(const Geometry &g, int parts, bool bias) {
 template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_forward(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ x,
-                   const T *__restrict__ w, const T *b, T *y, T *partial) {
+                   const T *__restrict__ w, const T *b, T *y, T *partial, int *counters) {
     const Geometry g = GEOMETRY_VALUES;
     const int group = blockIdx.y % groups;
     const Patches<T> patches = {g, x + group * inputs * x_c};
     const Weights<T> weights = {g, w + group * outputs * w_o};
     fastconv::multiply<SIDE, true, false>(forward_sizes(g, parts), patches, weights,
-                                          ToOutputs<T>{g, y, b, {kind, T(alpha)}}, partial);
+                                          ToOutputs<T>{g, y, b, {kind, T(alpha)}}, partial,
+                                          counters);
 }
 
 template <typename T>
@@ -221,14 +222,14 @@ template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_backward_data(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ dy,
                          const T *__restrict__ w, const T *b, const T *activated, T *dx,
-                         T *partial) {
+                         T *partial, int *counters) {
     const Geometry g = GEOMETRY_VALUES;
     const int group = blockIdx.y % groups;
     const Outputs<T> gradients = {g, dy + group * outputs * y_c};
     const TransposedWeights<T> weights = {g, w + group * outputs * w_o};
     fastconv::multiply<SIDE, true, true>(data_sizes(g, parts), gradients, weights,
                                          ToInputs<T>{g, dx, b, {kind, T(alpha), activated}},
-                                         partial);
+                                         partial, counters);
 }
 
 template <typename T>
@@ -244,13 +245,13 @@ __global__ void conv2d_backward_data_parts(GEOMETRY, int parts, int kind, double
 template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_backward_weight(GEOMETRY, int parts, const T *__restrict__ dy, const T *__restrict__ x,
-                           T *dw, T *db, T *partial) {
+                           T *dw, T *db, T *partial, int *counters) {
     const Geometry g = GEOMETRY_VALUES;
     const int group = blockIdx.y % groups;
     const TransposedPatches<T> patches = {g, x + group * inputs * x_c};
     const OutputColumns<T> gradients = {g, dy + group * outputs * y_c};
     fastconv::multiply<SIDE, false, false>(weight_sizes(g, parts, db), patches, gradients,
-                                           ToWeights<T>{g, dw, db}, partial);
+                                           ToWeights<T>{g, dw, db}, partial, counters);
 }
 
 template <typename T>

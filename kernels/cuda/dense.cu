@@ -1,8 +1,8 @@
 // Fully connected layers: y = x w + b and its gradients (backends/cupy/dense.py).
 //
 // x is (batch, inputs), w (inputs, outputs), y (batch, outputs), all C-contiguous. The kernels
-// named _parts finish those of the same name where the sums were made in parts. An activation behind
-// the forward pass, or in front of the data gradient with the result `activated`, is theirs too.
+// named _parts finish those of the same name where the sums were made in parts. An activation
+// behind the forward pass, or in front of the data gradient with the result `activated`, is theirs.
 #include "activation.cuh"
 #include "product.cuh"
 
@@ -64,11 +64,13 @@ struct WeightsAndBias {
 template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
     dense_forward(int batch, int inputs, int outputs, int parts, int kind, double alpha,
-                  const T *__restrict__ x, const T *__restrict__ w, const T *b, T *y, T *partial) {
+                  const T *__restrict__ x, const T *__restrict__ w, const T *b, T *y, T *partial,
+                  int *counters) {
     const LeftMatrix<T> left = {{x, inputs, 1}};
     const RightMatrix<T> right = {{w, outputs, 1}};
     fastconv::multiply<SIDE, true, false>({batch, outputs, inputs, 1, parts}, left, right,
-                                          ToOutputs<T>{y, b, outputs, {kind, T(alpha)}}, partial);
+                                          ToOutputs<T>{y, b, outputs, {kind, T(alpha)}}, partial,
+                                          counters);
 }
 
 template <typename T>
@@ -82,12 +84,12 @@ template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
     dense_backward_data(int batch, int inputs, int outputs, int parts, int kind, double alpha,
                         const T *__restrict__ dy, const T *__restrict__ w, const T *activated,
-                        T *dx, T *partial) {
+                        T *dx, T *partial, int *counters) {
     const LeftMatrix<T> left = {{dy, outputs, 1}};
     const RightMatrix<T> right = {{w, 1, outputs}};
     fastconv::multiply<SIDE, true, true>({batch, inputs, outputs, 1, parts}, left, right,
                                          ToInputs<T>{dx, inputs, {kind, T(alpha), activated}},
-                                         partial);
+                                         partial, counters);
 }
 
 template <typename T>
@@ -102,11 +104,13 @@ __global__ void dense_backward_data_parts(int batch, int inputs, int outputs, in
 template <typename T, int SIDE>
 __global__ void __launch_bounds__(fastconv::THREADS)
     dense_backward_weight(int batch, int inputs, int outputs, int parts, const T *__restrict__ dy,
-                          const T *__restrict__ x, T *dw, T *db, T *partial) {
+                          const T *__restrict__ x, T *dw, T *db, T *partial,
+                          int *counters) {
     const RightMatrix<T> right = {{dy, outputs, 1}};
     fastconv::multiply<SIDE, false, false>({inputs + (db ? 1 : 0), outputs, batch, 1, parts},
                                            InputsAndOne<T>{x, inputs}, right,
-                                           WeightsAndBias<T>{dw, db, inputs, outputs}, partial);
+                                           WeightsAndBias<T>{dw, db, inputs, outputs}, partial,
+                                           counters);
 }
 
 template <typename T>

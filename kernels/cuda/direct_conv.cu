@@ -90,7 +90,8 @@ __global__ void __launch_bounds__(THREADS)
         const int i = p.i * stride_h - top + kh * dilation_h;
         const int j = p.j * stride_w - left + kw * dilation_w;
         if (is_bias) sum += gradient;
-        else if (inside(i, j, height, width)) sum += gradient * channel[p.n * x_n + i * x_h + j * x_w];
+        else if (inside(i, j, height, width))
+            sum += gradient * channel[p.n * x_n + i * x_h + j * x_w];
     }
     sum = fastconv::sum_of_block<THREADS>(sum, room);
     if (threadIdx.x != 0) return;

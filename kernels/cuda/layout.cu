@@ -10,7 +10,8 @@ constexpr int SIDE = 32, ROWS = 8;
 
 template <typename T>
 __global__ void __launch_bounds__(SIDE *ROWS)
-    transpose_samples(int batch, int rows, int columns, const T *__restrict__ x, T *__restrict__ y) {
+    transpose_samples(int batch, int rows, int columns, const T *__restrict__ x,
+                      T *__restrict__ y) {
     __shared__ T tile[SIDE][SIDE + 1];
     const int across = (columns + SIDE - 1) / SIDE, down = (rows + SIDE - 1) / SIDE;
     for (int sample = blockIdx.y; sample < batch; sample += gridDim.y) {

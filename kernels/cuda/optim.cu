@@ -67,6 +67,7 @@ __global__ void adam_update(int size, int weights, int decayed, double l2, doubl
         m[i] = first;
         v[i] = second;
         const T root = sqrt(second * second_scale);
-        w[i] = after_step(p, i, w[i], first * first_scale / (root + static_cast<T>(epsilon)), *rate);
+        const T u = first * first_scale / (root + static_cast<T>(epsilon));
+        w[i] = after_step(p, i, w[i], u, *rate);
     }
 }

@@ -1,6 +1,6 @@
 // Pooling of NHWC images (backends/cupy/pool.py). One thread for each element of the result, the
 // backward passes too: a pixel gathers from the windows that cover it, so nothing is added
-// atomically. An activation in front of the backward pass, with the result `activated`, is theirs too.
+// atomically. An activation in front of the backward pass, with the result `activated`, is theirs.
 // Launch with any grid and block of one dimension.
 #include "activation.cuh"
 #include "threads.cuh"
@@ -137,8 +137,10 @@ __global__ void avg_pool2d_backward(WINDOWS, int bottom, int right, int padding_
         for (int oh = rows.first; oh < rows.last; oh++) {
             const int high = cells_of(oh, stride_h, kernel_h, top, height, bottom, padding_counts);
             for (int ow = columns.first; ow < columns.last; ow++) {
-                const int wide = cells_of(ow, stride_w, kernel_w, left, width, right, padding_counts);
-                sum += dy[((e.n * out_height + oh) * out_width + ow) * channels + e.c] / (high * wide);
+                const int wide =
+                    cells_of(ow, stride_w, kernel_w, left, width, right, padding_counts);
+                const int from = ((e.n * out_height + oh) * out_width + ow) * channels + e.c;
+                sum += dy[from] / (high * wide);
             }
         }
         dx[index] = activation(sum, index);

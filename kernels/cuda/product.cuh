@@ -4,8 +4,10 @@
 // A and B are views with `row(m)` or `column(n)`, what belongs to a line of them and is computed
 // once, and `at(line, k)`, an element. A block of THREADS threads makes a tile of SIDE x SIDE
 // elements of the product; each k-th column of A and row of B passes through shared memory. Where
-// there are few tiles, blocks share the sum over k: each writes the sum of its part, and
-// `sum_parts` adds them in order. No result depends on which block is first.
+// there are few tiles, blocks share the sum over k: each writes the sum of its part. Where there is
+// a counter for each tile, the block that finds all parts of its tile there adds them up, else
+// `sum_parts` does in a launch of its own: in the same order, so no result depends on which block
+// is last.
 //
 // Source of the idea: NVIDIA, "CUTLASS: Fast Linear Algebra in CUDA C++" (2017), and Chetlur et
 // al., "cuDNN: Efficient Primitives for Deep Learning" (arXiv:1410.0759) for the views.
@@ -28,7 +30,9 @@ struct Matrix {
         const T *first;
     };
     __device__ Line row(int m) const { return {first + static_cast<long long>(m) * row_stride}; }
-    __device__ Line column(int n) const { return {first + static_cast<long long>(n) * column_stride}; }
+    __device__ Line column(int n) const {
+        return {first + static_cast<long long>(n) * column_stride};
+    }
 };
 
 template <typename T>
@@ -50,12 +54,14 @@ struct Sizes {
     int rows, columns, depth, groups, parts;
 };
 
-// `store(m, n, sum)` where there is one part, else the sum goes to `partial`
-// (parts, groups, rows, columns). Launch with a grid of (tiles, groups * parts) and THREADS
+// `store(group, m, n, sum)` where there is one part, else the sum goes to `partial`
+// (parts, groups, rows, columns). `counters` may be null; else they are 0, one for each tile of
+// each group, and 0 again afterwards. Launch with a grid of (tiles, groups * parts) and THREADS
 // threads. A_ALONG_K: neighbours in A are those along k, so neighbouring threads take these.
 template <int SIDE, bool A_ALONG_K, bool B_ALONG_K, typename T, typename A, typename B,
           typename Store>
-__device__ void multiply(const Sizes &size, const A &a, const B &b, const Store &store, T *partial) {
+__device__ void multiply(const Sizes &size, const A &a, const B &b, const Store &store, T *partial,
+                         int *counters) {
     constexpr int EACH = SIDE / 16;                     // results of a thread, down and across
     constexpr int LOADS = SIDE * DEPTH / THREADS;       // elements it brings of A, and of B
     __shared__ T a_tile[DEPTH][SIDE + 1], b_tile[DEPTH][SIDE + 1];
@@ -86,7 +92,8 @@ __device__ void multiply(const Sizes &size, const A &a, const B &b, const Store 
             const int e = thread + i * THREADS;
             const int a_line = A_ALONG_K ? e / DEPTH : e % SIDE;
             const int b_line = B_ALONG_K ? e / DEPTH : e % SIDE;
-            const int a_k = A_ALONG_K ? e % DEPTH : e / SIDE, b_k = B_ALONG_K ? e % DEPTH : e / SIDE;
+            const int a_k = A_ALONG_K ? e % DEPTH : e / SIDE;
+            const int b_k = B_ALONG_K ? e % DEPTH : e / SIDE;
             const bool in_a = first_row + a_line < size.rows && start + a_k < to;
             const bool in_b = first_column + b_line < size.columns && start + b_k < to;
             a_tile[a_k][a_line] = in_a ? a.at(rows[i], start + a_k) : T(0);
@@ -121,6 +128,33 @@ __device__ void multiply(const Sizes &size, const A &a, const B &b, const Store 
                 const long long line = static_cast<long long>(blockIdx.y) * size.rows + m;
                 partial[line * size.columns + n] = sums[i][j];
             }
+        }
+    if (size.parts == 1 || !counters) return;
+
+    __shared__ bool is_last;
+    __threadfence(); // what this block wrote is there before it is counted
+    __syncthreads();
+    if (thread == 0) {
+        int *const counter = counters + group * gridDim.x + blockIdx.x;
+        is_last = atomicAdd(counter, 1) == size.parts - 1;
+        if (is_last) *counter = 0;
+    }
+    __syncthreads();
+    if (!is_last) return;
+    __threadfence();
+    const volatile T *const written = partial; // by other blocks: not from this one's cache
+    const long long plane = static_cast<long long>(size.groups) * size.rows * size.columns;
+#pragma unroll
+    for (int i = 0; i < EACH; i++)
+#pragma unroll
+        for (int j = 0; j < EACH; j++) {
+            const int m = first_row + thread / 16 + i * 16, n = first_column + thread % 16 + j * 16;
+            if (m >= size.rows || n >= size.columns) continue;
+            const long long place =
+                (static_cast<long long>(group) * size.rows + m) * size.columns + n;
+            T sum = 0;
+            for (int each = 0; each < size.parts; each++) sum += written[each * plane + place];
+            store(group, m, n, sum);
         }
 }
 

@@ -2,8 +2,8 @@
 // learning rate and its number go where the kernels look for them. All is read from device memory,
 // so that a recorded graph needs nothing from the host between its steps.
 
-// indices = order[place], rate = rates[place], step = *next, for place = *next - *first; then one is
-// added to *next. Launch with one block.
+// indices = order[place], rate = rates[place], step = *next, for place = *next - *first; then one
+// is added to *next. Launch with one block.
 __global__ void begin_step(int batch, const long long *order, const double *rates,
                            const long long *first, long long *next, long long *indices,
                            double *rate, long long *step) {

@@ -1,6 +1,6 @@
 """CUDA kernels (``kernels/cuda``), compiled by NVRTC and launched through CuPy.
 
-Arrays are CuPy's, on its current device. No kernel adds atomically, and no result depends on which
+Arrays are CuPy's, on its current device. No sum is atomic, and no result depends on which
 block is first: the same seed gives the same bits on the same card.
 """
 

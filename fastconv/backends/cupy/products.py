@@ -11,6 +11,23 @@ import numpy as np
 from fastconv.backends.cupy.launches import THREADS, blocks_for, check_size, launch
 from fastconv.backends.cupy.sources import SIDES
 
+
+@dataclass(frozen=True, slots=True)
+class CountedWorkspace:
+    """A workspace with counters, which let the last block of a tile add up its parts.
+
+    Parameters
+    ----------
+    memory
+        The workspace.
+    counters
+        int32 (ENOUGH_BLOCKS,), zeros. Only for launches one after the other on one stream.
+    """
+
+    memory: Any
+    counters: Any
+
+
 ENOUGH_BLOCKS = 256
 """Tiles that keep a large card busy: two for each of 128 multiprocessors. A constant, so that the
 sums, and their bits, do not depend on the card."""
@@ -69,24 +86,31 @@ class Product:
         dtype: Any,
         more: tuple[Any, ...] = (),
     ) -> None:
-        """Launch the kernel, and the one that adds up its parts where there are several.
+        """Launch the kernel, and the one that adds up its parts where it cannot itself.
 
         Parameters
         ----------
         kernel
-            Its arguments are ``sizes``, the number of parts, ``more``, ``reads``, ``stores`` and
-            the sums of the parts; those of its companion ``_parts`` are ``sizes``, the number of
-            parts, ``more``, their sums and ``stores``.
+            Its arguments are ``sizes``, the number of parts, ``more``, ``reads``, ``stores``, the
+            sums of the parts and the counters; those of its companion ``_parts`` are ``sizes``,
+            the number of parts, ``more``, their sums and ``stores``.
+        workspace
+            An array of ``workspace_bytes``, or a :class:`CountedWorkspace`.
         """
         if self.size == 0:
             return
         check_size(kernel, result=self.size, **{"a part of the sums": self.parts * self.size})
         side, parts = self.side, self.parts
         tiles = self._tiles(side) // self.groups
-        partial = None if parts == 1 else workspace
+        partial = counters = None
+        if parts > 1:
+            is_counted = isinstance(workspace, CountedWorkspace)
+            partial = workspace.memory if is_counted else workspace
+            counters = workspace.counters if is_counted else None
         sums = (*sizes, parts, *more)
         launch(kernel, (tiles, self.groups * parts), (THREADS,), *sums, *reads, *stores, partial,
+               counters,
                dtype=dtype, side=side)  # fmt: skip
-        if parts > 1:
+        if parts > 1 and counters is None:
             launch(f"{kernel}_parts", (blocks_for(self.size),), (THREADS,), *sums, partial,
                    *stores, dtype=dtype)  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from fastconv.backends.cupy.device import Array, Recording, device
 from fastconv.backends.cupy.fusion import fuse
 from fastconv.backends.cupy.launches import THREADS, launch
+from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
 from fastconv.plan import Buffer, Plan
 
 STEPS_OF_A_GRAPH = 16
@@ -117,7 +118,8 @@ class Runner:
             module = importlib.import_module(f"{__package__}.{module_name}")
             kernels.append(getattr(module, name))
             sizes.append(module.workspace_bytes(name, call.spec, self.plan.dtype))
-        workspace = self._zeros((max(sizes),), "uint8") if max(sizes) else None
+        counters = self._zeros((ENOUGH_BLOCKS,), "int32")
+        workspace = CountedWorkspace(self._zeros((max(sizes),), "uint8"), counters)
         return [
             fused.bind(kernel, self._arrays, workspace)
             for kernel, fused in zip(kernels, self._fused, strict=True)
