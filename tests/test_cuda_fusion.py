@@ -41,11 +41,11 @@ def made_network(activation, pool, groups=1):
     return Sequential(layers, (9, 8, 2), seed=1)
 
 
-def made_plan(network, batch=5):
+def made_plan(network, batch=5, preprocessing="scale"):
     size = network.parameters.size
     update = OptimizerSpec("sgd", size, size, size)
     purpose = Purpose(True, True, "softmax_cross_entropy", update)
-    return build_plan(network, batch, purpose, Source(20, "uint8", Preprocessing("scale")))
+    return build_plan(network, batch, purpose, Source(20, "uint8", Preprocessing(preprocessing)))
 
 
 def shared_of(plan, network):
@@ -79,6 +79,16 @@ def test_fused_steps_give_the_bits_of_single_kernels(activation, pool, monkeypat
     network = made_network(activation, pool)
     plan = made_plan(network)
     fused = stepped(plan, network)
+    monkeypatch.setattr(run, "fuse", unfused)
+    for ours, expected in zip(fused, stepped(plan, network), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_a_batch_that_is_gathered_and_scaled_at_once_has_the_same_bits(device, monkeypatch):
+    network = made_network(ReLU(), MaxPool2D(2))
+    plan = made_plan(network, preprocessing="min_max")
+    fused = stepped(plan, network)
+    assert "gather_min_max<float>" in {kernel for _, kernel, _, _ in device.launched}
     monkeypatch.setattr(run, "fuse", unfused)
     for ours, expected in zip(fused, stepped(plan, network), strict=True):
         np.testing.assert_array_equal(ours, expected)

@@ -14,8 +14,8 @@ OF_ITS_OWN = {
     "numpy": {"workspace"},
     "cython": {"engine"},
     "cupy": {
-        "device", "fusion", "launches", "loss_of_batch", "products", "sources", "strided_conv",
-        "with_activation",
+        "device", "fusion", "input_of_batch", "launches", "loss_of_batch", "products",
+        "sources", "strided_conv", "with_activation",
     },
     "numba": {
         "compilation", "compiled_code", "depthwise", "engine", "exponential", "instruction_set",
@@ -83,7 +83,7 @@ def test_a_backend_that_can_run_plans_has_every_file(backend):
 def test_functions_and_parameters_are_those_of_the_reference(backend):
     common = files(backend) & set(MODULES)
     state = backend_state(backend)
-    if not state.works:
+    if not state.works and backend != "cupy":  # whose modules need no CuPy to be imported
         pytest.skip(f"{backend}: {state.reason}")
     assert common
     for name in sorted(common):
@@ -104,7 +104,7 @@ def test_kernels_begin_with_the_spec_and_end_with_the_workspace(module):
 @pytest.mark.parametrize("backend", NAMES)
 def test_every_runner_takes_the_same(backend):
     state = backend_state(backend)
-    if not state.trains:
+    if not state.trains and backend != "cupy":
         pytest.skip(f"{backend}: {state.reason}")
     runner = importlib.import_module(f"fastconv.backends.{backend}.run").Runner
     assert list(inspect.signature(runner).parameters) == ["plan", "shared", "threads"]

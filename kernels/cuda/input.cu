@@ -51,37 +51,54 @@ __global__ void standardize_images(int count, int period, const T *x, const T *m
         y[i] = (x[i] - mean[i % period]) / deviation[i % period];
 }
 
-// Launch with blocks of THREADS threads, each of which takes an image. A NaN spoils its image.
-template <typename T>
-__global__ void __launch_bounds__(THREADS) min_max_images(int batch, int size, const T *x, T *y) {
+namespace {
+
+// One image by a block of THREADS threads; y may be the image. A NaN spoils all of it.
+template <typename T, typename Stored>
+__device__ void min_max(const Stored *image, int size, T *y) {
+    using fastconv::larger;
     __shared__ T lows[THREADS], highs[THREADS];
     const int thread = threadIdx.x;
-    for (int n = blockIdx.x; n < batch; n += gridDim.x) {
-        const T *const image = x + static_cast<long long>(n) * size;
-        T low = image[0], high = image[0];
-        for (int i = thread; i < size; i += THREADS) {
-            low = -fastconv::larger(-low, -image[i]);
-            high = fastconv::larger(high, image[i]);
-        }
-        lows[thread] = low;
-        highs[thread] = high;
-        __syncthreads();
-        for (int half = THREADS / 2; half > 0; half /= 2) {
-            if (thread < half) {
-                lows[thread] = -fastconv::larger(-lows[thread], -lows[thread + half]);
-                highs[thread] = fastconv::larger(highs[thread], highs[thread + half]);
-            }
-            __syncthreads();
-        }
-        low = lows[0];
-        high = highs[0];
-        for (int i = thread; i < size; i += THREADS) {
-            const T value = image[i];
-            y[static_cast<long long>(n) * size + i] =
-                low == high ? T(0) : (value - low) / (high - low);
+    T low = static_cast<T>(image[0]), high = low;
+    for (int i = thread; i < size; i += THREADS) {
+        const T value = static_cast<T>(image[i]);
+        low = -larger(-low, -value);
+        high = larger(high, value);
+    }
+    lows[thread] = low;
+    highs[thread] = high;
+    __syncthreads();
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        if (thread < half) {
+            lows[thread] = -larger(-lows[thread], -lows[thread + half]);
+            highs[thread] = larger(highs[thread], highs[thread + half]);
         }
         __syncthreads();
     }
+    low = lows[0];
+    high = highs[0];
+    for (int i = thread; i < size; i += THREADS)
+        y[i] = low == high ? T(0) : (static_cast<T>(image[i]) - low) / (high - low);
+    __syncthreads(); // the next image takes the same shared memory
+}
+
+}  // namespace
+
+// Launch with blocks of THREADS threads, each of which takes an image.
+template <typename T>
+__global__ void __launch_bounds__(THREADS) min_max_images(int batch, int size, const T *x, T *y) {
+    for (int n = blockIdx.x; n < batch; n += gridDim.x) {
+        const long long first = static_cast<long long>(n) * size;
+        min_max(x + first, size, y + first);
+    }
+}
+
+// gather_bytes and min_max_images at once. Launch as the latter.
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+    gather_min_max(int batch, int size, const unsigned char *rows, const long long *indices, T *y) {
+    for (int n = blockIdx.x; n < batch; n += gridDim.x)
+        min_max(rows + indices[n] * size, size, y + static_cast<long long>(n) * size);
 }
 
 namespace {

@@ -1,4 +1,4 @@
-"""Which calls of a plan one launch makes: a kernel and the activation next to it, a whole loss."""
+"""Which calls of a plan one launch makes: a batch, a kernel and its activation, a loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastconv.backends.cupy import loss_of_batch, with_activation
+from fastconv.backends.cupy import input_of_batch, loss_of_batch, with_activation
 from fastconv.operation import ActivationSpec
 from fastconv.plan import Call, Plan
 
@@ -26,6 +26,7 @@ _BACKWARD: dict[str, Callable[..., None]] = {
 """Kernels that multiply their result by the derivative of an activation before they store it."""
 
 
+_INPUT = ("input.gather_images", "input.min_max_images")
 _LOSS = (
     "loss.count_correct",
     "loss.softmax_cross_entropy_forward",
@@ -80,7 +81,7 @@ class FusedCall:
 
 
 def fuse(plan: Plan) -> list[FusedCall]:
-    """Join kernels and the activations that take their results in place, and a loss and all of it.
+    """Join the input of a step, kernels and activations in place, and a loss and its gradient.
 
     Examples
     --------
@@ -91,8 +92,21 @@ def fuse(plan: Plan) -> list[FusedCall]:
     while (number := sum(len(each.origins) for each in fused)) < len(plan.calls):
         first = plan.calls[number]
         alone = FusedCall(first, (number,), None, first.arguments)
-        fused.append(_join_loss(plan, number) or _join_activation(plan, number) or alone)
+        joined = (join(plan, number) for join in (_join_input, _join_loss, _join_activation))
+        fused.append(next(filter(None, joined), alone))
     return fused
+
+
+def _join_input(plan: Plan, number: int) -> FusedCall | None:
+    calls = plan.calls[number : number + 2]
+    if tuple(call.kernel for call in calls) != _INPUT:
+        return None
+    gather, scale = calls
+    images, _, x = gather.arguments
+    if scale.arguments != (x, x) or images is None or plan.buffers[images].dtype != "uint8":
+        return None
+    function = input_of_batch.gather_min_max
+    return FusedCall(gather, (number, number + 1), function, gather.arguments)
 
 
 def _join_loss(plan: Plan, number: int) -> FusedCall | None:
