@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cuda_on_host import DTYPES, SOURCES
 
-from fastconv.backends.cupy.sources import instances_of
-from fastconv.kernel_sources import kernel_folder, kernel_source
+from fastconv.backends.cupy.sources import code_of, instances_of
+from fastconv.kernel_sources import kernel_folder
 
 
 @functools.cache
@@ -66,7 +66,7 @@ class Program:
 def test_every_instance_of_every_kernel_compiles_without_a_warning(source, architecture):
     instances = list(dict.fromkeys(i for dtype in DTYPES for i in instances_of(source, dtype)))
     assert instances
-    program = Program(kernel_source(source), source)
+    program = Program(code_of(source), source)
     assert program.compile(instances, architecture) == ""
     assert program.size_of_code() > 1000
     assert all(program.has(instance) for instance in instances)
@@ -75,7 +75,7 @@ def test_every_instance_of_every_kernel_compiles_without_a_warning(source, archi
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_source_compiles_for_the_oldest_cards(source):
     # PTX of an architecture is what cards of it and all later ones are given.
-    program = Program(kernel_source(source), source)
+    program = Program(code_of(source), source)
     assert program.compile(instances_of(source, "float32"), "compute_75") == ""
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from cuda_on_host import DTYPES, SOURCES, HostDevice
 
-from fastconv.backends.cupy import launches
+from fastconv.backends.cupy import launches, sources
 from fastconv.backends.cupy.device import stand_in
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, Product
 from fastconv.backends.cupy.sources import instances_of, kernels_of
+from fastconv.kernel_sources import kernel_folder, kernel_source
 
 KERNELS = r"""
 #include <cuda_host_shim.h>
@@ -138,6 +139,19 @@ def test_every_kernel_of_every_source_is_found():
         if text.is_file():
             assert len(kernels_of(source)) == text.read_text("utf-8").count("__global__ void")
         assert len(set(instances_of(source, DTYPES[0]))) >= len(kernels_of(source)) > 0
+
+
+def test_code_is_another_where_a_header_is(tmp_path, monkeypatch):
+    code = sources.code_of("conv.cu")
+    assert kernel_source("conv.cu") in code
+    assert sources.code_of("conv.cu") == code
+    for header in kernel_folder().glob("*.cuh"):
+        (tmp_path / header.name).write_bytes(header.read_bytes())
+    monkeypatch.setattr(sources, "kernel_folder", lambda: tmp_path)
+    assert sources.code_of("conv.cu") == code
+    with (tmp_path / "product.cuh").open("a", encoding="utf-8") as file:
+        file.write("// changed")
+    assert sources.code_of("conv.cu") != code
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from fastconv.backends.cupy.sources import instances_of
-from fastconv.kernel_sources import kernel_folder, kernel_source
+from fastconv.backends.cupy.sources import code_of, instances_of
+from fastconv.kernel_sources import kernel_folder
 
 Dimensions: TypeAlias = tuple[int, int, int]
 Array: TypeAlias = Any
@@ -92,8 +92,8 @@ class CudaDevice:
         key = (self.arrays.cuda.Device().id, source, dtype.name)
         if key not in self._modules:
             self._modules[key] = self.arrays.RawModule(
-                code=kernel_source(source),
-                options=("--std=c++17", f"-I{kernel_folder()}"),
+                code=code_of(source),
+                options=("-std=c++17", f"-I{kernel_folder()}"),
                 name_expressions=instances_of(source, dtype),
             )
         return self._modules[key]

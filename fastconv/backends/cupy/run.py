@@ -184,8 +184,10 @@ class Runner:
         steps = len(order)
         self._order[:steps] = arrays.asarray(order)
         self._rates[:steps] = arrays.asarray(rates)
-        self._first[...] = first_step
-        self._next[...] = first_step
+        # A copy; to fill with a number, CuPy would compile a kernel.
+        first = arrays.asarray(np.array([first_step]))
+        self._first[:] = first
+        self._next[:] = first
 
     def _run_steps(self, steps: int, nanoseconds: np.ndarray | None) -> None:
         if nanoseconds is not None:

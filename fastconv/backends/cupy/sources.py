@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import re
 from typing import Any
 
 import numpy as np
 
-from fastconv.kernel_sources import kernel_source
+from fastconv.kernel_sources import kernel_folder, kernel_source
 
 SIDES = (32, 64)
 """Rows and columns of the tiles that products are made in; small ones for small products."""
@@ -31,6 +32,16 @@ def kernels_of(source: str) -> dict[str, tuple[str, ...]]:
     """
     found = _KERNEL.findall(kernel_source(source))
     return {name: tuple(re.split(r",\s*", of)) if of else () for of, name in found}
+
+
+def code_of(source: str) -> str:
+    """Return a source file, with a line that changes when the files that it includes do.
+
+    CuPy looks for compiled code by the text that it is given, without what that includes.
+    """
+    headers = sorted(kernel_folder().glob("*.cuh"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in headers)).hexdigest()
+    return f"// headers {digest[:16]}\n{kernel_source(source)}"
 
 
 def expression_of(kernel: str, dtype: Any = None, side: int | None = None) -> str:
