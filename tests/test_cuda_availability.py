@@ -4,8 +4,10 @@ import importlib.util
 import sys
 import types
 
+import numpy as np
 import pytest
 
+import fastconv
 from fastconv import train
 from fastconv.backends import cupy as backend
 from fastconv.backends import selection
@@ -80,6 +82,17 @@ def test_a_cupy_that_does_not_load_is_an_error_of_its_own(installed):
 def test_where_all_is_there_nothing_is_missing(installed):
     installed(made_cupy())
     assert backend.unavailable_because() is None
+
+
+def test_the_public_functions_say_that_they_take_numpy_arrays(monkeypatch):
+    there = selection.BackendState("cupy", True, True, "a card")
+    known = selection.backend_state
+    monkeypatch.setattr(
+        selection, "backend_state", lambda name: there if name == "cupy" else known(name)
+    )
+    x, w = np.ones((1, 1, 3, 3), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    with pytest.raises(selection.BackendError, match=r"'cupy' trains .* NumPy arrays only"):
+        fastconv.conv2d(x, w, backend="cupy")
 
 
 def test_training_without_a_gpu_is_one_line_and_exit_code_2(monkeypatch, capsys):

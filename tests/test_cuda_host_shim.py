@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from cuda_on_host import DTYPES, SOURCES, HostDevice
 
-from fastconv.backends.cupy import launches, sources
+from fastconv.backends.cupy import dropout, launches, norm, sources
 from fastconv.backends.cupy.device import stand_in
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, Product
 from fastconv.backends.cupy.sources import instances_of, kernels_of
 from fastconv.kernel_sources import kernel_folder, kernel_source
+from fastconv.operation import DropoutSpec, NormSpec, RandomSpec
 
 KERNELS = r"""
 #include <cuda_host_shim.h>
@@ -168,8 +169,23 @@ def test_nothing_is_launched_for_no_elements(device):
 
 
 def test_more_elements_than_32_bits_reach_are_refused():
-    with pytest.raises(ValueError, match=r"x is 2147483648 elements.*up to 2147483647.*batch"):
-        launches.check_size("conv2d_forward", x=2**31)
+    # A whole grid less: an index steps that far behind the last element.
+    most = 2**31 - 1 - 4096 * 256
+    launches.check_size("conv2d_forward", x=most)
+    with pytest.raises(ValueError, match=rf"x is {most + 1} elements.*up to {most}.*batch"):
+        launches.check_size("conv2d_forward", x=most + 1)
+
+
+def test_numbers_have_the_width_of_the_kernels_parameters(device):
+    x, y = np.ones(4, np.float32), np.zeros(4, np.float32)
+    mean = np.zeros(2, np.float32)
+    # An int where a double is expected would be half of one.
+    spec = NormSpec(2, 2, epsilon=1, momentum=1)
+    norm.batch_norm_forward_inference(spec, x, mean + 1, mean, mean, mean + 3, y, None)
+    np.testing.assert_allclose(y, 0.5)
+    dropped = DropoutSpec(4, np.float32(0.5), RandomSpec(0, 1))
+    dropout.dropout_backward(dropped, x, np.ones(4, np.uint8), y, None)
+    np.testing.assert_array_equal(y, 2)
 
 
 @pytest.mark.parametrize(

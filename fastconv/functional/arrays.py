@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.selection import choose_backend, load_kernel
+from fastconv.backends.selection import BackendError, choose_backend, load_kernel
 from fastconv.functional.memory import keep_memory, take_memory
 from fastconv.operation import InputSpec
 
@@ -205,6 +205,11 @@ def launch(
 ) -> None:
     """Call one kernel of the chosen backend, with a workspace."""
     name = choose_backend(backend).name
+    if name == "cupy":
+        raise BackendError(
+            "backend 'cupy' trains (--backend cupy), but the public functions of this version take "
+            "NumPy arrays only; use backend='numpy', or leave it to auto"
+        )
     function = load_kernel(name, kernel)[0]
     size = _workspace_bytes(name, kernel, spec, dtype)
     workspace = take_memory(size) if size else None

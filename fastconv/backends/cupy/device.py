@@ -115,6 +115,9 @@ class CudaDevice:
             self._functions[key] = function
         if self._only_loads:
             return
+        if any(isinstance(each, np.ndarray) for each in arguments):
+            # CuPy would take its bytes for the argument itself.
+            raise TypeError(f"{kernel}: an argument is a NumPy array; expected a CuPy array")
         null = np.uintp(0)
         values = tuple(null if each is None else each for each in arguments)
         self._functions[key](grid, block, values)

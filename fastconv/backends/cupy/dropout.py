@@ -21,7 +21,8 @@ def dropout_forward(
 ) -> None:
     """Keep and scale each element, or write 0 in its place."""
     launch_elements(
-        "dropout.dropout_forward", spec.size, spec.size, np.uint32(spec.threshold), spec.scale,
+        "dropout.dropout_forward", spec.size, spec.size, np.uint32(spec.threshold),
+        float(spec.scale),
         *stream_of(spec.random), step, x, mask, y, dtype=y.dtype,
     )  # fmt: skip
 
@@ -35,7 +36,14 @@ def dropout_backward(
 ) -> None:
     """Scale what was kept."""
     launch_elements(
-        "dropout.dropout_backward", spec.size, spec.size, spec.scale, dy, mask, dx, dtype=dx.dtype
+        "dropout.dropout_backward",
+        spec.size,
+        spec.size,
+        float(spec.scale),
+        dy,
+        mask,
+        dx,
+        dtype=dx.dtype,
     )
 
 

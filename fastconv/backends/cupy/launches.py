@@ -16,7 +16,8 @@ THREADS = 256
 WARP = 32
 _MOST_BLOCKS = 4096
 """Of a grid whose threads take several elements each."""
-_MOST_INDEX = 2**31 - 1
+_MOST_INDEX = 2**31 - 1 - _MOST_BLOCKS * THREADS
+"""An index steps over the whole grid behind the last element, and must not overflow there."""
 
 
 def blocks_for(count: int, each: int = THREADS) -> int:
@@ -77,7 +78,7 @@ def _as_scalar(kernel: str, value: Any) -> Any:
     if isinstance(value, int):
         check_size(kernel, **{"an argument": value})
         return np.int32(value)
-    return np.float64(value) if isinstance(value, float) else value
+    return np.float64(value) if isinstance(value, (float, np.floating)) else value
 
 
 def launch_elements(kernel: str, count: int, *arguments: Any, dtype: Any = None) -> None:

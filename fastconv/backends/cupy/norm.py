@@ -25,8 +25,8 @@ def _normalize(
     is_variance: int,
 ) -> None:  # fmt: skip
     launch_elements(
-        "norm.normalize", spec.rows * spec.channels, spec.rows, spec.channels, spec.epsilon,
-        is_variance, x, gamma, beta, mean, spread, y, dtype=y.dtype,
+        "norm.normalize", spec.rows * spec.channels, spec.rows, spec.channels,
+        float(spec.epsilon),        is_variance, x, gamma, beta, mean, spread, y, dtype=y.dtype,
     )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def batch_norm_forward_training(
 ) -> None:
     """Normalise by the batch's statistics, and update the running ones."""
     _sum_channels(
-        "norm.batch_statistics", spec, spec.epsilon, spec.momentum, x, running_mean,
+        "norm.batch_statistics", spec, float(spec.epsilon), float(spec.momentum), x, running_mean,
         running_variance, mean, inverse_deviation, dtype=y.dtype,
     )  # fmt: skip
     _normalize(spec, x, gamma, beta, mean, inverse_deviation, y, is_variance=0)

@@ -92,6 +92,8 @@ class Runner:
         self._statistics = self.buffer("statistics") if has_loss else None
         self._recording: Recording | None = None
         self._tried_to_record = False
+        # What was filled with zeros on the current stream is used on another.
+        self._device.synchronize()
 
     def _zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
         return self._device.arrays.zeros(shape, dtype)
