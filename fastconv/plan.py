@@ -7,7 +7,12 @@ a backend.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,50 @@ class Plan:
             offset += self.buffers[number].offset
             number = parent
         return number, offset
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the buffers, without the shared ones."""
+        return sum(
+            math.prod(buffer.shape) * np.dtype(buffer.dtype).itemsize
+            for buffer in self.buffers
+            if buffer.parent is None and not buffer.shared
+        )
+
+    def allocate(
+        self, shared: Mapping[str, Any], zeros: Callable[[tuple[int, ...], str], Any]
+    ) -> list[Any]:
+        """Return the arrays of all buffers.
+
+        Parameters
+        ----------
+        shared
+            Arrays for the buffers that are marked as shared, by name.
+        zeros
+            Makes an array of zeros, contiguous, of a shape and a dtype.
+
+        Raises
+        ------
+        ValueError
+            If a shared array has another shape or dtype than its buffer.
+        """
+        arrays: list[Any] = []
+        for buffer in self.buffers:
+            if buffer.shared:
+                array = shared[buffer.name]
+                if array.shape != buffer.shape or array.dtype != np.dtype(buffer.dtype):
+                    raise ValueError(
+                        f"Runner: shared array {buffer.name!r} is {array.dtype} {array.shape}; "
+                        f"the plan needs {buffer.dtype} {buffer.shape}"
+                    )
+            elif buffer.parent is None:
+                array = zeros(buffer.shape, buffer.dtype)
+            else:
+                end = buffer.offset + math.prod(buffer.shape)
+                flat = arrays[buffer.parent].reshape(-1)
+                array = flat[buffer.offset : end].reshape(buffer.shape)
+            arrays.append(array)
+        return arrays
 
     def number_of(self, name: str) -> int:
         """Return the number of the buffer with this name.

@@ -15,7 +15,7 @@ from fastconv.native.record import Record, Target, rows_of
 from fastconv.native.recorder import ALIGNMENT
 from fastconv.native.reordering import activation_gradients_before_pools
 from fastconv.native.threads import default_threads
-from fastconv.plan import Buffer, Plan
+from fastconv.plan import Plan
 
 
 class Engine(Protocol):
@@ -74,30 +74,13 @@ class ProgramRunner:
         lowered = lower(plan, engine.target())
         self.records: tuple[Record, ...] = lowered.records
         self.origins: tuple[tuple[int, ...], ...] = lowered.origins
-        self._arrays: list[np.ndarray] = []
-        for buffer in plan.buffers:
-            self._arrays.append(self._allocate(buffer, shared))
+        self._arrays: list[np.ndarray] = plan.allocate(shared, aligned)
         self._more = [aligned((size,), "uint8") for size in lowered.memory_bytes]
         self._first_step = np.zeros(1, np.int64)
         self._program, places = rows_of(self.records, engine.address_of, engine.tiles_of)
         self._place(places)
         names = [buffer.name for buffer in plan.buffers]
         self._statistics = self.buffer("statistics") if "statistics" in names else None
-
-    def _allocate(self, buffer: Buffer, shared: Mapping[str, np.ndarray]) -> np.ndarray:
-        if buffer.shared:
-            array = shared[buffer.name]
-            if array.shape != buffer.shape or array.dtype != np.dtype(buffer.dtype):
-                raise ValueError(
-                    f"Runner: shared array {buffer.name!r} is {array.dtype} {array.shape}; "
-                    f"the plan needs {buffer.dtype} {buffer.shape}"
-                )
-            return array
-        if buffer.parent is None:
-            return aligned(buffer.shape, buffer.dtype)
-        flat = self._arrays[buffer.parent].reshape(-1)
-        count = math.prod(buffer.shape)
-        return flat[buffer.offset : buffer.offset + count].reshape(buffer.shape)
 
     def _place(self, places: NDArray[np.int64]) -> None:
         """Write addresses into the program; remember those that change with every run."""
@@ -119,9 +102,7 @@ class ProgramRunner:
     @property
     def memory_bytes(self) -> int:
         """Bytes of the arrays that this runner allocated, without the shared ones."""
-        pairs = zip(self.plan.buffers, self._arrays, strict=True)
-        own = sum(a.nbytes for b, a in pairs if b.parent is None and not b.shared)
-        return own + sum(array.nbytes for array in self._more)
+        return self.plan.memory_bytes + sum(array.nbytes for array in self._more)
 
     def buffer(self, name: str) -> np.ndarray:
         """Return the array of the buffer with this name.

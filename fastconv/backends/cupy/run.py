@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,7 +11,7 @@ from fastconv.backends.cupy.device import Array, Recording, device
 from fastconv.backends.cupy.fusion import fuse
 from fastconv.backends.cupy.launches import THREADS, launch
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
-from fastconv.plan import Buffer, Plan
+from fastconv.plan import Plan
 
 STEPS_OF_A_GRAPH = 16
 """Steps that one recording holds."""
@@ -74,17 +73,15 @@ class Runner:
         self.origins: tuple[tuple[int, ...], ...] = tuple(each.origins for each in self._fused)
         self._device = device()
         self._stream = self._device.stream()
-        self._arrays: list[Array] = []
         try:
-            for buffer in plan.buffers:
-                self._arrays.append(self._allocate(buffer, shared))
+            self._arrays: list[Array] = plan.allocate(shared, self._zeros)
             self._calls = self._bind()
             self._order = self._zeros((_MOST_STEPS, plan.batch), "int64")
             self._rates = self._zeros((_MOST_STEPS,), "float64")
             self._first, self._next = self._zeros((1,), "int64"), self._zeros((1,), "int64")
         except MemoryError as fault:
             raise MemoryError(
-                f"batch size {plan.batch} needs {_bytes_of(plan)} bytes on the device, which has "
+                f"batch size {plan.batch} needs {plan.memory_bytes} bytes on the device, which has "
                 f"no room for them ({fault}); use a smaller batch size"
             ) from fault
         self._step, self._indices, self._rate = map(self.buffer, ("step", "indices", "rate"))
@@ -97,20 +94,6 @@ class Runner:
 
     def _zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
         return self._device.arrays.zeros(shape, dtype)
-
-    def _allocate(self, buffer: Buffer, shared: Mapping[str, Array]) -> Array:
-        if buffer.shared:
-            array = shared[buffer.name]
-            if array.shape != buffer.shape or array.dtype != np.dtype(buffer.dtype):
-                raise ValueError(
-                    f"Runner: shared array {buffer.name!r} is {array.dtype} {array.shape}; "
-                    f"the plan needs {buffer.dtype} {buffer.shape}"
-                )
-            return array
-        if buffer.parent is None:
-            return self._zeros(buffer.shape, buffer.dtype)
-        flat = self._arrays[buffer.parent].reshape(-1)
-        return flat[buffer.offset : buffer.offset + math.prod(buffer.shape)].reshape(buffer.shape)
 
     def _bind(self) -> list[Callable[[], None]]:
         """Bind each kernel to its spec, its arrays and one workspace that all share."""
@@ -130,8 +113,7 @@ class Runner:
     @property
     def memory_bytes(self) -> int:
         """Bytes of the arrays that this runner allocated, without the shared ones."""
-        pairs = zip(self.plan.buffers, self._arrays, strict=True)
-        return sum(a.nbytes for b, a in pairs if b.parent is None and not b.shared)
+        return self.plan.memory_bytes
 
     @property
     def steps_of_a_graph(self) -> int:
@@ -226,12 +208,3 @@ class Runner:
         self._begin_step()
         for number, call in enumerate(self._calls):
             nanoseconds[number] += self._device.nanoseconds_of(call)
-
-
-def _bytes_of(plan: Plan) -> int:
-    """Bytes of the buffers of a plan, without the shared ones."""
-    return sum(
-        math.prod(buffer.shape) * np.dtype(buffer.dtype).itemsize
-        for buffer in plan.buffers
-        if buffer.parent is None and not buffer.shared
-    )

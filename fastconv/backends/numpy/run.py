@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from fastconv.plan import Buffer, Plan
+from fastconv.plan import Plan
 
 
 def to_device(array: np.ndarray) -> np.ndarray:
@@ -46,30 +46,13 @@ class Runner:
     ) -> None:
         self.plan = plan
         self.origins: tuple[tuple[int, ...], ...] = tuple((n,) for n in range(len(plan.calls)))
-        self._arrays: list[np.ndarray] = []
-        for buffer in plan.buffers:
-            self._arrays.append(self._allocate(buffer, shared))
+        self._arrays: list[np.ndarray] = plan.allocate(shared, np.zeros)
         self._calls = self._bind()
         self._indices = self.buffer("indices")
         self._rate = self.buffer("rate")
         self._step = self.buffer("step")
         has_loss = any(buffer.name == "statistics" for buffer in plan.buffers)
         self._statistics = self.buffer("statistics") if has_loss else None
-
-    def _allocate(self, buffer: Buffer, shared: Mapping[str, np.ndarray]) -> np.ndarray:
-        if buffer.shared:
-            array = shared[buffer.name]
-            if array.shape != buffer.shape or array.dtype != np.dtype(buffer.dtype):
-                raise ValueError(
-                    f"Runner: shared array {buffer.name!r} is {array.dtype} {array.shape}; "
-                    f"the plan needs {buffer.dtype} {buffer.shape}"
-                )
-            return array
-        if buffer.parent is None:
-            return np.zeros(buffer.shape, buffer.dtype)
-        count = int(np.prod(buffer.shape, dtype=np.int64))
-        flat = self._arrays[buffer.parent].reshape(-1)
-        return flat[buffer.offset : buffer.offset + count].reshape(buffer.shape)
 
     def _bind(self) -> list[Callable[[], None]]:
         """Bind each kernel to its spec, its arrays and one workspace that all share."""
@@ -89,8 +72,7 @@ class Runner:
     @property
     def memory_bytes(self) -> int:
         """Bytes of the arrays that this runner allocated, without the shared ones."""
-        pairs = zip(self.plan.buffers, self._arrays, strict=True)
-        return sum(a.nbytes for b, a in pairs if b.parent is None and not b.shared)
+        return self.plan.memory_bytes
 
     def buffer(self, name: str) -> np.ndarray:
         """Return the array of the buffer with this name."""
