@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastconv.backends.cupy.device import stand_in
 from fastconv.backends.cupy.sources import instances_of, kernels_of
 from fastconv.kernel_sources import kernel_folder
 
@@ -77,6 +78,16 @@ def _built():
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         list(threads.map(lambda source: _build(source, folder, compiler), SOURCES))
     return folder
+
+
+@contextlib.contextmanager
+def standing_in(device):
+    """Let a device run all kernels of the cupy backend within the ``with`` block."""
+    stand_in(device)
+    try:
+        yield device
+    finally:
+        stand_in(None)
 
 
 class HostDevice:

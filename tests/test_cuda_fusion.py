@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from cuda_on_host import HostDevice
+from cuda_on_host import HostDevice, standing_in
 
 from fastconv.backends.cupy import loss, loss_of_batch, products, run
-from fastconv.backends.cupy.device import stand_in
 from fastconv.backends.cupy.fusion import FusedCall, fuse
 from fastconv.layers import (
     ELU,
@@ -29,10 +28,8 @@ from fastconv.preprocessing import Preprocessing
 
 @pytest.fixture(autouse=True)
 def device():
-    made = HostDevice()
-    stand_in(made)
-    yield made
-    stand_in(None)
+    with standing_in(HostDevice()) as made:
+        yield made
 
 
 def made_network(activation, pool, groups=1):

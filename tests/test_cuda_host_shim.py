@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_on_host import DTYPES, SOURCES, HostDevice
+from cuda_on_host import DTYPES, SOURCES, HostDevice, standing_in
 
 from fastconv.backends.cupy import dropout, launches, norm, sources
-from fastconv.backends.cupy.device import stand_in
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, Product
 from fastconv.backends.cupy.sources import instances_of, kernels_of
 from fastconv.kernel_sources import kernel_folder, kernel_source
@@ -128,10 +127,8 @@ def test_a_shuffle_that_not_all_lanes_take_part_in_is_an_error(library):
 
 @pytest.fixture
 def device():
-    made = HostDevice()
-    stand_in(made)
-    yield made
-    stand_in(None)
+    with standing_in(HostDevice()) as made:
+        yield made
 
 
 def test_every_kernel_of_every_source_is_found():

@@ -4,12 +4,11 @@ import functools
 
 import numpy as np
 import pytest
-from cuda_on_host import HostDevice
+from cuda_on_host import HostDevice, standing_in
 
 from fastconv import train
 from fastconv.backends import selection
 from fastconv.backends.cupy import run
-from fastconv.backends.cupy.device import stand_in
 from fastconv.experiment import prepare
 from fastconv.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
 from fastconv.network import Sequential
@@ -29,9 +28,8 @@ def device(monkeypatch):
     monkeypatch.setattr(
         selection, "backend_state", lambda name: there if name == "cupy" else known(name)
     )
-    stand_in(made)
-    yield made
-    stand_in(None)
+    with standing_in(made):
+        yield made
 
 
 class Replayed:

@@ -13,7 +13,6 @@ import inspect
 import numpy as np
 from kernel_calls import calls_of
 
-from fastconv.backends.cupy.device import stand_in
 from fastconv.backends.selection import BackendError, load_module
 
 CUDA_ON_HOST = "cuda-on-host"
@@ -72,11 +71,10 @@ def _running(backend):
     if backend != CUDA_ON_HOST:
         yield backend
         return
-    stand_in(_host_device())
-    try:
+    from cuda_on_host import standing_in
+
+    with standing_in(_host_device()):
         yield "cupy"
-    finally:
-        stand_in(None)
 
 
 def _device_of(backend):

@@ -1,6 +1,7 @@
 // Activations, element by element, and softmax by rows (backends/cupy/activation.py). y may be x,
 // and dx be dy.
 #include "activation.cuh"
+#include "softmax.cuh"
 #include "threads.cuh"
 
 // Launch with any grid and block of one dimension.
@@ -27,16 +28,9 @@ __global__ void __launch_bounds__(fastconv::WARP)
     for (int row = blockIdx.x; row < rows; row += gridDim.x) {
         const T *const scores = x + static_cast<long long>(row) * classes;
         T *const result = y + static_cast<long long>(row) * classes;
-        T largest = scores[0], sum = 0;
-        for (int k = threadIdx.x; k < classes; k += WARP) largest = larger(largest, scores[k]);
-        largest = largest_of_warp(largest);
-        for (int k = threadIdx.x; k < classes; k += WARP) sum += exp(scores[k] - largest);
-        sum = sum_of_warp(sum);
-        const T logarithm = log(sum);
-        for (int k = threadIdx.x; k < classes; k += WARP) {
-            const T shifted = scores[k] - largest;
-            result[k] = logarithms ? shifted - logarithm : exp(shifted) / sum;
-        }
+        const Softmax<T> softmax = softmax_of(scores, classes);
+        for (int k = threadIdx.x; k < classes; k += WARP)
+            result[k] = logarithms ? softmax.logarithm(scores[k]) : softmax(scores[k]);
     }
 }
 

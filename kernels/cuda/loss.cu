@@ -1,5 +1,6 @@
 // Losses, their gradients and the running statistics (backends/cupy/loss.py). statistics is
 // [sum of losses, correct samples, samples].
+#include "softmax.cuh"
 #include "threads.cuh"
 
 namespace {
@@ -15,13 +16,9 @@ __global__ void __launch_bounds__(fastconv::WARP)
     for (int n = blockIdx.x; n < batch; n += gridDim.x) {
         const T *const row = scores + static_cast<long long>(n) * outputs;
         T *const result = probabilities + static_cast<long long>(n) * outputs;
-        T largest = row[0], sum = 0;
-        for (int k = threadIdx.x; k < outputs; k += WARP) largest = larger(largest, row[k]);
-        largest = largest_of_warp(largest);
-        for (int k = threadIdx.x; k < outputs; k += WARP) sum += exp(row[k] - largest);
-        sum = sum_of_warp(sum);
-        for (int k = threadIdx.x; k < outputs; k += WARP) result[k] = exp(row[k] - largest) / sum;
-        if (threadIdx.x == 0) losses[n] = log(sum) - (row[labels[n]] - largest);
+        const Softmax<T> softmax = softmax_of(row, outputs);
+        for (int k = threadIdx.x; k < outputs; k += WARP) result[k] = softmax(row[k]);
+        if (threadIdx.x == 0) losses[n] = -softmax.logarithm(row[labels[n]]);
     }
 }
 
@@ -94,24 +91,20 @@ __global__ void __launch_bounds__(THREADS)
     for (int n = warp; n < batch; n += WARPS) {
         const int first = n * outputs, label = static_cast<int>(labels[n]);
         const T *const row = scores + first;
-        T largest = row[0], sum = 0;
-        for (int k = lane; k < outputs; k += WARP) largest = larger(largest, row[k]);
-        largest = largest_of_warp(largest);
+        const Softmax<T> softmax = softmax_of(row, outputs);
         int place = outputs; // of the first largest score; a NaN is the largest
         for (int k = outputs - 1 - lane; k >= 0; k -= WARP)
-            if (row[k] == largest || row[k] != row[k]) place = k;
+            if (row[k] == softmax.largest || row[k] != row[k]) place = k;
         for (int distance = WARP / 2; distance > 0; distance /= 2) {
             const int other = __shfl_xor_sync(ALL_LANES, place, distance);
             place = other < place ? other : place;
         }
-        for (int k = lane; k < outputs; k += WARP) sum += exp(row[k] - largest);
-        sum = sum_of_warp(sum);
         for (int k = lane; k < outputs; k += WARP) {
-            const T probability = exp(row[k] - largest) / sum;
+            const T probability = softmax(row[k]);
             probabilities[first + k] = probability;
             dscores[first + k] = (probability - (k == label ? T(1) : T(0))) / batch;
         }
-        const T loss = log(sum) - (row[label] - largest);
+        const T loss = -softmax.logarithm(row[label]);
         if (lane == 0) losses[n] = loss;
         total += loss;
         correct += place == label;

@@ -54,6 +54,15 @@ struct Sizes {
     int rows, columns, depth, groups, parts;
 };
 
+// Element `place` of a product of `count` elements, from the sums of its parts, in order. They may
+// be other blocks': they are not taken from this one's cache.
+template <typename T>
+__device__ T sum_of_parts(const volatile T *partial, int parts, long long count, long long place) {
+    T sum = 0;
+    for (int part = 0; part < parts; part++) sum += partial[part * count + place];
+    return sum;
+}
+
 // `store(group, m, n, sum)` where there is one part, else the sum goes to `partial`
 // (parts, groups, rows, columns). `counters` may be null; else they are 0, one for each tile of
 // each group, and 0 again afterwards. Launch with a grid of (tiles, groups * parts) and THREADS
@@ -142,8 +151,7 @@ __device__ void multiply(const Sizes &size, const A &a, const B &b, const Store 
     __syncthreads();
     if (!is_last) return;
     __threadfence();
-    const volatile T *const written = partial; // by other blocks: not from this one's cache
-    const long long plane = static_cast<long long>(size.groups) * size.rows * size.columns;
+    const long long count = static_cast<long long>(size.groups) * size.rows * size.columns;
 #pragma unroll
     for (int i = 0; i < EACH; i++)
 #pragma unroll
@@ -152,9 +160,7 @@ __device__ void multiply(const Sizes &size, const A &a, const B &b, const Store 
             if (m >= size.rows || n >= size.columns) continue;
             const long long place =
                 (static_cast<long long>(group) * size.rows + m) * size.columns + n;
-            T sum = 0;
-            for (int each = 0; each < size.parts; each++) sum += written[each * plane + place];
-            store(group, m, n, sum);
+            store(group, m, n, sum_of_parts(partial, size.parts, count, place));
         }
 }
 
@@ -163,9 +169,7 @@ template <typename T, typename Store>
 __device__ void sum_parts(const Sizes &size, const T *partial, const Store &store) {
     const int plane = size.rows * size.columns, count = size.groups * plane;
     for (int i = first_index(); i < count; i += index_step()) {
-        T sum = 0;
-        for (int part = 0; part < size.parts; part++)
-            sum += partial[static_cast<long long>(part) * count + i];
+        const T sum = sum_of_parts(partial, size.parts, count, i);
         store(i / plane, i % plane / size.columns, i % size.columns, sum);
     }
 }

@@ -89,11 +89,13 @@ def fuse(plan: Plan) -> list[FusedCall]:
     []
     """
     fused: list[FusedCall] = []
-    while (number := sum(len(each.origins) for each in fused)) < len(plan.calls):
+    number = 0
+    while number < len(plan.calls):
         first = plan.calls[number]
         alone = FusedCall(first, (number,), None, first.arguments)
         joined = (join(plan, number) for join in (_join_input, _join_loss, _join_activation))
         fused.append(next(filter(None, joined), alone))
+        number += len(fused[-1].origins)
     return fused
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import (
+    MOST_ROWS_OF_BLOCKS,
     THREADS,
     blocks_for,
     check_size,
@@ -16,8 +17,6 @@ from fastconv.backends.cupy.launches import (
     stream_of,
 )
 from fastconv.operation import AugmentSpec, InputSpec
-
-_MOST_ROWS_OF_BLOCKS = 65535
 
 
 def _size(spec: InputSpec) -> int:
@@ -109,7 +108,7 @@ def augment_images(
     if batch == 0:
         return
     launch(
-        "input.augment_images", (blocks_for(size), min(batch, _MOST_ROWS_OF_BLOCKS)), (THREADS,),
+        "input.augment_images", (blocks_for(size), min(batch, MOST_ROWS_OF_BLOCKS)), (THREADS,),
         *spec.input.x_shape, int(spec.flip), spec.crop, float(spec.rotation), float(spec.shear),
         float(spec.translation), spec.cutout, int(spec.warps), *stream_of(spec.random), x, step, y,
         dtype=y.dtype,

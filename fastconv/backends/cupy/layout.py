@@ -6,12 +6,16 @@ import math
 from typing import Any
 
 from fastconv.backends.cupy.device import Array
-from fastconv.backends.cupy.launches import blocks_for, check_size, launch
+from fastconv.backends.cupy.launches import (
+    MOST_ROWS_OF_BLOCKS,
+    blocks_for,
+    check_size,
+    launch,
+)
 from fastconv.operation import InputSpec
 
 _SIDE, _ROWS = 32, 8
 """Rows and columns of a tile, and the rows of threads that move it."""
-_MOST_ROWS_OF_BLOCKS = 65535
 
 
 def _transpose_samples(batch: int, rows: int, columns: int, x: Array, y: Array) -> None:
@@ -19,7 +23,7 @@ def _transpose_samples(batch: int, rows: int, columns: int, x: Array, y: Array) 
     if batch == 0:
         return
     tiles = math.ceil(rows / _SIDE) * math.ceil(columns / _SIDE)
-    grid = (blocks_for(tiles, 1), min(batch, _MOST_ROWS_OF_BLOCKS))
+    grid = (blocks_for(tiles, 1), min(batch, MOST_ROWS_OF_BLOCKS))
     sizes = (batch, rows, columns)
     launch("layout.transpose_samples", grid, (_SIDE, _ROWS), *sizes, x, y, dtype=y.dtype)
 
