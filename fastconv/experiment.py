@@ -18,12 +18,13 @@ from fastconv.data import (
     split,
     training_statistics,
 )
+from fastconv.inference import Score
 from fastconv.network import NetworkError, Sequential
 from fastconv.operation import AugmentSpec, InputSpec, RandomSpec
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.recipe import Recipe
 from fastconv.schema import RecipeError
-from fastconv.trainer import Score, Trainer
+from fastconv.trainer import Trainer
 from fastconv.training_loop import Result
 
 _APPEND_STREAM = 2**32 - 1

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fastconv.trainer import Score
+from fastconv.inference import Score
 from fastconv.training_loop import Entry
 
 

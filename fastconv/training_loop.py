@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from fastconv.data import Samples
-from fastconv.trainer import Score, Trainer
+from fastconv.inference import Score
+from fastconv.trainer import Trainer
 
 Stopped: TypeAlias = Literal["completed", "steps", "interrupted", "diverged"]
 

@@ -25,12 +25,12 @@ import fastconv
 from fastconv.backends.selection import NAMES, backend_state
 from fastconv.configuration import available_cores
 from fastconv.data import load
+from fastconv.inference import Score
 from fastconv.network import Sequential
 from fastconv.progress import entry_line, percent
 from fastconv.recipe import load_recipe, recipe_names
 from fastconv.run_folder import new_run_path, to_json
 from fastconv.train import main
-from fastconv.trainer import Score
 from fastconv.training_loop import Entry, interruption
 
 PACKAGE_PARENT = Path(fastconv.__file__).parent.parent

@@ -12,12 +12,12 @@ import pytest
 import fastconv
 from fastconv.backends.selection import NAMES, backend_state, load_module
 from fastconv.data import DataError, Samples
+from fastconv.inference import _evaluation_batches
 from fastconv.layers import Conv2D, Dense, Flatten, ReLU
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Preprocessing
 from fastconv.schedules import Constant
 from fastconv.train import main
-from fastconv.trainer import _evaluation_batches
 from fastconv.training_loop import fit
 
 SHAPE = (6, 6, 2)

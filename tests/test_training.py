@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from fastconv.backends.selection import load_module
 from fastconv.data import DataError, Samples, epoch_order, load
 from fastconv.experiment import prepare, summarize
+from fastconv.inference import Score
 from fastconv.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, LeakyReLU, ReLU, Sigmoid
 from fastconv.network import NetworkError, Sequential
 from fastconv.optimizers import Optimizer
@@ -20,7 +21,7 @@ from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.recipe import load_recipe
 from fastconv.schedules import Constant, Step
 from fastconv.schema import RecipeError
-from fastconv.trainer import Score, Trainer
+from fastconv.trainer import Trainer
 from fastconv.training_loop import fit
 
 DATA = os.environ.get("FASTCONV_DATA")
