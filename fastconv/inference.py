@@ -124,11 +124,12 @@ class Inference:
         self._run = load_module(choice.name, "run")
         self._evaluators: dict[tuple[int, int], Any] = {}
         self._uploaded: dict[int, tuple[Samples, dict[str, Any]]] = {}
-        self._arrays: dict[str, Any] = {
-            "parameters": self.to_device(network.parameters),
-            "state": self.to_device(network.state),
+        arrays = {
+            "parameters": network.parameters,
+            "state": network.state,
+            **self.preprocessing.constants(network.dtype),
         }
-        self._arrays.update(self._constants())
+        self._arrays = {name: self.to_device(array) for name, array in arrays.items()}
 
     def to_device(self, array: NDArray[Any]) -> Any:
         """Return an array where the backend computes: itself, or a copy."""
@@ -189,20 +190,6 @@ class Inference:
                 f"the labels go from {labels.min()} to {labels.max()}; expected 0 to "
                 f"{outputs - 1}, one for each of the network's outputs"
             )
-
-    def _constants(self) -> dict[str, Any]:
-        """Shared arrays that the preprocessing reads."""
-        p = self.preprocessing
-        to_device = self._run.to_device
-        if p.kind == "scale":
-            return {"factor": to_device(np.array([p.factor], np.float64))}
-        if p.kind == "standardize":
-            dtype = self.network.dtype
-            return {
-                "mean": to_device(np.asarray(p.mean, dtype).reshape(-1)),
-                "deviation": to_device(np.asarray(p.deviation, dtype).reshape(-1)),
-            }
-        return {}
 
     def make_runner(
         self,

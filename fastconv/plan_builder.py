@@ -38,12 +38,15 @@ class Purpose:
         Name of the loss, or None: scores only.
     optimizer
         Update the parameters, or None.
+    input_gradient
+        Compute the gradient of the preprocessed input too: the buffer ``input.gradient``.
     """
 
     training: bool
     backward: bool
     loss: str | None
     optimizer: OptimizerSpec | None = None
+    input_gradient: bool = False
 
 
 @dataclass(frozen=True)
@@ -288,11 +291,14 @@ class PlanBuilder:
     def _backward(self, nodes: list[Node], dy: int) -> None:
         """Add every layer's backward calls, last to first, down to the first with parameters."""
         trained = [number for number, node in enumerate(nodes) if node.gradients]
-        if not trained:
+        if self.purpose.input_gradient:
+            first = -1
+        elif trained:
+            first = trained[0]
+        else:
             return
-        first = trained[0]
         spare = _Alternating(self)
-        for number in range(len(nodes) - 1, first - 1, -1):
+        for number in range(len(nodes) - 1, max(first, 0) - 1, -1):
             node = nodes[number]
             name, shape = f"{node.name}.dx", self.batched(node.input_shape)
             if node.layer.is_view:
@@ -305,6 +311,8 @@ class PlanBuilder:
             node.layer.backward(self, node, dy, dx)
             if dx is not None:
                 dy = dx
+        if self.purpose.input_gradient:
+            self.view("input.gradient", dy, self.batched(self.network.input_shape))
         spare.finish()
 
     def _update(self, spec: OptimizerSpec) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,23 @@ class Preprocessing:
             )
         if self.kind == "standardize" and (self.mean is None or self.deviation is None):
             raise ValueError("preprocessing kind standardize needs a mean and a deviation")
+
+    def constants(self, dtype: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays that the kernels read, by their names in a plan.
+
+        Parameters
+        ----------
+        dtype
+            Of the network.
+        """
+        if self.kind == "scale":
+            return {"factor": np.array([self.factor], np.float64)}
+        if self.kind == "standardize":
+            return {
+                "mean": np.asarray(self.mean, dtype).reshape(-1),
+                "deviation": np.asarray(self.deviation, dtype).reshape(-1),
+            }
+        return {}
 
 
 @dataclass(frozen=True)

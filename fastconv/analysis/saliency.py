@@ -1,0 +1,172 @@
+"""Which pixels a network looks at, and which images excite its filters most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.analysis.observed_network import ObservedNetwork
+from fastconv.functional.activation import softmax
+
+
+def gradient_maps(
+    observed: ObservedNetwork, images: NDArray[Any], outputs: NDArray[Any]
+) -> NDArray[Any]:
+    """Return how strongly a score depends on each pixel.
+
+    The largest absolute gradient over the channels of a pixel: Simonyan, Vedaldi & Zisserman, "Deep
+    Inside Convolutional Networks" (arXiv:1312.6034), section 3.1.
+
+    Parameters
+    ----------
+    observed
+        The network.
+    images
+        (N, height, width, channels), as they come from a data set.
+    outputs
+        (N,) integers: of which score, for each image.
+
+    Returns
+    -------
+    ndarray
+        (N, height, width), 0 or more.
+    """
+    maps: NDArray[Any] = np.abs(observed.input_gradient(images, outputs)).max(axis=-1)
+    return maps
+
+
+def occlusion_maps(
+    observed: ObservedNetwork,
+    images: NDArray[Any],
+    outputs: NDArray[Any],
+    *,
+    patch: int = 8,
+    stride: int = 4,
+    fill: float | None = None,
+) -> NDArray[Any]:
+    """Return how much probability is lost where a square of the image is covered.
+
+    Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks" (arXiv:1311.2901),
+    section 4.2. A pixel's value is the mean over all squares
+    that cover it, 0 where none does.
+
+    Parameters
+    ----------
+    observed
+        A network whose scores become probabilities by softmax.
+    images
+        (N, height, width, channels), as they come from a data set.
+    outputs
+        (N,) integers: the probability of which class, for each image.
+    patch, stride
+        Side of the square and distance between squares, in pixels; squares reach every border.
+    fill
+        What the square is painted with, in raw pixel values; None: the mean of each image.
+
+    Returns
+    -------
+    ndarray
+        (N, height, width), -1 to 1: above 0 where covering lowers the probability.
+
+    Raises
+    ------
+    ValueError
+        If the patch or the stride is less than 1, or the patch larger than the image.
+
+    Examples
+    --------
+    >>> from fastconv.layers import Dense, Flatten
+    >>> from fastconv.network import Sequential
+    >>> network = Sequential([Flatten(), Dense(2)], input_shape=(8, 8, 1))
+    >>> observed = ObservedNetwork(network, backend="numpy")
+    >>> images = np.zeros((1, 8, 8, 1), np.uint8)
+    >>> bool((occlusion_maps(observed, images, np.array([0]), patch=4, fill=0) == 0).all())
+    True
+    """
+    height, width = images.shape[1:3]
+    if not 1 <= patch <= min(height, width) or stride < 1:
+        raise ValueError(
+            f"occlusion_maps: patch is {patch} and stride is {stride}; expected 1 to "
+            f"{min(height, width)} (the image is {height}x{width}), and 1 or more"
+        )
+    corners = [
+        (i, j) for i in _starts(height, patch, stride) for j in _starts(width, patch, stride)
+    ]
+    maps = np.zeros((len(images), height, width))
+    covers = np.zeros((height, width))
+    for i, j in corners:
+        covers[i : i + patch, j : j + patch] += 1
+    for n, (image, output) in enumerate(zip(images, outputs, strict=True)):
+        covered = np.repeat(image[None], len(corners) + 1, axis=0)
+        colour = image.mean() if fill is None else fill
+        for number, (i, j) in enumerate(corners):
+            covered[number, i : i + patch, j : j + patch] = colour
+        probabilities = softmax(observed.scores(covered).astype(np.float64))[:, output]
+        for loss, (i, j) in zip(probabilities[-1] - probabilities[:-1], corners, strict=True):
+            maps[n, i : i + patch, j : j + patch] += loss
+    return maps / np.maximum(covers, 1)
+
+
+def _starts(size: int, patch: int, stride: int) -> list[int]:
+    """Where squares begin along an axis: the last one ends with it."""
+    return sorted({*range(0, size - patch, stride), size - patch})
+
+
+@dataclass(frozen=True)
+class MostActivating:
+    """Which images excite the filters of a layer most.
+
+    Parameters
+    ----------
+    layer
+        Its name.
+    indices
+        int64 (filters, count): the images, the most exciting first.
+    values
+        (filters, count): the filter's largest output on each.
+    places
+        int64 (filters, count, 2): row and column of that output; 0 for a dense layer's units.
+    """
+
+    layer: str
+    indices: NDArray[np.int64]
+    values: NDArray[Any]
+    places: NDArray[np.int64]
+
+
+def most_activating(
+    observed: ObservedNetwork, images: NDArray[Any], layer: str, *, count: int = 9, chunk: int = 500
+) -> MostActivating:
+    """Find the images with the largest output of each filter of a layer.
+
+    Parameters
+    ----------
+    observed
+        The network.
+    images
+        (N, height, width, channels), as they come from a data set; all are looked at.
+    layer
+        One whose output can be observed.
+    count
+        Images for each filter; fewer where there are fewer images.
+    chunk
+        Images whose outputs are in memory at a time.
+    """
+    found: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
+    width = 1
+    for start in range(0, len(images), chunk):
+        y = observed.outputs(images[start : start + chunk], [layer])[layer]
+        width = y.shape[2] if y.ndim == 4 else 1
+        flat = y.reshape(len(y), -1, y.shape[-1])
+        found.append((flat.max(axis=1), flat.argmax(axis=1)))
+    values = np.concatenate([each[0] for each in found])
+    spots = np.concatenate([each[1] for each in found])
+    # Ties go to the earlier image.
+    indices = np.argsort(-values, axis=0, kind="stable")[:count].T
+    filters = np.arange(len(indices))[:, None]
+    chosen = spots[indices, filters]
+    places = np.stack([chosen // width, chosen % width], axis=-1)
+    return MostActivating(layer, indices, values[indices, filters], places)
