@@ -15,11 +15,14 @@ from fastconv.data import DataError
 from fastconv.files import replace_file
 from fastconv.network import NetworkError
 from fastconv.run_folder import OutputError, to_json
+from fastconv.saved_run import RunError
 from fastconv.schema import RecipeError
 
-USER_ERRORS = (RecipeError, DataError, NetworkError, BackendError, OutputError)
+USER_ERRORS = (RecipeError, DataError, NetworkError, BackendError, OutputError, RunError)
 """Mistakes of the user: one line on stderr and exit code 2."""
 
+FIGURES = ("png", "svg")
+"""Files of pictures: PNG alone, or SVG beside it."""
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -85,6 +88,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--threads", type=positive, metavar="N",
             help="threads (default: FASTCONV_THREADS, or the cores there are)",
+        )  # fmt: skip
+
+    def add_figures(self) -> None:
+        """Add --figures."""
+        self.add_argument(
+            "--figures", choices=FIGURES, default="png",
+            help="files of the report's pictures: png, or svg for both (default: png)",
         )  # fmt: skip
 
     def add_json(self, what: str) -> None:

@@ -94,13 +94,7 @@ def prepare(
             dataset.name, training, dataset.test, dataset.class_names, dataset.validation
         )
         augmentation = Augmentation()
-    shape = dataset.image_shape
-    network = Sequential(
-        recipe.make_layers(),
-        shape if shape[:2] != (1, 1) else shape[2:],
-        initializer=recipe.initialization.initializer(),
-        seed=recipe.seed,
-    )
+    network = recipe.make_network(dataset.image_shape)
     _check_outputs(recipe, network, dataset)
     steps_per_epoch = max(1, len(dataset.training) // recipe.batch_size)
     steps = recipe.steps or (recipe.epochs or 0) * steps_per_epoch

@@ -39,6 +39,29 @@ class Preprocessing:
         if self.kind == "standardize" and (self.mean is None or self.deviation is None):
             raise ValueError("preprocessing kind standardize needs a mean and a deviation")
 
+    def table(self) -> dict[str, Any]:
+        """Return the fields as plain numbers and lists, as JSON takes them."""
+        arrays = {"mean": self.mean, "deviation": self.deviation}
+        lists = {
+            k: None if a is None else np.asarray(a).ravel().tolist() for k, a in arrays.items()
+        }
+        return {"kind": self.kind, "factor": self.factor, **lists}
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any]) -> Preprocessing:
+        """Return what :meth:`table` was made of.
+
+        Examples
+        --------
+        >>> Preprocessing.from_table(Preprocessing("scale", factor=0.5).table()).factor
+        0.5
+        """
+        arrays = {
+            name: None if table[name] is None else np.array(table[name], np.float64)
+            for name in ("mean", "deviation")
+        }
+        return cls(table["kind"], float(table["factor"]), **arrays)
+
     def constants(self, dtype: str) -> dict[str, NDArray[Any]]:
         """Return the arrays that the kernels read, by their names in a plan.
 

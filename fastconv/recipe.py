@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 from fastconv.data import DATASETS
 from fastconv.layers import LAYERS, Layer
+from fastconv.network import Sequential
 from fastconv.recipe_sections import (
     AugmentationSection,
     DataSection,
@@ -122,6 +123,23 @@ class Recipe:
             values = {key: value for key, value in table.items() if key != "kind"}
             made.append(read_dataclass(LAYERS[kind], values, where))
         return tuple(made)
+
+    def make_network(self, image_shape: Sequence[int]) -> Sequential:
+        """Return the network with its first weights, for images of (height, width, channels).
+
+        Raises
+        ------
+        NetworkError
+            If the layers do not fit together.
+        """
+        shape = tuple(image_shape)
+        return Sequential(
+            self.make_layers(),
+            # Feature vectors are images of one pixel.
+            shape[2:] if shape[:2] == (1, 1) else shape,
+            initializer=self.initialization.initializer(),
+            seed=self.seed,
+        )
 
     def table(self) -> dict[str, Any]:
         """Return the whole recipe, defaults included, as a TOML table (None left out)."""

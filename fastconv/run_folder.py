@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from fastconv.files import replace_file
 from fastconv.network import Sequential
+from fastconv.preprocessing import Preprocessing
 from fastconv.recipe import Recipe
 from fastconv.training_loop import Entry
+
+if TYPE_CHECKING:
+    from fastconv.analysis.probe import LayerState
 
 HISTORY_COLUMNS = (
     "step",
@@ -30,6 +36,18 @@ HISTORY_COLUMNS = (
     "train_seconds",
 )
 """Columns of history.csv; accuracies are fractions of 1, empty where there is none."""
+PROBE_COLUMNS = (
+    "step",
+    "layer",
+    "gradient_norm",
+    "weight_norm",
+    "mean",
+    "deviation",
+    "dead",
+)
+"""Columns of probe.csv; see :class:`fastconv.analysis.probe.LayerState`."""
+FORMAT = 1
+"""Of a run's folder, in model.json; a newer one is refused."""
 
 
 class OutputError(OSError):
@@ -95,10 +113,38 @@ class RunFolder:
             f"{entry.seconds:.6f}",
             f"{entry.train_seconds:.6f}",
         )
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(row)
-        with open(self.path / "history.csv", "a", encoding="utf-8", newline="\n") as file:
-            file.write(line.getvalue())
+        self._append("history.csv", [row])
+
+    def append_probe(self, step: int, states: Sequence[LayerState]) -> None:
+        """Add a line for each layer to probe.csv."""
+        rows = [(step, each.layer, *map(_cell, dataclasses.astuple(each)[1:])) for each in states]
+        if not (self.path / "probe.csv").exists():
+            rows.insert(0, PROBE_COLUMNS)
+        self._append("probe.csv", rows)
+
+    def _append(self, name: str, rows: Sequence[Sequence[object]]) -> None:
+        """Add lines to a CSV file, at once."""
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows(rows)
+        with open(self.path / name, "a", encoding="utf-8", newline="\n") as file:
+            file.write(lines.getvalue())
+
+    def write_model(
+        self,
+        dataset: str,
+        class_names: Sequence[str],
+        image_shape: Sequence[int],
+        preprocessing: Preprocessing,
+    ) -> None:
+        """Write model.json: what it takes beside recipe and weights to use the network."""
+        content = {
+            "format": FORMAT,
+            "dataset": dataset,
+            "class_names": list(class_names),
+            "image_shape": list(image_shape),
+            "preprocessing": preprocessing.table(),
+        }
+        self.write_json("model.json", content)
 
     def write_weights(self, network: Sequential) -> None:
         """Write weights.safetensors."""

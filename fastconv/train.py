@@ -11,6 +11,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from fastconv.analysis.probe import Probe
 from fastconv.command_line import (
     EXIT_INTERRUPTED,
     Parser,
@@ -27,9 +28,13 @@ from fastconv.experiment import Experiment, prepare, summarize
 from fastconv.progress import Display, percent
 from fastconv.recipe import load_recipe, parse_setting, recipe_names
 from fastconv.run_folder import RunFolder, new_run_path
-from fastconv.training_loop import Result, fit, interruption
+from fastconv.saved_run import load_run
+from fastconv.trainer import Trainer
+from fastconv.training_loop import Entry, Result, fit, interruption
 
 _MODULE = "fastconv.train"
+_MOST_PROBES = 50
+"""Of a run, evenly spaced among its validations; and one before its first step."""
 _EXIT_DIVERGED = 1
 
 
@@ -61,6 +66,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="set any key of the recipe, such as optimizer.lr=0.1 (repeatable)",
     )  # fmt: skip
+    add(
+        "--no-report",
+        action="store_true",
+        help="measure nothing beside the training, and write no report.html",
+    )
+    parser.add_figures()
     add("--quiet", action="store_true", help="print nothing")
     parser.add_json("summary")
     return parser
@@ -109,12 +120,20 @@ def _train(options: argparse.Namespace) -> int:
         folder = RunFolder(new_run_path(recipe.name) if options.out is None else options.out)
         folder.write_recipe(recipe)
         folder.write_json("environment.json", _environment(experiment, threads))
+        folder.write_model(
+            experiment.dataset.name,
+            experiment.dataset.class_names,
+            experiment.dataset.image_shape,
+            experiment.trainer.inference.preprocessing,
+        )
         _show_head(display, experiment, threads)
         result, summary = _run(options, experiment, folder, display, threads)
-    folder.write_weights(experiment.trainer.network)
-    folder.write_json("summary.json", summary)
-    write_json(options.json, summary)
-    _show_result(display, experiment, summary, folder)
+        folder.write_weights(experiment.trainer.network)
+        folder.write_json("summary.json", summary)
+        write_json(options.json, summary)
+        _show_result(display, experiment, summary, folder)
+        if not options.no_report:
+            _report(options, experiment, folder, display)
     if result.stopped == "diverged":
         print(
             f"fastconv.train: diverged: the loss is not finite after {summary['steps']} steps; "
@@ -139,7 +158,9 @@ def _run(
     if validation is not None:
         trainer.prepare_evaluation(validation)
     display.start(trainer.step, steps, recipe.batch_size)
-    watcher = _Watcher(display, folder)
+    probe = None if options.no_report else _probe(experiment)
+    lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
+    watcher = _Watcher(display, folder, trainer, probe, -(-lines // _MOST_PROBES))
     try:
         with interruption() as is_interrupted:
             result = fit(
@@ -166,16 +187,60 @@ def _run(
     return result, summary
 
 
+def _probe(experiment: Experiment) -> Probe:
+    """Return what looks at the network beside the training."""
+    recipe, trainer = experiment.recipe, experiment.trainer
+    return Probe(
+        trainer.network,
+        experiment.plain_training,
+        loss=recipe.loss,
+        preprocessing=trainer.inference.preprocessing,
+        seed=recipe.seed,
+        backend=trainer.backend,
+    )
+
+
 class _Watcher:
-    """Shows each line of the history and writes it down."""
+    """Shows each line of the history and writes it down, and what a probe sees then."""
 
-    def __init__(self, display: Display, folder: RunFolder) -> None:
+    def __init__(
+        self,
+        display: Display,
+        folder: RunFolder,
+        trainer: Trainer,
+        probe: Probe | None,
+        every: int,
+    ) -> None:
         self._display, self._folder = display, folder
+        self._trainer, self._probe, self._every = trainer, probe, every
+        self._lines = 0
         self.on_steps = display.on_steps
+        self._measure()
 
-    def on_entry(self, entry: Any) -> None:
+    def on_entry(self, entry: Entry) -> None:
         self._folder.append_history(entry)
         self._display.on_entry(entry)
+        self._lines += 1
+        if self._lines % self._every == 0:
+            self._measure()
+
+    def _measure(self) -> None:
+        if self._probe is not None:
+            self._trainer.update_network()
+            self._folder.append_probe(self._trainer.step, self._probe.measure())
+
+
+def _report(
+    options: argparse.Namespace, experiment: Experiment, folder: RunFolder, display: Display
+) -> None:
+    """Write the page that explains the run."""
+    from fastconv.report import write_report  # and matplotlib with it, only where it is wanted
+
+    dataset = experiment.dataset
+    page = write_report(
+        load_run(folder.path), dataset, backend=experiment.trainer.backend, figures=options.figures
+    )
+    display.text(f"report: {page}")
 
 
 def _environment(experiment: Experiment, threads: int) -> dict[str, Any]:

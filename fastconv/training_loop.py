@@ -186,9 +186,10 @@ def fit(
                 now - line_began,
                 trainer.train_seconds,
             )
-            line_began, line_score = now, nothing
+            line_score = nothing
             result.history.append(entry)
             observer.on_entry(entry)
+            line_began = time.perf_counter()
         if diverged or interrupted:
             result.stopped = "diverged" if diverged else "interrupted"
             break

@@ -1,0 +1,146 @@
+"""What a report needs to know about a run: the network applied to the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv import metrics
+from fastconv.analysis.observed_network import ObservedNetwork
+from fastconv.backends.selection import choose_backend
+from fastconv.data import Dataset, Samples
+from fastconv.inference import Inference
+from fastconv.network import Sequential
+from fastconv.saved_run import SavedRun
+
+_COMPILED = ("cython", "numba")
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """A run, its data, and what the trained network says about them.
+
+    Parameters
+    ----------
+    run
+        The run.
+    dataset
+        What it was trained on, in the same parts.
+    backend
+        Whose kernels apply the network; for "numpy" and "cupy" the best on the host.
+    """
+
+    run: SavedRun
+    dataset: Dataset
+    backend: str | None = None
+
+    @cached_property
+    def network(self) -> Sequential:
+        """The trained network."""
+        return self.run.network()
+
+    @cached_property
+    def initial(self) -> Sequential:
+        """The network before the first step."""
+        return self.run.initial_network()
+
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether every parameter is a finite number: False where the training diverged."""
+        arrays = self.network.parameters, self.network.state
+        return all(bool(np.isfinite(array).all()) for array in arrays)
+
+    @cached_property
+    def part(self) -> str:
+        """Name of the part that is looked at: the test part, or the first that has samples."""
+        for name in ("test", "validation"):
+            if len(self.dataset.parts.get(name, ())):
+                return name
+        return "training"
+
+    @property
+    def samples(self) -> Samples:
+        """The samples of that part."""
+        return self.dataset.parts[self.part]
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether labels are classes."""
+        return self.samples.has_classes
+
+    @cached_property
+    def _backend(self) -> str:
+        name = choose_backend(self.backend).name
+        return name if name in _COMPILED else choose_backend("auto").name
+
+    @cached_property
+    def observed(self) -> ObservedNetwork:
+        """The network, layer by layer."""
+        preprocessing = self.run.preprocessing
+        return ObservedNetwork(self.network, preprocessing, backend=self._backend)
+
+    @cached_property
+    def scores(self) -> NDArray[Any]:
+        """The network's scores of all samples."""
+        recipe = self.run.recipe
+        inference = Inference(
+            self.network,
+            loss=recipe.loss,
+            preprocessing=self.run.preprocessing,
+            backend=self._backend,
+        )
+        return inference.predict(self.samples.images)
+
+    @cached_property
+    def probabilities(self) -> NDArray[Any]:
+        """(N, classes) float64."""
+        # The scores of a network that ends with log-softmax have the softmax of what they are the
+        # logarithms of.
+        return metrics.probabilities_of(self.scores)
+
+    @cached_property
+    def predictions(self) -> NDArray[np.int64]:
+        """The most probable class of each sample."""
+        return self.scores.argmax(axis=1)
+
+    @cached_property
+    def confusion(self) -> NDArray[Any]:
+        """(classes, classes): true classes in rows."""
+        names = self.dataset.class_names
+        return metrics.confusion_matrix(self.samples.labels, self.predictions, len(names))
+
+    @cached_property
+    def mistakes(self) -> NDArray[Any]:
+        """The most confident mistakes, at most 24."""
+        return metrics.most_confident_mistakes(self.probabilities, self.samples.labels, 24)
+
+    @cached_property
+    def correct(self) -> NDArray[Any]:
+        """The most confident correct one of each class in turn, at most 12: some of each kind."""
+        return self._of_each_class(12)
+
+    def _of_each_class(self, count: int) -> NDArray[Any]:
+        labels = self.samples.labels
+        order = metrics.most_confident_correct(self.probabilities, labels, len(labels))
+        queues = [list(order[labels[order] == c]) for c in range(len(self.dataset.class_names))]
+        chosen: list[int] = []
+        while len(chosen) < count and any(queues):
+            chosen.extend(queue.pop(0) for queue in queues if queue)
+        return np.array(chosen[:count], np.int64)
+
+    def title_of(self, index: int) -> str:
+        """Two lines: what a sample was taken for, and if that is wrong, what it is."""
+        names, guess = self.dataset.class_names, int(self.predictions[index])
+        label = int(self.samples.labels[index])
+        first = f"{names[guess]} {100 * self.probabilities[index, guess]:.0f} %"
+        return first if guess == label else f"{first}\nis {names[label]}"
+
+    @property
+    def looks_at_images(self) -> bool:
+        """Whether samples are pictures rather than vectors of features."""
+        height, width, channels = self.dataset.image_shape
+        return height * width > 1 and channels in (1, 3)

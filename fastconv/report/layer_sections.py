@@ -1,0 +1,209 @@
+"""What the layers have learned: filters, templates, feature maps, what excites them."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fastconv import plots
+from fastconv.analysis.saliency import gradient_maps, most_activating, occlusion_maps
+from fastconv.layers import Conv2D, Dense
+from fastconv.plots.style import WIDTH
+from fastconv.report.content import Picture, Section
+from fastconv.report.findings import Findings
+
+_BEHIND = ("batch_norm", "dropout", "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh",
+           "softplus")  # fmt: skip
+"""Layers that belong to the one before them."""
+_MOST_MAPS = 64
+_MOST_UNITS = 50
+_SEARCHED = 1000
+"""Images among which those that excite a filter most are looked for."""
+
+
+def filters(findings: Findings) -> Section | None:
+    """The weights of the first layer as pictures, or the templates of a linear classifier."""
+    if not findings.looks_at_images:
+        return None
+    network, shape = findings.network, findings.dataset.image_shape
+    weighted = [n for n, layer in enumerate(network.layers) if layer.parameters(network.shapes[n])]
+    first = weighted[0] if weighted else len(network.layers)
+    layer = network.layers[first] if weighted else None
+    weight = f"{network.names[first]}.weight" if weighted else ""
+    if isinstance(layer, Conv2D):
+        w = network[weight]
+        picture = Picture(
+            "filters",
+            plots.filters(w[..., :_MOST_MAPS]),
+            f"The {w.shape[3]} filters of {network.names[first]}, {w.shape[0]}x{w.shape[1]} "
+            f"pixels each.",
+            f"{network.names[first]}: {w.shape[3]} filters of {w.shape[0]}x{w.shape[1]}",
+        )
+        return Section("filters", "Filters of the first layer", "", [picture])
+    if not isinstance(layer, Dense) or network.shapes[first] != (int(np.prod(shape)),):
+        return None
+    names = findings.dataset.class_names
+    w = network[weight]
+    if len(weighted) == 1 and len(names) == w.shape[1]:
+        picture = Picture(
+            "templates",
+            plots.class_templates(w, shape, names),
+            f"The weights of each of {len(names)} classes as a picture.",
+            "What each class should look like: its score is the sum of these weights times the "
+            "pixels.",
+        )
+        return Section("templates", "Class templates", "", [picture])
+    units = min(_MOST_UNITS, w.shape[1])
+    picture = Picture(
+        "filters",
+        plots.filters(w[:, :units].reshape(*shape, units)),
+        f"The weights of {units} units of {network.names[first]} as pictures.",
+        f"{network.names[first]}: {units} of {w.shape[1]} units",
+    )
+    return Section("filters", "Units of the first layer", "", [picture])
+
+
+def convolutions(findings: Findings) -> dict[str, str]:
+    """Return for each convolution the layer whose output shows it: the activation behind it."""
+    network = findings.network
+    observable = set(findings.observed.outputs(findings.samples.images[:0]))
+    found = {}
+    for number, layer in enumerate(network.layers):
+        if not isinstance(layer, Conv2D):
+            continue
+        shown = network.names[number] if network.names[number] in observable else None
+        for later in range(number + 1, len(network.layers)):
+            if network.layers[later].kind not in _BEHIND:
+                break
+            if network.names[later] in observable:
+                shown = network.names[later]
+        if shown is not None:
+            found[network.names[number]] = shown
+    return found
+
+
+def chosen_images(findings: Findings, each: int) -> list[int]:
+    """Return the first correct ones and the first mistakes, so many of each."""
+    return [int(index) for index in (*findings.correct[:each], *findings.mistakes[:each])]
+
+
+def feature_maps(findings: Findings) -> Section | None:
+    """What each convolution gives for a correct image and for a mistake."""
+    if not (findings.is_classification and findings.looks_at_images):
+        return None
+    layers = convolutions(findings)
+    chosen = chosen_images(findings, 1)
+    if not layers or not chosen:
+        return None
+    section = Section(
+        "feature-maps",
+        "Feature maps",
+        "What each convolution gives for one image that is taken for the right class and for one "
+        "mistake, behind its activation. Each map has the scale of its layer.",
+    )
+    images = findings.samples.images[chosen]
+    outputs = findings.observed.outputs(images, list(dict.fromkeys(layers.values())))
+    for n, index in enumerate(chosen):
+        right = findings.predictions[index] == findings.samples.labels[index]
+        kind = "correct" if right else "mistake"
+        title = findings.title_of(index).replace("\n", ", ")
+        section.items.append(
+            Picture(
+                f"maps-{kind}-image",
+                plots.image_grid(images[n : n + 1], titles=[findings.title_of(index)]),
+                f"The image: taken for {title}.",
+                f"{'A correct one' if right else 'A mistake'}: {title}",
+            )
+        )
+        for layer, shown in layers.items():
+            maps = outputs[shown][n]
+            more = f", the first {_MOST_MAPS}" if maps.shape[2] > _MOST_MAPS else ""
+            name = layer if shown == layer else f"{layer}, {shown}"
+            section.items.append(
+                Picture(
+                    f"maps-{kind}-{layer}",
+                    plots.feature_maps(maps[..., :_MOST_MAPS]),
+                    f"Feature maps of {layer} for that image: {maps.shape[2]} channels of "
+                    f"{maps.shape[0]}x{maps.shape[1]}{more}.",
+                    f"{name}: {maps.shape[2]} maps of {maps.shape[0]}x{maps.shape[1]}{more}",
+                )
+            )
+    return section
+
+
+def saliency(findings: Findings) -> Section | None:
+    """Which pixels decide: input gradient and occlusion."""
+    if not (findings.is_classification and findings.looks_at_images):
+        return None
+    chosen = chosen_images(findings, 2)
+    if not chosen:
+        return None
+    images, guesses = findings.samples.images[chosen], findings.predictions[chosen]
+    side = min(images.shape[1:3])
+    patch = max(1, side // 4)
+    gradient = gradient_maps(findings.observed, images, guesses)
+    occluded = occlusion_maps(
+        findings.observed, images, guesses, patch=patch, stride=max(1, patch // 2)
+    )
+    titles = [findings.title_of(index) for index in chosen]
+    said = "; ".join(title.replace("\n", ", ") for title in titles)
+    section = Section(
+        "saliency",
+        "Where the network looks",
+        "For the class that each image was taken for. The gradient says where small changes of a "
+        "pixel change the score most; occlusion, how much probability is lost where a square of "
+        f"{patch}x{patch} pixels is covered with the image's mean (red: lost, blue: gained).",
+    )
+    for name, what, maps in (
+        ("gradient", "Input gradient", gradient),
+        ("occlusion", "Occlusion", occluded),
+    ):
+        section.items.append(
+            Picture(
+                f"saliency-{name}",
+                _heat(images, maps, titles),
+                f"{what} laid over {len(chosen)} images: {said}.",
+                what,
+            )
+        )
+    return section
+
+
+def _heat(images: NDArray[np.uint8], maps: NDArray[np.float64], titles: list[str]) -> Axes:
+    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+    for number, title in enumerate(titles):
+        ax = figure.add_subplot(1, len(titles), number + 1)
+        plots.saliency(images[number], maps[number], ax=ax)
+        ax.set_xlabel(title)
+    return figure.axes[0]
+
+
+def excitation(findings: Findings) -> Section | None:
+    """The images that excite the filters of each convolution most."""
+    layers = convolutions(findings) if findings.looks_at_images else {}
+    if not layers:
+        return None
+    count = len(findings.samples)
+    looked = np.linspace(0, count - 1, min(count, _SEARCHED)).astype(np.int64)
+    images = findings.samples.images[looked]
+    section = Section(
+        "excitation",
+        "What excites the filters",
+        f"A row for each of the first filters of a convolution: the images with its largest "
+        f"outputs, of {len(images):,} of the {findings.part} part.",
+    )
+    for layer, shown in layers.items():
+        found = most_activating(findings.observed, images, shown, count=8)
+        rows = found.indices[:6]
+        section.items.append(
+            Picture(
+                f"excitation-{layer}",
+                plots.image_grid(images[rows.reshape(-1)], columns=rows.shape[1]),
+                f"The {rows.shape[1]} images that excite each of {len(rows)} filters of {layer} "
+                f"most, a row for each filter.",
+                layer,
+            )
+        )
+    return section

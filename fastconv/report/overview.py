@@ -1,0 +1,134 @@
+"""What ran, on what, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastconv.report.content import Plain, Section, Table, decimal, duration, percent
+from fastconv.report.findings import Findings
+from fastconv.saved_run import SavedRun
+
+_STOPPED = {
+    "completed": "all steps of the recipe",
+    "steps": "as many steps as were asked for",
+    "interrupted": "interrupted",
+    "diverged": "diverged: the loss is not a finite number any more",
+}
+
+
+def facts_of(run: SavedRun) -> list[tuple[str, str]]:
+    """Return the numbers that stand out on top."""
+    summary = run.summary
+    facts = []
+    for part in ("test", "validation", "train"):
+        accuracy, loss = summary.get(f"{part}_accuracy"), summary.get(f"{part}_loss")
+        name = "training" if part == "train" else part
+        if accuracy is not None:
+            facts.append((f"{name} accuracy", percent(accuracy)))
+        elif loss is not None:
+            facts.append((f"{name} loss", decimal(loss)))
+    facts.append(("training time", duration(summary.get("train_seconds"))))
+    facts.append(("time of a step", duration_of_step(summary.get("step_ms"))))
+    return facts
+
+
+def duration_of_step(milliseconds: float | None) -> str:
+    """Return the time of a step for people."""
+    if milliseconds is None:
+        return "–"
+    return f"{milliseconds:.2f} ms" if milliseconds >= 0.1 else f"{1000 * milliseconds:.1f} µs"
+
+
+def overview(findings: Findings) -> Section:
+    """Recipe, machine, seed, and time beside the work done."""
+    run = findings.run
+    recipe, summary, environment = run.recipe, run.summary, run.environment
+    parts = findings.dataset.parts.items()
+    rows = [
+        ("recipe", recipe.name),
+        ("data set", f"{run.recipe.data.dataset}: "
+         + ", ".join(f"{len(samples):,} {part}" for part, samples in parts)),
+        ("loss", recipe.loss.replace("_", " ")),
+        ("optimiser", _settings(recipe.table()["optimizer"])),
+        ("schedule", _settings(recipe.table()["schedule"])),
+        ("batch size", f"{recipe.batch_size:,}"),
+        ("seed", str(recipe.seed)),
+        ("stopped", _STOPPED.get(str(summary.get("stopped")), "–")),
+    ]  # fmt: skip
+    return Section(
+        "what-ran",
+        "What ran",
+        recipe.description,
+        [
+            Table((), rows),
+            Table((), _work(findings), "Time beside the work done"),
+            Table((), _machine(environment, summary), "Machine"),
+            Table((), [("command", _command(environment))]),
+        ],
+    )
+
+
+def _settings(table: dict[str, Any]) -> str:
+    kind = str(table.get("kind", ""))
+    rest = ", ".join(f"{key} {value}" for key, value in table.items() if key != "kind")
+    return f"{kind} ({rest})" if rest else kind
+
+
+def _work(findings: Findings) -> list[tuple[str, str]]:
+    summary, network = findings.run.summary, findings.initial
+    steps, seconds = summary.get("steps") or 0, summary.get("train_seconds")
+    samples = steps * findings.run.recipe.batch_size
+    # The data gradient and the weight gradient each take what the forward pass takes.
+    operations = 3.0 * network.flops * samples
+    rows = [
+        ("training steps", f"{steps:,} in {duration(seconds)}"),
+        ("samples seen", f"{samples:,}"),
+        ("arithmetic of convolutions and dense layers", _operations(operations)),
+        ("making ready", duration(summary.get("warmup_seconds"))),
+    ]
+    if seconds and steps:
+        rows.insert(2, ("samples per second", f"{samples / seconds:,.0f}"))
+        per_second = _operations(operations / seconds)
+        rows.insert(4, ("rate of that arithmetic", f"{per_second} per second"))
+    if summary.get("peak_rss_mib") is not None:
+        rows.append(("most memory", f"{summary['peak_rss_mib']:,.0f} MiB"))
+    return rows
+
+
+def _operations(count: float) -> str:
+    """Return a number of floating-point operations for people."""
+    for factor, unit in ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP")):
+        if count >= factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count:,.0f} FLOP"
+
+
+def _machine(environment: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
+    packages = environment.get("packages")
+    named = ", ".join(f"{n} {v}" for n, v in (packages or {}).items() if v) or "–"
+    threads = summary.get("threads")
+    return [
+        ("backend", f"{environment.get('backend', '–')} ({environment.get('backend_choice', '–')})"),
+        ("threads", str(threads) if threads is not None else "–"),
+        ("processor", str(environment.get("processor", "–"))),
+        ("system", str(environment.get("platform", "–"))),
+        ("fastconv, Python", f"{environment.get('fastconv')}, {environment.get('python')}"),
+        ("packages", named),
+    ]  # fmt: skip
+
+
+def _command(environment: dict[str, Any]) -> str:
+    """The command line, so that it can be typed again."""
+    command: Sequence[str] = environment.get("command") or ()
+    return " ".join(["python -m fastconv.train", *map(str, command[1:])]) if command else "–"
+
+
+def model_summary(findings: Findings) -> Section:
+    """The layers with their shapes and parameters."""
+    return Section(
+        "model",
+        "The network",
+        f"{findings.initial.parameter_count:,} parameters.",
+        [Plain(findings.initial.summary())],
+    )

@@ -1,0 +1,72 @@
+"""From a page's content to one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from fastconv.files import replace_file
+from fastconv.plots import save
+from fastconv.plots.style import DARK_COLOURS, LIGHT_COLOURS
+from fastconv.report.content import Page, Picture, Plain, Table
+from fastconv.report.svg import inline_svg
+
+_FORMATS = {"png": ("png",), "svg": ("png", "svg")}
+
+
+def render(page: Page) -> str:
+    """Return a page as HTML: one document, without a script, that loads nothing.
+
+    Parameters
+    ----------
+    page
+        Its content.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.tests.update(
+        picture=lambda item: isinstance(item, Picture),
+        table=lambda item: isinstance(item, Table),
+        plain=lambda item: isinstance(item, Plain),
+    )
+    environment.filters["svg"] = lambda picture: Markup(
+        inline_svg(picture.axes, picture.name, picture.alternative)
+    )
+    source = (resources.files("fastconv.report") / "page.html").read_text(encoding="utf-8")
+    colours = {"light": LIGHT_COLOURS, "dark": DARK_COLOURS}
+    return environment.from_string(source).render(page=page, colours=colours)
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write a page; the file is complete or not there."""
+    text = render(page)
+    with replace_file(path) as file:
+        file.write(text)
+
+
+def write_pictures(pictures: Iterable[Picture], folder: Path, figures: str) -> None:
+    """Write pictures as files, and beside each the numbers that it was drawn from as CSV.
+
+    Parameters
+    ----------
+    pictures
+        The pictures.
+    folder
+        Where; it is made if need be.
+    figures
+        "png", or "svg" for SVG beside PNG.
+    """
+    folder.mkdir(exist_ok=True)
+    for picture in pictures:
+        save(picture.axes, folder / picture.name, _FORMATS[figures])
+        if picture.numbers is not None:
+            with replace_file(folder / f"{picture.name}.csv") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(picture.numbers.columns)
+                writer.writerows(picture.numbers.rows)

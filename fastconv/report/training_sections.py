@@ -1,0 +1,182 @@
+"""How the training went: curves, learning rate, gradients, activations, weights."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fastconv import plots
+from fastconv.plots.style import WIDTH
+from fastconv.report.content import Numbers, Picture, Section, decimal, percent
+from fastconv.report.findings import Findings
+from fastconv.saved_run import SavedRun
+
+
+def steps_per_epoch(run: SavedRun) -> float | None:
+    """Return how many steps an epoch has, or None where the summary does not say."""
+    steps, epochs = run.summary.get("steps"), run.summary.get("epochs")
+    return steps / epochs if steps and epochs else None
+
+
+def curves(findings: Findings) -> Section:
+    """Loss, accuracy and learning rate over the steps."""
+    run = findings.run
+    section = Section(
+        "curves",
+        "Learning curves",
+        "Training values are means since the point before, each batch counted before its update. "
+        "Validation values are of the network as it was then.",
+    )
+    section.items.append(_curve(run, "loss", "loss", percent_values=False))
+    if findings.is_classification:
+        section.items.append(_curve(run, "accuracy", "accuracy", percent_values=True))
+    history = run.history
+    steps, rates = history["step"], history["learning_rate"]
+    ends = f"from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "without a value"
+    section.items.append(
+        Picture(
+            "learning-rate",
+            plots.learning_rate_curve(steps, rates, steps_per_epoch=steps_per_epoch(run)),
+            f"Learning rate over {len(steps)} points, {ends}.",
+            "Learning rate",
+            Numbers(("step", "learning_rate"), _rows(steps, rates)),
+        )
+    )
+    return section
+
+
+def _curve(run: SavedRun, column: str, ylabel: str, *, percent_values: bool) -> Picture:
+    history = run.history
+    steps = history["step"]
+    series = {"training": (steps, history[column])}
+    validation = history[f"validation_{column}"]
+    if np.isfinite(validation).any():
+        series["validation"] = (steps, validation)
+    said = percent if percent_values else decimal
+    ends = ", ".join(f"{name} ends at {said(_last(v))}" for name, (_, v) in series.items())
+    return Picture(
+        f"{column}-curve",
+        plots.learning_curves(
+            series, ylabel=ylabel, steps_per_epoch=steps_per_epoch(run), percent=percent_values
+        ),
+        f"{ylabel.capitalize()} by step: {ends}.",
+        ylabel.capitalize(),
+        Numbers(("step", *series), _rows(steps, *(values for _, values in series.values()))),
+    )
+
+
+def _last(values: NDArray[np.float64]) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite[-1]) if finite.size else None
+
+
+def _rows(*columns: NDArray[np.float64]) -> list[list[float | None]]:
+    """Rows of numbers; None where a value is not finite."""
+    return [
+        [float(value) if np.isfinite(value) else None for value in row]
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def gradients(findings: Findings) -> Section | None:
+    """Gradient norms by layer."""
+    probe = findings.run.probe
+    with_norms = {
+        layer: columns
+        for layer, columns in probe.items()
+        if np.isfinite(columns["gradient_norm"]).any()
+    }
+    if not with_norms:
+        return None
+    steps = next(iter(with_norms.values()))["step"]
+    norms = {layer: columns["gradient_norm"] for layer, columns in with_norms.items()}
+    largest = max(norms, key=lambda layer: _last(norms[layer]) or 0.0)
+    return Section(
+        "gradients",
+        "Gradient norms",
+        "Euclidean norm of each layer's gradient of the mean loss, on one fixed batch of training "
+        "samples.",
+        [
+            Picture(
+                "gradient-norms",
+                plots.gradient_norms(steps, norms),
+                f"Gradient norms of {len(norms)} layers by step; at the end that of {largest} is "
+                f"the largest, {decimal(_last(norms[largest]), 3)}.",
+                "",
+                Numbers(("step", *norms), _rows(steps, *norms.values())),
+            )
+        ],
+    )
+
+
+def activations(findings: Findings) -> Section | None:
+    """Mean, deviation and dead units of activations."""
+    chosen = {
+        layer: columns
+        for layer, columns in findings.run.probe.items()
+        if np.isfinite(columns["dead"]).any()
+    }
+    if not chosen:
+        return None
+    steps = next(iter(chosen.values()))["step"]
+    statistics = {
+        layer: (columns["mean"], columns["deviation"], columns["dead"])
+        for layer, columns in chosen.items()
+    }
+    dead = {layer: _last(columns["dead"]) for layer, columns in chosen.items()}
+    worst = max(dead, key=lambda layer: dead[layer] or 0.0)
+    names = [f"{layer}: {what}" for layer in chosen for what in ("mean", "deviation", "dead")]
+    flat = [column for three in statistics.values() for column in three]
+    return Section(
+        "activations",
+        "Activations",
+        "What the activations give on the same fixed batch. A unit (a channel, of images) is dead "
+        "if no sample of the batch excites it.",
+        [
+            Picture(
+                "activation-statistics",
+                plots.activation_statistics(steps, statistics),
+                f"Mean, deviation and dead share of {len(chosen)} activations by step; at the end "
+                f"{worst} has the most dead units, {percent(dead[worst])}.",
+                "",
+                Numbers(("step", *names), _rows(steps, *flat)),
+            )
+        ],
+    )
+
+
+def weights(findings: Findings) -> Section:
+    """Histograms of weights and biases before and after."""
+    section = Section(
+        "weights",
+        "Weights before and after",
+        "How the weights and biases of each layer are spread before the first step and after the "
+        "last.",
+    )
+    before, after = findings.initial, findings.network
+    for layer in before.names:
+        names = [
+            name for name, place in before.places.items()
+            if before.names[place.layer] == layer and place.buffer == "parameters"
+        ]  # fmt: skip
+        if not names:
+            continue
+        figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+        spreads = []
+        for number, name in enumerate(names):
+            ax = figure.add_subplot(1, len(names), number + 1)
+            kind = name.rpartition(".")[2]
+            plots.histograms(before[name], after[name], bins=40, xlabel=kind, ax=ax)
+            deviations = (float(network[name].std()) for network in (before, after))
+            first, last = deviations
+            spreads.append(f"{kind} deviation {decimal(first, 3)} before, {decimal(last, 3)} after")
+        section.items.append(
+            Picture(
+                f"weights-{layer}",
+                figure.axes[0],
+                f"Histograms of {layer}: {'; '.join(spreads)}.",
+                layer,
+            )
+        )
+    return section

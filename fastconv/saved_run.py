@@ -1,0 +1,193 @@
+"""Reading the folder of a run: what was trained, how it went, and the weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.network import NetworkError, Sequential
+from fastconv.preprocessing import Preprocessing
+from fastconv.recipe import Recipe, load_recipe
+from fastconv.run_folder import FORMAT, HISTORY_COLUMNS, PROBE_COLUMNS
+from fastconv.schema import RecipeError
+
+_T = TypeVar("_T")
+
+
+class RunError(ValueError):
+    """A run's folder that cannot be read: which file, why, and the fix, in one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class SavedRun:
+    """A finished run.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+    recipe
+        The full resolved recipe.
+    environment, summary
+        As in environment.json and summary.json.
+    class_names
+        Empty for a regression.
+    image_shape
+        (height, width, channels) of the data set's images.
+    preprocessing
+        What happens to images before the first layer, with the statistics of the training set.
+    history
+        The columns of history.csv, float64; NaN where there is no value.
+    probe
+        For each layer, the columns of probe.csv by name, float64; empty where the run has none.
+    """
+
+    path: Path
+    recipe: Recipe
+    environment: dict[str, Any]
+    summary: dict[str, Any]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    preprocessing: Preprocessing
+    history: dict[str, NDArray[np.float64]]
+    probe: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    def initial_network(self) -> Sequential:
+        """Return the network as it was before the first step."""
+        return self.recipe.make_network(self.image_shape)
+
+    def network(self) -> Sequential:
+        """Return the trained network.
+
+        Raises
+        ------
+        RunError
+            If the weights are missing, damaged or not this network's.
+        """
+        network = self.initial_network()
+        try:
+            network.load_weights(self.path / "weights.safetensors")
+        except NetworkError as fault:
+            raise RunError(f"run {self.path}: {fault}; train it again") from None
+        return network
+
+
+def load_run(path: str | Path) -> SavedRun:
+    """Read the folder of a run, all but the weights.
+
+    Parameters
+    ----------
+    path
+        As ``python -m fastconv.train`` wrote it.
+
+    Raises
+    ------
+    RunError
+        If it is not there, incomplete, damaged, or of a newer version.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise RunError(f"run {folder}: no such folder; give one that fastconv.train wrote")
+    model = _read(folder, "model.json", _object)
+    made = model.get("format")
+    if not isinstance(made, int):
+        raise RunError(f"run {folder}: model.json has no format number; train it again")
+    if made > FORMAT:
+        raise RunError(
+            f"run {folder}: its format is {made}, but this fastconv reads up to {FORMAT}; update "
+            f"fastconv"
+        )
+    if not (folder / "weights.safetensors").is_file():
+        raise _missing(folder, "weights.safetensors")
+    names, shape, preprocessing = _read(folder, "model.json", _model)
+    return SavedRun(
+        folder,
+        _read(folder, "recipe.toml", lambda file: load_recipe(str(file))),
+        _read(folder, "environment.json", _object),
+        _read(folder, "summary.json", _object),
+        names,
+        shape,
+        preprocessing,
+        _read(folder, "history.csv", _history),
+        _read(folder, "probe.csv", _probe) if (folder / "probe.csv").exists() else {},
+    )
+
+
+def _missing(folder: Path, name: str) -> RunError:
+    return RunError(
+        f"run {folder}: {name} is missing, so this is no finished run; train it again, or give "
+        f"another run's folder"
+    )
+
+
+def _read(folder: Path, name: str, read: Callable[[Path], _T]) -> _T:
+    """Read a file, and say what is wrong with it."""
+    file = folder / name
+    if not file.is_file():
+        raise _missing(folder, name)
+    try:
+        return read(file)
+    except RecipeError as fault:
+        raise RunError(f"run {folder}: {fault}; train it again") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        reason = f"{type(fault).__name__}: {fault}"
+        raise RunError(f"run {folder}: {name} is damaged ({reason}); train it again") from None
+    except OSError as fault:
+        raise RunError(f"run {folder}: {name} cannot be read ({fault.strerror})") from None
+
+
+def _object(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("expected an object")
+    return content
+
+
+def _model(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int], Preprocessing]:
+    model = _object(file)
+    height, width, channels = (int(size) for size in model["image_shape"])
+    names = tuple(str(name) for name in model["class_names"])
+    return names, (height, width, channels), Preprocessing.from_table(model["preprocessing"])
+
+
+def _rows(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    with open(file, encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines)
+        rows = list(reader)
+    lacking = [name for name in columns if name not in (reader.fieldnames or ())]
+    if lacking:
+        raise ValueError(f"no column {lacking[0]}")
+    return rows
+
+
+def _numbers(rows: list[dict[str, str]], column: str) -> NDArray[np.float64]:
+    return np.array([float(row[column] or "nan") for row in rows], np.float64)
+
+
+def _history(file: Path) -> dict[str, NDArray[np.float64]]:
+    rows = _rows(file, HISTORY_COLUMNS)
+    return {column: _numbers(rows, column) for column in HISTORY_COLUMNS}
+
+
+def _probe(file: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
+    rows = _rows(file, PROBE_COLUMNS)
+    numbers = [column for column in PROBE_COLUMNS if column != "layer"]
+    return {
+        layer: {
+            column: _numbers([row for row in rows if row["layer"] == layer], column)
+            for column in numbers
+        }
+        for layer in dict.fromkeys(row["layer"] for row in rows)
+    }
