@@ -46,6 +46,7 @@ def test_import_takes_under_a_fifth_of_a_second(tmp_path):
         "import fastconv.trainer",
         "import fastconv.train",
         "import fastconv.profile",
+        "import fastconv.metrics",
         "from fastconv import *",
         "import fastconv, numpy; fastconv.relu(numpy.ones(3))",
     ],
@@ -105,6 +106,8 @@ def test_an_unknown_name_is_an_attribute_error():
 
 LAYOUT = [
     {"fastconv.train", "fastconv.profile"},
+    {"fastconv.plots"},
+    {"fastconv.metrics"},
     {"fastconv.command_line", "fastconv.cold_start"},
     {"fastconv.progress", "fastconv.run_folder", "fastconv.step_profile"},
     {"fastconv.experiment"},

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from fastconv.backends.selection import BackendError, choose_backend, load_kernel
@@ -82,6 +83,14 @@ def check_integers(
         wrong = array[(array < 0) | (array >= end)].flat[0]
         raise ValueError(f"{owner}: {name} holds {wrong}; expected 0 to {end - 1}")
     return np.ascontiguousarray(array, np.int64)
+
+
+def as_numbers(owner: str, name: str, values: npt.ArrayLike) -> NDArray[np.float64]:
+    """Return anything that holds real numbers as a float64 array."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{owner}: {name} has dtype {array.dtype}; expected numbers")
+    return array.astype(np.float64)
 
 
 def check_number(owner: str, name: str, value: object) -> float:

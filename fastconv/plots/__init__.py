@@ -1,0 +1,54 @@
+"""Pictures of data, training and what was learned, drawn with matplotlib.
+
+Every function takes arrays and an optional Axes, and returns the Axes that it drew on; without one
+it makes a figure of its own. No function touches pyplot, opens a window or changes a setting::
+
+    from fastconv import plots
+
+    with plots.theme("dark"):
+        axes = plots.learning_curves({"training": (steps, losses)}, ylabel="loss")
+    plots.save(axes, "loss-dark", formats=("png", "svg"))
+
+In a notebook ``axes.figure`` as the last line of a cell shows the picture.
+
+Colour is never all that tells two things apart: lines have their own dashes and markers, bars their
+hatching.
+"""
+
+from fastconv.plots.classification import class_scores as class_scores
+from fastconv.plots.classification import confusion_matrix as confusion_matrix
+from fastconv.plots.classification import prediction_bars as prediction_bars
+from fastconv.plots.curves import activation_statistics as activation_statistics
+from fastconv.plots.curves import gradient_norms as gradient_norms
+from fastconv.plots.curves import learning_curves as learning_curves
+from fastconv.plots.curves import learning_rate_curve as learning_rate_curve
+from fastconv.plots.distributions import histograms as histograms
+from fastconv.plots.images import class_templates as class_templates
+from fastconv.plots.images import feature_maps as feature_maps
+from fastconv.plots.images import filters as filters
+from fastconv.plots.images import image_grid as image_grid
+from fastconv.plots.images import saliency as saliency
+from fastconv.plots.regression import predictions_against_targets as predictions_against_targets
+from fastconv.plots.regression import regression_fit as regression_fit
+from fastconv.plots.saving import save as save
+from fastconv.plots.style import theme as theme
+
+__all__ = [
+    "activation_statistics",
+    "class_scores",
+    "class_templates",
+    "confusion_matrix",
+    "feature_maps",
+    "filters",
+    "gradient_norms",
+    "histograms",
+    "image_grid",
+    "learning_curves",
+    "learning_rate_curve",
+    "prediction_bars",
+    "predictions_against_targets",
+    "regression_fit",
+    "saliency",
+    "save",
+    "theme",
+]

@@ -1,0 +1,292 @@
+"""Numbers over the steps of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from fastconv.plots.arguments import FloatArray, same_length
+from fastconv.plots.style import axes_or_new, say_no_data, stroke
+
+_MARKS = 8
+"""About how many markers a line has: enough to know it by, few enough to see it."""
+
+
+def learning_curves(
+    series: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
+    *,
+    ylabel: str,
+    steps_per_epoch: float | None = None,
+    log: bool = False,
+    percent: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw losses or accuracies by step, of one run or several.
+
+    Parameters
+    ----------
+    series
+        For each name its steps and its values, equally long. Values that are not finite leave a
+        gap.
+    ylabel
+        What the values are, such as "loss".
+    steps_per_epoch
+        Adds an axis in epochs at the top.
+    log
+        Logarithmic values; those not above 0 are drawn at the bottom.
+    percent
+        Values are fractions of 1 to be read as percent.
+    ax
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    Axes
+        The legend has the last finite value of each series. Without a finite value it says "no
+        data".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a series is no such pair, or ``steps_per_epoch`` is not above 0.
+
+    Examples
+    --------
+    >>> from fastconv import plots
+    >>> axes = plots.learning_curves({"training": ([0, 50, 100], [2.3, 0.9, 0.4])}, ylabel="loss")
+    >>> axes.get_legend().get_texts()[0].get_text()
+    'training: 0.4'
+    """
+    owner = "learning_curves"
+    checked = {
+        name: same_length(owner, f"steps of {name}", steps, f"values of {name}", values)
+        for name, (steps, values) in series.items()
+    }
+    ax = axes_or_new(ax)
+    for number, (name, (steps, values)) in enumerate(checked.items()):
+        _draw_line(ax, steps, values, number, f"{name}: {_last(values, percent)}")
+    _finish(ax, ylabel, log=log, percent=percent)
+    _add_epochs(owner, ax, steps_per_epoch)
+    if checked:
+        ax.legend()
+    return ax
+
+
+def learning_rate_curve(
+    steps: npt.ArrayLike,
+    rates: npt.ArrayLike,
+    *,
+    steps_per_epoch: float | None = None,
+    log: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the learning rate by step.
+
+    Parameters
+    ----------
+    steps, rates
+        (N,): steps and the rate at each.
+    steps_per_epoch, log, ax
+        As for :func:`learning_curves`.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the two differ in length, or ``steps_per_epoch`` is not above 0.
+
+    Examples
+    --------
+    >>> from fastconv import plots
+    >>> axes = plots.learning_rate_curve([0, 100, 200], [0.1, 0.01, 0.001], log=True)
+    >>> axes.get_yscale()
+    'log'
+    """
+    owner = "learning_rate_curve"
+    xs, ys = same_length(owner, "steps", steps, "rates", rates)
+    ax = axes_or_new(ax, height=2.75)
+    if xs.size:
+        _draw_line(ax, xs, ys, 0, "learning rate")
+    _finish(ax, "learning rate", log=log)
+    _add_epochs(owner, ax, steps_per_epoch)
+    return ax
+
+
+def gradient_norms(
+    steps: npt.ArrayLike, norms: Mapping[str, npt.ArrayLike], *, ax: Axes | None = None
+) -> Axes:
+    """Draw the norm of each layer's gradient by step, on a logarithmic scale.
+
+    Parameters
+    ----------
+    steps
+        (N,).
+    norms
+        For each layer its norms, (N,); a norm of 0 is drawn at the bottom.
+    ax
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer's norms are not one for each step.
+
+    Examples
+    --------
+    >>> from fastconv import plots
+    >>> axes = plots.gradient_norms([0, 1], {"conv2d_1": [0.5, 0.1], "dense_1": [2.0, 0.3]})
+    >>> [line.get_label() for line in axes.get_lines()]
+    ['conv2d_1', 'dense_1']
+    """
+    checked = {
+        name: same_length("gradient_norms", "steps", steps, f"norms of {name}", values)
+        for name, values in norms.items()
+    }
+    ax = axes_or_new(ax)
+    for number, (name, (xs, ys)) in enumerate(checked.items()):
+        _draw_line(ax, xs, ys, number, name)
+    _finish(ax, "norm of the gradient", log=True)
+    if checked:
+        _legend_above(ax, list(checked))
+    return ax
+
+
+def activation_statistics(
+    steps: npt.ArrayLike,
+    statistics: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]],
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw mean, deviation and dead share of each layer's activations by step.
+
+    Parameters
+    ----------
+    steps
+        (N,).
+    statistics
+        For each layer three sequences of N numbers: the mean, the standard deviation, and the share
+        of activations that are 0 (a fraction of 1).
+    ax
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    Axes
+        It is empty itself; its ``child_axes`` are the three panels, in that order from the top.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a layer's numbers are not one for each step.
+
+    Examples
+    --------
+    >>> from fastconv import plots
+    >>> axes = plots.activation_statistics([0, 1], {"relu_1": ([0.4, 0.5], [1.0, 1.1], [0.5, 0.6])})
+    >>> [panel.get_ylabel() for panel in axes.child_axes]
+    ['mean', 'deviation', 'dead']
+    """
+    owner, titles = "activation_statistics", ("mean", "deviation", "dead")
+    checked: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
+    for name, columns in statistics.items():
+        if len(columns) != len(titles):
+            raise ValueError(
+                f"{owner}: statistics of {name} are {len(columns)} sequences; expected 3: mean, "
+                f"deviation, dead share"
+            )
+        checked[name] = [
+            same_length(owner, "steps", steps, f"{title} of {name}", column)
+            for title, column in zip(titles, columns, strict=True)
+        ]
+    ax = axes_or_new(ax, height=6.0)
+    ax.set_axis_off()
+    panels = [ax.inset_axes((0.0, (2 - row) * 0.35, 1.0, 0.3)) for row in range(3)]
+    for row, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        for number, (name, pairs) in enumerate(checked.items()):
+            _draw_line(panel, *pairs[row], number, name)
+        _finish(panel, title, percent=title == "dead")
+        if row < 2:
+            panel.set_xlabel("")
+            panel.tick_params(labelbottom=False)
+    if checked:
+        _legend_above(panels[0], list(checked))
+    return ax
+
+
+def _draw_line(ax: Axes, steps: FloatArray, values: FloatArray, number: int, label: str) -> None:
+    ax.plot(
+        steps,
+        values,
+        **stroke(number),
+        markevery=_marked(values, number),
+        markersize=5,
+        linewidth=1.6,
+        label=label,
+    )
+
+
+def _marked(values: FloatArray, number: int) -> list[int]:
+    """Points to mark: some along the line, and those that no line reaches."""
+    finite = np.isfinite(values)
+    points = np.flatnonzero(finite)
+    every = -(-len(points) // _MARKS) or 1
+    # Lines that lie on each other are marked at different places.
+    some = points[number * every // 3 % every :: every]
+    around = np.pad(finite, 1)
+    alone = np.flatnonzero(finite & ~around[:-2] & ~around[2:])
+    return [int(point) for point in np.union1d(some, alone)]
+
+
+def _last(values: FloatArray, percent: bool) -> str:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return str(values[-1]) if values.size else "none"
+    text = f"{finite[-1]:.1%}".replace("%", " %") if percent else f"{finite[-1]:.4g}"
+    return text if np.isfinite(values[-1]) else f"{text}, then {values[-1]}"
+
+
+def _finish(ax: Axes, ylabel: str, *, log: bool = False, percent: bool = False) -> None:
+    ax.set_xlabel("step")
+    ax.set_ylabel(ylabel)
+    ax.grid(alpha=0.3)
+    if not any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in ax.get_lines()):
+        say_no_data(ax)
+        return
+    if log:
+        ax.set_yscale("log")
+    if percent:
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+
+
+def _add_epochs(owner: str, ax: Axes, steps_per_epoch: float | None) -> None:
+    if steps_per_epoch is None:
+        return
+    per_epoch = float(steps_per_epoch)
+    if not 0 < per_epoch < np.inf:
+        raise ValueError(f"{owner}: steps_per_epoch is {steps_per_epoch}; expected more than 0")
+    top = ax.secondary_xaxis(
+        "top",
+        functions=(
+            lambda step: np.asarray(step, float) / per_epoch,
+            lambda epoch: np.asarray(epoch, float) * per_epoch,
+        ),
+    )
+    top.set_xlabel("epoch")
+
+
+def _legend_above(ax: Axes, names: Sequence[str]) -> None:
+    """Put the names above the Axes, where they hide no line."""
+    longest = max(len(name) for name in names)
+    columns = max(1, min(len(names), 56 // (longest + 6)))
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)

@@ -1,0 +1,149 @@
+"""Colours, dashes, markers and sizes: the looks of all pictures in one place."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, to_rgb
+from matplotlib.figure import Figure
+
+ThemeName: TypeAlias = Literal["light", "dark"]
+
+WIDTH = 6.0
+"""Width of a picture in inches. Its text is readable on a page 720 pixels wide, and on a phone."""
+
+_LIGHT_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9")
+_DARK_COLOURS = ("#56B4E9", "#E69F00", "#00B88A", "#CC79A7", "#F0E442", "#FF7F3F")
+"""After Okabe and Ito, "Color universal design" (2008): colours that colour-blind readers can tell
+apart, here without those that vanish on the background."""
+
+_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+HATCHES = ("", "////", "....")
+"""What tells bars apart beside their colours."""
+
+_THEME: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 11.0,
+    "axes.labelsize": "medium",
+    "axes.titlesize": "medium",
+    "xtick.labelsize": "medium",
+    "ytick.labelsize": "medium",
+    "legend.fontsize": "medium",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+_COLOURED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+_INK = {"light": "#1f2328", "dark": "#e6edf3"}
+_PAPER = {"light": "#ffffff", "dark": "#161b22"}
+
+
+@contextlib.contextmanager
+def theme(name: ThemeName) -> Iterator[None]:
+    """Draw what is made inside the block for a light or a dark page.
+
+    The background is transparent, so that a page can show one picture of each theme. Only
+    matplotlib's settings inside the block are changed, and only until it ends.
+
+    Parameters
+    ----------
+    name
+        "light" or "dark".
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    Examples
+    --------
+    >>> from fastconv import plots
+    >>> with plots.theme("dark"):
+    ...     axes = plots.learning_rate_curve([0, 100], [0.1, 0.01])
+    >>> axes.xaxis.label.get_color()
+    '#e6edf3'
+    """
+    if name not in _INK:
+        raise ValueError(f"theme: name is {name!r}; expected 'light' or 'dark'")
+    settings: dict[Any, Any] = {**_THEME, **dict.fromkeys(_COLOURED, _INK[name])}
+    settings.update({"legend.facecolor": _PAPER[name], "legend.edgecolor": "#808080"})
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def ink() -> Any:
+    """Colour of text, under the theme or whatever style is set."""
+    return matplotlib.rcParams["text.color"]
+
+
+def is_dark() -> bool:
+    """Whether text is light, so that the background must be dark."""
+    return _luminance(ink()) > 0.4
+
+
+def colour(number: int) -> str:
+    """Colour of the series of this number, counted from 0."""
+    colours = _DARK_COLOURS if is_dark() else _LIGHT_COLOURS
+    return colours[number % len(colours)]
+
+
+def stroke(number: int) -> dict[str, Any]:
+    """Colour, dashes and marker of the line of this number."""
+    return {
+        "color": colour(number),
+        "linestyle": _DASHES[number % len(_DASHES)],
+        "marker": marker(number),
+    }
+
+
+def marker(number: int) -> str:
+    """Marker of the series of this number."""
+    return _MARKERS[number % len(_MARKERS)]
+
+
+def amounts() -> Colormap:
+    """Colours from little, near the background, to much."""
+    return matplotlib.colormaps["Blues_r" if is_dark() else "Blues"]
+
+
+def signed_amounts() -> Colormap:
+    """Colours from negative, blue, over white to positive, red."""
+    return matplotlib.colormaps["RdBu_r"]
+
+
+def text_on(background: Any) -> str:
+    """Black or white, whichever is easier to read on a colour."""
+    # Where the contrasts of WCAG 2 with black and with white are equal.
+    return "black" if _luminance(background) > 0.179 else "white"
+
+
+def _luminance(any_colour: Any) -> float:
+    """Relative luminance as WCAG 2 has it: 0 is black, 1 is white."""
+    channels = np.array(to_rgb(any_colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def small_text() -> float:
+    """Size in points of text inside a picture: never under 9."""
+    return max(9.0, 0.85 * float(matplotlib.rcParams["font.size"]))
+
+
+def axes_or_new(ax: Axes | None, *, width: float = WIDTH, height: float = 3.75) -> Axes:
+    """Return the given Axes, or those of a new figure that no one else holds."""
+    if ax is not None:
+        return ax
+    return Figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def say_no_data(ax: Axes) -> None:
+    """Write "no data" across empty Axes."""
+    ax.text(0.5, 0.5, "no data", transform=ax.transAxes, ha="center", va="center")
