@@ -217,7 +217,9 @@ def feature_maps(
     return ax
 
 
-def saliency(image: npt.ArrayLike, heat: npt.ArrayLike, *, ax: Axes | None = None) -> Axes:
+def saliency(
+    image: npt.ArrayLike, heat: npt.ArrayLike, *, bar: bool = True, ax: Axes | None = None
+) -> Axes:
     """Draw where in an image a network looks: heat laid over the image in grey.
 
     Parameters
@@ -228,6 +230,8 @@ def saliency(image: npt.ArrayLike, heat: npt.ArrayLike, *, ax: Axes | None = Non
         (rows, columns): any size, stretched over the image. Without negative values it is drawn
         from clear to yellow; with them, from blue (negative) over clear to red (positive).
         Values that are not finite stay clear.
+    bar
+        Whether a bar beside it gives the scale.
     ax
         Where to draw; None makes a figure.
 
@@ -272,7 +276,8 @@ def saliency(image: npt.ArrayLike, heat: npt.ArrayLike, *, ax: Axes | None = Non
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         interpolation="nearest",
     )
-    _add_bar(ax, drawn, "saliency")
+    if bar:
+        _add_bar(ax, drawn, "saliency")
     return ax
 
 

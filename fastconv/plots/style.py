@@ -17,8 +17,8 @@ ThemeName: TypeAlias = Literal["light", "dark"]
 WIDTH = 6.0
 """Width of a picture in inches. Its text is readable on a page 720 pixels wide, and on a phone."""
 
-_LIGHT_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9")
-_DARK_COLOURS = ("#56B4E9", "#E69F00", "#00B88A", "#CC79A7", "#F0E442", "#FF7F3F")
+LIGHT_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9")
+DARK_COLOURS = ("#56B4E9", "#E69F00", "#00B88A", "#CC79A7", "#F0E442", "#FF7F3F")
 """After Okabe and Ito, "Color universal design" (2008): colours that colour-blind readers can tell
 apart, here without those that vanish on the background."""
 
@@ -43,7 +43,7 @@ _THEME: dict[str, Any] = {
 }
 _COLOURED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
 _INK = {"light": "#1f2328", "dark": "#e6edf3"}
-_PAPER = {"light": "#ffffff", "dark": "#161b22"}
+_PAPER = {"light": "#fefefe", "dark": "#161b22"}
 
 
 @contextlib.contextmanager
@@ -79,6 +79,19 @@ def theme(name: ThemeName) -> Iterator[None]:
         yield
 
 
+def page_colours() -> dict[str, str]:
+    """What stands for the colours of the light theme in a page that knows both.
+
+    Returns
+    -------
+    dict
+        From colours to CSS values: ``currentColor`` for text, ``var(--paper)`` behind it,
+        ``var(--series-0)`` and so on.
+    """
+    series = {each: f"var(--series-{number})" for number, each in enumerate(LIGHT_COLOURS)}
+    return {_INK["light"]: "currentColor", _PAPER["light"]: "var(--paper)", **series}
+
+
 def ink() -> Any:
     """Colour of text, under the theme or whatever style is set."""
     return matplotlib.rcParams["text.color"]
@@ -91,7 +104,7 @@ def is_dark() -> bool:
 
 def colour(number: int) -> str:
     """Colour of the series of this number, counted from 0."""
-    colours = _DARK_COLOURS if is_dark() else _LIGHT_COLOURS
+    colours = DARK_COLOURS if is_dark() else LIGHT_COLOURS
     return colours[number % len(colours)]
 
 

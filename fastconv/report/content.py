@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from matplotlib.axes import Axes
 
+DASH = "\N{EN DASH}"
+"""Where there is no value."""
 Cell: TypeAlias = str | int | float | None
 
 
@@ -129,19 +131,19 @@ class Page:
 def decimal(value: float | None, digits: int = 4) -> str:
     """Return a number for people; a dash where there is none."""
     if value is None or value != value:
-        return "–"
+        return DASH
     return f"{value:.{digits}f}"
 
 
 def percent(value: float | None) -> str:
     """Return a fraction of 1 as percent, a dash where there is none."""
-    return "–" if value is None or value != value else f"{100 * value:.2f} %"
+    return DASH if value is None or value != value else f"{100 * value:.2f} %"
 
 
 def duration(seconds: float | None) -> str:
     """Return a time for people."""
     if seconds is None:
-        return "–"
+        return DASH
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 100:

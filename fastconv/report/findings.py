@@ -105,7 +105,8 @@ class Findings:
     @cached_property
     def predictions(self) -> NDArray[np.int64]:
         """The most probable class of each sample."""
-        return self.scores.argmax(axis=1)
+        chosen: NDArray[np.int64] = self.scores.argmax(axis=1)
+        return chosen
 
     @cached_property
     def confusion(self) -> NDArray[Any]:
@@ -136,7 +137,7 @@ class Findings:
         """Two lines: what a sample was taken for, and if that is wrong, what it is."""
         names, guess = self.dataset.class_names, int(self.predictions[index])
         label = int(self.samples.labels[index])
-        first = f"{names[guess]} {100 * self.probabilities[index, guess]:.0f} %"
+        first = f"{names[guess]} ({100 * self.probabilities[index, guess]:.0f} %)"
         return first if guess == label else f"{first}\nis {names[label]}"
 
     @property

@@ -124,13 +124,18 @@ def feature_maps(findings: Findings) -> Section | None:
             section.items.append(
                 Picture(
                     f"maps-{kind}-{layer}",
-                    plots.feature_maps(maps[..., :_MOST_MAPS]),
+                    plots.feature_maps(maps[..., :_MOST_MAPS], columns=_columns(maps.shape[2])),
                     f"Feature maps of {layer} for that image: {maps.shape[2]} channels of "
                     f"{maps.shape[0]}x{maps.shape[1]}{more}.",
                     f"{name}: {maps.shape[2]} maps of {maps.shape[0]}x{maps.shape[1]}{more}",
                 )
             )
     return section
+
+
+def _columns(maps: int) -> int | None:
+    """Maps in a row, for a picture that is wide rather than high; None: as look well."""
+    return None if maps < 16 else 8 if maps <= 32 else 12
 
 
 def saliency(findings: Findings) -> Section | None:
@@ -152,19 +157,21 @@ def saliency(findings: Findings) -> Section | None:
     section = Section(
         "saliency",
         "Where the network looks",
-        "For the class that each image was taken for. The gradient says where small changes of a "
-        "pixel change the score most; occlusion, how much probability is lost where a square of "
-        f"{patch}x{patch} pixels is covered with the image's mean (red: lost, blue: gained).",
+        "For the class that each image was taken for, each image with a scale of its own. The "
+        "gradient says where small changes of a pixel change the score most; occlusion, how much "
+        f"probability is lost where a square of {patch}x{patch} pixels is covered with the image's "
+        "mean (red: lost, blue: gained).",
     )
-    for name, what, maps in (
-        ("gradient", "Input gradient", gradient),
-        ("occlusion", "Occlusion", occluded),
+    changes = [f"{100 * each.max():.0f} % lost" for each in occluded]
+    for name, what, maps, labels in (
+        ("gradient", "Input gradient", gradient, titles),
+        ("occlusion", "Occlusion, and the most that was lost", occluded, changes),
     ):
         section.items.append(
             Picture(
                 f"saliency-{name}",
-                _heat(images, maps, titles),
-                f"{what} laid over {len(chosen)} images: {said}.",
+                _heat(images, maps, labels),
+                f"{what}, laid over {len(chosen)} images ({said}): {', '.join(labels)}.",
                 what,
             )
         )
@@ -175,7 +182,7 @@ def _heat(images: NDArray[np.uint8], maps: NDArray[np.float64], titles: list[str
     figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
     for number, title in enumerate(titles):
         ax = figure.add_subplot(1, len(titles), number + 1)
-        plots.saliency(images[number], maps[number], ax=ax)
+        plots.saliency(images[number], maps[number], bar=False, ax=ax)
         ax.set_xlabel(title)
     return figure.axes[0]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from fastconv.report.content import Plain, Section, Table, decimal, duration, percent
+from fastconv.report.content import DASH, Plain, Section, Table, decimal, duration, percent
 from fastconv.report.findings import Findings
 from fastconv.saved_run import SavedRun
 
@@ -36,7 +37,7 @@ def facts_of(run: SavedRun) -> list[tuple[str, str]]:
 def duration_of_step(milliseconds: float | None) -> str:
     """Return the time of a step for people."""
     if milliseconds is None:
-        return "–"
+        return DASH
     return f"{milliseconds:.2f} ms" if milliseconds >= 0.1 else f"{1000 * milliseconds:.1f} µs"
 
 
@@ -50,11 +51,11 @@ def overview(findings: Findings) -> Section:
         ("data set", f"{run.recipe.data.dataset}: "
          + ", ".join(f"{len(samples):,} {part}" for part, samples in parts)),
         ("loss", recipe.loss.replace("_", " ")),
-        ("optimiser", _settings(recipe.table()["optimizer"])),
-        ("schedule", _settings(recipe.table()["schedule"])),
+        ("optimiser", _settings(recipe.optimizer, "lr")),
+        ("schedule", _settings(recipe.schedule)),
         ("batch size", f"{recipe.batch_size:,}"),
         ("seed", str(recipe.seed)),
-        ("stopped", _STOPPED.get(str(summary.get("stopped")), "–")),
+        ("stopped", _STOPPED.get(str(summary.get("stopped")), DASH)),
     ]  # fmt: skip
     return Section(
         "what-ran",
@@ -69,10 +70,15 @@ def overview(findings: Findings) -> Section:
     )
 
 
-def _settings(table: dict[str, Any]) -> str:
-    kind = str(table.get("kind", ""))
-    rest = ", ".join(f"{key} {value}" for key, value in table.items() if key != "kind")
-    return f"{kind} ({rest})" if rest else kind
+def _settings(section: Any, *always: str) -> str:
+    """The kind of a section, and what is not as it usually is."""
+    shown = [
+        f"{field.name} {getattr(section, field.name)}"
+        for field in dataclasses.fields(section)
+        if field.name != "kind"
+        and (field.name in always or getattr(section, field.name) != field.default)
+    ]
+    return f"{section.kind} ({', '.join(shown)})" if shown else str(section.kind)
 
 
 def _work(findings: Findings) -> list[tuple[str, str]]:
@@ -106,13 +112,13 @@ def _operations(count: float) -> str:
 
 def _machine(environment: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
     packages = environment.get("packages")
-    named = ", ".join(f"{n} {v}" for n, v in (packages or {}).items() if v) or "–"
+    named = ", ".join(f"{n} {v}" for n, v in (packages or {}).items() if v) or DASH
     threads = summary.get("threads")
     return [
-        ("backend", f"{environment.get('backend', '–')} ({environment.get('backend_choice', '–')})"),
-        ("threads", str(threads) if threads is not None else "–"),
-        ("processor", str(environment.get("processor", "–"))),
-        ("system", str(environment.get("platform", "–"))),
+        ("backend", f"{environment.get('backend')} ({environment.get('backend_choice')})"),
+        ("threads", str(threads) if threads is not None else DASH),
+        ("processor", str(environment.get("processor", DASH))),
+        ("system", str(environment.get("platform", DASH))),
         ("fastconv, Python", f"{environment.get('fastconv')}, {environment.get('python')}"),
         ("packages", named),
     ]  # fmt: skip
@@ -121,7 +127,7 @@ def _machine(environment: dict[str, Any], summary: dict[str, Any]) -> list[tuple
 def _command(environment: dict[str, Any]) -> str:
     """The command line, so that it can be typed again."""
     command: Sequence[str] = environment.get("command") or ()
-    return " ".join(["python -m fastconv.train", *map(str, command[1:])]) if command else "–"
+    return " ".join(["python -m fastconv.train", *map(str, command[1:])]) if command else DASH
 
 
 def model_summary(findings: Findings) -> Section:

@@ -60,7 +60,7 @@ def confusion(findings: Findings) -> Section:
                         for n, name in enumerate(names)
                     ],
                 ),
-            ),  # fmt: skip
+            ),
             Table(columns, rows),
         ],
     )

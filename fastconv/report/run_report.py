@@ -49,7 +49,7 @@ def run_page(findings: Findings) -> Page:
     of_network = (*of_data, *_OF_NETWORK) if findings.is_finite else ()
     made = [make(findings) for make in (*_OF_TRAINING, *of_network, *_OF_PROBE)]
     run = findings.run
-    lead = f"{run.name}: recipe {run.recipe.name} on {run.recipe.data.dataset}, backend "
+    lead = f"Run {run.name}: data set {run.recipe.data.dataset}, backend "
     lead += f"{run.summary.get('backend')}, seed {run.recipe.seed}"
     if not findings.is_finite:
         lead += "; the training diverged: its weights are not finite numbers any more"

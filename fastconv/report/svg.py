@@ -9,8 +9,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fastconv.plots.style import page_colours
+from fastconv.plots.style import WIDTH, page_colours
 
+_PAGE_WIDTH = 720
+"""Pixels of a page's text."""
 _ID = re.compile(r' id="([^"]+)"')
 _USE = re.compile(r'(?:href="#|url\(#)([^")]+)')
 
@@ -36,7 +38,9 @@ def inline_svg(picture: Axes | Figure, name: str, alternative: str) -> str:
         raise ValueError("inline_svg: picture is in no figure any more")
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figure.savefig(
+            file, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.05
+        )
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
@@ -45,10 +49,11 @@ def inline_svg(picture: Axes | Figure, name: str, alternative: str) -> str:
     used = set(_USE.findall(text))
     text = _ID.sub(lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
     text = _USE.sub(lambda found: found[0].replace(f"#{found[1]}", f"#{name}-{found[1]}"), text)
-    width, height = (72 * inches for inches in figure.get_size_inches())
+    # In points; a picture as wide as a figure is by itself fills the page.
+    width, height = (float(n) for n in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)[0])
     head = (
-        f'<svg role="img" aria-label="{_escaped(alternative)}" viewBox="0 0 {width:.2f} '
-        f'{height:.2f}" style="max-width: {width * 1.6667:.0f}px" '
+        f'<svg role="img" aria-label="{_escaped(alternative)}" viewBox="0 0 {width} {height}" '
+        f'style="max-width: {width / (72 * WIDTH) * _PAGE_WIDTH:.0f}px" '
         f'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     return re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
