@@ -16,6 +16,7 @@ from fastconv.plots.style import (
     colour_bar,
     say_no_data,
     small_text,
+    text_inches,
     width_inches,
 )
 
