@@ -84,7 +84,7 @@ def prepare(
         If something named in the recipe is not there or does not fit.
     """
     if dataset is None:
-        dataset = _load(recipe, data_dir)
+        dataset = load_dataset(recipe, data_dir)
     plain_training = dataset.training
     preprocessing = _preprocessing(recipe, dataset.training)
     augmentation = recipe.augmentation.augmentation()
@@ -114,8 +114,19 @@ def prepare(
     return Experiment(recipe, dataset, plain_training, trainer, steps)
 
 
-def _load(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
-    """Load the data set and hold out the validation part."""
+def load_dataset(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
+    """Load a recipe's data set and hold out the validation part.
+
+    Parameters
+    ----------
+    recipe, data_dir
+        As for :func:`prepare`.
+
+    Raises
+    ------
+    DataError, RecipeError
+        If the data are not there, or there are none of what the recipe asks for.
+    """
     section = recipe.data
     options: dict[str, Any] = {}
     if section.training_batches is not None:

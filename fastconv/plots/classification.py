@@ -12,10 +12,23 @@ from matplotlib.ticker import PercentFormatter
 
 from fastconv.metrics import ClassScores
 from fastconv.plots.arguments import FloatArray, check_range, names_of, with_axes
-from fastconv.plots.style import HATCHES, amounts, axes_or_new, colour, ink, small_text, text_on
+from fastconv.plots.style import (
+    HATCHES,
+    amounts,
+    axes_or_new,
+    colour,
+    colour_bar,
+    ink,
+    legend_above,
+    small_text,
+    text_on,
+)
 
 _MOST_CELLS = 16
 """Classes up to which the cells of a confusion matrix hold numbers."""
+
+_MOST_NAMES = 20
+"""Names that there is room for along a side of it."""
 
 
 def confusion_matrix(
@@ -36,7 +49,8 @@ def confusion_matrix(
         One name for each class.
     normalize
         Cells give the percent of their row; False: the counts. Cells that are 0 stay blank, and so
-        do rows of classes that never occur. Up to 16 classes, numbers stand in the cells.
+        do rows of classes that never occur. Up to 16 classes, numbers stand in the cells; beyond
+        20, only some names are written.
     ax
         Where to draw; None makes a figure.
 
@@ -64,7 +78,7 @@ def confusion_matrix(
     names = names_of(owner, "class_names", class_names, len(counts), "class")
     totals = counts.sum(axis=1, keepdims=True)
     values = 100 * counts / np.where(totals > 0, totals, 1) if normalize else counts
-    ax = axes_or_new(ax, height=5.4)
+    ax = axes_or_new(ax, height=5.4, layout="compressed")
     # The root of a share, so that a mistake of one percent can be seen beside 99.
     norm = PowerNorm(0.5, vmin=0, vmax=100 if normalize else max(1.0, float(values.max())))
     image = ax.imshow(np.ma.masked_equal(values, 0), cmap=amounts(), norm=norm)
@@ -77,13 +91,9 @@ def confusion_matrix(
                 color=text_on(background),
             )  # fmt: skip
     _label_classes(ax, names)
-    figure = ax.get_figure()
-    if figure is not None:
-        bar = figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02)
-        bar.outline.set_visible(False)
-        if normalize:
-            bar.set_ticks([0, 1, 5, 20, 50, 100])
-        bar.set_label("percent of the true class" if normalize else "samples")
+    bar = colour_bar(image, "percent of the true class" if normalize else "samples")
+    if normalize:
+        bar.set_ticks([0, 1, 5, 20, 50, 100])
     return ax
 
 
@@ -95,13 +105,16 @@ def _percent(value: float) -> str:
 
 
 def _label_classes(ax: Axes, names: list[str]) -> None:
-    places = range(len(names))
+    # Where there is no room for every name, some stand for all.
+    places = range(0, len(names), -(-len(names) // _MOST_NAMES))
+    shown = [names[place] for place in places]
     upright = max(map(len, names)) * len(names) > 40
-    ax.set_xticks(places, names, rotation=90 if upright else 0)
-    ax.set_yticks(places, names)
-    ax.set_xticks(np.arange(0.5, len(names) - 1), minor=True)
-    ax.set_yticks(np.arange(0.5, len(names) - 1), minor=True)
-    ax.grid(which="minor", alpha=0.3)
+    ax.set_xticks(places, shown, rotation=90 if upright else 0)
+    ax.set_yticks(places, shown)
+    if len(names) <= _MOST_CELLS:
+        ax.set_xticks(np.arange(0.5, len(names) - 1), minor=True)
+        ax.set_yticks(np.arange(0.5, len(names) - 1), minor=True)
+        ax.grid(which="minor", alpha=0.3)
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
     ax.set_xlabel("predicted")
@@ -140,7 +153,7 @@ def class_scores(
     [0.75, 1.0]
     """
     names = names_of("class_scores", "class_names", class_names, len(scores.support), "class")
-    ax = axes_or_new(ax, height=1.2 + 0.56 * len(names))
+    ax = axes_or_new(ax, height=1.2 + 0.64 * len(names))
     parts = {"precision": scores.precision, "recall": scores.recall, "F1": scores.f1}
     places = np.arange(len(names))
     for number, (label, values) in enumerate(parts.items()):
@@ -159,7 +172,7 @@ def class_scores(
     ax.set_yticks(places, names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     _percent_axis(ax)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    legend_above(ax, parts)
     return ax
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from fastconv.plots.arguments import FloatArray, same_length
-from fastconv.plots.style import axes_or_new, say_no_data, stroke
+from fastconv.plots.style import axes_or_new, legend_above, say_no_data, stroke
 
 _MARKS = 8
 """About how many markers a line has: enough to know it by, few enough to see it."""
@@ -158,7 +158,7 @@ def gradient_norms(
         _draw_line(ax, xs, ys, number, name)
     _finish(ax, "norm of the gradient", log=True)
     if checked:
-        _legend_above(ax, list(checked))
+        legend_above(ax, checked)
     return ax
 
 
@@ -220,7 +220,7 @@ def activation_statistics(
             panel.set_xlabel("")
             panel.tick_params(labelbottom=False)
     if checked:
-        _legend_above(panels[0], list(checked))
+        legend_above(panels[0], checked)
     return ax
 
 
@@ -228,7 +228,7 @@ def _draw_line(ax: Axes, steps: FloatArray, values: FloatArray, number: int, lab
     ax.plot(
         steps,
         values,
-        **stroke(number),
+        **stroke(number, len(values)),
         markevery=_marked(values, number),
         markersize=5,
         linewidth=1.6,
@@ -283,10 +283,3 @@ def _add_epochs(owner: str, ax: Axes, steps_per_epoch: float | None) -> None:
         ),
     )
     top.set_xlabel("epoch")
-
-
-def _legend_above(ax: Axes, names: Sequence[str]) -> None:
-    """Put the names above the Axes, where they hide no line."""
-    longest = max(len(name) for name in names)
-    columns = max(1, min(len(names), 56 // (longest + 6)))
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)

@@ -8,10 +8,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.image import AxesImage
 
 from fastconv.plots.arguments import FloatArray, check_range, names_of, with_axes
-from fastconv.plots.style import axes_or_new, signed_amounts
+from fastconv.plots.style import axes_or_new, colour_bar, signed_amounts
 from fastconv.plots.tiles import draw_tiles
 
 
@@ -59,7 +58,7 @@ def image_grid(
     if titles is not None:
         titles = names_of(owner, "titles", titles, len(colours), "image")
     _check_columns(owner, columns)
-    return draw_tiles(colours, titles=titles, columns=columns, ax=ax)[0]
+    return draw_tiles(colours, titles=titles, columns=columns, ax=ax)
 
 
 def filters(weights: npt.ArrayLike, *, columns: int | None = None, ax: Axes | None = None) -> Axes:
@@ -91,8 +90,8 @@ def filters(weights: npt.ArrayLike, *, columns: int | None = None, ax: Axes | No
     >>> import numpy as np
     >>> from fastconv import plots
     >>> axes = plots.filters(np.random.default_rng(0).normal(size=(3, 3, 1, 16)), columns=8)
-    >>> axes.images[0].get_array().shape  # 2 rows of 8 tiles, with gaps of 1 pixel
-    (7, 31)
+    >>> len(axes.images)  # all filters are tiles of one
+    1
     """
     owner = "filters"
     values = with_axes(owner, "weights", weights, "HWIO")
@@ -199,9 +198,9 @@ def feature_maps(
     --------
     >>> import numpy as np
     >>> from fastconv import plots
-    >>> axes = plots.feature_maps(np.random.default_rng(0).random((14, 14, 6)), columns=3)
-    >>> axes.images[0].get_array().shape
-    (29, 44)
+    >>> axes = plots.feature_maps(np.random.default_rng(0).random((16, 16, 6)), columns=3)
+    >>> axes.images[0].get_array().shape  # 2 rows of 3 tiles, with gaps of 1 pixel
+    (33, 50)
     """
     owner = "feature_maps"
     if scale not in ("common", "each"):
@@ -211,10 +210,8 @@ def feature_maps(
     tiles = np.where(np.isfinite(tiles), tiles, np.nan)
     if scale == "each":
         tiles = np.stack([_from_zero_to_one(tile) for tile in tiles]) if len(tiles) else tiles
-    ax, image = draw_tiles(tiles, titles=None, columns=columns, ax=ax, cmap="viridis")
-    if image is not None and scale == "common":
-        _add_bar(ax, image, "activation")
-    return ax
+    bar = "activation" if scale == "common" else None
+    return draw_tiles(tiles, columns=columns, bar=bar, ax=ax, cmap="viridis")
 
 
 def saliency(
@@ -260,10 +257,9 @@ def saliency(
         raise ValueError(f"{owner}: {name} has shape {shape}; expected at least one pixel")
     # Rec. 709: how bright a colour looks.
     grey = colours[..., :3] @ [0.2126, 0.7152, 0.0722]
-    ax, _ = draw_tiles(
-        grey[np.newaxis], titles=None, columns=1, ax=ax or axes_or_new(None, width=4.5, height=3.6),
-        cmap="gray", vmin=0, vmax=1,
-    )  # fmt: skip
+    ax = axes_or_new(ax, width=4.5, height=3.6, layout="compressed")
+    ax.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.set_axis_off()
     most = _largest(values)
     signed = bool((values < 0).any())
     height, width = grey.shape
@@ -277,7 +273,7 @@ def saliency(
         interpolation="nearest",
     )
     if bar:
-        _add_bar(ax, drawn, "saliency")
+        colour_bar(drawn, "saliency")
     return ax
 
 
@@ -308,14 +304,11 @@ def _draw_signed(
         shown = 0.5 + 0.5 * np.where(finite, tiles, 0) / most
         opaque = finite.all(axis=3, keepdims=True).astype(np.float64)
         colours = np.concatenate([shown, opaque], axis=3)
-        return draw_tiles(colours, titles=titles, columns=columns, ax=ax)[0]
-    ax, image = draw_tiles(
-        tiles[..., 0], titles=titles, columns=columns, ax=ax,
+        return draw_tiles(colours, titles=titles, columns=columns, ax=ax)
+    return draw_tiles(
+        tiles[..., 0], titles=titles, columns=columns, bar="weight", ax=ax,
         cmap=signed_amounts(), vmin=-most, vmax=most,
     )  # fmt: skip
-    if image is not None:
-        _add_bar(ax, image, "weight")
-    return ax
 
 
 def _largest(values: FloatArray) -> float:
@@ -330,15 +323,6 @@ def _from_zero_to_one(tile: FloatArray) -> FloatArray:
         return tile
     low, high = float(finite.min()), float(finite.max())
     return (tile - low) / (high - low) if high > low else tile - low
-
-
-def _add_bar(ax: Axes, image: AxesImage, label: str) -> None:
-    figure = ax.get_figure()
-    if figure is None:
-        return
-    bar = figure.colorbar(image, ax=ax, fraction=0.04, pad=0.02, aspect=25)
-    bar.outline.set_visible(False)
-    bar.set_label(label)
 
 
 def _check_columns(owner: str, columns: int | None) -> None:

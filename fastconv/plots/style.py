@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
+from matplotlib.textpath import TextPath
 
 ThemeName: TypeAlias = Literal["light", "dark"]
 
@@ -23,6 +27,7 @@ DARK_COLOURS = ("#56B4E9", "#E69F00", "#00B88A", "#CC79A7", "#F0E442", "#FF7F3F"
 apart, here without those that vanish on the background."""
 
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_MOST_DASHED = 150
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 HATCHES = ("", "////", "....")
@@ -36,6 +41,7 @@ _THEME: dict[str, Any] = {
     "xtick.labelsize": "medium",
     "ytick.labelsize": "medium",
     "legend.fontsize": "medium",
+    "hatch.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.facecolor": "none",
@@ -108,13 +114,11 @@ def colour(number: int) -> str:
     return colours[number % len(colours)]
 
 
-def stroke(number: int) -> dict[str, Any]:
+def stroke(number: int, points: int) -> dict[str, Any]:
     """Colour, dashes and marker of the line of this number."""
-    return {
-        "color": colour(number),
-        "linestyle": _DASHES[number % len(_DASHES)],
-        "marker": marker(number),
-    }
+    # Dashes along many points that go up and down cannot be seen; there are the markers.
+    dashes = _DASHES[number % len(_DASHES)] if points <= _MOST_DASHED else "-"
+    return {"color": colour(number), "linestyle": dashes, "marker": marker(number)}
 
 
 def marker(number: int) -> str:
@@ -150,13 +154,62 @@ def small_text() -> float:
     return max(9.0, 0.85 * float(matplotlib.rcParams["font.size"]))
 
 
-def axes_or_new(ax: Axes | None, *, width: float = WIDTH, height: float = 3.75) -> Axes:
-    """Return the given Axes, or those of a new figure that no one else holds."""
+def axes_or_new(
+    ax: Axes | None,
+    *,
+    width: float = WIDTH,
+    height: float = 3.75,
+    layout: Literal["constrained", "compressed"] = "constrained",
+) -> Axes:
+    """Return the given Axes, or those of a new figure that no one else holds.
+
+    The layout is "compressed" for what has pixels, which must stay square.
+    """
     if ax is not None:
         return ax
-    return Figure(figsize=(width, height), layout="constrained").add_subplot()
+    return Figure(figsize=(width, height), layout=layout).add_subplot()
 
 
 def say_no_data(ax: Axes) -> None:
     """Write "no data" across empty Axes."""
     ax.text(0.5, 0.5, "no data", transform=ax.transAxes, ha="center", va="center")
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def text_inches(lines: Iterable[str], size: float) -> float:
+    """Width in inches of the widest of some lines of text, without drawing any."""
+    font = FontProperties(family=matplotlib.rcParams["font.family"])
+    paths = (TextPath((0, 0), line, size=size, prop=font) for line in set(lines) if line.strip())
+    return max((float(path.get_extents().width) for path in paths), default=0.0) / 72
+
+
+def legend_above(ax: Axes, names: Iterable[str]) -> None:
+    """Put the legend above the Axes, where it hides nothing, in as many columns as fit."""
+    labels = list(names)
+    size = float(FontProperties(size=matplotlib.rcParams["legend.fontsize"]).get_size_in_points())
+    # Besides its text, an entry has a line, a gap after it, and a gap to the next column.
+    entry = text_inches(labels, size) + 5 * size / 72
+    rows = -(-len(labels) // max(1, int((width_inches(ax) - 0.2) / entry)))
+    columns = -(-len(labels) // rows)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)
+
+
+def width_inches(ax: Axes) -> float:
+    """Width that Axes will have, about: their layout is made when they are drawn."""
+    width = float(ax.get_window_extent().width)
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        return width / 100
+    # A layout takes from the margins what no label needs.
+    return width / figure.dpi * (1.13 if figure.get_layout_engine() else 1.0)
+
+
+def colour_bar(image: AxesImage, label: str) -> Colorbar:
+    """Draw the scale of an image beside its Axes."""
+    figure = image.axes.get_figure(root=True)
+    assert figure is not None  # an image was drawn on it
+    bar = figure.colorbar(image, ax=image.axes, fraction=0.04, pad=0.02, aspect=30)
+    bar.outline.set_visible(False)
+    bar.set_label(label)
+    return bar

@@ -6,18 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.font_manager import FontProperties
-from matplotlib.image import AxesImage
-from matplotlib.textpath import TextPath
 
-from fastconv.plots.style import WIDTH, axes_or_new, say_no_data, small_text
+from fastconv.plots.style import (
+    WIDTH,
+    axes_or_new,
+    colour_bar,
+    say_no_data,
+    small_text,
+    text_inches,
+    width_inches,
+)
 
-_LARGEST = 1.6
+_LARGEST = 1.4
 """Width in inches that a tile has at most, in a figure of its own."""
+
+_BAR = 0.9
+"""Width in inches of the bar that gives a scale, with its numbers."""
 
 _LINE = 1.25
 """Height of a line of text as a multiple of its size."""
@@ -75,11 +82,12 @@ class TileLayout:
 def draw_tiles(
     tiles: npt.NDArray[np.float64],
     *,
-    titles: Sequence[str] | None,
-    columns: int | None,
-    ax: Axes | None,
+    titles: Sequence[str] | None = None,
+    columns: int | None = None,
+    bar: str | None = None,
+    ax: Axes | None = None,
     **options: Any,
-) -> tuple[Axes, AxesImage | None]:
+) -> Axes:
     """Draw tiles as one image.
 
     Parameters
@@ -91,39 +99,49 @@ def draw_tiles(
         Text under each tile; None: no text.
     columns
         Tiles in a row; None: so many that the titles do not touch, and that few places stay empty.
+    bar
+        What the values are, to be written beside a bar that gives their scale; None: no bar.
     ax
         Where to draw; None makes a figure of the size that fits.
     options
         For ``Axes.imshow``: ``cmap``, ``vmin``, ``vmax``.
 
-    Returns
-    -------
-    ax, image
-        The image is None if there are no tiles.
+    Notes
+    -----
+    Small tiles are enlarged by a whole number, see :func:`zoom_of`, so that gaps can be thin.
     """
-    count, height, width = tiles.shape[:3]
     if not tiles.size:
         ax = axes_or_new(ax)
-        _hide_frame(ax)
+        ax.spines[:].set_visible(False)
         say_no_data(ax)
-        return ax, None
+        return ax
+    zoom = zoom_of(tiles.shape[2])
+    tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    count, height, width = tiles.shape[:3]
     lines = max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
-    text_inches = (lines + 0.3) * _LINE * small_text() / 72 if lines else 0.0
-    least = _text_inches(titles) + 0.1 if titles else 0.0
+    text_height = (lines + 0.3) * _LINE * small_text() / 72 if lines else 0.0
+    titles_lines = [line for title in titles or () for line in title.split("\n")]
+    least = text_inches(titles_lines, small_text()) + 0.1 if titles else 0.0
+    room = WIDTH - (_BAR if bar else 0.0)
     if columns is None:
-        columns = _good_columns(count, most=max(1, int(WIDTH / max(least, 0.3))))
+        columns = _good_columns(count, most=max(1, int(room / max(least, 0.3))))
     gap = max(1, round(0.04 * width))
     if ax is None:
         # A tile whose title is long gets the room; a picture of few tiles stays small.
-        pitch = max(least, min(_LARGEST, WIDTH / columns))
+        pitch = max(least, min(_LARGEST, room / columns))
     else:
-        pitch = _pitch_inside(ax, count, columns, height / width, text_inches)
+        pitch = _pitch_inside(ax, count, columns, height / width, text_height)
     pixels_per_inch = (width + gap) / pitch
-    text = int(np.ceil(text_inches * pixels_per_inch))
+    text = int(np.ceil(text_height * pixels_per_inch))
     layout = TileLayout(count, columns, height, width, gap, text)
     if ax is None:
         inches = [max(1.2, size / pixels_per_inch) for size in layout.shape]
-        ax = axes_or_new(None, height=inches[0] + 0.1, width=inches[1] + 0.1)
+        ax = axes_or_new(
+            None,
+            height=inches[0] + 0.1,
+            layout="compressed",
+            width=inches[1] + 0.1 + (_BAR if bar else 0.0),
+        )
     image = layout.assemble(tiles)
     drawn = ax.imshow(
         np.ma.masked_invalid(image) if image.ndim == 2 else image,
@@ -141,15 +159,17 @@ def draw_tiles(
             fontsize=small_text(),
             linespacing=1.1,
         )
-    _hide_frame(ax)
-    return ax, drawn
-
-
-def _hide_frame(ax: Axes) -> None:
-    """Hide what says where a pixel is, but not the labels of the axes."""
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
+    if bar:
+        colour_bar(drawn, bar)
+    return ax
+
+
+def zoom_of(width: int) -> int:
+    """How many pixels a pixel of a tile becomes in each direction: more than 1 under 16."""
+    return max(1, -(-16 // width))
 
 
 def _good_columns(count: int, most: int) -> int:
@@ -163,19 +183,9 @@ def _good_columns(count: int, most: int) -> int:
     return min(candidates, key=lambda columns: (-count % columns, abs(columns - ideal)))
 
 
-def _text_inches(titles: Sequence[str]) -> float:
-    """Width of the widest line."""
-    font = FontProperties(family=matplotlib.rcParams["font.family"])
-    lines = {line for title in titles for line in title.split("\n") if line.strip()}
-    paths = (TextPath((0, 0), line, size=small_text(), prop=font) for line in lines)
-    return max((path.get_extents().width for path in paths), default=0.0) / 72
-
-
 def _pitch_inside(ax: Axes, count: int, columns: int, shape: float, text: float) -> float:
     """Inches from one tile to the next in Axes whose size is given; ``shape`` is height / width."""
-    figure = ax.get_figure(root=True)
-    dpi = figure.dpi if figure is not None else 100.0
-    box = ax.get_window_extent()
+    width, box = width_inches(ax), ax.get_window_extent()
+    height = width * float(box.height / box.width)
     rows = -(-count // columns)
-    by_height = (box.height / dpi / rows - text) / shape
-    return float(max(0.2, min(box.width / dpi / columns, by_height)))
+    return max(0.2, min(width / columns, (height / rows - text) / shape))

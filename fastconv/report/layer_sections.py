@@ -101,7 +101,8 @@ def feature_maps(findings: Findings) -> Section | None:
         "feature-maps",
         "Feature maps",
         "What each convolution gives for one image that is taken for the right class and for one "
-        "mistake, behind its activation. Each map has the scale of its layer.",
+        "mistake, behind its activation. Each map goes from its own smallest to its own largest "
+        "value.",
     )
     images = findings.samples.images[chosen]
     outputs = findings.observed.outputs(images, list(dict.fromkeys(layers.values())))
@@ -124,7 +125,9 @@ def feature_maps(findings: Findings) -> Section | None:
             section.items.append(
                 Picture(
                     f"maps-{kind}-{layer}",
-                    plots.feature_maps(maps[..., :_MOST_MAPS], columns=_columns(maps.shape[2])),
+                    plots.feature_maps(
+                        maps[..., :_MOST_MAPS], scale="each", columns=_columns(maps.shape[2])
+                    ),
                     f"Feature maps of {layer} for that image: {maps.shape[2]} channels of "
                     f"{maps.shape[0]}x{maps.shape[1]}{more}.",
                     f"{name}: {maps.shape[2]} maps of {maps.shape[0]}x{maps.shape[1]}{more}",

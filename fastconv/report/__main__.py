@@ -1,0 +1,67 @@
+"""The command line: ``python -m fastconv.report RUN...``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastconv.command_line import Parser, run
+from fastconv.experiment import load_dataset
+from fastconv.run_folder import OutputError
+from fastconv.saved_run import load_run
+
+_MODULE = "fastconv.report"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = Parser(
+        _MODULE, "Write the page of a run again, or one page that compares several runs."
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder that fastconv.train wrote")
+    parser.add_argument(
+        "--out", metavar="FILE",
+        help="the page that compares runs (default: comparison.html beside the first of them)",
+    )  # fmt: skip
+    parser.add_data_dir("FASTCONV_DATA, or download")
+    parser.add_backend()
+    parser.add_figures()
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    options = make_parser().parse_args(arguments)
+    return run(_MODULE, lambda: _compare(options) if len(options.runs) > 1 else _report(options))
+
+
+def _report(options: argparse.Namespace) -> int:
+    from fastconv.report import write_report
+
+    if options.out is not None:
+        raise OutputError(
+            f"--out {options.out}: is for several runs; the page of one run is in its folder"
+        )
+    saved = load_run(options.runs[0])
+    dataset = load_dataset(saved.recipe, options.data_dir)
+    print(write_report(saved, dataset, backend=options.backend, figures=options.figures))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from fastconv.report import write_comparison
+
+    runs = [load_run(path) for path in options.runs]
+    path = Path(options.out or runs[0].path.resolve().parent / "comparison.html")
+    if not path.parent.is_dir() or path.is_dir():
+        raise OutputError(f"--out {path}: no such folder, or a folder itself; give a file's path")
+    print(write_comparison(runs, path, figures=options.figures))
+    return 0
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main())

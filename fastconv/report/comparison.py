@@ -1,0 +1,186 @@
+"""The page that compares runs: curves overlaid, settings that differ, results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv import plots
+from fastconv.report.content import DASH, Numbers, Page, Picture, Section, Table, decimal, duration
+from fastconv.report.content import percent as as_percent
+from fastconv.report.overview import duration_of_step
+from fastconv.report.page import write_page, write_pictures
+from fastconv.report.training_sections import steps_per_epoch
+from fastconv.saved_run import SavedRun
+
+_CURVES = (
+    ("validation_accuracy", "validation accuracy", True),
+    ("accuracy", "training accuracy", True),
+    ("validation_loss", "validation loss", False),
+    ("loss", "training loss", False),
+)
+_RESULTS = (
+    ("test_accuracy", "test accuracy", as_percent),
+    ("validation_accuracy", "validation accuracy", as_percent),
+    ("train_accuracy_final", "training accuracy, afterwards", as_percent),
+    ("train_accuracy", "training accuracy, running", as_percent),
+    ("test_loss", "test loss", decimal),
+    ("validation_loss", "validation loss", decimal),
+    ("train_loss", "training loss, running", decimal),
+    ("steps", "steps", lambda steps: f"{steps:,}"),
+    ("parameters", "parameters", lambda count: f"{count:,}"),
+    ("train_seconds", "training time", duration),
+    ("step_ms", "time of a step", duration_of_step),
+    ("backend", "backend", str),
+    ("threads", "threads", str),
+    ("stopped", "stopped", str),
+)
+_NOT_SETTINGS = ("name", "description")
+
+
+def names_of(runs: Sequence[SavedRun]) -> list[str]:
+    """Return a name for each run: that of its folder, or its path where two are the same."""
+    names = [run.name for run in runs]
+    return [
+        name if names.count(name) == 1 else str(run.path)
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the values of a nested table by dotted keys.
+
+    Examples
+    --------
+    >>> flatten({"epochs": 2, "layers": [{"kind": "dense", "units": 10}]})
+    {'epochs': 2, 'layers.0.kind': 'dense', 'layers.0.units': 10}
+    """
+    if isinstance(value, Mapping):
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+        items = [(str(number), item) for number, item in enumerate(value)]
+    else:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, item in items:
+        found.update(flatten(item, f"{prefix}.{key}" if prefix else key))
+    return found
+
+
+def differing_settings(runs: Sequence[SavedRun]) -> list[list[str]]:
+    """Return a row for each key of the recipes that is not the same in all runs."""
+    tables = [flatten(run.recipe.table()) for run in runs]
+    keys = dict.fromkeys(key for table in tables for key in table)
+    rows = []
+    for key in keys:
+        values = [table.get(key) for table in tables]
+        if key not in _NOT_SETTINGS and any(value != values[0] for value in values):
+            rows.append([key, *(DASH if value is None else str(value) for value in values)])
+    return rows
+
+
+def results(runs: Sequence[SavedRun]) -> list[list[str]]:
+    """Return a row for each result that any of the runs has."""
+    rows = []
+    for key, name, shown in _RESULTS:
+        values = [run.summary.get(key) for run in runs]
+        if any(value is not None for value in values):
+            # The functions take what the summary holds under their key.
+            rows.append([name, *(DASH if v is None else shown(v) for v in values)])  # type: ignore[operator]
+    return rows
+
+
+def _curves(runs: Sequence[SavedRun], names: Sequence[str]) -> Section:
+    by_epoch = len({steps_per_epoch(run) for run in runs}) > 1
+    axis = "epoch" if by_epoch else "step"
+    section = Section("curves", "Learning curves")
+    if by_epoch:
+        section.items.append(
+            Table((), [], "Epochs in place of steps: the runs have different batches or data.")
+        )
+    for column, title, in_percent in _CURVES:
+        series: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        for run, name in zip(runs, names, strict=True):
+            values = run.history[column]
+            if np.isfinite(values).any():
+                steps = run.history["step"]
+                per_epoch = steps_per_epoch(run) if by_epoch else None
+                series[name] = (steps / per_epoch if per_epoch else steps, values)
+        if not series:
+            continue
+        axes = plots.learning_curves(series, ylabel=title, percent=in_percent)
+        axes.set_xlabel(axis)
+        said = as_percent if in_percent else decimal
+        ends = ", ".join(
+            f"{name} ends at {said(values[np.isfinite(values)][-1])}"
+            for name, (_, values) in series.items()
+        )
+        rows = [
+            (name, float(x), float(y))
+            for name, (places, values) in series.items()
+            for x, y in zip(places, values, strict=True)
+            if np.isfinite(y)
+        ]
+        section.items.append(
+            Picture(
+                f"comparison-{column.replace('_', '-')}",
+                axes,
+                f"{title.capitalize()} by {axis} of {len(series)} runs: {ends}.",
+                title.capitalize(),
+                Numbers(("run", axis, column), rows),
+            )
+        )
+    return section
+
+
+def comparison_page(runs: Sequence[SavedRun]) -> Page:
+    """Return the content of the page that compares runs."""
+    names = names_of(runs)
+    settings = differing_settings(runs)
+    said = "" if settings else "The recipes are the same."
+    sections = [
+        Section("results", "Results", "", [Table(("", *names), results(runs))]),
+        Section(
+            "settings",
+            "Settings that differ",
+            said,
+            [Table(("key of the recipe", *names), settings)] if settings else [],
+        ),
+        _curves(runs, names),
+    ]
+    return Page("Runs compared", ", ".join(names), [], sections)
+
+
+def write_comparison(runs: Sequence[SavedRun], path: str | Path, *, figures: str = "png") -> Path:
+    """Write a page that compares runs, and its pictures into ``figures`` beside it.
+
+    Parameters
+    ----------
+    runs
+        The runs, at least one.
+    path
+        Of the page.
+    figures
+        "png", or "svg" for SVG files beside the PNG ones.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
+    path = Path(path)
+    with plots.theme("light"):
+        page = comparison_page(runs)
+        write_page(page, path)
+        pictures = (picture for section in page.sections for picture in section.pictures)
+        write_pictures(pictures, path.parent / "figures", figures)
+    return path
