@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,6 +214,10 @@ class Sequential:
 
     def summary(self) -> str:
         """Table of the layers: output shape, parameters, forward MFLOP of one sample."""
+        return _table(self._rows())
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        """The cells of the summary, head first and total last."""
         rows = [("layer", "output shape", "parameters", "MFLOP")]
         rows.append(("input", _times(self.input_shape), "", ""))
         for number, (layer, name) in enumerate(zip(self.layers, self.names, strict=True)):
@@ -228,10 +233,20 @@ class Sequential:
                 )
             )
         rows.append(("total", "", f"{self.parameter_count:,}", f"{self.flops / 1e6:,.3f}"))
-        return _table(rows)
+        return rows
 
     def __repr__(self) -> str:
         return f"Sequential of {len(self.layers)} layers\n{self.summary()}"
+
+    def _repr_html_(self) -> str:
+        """Return the summary as a table, for a notebook."""
+        head, *body = self._rows()
+        cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in body
+        )
+        return f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table>"
 
     def save_weights(self, path: str | Path) -> None:
         """Write all parameters and states as safetensors; equal weights give equal bytes.

@@ -64,6 +64,15 @@ class Display:
             table.add_row(*row)
         self._console.print(table)
 
+    def columns(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show rows below heads; all cells but the first to the right."""
+        table = Table()
+        for number, head in enumerate(heads):
+            table.add_column(head, justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
+
     def start(self, step: int, steps: int, batch_size: int) -> None:
         """Begin the bar, on a terminal; the batch size is for samples per second."""
         self._batch_size = batch_size

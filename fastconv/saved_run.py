@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.inference import Inference
 from fastconv.network import NetworkError, Sequential
 from fastconv.preprocessing import Preprocessing
 from fastconv.recipe import Recipe, load_recipe
@@ -63,6 +64,27 @@ class SavedRun:
     def name(self) -> str:
         """The folder's own name."""
         return self.path.resolve().name
+
+    def inference(self, backend: str | None = None, threads: int | None = None) -> Inference:
+        """Return the trained network, ready to be applied.
+
+        Parameters
+        ----------
+        backend, threads
+            As for :class:`fastconv.Trainer`.
+
+        Raises
+        ------
+        RunError
+            If the weights are missing, damaged or not this network's.
+        """
+        return Inference(
+            self.network(),
+            loss=self.recipe.loss,
+            preprocessing=self.preprocessing,
+            backend=backend,
+            threads=threads,
+        )
 
     def initial_network(self) -> Sequential:
         """Return the network as it was before the first step."""

@@ -89,8 +89,7 @@ def results(runs: Sequence[SavedRun]) -> list[list[str]]:
     for key, name, shown in _RESULTS:
         values = [run.summary.get(key) for run in runs]
         if any(value is not None for value in values):
-            # The functions take what the summary holds under their key.
-            rows.append([name, *(DASH if v is None else shown(v) for v in values)])  # type: ignore[operator]
+            rows.append([name, *(DASH if v is None else shown(v) for v in values)])
     return rows
 
 

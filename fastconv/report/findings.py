@@ -13,7 +13,6 @@ from fastconv import metrics
 from fastconv.analysis.observed_network import ObservedNetwork
 from fastconv.backends.selection import choose_backend
 from fastconv.data import Dataset, Samples
-from fastconv.inference import Inference
 from fastconv.network import Sequential
 from fastconv.saved_run import SavedRun
 
@@ -86,14 +85,7 @@ class Findings:
     @cached_property
     def scores(self) -> NDArray[Any]:
         """The network's scores of all samples."""
-        recipe = self.run.recipe
-        inference = Inference(
-            self.network,
-            loss=recipe.loss,
-            preprocessing=self.run.preprocessing,
-            backend=self._backend,
-        )
-        return inference.predict(self.samples.images)
+        return self.run.inference(self._backend).predict(self.samples.images)
 
     @cached_property
     def probabilities(self) -> NDArray[Any]:

@@ -41,6 +41,7 @@ def inline_svg(picture: Axes | Figure, name: str, alternative: str) -> str:
         figure.savefig(
             file, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.05
         )
+    figure.set_layout_engine("none")  # all is in its place now; finding it takes as long as drawing
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)

@@ -1,0 +1,150 @@
+"""The command line: ``python -m fastconv.evaluate RUN``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from fastconv.command_line import Parser, check_writable, run, thread_count, use_device, write_json
+from fastconv.data import DataError, Dataset, Samples
+from fastconv.experiment import load_dataset
+from fastconv.progress import Display, percent
+from fastconv.saved_run import SavedRun, load_run
+
+_MODULE = "fastconv.evaluate"
+PARTS = ("test", "validation", "training")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = Parser(_MODULE, "Apply the network of a run to the data set that it was made for.")
+    parser.add_argument("run", metavar="RUN", help="folder that fastconv.train wrote")
+    parser.add_argument(
+        "--part", choices=PARTS, default="test", help="part of the data set (default: test)"
+    )
+    parser.add_data_dir("FASTCONV_DATA, or download")
+    parser.add_backend()
+    parser.add_device()
+    parser.add_threads()
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+    parser.add_json("scores")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    options = make_parser().parse_args(arguments)
+    return run(_MODULE, lambda: _evaluate(options))
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    saved = load_run(options.run)
+    check_writable(options.json)
+    threads = thread_count(options)
+    use_device(options)
+    with threadpool_limits(threads):
+        inference = saved.inference(options.backend, threads)
+        dataset = load_dataset(saved.recipe, options.data_dir)
+        samples = _part(dataset, options.part)
+        loss = inference.evaluate(samples).loss
+        scores = inference.predict(samples.images)
+    content: dict[str, Any] = {
+        "run": str(saved.path),
+        "dataset": dataset.name,
+        "part": options.part,
+        "samples": len(samples),
+        "backend": inference.backend,
+        "loss": loss,
+    }
+    display = Display(quiet=options.quiet, to_stderr=options.json == "-")
+    if samples.has_classes:
+        content.update(_classes(display, content, saved, samples, scores))
+    else:
+        content.update(_regression(display, content, samples, scores))
+    write_json(options.json, content)
+    return 0
+
+
+def _part(dataset: Dataset, name: str) -> Samples:
+    samples = dataset.parts.get(name)
+    if samples is None or not len(samples):
+        there = [part for part, each in dataset.parts.items() if len(each)]
+        raise DataError(
+            f"--part is {name} but this run of {dataset.name} has none; expected "
+            f"{' or '.join(there)}"
+        )
+    return samples
+
+
+def _title(content: dict[str, Any]) -> str:
+    return f"{content['dataset']}, {content['part']} part: {content['samples']:,} samples"
+
+
+def _classes(
+    display: Display, content: dict[str, Any], saved: SavedRun, samples: Samples, scores: Any
+) -> dict[str, Any]:
+    """Show and return what there is to say of a classification."""
+    from fastconv import metrics
+
+    names = saved.class_names
+    matrix = metrics.confusion_matrix(samples.labels, scores.argmax(axis=1), len(names))
+    by_class = metrics.class_scores(matrix)
+    display.table(
+        _title(content),
+        [("loss", f"{content['loss']:.4f}"), ("accuracy", f"{percent(by_class.accuracy)} %")],
+    )
+    rows = [
+        (name, *(percent(_or_none(column[n])) for column in (by_class.precision, by_class.recall,
+         by_class.f1)), f"{by_class.support[n]:,}")
+        for n, name in enumerate(names)
+    ]  # fmt: skip
+    display.columns(("class", "precision %", "recall %", "F1 %", "samples"), rows)
+    return {
+        "accuracy": by_class.accuracy,
+        "classes": [
+            {
+                "name": name,
+                "precision": float(by_class.precision[n]),
+                "recall": float(by_class.recall[n]),
+                "f1": float(by_class.f1[n]),
+                "samples": int(by_class.support[n]),
+                "predicted": int(by_class.predicted[n]),
+            }
+            for n, name in enumerate(names)
+        ],
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _regression(
+    display: Display, content: dict[str, Any], samples: Samples, scores: Any
+) -> dict[str, Any]:
+    """Show and return what there is to say of a regression."""
+    from fastconv import metrics
+
+    found = metrics.regression_scores(samples.labels, scores)
+    rows = {
+        "mean_squared_error": found.mean_squared_error,
+        "root_mean_squared_error": found.root_mean_squared_error,
+        "mean_absolute_error": found.mean_absolute_error,
+        "r2": found.r2,
+    }
+    display.table(
+        _title(content), [(name.replace("_", " "), f"{value:.6g}") for name, value in rows.items()]
+    )
+    return rows
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main())

@@ -1,0 +1,98 @@
+"""Pictures from files, as a network takes them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Fit: TypeAlias = Literal["crop", "pad", "stretch"]
+FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
+_MODES = {1: "L", 3: "RGB"}
+
+
+class PictureError(ValueError):
+    """A file that is no picture: which, and why, in one line."""
+
+
+def read_picture(
+    path: str | Path, shape: Sequence[int], *, fit: Fit = "crop", invert: bool = False
+) -> NDArray[np.uint8]:
+    """Read a picture of any size and format that Pillow knows, and bring it to a shape.
+
+    It is turned as its camera says, laid on white where it is transparent, brought to grey or
+    colours, and resized with antialiasing.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shape
+        (height, width, channels) with 1 or 3 channels.
+    fit
+        What becomes of another ratio of height to width: "crop" takes the middle, "pad" adds
+        black, "stretch" distorts.
+    invert
+        Make dark bright: for dark ink on bright paper, where a network knows bright on dark.
+
+    Returns
+    -------
+    ndarray
+        uint8, (height, width, channels).
+
+    Raises
+    ------
+    PictureError
+        If the file cannot be read, or is no picture.
+    """
+    height, width, channels = shape
+    if channels not in _MODES:
+        raise PictureError(
+            f"{path}: the network takes images of {channels} channels; pictures have 1 or 3"
+        )
+    try:
+        with warnings.catch_warnings():
+            # A picture so large that it may be an attack.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                picture = _flat(ImageOps.exif_transpose(file), _MODES[channels])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PictureError(f"{path}: too large; resize it first") from None
+    except FileNotFoundError:
+        raise PictureError(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        raise PictureError(f"{path}: not a picture that Pillow can read") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as fault:
+        reason = getattr(fault, "strerror", None) or " ".join(str(fault).split())
+        raise PictureError(f"{path}: cannot be read ({reason})") from None
+    if invert:
+        picture = ImageOps.invert(picture)
+    size = (width, height)
+    if fit == "crop":
+        picture = ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+    elif fit == "pad":
+        picture = ImageOps.pad(picture, size, Image.Resampling.LANCZOS)
+    else:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    pixels: NDArray[np.uint8] = np.asarray(picture, np.uint8).reshape(height, width, channels)
+    return pixels
+
+
+def _flat(picture: Image.Image, mode: str) -> Image.Image:
+    """Return a picture without transparency, with 8 bits for each channel."""
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        # Pillow would cut off all that is more than 255.
+        values = np.asarray(picture, np.float64)
+        most = 65535 if picture.mode.startswith("I") else 1.0
+        scaled = np.clip(values / max(most, float(values.max(initial=0))), 0, 1)
+        picture = Image.fromarray((255 * scaled + 0.5).astype(np.uint8))
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, "white")
+        picture = Image.alpha_composite(paper, layer)
+    return picture.convert(mode)
