@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -57,7 +58,11 @@ FIELDS = {
     "train_accuracy", "train_accuracy_final", "penalty", "validation_loss", "validation_accuracy",
     "test_loss", "test_accuracy", "peak_rss_mib", "stopped",
 }  # fmt: skip
-FILES = {"recipe.toml", "environment.json", "history.csv", "weights.safetensors", "summary.json"}
+FILES = {
+    "recipe.toml", "environment.json", "model.json", "history.csv", "weights.safetensors",
+    "summary.json",
+}  # fmt: skip
+FILES_WITH_REPORT = FILES | {"probe.csv", "report.html", "figures"}
 LINE = re.compile(
     r"\[Step (\d{5,})\]: Loss (\d+\.\d{3}) \| Accuracy: (\d+\.\d{3}) \| Time: \d+\.\d{2} seconds"
     r"( \| Validation Loss (\d+\.\d{3}) \| Validation Accuracy: (\d+\.\d{3}))?"
@@ -103,7 +108,10 @@ class Run:
 
 @pytest.fixture
 def command(capsys, tmp_path, tiny):
-    """Call main with the tiny recipe, a new folder and one thread, unless told otherwise."""
+    """Call main with the tiny recipe, a new folder and one thread, unless told otherwise.
+
+    Without a report: tests of its own look at that.
+    """
     count = 0
 
     def call(*arguments):
@@ -116,7 +124,7 @@ def command(capsys, tmp_path, tiny):
             if option not in given:
                 given += [option, value]
         try:
-            code = main(given)
+            code = main([*given, "--no-report"])
         except SystemExit as leaving:
             code = leaving.code
         captured = capsys.readouterr()
@@ -157,7 +165,7 @@ def test_without_an_argument_it_trains_on_digits(tmp_path):
     assert done.stderr == ""
     (folder,) = (tmp_path / "runs").iterdir()
     assert re.fullmatch(r"digits-\d{8}-\d{6}", folder.name)
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == FILES_WITH_REPORT
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["test_accuracy"] >= 0.97
     assert summary["stopped"] == "completed"
@@ -189,8 +197,8 @@ def test_warnings_as_errors_change_nothing(tmp_path, tiny):
     for extra, code in (([], 0), (["--set", "optimizer.lr=1e39"], 1)):
         done = run_python([*command, *extra], tmp_path)
         assert done.returncode == code, done.stderr
-        for path in (tmp_path / "run").iterdir():
-            path.unlink()
+        assert {path.name for path in (tmp_path / "run").iterdir()} == FILES_WITH_REPORT
+        shutil.rmtree(tmp_path / "run")
 
 
 def test_ctrl_c_stops_soon_and_writes_everything(tmp_path, tiny):
@@ -213,7 +221,7 @@ def test_ctrl_c_stops_soon_and_writes_everything(tmp_path, tiny):
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES_WITH_REPORT
     summary = json.loads(out)
     assert summary["stopped"] == "interrupted"
     assert summary["test_accuracy"] is None
