@@ -64,6 +64,8 @@ def write_pictures(pictures: Iterable[Picture], folder: Path, figures: str) -> N
     """
     folder.mkdir(exist_ok=True)
     for picture in pictures:
+        # A file may be looked at on any background, the page's own pictures are clear.
+        picture.axes.figure.set_facecolor("white")
         save(picture.axes, folder / picture.name, _FORMATS[figures])
         if picture.numbers is not None:
             with replace_file(folder / f"{picture.name}.csv") as file:
