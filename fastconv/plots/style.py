@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Colormap, to_rgb
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
@@ -25,6 +25,8 @@ _LIGHT_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E
 _DARK_COLOURS = ("#56B4E9", "#E69F00", "#00B88A", "#CC79A7", "#F0E442", "#FF7F3F")
 """After Okabe and Ito, "Color universal design" (2008): colours that colour-blind readers can tell
 apart, here without those that vanish on the background."""
+
+_DARK_BLUES = ("#10243a", "#1f5a94", "#4f9bd5", "#d6ebfa")
 
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MOST_DASHED = 150
@@ -42,6 +44,7 @@ _THEME: dict[str, Any] = {
     "ytick.labelsize": "medium",
     "legend.fontsize": "medium",
     "hatch.linewidth": 0.6,
+    "grid.color": "#808080",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.facecolor": "none",
@@ -115,7 +118,9 @@ def marker(number: int) -> str:
 
 def amounts() -> Colormap:
     """Colours from little, near the background, to much."""
-    return matplotlib.colormaps["Blues_r" if is_dark() else "Blues"]
+    if is_dark():
+        return LinearSegmentedColormap.from_list("dark blues", _DARK_BLUES)
+    return matplotlib.colormaps["Blues"]
 
 
 def signed_amounts() -> Colormap:

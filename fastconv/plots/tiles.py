@@ -125,7 +125,7 @@ def draw_tiles(
     room = WIDTH - (_BAR if bar else 0.0)
     if columns is None:
         columns = _good_columns(count, most=max(1, int(room / max(least, 0.3))))
-    gap = max(1, round(0.04 * width))
+    gap = max(1, round(0.06 * width))
     if ax is None:
         # A tile whose title is long gets the room; a picture of few tiles stays small.
         pitch = max(least, min(_LARGEST, room / columns))
@@ -168,8 +168,8 @@ def draw_tiles(
 
 
 def zoom_of(width: int) -> int:
-    """How many pixels a pixel of a tile becomes in each direction: more than 1 under 16."""
-    return max(1, -(-16 // width))
+    """How many pixels a pixel of a tile becomes in each direction: more than 1 under 32."""
+    return max(1, -(-32 // width))
 
 
 def _good_columns(count: int, most: int) -> int:
