@@ -28,7 +28,7 @@ apart, here without those that vanish on the background."""
 
 _DARK_BLUES = ("#10243a", "#1f5a94", "#4f9bd5", "#d6ebfa")
 
-_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_DASHES = ("-", "--", "-.", ":")
 _MOST_DASHED = 150
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
