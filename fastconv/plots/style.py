@@ -173,7 +173,9 @@ def text_inches(lines: Iterable[str], size: float) -> float:
     """Width in inches of the widest of some lines of text, without drawing any."""
     font = FontProperties(family=matplotlib.rcParams["font.family"])
     paths = (TextPath((0, 0), line, size=size, prop=font) for line in set(lines) if line.strip())
-    return max((float(path.get_extents().width) for path in paths), default=0.0) / 72
+    widest = max((float(path.get_extents().width) for path in paths), default=0.0)
+    # In pixels it is somewhat wider: each letter starts at a whole one.
+    return 1.08 * widest / 72
 
 
 def legend_above(ax: Axes, names: Iterable[str]) -> None:
