@@ -9,6 +9,7 @@ one that never occurs. Averages leave it out. This is what scikit-learn does wit
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,8 +122,15 @@ def confusion_matrix(labels: npt.ArrayLike, predictions: npt.ArrayLike, classes:
     check_dimensions(owner, "labels", true, "N")
     true = check_integers(owner, "labels", true, true.shape, classes)
     guess = check_integers(owner, "predictions", np.asarray(predictions), true.shape, classes)
-    # scikit-learn's warns where there is one class, or nearly as many classes as samples.
-    return np.bincount(true * classes + guess, minlength=classes**2).reshape(classes, classes)
+    if not len(true):  # scikit-learn refuses them
+        return np.zeros((classes, classes), np.int64)
+    from sklearn.metrics import confusion_matrix as count  # type: ignore[import-untyped]
+
+    with warnings.catch_warnings():
+        # Of one class, or nearly as many classes as samples: neither is a mistake here.
+        warnings.simplefilter("ignore")
+        matrix: IndexArray = count(true, guess, labels=np.arange(classes)).astype(np.int64)
+    return matrix
 
 
 def class_scores(matrix: npt.ArrayLike) -> ClassScores:
@@ -297,17 +305,12 @@ def most_confident_correct(
     Parameters
     ----------
     probabilities, labels, count
-        As for :func:`most_confident_mistakes`.
+        As for :func:`most_confident_mistakes`, which says what is raised.
 
     Returns
     -------
     ndarray
         int64, in the order of :func:`most_confident_mistakes`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is no such array or number.
 
     Examples
     --------
@@ -327,9 +330,8 @@ def _most_confident(
             f"{owner}: probabilities holds {values[~inside][0]}; expected 0 to 1: give scores to "
             f"probabilities_of first"
         )
-    true = check_integers(
-        owner, "labels", np.asarray(labels), values.shape[:1], end=values.shape[1]
-    )
+    samples, classes = values.shape
+    true = check_integers(owner, "labels", np.asarray(labels), (samples,), classes)
     require_int(owner, "count", count, 0)
     found = np.flatnonzero((values.argmax(axis=1) == true) == right)
     order = np.argsort(-values[found].max(axis=1), kind="stable")
@@ -362,21 +364,19 @@ def regression_scores(targets: npt.ArrayLike, predictions: npt.ArrayLike) -> Reg
     true = _finite(owner, "targets", targets)
     guess = _finite(owner, "predictions", predictions)
     check_shape(owner, "predictions", guess, true.shape, "the shape of targets")
-    from sklearn.metrics import (  # type: ignore[import-untyped]
-        mean_absolute_error,
-        mean_squared_error,
-        r2_score,
-    )
+    from sklearn import metrics  # type: ignore[import-untyped]
 
-    squared = float(mean_squared_error(true, guess))
+    squared = float(metrics.mean_squared_error(true, guess))
     varied = np.ptp(true.reshape(len(true), -1), axis=0) > 0
     explained = np.full(varied.shape, np.nan)
     if varied.any():
-        explained = np.where(varied, r2_score(true, guess, multioutput="raw_values"), np.nan)
+        explained = np.where(
+            varied, metrics.r2_score(true, guess, multioutput="raw_values"), np.nan
+        )
     return RegressionScores(
         mean_squared_error=squared,
         root_mean_squared_error=squared**0.5,
-        mean_absolute_error=float(mean_absolute_error(true, guess)),
+        mean_absolute_error=float(metrics.mean_absolute_error(true, guess)),
         r2=_mean_of_defined(explained),
     )
 

@@ -37,7 +37,8 @@ def learning_curves(
     steps_per_epoch
         Adds an axis in epochs at the top.
     log
-        Logarithmic values; those not above 0 are drawn at the bottom.
+        Logarithmic values; those not above 0 are drawn at the bottom. Where none is above 0, the
+        axis stays linear.
     percent
         Values are fractions of 1 to be read as percent.
     ax
@@ -129,7 +130,8 @@ def gradient_norms(
     steps
         (N,).
     norms
-        For each layer its norms, (N,); a norm of 0 is drawn at the bottom.
+        For each layer its norms, (N,); a norm of 0 is drawn at the bottom. Where all are 0, the
+        scale is linear.
     ax
         Where to draw; None makes a figure.
 
@@ -260,10 +262,11 @@ def _finish(ax: Axes, ylabel: str, *, log: bool = False, percent: bool = False) 
     ax.set_xlabel("step")
     ax.set_ylabel(ylabel)
     ax.grid(alpha=0.3)
-    if not any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in ax.get_lines()):
+    values = [np.asarray(line.get_ydata(), np.float64) for line in ax.get_lines()]
+    if not any(np.isfinite(ys).any() for ys in values):
         say_no_data(ax)
         return
-    if log:
+    if log and any((ys > 0).any() for ys in values):
         ax.set_yscale("log")
     if percent:
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

@@ -198,9 +198,9 @@ def feature_maps(
     --------
     >>> import numpy as np
     >>> from fastconv import plots
-    >>> axes = plots.feature_maps(np.random.default_rng(0).random((16, 16, 6)), columns=3)
-    >>> axes.images[0].get_array().shape  # 2 rows of 3 tiles, with gaps of 1 pixel
-    (33, 50)
+    >>> axes = plots.feature_maps(np.random.default_rng(0).random((32, 32, 6)), columns=3)
+    >>> axes.images[0].get_array().shape  # 2 rows of 3 tiles, with gaps of 2 pixels
+    (66, 100)
     """
     owner = "feature_maps"
     if scale not in ("common", "each"):

@@ -123,7 +123,11 @@ def predictions_against_targets(
         markeredgewidth=0,
     )  # fmt: skip
     ax.axline((xs[0], xs[0]), slope=1, color=ink(), linestyle="--", linewidth=1.2)
-    ax.set_aspect("equal", adjustable="datalim")
+    low, high = min(xs.min(), ys.min()), max(xs.max(), ys.max())
+    margin = 0.05 * (high - low) or 1.0
+    ax.set_xlim(low - margin, high + margin)
+    ax.set_ylim(low - margin, high + margin)
+    ax.set_aspect("equal")
     scores = regression_scores(xs, ys)
     title = f"R² {scores.r2:.3f}, root mean squared error {scores.root_mean_squared_error:.3g}"
     lost = finite.size - xs.size

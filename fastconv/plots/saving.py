@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -69,7 +70,8 @@ def save(
     with matplotlib.rc_context({"svg.hashsalt": "fastconv"}):
         for kind in formats:
             path = stem.with_name(f"{stem.name}.{kind}")
-            with replace_file(path, "wb") as file:
+            with replace_file(path, "wb") as file, _layout_kept(figure):
+                figure.draw_without_rendering()
                 figure.savefig(
                     file,
                     format=kind,
@@ -79,3 +81,18 @@ def save(
                 )
             paths.append(path)
     return paths
+
+
+@contextlib.contextmanager
+def _layout_kept(figure: Figure) -> Iterator[None]:
+    """Put all Axes back to where they were before the block.
+
+    Each drawing starts its layout at the result of the one before, so that pictures would differ.
+    """
+    before = [(ax, ax.get_position(original=True), ax.get_in_layout()) for ax in figure.axes]
+    try:
+        yield
+    finally:
+        for ax, position, in_layout in before:
+            ax.set_position(position)
+            ax.set_in_layout(in_layout)  # which set_position ends

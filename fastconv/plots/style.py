@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Colormap, to_rgb
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
@@ -26,7 +26,9 @@ DARK_COLOURS = ("#56B4E9", "#E69F00", "#00B88A", "#CC79A7", "#F0E442", "#FF7F3F"
 """After Okabe and Ito, "Color universal design" (2008): colours that colour-blind readers can tell
 apart, here without those that vanish on the background."""
 
-_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_DARK_BLUES = ("#10243a", "#1f5a94", "#4f9bd5", "#d6ebfa")
+
+_DASHES = ("-", "--", "-.", ":")
 _MOST_DASHED = 150
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -42,6 +44,7 @@ _THEME: dict[str, Any] = {
     "ytick.labelsize": "medium",
     "legend.fontsize": "medium",
     "hatch.linewidth": 0.6,
+    "grid.color": "#808080",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.facecolor": "none",
@@ -128,7 +131,9 @@ def marker(number: int) -> str:
 
 def amounts() -> Colormap:
     """Colours from little, near the background, to much."""
-    return matplotlib.colormaps["Blues_r" if is_dark() else "Blues"]
+    if is_dark():
+        return LinearSegmentedColormap.from_list("dark blues", _DARK_BLUES)
+    return matplotlib.colormaps["Blues"]
 
 
 def signed_amounts() -> Colormap:
@@ -181,7 +186,9 @@ def text_inches(lines: Iterable[str], size: float) -> float:
     """Width in inches of the widest of some lines of text, without drawing any."""
     font = FontProperties(family=matplotlib.rcParams["font.family"])
     paths = (TextPath((0, 0), line, size=size, prop=font) for line in set(lines) if line.strip())
-    return max((float(path.get_extents().width) for path in paths), default=0.0) / 72
+    widest = max((float(path.get_extents().width) for path in paths), default=0.0)
+    # In pixels it is somewhat wider: each letter starts at a whole one.
+    return 1.08 * widest / 72
 
 
 def legend_above(ax: Axes, names: Iterable[str]) -> None:

@@ -121,11 +121,12 @@ def draw_tiles(
     lines = max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
     text_height = (lines + 0.3) * _LINE * small_text() / 72 if lines else 0.0
     titles_lines = [line for title in titles or () for line in title.split("\n")]
-    least = text_inches(titles_lines, small_text()) + 0.1 if titles else 0.0
+    least = text_inches(titles_lines, small_text()) + 0.05 if titles else 0.0
     room = WIDTH - (_BAR if bar else 0.0)
     if columns is None:
-        columns = _good_columns(count, most=max(1, int(room / max(least, 0.3))))
-    gap = max(1, round(0.04 * width))
+        # Rather a picture that is a little wider than a column less.
+        columns = _good_columns(count, most=max(1, int(1.08 * room / max(least, 0.3))))
+    gap = max(1, round(0.06 * width))
     if ax is None:
         # A tile whose title is long gets the room; a picture of few tiles stays small.
         pitch = max(least, min(_LARGEST, room / columns))
@@ -168,8 +169,8 @@ def draw_tiles(
 
 
 def zoom_of(width: int) -> int:
-    """How many pixels a pixel of a tile becomes in each direction: more than 1 under 16."""
-    return max(1, -(-16 // width))
+    """How many pixels a pixel of a tile becomes in each direction: more than 1 under 32."""
+    return max(1, -(-32 // width))
 
 
 def _good_columns(count: int, most: int) -> int:
