@@ -710,3 +710,12 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
 def test_faults_name_the_argument(call, fault, message):
     with pytest.raises(fault, match=message):
         call()
+
+
+def test_a_saliency_map_can_be_labelled():
+    axes = plots.saliency(np.zeros((4, 4, 1), np.uint8), np.ones((4, 4)), bar=False)
+    axes.set_xlabel("a seven")
+    assert axes.axison
+    assert axes.xaxis.label.get_visible()
+    assert len(axes.get_figure().axes) == 1
+    assert not axes.get_xticks().size

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from fastconv.plots.arguments import FloatArray, check_range, names_of, with_axes
 from fastconv.plots.style import axes_or_new, colour_bar, signed_amounts
-from fastconv.plots.tiles import draw_tiles
+from fastconv.plots.tiles import draw_tiles, hide_frame
 
 
 def image_grid(
@@ -259,7 +259,7 @@ def saliency(
     grey = colours[..., :3] @ [0.2126, 0.7152, 0.0722]
     ax = axes_or_new(ax, width=4.5, height=3.6, layout="compressed")
     ax.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    ax.set_axis_off()
+    hide_frame(ax)
     most = _largest(values)
     signed = bool((values < 0).any())
     height, width = grey.shape

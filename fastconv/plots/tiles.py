@@ -160,12 +160,17 @@ def draw_tiles(
             fontsize=small_text(),
             linespacing=1.1,
         )
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
+    hide_frame(ax)
     if bar:
         colour_bar(drawn, bar)
     return ax
+
+
+def hide_frame(ax: Axes) -> None:
+    """Hide what says where a pixel is, but not the labels of the axes."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
 
 
 def zoom_of(width: int) -> int:
