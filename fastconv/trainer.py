@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.selection import choose_backend, load_module, require_training
+from fastconv.backends.selection import (
+    choose_backend,
+    load_module,
+    require_precision,
+    require_training,
+)
 from fastconv.data import DataError, Samples, epoch_order
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
@@ -88,6 +93,9 @@ class Trainer:
     threads
         How many threads a step may use; None: FASTCONV_THREADS, else the cores of this process.
         The numpy backend has no threads of its own: see ``fastconv.backends.numpy.run``.
+    precision
+        "float32", or with the cupy backend "tf32" or "bf16": what tensor cores round the factors of
+        products to. Parameters, activations and sums stay float32.
 
     Attributes
     ----------
@@ -109,7 +117,7 @@ class Trainer:
     DataError
         If the samples do not fit the network, or the batch is larger than the data.
     BackendError
-        If the backend cannot train here.
+        If the backend cannot train here, or not in this precision.
     """
 
     def __init__(
@@ -126,9 +134,11 @@ class Trainer:
         seed: int = 0,
         backend: str | None = None,
         threads: int | None = None,
+        precision: str = "float32",
     ) -> None:
         choice = choose_backend(backend)
         require_training(choice)
+        require_precision(choice, precision, str(network.dtype))
         self.backend, self.why = choice.name, choice.why
         self.network = network
         self.training = training
@@ -137,6 +147,7 @@ class Trainer:
         self.seed = seed
         self.step = 0
         self.threads = threads
+        self.precision = precision
         self.plan_seconds = self.train_seconds = 0.0
         self._preprocessing = preprocessing or Preprocessing()
         self._augmentation = augmentation or Augmentation()
@@ -250,7 +261,9 @@ class Trainer:
         source = Source(len(samples), dtype, self._preprocessing, self._augmentation)
         plan = build_plan(self.network, batch, purpose, source, self.seed)
         self.plan_seconds += time.perf_counter() - started
-        return self._run.Runner(plan, {**self._arrays, **arrays}, self.threads)
+        # Only the cupy backend has more than one precision.
+        more = {} if self.precision == "float32" else {"precision": self.precision}
+        return self._run.Runner(plan, {**self._arrays, **arrays}, self.threads, **more)
 
     def _on_device(self, samples: Samples) -> dict[str, Any]:
         """Bring samples to the backend."""

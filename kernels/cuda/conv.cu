@@ -17,6 +17,7 @@ using fastconv::Geometry;
 using fastconv::inside;
 using fastconv::Pixel;
 using fastconv::pixel_at;
+using fastconv::Precision;
 using fastconv::Sizes;
 
 // ---- views -------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ __device__ Sizes weight_sizes(const Geometry &g, int parts, bool bias) {
 }  // namespace
 
 // y = x * w + b; b may be null.
-template <typename T, int SIDE>
+template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_forward(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ x,
                    const T *__restrict__ w, const T *b, T *y, T *partial, int *counters) {
@@ -204,9 +205,9 @@ __global__ void __launch_bounds__(fastconv::THREADS)
     const int group = blockIdx.y % groups;
     const Patches<T> patches = {g, x + group * inputs * x_c};
     const Weights<T> weights = {g, w + group * outputs * w_o};
-    fastconv::multiply<SIDE, true, false>(forward_sizes(g, parts), patches, weights,
-                                          ToOutputs<T>{g, y, b, {kind, T(alpha)}}, partial,
-                                          counters);
+    fastconv::multiply<PRECISION, SIDE, true, false>(
+        forward_sizes(g, parts), patches, weights, ToOutputs<T>{g, y, b, {kind, T(alpha)}}, partial,
+        counters);
 }
 
 template <typename T>
@@ -218,7 +219,7 @@ __global__ void conv2d_forward_parts(GEOMETRY, int parts, int kind, double alpha
 }
 
 // The gradient of x, plus b, which may be null: the forward pass of a transposed convolution.
-template <typename T, int SIDE>
+template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_backward_data(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ dy,
                          const T *__restrict__ w, const T *b, const T *activated, T *dx,
@@ -227,9 +228,9 @@ __global__ void __launch_bounds__(fastconv::THREADS)
     const int group = blockIdx.y % groups;
     const Outputs<T> gradients = {g, dy + group * outputs * y_c};
     const TransposedWeights<T> weights = {g, w + group * outputs * w_o};
-    fastconv::multiply<SIDE, true, true>(data_sizes(g, parts), gradients, weights,
-                                         ToInputs<T>{g, dx, b, {kind, T(alpha), activated}},
-                                         partial, counters);
+    fastconv::multiply<PRECISION, SIDE, true, true>(
+        data_sizes(g, parts), gradients, weights,
+        ToInputs<T>{g, dx, b, {kind, T(alpha), activated}}, partial, counters);
 }
 
 template <typename T>
@@ -242,7 +243,7 @@ __global__ void conv2d_backward_data_parts(GEOMETRY, int parts, int kind, double
 }
 
 // The gradients of w and of b; db may be null.
-template <typename T, int SIDE>
+template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_backward_weight(GEOMETRY, int parts, const T *__restrict__ dy, const T *__restrict__ x,
                            T *dw, T *db, T *partial, int *counters) {
@@ -250,8 +251,9 @@ __global__ void __launch_bounds__(fastconv::THREADS)
     const int group = blockIdx.y % groups;
     const TransposedPatches<T> patches = {g, x + group * inputs * x_c};
     const OutputColumns<T> gradients = {g, dy + group * outputs * y_c};
-    fastconv::multiply<SIDE, false, false>(weight_sizes(g, parts, db), patches, gradients,
-                                           ToWeights<T>{g, dw, db}, partial, counters);
+    fastconv::multiply<PRECISION, SIDE, false, false>(weight_sizes(g, parts, db), patches,
+                                                      gradients, ToWeights<T>{g, dw, db}, partial,
+                                                      counters);
 }
 
 template <typename T>
