@@ -94,7 +94,9 @@ INSTRUCTIONS = {
 
 
 @pytest.mark.parametrize("precision", ["float32", *INSTRUCTIONS])
-@pytest.mark.parametrize(("source", "products"), [("conv.cu", 3), ("dense.cu", 3)])
+@pytest.mark.parametrize(
+    ("source", "products"), [("conv.cu", 3), ("dense.cu", 3), ("pooled_conv.cu", 1)]
+)
 def test_products_are_made_by_the_instructions_of_their_precision(source, products, precision):
     program = Program(code_of(source), source)
     assert program.compile(instances_of(source, "float32", precision), "compute_80") == ""

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from fastconv.backends.cupy import fusion
 from fastconv.backends.cupy.run import check_precision
 from fastconv.backends.selection import backend_state
 from fastconv.experiment import prepare
@@ -81,6 +82,22 @@ def test_tensor_cores_stay_near_the_losses_of_numpy(recipe, precision):
     expected, _, _ = trained(recipe, [1] * 2, backend="numpy")
     np.testing.assert_allclose(ours, expected, rtol={"tf32": 1e-2, "bf16": 5e-2}[precision])
     assert not np.array_equal(ours, full)
+
+
+@pytest.mark.parametrize("name", ["float32", "tf32", "bf16"])
+@pytest.mark.parametrize("recipe", ["lenet5", "cifar10-deep"])
+def test_pooling_behind_a_convolution_gives_the_bits_of_launches_of_its_own(
+    recipe, name, monkeypatch
+):
+    try:
+        check_precision(name)
+    except ValueError as fault:
+        pytest.skip(str(fault))
+    _, fused, _ = trained(recipe, [32], precision=name)
+    apart = tuple(join for join in fusion._JOINS if join is not fusion._join_pooling)
+    monkeypatch.setattr(fusion, "_JOINS", apart)
+    _, single, _ = trained(recipe, [32], precision=name)
+    np.testing.assert_array_equal(fused, single)
 
 
 def test_the_sanitizer_finds_nothing(tmp_path):

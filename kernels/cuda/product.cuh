@@ -61,12 +61,57 @@ __device__ T sum_of_parts(const volatile T *partial, int parts, long long count,
     return sum;
 }
 
+// The row of a tile that line `line` in shared memory is. For windows, the four rows of one are two
+// results of each of two threads that can show each other theirs.
+template <bool WINDOWS, typename Tile>
+__device__ int row_of(int line) {
+    if (!WINDOWS) return line;
+    const int apart = Tile::APART, pair = line / (2 * apart);
+    return pair * 2 * apart + line % apart / 2 * 4 + line / apart % 2 * 2 + line % 2;
+}
+
+// Store the results of a product whose rows 4 w to 4 w + 3 are the pixels of window w of 2 x 2, row
+// by row: `store(group, m, n, sum)` takes each, and returns what it made of it;
+// `store.window(group, w, n, value, pixel)` takes the largest of these, and which one it was.
+template <typename Tile, typename T, int RESULTS, typename Store>
+__device__ void store_windows(const Sizes &size, int group, int first_row, int first_column,
+                              const Store &store, T (&values)[RESULTS]) {
+#pragma unroll
+    for (int i = 0; i < RESULTS; i++) {
+        const int m = first_row + row_of<true, Tile>(Tile::row(i));
+        const int n = first_column + Tile::column(i);
+        if (m < size.rows && n < size.columns) values[i] = store(group, m, n, values[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < RESULTS; i++) {
+        if (!Tile::is_upper(i)) continue;
+        const T upper = values[i], lower = values[Tile::below(i)];
+        const T upper_right = __shfl_xor_sync(ALL_LANES, upper, Tile::BESIDE);
+        const T lower_right = __shfl_xor_sync(ALL_LANES, lower, Tile::BESIDE);
+        const int m = first_row + row_of<true, Tile>(Tile::row(i));
+        const int n = first_column + Tile::column(i);
+        // The thread on the left stores.
+        if (m % 2 != 0 || m >= size.rows || n >= size.columns) continue;
+        T largest = upper;
+        int pixel = 0;
+        const T others[3] = {upper_right, lower, lower_right};
+#pragma unroll
+        for (int e = 0; e < 3; e++)
+            if (wins(others[e], largest)) {
+                largest = others[e];
+                pixel = e + 1;
+            }
+        store.window(group, m / 4, n, largest, pixel);
+    }
+}
+
 // `store(group, m, n, sum)` where there is one part, else the sum goes to `partial`
 // (parts, groups, rows, columns). `counters` may be null; else they are 0, one for each tile of
 // each group, and 0 again afterwards. Launch with a grid of (tiles, groups * parts) and THREADS
 // threads. A_ALONG_K: neighbours in A are those along k, so neighbouring threads take these.
-template <Precision PRECISION, int SIDE, bool A_ALONG_K, bool B_ALONG_K, typename T, typename A,
-          typename B, typename Store>
+// WINDOWS: `store` takes windows too, as store_windows says.
+template <Precision PRECISION, int SIDE, bool A_ALONG_K, bool B_ALONG_K, bool WINDOWS = false,
+          typename T, typename A, typename B, typename Store>
 __device__ void multiply(const Sizes &size, const A &a, const B &b, const Store &store, T *partial,
                          int *counters) {
     using Tile = Tiles<PRECISION, SIDE, A_ALONG_K, B_ALONG_K, T>;
@@ -95,7 +140,8 @@ __device__ void multiply(const Sizes &size, const A &a, const B &b, const Store 
         b_line[i] = B_ALONG_K ? e / WORDS : e % SIDE;
         a_word[i] = A_ALONG_K ? e % WORDS : e / SIDE;
         b_word[i] = B_ALONG_K ? e % WORDS : e / SIDE;
-        const int m = first_row + a_line[i], n = first_column + b_line[i];
+        const int m = first_row + row_of<WINDOWS, Tile>(a_line[i]);
+        const int n = first_column + b_line[i];
         rows[i] = a.row(m < size.rows ? m : 0);
         columns[i] = b.column(n < size.columns ? n : 0);
     }
@@ -109,7 +155,8 @@ __device__ void multiply(const Sizes &size, const A &a, const B &b, const Store 
             for (int e = 0; e < NUMBERS; e++) {
                 const int a_k = start + a_word[i] * NUMBERS + e;
                 const int b_k = start + b_word[i] * NUMBERS + e;
-                const bool in_a = first_row + a_line[i] < size.rows && a_k < to;
+                const int m = first_row + row_of<WINDOWS, Tile>(a_line[i]);
+                const bool in_a = m < size.rows && a_k < to;
                 const bool in_b = first_column + b_line[i] < size.columns && b_k < to;
                 left[e] = in_a ? a.at(rows[i], a_k) : T(0);
                 right[e] = in_b ? b.at(columns[i], b_k) : T(0);
@@ -140,37 +187,46 @@ __device__ void multiply(const Sizes &size, const A &a, const B &b, const Store 
         if (is_more) put(filled);
     }
 
+    if (size.parts > 1) {
+        const long long count = static_cast<long long>(size.groups) * size.rows * size.columns;
 #pragma unroll
-    for (int i = 0; i < RESULTS; i++) {
-        const int m = first_row + Tile::row(i), n = first_column + Tile::column(i);
-        if (m >= size.rows || n >= size.columns) continue;
-        if (size.parts == 1) {
-            store(group, m, n, sums[i]);
-        } else {
+        for (int i = 0; i < RESULTS; i++) {
+            const int m = first_row + row_of<WINDOWS, Tile>(Tile::row(i));
+            const int n = first_column + Tile::column(i);
             const long long line = static_cast<long long>(blockIdx.y) * size.rows + m;
-            partial[line * size.columns + n] = sums[i];
+            if (m < size.rows && n < size.columns) partial[line * size.columns + n] = sums[i];
+        }
+        if (!counters) return;
+
+        __shared__ bool is_last;
+        __threadfence(); // what this block wrote is there before it is counted
+        __syncthreads();
+        if (thread == 0) {
+            int *const counter = counters + group * gridDim.x + blockIdx.x;
+            is_last = atomicAdd(counter, 1) == size.parts - 1;
+            if (is_last) *counter = 0;
+        }
+        __syncthreads();
+        if (!is_last) return;
+        __threadfence();
+#pragma unroll
+        for (int i = 0; i < RESULTS; i++) {
+            const int m = first_row + row_of<WINDOWS, Tile>(Tile::row(i));
+            const int n = first_column + Tile::column(i);
+            const long long line = static_cast<long long>(group) * size.rows + m;
+            if (m < size.rows && n < size.columns)
+                sums[i] = sum_of_parts(partial, size.parts, count, line * size.columns + n);
         }
     }
-    if (size.parts == 1 || !counters) return;
 
-    __shared__ bool is_last;
-    __threadfence(); // what this block wrote is there before it is counted
-    __syncthreads();
-    if (thread == 0) {
-        int *const counter = counters + group * gridDim.x + blockIdx.x;
-        is_last = atomicAdd(counter, 1) == size.parts - 1;
-        if (is_last) *counter = 0;
-    }
-    __syncthreads();
-    if (!is_last) return;
-    __threadfence();
-    const long long count = static_cast<long long>(size.groups) * size.rows * size.columns;
+    if constexpr (WINDOWS) {
+        store_windows<Tile>(size, group, first_row, first_column, store, sums);
+    } else {
 #pragma unroll
-    for (int i = 0; i < RESULTS; i++) {
-        const int m = first_row + Tile::row(i), n = first_column + Tile::column(i);
-        if (m >= size.rows || n >= size.columns) continue;
-        const long long place = (static_cast<long long>(group) * size.rows + m) * size.columns + n;
-        store(group, m, n, sum_of_parts(partial, size.parts, count, place));
+        for (int i = 0; i < RESULTS; i++) {
+            const int m = first_row + Tile::row(i), n = first_column + Tile::column(i);
+            if (m < size.rows && n < size.columns) store(group, m, n, sums[i]);
+        }
     }
 }
 

@@ -25,6 +25,12 @@ struct Tiles {
     static constexpr int A_SIZE = DEPTH * (SIDE + 1), B_SIZE = A_SIZE;
     static constexpr int EACH = SIDE / 16; // results of a thread, down and across
 
+    // A thread has results APART rows from each other, and the one BESIDE it in a warp has those of
+    // the next row, or the one before.
+    static constexpr int APART = 16, BESIDE = 16;
+    __device__ static bool is_upper(int result) { return result / EACH % 2 == 0; }
+    __device__ static int below(int result) { return result + EACH; }
+
     __device__ static Word word_of(const T *numbers) { return *numbers; }
     __device__ static int place_in_a(int line, int k) { return k * (SIDE + 1) + line; }
     __device__ static int place_in_b(int line, int k) { return k * (SIDE + 1) + line; }
@@ -86,6 +92,10 @@ struct TensorTiles {
     static constexpr int A_SIZE = A_ALONG_K ? ALONG_K_SIZE : ALONG_LINES_SIZE;
     static constexpr int B_SIZE = B_ALONG_K ? ALONG_K_SIZE : ALONG_LINES_SIZE;
     static constexpr int EACH = SIDE / 32;
+
+    static constexpr int APART = 8, BESIDE = 4; // lanes
+    __device__ static bool is_upper(int result) { return result % 4 < 2; }
+    __device__ static int below(int result) { return result + 2; }
 
     template <bool ALONG_K>
     __device__ static int place(int line, int word) {
