@@ -17,6 +17,7 @@ from fastconv.operation import DropoutSpec, NormSpec, RandomSpec
 
 KERNELS = r"""
 #include <cuda_host_shim.h>
+#include "tiles.cuh"
 
 // y[i] is what the thread across the block had.
 __global__ void across_block(int barrier, const int *x, int *y) {
@@ -62,6 +63,24 @@ __global__ void round_numbers(const float *x, unsigned *tf32, unsigned *bf16) {
     bf16[threadIdx.x] = fastconv::to_bf16(x[threadIdx.x], -x[threadIdx.x]);
 }
 
+// Where a word of a line lies in shared memory.
+template <fastconv::Precision PRECISION, int SIDE, bool ALONG_K>
+__global__ void lay_out(int *y) {
+    using Tile = fastconv::TensorTiles<PRECISION, SIDE, ALONG_K, ALONG_K>;
+    static_assert(Tile::A_SIZE == Tile::B_SIZE, "the same layout");
+    const int word = blockIdx.x * blockDim.x + threadIdx.x;
+    y[word] = Tile::place_in_a(blockIdx.x, threadIdx.x);
+    y[gridDim.x * blockDim.x] = Tile::A_SIZE;
+}
+
+HOST_LAUNCH(launch_lay_out_TF32_32_0, lay_out<fastconv::TF32, 32, false>)
+HOST_LAUNCH(launch_lay_out_TF32_32_1, lay_out<fastconv::TF32, 32, true>)
+HOST_LAUNCH(launch_lay_out_TF32_64_0, lay_out<fastconv::TF32, 64, false>)
+HOST_LAUNCH(launch_lay_out_TF32_64_1, lay_out<fastconv::TF32, 64, true>)
+HOST_LAUNCH(launch_lay_out_BF16_32_0, lay_out<fastconv::BF16, 32, false>)
+HOST_LAUNCH(launch_lay_out_BF16_32_1, lay_out<fastconv::BF16, 32, true>)
+HOST_LAUNCH(launch_lay_out_BF16_64_0, lay_out<fastconv::BF16, 64, false>)
+HOST_LAUNCH(launch_lay_out_BF16_64_1, lay_out<fastconv::BF16, 64, true>)
 HOST_LAUNCH(launch_multiply_fragments, multiply_fragments)
 HOST_LAUNCH(launch_round_numbers, round_numbers)
 HOST_LAUNCH(launch_across_block, across_block)
@@ -78,8 +97,8 @@ def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shim")
     (folder / "kernels.cpp").write_text(KERNELS, encoding="utf-8")
     command = ["g++", "-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-shared", "-fPIC", "-I",
-               str(Path(__file__).parent), str(folder / "kernels.cpp"), "-o",
-               str(folder / "kernels.so")]  # fmt: skip
+               str(Path(__file__).parent), "-I", str(kernel_folder()),
+               str(folder / "kernels.cpp"), "-o", str(folder / "kernels.so")]  # fmt: skip
     subprocess.run(command, check=True)
     return folder / "kernels.so"
 
@@ -225,6 +244,23 @@ def test_tensor_cores_do_not_read_the_low_bits_of_tf32(library):
     sums = np.zeros((32, 4), np.float32)
     launched(library, "multiply_fragments", (1,), (32,), 0, *fragments_of_tf32(a, b), sums)
     np.testing.assert_array_equal(sums, 8)
+
+
+@pytest.mark.parametrize("along_k", [0, 1])
+@pytest.mark.parametrize("side", [32, 64])
+@pytest.mark.parametrize(("precision", "words"), [("TF32", 16), ("BF16", 8)])
+def test_a_warp_reads_its_fragments_from_32_different_banks(
+    library, precision, words, side, along_k
+):
+    y = np.zeros(side * words + 1, np.int32)
+    launched(library, f"lay_out_{precision}_{side}_{along_k}", (side,), (words,), y)
+    places, size = y[:-1], y[-1]
+    assert np.unique(places).size == places.size
+    assert 0 <= places.min() <= places.max() < size
+    # 8 lines and 4 words that all lanes read at once, wherever they begin.
+    together = places.reshape(side // 8, 8, words // 4, 4).transpose(0, 2, 1, 3).reshape(-1, 32)
+    for each in together % 32:
+        assert np.unique(each).size == 32
 
 
 # Launches.

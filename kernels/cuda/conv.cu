@@ -49,8 +49,8 @@ struct TransposedPatches {
     }
 };
 
-// What Patches are to the forward pass, for the data gradient: a row for each input pixel, a column for each tap and output
-// channel; 0 where the tap of no window lies on the pixel.
+// What Patches are to the forward pass, for the data gradient: a row for each input pixel, a column
+// for each tap and output channel; 0 where the tap of no window lies on the pixel.
 template <typename T>
 struct Outputs {
     Geometry g;

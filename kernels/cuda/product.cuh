@@ -4,10 +4,10 @@
 // A and B are views with `row(m)` or `column(n)`, what belongs to a line of them and is computed
 // once, and `at(line, k)`, an element. A block of THREADS threads makes a tile of SIDE x SIDE
 // elements of the product; each k-th column of A and row of B passes through shared memory
-// (tiles.cuh), and is rounded on its way to the precision of the product. Where there are few tiles,
-// blocks share the sum over k: each writes the sum of its part. Where there is a counter for each
-// tile, the block that finds all parts of its tile there adds them up, else `sum_parts` does in a
-// launch of its own: in the same order, so no result depends on which block is last.
+// (tiles.cuh), and is rounded on its way to the precision of the product. Where there are few
+// tiles, blocks share the sum over k: each writes the sum of its part. Where there is a counter for
+// each tile, the block that finds all parts of its tile there adds them up, else `sum_parts` does
+// in a launch of its own: in the same order, so no result depends on which block is last.
 //
 // Source of the idea: NVIDIA, "CUTLASS: Fast Linear Algebra in CUDA C++" (2017), and Chetlur et
 // al., "cuDNN: Efficient Primitives for Deep Learning" (arXiv:1410.0759) for the views.

@@ -1,5 +1,5 @@
-// How a block multiplies two tiles in shared memory, SIDE lines by DEPTH terms each: in the dtype of
-// the numbers, or by tensor cores.
+// How a block multiplies two tiles in shared memory, SIDE lines by DEPTH terms each: in the dtype
+// of the numbers, or by tensor cores.
 //
 // A tile is made of words: a number, or two neighbours along k where a number is half a word. Lines
 // are rows of A and columns of B.
@@ -79,9 +79,9 @@ struct TensorCores<BF16> {
 
 // The 8 warps lie in 2 rows and 4 columns; each makes EACH x EACH products of 16 x 8.
 //
-// A warp reads 4 neighbouring words of 8 neighbouring lines at once. Lines that begin 12 or 20 banks
-// behind each other, and words that begin 8 behind each other for all lines, are 32 different
-// banks: hence the padding. Neighbours are those that neighbouring threads bring.
+// A warp reads 4 neighbouring words of 8 neighbouring lines at once, from 32 different banks: lines
+// begin 12 or 20 banks behind each other, or words 8 banks if lines are what is contiguous. Hence
+// the padding. What is contiguous is what neighbouring threads bring.
 template <Precision PRECISION, int SIDE, bool A_ALONG_K, bool B_ALONG_K>
 struct TensorTiles {
     using Word = unsigned;
