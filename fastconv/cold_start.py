@@ -59,15 +59,18 @@ class ColdStartError(RuntimeError):
     """The child process failed: its last line, in one line."""
 
 
-def report(moment: float, recipe: str, settings: str, backend: str, threads: str) -> None:
+def report(
+    moment: float, recipe: str, settings: str, backend: str, threads: str, precision: str
+) -> None:
     """Make one step and print the moments: what the child process does.
 
     Parameters
     ----------
     moment
         When Python began to run the child's code, by ``time.monotonic``.
-    recipe, settings, backend, threads
-        The recipe's name or file, its settings as JSON, the backend and the number of threads.
+    recipe, settings, backend, threads, precision
+        The recipe's name or file, its settings as JSON, the backend, the number of threads and the
+        precision.
     """
     moments = [moment]
     import numpy as np
@@ -82,7 +85,9 @@ def report(moment: float, recipe: str, settings: str, backend: str, threads: str
     moments.append(time.monotonic())
     loaded = load_recipe(recipe, [(key, value) for key, value in json.loads(settings)])
     dataset = synthetic_dataset(loaded, loaded.batch_size)
-    trainer = prepare(loaded, backend=backend, threads=int(threads), dataset=dataset).trainer
+    trainer = prepare(
+        loaded, backend=backend, threads=int(threads), precision=precision, dataset=dataset
+    ).trainer
     moment = time.monotonic()
     # The plan was built and made ready in one go: the trainer knows how long each took.
     moments += [moment - (trainer.warmup_seconds - trainer.plan_seconds), moment]
@@ -98,6 +103,7 @@ def measure_cold_start(
     threads: int,
     settings: list[tuple[str, Any]] | None = None,
     processes: int = 5,
+    precision: str = "float32",
 ) -> list[ColdStart]:
     """Start fresh processes that make one step on one synthetic batch each.
 
@@ -111,13 +117,15 @@ def measure_cold_start(
         How many.
     processes
         How many are started for each kind of start; one alone for the empty cache.
+    precision
+        As for :class:`fastconv.Trainer`.
 
     Raises
     ------
     ColdStartError
         If a child process fails.
     """
-    arguments = [recipe, json.dumps(settings or []), backend, str(threads)]
+    arguments = [recipe, json.dumps(settings or []), backend, str(threads), precision]
     if backend != "numba":
         # The first process brings files into memory; it is not counted.
         _child(arguments, {})

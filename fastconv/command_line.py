@@ -9,7 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastconv.backends.selection import NAMES, BackendError, choose_backend, load_module
+from fastconv.backends.selection import (
+    NAMES,
+    PRECISIONS,
+    BackendError,
+    choose_backend,
+    load_module,
+    require_precision,
+)
 from fastconv.configuration import configured_threads
 from fastconv.data import DataError
 from fastconv.files import replace_file
@@ -75,6 +82,14 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--device", type=int, metavar="N", help="number of the CUDA device, for --backend cupy"
         )
+
+    def add_precision(self) -> None:
+        """Add --precision; :func:`check_precision` checks it."""
+        self.add_argument(
+            "--precision", choices=PRECISIONS, default=PRECISIONS[0],
+            help="what factors of products are rounded to: tf32 and bf16 for the tensor cores of "
+            "--backend cupy (default: float32)",
+        )  # fmt: skip
 
     def add_backend(self) -> None:
         """Add --backend."""
@@ -157,6 +172,17 @@ def use_device(options: argparse.Namespace) -> None:
         load_module("cupy", "run").use_device(options.device)
     except ValueError as fault:
         raise BackendError(f"--device: {fault}") from None
+
+
+def check_precision(options: argparse.Namespace) -> None:
+    """Find out before the work whether the backend has the precision of --precision.
+
+    Raises
+    ------
+    BackendError
+        If not.
+    """
+    require_precision(choose_backend(options.backend), options.precision)
 
 
 def write_json(json: str | None, content: dict[str, Any]) -> None:

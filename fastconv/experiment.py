@@ -63,6 +63,7 @@ def prepare(
     data_dir: str | Path | None = None,
     backend: str | None = None,
     threads: int | None = None,
+    precision: str = "float32",
     dataset: Dataset | None = None,
 ) -> Experiment:
     """Load the data, build the network and the trainer.
@@ -73,7 +74,7 @@ def prepare(
         What to train.
     data_dir
         As for :func:`fastconv.data.load`.
-    backend, threads
+    backend, threads, precision
         As for :class:`fastconv.Trainer`.
     dataset
         Used instead of the recipe's data set, as it is.
@@ -110,6 +111,7 @@ def prepare(
         seed=recipe.seed,
         backend=backend,
         threads=threads,
+        precision=precision,
     )
     return Experiment(recipe, dataset, plain_training, trainer, steps)
 
@@ -221,6 +223,7 @@ def summarize(
         "dataset": recipe.data.dataset,
         "backend": trainer.backend,
         "threads": threads,
+        "precision": trainer.precision,
         "batch_size": recipe.batch_size,
         "seed": recipe.seed,
         "steps": steps,

@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.selection import choose_backend, load_module, require_training
+from fastconv.backends.selection import (
+    choose_backend,
+    load_module,
+    require_precision,
+    require_training,
+)
 from fastconv.data import DataError, Samples
 from fastconv.network import Sequential
 from fastconv.plan_builder import Purpose, Source, build_plan
@@ -73,7 +78,7 @@ class Inference:
         "softmax_cross_entropy", "nll" or "mean_squared_error".
     preprocessing
         What happens to a batch before the first layer.
-    backend, threads
+    backend, threads, precision
         As for :class:`fastconv.Trainer`.
 
     Attributes
@@ -106,14 +111,17 @@ class Inference:
         preprocessing: Preprocessing | None = None,
         backend: str | None = None,
         threads: int | None = None,
+        precision: str = "float32",
     ) -> None:
         choice = choose_backend(backend)
         require_training(choice)
+        require_precision(choice, precision, str(network.dtype))
         self.backend, self.why = choice.name, choice.why
         self.network = network
         self.loss = loss
         self.preprocessing = preprocessing or Preprocessing()
         self.threads = threads
+        self.precision = precision
         self.plan_seconds = 0.0
         if len(network.output_shape) != 1:
             raise DataError(
@@ -226,7 +234,9 @@ class Inference:
         source = Source(len(samples), dtype, self.preprocessing, augmentation or Augmentation())
         plan = build_plan(self.network, batch, purpose, source, seed)
         self.plan_seconds += time.perf_counter() - started
-        return self._run.Runner(plan, {**self._arrays, **arrays}, self.threads)
+        # Only the cupy backend has more than one precision.
+        more = {} if self.precision == "float32" else {"precision": self.precision}
+        return self._run.Runner(plan, {**self._arrays, **arrays}, self.threads, **more)
 
     def _on_device(self, samples: Samples) -> dict[str, Any]:
         """Bring samples to the backend."""

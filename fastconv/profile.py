@@ -17,6 +17,7 @@ from fastconv.backends.selection import BackendError, choose_backend, require_tr
 from fastconv.cold_start import PHASES, ColdStart, ColdStartError, measure_cold_start
 from fastconv.command_line import (
     Parser,
+    check_precision,
     check_writable,
     positive,
     run,
@@ -39,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_recipe("cifar10-deep", "profile")
     parser.add_backend()
     parser.add_device()
+    parser.add_precision()
     parser.add_argument("--batch-size", type=int, metavar="N", help="samples in a step")
     parser.add_argument(
         "--steps", type=positive, metavar="N", help="steps in a repeat (default: some 50 ms)"
@@ -71,6 +73,7 @@ def _profile(options: argparse.Namespace) -> int:
     choice = choose_backend(options.backend)
     require_training(choice)
     use_device(options)
+    check_precision(options)
     console = Console(stderr=options.json == "-", highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDTH
@@ -89,8 +92,9 @@ def _steps(
     dataset = None if options.data_dir else synthetic_dataset(recipe)
     with threadpool_limits(threads):
         trainer = prepare(
-            recipe, data_dir=options.data_dir, backend=backend, threads=threads, dataset=dataset
-        ).trainer
+            recipe, data_dir=options.data_dir, backend=backend, threads=threads,
+            precision=options.precision, dataset=dataset,
+        ).trainer  # fmt: skip
         profile = measure(trainer, recipe.name, threads, options.steps, options.repeats or 15)
     show(profile, console)
     return profile.table()
@@ -106,7 +110,7 @@ def _cold(
 ) -> dict[str, Any]:
     try:
         starts = measure_cold_start(
-            options.recipe, backend, threads, settings, options.repeats or 5
+            options.recipe, backend, threads, settings, options.repeats or 5, options.precision
         )
     except ColdStartError as fault:
         raise BackendError(str(fault)) from None
@@ -116,6 +120,7 @@ def _cold(
         "backend": backend,
         "batch_size": recipe.batch_size,
         "threads": threads,
+        "precision": options.precision,
         "phases": list(PHASES),
         "starts": [asdict(start) for start in starts],
     }

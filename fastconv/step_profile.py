@@ -76,7 +76,7 @@ class StepProfile:
 
     Parameters
     ----------
-    recipe, backend, batch_size, threads, steps, repeats
+    recipe, backend, batch_size, threads, precision, steps, repeats
         What was measured: ``repeats`` times ``steps`` steps.
     rows
         In the order in which they run.
@@ -94,6 +94,7 @@ class StepProfile:
     backend: str
     batch_size: int
     threads: int
+    precision: str
     steps: int
     repeats: int
     rows: tuple[Row, ...]
@@ -197,8 +198,8 @@ def measure(
     barriers, cost = _barriers(trainer.backend, rows, threads)
     empty_step, empty_run = _empty(trainer.backend, runner.plan, threads, repeats)
     return StepProfile(
-        recipe, trainer.backend, trainer.batch_size, threads, steps, repeats, rows,
-        statistics.median(whole), min(whole), sum(map(_gflop, runner.plan.calls)),
+        recipe, trainer.backend, trainer.batch_size, threads, trainer.precision, steps,
+        repeats, rows, statistics.median(whole), min(whole), sum(map(_gflop, runner.plan.calls)),
         barriers, cost, empty_step, empty_run,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from fastconv.analysis.probe import Probe
 from fastconv.command_line import (
     EXIT_INTERRUPTED,
     Parser,
+    check_precision,
     check_writable,
     positive,
     run,
@@ -50,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_data_dir("FASTCONV_DATA, or download")
     parser.add_backend()
     parser.add_device()
+    parser.add_precision()
     add("--epochs", type=positive, metavar="N", help="epochs instead of the recipe's length")
     add(
         "--steps", type=positive, metavar="N",
@@ -112,11 +114,13 @@ def _train(options: argparse.Namespace) -> int:
     check_writable(options.json)
     threads = thread_count(options)
     use_device(options)
+    check_precision(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     with threadpool_limits(threads):
         experiment = prepare(
-            recipe, data_dir=options.data_dir, backend=options.backend, threads=threads
-        )
+            recipe, data_dir=options.data_dir, backend=options.backend, threads=threads,
+            precision=options.precision,
+        )  # fmt: skip
         folder = RunFolder(new_run_path(recipe.name) if options.out is None else options.out)
         folder.write_recipe(recipe)
         folder.write_json("environment.json", _environment(experiment, threads))
@@ -250,6 +254,7 @@ def _environment(experiment: Experiment, threads: int) -> dict[str, Any]:
         "backend": trainer.backend,
         "backend_choice": trainer.why,
         "threads": threads,
+        "precision": trainer.precision,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 
@@ -260,7 +265,8 @@ def _show_head(display: Display, experiment: Experiment, threads: int) -> None:
     plural = "s" if threads != 1 else ""
     display.text(f"recipe {recipe.name}: {recipe.description}")
     display.text(f"data set {dataset.name}: {sizes}")
-    display.text(f"backend {trainer.backend} ({trainer.why}), {threads} thread{plural}")
+    precision = "" if trainer.precision == "float32" else f", products in {trainer.precision}"
+    display.text(f"backend {trainer.backend} ({trainer.why}), {threads} thread{plural}{precision}")
     display.text()
     for line in trainer.network.summary().splitlines():
         display.text(line)

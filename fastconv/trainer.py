@@ -41,6 +41,9 @@ class Trainer:
     threads
         How many threads a step may use; None: FASTCONV_THREADS, else the cores of this process.
         The numpy backend has no threads of its own: see ``fastconv.backends.numpy.run``.
+    precision
+        "float32", or with the cupy backend "tf32" or "bf16": what tensor cores round the factors of
+        products to. Parameters, activations and sums stay float32.
 
     Attributes
     ----------
@@ -60,7 +63,7 @@ class Trainer:
     DataError
         If the samples do not fit the network, or the batch is larger than the data.
     BackendError
-        If the backend cannot train here.
+        If the backend cannot train here, or not in this precision.
     """
 
     def __init__(
@@ -77,9 +80,15 @@ class Trainer:
         seed: int = 0,
         backend: str | None = None,
         threads: int | None = None,
+        precision: str = "float32",
     ) -> None:
         self._inference = Inference(
-            network, loss=loss, preprocessing=preprocessing, backend=backend, threads=threads
+            network,
+            loss=loss,
+            preprocessing=preprocessing,
+            backend=backend,
+            threads=threads,
+            precision=precision,
         )
         self.backend, self.why = self._inference.backend, self._inference.why
         self.network = network
@@ -87,6 +96,7 @@ class Trainer:
         self.loss = loss
         self.schedule = schedule
         self.seed = seed
+        self.precision = precision
         self.step = 0
         self.train_seconds = 0.0
         self._check(batch_size)

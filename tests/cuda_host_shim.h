@@ -1,5 +1,6 @@
 // What CUDA C++ kernels need to compile and run as ordinary C++: grids and blocks are loops, the
-// threads of a block are fibers that change places at barriers, shared memory is static.
+// threads of a block are fibers that change places at barriers, shared memory is static, the lanes
+// of a warp show each other their parts of what tensor cores multiply.
 //
 // HOST_LAUNCH(symbol, kernel) exports symbol(grid, block, arguments), with grid and block as three
 // numbers each and the arguments as cuLaunchKernel takes them: an array of pointers to values.
@@ -9,6 +10,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <math.h>
 #include <memory>
 #include <tuple>
@@ -50,7 +52,7 @@ struct Fiber {
     bool is_new = true, is_done = true;
     unsigned number = 0;
     // What this thread shows to the others of its warp.
-    unsigned char shown[16];
+    alignas(8) unsigned char shown[32];
 };
 
 struct Block {
@@ -190,19 +192,114 @@ inline int atomicAdd(int *place, int value) {
 
 inline void __syncthreads() { host::meet(host::block().all); }
 
+namespace host {
+
+// What `read(values)` makes of the values that the lanes of this thread's warp have at this point.
+template <typename T, typename Read>
+auto exchange(const T &value, const Read &read) {
+    static_assert(sizeof(T) <= sizeof(Fiber::shown), "no such exchange");
+    Block &b = block();
+    Fiber &self = *b.current;
+    Meeting &warp = b.warps[self.number / WARP];
+    if (warp.alive != WARP) fail("a shuffle of part of a warp");
+    std::memcpy(self.shown, &value, sizeof value);
+    meet(warp);
+    T values[WARP];
+    for (unsigned lane = 0; lane < WARP; lane++)
+        std::memcpy(&values[lane], b.fibers[self.number / WARP * WARP + lane]->shown, sizeof value);
+    const auto result = read(values);
+    meet(warp); // nobody shows the next value before all have seen this one
+    return result;
+}
+
+inline unsigned lane() { return block().current->number % WARP; }
+
+// The parts of a lane of two factors.
+struct Fragments {
+    unsigned a[4], b[2];
+};
+
+struct Sums {
+    float of[4];
+};
+
+inline float as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline unsigned as_bits(float value) {
+    unsigned bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+// sums += a b for a warp; NUMBERS of each word are `number(word, which)`. Element (i, k) of a lies
+// in lane 4 (i % 8) + k % 4, in the second pair of words from k = 4 on and in the second of a pair
+// from i = 8 on; element (k, j) of b in lane 4 j + k % 4. The sums are exact, and rounded once.
+template <int NUMBERS, typename Number>
+void multiply(float *sums, const unsigned *a, const unsigned *b, const Number &number) {
+    const Fragments own = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    const Sums made = exchange(own, [&](const Fragments *lanes) {
+        Sums result;
+        for (int e = 0; e < 4; e++) {
+            const unsigned i = lane() / 4 + e / 2 * 8, j = lane() % 4 * 2 + e % 2;
+            double sum = sums[e];
+            for (int k = 0; k < 8; k++) {
+                const unsigned left = lanes[i % 8 * 4 + k % 4].a[k / 4 * 2 + i / 8];
+                const unsigned right = lanes[j * 4 + k % 4].b[k / 4];
+                for (int which = 0; which < NUMBERS; which++)
+                    sum += static_cast<double>(number(left, which)) * number(right, which);
+            }
+            result.of[e] = static_cast<float>(sum);
+        }
+        return result;
+    });
+    std::memcpy(sums, made.of, sizeof made.of);
+}
+
+}  // namespace host
+
 template <typename T>
 T __shfl_xor_sync(unsigned lanes, T value, int mask) {
-    static_assert(sizeof(T) <= sizeof(host::Fiber::shown), "no such shuffle");
-    host::Block &b = host::block();
-    host::Fiber &self = *b.current;
-    host::Meeting &warp = b.warps[self.number / host::WARP];
-    if (lanes != 0xffffffffu || warp.alive != host::WARP) host::fail("a shuffle of part of a warp");
-    *reinterpret_cast<T *>(self.shown) = value;
-    host::meet(warp);
-    const T other = *reinterpret_cast<T *>(b.fibers[self.number ^ mask]->shown);
-    host::meet(warp); // nobody shows the next value before all have seen this one
-    return other;
+    if (lanes != 0xffffffffu) host::fail("a shuffle of part of a warp");
+    return host::exchange(value, [mask](const T *values) { return values[host::lane() ^ mask]; });
 }
+
+// The functions of tensor_cores.cuh.
+namespace fastconv {
+
+inline unsigned to_tf32(float x) {
+    const unsigned bits = host::as_bits(x);
+    if (x != x) return 0x7fffffffu;
+    // The magnitude stands in the low bits; an infinity stays one.
+    return (bits + (isinf(x) ? 0 : 0x1000u)) & 0xffffe000u;
+}
+
+inline unsigned half_of_bf16(float x) {
+    const unsigned bits = host::as_bits(x);
+    if (x != x) return 0x7fffu;
+    return (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+
+inline unsigned to_bf16(float low, float high) {
+    return half_of_bf16(high) << 16 | half_of_bf16(low);
+}
+
+inline void mma_tf32(float *sums, const unsigned *a, const unsigned *b) {
+    host::multiply<1>(sums, a, b, [](unsigned word, int) {
+        return host::as_float(word & 0xffffe000u); // tensor cores do not read the low bits
+    });
+}
+
+inline void mma_bf16(float *sums, const unsigned *a, const unsigned *b) {
+    host::multiply<2>(sums, a, b, [](unsigned word, int which) {
+        return host::as_float(which ? word & 0xffff0000u : word << 16);
+    });
+}
+
+}  // namespace fastconv
 
 #define HOST_LAUNCH(symbol, ...)                                                                   \
     extern "C" void symbol(const unsigned *grid, const unsigned *block_size, void **arguments) {   \

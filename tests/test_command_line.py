@@ -53,7 +53,8 @@ lr = 0.5
 """
 
 FIELDS = {
-    "recipe", "backend", "threads", "batch_size", "seed", "steps", "epochs", "parameters",
+    "recipe", "backend", "threads", "precision", "batch_size", "seed", "steps", "epochs",
+    "parameters",
     "warmup_seconds", "train_seconds", "step_ms", "samples_per_second", "train_loss",
     "train_accuracy", "train_accuracy_final", "penalty", "validation_loss", "validation_accuracy",
     "test_loss", "test_accuracy", "peak_rss_mib", "stopped",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cuda_on_host import DTYPES, SOURCES
 
-from fastconv.backends.cupy.sources import code_of, instances_of
+from fastconv.backends.cupy.sources import SIDES, code_of, instances_of
 from fastconv.kernel_sources import kernel_folder
 
 
@@ -55,6 +55,14 @@ class Program:
         assert self._call("GetCUBINSize", ctypes.byref(size)) == 0
         return size.value
 
+    def assembly(self):
+        """The text of each kernel in PTX, of a program that was compiled for compute_NN."""
+        size = ctypes.c_size_t()
+        assert self._call("GetPTXSize", ctypes.byref(size)) == 0
+        text = ctypes.create_string_buffer(size.value)
+        assert self._call("GetPTX", text) == 0
+        return text.value.decode().split(".entry")[1:]
+
     def has(self, instance):
         """Whether an instance was compiled, by its name in the code."""
         lowered = ctypes.c_char_p()
@@ -77,6 +85,38 @@ def test_every_source_compiles_for_the_oldest_cards(source):
     # PTX of an architecture is what cards of it and all later ones are given.
     program = Program(code_of(source), source)
     assert program.compile(instances_of(source, "float32"), "compute_75") == ""
+
+
+INSTRUCTIONS = {
+    "tf32": ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", "cvt.rna.tf32.f32"),
+    "bf16": ("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", "cvt.rn.bf16x2.f32"),
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", *INSTRUCTIONS])
+@pytest.mark.parametrize(
+    ("source", "products"), [("conv.cu", 3), ("dense.cu", 3), ("pooled_conv.cu", 1)]
+)
+def test_products_are_made_by_the_instructions_of_their_precision(source, products, precision):
+    program = Program(code_of(source), source)
+    assert program.compile(instances_of(source, "float32", precision), "compute_80") == ""
+    kernels = program.assembly()
+    if precision != "float32":
+        assert len(kernels) == products * len(SIDES)
+    for kernel in kernels:
+        for each, instructions in INSTRUCTIONS.items():
+            for instruction in instructions:
+                assert (instruction in kernel) == (each == precision)
+
+
+@pytest.mark.parametrize("precision", INSTRUCTIONS)
+def test_cards_without_tensor_cores_for_a_precision_stop_at_it(precision):
+    # Nothing launches these there; they would not compute something else in silence.
+    program = Program(code_of("dense.cu"), "dense.cu")
+    assert program.compile(instances_of("dense.cu", "float32", precision), "compute_75") == ""
+    for kernel in program.assembly():
+        assert "mma.sync" not in kernel
+        assert "trap;" in kernel
 
 
 def test_the_compiler_would_find_a_mistake():

@@ -105,9 +105,9 @@ def test_the_last_block_of_a_tile_adds_the_parts_up_as_a_launch_of_its_own_would
 ):
     made = []
 
-    def counted(memory, counters):
+    def counted(memory, counters, precision):
         made.append(counters)
-        return products.CountedWorkspace(memory, counters)
+        return products.CountedWorkspace(memory, counters, precision)
 
     monkeypatch.setattr(run, "CountedWorkspace", counted)
     # Deep enough for sums in parts.
@@ -117,7 +117,7 @@ def test_the_last_block_of_a_tile_adds_the_parts_up_as_a_launch_of_its_own_would
     ours = stepped(plan, network)
     assert not [kernel for _, kernel, _, _ in device.launched if "_parts" in kernel]
     assert not made[0].any()
-    monkeypatch.setattr(run, "CountedWorkspace", lambda memory, counters: memory)
+    monkeypatch.setattr(run, "CountedWorkspace", lambda memory, *_: memory)
     expected = stepped(plan, network)
     kernels = {kernel for _, kernel, _, _ in device.launched if "_parts" in kernel}
     assert {kernel.partition("<")[0] for kernel in kernels} >= {

@@ -17,6 +17,7 @@ from fastconv.operation import DropoutSpec, NormSpec, RandomSpec
 
 KERNELS = r"""
 #include <cuda_host_shim.h>
+#include "tiles.cuh"
 
 // y[i] is what the thread across the block had.
 __global__ void across_block(int barrier, const int *x, int *y) {
@@ -50,6 +51,38 @@ __global__ void parted(int *y) {
     y[threadIdx.x] = __shfl_xor_sync(0xffffffffu, 1, 1);
 }
 
+// A warp multiplies fragments that lie lane by lane.
+__global__ void multiply_fragments(int bf16, const unsigned *a, const unsigned *b, float *sums) {
+    const unsigned lane = threadIdx.x;
+    if (bf16) fastconv::mma_bf16(sums + 4 * lane, a + 4 * lane, b + 2 * lane);
+    else fastconv::mma_tf32(sums + 4 * lane, a + 4 * lane, b + 2 * lane);
+}
+
+__global__ void round_numbers(const float *x, unsigned *tf32, unsigned *bf16) {
+    tf32[threadIdx.x] = fastconv::to_tf32(x[threadIdx.x]);
+    bf16[threadIdx.x] = fastconv::to_bf16(x[threadIdx.x], -x[threadIdx.x]);
+}
+
+// Where a word of a line lies in shared memory.
+template <fastconv::Precision PRECISION, int SIDE, bool ALONG_K>
+__global__ void lay_out(int *y) {
+    using Tile = fastconv::TensorTiles<PRECISION, SIDE, ALONG_K, ALONG_K>;
+    static_assert(Tile::A_SIZE == Tile::B_SIZE, "the same layout");
+    const int word = blockIdx.x * blockDim.x + threadIdx.x;
+    y[word] = Tile::place_in_a(blockIdx.x, threadIdx.x);
+    y[gridDim.x * blockDim.x] = Tile::A_SIZE;
+}
+
+HOST_LAUNCH(launch_lay_out_TF32_32_0, lay_out<fastconv::TF32, 32, false>)
+HOST_LAUNCH(launch_lay_out_TF32_32_1, lay_out<fastconv::TF32, 32, true>)
+HOST_LAUNCH(launch_lay_out_TF32_64_0, lay_out<fastconv::TF32, 64, false>)
+HOST_LAUNCH(launch_lay_out_TF32_64_1, lay_out<fastconv::TF32, 64, true>)
+HOST_LAUNCH(launch_lay_out_BF16_32_0, lay_out<fastconv::BF16, 32, false>)
+HOST_LAUNCH(launch_lay_out_BF16_32_1, lay_out<fastconv::BF16, 32, true>)
+HOST_LAUNCH(launch_lay_out_BF16_64_0, lay_out<fastconv::BF16, 64, false>)
+HOST_LAUNCH(launch_lay_out_BF16_64_1, lay_out<fastconv::BF16, 64, true>)
+HOST_LAUNCH(launch_multiply_fragments, multiply_fragments)
+HOST_LAUNCH(launch_round_numbers, round_numbers)
 HOST_LAUNCH(launch_across_block, across_block)
 HOST_LAUNCH(launch_across_warp, across_warp)
 HOST_LAUNCH(launch_places, places)
@@ -64,8 +97,8 @@ def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shim")
     (folder / "kernels.cpp").write_text(KERNELS, encoding="utf-8")
     command = ["g++", "-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-shared", "-fPIC", "-I",
-               str(Path(__file__).parent), str(folder / "kernels.cpp"), "-o",
-               str(folder / "kernels.so")]  # fmt: skip
+               str(Path(__file__).parent), "-I", str(kernel_folder()),
+               str(folder / "kernels.cpp"), "-o", str(folder / "kernels.so")]  # fmt: skip
     subprocess.run(command, check=True)
     return folder / "kernels.so"
 
@@ -120,6 +153,114 @@ def test_a_shuffle_that_not_all_lanes_take_part_in_is_an_error(library):
     done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "a shuffle of part of a warp" in done.stderr
+
+
+# Tensor cores.
+
+
+def bits(*numbers):
+    return np.array(numbers, np.float32).view(np.uint32)
+
+
+ROUNDED = [
+    # A number, and what the rules of PTX for cvt.rna.tf32 and cvt.rn.bf16 make of it.
+    (1.0, 1.0, 1.0),
+    (1 + 2**-11, 1 + 2**-10, 1.0),  # half way for tf32: away from 0
+    (-1 - 2**-11, -1 - 2**-10, -1.0),
+    (1 + 2**-11 - 2**-23, 1.0, 1.0),
+    (1 + 2**-8, 1 + 2**-8, 1.0),  # half way for bf16: to the even one, below
+    (1 + 3 * 2**-8, 1 + 3 * 2**-8, 1 + 2**-6),  # and above
+    (1 + 2**-8 + 2**-23, 1 + 2**-8, 1 + 2**-7),
+    (2 - 2**-23, 2.0, 2.0),
+    (3 * 2.0**-128, 3 * 2.0**-128, 3 * 2.0**-128),  # subnormal
+    (2.0**-149, 0.0, 0.0),
+    (2.0**127 * (2 - 2**-10), 2.0**127 * (2 - 2**-10), np.inf),  # the largest of tf32
+    (np.inf, np.inf, np.inf),
+    (-np.inf, -np.inf, -np.inf),
+    (-0.0, -0.0, -0.0),
+]
+
+
+@pytest.mark.parametrize(("number", "tf32", "bf16"), ROUNDED)
+def test_numbers_are_rounded_as_ptx_says(library, number, tf32, bf16):
+    x, words, pairs = np.array([number], np.float32), *np.zeros((2, 1), np.uint32)
+    launched(library, "round_numbers", (1,), (1,), x, words, pairs)
+    assert words == bits(tf32)
+    assert pairs << 16 == bits(bf16)
+    assert pairs & 0xFFFF0000 == bits(-bf16)  # the second number lies in the upper half
+
+
+def test_a_nan_stays_one_when_it_is_rounded(library):
+    x = np.array([0x7F800001, 0x7FFFFFFF, 0xFFC00000], np.uint32).view(np.float32)
+    words, pairs = np.zeros((2, 3), np.uint32)
+    launched(library, "round_numbers", (1,), (3,), x, words, pairs)
+    for each in (words, pairs << 16, pairs & 0xFFFF0000):
+        assert np.isnan(each.astype(np.uint32).view(np.float32)).all()
+
+
+# Rows and columns of the elements of fragments: PTX ISA, "Matrix Fragments for mma.m16n8k8" (.tf32)
+# and "for mma.m16n8k16 with floating point type" (.bf16).
+GROUP, MEMBER = np.arange(32)[:, None] >> 2, np.arange(32)[:, None] % 4
+
+
+def fragments_of_tf32(a, b):
+    i, j = np.arange(4), np.arange(2)
+    left = a[GROUP + 8 * ((i == 1) | (i == 3)), MEMBER + 4 * (i >= 2)]
+    right = b[MEMBER + 4 * j, GROUP]
+    return left.view(np.uint32).copy(), right.view(np.uint32).copy()
+
+
+def fragments_of_bf16(a, b):
+    i, j = np.arange(8), np.arange(4)
+    first = (i < 2) | ((i >= 4) & (i < 6))
+    left = a[np.where(first, GROUP, GROUP + 8), 2 * MEMBER + (i & 1) + 8 * (i >= 4)]
+    right = b[2 * MEMBER + (j & 1) + 8 * (j >= 2), GROUP]
+    halves = [(each.view(np.uint32) >> 16).astype("<u2") for each in (left, right)]
+    return tuple(np.ascontiguousarray(each).view("<u4") for each in halves)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_warp_multiplies_matrices(library, precision):
+    rng = np.random.default_rng(5)
+    depth, bits_kept = (8, 11) if precision == "tf32" else (16, 8)
+    # Integers of as many bits as the precision has: nothing is rounded.
+    a = rng.integers(-(2**bits_kept), 2**bits_kept, (16, depth)).astype(np.float32)
+    b = rng.integers(-(2**bits_kept), 2**bits_kept, (depth, 8)).astype(np.float32)
+    before = rng.integers(-9, 9, (16, 8)).astype(np.float32)
+    i = np.arange(4)
+    places = GROUP + 8 * (i >= 2), 2 * MEMBER + (i & 1)
+    sums = before[places]
+    assert np.unique(16 * places[1] + places[0]).size == 128
+    fragments = fragments_of_tf32 if precision == "tf32" else fragments_of_bf16
+    launched(
+        library, "multiply_fragments", (1,), (32,), int(precision == "bf16"), *fragments(a, b), sums
+    )
+    expected = a.astype(np.float64) @ b + before
+    np.testing.assert_array_equal(sums, expected[places].astype(np.float32))
+
+
+def test_tensor_cores_do_not_read_the_low_bits_of_tf32(library):
+    a, b = np.full((16, 8), 1 + 2**-11, np.float32), np.ones((8, 8), np.float32)
+    sums = np.zeros((32, 4), np.float32)
+    launched(library, "multiply_fragments", (1,), (32,), 0, *fragments_of_tf32(a, b), sums)
+    np.testing.assert_array_equal(sums, 8)
+
+
+@pytest.mark.parametrize("along_k", [0, 1])
+@pytest.mark.parametrize("side", [32, 64])
+@pytest.mark.parametrize(("precision", "words"), [("TF32", 16), ("BF16", 8)])
+def test_a_warp_reads_its_fragments_from_32_different_banks(
+    library, precision, words, side, along_k
+):
+    y = np.zeros(side * words + 1, np.int32)
+    launched(library, f"lay_out_{precision}_{side}_{along_k}", (side,), (words,), y)
+    places, size = y[:-1], y[-1]
+    assert np.unique(places).size == places.size
+    assert 0 <= places.min() <= places.max() < size
+    # 8 lines and 4 words that all lanes read at once, wherever they begin.
+    together = places.reshape(side // 8, 8, words // 4, 4).transpose(0, 2, 1, 3).reshape(-1, 32)
+    for each in together % 32:
+        assert np.unique(each).size == 32
 
 
 # Launches.

@@ -107,6 +107,7 @@ def test_every_runner_takes_the_same(backend):
     if not state.trains and backend != "cupy":
         pytest.skip(f"{backend}: {state.reason}")
     runner = importlib.import_module(f"fastconv.backends.{backend}.run").Runner
-    assert list(inspect.signature(runner).parameters) == ["plan", "shared", "threads"]
+    parameters = list(inspect.signature(runner).parameters)
+    assert parameters == ["plan", "shared", "threads"] + ["precision"] * (backend == "cupy")
     assert inspect.signature(runner).parameters["threads"].default is None
     assert list(inspect.signature(runner.run).parameters)[1:4] == ["order", "rates", "first_step"]

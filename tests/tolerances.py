@@ -2,7 +2,8 @@
 
 One row for each family of kernels, in multiples of the machine epsilon of the dtype. An error is
 measured against the largest magnitude of its array where terms of either sign are summed, since
-there a small result may be the rest of large ones, and against each element where they are not.
+there a small result may be the rest of large ones, and against each element where they are not. For
+products whose factors are rounded it is measured against the sum of the magnitudes of the terms.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,7 @@ class Tolerance(NamedTuple):
 
     of_largest: float = 0.0
     of_each: float = 0.0
+    of_terms: float = 0.0
 
 
 _EXACT = Tolerance()
@@ -41,6 +43,10 @@ TOLERANCES = {
     "input.augment_images": Tolerance(of_largest=64),
     "random": _EXACT,
     "layout": _EXACT,
+    # A factor of tf32 has 11 bits and is wrong by up to 2^-11, one of bf16 has 8: a term by twice
+    # that and its square, here 2^-10 and 2^-7. The rest is for the sums.
+    "tf32": Tolerance(of_terms=2**13 + 64),
+    "bf16": Tolerance(of_terms=2**16 + 192),
 }
 
 
@@ -49,12 +55,13 @@ def tolerance_of(kernel):
     return TOLERANCES.get(kernel) or TOLERANCES[kernel.partition(".")[0]]
 
 
-def assert_close(actual, expected, kernel, label="", more_nan=False, scale=0.0):
-    """Compare one array of a kernel with the float64 result of the reference.
+def assert_close(actual, expected, kernel, label="", more_nan=False, scale=0.0, terms=0.0):
+    """Compare one array of a kernel, or of a precision, with the float64 result of the reference.
 
     NaN and infinities must be at the same places; with ``more_nan``, whatever is not finite must
     not be finite either, and NaN may be elsewhere too. ``scale`` is a size that the largest
-    magnitude stands for at least: that of sums whose terms happen to cancel.
+    magnitude stands for at least: that of sums whose terms happen to cancel. ``terms`` are the sums
+    of the magnitudes of the terms of each element.
     """
     assert actual.shape == expected.shape, label
     if actual.dtype.kind != "f" or tolerance_of(kernel) == _EXACT:
@@ -71,7 +78,12 @@ def assert_close(actual, expected, kernel, label="", more_nan=False, scale=0.0):
         return
     epsilon = np.finfo(actual.dtype).eps
     tolerance, size = tolerance_of(kernel), np.abs(wanted)
-    allowed = epsilon * (tolerance.of_largest * max(scale, size.max()) + tolerance.of_each * size)
+    terms = np.broadcast_to(terms, expected.shape)[finite]
+    allowed = epsilon * (
+        tolerance.of_largest * max(scale, size.max())
+        + tolerance.of_each * size
+        + tolerance.of_terms * terms
+    )
     excess = np.abs(got - wanted) / np.maximum(allowed, np.finfo(np.float64).tiny)
     # Written this way round so that a NaN where a number is expected fails.
     assert (excess <= 1).all(), (

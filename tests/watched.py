@@ -13,6 +13,7 @@ import inspect
 import numpy as np
 from kernel_calls import calls_of
 
+from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
 from fastconv.backends.selection import BackendError, load_module
 
 CUDA_ON_HOST = "cuda-on-host"
@@ -99,18 +100,18 @@ def parameters_of(kernel):
     return list(inspect.signature(getattr(reference, name)).parameters)[1:-1]
 
 
-def run(backend, call, in_place=()):
+def run(backend, call, in_place=(), precision=None):
     """Run one call and return its results by name.
 
-    ``in_place`` is a pair of an input and an output that share one array, or empty.
+    ``in_place`` is a pair of an input and an output that share one array, or empty; ``precision``
+    is that of products in plans of the cupy backend.
     """
     with _running(backend) as name:
-        return _run(
-            load_module(name, call.kernel.partition(".")[0]), _device_of(backend), call, in_place
-        )
+        module = load_module(name, call.kernel.partition(".")[0])
+        return _run(module, _device_of(backend), call, in_place, precision)
 
 
-def _run(module, device, call, in_place):
+def _run(module, device, call, in_place, precision):
     _, _, name = call.kernel.partition(".")
     rubbish = {key: _rubbish(*output) for key, output in call.outputs.items()}
     values = {k: v for k, v in (call.reads | call.updates | rubbish).items() if v is not None}
@@ -119,10 +120,14 @@ def _run(module, device, call, in_place):
         memory[in_place[1]] = memory[in_place[0]]
     size = module.workspace_bytes(name, call.spec, call.dtype)
     workspace = _Memory(device, _rubbish((size,), np.uint8)) if size else None
+    room = workspace.array if workspace else None
+    if precision is not None:
+        counters = device.to_device(np.zeros(ENOUGH_BLOCKS, np.int32))
+        room = CountedWorkspace(room, counters, precision)
     getattr(module, name)(
         call.spec,
         *(memory[key].array if key in memory else None for key in parameters_of(call.kernel)),
-        workspace.array if workspace else None,
+        room,
     )
     if workspace:
         workspace.bytes_now()

@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import Any
 
 NAMES = ("numpy", "numba", "cython", "cupy")
+PRECISIONS = ("float32", "tf32", "bf16")
+"""What the factors of products are rounded to; all but float32 are for the cupy backend."""
 _PREFERRED = ("cython", "numba", "numpy")
 """What ``auto`` tries, fastest first. CUDA is used when asked for: arrays live elsewhere there."""
 
@@ -149,6 +151,33 @@ def require_training(choice: Choice) -> None:
         raise BackendError(
             f"backend {choice.name!r} cannot train: {state.reason}; use --backend numpy"
         )
+
+
+def require_precision(choice: Choice, precision: str, dtype: str = "float32") -> None:
+    """Raise a BackendError unless the chosen backend can train in this precision.
+
+    Parameters
+    ----------
+    choice
+        The backend.
+    precision
+        One of :data:`PRECISIONS`.
+    dtype
+        Of the network.
+    """
+    if precision not in PRECISIONS:
+        raise BackendError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    if precision == "float32":
+        return
+    if choice.name != "cupy":
+        raise BackendError(
+            f"--precision {precision} is for --backend cupy (the backend is {choice.name}); use "
+            f"that, or --precision float32"
+        )
+    try:
+        load_module("cupy", "run").check_precision(precision, dtype)
+    except ValueError as fault:
+        raise BackendError(str(fault)) from None
 
 
 @contextlib.contextmanager

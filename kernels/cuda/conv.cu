@@ -6,45 +6,25 @@
 // parts. An activation behind the forward pass, or in front of the data gradient with the result
 // `activated`, is theirs too.
 #include "activation.cuh"
-#include "geometry.cuh"
-#include "product.cuh"
+#include "forward_product.cuh"
 
 namespace {
 
 using fastconv::Activation;
 using fastconv::ActivationGradient;
+using fastconv::forward_sizes;
 using fastconv::Geometry;
 using fastconv::inside;
+using fastconv::Patches;
 using fastconv::Pixel;
 using fastconv::pixel_at;
+using fastconv::Precision;
 using fastconv::Sizes;
+using fastconv::Weights;
 
 // ---- views -------------------------------------------------------------------------------------
 
-// The im2col matrix: a row for each output pixel, a column for each tap and input channel.
-template <typename T>
-struct Patches {
-    Geometry g;
-    const T *x; // the group's first channel
-
-    struct Line {
-        const T *image;
-        int i, j; // where the window begins
-    };
-    __device__ Line row(int m) const {
-        const Pixel p = pixel_at(m, g.out_height, g.out_width);
-        return {x + p.n * g.x_n, p.i * g.stride_h - g.top, p.j * g.stride_w - g.left};
-    }
-    __device__ T at(const Line &line, int k) const {
-        const int c = k % g.inputs, tap = k / g.inputs;
-        const int i = line.i + tap / g.kernel_w * g.dilation_h;
-        const int j = line.j + tap % g.kernel_w * g.dilation_w;
-        if (!inside(i, j, g.height, g.width)) return T(0);
-        return line.image[i * g.x_h + j * g.x_w + c * g.x_c];
-    }
-};
-
-// Its transpose, with one more row of ones for the bias.
+// The transpose of Patches, with one more row of ones for the bias.
 template <typename T>
 struct TransposedPatches {
     Geometry g;
@@ -69,8 +49,8 @@ struct TransposedPatches {
     }
 };
 
-// The same for the data gradient: a row for each input pixel, a column for each tap and output
-// channel; 0 where the tap of no window lies on the pixel.
+// What Patches are to the forward pass, for the data gradient: a row for each input pixel, a column
+// for each tap and output channel; 0 where the tap of no window lies on the pixel.
 template <typename T>
 struct Outputs {
     Geometry g;
@@ -92,22 +72,6 @@ struct Outputs {
         const int oh = i / g.stride_h, ow = j / g.stride_w;
         if (oh >= g.out_height || ow >= g.out_width) return T(0);
         return line.image[oh * g.y_h + ow * g.y_w + o * g.y_c];
-    }
-};
-
-// Weights with a row for each tap and input channel, a column for each output channel.
-template <typename T>
-struct Weights {
-    Geometry g;
-    const T *w; // the group's first output channel
-
-    struct Line {
-        const T *first;
-    };
-    __device__ Line column(int n) const { return {w + n * g.w_o}; }
-    __device__ T at(const Line &line, int k) const {
-        const int c = k % g.inputs, tap = k / g.inputs;
-        return line.first[tap / g.kernel_w * g.w_h + tap % g.kernel_w * g.w_w + c * g.w_i];
     }
 };
 
@@ -183,9 +147,6 @@ struct ToWeights {
     }
 };
 
-__device__ Sizes forward_sizes(const Geometry &g, int parts) {
-    return {g.out_pixels(), g.outputs, g.taps() * g.inputs, g.groups, parts};
-}
 __device__ Sizes data_sizes(const Geometry &g, int parts) {
     return {g.pixels(), g.inputs, g.taps() * g.outputs, g.groups, parts};
 }
@@ -196,7 +157,7 @@ __device__ Sizes weight_sizes(const Geometry &g, int parts, bool bias) {
 }  // namespace
 
 // y = x * w + b; b may be null.
-template <typename T, int SIDE>
+template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_forward(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ x,
                    const T *__restrict__ w, const T *b, T *y, T *partial, int *counters) {
@@ -204,9 +165,9 @@ __global__ void __launch_bounds__(fastconv::THREADS)
     const int group = blockIdx.y % groups;
     const Patches<T> patches = {g, x + group * inputs * x_c};
     const Weights<T> weights = {g, w + group * outputs * w_o};
-    fastconv::multiply<SIDE, true, false>(forward_sizes(g, parts), patches, weights,
-                                          ToOutputs<T>{g, y, b, {kind, T(alpha)}}, partial,
-                                          counters);
+    fastconv::multiply<PRECISION, SIDE, true, false>(
+        forward_sizes(g, parts), patches, weights, ToOutputs<T>{g, y, b, {kind, T(alpha)}}, partial,
+        counters);
 }
 
 template <typename T>
@@ -218,7 +179,7 @@ __global__ void conv2d_forward_parts(GEOMETRY, int parts, int kind, double alpha
 }
 
 // The gradient of x, plus b, which may be null: the forward pass of a transposed convolution.
-template <typename T, int SIDE>
+template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_backward_data(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ dy,
                          const T *__restrict__ w, const T *b, const T *activated, T *dx,
@@ -227,9 +188,9 @@ __global__ void __launch_bounds__(fastconv::THREADS)
     const int group = blockIdx.y % groups;
     const Outputs<T> gradients = {g, dy + group * outputs * y_c};
     const TransposedWeights<T> weights = {g, w + group * outputs * w_o};
-    fastconv::multiply<SIDE, true, true>(data_sizes(g, parts), gradients, weights,
-                                         ToInputs<T>{g, dx, b, {kind, T(alpha), activated}},
-                                         partial, counters);
+    fastconv::multiply<PRECISION, SIDE, true, true>(
+        data_sizes(g, parts), gradients, weights,
+        ToInputs<T>{g, dx, b, {kind, T(alpha), activated}}, partial, counters);
 }
 
 template <typename T>
@@ -242,7 +203,7 @@ __global__ void conv2d_backward_data_parts(GEOMETRY, int parts, int kind, double
 }
 
 // The gradients of w and of b; db may be null.
-template <typename T, int SIDE>
+template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_backward_weight(GEOMETRY, int parts, const T *__restrict__ dy, const T *__restrict__ x,
                            T *dw, T *db, T *partial, int *counters) {
@@ -250,8 +211,9 @@ __global__ void __launch_bounds__(fastconv::THREADS)
     const int group = blockIdx.y % groups;
     const TransposedPatches<T> patches = {g, x + group * inputs * x_c};
     const OutputColumns<T> gradients = {g, dy + group * outputs * y_c};
-    fastconv::multiply<SIDE, false, false>(weight_sizes(g, parts, db), patches, gradients,
-                                           ToWeights<T>{g, dw, db}, partial, counters);
+    fastconv::multiply<PRECISION, SIDE, false, false>(weight_sizes(g, parts, db), patches,
+                                                      gradients, ToWeights<T>{g, dw, db}, partial,
+                                                      counters);
 }
 
 template <typename T>

@@ -11,6 +11,7 @@ namespace {
 using fastconv::Activation;
 using fastconv::ActivationGradient;
 using fastconv::LeftMatrix;
+using fastconv::Precision;
 using fastconv::RightMatrix;
 using fastconv::Sizes;
 
@@ -61,16 +62,16 @@ struct WeightsAndBias {
 
 }  // namespace
 
-template <typename T, int SIDE>
+template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     dense_forward(int batch, int inputs, int outputs, int parts, int kind, double alpha,
                   const T *__restrict__ x, const T *__restrict__ w, const T *b, T *y, T *partial,
                   int *counters) {
     const LeftMatrix<T> left = {{x, inputs, 1}};
     const RightMatrix<T> right = {{w, outputs, 1}};
-    fastconv::multiply<SIDE, true, false>({batch, outputs, inputs, 1, parts}, left, right,
-                                          ToOutputs<T>{y, b, outputs, {kind, T(alpha)}}, partial,
-                                          counters);
+    fastconv::multiply<PRECISION, SIDE, true, false>(
+        {batch, outputs, inputs, 1, parts}, left, right,
+        ToOutputs<T>{y, b, outputs, {kind, T(alpha)}}, partial, counters);
 }
 
 template <typename T>
@@ -80,16 +81,16 @@ __global__ void dense_forward_parts(int batch, int inputs, int outputs, int part
                         ToOutputs<T>{y, b, outputs, {kind, T(alpha)}});
 }
 
-template <typename T, int SIDE>
+template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     dense_backward_data(int batch, int inputs, int outputs, int parts, int kind, double alpha,
                         const T *__restrict__ dy, const T *__restrict__ w, const T *activated,
                         T *dx, T *partial, int *counters) {
     const LeftMatrix<T> left = {{dy, outputs, 1}};
     const RightMatrix<T> right = {{w, 1, outputs}};
-    fastconv::multiply<SIDE, true, true>({batch, inputs, outputs, 1, parts}, left, right,
-                                         ToInputs<T>{dx, inputs, {kind, T(alpha), activated}},
-                                         partial, counters);
+    fastconv::multiply<PRECISION, SIDE, true, true>(
+        {batch, inputs, outputs, 1, parts}, left, right,
+        ToInputs<T>{dx, inputs, {kind, T(alpha), activated}}, partial, counters);
 }
 
 template <typename T>
@@ -101,16 +102,15 @@ __global__ void dense_backward_data_parts(int batch, int inputs, int outputs, in
 }
 
 // db may be null.
-template <typename T, int SIDE>
+template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     dense_backward_weight(int batch, int inputs, int outputs, int parts, const T *__restrict__ dy,
                           const T *__restrict__ x, T *dw, T *db, T *partial,
                           int *counters) {
     const RightMatrix<T> right = {{dy, outputs, 1}};
-    fastconv::multiply<SIDE, false, false>({inputs + (db ? 1 : 0), outputs, batch, 1, parts},
-                                           InputsAndOne<T>{x, inputs}, right,
-                                           WeightsAndBias<T>{dw, db, inputs, outputs}, partial,
-                                           counters);
+    fastconv::multiply<PRECISION, SIDE, false, false>(
+        {inputs + (db ? 1 : 0), outputs, batch, 1, parts}, InputsAndOne<T>{x, inputs}, right,
+        WeightsAndBias<T>{dw, db, inputs, outputs}, partial, counters);
 }
 
 template <typename T>

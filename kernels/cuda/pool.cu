@@ -69,7 +69,7 @@ __global__ void max_pool2d_forward(WINDOWS, const T *__restrict__ x, T *__restri
                 const int iw = e.j * stride_w - left + kw;
                 if (iw < 0 || iw >= width) continue;
                 const T value = image[(ih * width + iw) * channels];
-                if (place < 0 || value > best || (value != value && best == best)) {
+                if (place < 0 || wins(value, best)) {
                     best = value;
                     place = ih * width + iw;
                 }

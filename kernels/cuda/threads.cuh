@@ -24,6 +24,12 @@ __device__ inline T larger(T a, T b) {
     return b > a || b != b ? b : a;
 }
 
+// Whether a later pixel takes the place of the largest one so far: the first of equals stays.
+template <typename T>
+__device__ inline bool wins(T later, T largest) {
+    return later > largest || (later != later && largest == largest);
+}
+
 template <typename T>
 __device__ inline T largest_of_warp(T value) {
     for (int distance = WARP / 2; distance > 0; distance /= 2)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from fastconv.backends.cupy.sources import code_of, instances_of
+from fastconv.backends.cupy.sources import code_of, compiled_with
 from fastconv.kernel_sources import kernel_folder
 
 Dimensions: TypeAlias = tuple[int, int, int]
@@ -33,6 +33,10 @@ class Device(Protocol):
 
     arrays: Any
     """The module that makes its arrays: cupy, or numpy."""
+
+    @property
+    def compute_capability(self) -> tuple[int, int]:
+        """Its major and minor compute capability, such as (8, 0)."""
 
     def launch(
         self,
@@ -83,18 +87,24 @@ class CudaDevice:
 
     def __init__(self) -> None:
         self.arrays: Any = importlib.import_module("cupy")
-        self._modules: dict[tuple[int, str, str], Any] = {}
+        self._modules: dict[tuple[int, str, tuple[str, ...]], Any] = {}
         self._functions: dict[tuple[int, str, str], Any] = {}
         self._only_loads = False
 
-    def _module(self, source: str, dtype: np.dtype[Any]) -> Any:
-        """Compile a source file for one dtype, or take it from CuPy's cache on disk."""
-        key = (self.arrays.cuda.Device().id, source, dtype.name)
+    @property
+    def compute_capability(self) -> tuple[int, int]:
+        """Major and minor compute capability of the current card."""
+        digits = str(self.arrays.cuda.Device().compute_capability)
+        return int(digits[:-1]), int(digits[-1])
+
+    def _module(self, source: str, instances: tuple[str, ...]) -> Any:
+        """Compile instances of a source file, or take them from CuPy's cache on disk."""
+        key = (self.arrays.cuda.Device().id, source, instances)
         if key not in self._modules:
             self._modules[key] = self.arrays.RawModule(
                 code=code_of(source),
                 options=("-std=c++17", f"-I{kernel_folder()}"),
-                name_expressions=instances_of(source, dtype),
+                name_expressions=instances,
             )
         return self._modules[key]
 
@@ -110,7 +120,8 @@ class CudaDevice:
         """Launch an instance of a kernel on the current stream."""
         key = (self.arrays.cuda.Device().id, source, kernel)
         if key not in self._functions:
-            function = self._module(source, dtype).get_function(kernel)
+            module = self._module(source, compiled_with(kernel, source, dtype))
+            function = module.get_function(kernel)
             function.compile()
             self._functions[key] = function
         if self._only_loads:

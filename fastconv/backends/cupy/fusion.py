@@ -1,4 +1,4 @@
-"""Which calls of a plan one launch makes: a batch, a kernel and its activation, a loss."""
+"""Which calls of a plan one launch makes: a batch, a kernel, its activation and pooling, a loss."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastconv.backends.cupy import input_of_batch, loss_of_batch, with_activation
+from fastconv.backends.cupy import input_of_batch, loss_of_batch, with_activation, with_pooling
 from fastconv.operation import ActivationSpec
 from fastconv.plan import Call, Plan
+from fastconv.spec import ConvSpec, PoolSpec
 
 _FORWARD: dict[str, Callable[..., None]] = {
     "conv.conv2d_forward": with_activation.conv2d_forward,
@@ -33,6 +34,9 @@ _LOSS = (
     "loss.softmax_cross_entropy_backward",
     "loss.sum_losses",
 )
+_POOLED = ("conv.conv2d_forward", "activation.activation_forward", "pool.max_pool2d_forward")
+_OVERWRITE = ("conv.conv2d_forward", "dense.dense_forward")
+"""Kernels that only write their last argument."""
 _MOST_SAMPLES = 256
 """Of a batch whose losses one block computes."""
 
@@ -53,7 +57,7 @@ class FusedCall:
     arguments
         Numbers of the buffers that it takes.
     activation
-        Of the second call, or None.
+        That of the second call is part of it; or None.
     """
 
     call: Call
@@ -81,7 +85,7 @@ class FusedCall:
 
 
 def fuse(plan: Plan) -> list[FusedCall]:
-    """Join the input of a step, kernels and activations in place, and a loss and its gradient.
+    """Join the input of a step, kernels with activations and pooling, a loss and its gradient.
 
     Examples
     --------
@@ -93,7 +97,7 @@ def fuse(plan: Plan) -> list[FusedCall]:
     while number < len(plan.calls):
         first = plan.calls[number]
         alone = FusedCall(first, (number,), None, first.arguments)
-        joined = (join(plan, number) for join in (_join_input, _join_loss, _join_activation))
+        joined = (join(plan, number) for join in _JOINS)
         fused.append(next(filter(None, joined), alone))
         number += len(fused[-1].origins)
     return fused
@@ -139,3 +143,46 @@ def _join_activation(plan: Plan, number: int) -> FusedCall | None:
     activated = () if is_forward else (second.arguments[1],)
     arguments = (*activated, *first.arguments)
     return FusedCall(first, (number, number + 1), function, arguments, spec)
+
+
+def _join_pooling(plan: Plan, number: int) -> FusedCall | None:
+    calls = plan.calls[number : number + len(_POOLED)]
+    activated = _join_activation(plan, number)
+    if tuple(call.kernel for call in calls) != _POOLED or activated is None:
+        return None
+    first, _, last = calls
+    spec, pool = first.spec, last.spec
+    if not isinstance(spec, ConvSpec) or not isinstance(pool, PoolSpec):
+        return None
+    *inputs, y = first.arguments
+    x, *results = last.arguments
+    if plan.memory_of(x) != plan.memory_of(y) or not with_pooling.fits(spec, pool):
+        return None
+    # All is read and written at once.
+    if {_owner(plan, n) for n in results} & {_owner(plan, n) for n in first.arguments}:
+        return None
+    end = number + len(_POOLED)
+    arguments = (*inputs, y if _is_read(plan, y, end) else None, *results)
+    origins = tuple(range(number, end))
+    return FusedCall(first, origins, with_pooling.conv2d_forward, arguments, activated.activation)
+
+
+def _is_read(plan: Plan, buffer: int | None, start: int) -> bool:
+    """Whether calls from ``start`` on may read a buffer's memory before it is overwritten."""
+    owner = _owner(plan, buffer)
+    for call in plan.calls[start:]:
+        *others, last = (_owner(plan, n) for n in call.arguments)
+        if owner in others or (owner == last and call.kernel not in _OVERWRITE):
+            return True
+        if owner == last:
+            return False
+    return False
+
+
+def _owner(plan: Plan, number: int | None) -> int | None:
+    memory = plan.memory_of(number)
+    return None if memory is None else memory[0]
+
+
+_JOINS = (_join_input, _join_loss, _join_pooling, _join_activation)
+"""Those that join more calls come first."""

@@ -44,6 +44,7 @@ def launch(
     *arguments: Any,
     dtype: Any = None,
     side: int | None = None,
+    precision: str | None = None,
 ) -> None:
     """Launch a kernel.
 
@@ -56,7 +57,7 @@ def launch(
     arguments
         A Python int becomes an int, a float a double; scalars of NumPy keep their type, arrays are
         pointers and None is null.
-    dtype, side
+    dtype, side, precision
         Of the instance, where the kernel is a template.
     """
     source, _, name = kernel.partition(".")
@@ -64,7 +65,7 @@ def launch(
     device().launch(
         f"{source}.cu",
         np.dtype("float32" if dtype is None else dtype),
-        expression_of(name, dtype, side),
+        expression_of(name, dtype, side, precision),
         _three(grid),
         _three(block),
         values,

@@ -1,4 +1,4 @@
-"""How a product is shared out: which tiles, and in how many parts its sums are made."""
+"""How a product is shared out: which tiles, in how many parts its sums are made, how precise."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from fastconv.backends.cupy.sources import SIDES
 class CountedWorkspace:
     """A workspace with counters, which let the last block of a tile add up its parts.
 
+    A runner gives it to the kernels of its plan, and with it how precise their products need be.
+
     Parameters
     ----------
     memory
         The workspace.
     counters
         int32 (ENOUGH_BLOCKS,), zeros. Only for launches one after the other on one stream.
+    precision
+        "float32", "tf32" or "bf16": what factors are rounded to where tensor cores multiply them.
     """
 
     memory: Any
     counters: Any
+    precision: str = "float32"
 
 
 ENOUGH_BLOCKS = 256
@@ -33,6 +38,8 @@ ENOUGH_BLOCKS = 256
 sums, and their bits, do not depend on the card."""
 _LEAST_DEPTH = 64
 """Terms of a sum that are worth a part of their own."""
+_TENSOR_CORES = {"tf32": (16, 8, 8), "bf16": (16, 8, 16)}
+"""Rows, columns and depth of what a tensor core multiplies at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,19 @@ class Product:
         """Elements of the result."""
         return self.rows * self.columns * self.groups
 
+    def precision(self, wanted: str) -> str:
+        """Return the precision asked for, or float32 where tensor cores take more at a time.
+
+        Examples
+        --------
+        >>> Product(1024, 32, 9).precision("tf32"), Product(1024, 32, 9).precision("bf16")
+        ('tf32', 'float32')
+        """
+        least = _TENSOR_CORES.get(wanted, (0, 0, 0))
+        sizes = (self.rows, self.columns, self.depth)
+        fills = all(size >= one for size, one in zip(sizes, least, strict=True))
+        return wanted if fills else "float32"
+
     def workspace_bytes(self, dtype: Any) -> int:
         """Bytes for the sums of the parts."""
         return 0 if self.parts == 1 else self.parts * self.size * np.dtype(dtype).itemsize
@@ -102,15 +122,16 @@ class Product:
         check_size(kernel, result=self.size, **{"a part of the sums": self.parts * self.size})
         side, parts = self.side, self.parts
         tiles = self._tiles(side) // self.groups
-        partial = counters = None
-        if parts > 1:
-            is_counted = isinstance(workspace, CountedWorkspace)
-            partial = workspace.memory if is_counted else workspace
-            counters = workspace.counters if is_counted else None
+        partial, counters, precision = workspace, None, "float32"
+        if isinstance(workspace, CountedWorkspace):
+            partial, counters = workspace.memory, workspace.counters
+            precision = self.precision(workspace.precision)
+        if parts == 1:
+            partial = counters = None
         sums = (*sizes, parts, *more)
         launch(kernel, (tiles, self.groups * parts), (THREADS,), *sums, *reads, *stores, partial,
                counters,
-               dtype=dtype, side=side)  # fmt: skip
+               dtype=dtype, side=side, precision=precision)  # fmt: skip
         if parts > 1 and counters is None:
             launch(f"{kernel}_parts", (blocks_for(self.size),), (THREADS,), *sums, partial,
                    *stores, dtype=dtype)  # fmt: skip

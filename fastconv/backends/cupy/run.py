@@ -15,6 +15,8 @@ from fastconv.plan import Plan
 
 STEPS_OF_A_GRAPH = 16
 """Steps that one recording holds."""
+LEAST_CAPABILITY = (8, 0)
+"""Of a device whose tensor cores take tf32 and bf16."""
 _MOST_STEPS = 1024
 """Steps whose rows of the order are on the device at a time."""
 
@@ -43,6 +45,30 @@ def use_device(number: int) -> None:
     device().use(number)
 
 
+def check_precision(precision: str, dtype: str = "float32") -> None:
+    """Check that products of a dtype can be made in a precision on the current device.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    if precision == "float32":
+        return
+    if dtype != "float32":
+        raise ValueError(
+            f"precision is {precision}, which is for float32; the network is {dtype}: make it "
+            f"float32, or use --precision float32"
+        )
+    capability = device().compute_capability
+    if capability < LEAST_CAPABILITY:
+        (major, minor), (own, its) = LEAST_CAPABILITY, capability
+        raise ValueError(
+            f"precision is {precision}; it needs a device of compute capability {major}.{minor} or "
+            f"more (this one has {own}.{its}); use --precision float32"
+        )
+
+
 class Runner:
     """A plan with its buffers allocated and its calls bound.
 
@@ -54,6 +80,9 @@ class Runner:
         Arrays for the buffers that the plan marks as shared, by name.
     threads
         Not used.
+    precision
+        "float32", or what the factors of products are rounded to, for tensor cores: "tf32" or
+        "bf16". Sums and all that is in memory stay float32.
 
     Attributes
     ----------
@@ -65,10 +94,20 @@ class Runner:
     ------
     MemoryError
         If the device has no room for the plan's buffers.
+    ValueError
+        If the device, or the plan's dtype, is not for the precision.
     """
 
-    def __init__(self, plan: Plan, shared: Mapping[str, Array], threads: int | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        shared: Mapping[str, Array],
+        threads: int | None = None,
+        precision: str = "float32",
+    ) -> None:
+        check_precision(precision, plan.dtype)
         self.plan = plan
+        self._precision = precision
         self._fused = fuse(plan)
         self.origins: tuple[tuple[int, ...], ...] = tuple(each.origins for each in self._fused)
         self._device = device()
@@ -104,7 +143,8 @@ class Runner:
             kernels.append(getattr(module, name))
             sizes.append(module.workspace_bytes(name, call.spec, self.plan.dtype))
         counters = self._zeros((ENOUGH_BLOCKS,), "int32")
-        workspace = CountedWorkspace(self._zeros((max(sizes),), "uint8"), counters)
+        memory = self._zeros((max(sizes),), "uint8")
+        workspace = CountedWorkspace(memory, counters, self._precision)
         return [
             fused.bind(kernel, self._arrays, workspace)
             for kernel, fused in zip(kernels, self._fused, strict=True)

@@ -17,7 +17,7 @@ from fastconv.backends.cupy.launches import (
     launch_elements,
     numbers_of,
 )
-from fastconv.backends.cupy.products import Product
+from fastconv.backends.cupy.products import CountedWorkspace, Product
 from fastconv.operation import ActivationSpec
 from fastconv.spec import ConvSpec, Shape
 
@@ -133,6 +133,18 @@ def forward(spec: ConvSpec, geometry: tuple[int, ...], x: Array, w: Array, b: Ar
     product.run(
         "conv.conv2d_forward", geometry, (x, w), (b, y), workspace, y.dtype, numbers_of(activation)
     )
+
+
+def pooled_forward(spec: ConvSpec, geometry: tuple[int, ...], x: Array, w: Array, b: Array | None,
+                   y: Array | None, pooled: Array, where: Array, workspace: CountedWorkspace,
+                   activation: ActivationSpec) -> None:  # fmt: skip
+    """Convolve, activate and pool windows of 2x2 that cover the image; never summed directly."""
+    _check_images("pooled_conv2d_forward", spec)
+    # The tiles and parts of the convolution by itself, and so its sums.
+    _forward_product(spec).run(
+        "pooled_conv.pooled_conv2d_forward", geometry, (x, w), (b, y, pooled, where), workspace,
+        pooled.dtype, numbers_of(activation),
+    )  # fmt: skip
 
 
 def backward_data(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, w: Array, b: Array | None,
