@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.backends.selection import BackendError, choose_backend, require_training
+from fastconv.backends.selection import BackendError, choose_backend
 from fastconv.cold_start import PHASES, ColdStart, ColdStartError, measure_cold_start
 from fastconv.command_line import (
     Parser,
@@ -69,7 +69,6 @@ def _profile(options: argparse.Namespace) -> int:
     settings = [] if options.batch_size is None else [("batch_size", options.batch_size)]
     recipe = load_recipe(options.recipe, settings)
     choice = choose_backend(options.backend)
-    require_training(choice)
     use_device(options)
     console = Console(stderr=options.json == "-", highlight=False, markup=False)
     if not console.is_terminal:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.selection import choose_backend, load_module, require_training
+from fastconv.backends.selection import choose_backend, load_module
 from fastconv.data import DataError, Samples, epoch_order
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
@@ -109,7 +109,7 @@ class Trainer:
     DataError
         If the samples do not fit the network, or the batch is larger than the data.
     BackendError
-        If the backend cannot train here.
+        If the backend cannot work here.
     """
 
     def __init__(
@@ -128,7 +128,6 @@ class Trainer:
         threads: int | None = None,
     ) -> None:
         choice = choose_backend(backend)
-        require_training(choice)
         self.backend, self.why = choice.name, choice.why
         self.network = network
         self.training = training
