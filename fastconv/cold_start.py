@@ -59,7 +59,9 @@ class ColdStartError(RuntimeError):
     """The child process failed: its last line, in one line."""
 
 
-def report(moment: float, recipe: str, settings: str, backend: str, threads: str) -> None:
+def report(
+    moment: float, recipe: str, settings: str, backend: str, threads: str, device: str = ""
+) -> None:
     """Make one step and print the moments: what the child process does.
 
     Parameters
@@ -68,6 +70,8 @@ def report(moment: float, recipe: str, settings: str, backend: str, threads: str
         When Python began to run the child's code, by ``time.monotonic``.
     recipe, settings, backend, threads
         The recipe's name or file, its settings as JSON, the backend and the number of threads.
+    device
+        Number of the CUDA device; empty: the backend's own choice.
     """
     moments = [moment]
     import numpy as np
@@ -78,7 +82,9 @@ def report(moment: float, recipe: str, settings: str, backend: str, threads: str
     from fastconv.recipe import load_recipe
     from fastconv.step_profile import synthetic_dataset
 
-    load_module(choose_backend(backend).name, "run")
+    run = load_module(choose_backend(backend).name, "run")
+    if device:
+        run.use_device(int(device))
     moments.append(time.monotonic())
     loaded = load_recipe(recipe, [(key, value) for key, value in json.loads(settings)])
     dataset = synthetic_dataset(loaded, loaded.batch_size)
@@ -98,6 +104,7 @@ def measure_cold_start(
     threads: int,
     settings: list[tuple[str, Any]] | None = None,
     processes: int = 5,
+    device: int | None = None,
 ) -> list[ColdStart]:
     """Start fresh processes that make one step on one synthetic batch each.
 
@@ -111,6 +118,8 @@ def measure_cold_start(
         How many.
     processes
         How many are started for each kind of start; one alone for the empty cache.
+    device
+        Number of the CUDA device, for the cupy backend.
 
     Raises
     ------
@@ -118,6 +127,8 @@ def measure_cold_start(
         If a child process fails.
     """
     arguments = [recipe, json.dumps(settings or []), backend, str(threads)]
+    if device is not None:
+        arguments.append(str(device))
     if backend != "numba":
         # The first process brings files into memory; it is not counted.
         _child(arguments, {})

@@ -105,7 +105,7 @@ def _cold(
 ) -> dict[str, Any]:
     try:
         starts = measure_cold_start(
-            options.recipe, backend, threads, settings, options.repeats or 5
+            options.recipe, backend, threads, settings, options.repeats or 5, options.device
         )
     except ColdStartError as fault:
         raise BackendError(str(fault)) from None

@@ -3,10 +3,14 @@
 import importlib
 import json
 import math
+import time
 
 import numpy as np
 import pytest
+from backend_states import say_that
+from cuda_on_host import HostDevice, standing_in
 
+from fastconv import cold_start
 from fastconv.backends.selection import BackendError, backend_state
 from fastconv.cold_start import PHASES, ColdStartError, measure_cold_start
 from fastconv.experiment import prepare
@@ -264,6 +268,27 @@ def test_a_cold_start_is_told_phase_by_phase(capsys):
     assert math.isclose(sum(start["median"]), start["total_median"])
     for phase in PHASES:
         assert phase in captured.err
+
+
+def test_every_cold_start_is_made_on_the_device_asked_for(capsys, monkeypatch):
+    used = []
+
+    def child(arguments, variables):
+        """The work of the fresh process, done by this one, where a device can be stood in for."""
+        used.append("a process")
+        cold_start.report(time.monotonic(), *arguments)
+        return [1.0] * len(PHASES)
+
+    monkeypatch.setattr(cold_start, "_child", child)
+    say_that(monkeypatch, "cupy", works=True, reason="the host in place of two GPUs")
+    arguments = ["--cold", "--recipe", "mnist-strided", "--backend", "cupy", "--repeats", "2"]
+    with standing_in(HostDevice()) as device:
+        monkeypatch.setattr(device, "use", used.append)
+        assert main([*arguments, "--device", "1"]) == 0
+        # The command line itself looks whether there is such a device.
+        assert used == [1, "a process", 1, "a process", 1, "a process", 1]
+        assert main(arguments) == 0
+        assert used[7:] == ["a process"] * 3
 
 
 def test_a_cold_start_that_fails_says_why_in_one_line():
