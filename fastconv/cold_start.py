@@ -25,6 +25,8 @@ PHASES = (
     "kernels and memory",
     "first step",
 )
+_CACHES = {"numba": "NUMBA_CACHE_DIR", "cupy": "CUPY_CACHE_DIR"}
+"""Environment variables that name the folder of compiled code."""
 _CHILD = (
     "import time; moment = time.monotonic(); import sys; "
     "from fastconv.cold_start import report; report(moment, *sys.argv[1:])"
@@ -113,7 +115,8 @@ def measure_cold_start(
     recipe, settings
         As for :func:`fastconv.recipe.load_recipe`.
     backend
-        Its name. For numba, once with an empty cache, then with what that left.
+        Its name. For those that compile at run time, once with an empty cache of compiled code,
+        then with what that left.
     threads
         How many.
     processes
@@ -129,12 +132,13 @@ def measure_cold_start(
     arguments = [recipe, json.dumps(settings or []), backend, str(threads)]
     if device is not None:
         arguments.append(str(device))
-    if backend != "numba":
+    cache_of = _CACHES.get(backend)
+    if cache_of is None:
         # The first process brings files into memory; it is not counted.
         _child(arguments, {})
         return [_summary("files in memory", [_child(arguments, {}) for _ in range(processes)])]
     with tempfile.TemporaryDirectory() as cache:
-        variables = {"NUMBA_CACHE_DIR": cache}
+        variables = {cache_of: cache}
         first = _summary("empty cache of compiled code", [_child(arguments, variables)])
         warm = [_child(arguments, variables) for _ in range(processes)]
         return [first, _summary("compiled code in the cache", warm)]
