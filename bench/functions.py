@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import markdown
+import markdown_table
 import numpy as np
 from turns import Rounds
 
@@ -231,7 +231,7 @@ def row_of(group: list[Line], backends: list[str]) -> str:
         (own,) = [line for line in group if line.who == f"fastconv-{backend}"]
         best, median = ratios(group, backend)
         row += [f"{own.best * 1e3:.3f}", f"{best:.2f} / {median:.2f}"]
-    return markdown.row(row)
+    return markdown_table.row(row)
 
 
 def head_of(backends: list[str]) -> str:
@@ -239,7 +239,7 @@ def head_of(backends: list[str]) -> str:
     head = ["convolution", "batch", "PyTorch ms", "its format"]
     for backend in backends:
         head += [f"{backend} ms", f"{backend} faster"]
-    return markdown.head(head)
+    return markdown_table.head(head)
 
 
 def summary(results: list[list[Line]], backends: list[str]) -> str:

@@ -45,7 +45,10 @@ _WHOLE = "cifar10-deep"
 
 
 def _none_or_more(text: str) -> int:
-    return 0 if text == "0" else positive(text)
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number}; expected 0 or more")
+    return number
 
 
 def _steps(text: str) -> int:

@@ -16,6 +16,8 @@ from torch import nn
 from turns import MOST_STEPS, STEPS_OF_A_PIECE, Contender, Run
 from workload import Workload
 
+from fastconv.data import training_statistics
+
 EAGER, GRAPH, COMPILED = "PyTorch eager", "PyTorch CUDA graph", "torch.compile"
 PEERS = {"eager": EAGER, "graph": GRAPH, "compile": COMPILED}
 LAYOUTS = ("contiguous", "channels_last")
@@ -40,19 +42,26 @@ class BatchLoss(nn.Module):
 
     def __init__(self, workload: Workload, layout: str, precision: str, device: str) -> None:
         super().__init__()
-        self._kind = workload.recipe.preprocessing.kind
-        if self._kind not in ("min_max", "scale", "none"):
-            raise ValueError(f"no PyTorch preprocessing for {self._kind}")
+        section = workload.recipe.preprocessing
+        self._kind = section.kind
+        if section.mean is not None or (self._kind == "standardize" and section.per != "channel"):
+            raise ValueError("no PyTorch standardization by given numbers, or by feature")
         self._channels_last, self._precision = layout == "channels_last", precision
         self._device_kind = torch.device(device).type
         model = network_of(workload)
         start_from(model, workload.network())
         formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
         self.model = model.to(device, memory_format=formats[layout])
-        images = torch.from_numpy(workload.images())
+        images = workload.images()
+        if self._kind == "standardize":
+            statistics = training_statistics(images, "channel")
+            for name, values in zip(("mean", "deviation"), statistics, strict=True):
+                each = torch.from_numpy(values).float().reshape(1, -1, 1, 1)
+                self.register_buffer(name, each.to(device))
+        kept = torch.from_numpy(images)
         if not self._channels_last:
-            images = images.permute(0, 3, 1, 2).contiguous()
-        self.register_buffer("images", images.to(device))
+            kept = kept.permute(0, 3, 1, 2).contiguous()
+        self.register_buffer("images", kept.to(device))
         self.register_buffer("labels", torch.from_numpy(workload.labels()).to(device))
         self._criterion = nn.CrossEntropyLoss()
 
@@ -70,11 +79,13 @@ class BatchLoss(nn.Module):
         if self._kind == "min_max":
             low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
             return (x - low) / (high - low)
+        if self._kind == "standardize":
+            return (x - self.mean) / self.deviation
         return x / 255 if self._kind == "scale" else x
 
 
 class Training:
-    """Steps of which each brings its loss; the order of the images is on the card."""
+    """A training whose images, and their order, are on the card; ``in_graph``: it is recorded."""
 
     def __init__(
         self,
@@ -82,14 +93,14 @@ class Training:
         layout: str,
         precision: str,
         device: str = "cuda",
+        in_graph: bool = False,
         compile_with: Callable[[nn.Module], Callable[..., torch.Tensor]] = lambda module: module,
     ) -> None:
         set_precision(precision)
         loss = BatchLoss(workload, layout, precision, device)
         self._loss_of = compile_with(loss)
-        on_card = torch.device(device).type == "cuda"
         self._optimizer = optimizer_of(
-            workload, loss.model.parameters(), fused=True, capturable=on_card
+            workload, loss.model.parameters(), fused=True, capturable=in_graph
         )
         self._all = workload.order(MOST_STEPS)
         self._order = torch.from_numpy(self._all).to(device)
@@ -161,7 +172,7 @@ def seconds_of(work: Callable[[], None]) -> float:
 
 def _prepared(workload: Workload, kind: str, layout: str, precision: str) -> Run:
     if kind == "graph":
-        return Training(workload, layout, precision).recorded()
+        return Training(workload, layout, precision, in_graph=True).recorded()
     if kind == "eager":
         return Training(workload, layout, precision).one_by_one
     torch.compiler.reset()  # of what it learned from other sizes

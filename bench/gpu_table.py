@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import markdown
+import markdown_table
 from gpu_ceilings import BYTES_COPIED, COPY, gemm_flop
 from gpu_fastconv import GRAPH, STREAM, WholeTraining
 from turns import OUT_OF_MEMORY, Line
@@ -54,7 +54,7 @@ class Report:
         names = ["recipe", "batch", "precision", GRAPH, STREAM, *self.peers]
         if self.peers:
             names.append("faster than the fastest peer")
-        return markdown.head([*names, "GFLOP/s", "of GEMM"])
+        return markdown_table.head([*names, "GFLOP/s", "of GEMM"])
 
     def row(self, cell: Cell) -> str:
         """A cell's line of that table."""
@@ -68,7 +68,7 @@ class Report:
         gemm = self.gemm_rate(cell.precision)
         cells.append("" if rate is None else f"{rate:,.0f}")
         cells.append(f"{100 * rate / gemm:.1f} %" if rate and gemm else "")
-        return markdown.row(cells)
+        return markdown_table.row(cells)
 
     def failures(self) -> list[str]:
         """A sentence for each failure but those for want of memory, which the table tells."""
@@ -90,7 +90,9 @@ class Report:
         """What stands below it."""
         lines = [""]
         if self.trainings:
-            lines.append(markdown.head(["training", "ready after", "seconds", "steps a second"]))
+            lines.append(
+                markdown_table.head(["training", "ready after", "seconds", "steps a second"])
+            )
             lines += map(_training, self.trainings)
             lines.append("")
         lines += map(_cold_start, self.cold_starts)
@@ -137,7 +139,7 @@ def _ceiling(line: Line) -> str:
 
 def _training(training: WholeTraining) -> str:
     name = f"{training.recipe}, batch 1, {training.precision}: {training.steps} steps"
-    return markdown.row(
+    return markdown_table.row(
         [name, f"{training.seconds_to_get_ready:.1f} s", f"{training.seconds:.2f}",
          f"{training.steps / training.seconds:,.0f}"]
     )  # fmt: skip

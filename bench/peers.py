@@ -21,7 +21,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import markdown
+import markdown_table
 from turns import Rounds
 
 from fastconv.configuration import available_cores, processor_name
@@ -158,9 +158,9 @@ def table(results: list[list[Line]], backends: list[str]) -> str:
     """Return a Markdown table of everything."""
     head = ["workload", "who", "fastest ms", "median ms", "peak MiB"]
     head += [f"of fastconv {name}" for name in backends]
-    lines = [markdown.head(head)]
+    lines = [markdown_table.head(head)]
     for group in results:
-        lines += map(markdown.row, rows_of(group))
+        lines += map(markdown_table.row, rows_of(group))
     return "\n".join(lines) + "\n"
 
 

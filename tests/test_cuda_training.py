@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 from backend_states import say_that
-from cuda_on_host import HostDevice, standing_in
+from cuda_on_host import HostDevice, Replayed, standing_in
 
 from fastconv import train
 from fastconv.backends.cupy import run
@@ -26,24 +26,6 @@ def device(monkeypatch):
     say_that(monkeypatch, "cupy", works=True, reason="the host in place of a GPU")
     with standing_in(HostDevice()) as made:
         yield made
-
-
-class Replayed:
-    """A recording as a graph is one: the arguments of its launches are those of then."""
-
-    def __init__(self, device, launches):
-        self._device, self._made = device, []
-        device.launch = lambda *launch: self._made.append(launch)
-        try:
-            launches()
-        finally:
-            del device.launch
-        self.replays = 0
-
-    def replay(self):
-        self.replays += 1
-        for launch in self._made:
-            self._device.launch(*launch)
 
 
 def trainer_of(recipe, backend, *settings):

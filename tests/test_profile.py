@@ -275,6 +275,7 @@ def test_every_cold_start_is_made_on_the_device_asked_for(capsys, monkeypatch):
 
     def child(arguments, variables):
         """The work of the fresh process, done by this one, where a device can be stood in for."""
+        assert set(variables) == {"CUPY_CACHE_DIR"}  # of its own, empty at first
         used.append("a process")
         cold_start.report(time.monotonic(), *arguments)
         return [1.0] * len(PHASES)
