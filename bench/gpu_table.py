@@ -66,7 +66,7 @@ class Report:
             cells.append(f"{peer.median / ours.median:.2f}x" if ours and peer else "")
         rate = cell.gflop / ours.median if ours else None
         gemm = self.gemm_rate(cell.precision)
-        cells.append("" if rate is None else f"{rate:,.0f}")
+        cells.append("" if rate is None else _number(rate))
         cells.append(f"{100 * rate / gemm:.1f} %" if rate and gemm else "")
         return markdown_table.row(cells)
 
@@ -110,9 +110,12 @@ def _name(line: Line) -> str:
     return f"{line.who} {line.variant}".strip()
 
 
+def _number(value: float) -> str:
+    return f"{value:,.{2 if value < 100 else 1}f}"
+
+
 def _spread(values: Sequence[float], median: float, unit: str = "") -> str:
-    digits = 2 if median < 100 else 1
-    middle, least, most = (f"{value:,.{digits}f}" for value in (median, min(values), max(values)))
+    middle, least, most = map(_number, (median, min(values), max(values)))
     return f"{middle}{unit} ({least} to {most})"
 
 

@@ -163,7 +163,7 @@ def test_a_row_has_medians_spread_ratio_and_rates():
     # 0.0022 GFLOP in 11 us are 200 GFLOP/s, a fifth of what the large product reaches.
     assert row == (
         "| lenet5 | 32 | float32 | 11.00 (10.00 to 12.00) | 20.00 (20.00 to 20.00) "
-        "| 220.0 (220.0 to 220.0) channels_last | 20.00x | 200 | 20.0 % |"
+        "| 220.0 (220.0 to 220.0) channels_last | 20.00x | 200.0 | 20.0 % |"
     )
 
 
