@@ -175,13 +175,15 @@ def _prepared(workload: Workload, kind: str, layout: str, precision: str) -> Run
         return Training(workload, layout, precision, in_graph=True).recorded()
     if kind == "eager":
         return Training(workload, layout, precision).one_by_one
-    torch.compiler.reset()  # of what it learned from other sizes
     fast = functools.partial(torch.compile, mode="reduce-overhead", dynamic=False)
     return Training(workload, layout, precision, compile_with=fast).compiled
 
 
 def contenders(workload: Workload, precision: str, peers: list[str]) -> list[Contender]:
     """The peers in both memory formats."""
+    if "compile" in peers:
+        # Other sizes are forgotten. Not in between: what is compiled would be compiled anew.
+        torch.compiler.reset()
     return [
         Contender(
             PEERS[kind],

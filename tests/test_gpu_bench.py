@@ -668,6 +668,7 @@ def test_each_peer_runs_in_both_layouts_and_its_own_way(side, torch, monkeypatch
             return "recorded"
 
     monkeypatch.setattr(side, "Training", Noted)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: made.append("reset"))
     workload = Workload.of("mnist-strided", 2)
     contenders = side.contenders(workload, "tf32", ["eager", "graph", "compile"])
     assert [(each.who, each.variant) for each in contenders] == [
@@ -675,6 +676,9 @@ def test_each_peer_runs_in_both_layouts_and_its_own_way(side, torch, monkeypatch
         for who in ("PyTorch eager", "PyTorch CUDA graph", "torch.compile")
         for layout in ("contiguous", "channels_last")
     ]
+    # Once for all: the compiler forgets nothing that takes turns.
+    assert made == ["reset"]
+    made.clear()
     runs = [each.prepare() for each in contenders]
     assert runs[::2] == ["one by one", "recorded", "compiled"]
     assert [each[:2] for each in made[:2]] == [("contiguous", "tf32"), ("channels_last", "tf32")]
