@@ -25,6 +25,7 @@ PRECISIONS = ("float32", "tf32", "bf16")
 
 def precisions() -> tuple[str, ...]:
     """Those that a training can be asked for."""
+    # Goes away when every version of prepare takes a precision: then it is PRECISIONS.
     return PRECISIONS if "precision" in inspect.signature(prepare).parameters else PRECISIONS[:1]
 
 
