@@ -46,36 +46,12 @@ def fastconv(workload: Workload, backend: str, threads: int) -> dict[str, Step]:
 def pytorch(workload: Workload, threads: int) -> dict[str, Step]:
     """Eager steps in both memory formats, the update by one fused kernel."""
     import torch
+    from pytorch_network import network_of, optimizer_of
     from torch import nn
 
     torch.set_num_threads(threads)
     images = workload.images()
     x, labels = workload.batches(images, READY_BATCHES)
-    optimizer = workload.recipe.optimizer
-
-    def network() -> nn.Sequential:
-        modules: list[nn.Module] = []
-        c = workload.shape[2]
-        for kind, own in workload.layers:
-            if kind == "conv2d":
-                modules.append(
-                    nn.Conv2d(c, own["filters"], own["kernel"], own.get("stride", 1),
-                              own.get("padding", 0))
-                )  # fmt: skip
-            elif kind == "leaky_relu":
-                modules.append(nn.LeakyReLU(own["alpha"], inplace=True))
-            elif kind == "relu":
-                modules.append(nn.ReLU(inplace=True))
-            elif kind == "max_pool2d":
-                modules.append(nn.MaxPool2d(own["kernel"]))
-            elif kind == "flatten":
-                modules.append(nn.Flatten())
-            elif kind == "dense":
-                modules.append(nn.LazyLinear(own["units"]))
-            else:
-                raise SystemExit(f"contender: no PyTorch layer for {kind}")
-            c = own.get("filters", c)
-        return nn.Sequential(*modules)
 
     def variant(memory_format: torch.memory_format, fused: bool) -> Step:
         ready = [
@@ -83,13 +59,8 @@ def pytorch(workload: Workload, threads: int) -> dict[str, Step]:
             for batch in x
         ]
         targets = [torch.from_numpy(each) for each in labels]
-        model = network()
-        model(ready[0])  # the lazy layers learn their sizes
-        model = model.to(memory_format=memory_format)
-        if optimizer.kind == "adam":
-            update = torch.optim.Adam(model.parameters(), optimizer.lr, fused=fused)
-        else:
-            update = torch.optim.SGD(model.parameters(), optimizer.lr, fused=fused)
+        model = network_of(workload).to(memory_format=memory_format)
+        update = optimizer_of(workload, model.parameters(), fused=fused)
         loss_of = nn.CrossEntropyLoss()
 
         def run(steps: int) -> None:

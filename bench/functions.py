@@ -27,7 +27,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import markdown_table
 import numpy as np
+from turns import Rounds
 
 from fastconv.configuration import available_cores, processor_name
 from fastconv.spec import ConvSpec
@@ -85,7 +87,7 @@ SHAPES = (
 
 
 @dataclass(frozen=True)
-class Line:
+class Line(Rounds):
     """Seconds of a forward and a backward pass of one contender on one shape, for each turn."""
 
     name: str
@@ -98,16 +100,6 @@ class Line:
     def stalled(self) -> bool:
         """Whether even its best turn was mostly waiting: a call, or one thread, was far faster."""
         return self.best > 1.5 * self.fastest_call
-
-    @property
-    def best(self) -> float:
-        """Fastest round."""
-        return min(self.seconds)
-
-    @property
-    def median(self) -> float:
-        """Middle round."""
-        return statistics.median(self.seconds)
 
 
 def arrays_of(spec: ConvSpec) -> tuple[np.ndarray, ...]:
@@ -239,7 +231,7 @@ def row_of(group: list[Line], backends: list[str]) -> str:
         (own,) = [line for line in group if line.who == f"fastconv-{backend}"]
         best, median = ratios(group, backend)
         row += [f"{own.best * 1e3:.3f}", f"{best:.2f} / {median:.2f}"]
-    return "| " + " | ".join(row) + " |"
+    return markdown_table.row(row)
 
 
 def head_of(backends: list[str]) -> str:
@@ -247,7 +239,7 @@ def head_of(backends: list[str]) -> str:
     head = ["convolution", "batch", "PyTorch ms", "its format"]
     for backend in backends:
         head += [f"{backend} ms", f"{backend} faster"]
-    return "| " + " | ".join(head) + " |\n|" + "---|" * len(head)
+    return markdown_table.head(head)
 
 
 def summary(results: list[list[Line]], backends: list[str]) -> str:

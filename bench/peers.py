@@ -15,12 +15,14 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
-import statistics
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import markdown_table
+from turns import Rounds
 
 from fastconv.configuration import available_cores, processor_name
 
@@ -78,7 +80,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Line:
+class Line(Rounds):
     """Step times of one contender's variant on one workload."""
 
     workload: str
@@ -87,16 +89,6 @@ class Line:
     variant: str
     seconds: list[float]
     peak_memory_mib: float
-
-    @property
-    def best(self) -> float:
-        """Fastest round."""
-        return min(self.seconds)
-
-    @property
-    def median(self) -> float:
-        """Middle round."""
-        return statistics.median(self.seconds)
 
 
 def measure(
@@ -166,9 +158,9 @@ def table(results: list[list[Line]], backends: list[str]) -> str:
     """Return a Markdown table of everything."""
     head = ["workload", "who", "fastest ms", "median ms", "peak MiB"]
     head += [f"of fastconv {name}" for name in backends]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = [markdown_table.head(head)]
     for group in results:
-        lines += ["| " + " | ".join(row) + " |" for row in rows_of(group)]
+        lines += map(markdown_table.row, rows_of(group))
     return "\n".join(lines) + "\n"
 
 

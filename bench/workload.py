@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.data import Dataset, Samples
+from fastconv.network import Sequential
 from fastconv.recipe import Recipe, load_recipe
+from fastconv.schema import RecipeError
 
 DATA_SETS = {"cifar10": ((32, 32, 3), 50000), "mnist": ((28, 28, 1), 60000)}
 """Image shape and number of training samples."""
@@ -31,7 +33,14 @@ class Workload:
     def of(cls, name: str, batch: int) -> Workload:
         """Load the recipe."""
         recipe = load_recipe(name, [("batch_size", batch), ("data.validation", 0)])
+        if recipe.data.dataset not in DATA_SETS:
+            raise RecipeError(
+                f"recipe {name!r} is for the data set {recipe.data.dataset}; expected one for "
+                f"{' or '.join(DATA_SETS)}"
+            )
         shape, samples = DATA_SETS[recipe.data.dataset]
+        if batch > samples:
+            raise RecipeError(f"batch size is {batch}; {recipe.data.dataset} has {samples} images")
         return cls(name, batch, recipe, shape, samples)
 
     @property
@@ -41,6 +50,19 @@ class Workload:
             (layer["kind"], {key: value for key, value in layer.items() if key != "kind"})
             for layer in self.recipe.layers
         ]
+
+    def network(self) -> Sequential:
+        """The network with the weights that a training of the recipe begins with."""
+        return Sequential(
+            self.recipe.make_layers(),
+            self.shape,
+            initializer=self.recipe.initialization.initializer(),
+            seed=self.recipe.seed,
+        )
+
+    def order(self, steps: int) -> np.ndarray:
+        """Which images make the batch of each step, drawn at random: int64 (steps, batch)."""
+        return np.random.default_rng(2).integers(0, self.samples, (steps, self.batch))
 
     def images(self) -> np.ndarray:
         """Random uint8 images, NHWC, as many as the real training set has."""

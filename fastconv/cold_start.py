@@ -25,6 +25,8 @@ PHASES = (
     "kernels and memory",
     "first step",
 )
+_CACHES = {"numba": "NUMBA_CACHE_DIR", "cupy": "CUPY_CACHE_DIR"}
+"""Environment variables that name the folder of compiled code."""
 _CHILD = (
     "import time; moment = time.monotonic(); import sys; "
     "from fastconv.cold_start import report; report(moment, *sys.argv[1:])"
@@ -60,7 +62,13 @@ class ColdStartError(RuntimeError):
 
 
 def report(
-    moment: float, recipe: str, settings: str, backend: str, threads: str, precision: str
+    moment: float,
+    recipe: str,
+    settings: str,
+    backend: str,
+    threads: str,
+    precision: str,
+    device: str = "",
 ) -> None:
     """Make one step and print the moments: what the child process does.
 
@@ -71,6 +79,8 @@ def report(
     recipe, settings, backend, threads, precision
         The recipe's name or file, its settings as JSON, the backend, the number of threads and the
         precision.
+    device
+        Number of the CUDA device; empty: the backend's own choice.
     """
     moments = [moment]
     import numpy as np
@@ -81,7 +91,9 @@ def report(
     from fastconv.recipe import load_recipe
     from fastconv.step_profile import synthetic_dataset
 
-    load_module(choose_backend(backend).name, "run")
+    run = load_module(choose_backend(backend).name, "run")
+    if device:
+        run.use_device(int(device))
     moments.append(time.monotonic())
     loaded = load_recipe(recipe, [(key, value) for key, value in json.loads(settings)])
     dataset = synthetic_dataset(loaded, loaded.batch_size)
@@ -104,6 +116,7 @@ def measure_cold_start(
     settings: list[tuple[str, Any]] | None = None,
     processes: int = 5,
     precision: str = "float32",
+    device: int | None = None,
 ) -> list[ColdStart]:
     """Start fresh processes that make one step on one synthetic batch each.
 
@@ -112,13 +125,16 @@ def measure_cold_start(
     recipe, settings
         As for :func:`fastconv.recipe.load_recipe`.
     backend
-        Its name. For numba, once with an empty cache, then with what that left.
+        Its name. For those that compile at run time, once with an empty cache of compiled code,
+        then with what that left.
     threads
         How many.
     processes
         How many are started for each kind of start; one alone for the empty cache.
     precision
         As for :class:`fastconv.Trainer`.
+    device
+        Number of the CUDA device, for the cupy backend.
 
     Raises
     ------
@@ -126,12 +142,15 @@ def measure_cold_start(
         If a child process fails.
     """
     arguments = [recipe, json.dumps(settings or []), backend, str(threads), precision]
-    if backend != "numba":
+    if device is not None:
+        arguments.append(str(device))
+    cache_of = _CACHES.get(backend)
+    if cache_of is None:
         # The first process brings files into memory; it is not counted.
         _child(arguments, {})
         return [_summary("files in memory", [_child(arguments, {}) for _ in range(processes)])]
     with tempfile.TemporaryDirectory() as cache:
-        variables = {"NUMBA_CACHE_DIR": cache}
+        variables = {cache_of: cache}
         first = _summary("empty cache of compiled code", [_child(arguments, variables)])
         warm = [_child(arguments, variables) for _ in range(processes)]
         return [first, _summary("compiled code in the cache", warm)]

@@ -131,24 +131,33 @@ def thread_count(options: argparse.Namespace) -> int:
     return options.threads or configured_threads()
 
 
-def check_writable(json: str | None) -> None:
-    """Find out before the work that the file of --json can be written.
+def check_writable(file: str | None, option: str = "--json") -> None:
+    """Find out before the work that the file of an option can be written.
+
+    Parameters
+    ----------
+    file
+        The option's value; there is nothing to find out for None, and for -, which is stdout.
+    option
+        Its name.
 
     Raises
     ------
     OutputError
         If not.
     """
-    if json in (None, "-"):
+    if file in (None, "-"):
         return
-    path = Path(str(json))
+    path = Path(str(file))
     if not path.parent.is_dir() or path.is_dir():
-        raise OutputError(f"--json {path}: no such folder, or a folder itself; give a file's path")
+        raise OutputError(
+            f"{option} {path}: no such folder, or a folder itself; give a file's path"
+        )
     try:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as fault:
         raise OutputError(
-            f"--json {path}: cannot be written ({fault.strerror}); give another file's path"
+            f"{option} {path}: cannot be written ({fault.strerror}); give another file's path"
         ) from None
 
 

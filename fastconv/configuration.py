@@ -98,7 +98,7 @@ def show_config() -> None:
     print("backends:")
     for name in NAMES:
         state = backend_state(name)
-        verdict = "ready" if state.trains else "part" if state.works else "absent"
+        verdict = "ready" if state.works else "absent"
         print(f"  {name:<7} {verdict:<7} {state.reason}")
     try:
         choice = choose_backend()

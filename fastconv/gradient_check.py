@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.backends.selection import choose_backend, load_module, require_training
+from fastconv.backends.selection import choose_backend, load_module
 from fastconv.functional.arrays import check_integers, check_shape
 from fastconv.network import Sequential
 from fastconv.plan_builder import Purpose, Source, build_plan
@@ -196,7 +196,6 @@ def _loss_and_gradients(
 ) -> tuple[Callable[[], float], NDArray[np.float64]]:
     """Return a function that gives the loss as the parameters are now, and the gradients."""
     choice = choose_backend(backend)
-    require_training(choice)
     run = load_module(choice.name, "run")
     x = np.ascontiguousarray(images, np.float64)
     if x.ndim < 2 or x.shape[1:] != network.input_shape:

@@ -15,7 +15,6 @@ from fastconv.backends.selection import (
     choose_backend,
     load_module,
     require_precision,
-    require_training,
 )
 from fastconv.data import DataError, Samples
 from fastconv.network import Sequential
@@ -114,7 +113,6 @@ class Inference:
         precision: str = "float32",
     ) -> None:
         choice = choose_backend(backend)
-        require_training(choice)
         require_precision(choice, precision, str(network.dtype))
         self.backend, self.why = choice.name, choice.why
         self.network = network

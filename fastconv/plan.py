@@ -7,8 +7,9 @@ a backend.
 
 from __future__ import annotations
 
+import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +139,26 @@ class Plan:
                 array = flat[buffer.offset : end].reshape(buffer.shape)
             arrays.append(array)
         return arrays
+
+    def kernels_of(
+        self, calls: Iterable[Call], package: str
+    ) -> tuple[list[Callable[..., None]], int]:
+        """Return the kernels of calls, and bytes of a workspace that is enough for each of them.
+
+        Parameters
+        ----------
+        calls
+            The plan's, or what a backend makes of them.
+        package
+            The backend's folder as Python imports it, such as ``fastconv.backends.numpy``.
+        """
+        kernels, size = [], 0
+        for call in calls:
+            module_name, _, name = call.kernel.partition(".")
+            module = importlib.import_module(f"{package}.{module_name}")
+            kernels.append(getattr(module, name))
+            size = max(size, module.workspace_bytes(name, call.spec, self.dtype))
+        return kernels, size
 
     def number_of(self, name: str) -> int:
         """Return the number of the buffer with this name.

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.backends.selection import BackendError, choose_backend, require_training
+from fastconv.backends.selection import BackendError, choose_backend
 from fastconv.cold_start import PHASES, ColdStart, ColdStartError, measure_cold_start
 from fastconv.command_line import (
     Parser,
@@ -71,7 +71,6 @@ def _profile(options: argparse.Namespace) -> int:
     settings = [] if options.batch_size is None else [("batch_size", options.batch_size)]
     recipe = load_recipe(options.recipe, settings)
     choice = choose_backend(options.backend)
-    require_training(choice)
     use_device(options)
     check_precision(options)
     console = Console(stderr=options.json == "-", highlight=False, markup=False)
@@ -110,7 +109,13 @@ def _cold(
 ) -> dict[str, Any]:
     try:
         starts = measure_cold_start(
-            options.recipe, backend, threads, settings, options.repeats or 5, options.precision
+            options.recipe,
+            backend,
+            threads,
+            settings,
+            options.repeats or 5,
+            options.precision,
+            options.device,
         )
     except ColdStartError as fault:
         raise BackendError(str(fault)) from None

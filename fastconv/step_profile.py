@@ -198,8 +198,8 @@ def measure(
     barriers, cost = _barriers(trainer.backend, rows, threads)
     empty_step, empty_run = _empty(trainer.backend, runner.plan, threads, repeats)
     return StepProfile(
-        recipe, trainer.backend, trainer.batch_size, threads, trainer.precision, steps,
-        repeats, rows, statistics.median(whole), min(whole), sum(map(_gflop, runner.plan.calls)),
+        recipe, trainer.backend, trainer.batch_size, threads, trainer.precision, steps, repeats,
+        rows, statistics.median(whole), min(whole), gflop_of_step(runner.plan),
         barriers, cost, empty_step, empty_run,
     )  # fmt: skip
 
@@ -249,6 +249,17 @@ def _gflops(runner: Any, records: Sequence[Any] | None) -> list[float]:
         for place, weight in zip(doing, weights, strict=True):
             gflops[place] += _gflop(call) * weight / (sum(weights) or 1)
     return gflops
+
+
+def gflop_of_step(plan: Plan) -> float:
+    """Dense operations of a plan's step, in 1e9: of its convolutions and dense layers.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    """
+    return sum(map(_gflop, plan.calls))
 
 
 def _gflop(call: Call) -> float:

@@ -63,7 +63,7 @@ class Trainer:
     DataError
         If the samples do not fit the network, or the batch is larger than the data.
     BackendError
-        If the backend cannot train here, or not in this precision.
+        If the backend cannot work here, or not in this precision.
     """
 
     def __init__(

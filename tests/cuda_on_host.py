@@ -139,6 +139,24 @@ class HostDevice:
         return time.perf_counter_ns() - before
 
 
+class Replayed:
+    """A recording as a graph is one: the arguments of its launches are those of then."""
+
+    def __init__(self, device, launches):
+        self._device, self._made = device, []
+        device.launch = lambda *launch: self._made.append(launch)
+        try:
+            launches()
+        finally:
+            del device.launch
+        self.replays = 0
+
+    def replay(self):
+        self.replays += 1
+        for launch in self._made:
+            self._device.launch(*launch)
+
+
 _SCALARS = {np.int32: ctypes.c_int, np.uint32: ctypes.c_uint, np.uint64: ctypes.c_ulonglong,
             np.float64: ctypes.c_double}  # fmt: skip
 
@@ -152,4 +170,4 @@ def _value(argument):
     return _SCALARS[type(argument)](argument.item())
 
 
-__all__ = ["DTYPES", "SOURCES", "HostDevice", "kernels_of"]
+__all__ = ["DTYPES", "SOURCES", "HostDevice", "Replayed", "kernels_of"]

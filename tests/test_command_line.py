@@ -552,7 +552,7 @@ def test_the_finished_network_is_evaluated_on_the_training_set_when_asked(comman
 
 def test_the_backend_asked_for_is_the_one_that_works(command, monkeypatch):
     assert command("--backend", "numpy").summary["backend"] == "numpy"
-    assert backend_state(command("--backend", "auto").summary["backend"]).trains
+    assert backend_state(command("--backend", "auto").summary["backend"]).works
     monkeypatch.setenv("FASTCONV_BACKEND", "numpy")
     run = command()
     assert run.summary["backend"] == "numpy"
@@ -710,10 +710,10 @@ def test_a_wrong_argument_is_named_with_the_fix(command, arguments, told, tmp_pa
 
 
 @pytest.mark.parametrize("backend", NAMES)
-def test_a_backend_that_cannot_train_here_is_refused_with_the_reason(command, backend):
+def test_a_backend_that_cannot_work_here_is_refused_with_the_reason(command, backend):
     state = backend_state(backend)
     run = command("--backend", backend, "--steps", "1")
-    if state.trains:
+    if state.works:
         assert run.summary["backend"] == backend
     else:
         assert_refused(run, re.escape(" ".join(state.reason.split())), "use --backend numpy")

@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+from backend_states import say_that
 
 import fastconv
 from fastconv import train
@@ -85,22 +86,14 @@ def test_where_all_is_there_nothing_is_missing(installed):
 
 
 def test_the_public_functions_say_that_they_take_numpy_arrays(monkeypatch):
-    there = selection.BackendState("cupy", True, True, "a card")
-    known = selection.backend_state
-    monkeypatch.setattr(
-        selection, "backend_state", lambda name: there if name == "cupy" else known(name)
-    )
+    say_that(monkeypatch, "cupy", works=True, reason="a card")
     x, w = np.ones((1, 1, 3, 3), np.float32), np.ones((1, 1, 2, 2), np.float32)
     with pytest.raises(selection.BackendError, match=r"'cupy' trains .* NumPy arrays only"):
         fastconv.conv2d(x, w, backend="cupy")
 
 
 def test_training_without_a_gpu_is_one_line_and_exit_code_2(monkeypatch, capsys):
-    state = selection.BackendState("cupy", False, False, "there is no NVIDIA driver; install it")
-    known = selection.backend_state
-    monkeypatch.setattr(
-        selection, "backend_state", lambda name: state if name == "cupy" else known(name)
-    )
+    say_that(monkeypatch, "cupy", works=False, reason="there is no NVIDIA driver; install it")
     with pytest.raises(SystemExit) as stopped:
         raise SystemExit(train.main(["--backend", "cupy"]))
     assert stopped.value.code == 2

@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 import pytest
-from cuda_on_host import HostDevice, standing_in
+from backend_states import say_that
+from cuda_on_host import HostDevice, Replayed, standing_in
 
 from fastconv import train
-from fastconv.backends import selection
 from fastconv.backends.cupy import run
 from fastconv.experiment import prepare
 from fastconv.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
@@ -23,31 +23,9 @@ from fastconv.trainer import Trainer
 @pytest.fixture
 def device(monkeypatch):
     """A device in place of CuPy's, and a cupy backend that can train."""
-    made, known = HostDevice(), selection.backend_state
-    there = selection.BackendState("cupy", True, True, "the host in place of a GPU")
-    monkeypatch.setattr(
-        selection, "backend_state", lambda name: there if name == "cupy" else known(name)
-    )
-    with standing_in(made):
+    say_that(monkeypatch, "cupy", works=True, reason="the host in place of a GPU")
+    with standing_in(HostDevice()) as made:
         yield made
-
-
-class Replayed:
-    """A recording as a graph is one: the arguments of its launches are those of then."""
-
-    def __init__(self, device, launches):
-        self._device, self._made = device, []
-        device.launch = lambda *launch: self._made.append(launch)
-        try:
-            launches()
-        finally:
-            del device.launch
-        self.replays = 0
-
-    def replay(self):
-        self.replays += 1
-        for launch in self._made:
-            self._device.launch(*launch)
 
 
 def trainer_of(recipe, backend, *settings):

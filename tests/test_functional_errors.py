@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from backend_states import say_that
 
 import fastconv
 from fastconv import BackendError
-from fastconv.backends import selection
 
 X, W, B = np.ones((1, 3, 32, 32)), np.ones((32, 3, 3, 3)), np.ones(32)
 DY = np.ones((1, 32, 30, 30))
@@ -353,8 +353,7 @@ def test_message(kind, call, message):
 
 
 def test_a_backend_that_does_not_work_here_is_an_error_with_the_reason(monkeypatch):
-    state = selection.BackendState("cupy", False, False, "no CUDA device was found")
-    monkeypatch.setattr(selection, "backend_state", lambda name: state)
+    say_that(monkeypatch, "cupy", works=False, reason="no CUDA device was found")
     with pytest.raises(BackendError, match="backend 'cupy' is not there: no CUDA device was found"):
         fastconv.conv2d(X, W, backend="cupy")
     with (
@@ -362,30 +361,6 @@ def test_a_backend_that_does_not_work_here_is_an_error_with_the_reason(monkeypat
         fastconv.use_backend("cupy"),
     ):
         pass
-
-
-def without_convolution():
-    """Backends that work here but have no convolution in this version."""
-    for name in selection.NAMES:
-        if selection.backend_state(name).works:
-            try:
-                selection.load_module(name, "conv")
-            except BackendError:
-                yield name
-
-
-def test_kernels_that_a_backend_does_not_have_yet_are_an_error():
-    found = list(without_convolution())
-    if not found:
-        pytest.skip("every backend that works here has all kernels")
-    for name in found:
-        message = f"backend '{name}' has no conv kernels in this version; use backend='numpy'"
-        with pytest.raises(BackendError) as caught:
-            fastconv.conv2d(X, W, backend=name)
-        assert str(caught.value) == message
-        with fastconv.use_backend(name), pytest.raises(BackendError) as caught:
-            fastconv.conv2d(X, W)
-        assert str(caught.value) == message
 
 
 def test_nothing_is_changed_by_a_call_that_fails():

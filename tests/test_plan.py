@@ -427,6 +427,18 @@ def test_an_activation_lies_in_the_memory_of_what_it_is_applied_to():
     assert relu.parent == plan.number_of("conv2d_1")
 
 
+def test_the_kernels_of_calls_are_the_backends_own_and_share_one_workspace():
+    plan = plan_of([Conv2D(3), ReLU(), Flatten(), Dense(4)])
+    kernels, _ = plan.kernels_of(plan.calls, "fastconv.backends.reference")
+    assert [f"{kernel.__module__}.{kernel.__name__}" for kernel in kernels] == [
+        f"fastconv.backends.reference.{call.kernel}" for call in plan.calls
+    ]
+    _, size = plan.kernels_of(plan.calls, "fastconv.backends.numpy")
+    alone = [plan.kernels_of([call], "fastconv.backends.numpy")[1] for call in plan.calls]
+    assert 0 == min(alone) < max(alone) == size
+    assert plan.kernels_of([], "fastconv.backends.numpy") == ([], 0)
+
+
 def test_a_runner_allocates_what_the_plan_says():
     network, loss = make("batch norm")
     images, labels = make_data(network, loss)

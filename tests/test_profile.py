@@ -3,10 +3,14 @@
 import importlib
 import json
 import math
+import time
 
 import numpy as np
 import pytest
+from backend_states import say_that
+from cuda_on_host import HostDevice, standing_in
 
+from fastconv import cold_start
 from fastconv.backends.selection import BackendError, backend_state
 from fastconv.cold_start import PHASES, ColdStartError, measure_cold_start
 from fastconv.experiment import prepare
@@ -27,8 +31,8 @@ def _own_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def skip_unless_it_trains(backend):
-    if not backend_state(backend).trains:
+def skip_unless_it_works(backend):
+    if not backend_state(backend).works:
         pytest.skip(f"{backend}: {backend_state(backend).reason}")
 
 
@@ -51,7 +55,7 @@ def plan_of(name, batch=1):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_profile_names_every_call_of_a_step_in_order(backend, capsys):
-    skip_unless_it_trains(backend)
+    skip_unless_it_works(backend)
     profile, text = profile_of(capsys, "--recipe", "digits", "--backend", backend)
     calls = [call for row in profile["rows"] for call in row["calls"]]
     assert calls[0] == "input.gather_images"
@@ -68,7 +72,7 @@ def test_a_profile_names_every_call_of_a_step_in_order(backend, capsys):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_operations_of_a_step_are_those_of_the_network(backend, capsys):
-    skip_unless_it_trains(backend)
+    skip_unless_it_works(backend)
     profile, _ = profile_of(capsys, "--recipe", "digits", "--backend", backend, "--batch-size", "8")
     # 8x8 pixels, 3x3 kernels: 1 to 16 and 16 to 32 channels; 4x4x32 inputs to 10 outputs.
     first, second, dense = 2 * 64 * 9 * 16, 2 * 64 * 9 * 16 * 32, 2 * 512 * 10
@@ -81,7 +85,7 @@ def test_the_operations_of_a_step_are_those_of_the_network(backend, capsys):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_times_shares_and_repeats_fit_together(backend, capsys):
-    skip_unless_it_trains(backend)
+    skip_unless_it_works(backend)
     profile, _ = profile_of(capsys, "--recipe", "digits", "--backend", backend)
     assert (profile["steps"], profile["repeats"]) == (2, 2)
     assert sum(row["share"] for row in profile["rows"]) == pytest.approx(1)
@@ -97,7 +101,7 @@ def test_times_shares_and_repeats_fit_together(backend, capsys):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_one_thread_has_no_barriers_to_wait_at(backend, capsys):
-    skip_unless_it_trains(backend)
+    skip_unless_it_works(backend)
     arguments = ("--recipe", "digits", "--backend", backend, "--threads", "1")
     profile, _ = profile_of(capsys, *arguments)
     assert profile["threads"] == 1
@@ -106,7 +110,7 @@ def test_one_thread_has_no_barriers_to_wait_at(backend, capsys):
 
 
 def test_barriers_of_a_team_are_counted_and_timed(capsys):
-    skip_unless_it_trains("cython")
+    skip_unless_it_works("cython")
     arguments = ("--recipe", "cifar10-deep", "--backend", "cython", "--threads", "2")
     profile, text = profile_of(capsys, *arguments)
     assert profile["barriers"] == sum(row["barrier"] for row in profile["rows"])
@@ -264,6 +268,28 @@ def test_a_cold_start_is_told_phase_by_phase(capsys):
     assert math.isclose(sum(start["median"]), start["total_median"])
     for phase in PHASES:
         assert phase in captured.err
+
+
+def test_every_cold_start_is_made_on_the_device_asked_for(capsys, monkeypatch):
+    used = []
+
+    def child(arguments, variables):
+        """The work of the fresh process, done by this one, where a device can be stood in for."""
+        assert set(variables) == {"CUPY_CACHE_DIR"}  # of its own, empty at first
+        used.append("a process")
+        cold_start.report(time.monotonic(), *arguments)
+        return [1.0] * len(PHASES)
+
+    monkeypatch.setattr(cold_start, "_child", child)
+    say_that(monkeypatch, "cupy", works=True, reason="the host in place of two GPUs")
+    arguments = ["--cold", "--recipe", "mnist-strided", "--backend", "cupy", "--repeats", "2"]
+    with standing_in(HostDevice()) as device:
+        monkeypatch.setattr(device, "use", used.append)
+        assert main([*arguments, "--device", "1"]) == 0
+        # The command line itself looks whether there is such a device.
+        assert used == [1, "a process", 1, "a process", 1, "a process", 1]
+        assert main(arguments) == 0
+        assert used[7:] == ["a process"] * 3
 
 
 def test_a_cold_start_that_fails_says_why_in_one_line():

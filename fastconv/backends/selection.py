@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import functools
 import importlib
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -29,16 +28,14 @@ class BackendError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class BackendState:
-    """What a backend can do on this machine.
+    """Whether a backend works on this machine.
 
     Parameters
     ----------
     name
         Its name.
     works
-        Whether its kernels can be called at all.
-    trains
-        Whether it has every kernel and can run plans.
+        Whether its kernels can be called.
     reason
         Why not, or what it runs on; one line.
     misconfigured
@@ -48,14 +45,13 @@ class BackendState:
 
     name: str
     works: bool
-    trains: bool
     reason: str
     misconfigured: bool = False
 
 
 @functools.cache
 def backend_state(name: str) -> BackendState:
-    """Say what a backend can do here, and why not more.
+    """Say whether a backend works here, and why not.
 
     Raises
     ------
@@ -63,23 +59,14 @@ def backend_state(name: str) -> BackendState:
         If no backend has this name.
     """
     _check_name(name)
-    folder = f"fastconv.backends.{name}"
-    if importlib.util.find_spec(folder) is None:
-        reason = "not in this version of fastconv yet"
-        return BackendState(name, False, False, reason)
-    backend = importlib.import_module(folder)
+    backend = importlib.import_module(f"fastconv.backends.{name}")
     fault: str | None = backend.unavailable_because()
     if fault is not None:
-        return BackendState(name, False, False, fault)
+        return BackendState(name, False, fault)
     try:
-        description = backend.description()
+        return BackendState(name, True, backend.description())
     except ValueError as wrong:  # FASTCONV_ISA, FASTCONV_THREADS
-        return BackendState(name, False, False, str(wrong), misconfigured=True)
-    if importlib.util.find_spec(f"{folder}.run") is None:
-        kernels = ", ".join(backend.KERNEL_MODULES)
-        reason = f"only its {kernels} kernels are in this version; it cannot train yet"
-        return BackendState(name, True, False, reason)
-    return BackendState(name, True, True, description)
+        return BackendState(name, False, str(wrong), misconfigured=True)
 
 
 def _check_name(name: str, origin: str = "") -> None:
@@ -133,7 +120,7 @@ def choose_backend(name: str | None = None) -> Choice:
         state = backend_state(candidate)
         if state.misconfigured:
             raise BackendError(state.reason)
-        if state.trains:
+        if state.works:
             why = f"auto: the fastest that works here{_because(passed_over)}"
             return Choice(candidate, why)
         passed_over.append(f"{candidate}: {state.reason}")
@@ -142,15 +129,6 @@ def choose_backend(name: str | None = None) -> Choice:
 
 def _because(passed_over: list[str]) -> str:
     return f" ({'; '.join(passed_over)})" if passed_over else ""
-
-
-def require_training(choice: Choice) -> None:
-    """Raise a BackendError unless the chosen backend can run plans."""
-    state = backend_state(choice.name)
-    if not state.trains:
-        raise BackendError(
-            f"backend {choice.name!r} cannot train: {state.reason}; use --backend numpy"
-        )
 
 
 def require_precision(choice: Choice, precision: str, dtype: str = "float32") -> None:
@@ -210,19 +188,8 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def load_module(backend: str, module: str) -> ModuleType:
-    """Import ``module`` (conv, pool, run, ...) of a backend.
-
-    Raises
-    ------
-    BackendError
-        If this version's backend does not have it.
-    """
-    name = f"fastconv.backends.{backend}.{module}"
-    if importlib.util.find_spec(name) is None:
-        raise BackendError(
-            f"backend {backend!r} has no {module} kernels in this version; use backend='numpy'"
-        )
-    return importlib.import_module(name)
+    """Import ``module`` (conv, pool, run, ...) of a backend."""
+    return importlib.import_module(f"fastconv.backends.{backend}.{module}")
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -136,15 +135,9 @@ class Runner:
 
     def _bind(self) -> list[Callable[[], None]]:
         """Bind each kernel to its spec, its arrays and one workspace that all share."""
-        kernels, sizes = [], [0]
-        for call in (each.call for each in self._fused):
-            module_name, _, name = call.kernel.partition(".")
-            module = importlib.import_module(f"{__package__}.{module_name}")
-            kernels.append(getattr(module, name))
-            sizes.append(module.workspace_bytes(name, call.spec, self.plan.dtype))
+        kernels, size = self.plan.kernels_of((each.call for each in self._fused), __package__)
         counters = self._zeros((ENOUGH_BLOCKS,), "int32")
-        memory = self._zeros((max(sizes),), "uint8")
-        workspace = CountedWorkspace(memory, counters, self._precision)
+        workspace = CountedWorkspace(self._zeros((size,), "uint8"), counters, self._precision)
         return [
             fused.bind(kernel, self._arrays, workspace)
             for kernel, fused in zip(kernels, self._fused, strict=True)

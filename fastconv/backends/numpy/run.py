@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import time
 from collections.abc import Callable, Mapping
 
@@ -56,13 +55,8 @@ class Runner:
 
     def _bind(self) -> list[Callable[[], None]]:
         """Bind each kernel to its spec, its arrays and one workspace that all share."""
-        kernels, sizes = [], [0]
-        for call in self.plan.calls:
-            module_name, _, name = call.kernel.partition(".")
-            module = importlib.import_module(f"{__package__}.{module_name}")
-            kernels.append(getattr(module, name))
-            sizes.append(module.workspace_bytes(name, call.spec, self.plan.dtype))
-        workspace = np.zeros(max(sizes), np.uint8)
+        kernels, size = self.plan.kernels_of(self.plan.calls, __package__)
+        workspace = np.zeros(size, np.uint8)
         bound: list[Callable[[], None]] = []
         for kernel, call in zip(kernels, self.plan.calls, strict=True):
             arrays = [None if n is None else self._arrays[n] for n in call.arguments]
