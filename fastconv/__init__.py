@@ -1,6 +1,6 @@
 """fastconv: convolution, pooling and dense kernels with interchangeable array backends.
 
-Public functions take and return plain arrays::
+Public functions take and return plain arrays, NumPy's or CuPy's::
 
     import numpy as np
     from fastconv import conv2d, conv2d_backward

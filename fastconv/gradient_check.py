@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.backends.selection import choose_backend, load_module
-from fastconv.functional.arrays import check_integers, check_shape
+from fastconv.functional.arrays import check_shape, take_integers
 from fastconv.network import Sequential
 from fastconv.plan_builder import Purpose, Source, build_plan
 
@@ -216,8 +216,8 @@ def _loss_and_gradients(
         arrays["targets"] = targets
     else:
         classes = network.output_shape[0]
-        arrays["labels"] = check_integers(
-            "check_gradients", "labels", np.asarray(labels), (len(x),), classes
+        arrays["labels"] = take_integers(
+            "check_gradients", "labels", np.asarray(labels), (len(x),), classes, "x", x
         )
     gradients = np.zeros(network.parameters.size)
     shared = {name: run.to_device(array) for name, array in arrays.items()}

@@ -10,13 +10,15 @@ one that never occurs. Averages leave it out. This is what scikit-learn does wit
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastconv.functional.activation import softmax
-from fastconv.functional.arrays import as_numbers, check_dimensions, check_integers, check_shape
+from fastconv.functional.arrays import as_numbers, check_dimensions, check_range, check_shape
 from fastconv.spec import require_int
 
 FloatArray = npt.NDArray[np.float64]
@@ -120,8 +122,8 @@ def confusion_matrix(labels: npt.ArrayLike, predictions: npt.ArrayLike, classes:
     require_int(owner, "classes", classes, 1)
     true = np.asarray(labels)
     check_dimensions(owner, "labels", true, "N")
-    true = check_integers(owner, "labels", true, true.shape, classes)
-    guess = check_integers(owner, "predictions", np.asarray(predictions), true.shape, classes)
+    true = _integers(owner, "labels", true, true.shape, classes)
+    guess = _integers(owner, "predictions", np.asarray(predictions), true.shape, classes)
     if not len(true):  # scikit-learn refuses them
         return np.zeros((classes, classes), np.int64)
     from sklearn.metrics import confusion_matrix as count  # type: ignore[import-untyped]
@@ -219,7 +221,7 @@ def top_k_accuracy(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> floa
     owner = "top_k_accuracy"
     values = _rows(owner, "scores", scores)
     samples, classes = values.shape
-    true = check_integers(owner, "labels", np.asarray(labels), (samples,), classes)
+    true = _integers(owner, "labels", np.asarray(labels), (samples,), classes)
     require_int(owner, "k", k, 1)
     if k > classes:
         raise ValueError(
@@ -331,7 +333,7 @@ def _most_confident(
             f"probabilities_of first"
         )
     samples, classes = values.shape
-    true = check_integers(owner, "labels", np.asarray(labels), (samples,), classes)
+    true = _integers(owner, "labels", np.asarray(labels), (samples,), classes)
     require_int(owner, "count", count, 0)
     found = np.flatnonzero((values.argmax(axis=1) == true) == right)
     order = np.argsort(-values[found].max(axis=1), kind="stable")
@@ -379,6 +381,17 @@ def regression_scores(targets: npt.ArrayLike, predictions: npt.ArrayLike) -> Reg
         mean_absolute_error=float(metrics.mean_absolute_error(true, guess)),
         r2=_mean_of_defined(explained),
     )
+
+
+def _integers(
+    owner: str, name: str, array: npt.NDArray[Any], shape: Sequence[int], end: int
+) -> IndexArray:
+    """Check integers in [0, end), and return them as int64."""
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{owner}: {name} is {array.dtype}; expected an array of integers")
+    check_shape(owner, name, array, shape, "one integer for each sample")
+    check_range(owner, name, array, end)
+    return array.astype(np.int64, copy=False)
 
 
 def _mean_of_defined(values: FloatArray) -> float:

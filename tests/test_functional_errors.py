@@ -12,17 +12,26 @@ DY = np.ones((1, 32, 30, 30))
 ROWS, LABELS = np.ones((2, 3)), np.array([0, 2])
 F32 = np.float32
 
-LISTS = "expected a NumPy array (numpy.asarray(..., dtype=numpy.float32))"
+
+def arrays(name):
+    """What was expected in place of a list."""
+    kinds = "a NumPy or CuPy array, or one with DLPack or __cuda_array_interface__"
+    return f"expected {kinds} (numpy.asarray({name}))"
+
+
 FORMS = "expected an integer, (height, width), ((top, bottom), (left, right)), 'same' or 'valid'"
 PAIR = "or a (height, width) pair of them"
 
 TYPE_ERRORS = [
-    (lambda: fastconv.conv2d([[1.0]], W), f"conv2d: x is a list; {LISTS}"),
-    (lambda: fastconv.conv2d(X, None), f"conv2d: w is a NoneType; {LISTS}"),
-    (lambda: fastconv.conv2d(X, W, [1.0]), f"conv2d: b is a list; {LISTS}"),
-    (lambda: fastconv.conv2d(X, W, out=[1.0]), f"conv2d: out is a list; {LISTS}"),
-    (lambda: fastconv.relu(1.0), f"relu: x is a float; {LISTS}"),
-    (lambda: fastconv.batch_norm(X, np.ones(3), None), f"batch_norm: beta is a NoneType; {LISTS}"),
+    (lambda: fastconv.conv2d([[1.0]], W), f"conv2d: x is a list; {arrays('x')}"),
+    (lambda: fastconv.conv2d(X, None), f"conv2d: w is a NoneType; {arrays('w')}"),
+    (lambda: fastconv.conv2d(X, W, [1.0]), f"conv2d: b is a list; {arrays('b')}"),
+    (lambda: fastconv.conv2d(X, W, out=[1.0]), f"conv2d: out is a list; {arrays('out')}"),
+    (lambda: fastconv.relu(1.0), f"relu: x is a float; {arrays('x')}"),
+    (
+        lambda: fastconv.batch_norm(X, np.ones(3), None),
+        f"batch_norm: beta is a NoneType; {arrays('beta')}",
+    ),
     (
         lambda: fastconv.conv2d(X.astype(int), W),
         "conv2d: x has dtype int64; expected float32 or float64 (x.astype(numpy.float32))",
@@ -53,11 +62,11 @@ TYPE_ERRORS = [
     ),
     (
         lambda: fastconv.nll(ROWS, [0, 2]),
-        "nll: labels is list; expected a NumPy array of integers",
+        f"nll: labels is a list; {arrays('labels')}",
     ),
     (
         lambda: fastconv.softmax_cross_entropy(ROWS, LABELS * 1.0),
-        "softmax_cross_entropy: labels is float64; expected a NumPy array of integers",
+        "softmax_cross_entropy: labels is float64; expected an array of integers",
     ),
     (
         lambda: fastconv.max_pool2d_backward(X, X, X.shape, 1),

@@ -7,7 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+from public_calls import CALLS, ROWS, W_DENSE
 
+import fastconv
 from fastconv.backends.cupy import fusion
 from fastconv.backends.cupy.run import check_precision
 from fastconv.backends.selection import backend_state
@@ -109,3 +111,94 @@ def test_the_sanitizer_finds_nothing(tmp_path):
     command.append(str(tmp_path / "run"))
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+# Public functions on CuPy arrays
+
+
+def on_card(value):
+    import cupy
+
+    return cupy.asarray(value) if isinstance(value, np.ndarray) else value
+
+
+def results_of(name, arguments, options):
+    results = getattr(fastconv, name)(*arguments, **options)
+    return results if isinstance(results, tuple) else (results,)
+
+
+@pytest.mark.parametrize(("name", "arguments", "options"), CALLS, ids=[name for name, *_ in CALLS])
+def test_a_public_function_gives_the_numbers_of_numpy(name, arguments, options):
+    import cupy
+
+    expected = results_of(name, arguments, options | {"backend": "numpy"})
+    results = results_of(name, map(on_card, arguments), options)
+    for result, wanted in zip(results, expected, strict=True):
+        assert isinstance(result, cupy.ndarray)
+        assert result.dtype == wanted.dtype
+        np.testing.assert_allclose(cupy.asnumpy(result), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["conv2d", "dense", "max_pool2d", "softmax_cross_entropy"])
+def test_public_functions_launch_on_the_current_stream_and_wait_for_nothing(name):
+    import cupy
+
+    _, arguments, options = next(call for call in CALLS if call[0] == name)
+    given = [on_card(a) for a in arguments]
+    cupy.cuda.Device().synchronize()
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        # Loads the kernels, and leaves the memory of the results in the stream's pool.
+        results_of(name, given, options)
+        stream.begin_capture()  # waiting for a stream that is captured is an error
+        try:
+            results = results_of(name, given, options)
+        finally:
+            graph = stream.end_capture()
+        for result in results:
+            assert result.size
+        graph.launch()
+        stream.synchronize()
+    expected = results_of(name, arguments, options | {"backend": "numpy"})
+    for result, wanted in zip(results, expected, strict=True):
+        np.testing.assert_allclose(cupy.asnumpy(result), wanted, rtol=1e-12)
+
+
+def test_labels_outside_the_classes_leave_the_card_in_order():
+    import cupy
+
+    labels = cupy.asarray(np.array([0, -1, 6, 2**40, 1]))
+    losses = fastconv.nll(on_card(ROWS), labels)
+    assert np.isnan(cupy.asnumpy(losses)).tolist() == [False, True, True, True, False]
+
+
+def test_an_array_with_cudas_interface_is_waited_for_on_the_card():
+    import cupy
+
+    class Interface:
+        def __init__(self, array, stream):
+            self._array = array
+            self.__cuda_array_interface__ = {
+                **array.__cuda_array_interface__, "stream": stream.ptr, "version": 3,
+            }  # fmt: skip
+
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        x = cupy.zeros((512, 512))
+        for _ in range(200):
+            x += 1
+    y = fastconv.relu(Interface(x, stream))
+    assert (cupy.asnumpy(y) == 200).all()
+
+
+def test_torch_tensors_of_the_card_are_taken_without_a_copy():
+    import cupy
+
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    x, w = (torch.tensor(a, device="cuda") for a in (ROWS, W_DENSE))
+    out = torch.zeros(5, 3, dtype=torch.float64, device="cuda")
+    y = fastconv.dense(x, w, out=out)
+    assert isinstance(y, cupy.ndarray)
+    assert y.data.ptr == out.data_ptr() == torch.from_dlpack(y).data_ptr()
+    np.testing.assert_array_equal(out.cpu().numpy(), ROWS @ W_DENSE)

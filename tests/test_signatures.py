@@ -15,7 +15,7 @@ OF_ITS_OWN = {
     "cython": {"engine"},
     "cupy": {
         "device", "fusion", "input_of_batch", "launches", "loss_of_batch", "products",
-        "sources", "strided_conv", "with_activation",
+        "sources", "strided_conv", "with_activation", "with_pooling",
     },
     "numba": {
         "compilation", "compiled_code", "depthwise", "engine", "exponential", "instruction_set",

@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 NAMES = ("numpy", "numba", "cython", "cupy")
 PRECISIONS = ("float32", "tf32", "bf16")
 """What the factors of products are rounded to; all but float32 are for the cupy backend."""
 _PREFERRED = ("cython", "numba", "numpy")
-"""What ``auto`` tries, fastest first. CUDA is used when asked for: arrays live elsewhere there."""
+"""What ``auto`` tries, fastest first. CUDA is used for arrays of its own, and when asked for."""
+
+_AUTO = "auto: the fastest that works here"
 
 _chosen: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
 
@@ -78,9 +80,8 @@ def _check_name(name: str, origin: str = "") -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The backend that was chosen, and why."""
+class Choice(NamedTuple):
+    """The backend that was chosen, and why: a tuple, which every call makes anew."""
 
     name: str
     why: str
@@ -121,14 +122,36 @@ def choose_backend(name: str | None = None) -> Choice:
         if state.misconfigured:
             raise BackendError(state.reason)
         if state.works:
-            why = f"auto: the fastest that works here{_because(passed_over)}"
+            why = f"{_AUTO} ({'; '.join(passed_over)})" if passed_over else _AUTO
             return Choice(candidate, why)
         passed_over.append(f"{candidate}: {state.reason}")
     raise AssertionError("the numpy backend always works")
 
 
-def _because(passed_over: list[str]) -> str:
-    return f" ({'; '.join(passed_over)})" if passed_over else ""
+def choose_backend_of_device(name: str | None = None) -> Choice:
+    """Choose the backend for a call with CuPy arrays: cupy, unless another one is asked for.
+
+    Parameters
+    ----------
+    name
+        As for :func:`choose_backend`.
+
+    Raises
+    ------
+    BackendError
+        If a backend of the host is asked for, or cupy cannot work here.
+    """
+    asked = name
+    if asked is None:
+        asked = _chosen.get() or os.environ.get("FASTCONV_BACKEND") or "auto"
+    if asked not in ("auto", "cupy"):
+        choice = choose_backend(name)  # an error of its own where there is no such backend
+        raise BackendError(
+            f"backend {choice.name!r} ({choice.why}) takes NumPy arrays, but the arguments are "
+            f"CuPy arrays; use backend='cupy' or 'auto', or copy them to the host "
+            f"(cupy.asnumpy(x))"
+        )
+    return choose_backend("cupy")
 
 
 def require_precision(choice: Choice, precision: str, dtype: str = "float32") -> None:

@@ -6,17 +6,17 @@ kept.
 
 from __future__ import annotations
 
-import numpy as np
-
-from fastconv.functional.arrays import Array, check_floats, check_number, check_shape, launch
+from fastconv.functional.array_types import module_of
+from fastconv.functional.arrays import Array, check_number, check_shape, launch, take_floats
 from fastconv.operation import ActivationKind, ActivationSpec, SoftmaxSpec
 
 
 def _forward(kind: ActivationKind, x: Array, alpha: float, backend: str | None) -> Array:
-    check_floats(kind, x=x)
+    (x,) = take_floats(kind, x=x)
     spec = _activation_spec(kind, kind, x, alpha)
-    x_in = np.ascontiguousarray(x)
-    y = np.empty_like(x_in)
+    xp = module_of(x)
+    x_in = xp.ascontiguousarray(x)
+    y: Array = xp.empty_like(x_in)
     launch(backend, "activation.activation_forward", spec, x.dtype, x_in, y)
     return y.reshape(x.shape)
 
@@ -25,11 +25,12 @@ def _backward(
     kind: ActivationKind, dy: Array, y: Array, alpha: float, backend: str | None
 ) -> Array:
     owner = f"{kind}_backward"
-    check_floats(owner, dy=dy, y=y)
+    dy, y = take_floats(owner, dy=dy, y=y)
     check_shape(owner, "dy", dy, y.shape, "the shape of y")
     spec = _activation_spec(owner, kind, y, alpha)
-    dy_in, y_in = np.ascontiguousarray(dy), np.ascontiguousarray(y)
-    dx = np.empty_like(y_in)
+    xp = module_of(y)
+    dy_in, y_in = xp.ascontiguousarray(dy), xp.ascontiguousarray(y)
+    dx: Array = xp.empty_like(y_in)
     launch(backend, "activation.activation_backward", spec, y.dtype, dy_in, y_in, dx)
     return dx.reshape(y.shape)
 
@@ -218,28 +219,32 @@ def _rows(owner: str, x: Array, axis: int) -> Array:
         raise ValueError(
             f"{owner}: axis is {axis!r}; expected {-x.ndim} to {x.ndim - 1} for shape {x.shape}"
         )
-    moved = np.moveaxis(x, axis, -1)
+    xp = module_of(x)
+    moved = xp.moveaxis(x, axis, -1)
     if x.shape[axis] == 0:
         raise ValueError(f"{owner}: x has no classes along axis {axis}: shape {x.shape}")
-    return np.ascontiguousarray(moved).reshape(-1, x.shape[axis])
+    rows: Array = xp.ascontiguousarray(moved).reshape(-1, x.shape[axis])
+    return rows
 
 
 def _like(rows: Array, x: Array, axis: int) -> Array:
     """Undo :func:`_rows`."""
-    moved = np.moveaxis(x, axis, -1).shape
-    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), -1, axis))
+    xp = module_of(x)
+    moved = xp.moveaxis(x, axis, -1).shape
+    result: Array = xp.ascontiguousarray(xp.moveaxis(rows.reshape(moved), -1, axis))
+    return result
 
 
 def _along_axis(
     name: str, arrays: dict[str, Array], axis: int, backend: str | None, owner: str
 ) -> Array:
-    check_floats(owner, **arrays)
-    *_, last = arrays.values()
-    for key, array in arrays.items():
+    taken = dict(zip(arrays, take_floats(owner, **arrays), strict=True))
+    *_, last = taken.values()
+    for key, array in taken.items():
         check_shape(owner, key, array, last.shape, "the shape of y")
-    rows = [_rows(owner, array, axis) for array in arrays.values()]
+    rows = [_rows(owner, array, axis) for array in taken.values()]
     spec = SoftmaxSpec(*rows[0].shape)
-    result = np.empty_like(rows[0])
+    result = module_of(last).empty_like(rows[0])
     launch(backend, f"activation.{name}", spec, last.dtype, *rows, result)
     return _like(result, last, axis)
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from fastconv.backends.selection import BackendError, choose_backend, load_kernel
+from fastconv.backends.selection import (
+    BackendError,
+    choose_backend,
+    choose_backend_of_device,
+    load_kernel,
+)
+from fastconv.functional.array_types import as_array, check_beside, check_writable, module_of
 from fastconv.functional.memory import keep_memory, take_memory
 from fastconv.operation import InputSpec
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Array: TypeAlias = NDArray[Any]
+"""What type checkers see, for which CuPy's arrays have no type of their own."""
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _COMPILED = ("cython", "numba")
@@ -25,29 +32,47 @@ _OPTIONAL = ("b", "running_mean", "running_variance")
 """Arguments that may be None."""
 
 
-def check_floats(owner: str, **arrays: object) -> None:
-    """Check that all arguments are arrays of one float32 or float64 dtype; some may be None."""
-    first: tuple[str, np.dtype[Any]] | None = None
-    for name, array in arrays.items():
-        if array is None and name in _OPTIONAL:
-            continue
-        if not isinstance(array, np.ndarray):
+def take_floats(owner: str, **arrays: Any) -> Iterable[Any]:
+    """Return arguments as arrays of one float32 or float64 dtype; some may be None.
+
+    They are all NumPy's or all CuPy's; those of other libraries are taken as one or the other.
+    """
+    first: str | None = None
+    kind: Any = None
+    others = False
+    for name, given in arrays.items():
+        array = given
+        if type(array) is not np.ndarray:
+            if array is None and name in _OPTIONAL:
+                continue
+            array = arrays[name] = as_array(owner, name, array)
+            others = True
+        dtype = array.dtype
+        if dtype not in _FLOATS:
+            fix = f"{name}.astype(numpy.float32)" if hasattr(given, "astype") else "convert it"
             raise TypeError(
-                f"{owner}: {name} is a {type(array).__name__}; expected a NumPy array "
-                f"(numpy.asarray(..., dtype=numpy.float32))"
-            )
-        if array.dtype not in _FLOATS:
-            raise TypeError(
-                f"{owner}: {name} has dtype {array.dtype}; expected float32 or float64 "
-                f"({name}.astype(numpy.float32))"
+                f"{owner}: {name} has dtype {dtype}; expected float32 or float64 ({fix})"
             )
         if first is None:
-            first = name, array.dtype
-        elif array.dtype != first[1]:
+            first, kind = name, dtype
+        elif dtype is not kind and dtype != kind:
             raise TypeError(
-                f"{owner}: {name} has dtype {array.dtype} but {first[0]} has {first[1]}; "
+                f"{owner}: {name} has dtype {dtype} but {first} has {kind}; "
                 f"convert one of them with astype"
             )
+    if others and first is not None:
+        for name, array in arrays.items():
+            if array is not None:
+                check_beside(owner, name, array, first, arrays[first])
+    return arrays.values()
+
+
+def take_beside(owner: str, name: str, value: Any, other_name: str, other: Array) -> Array:
+    """Return an argument as an array of any dtype, of NumPy or CuPy as another one is."""
+    if not (type(value) is type(other) is np.ndarray):
+        value = as_array(owner, name, value)
+        check_beside(owner, name, value, other_name, other)
+    return cast("Array", value)
 
 
 def check_dimensions(owner: str, name: str, array: Array, axes: str) -> None:
@@ -71,18 +96,40 @@ def check_layout(owner: str, layout: object) -> None:
         raise ValueError(f"{owner}: layout is {layout!r}; expected 'NCHW' or 'NHWC'")
 
 
-def check_integers(
-    owner: str, name: str, array: object, shape: Sequence[int], end: int
-) -> NDArray[np.int64]:
-    """Check an integer array with values in [0, end), and return it as contiguous int64."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
-        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{owner}: {name} is {kind}; expected a NumPy array of integers")
+def take_integers(
+    owner: str, name: str, value: Any, shape: Sequence[int], end: int, other_name: str, other: Array
+) -> Array:
+    """Return an array of integers in [0, end) as contiguous int64, beside another one.
+
+    What they are is not looked at on a CUDA device: the host would have to wait for it.
+    """
+    array = take_beside(owner, name, value, other_name, other)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{owner}: {name} is {array.dtype}; expected an array of integers")
     check_shape(owner, name, array, shape, "one integer for each sample")
+    if isinstance(array, np.ndarray):
+        check_range(owner, name, array, end)
+    return cast("Array", module_of(array).ascontiguousarray(array, np.int64))
+
+
+def take_returned(
+    owner: str, name: str, value: Any, dtype: Any, function: str, other_name: str, other: Array
+) -> Array:
+    """Return an array that another function returned, of the shape of another one."""
+    array = take_beside(owner, name, value, other_name, other)
+    if array.dtype != dtype:
+        raise TypeError(
+            f"{owner}: {name} must be the {np.dtype(dtype)} array that {function} returned"
+        )
+    check_shape(owner, name, array, other.shape, f"the shape of {other_name}")
+    return array
+
+
+def check_range(owner: str, name: str, array: Array, end: int, why: str = "") -> None:
+    """Check that the integers of a NumPy array are in [0, end)."""
     if array.size and (array.min() < 0 or array.max() >= end):
         wrong = array[(array < 0) | (array >= end)].flat[0]
-        raise ValueError(f"{owner}: {name} holds {wrong}; expected 0 to {end - 1}")
-    return np.ascontiguousarray(array, np.int64)
+        raise ValueError(f"{owner}: {name} holds {wrong}; expected 0 to {end - 1}{why}")
 
 
 def as_numbers(owner: str, name: str, values: npt.ArrayLike) -> NDArray[np.float64]:
@@ -129,11 +176,14 @@ def shape_from_nhwc(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
 _WORTH_A_KERNEL = {"cython": 1 << 14, "numba": 1 << 17}
 """Elements from which on a backend's kernel is faster than NumPy's strided copy: what its call
 costs, against several times the bandwidth."""
+_LEAST_FOR_A_KERNEL = min(_WORTH_A_KERNEL.values())
 
 
 def is_dense(array: Array) -> bool:
     """Whether a kernel can take an array as it is: in order, without gaps, aligned."""
-    return bool(array.flags.c_contiguous and array.flags.aligned)
+    flags = array.flags
+    # CuPy's flags do not tell what is aligned: its arrays are, as its own kernels need it too.
+    return bool(flags.c_contiguous and getattr(flags, "aligned", True))
 
 
 def dense(array: Array) -> Array:
@@ -141,52 +191,66 @@ def dense(array: Array) -> Array:
     return array if is_dense(array) else array.copy()
 
 
+def _is_worth_a_kernel(array: Array, backend: str | None) -> bool:
+    """Whether a kernel of the backend moves an array faster than a strided copy."""
+    if not is_dense(array):
+        return False
+    if not isinstance(array, np.ndarray):
+        return True
+    return array.size >= _WORTH_A_KERNEL.get(choose_backend(backend).name, array.size + 1)
+
+
 def _copy_transposed(
     array: Array, axes: tuple[int, ...], kernel: str, backend: str | None
 ) -> Array:
     """Return images with their axes in another order, C-contiguous."""
     result = array.transpose(axes)
-    if array.size >= min(_WORTH_A_KERNEL.values()) and is_dense(array):
-        name = choose_backend(backend).name
-        if array.size >= _WORTH_A_KERNEL.get(name, array.size + 1):
-            out = np.empty(result.shape, array.dtype)
-            n, c, h, w = array.shape if kernel.endswith("nhwc") else out.shape
-            # Places in max pooling are int32: bits are moved, whatever they mean.
-            bits = array.dtype if array.dtype in _FLOATS else np.dtype(f"f{array.itemsize}")
-            launch(name, kernel, InputSpec(n, h, w, c), bits, array.view(bits), out.view(bits))
-            return out
-    return np.ascontiguousarray(result)
+    if array.size < _LEAST_FOR_A_KERNEL and isinstance(array, np.ndarray):
+        return np.ascontiguousarray(result)
+    xp = module_of(array)
+    if _is_worth_a_kernel(array, backend):
+        out: Array = xp.empty(result.shape, array.dtype)
+        n, c, h, w = array.shape if kernel.endswith("nhwc") else out.shape
+        # Places in max pooling are int32: bits are moved, whatever they mean.
+        bits = array.dtype if array.dtype in _FLOATS else np.dtype(f"f{array.itemsize}")
+        launch(backend, kernel, InputSpec(n, h, w, c), bits, array.view(bits), out.view(bits))
+        return out
+    return cast("Array", xp.ascontiguousarray(result))
 
 
 def to_nhwc(array: Array, layout: Layout, backend: str | None = None) -> Array:
     """Return images as C-contiguous NHWC: no copy if they are already."""
     if layout == "NHWC":
-        return np.ascontiguousarray(array)
+        return cast("Array", module_of(array).ascontiguousarray(array))
     return _copy_transposed(array, (0, 2, 3, 1), "layout.nchw_to_nhwc", backend)
 
 
 def from_nhwc(array: Array, layout: Layout, backend: str | None = None) -> Array:
     """Return images in ``layout``, C-contiguous."""
     if layout == "NHWC":
-        return np.ascontiguousarray(array)
+        return cast("Array", module_of(array).ascontiguousarray(array))
     return _copy_transposed(array, (0, 3, 1, 2), "layout.nhwc_to_nchw", backend)
 
 
-def check_out(owner: str, out: Array | None, shape: Sequence[int], dtype: Any) -> None:
-    """Check an ``out`` argument."""
+def take_out(owner: str, out: Any, shape: Sequence[int], x: Array) -> Array | None:
+    """Return an ``out`` argument as an array like x that can be written to, or None."""
     if out is None:
-        return
-    check_floats(owner, out=out)
-    if out.dtype != dtype:
-        raise TypeError(f"{owner}: out has dtype {out.dtype}; expected {dtype}, that of x")
-    check_shape(owner, "out", out, shape, "the shape of the result")
+        return None
+    array: Array
+    (array,) = take_floats(owner, out=out)
+    check_beside(owner, "out", array, "x", x)
+    if array.dtype != x.dtype:
+        raise TypeError(f"{owner}: out has dtype {array.dtype}; expected {x.dtype}, that of x")
+    check_shape(owner, "out", array, shape, "the shape of the result")
+    check_writable(owner, "out", out, array)
+    return array
 
 
-def result_buffer(out: Array | None, shape: Sequence[int], dtype: Any) -> Array:
-    """Return ``out`` where a kernel can write into it at once, else a new array."""
+def result_buffer(out: Array | None, shape: Sequence[int], x: Array) -> Array:
+    """Return ``out`` where a kernel can write into it at once, else a new array like x."""
     if out is not None and out.shape == tuple(shape) and is_dense(out):
         return out
-    return np.empty(shape, dtype)
+    return cast("Array", module_of(x).empty(shape, x.dtype))
 
 
 def check_needs(owner: str, needs: Sequence[str], allowed: tuple[str, ...]) -> None:
@@ -198,6 +262,20 @@ def check_needs(owner: str, needs: Sequence[str], allowed: tuple[str, ...]) -> N
             raise ValueError(
                 f"{owner}: needs holds {need!r}; expected any of {', '.join(map(repr, allowed))}"
             )
+
+
+def _backend_for(array: Any, backend: str | None) -> str:
+    """Return the backend for arrays like this one."""
+    if not isinstance(array, np.ndarray):
+        return choose_backend_of_device(backend).name
+    name = choose_backend(backend).name
+    if name == "cupy":
+        raise BackendError(
+            "backend 'cupy' takes CuPy arrays, but the arguments are NumPy arrays, and nothing is "
+            "copied to the device unasked; convert them (cupy.asarray(x)), or use backend='numpy' "
+            "or 'auto'"
+        )
+    return name
 
 
 @functools.lru_cache(maxsize=1024)
@@ -213,14 +291,13 @@ def launch(
     *arrays: Array | None,
 ) -> None:
     """Call one kernel of the chosen backend, with a workspace."""
-    name = choose_backend(backend).name
-    if name == "cupy":
-        raise BackendError(
-            "backend 'cupy' trains (--backend cupy), but the public functions of this version take "
-            "NumPy arrays only; use backend='numpy', or leave it to auto"
-        )
+    name = _backend_for(arrays[0], backend)
     function = load_kernel(name, kernel)[0]
     size = _workspace_bytes(name, kernel, spec, dtype)
+    if name == "cupy":
+        # The pool gives a workspace to nothing else of this stream before the kernel is done.
+        function(spec, *arrays, module_of(arrays[0]).empty(size, np.uint8) if size else None)
+        return
     workspace = take_memory(size) if size else None
     if name in _COMPILED:
         function(spec, *arrays, workspace)
@@ -230,6 +307,14 @@ def launch(
             function(spec, *arrays, workspace)
     if workspace is not None:
         keep_memory(workspace)
+
+
+def sum_over(backend: str | None, array: Array, axes: tuple[int, ...]) -> Array:
+    """Sum an array over some of its axes, which needs no kernel of a backend."""
+    _backend_for(array, backend)
+    with np.errstate(all="ignore"):
+        total: Array = array.sum(axis=axes)
+    return total
 
 
 def is_plain(value: object) -> bool:

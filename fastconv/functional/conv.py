@@ -6,19 +6,18 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastconv.functional.arrays import (
     Array,
     Layout,
     check_dimensions,
-    check_floats,
     check_layout,
     check_needs,
-    check_out,
     check_shape,
+    dense,
     is_plain,
     shape_from_nhwc,
+    take_floats,
+    take_out,
 )
 from fastconv.functional.passes import backward, forward
 from fastconv.spec import ConvSpec, Shape, as_pair, resolve_padding
@@ -130,19 +129,31 @@ def conv2d(
     out
         Array for the result; it must not overlap ``x`` or ``w``.
     backend
-        "numpy", "numba", "cython", "cupy" or "auto"; None takes the current choice.
+        "numpy", "numba", "cython", "cupy" or "auto"; None takes the current choice. CuPy arrays are
+        for "cupy", which "auto" takes for them, and NumPy arrays for the others.
 
     Returns
     -------
     ndarray
-        (N, O, OH, OW), or (N, OH, OW, O): the layout and dtype of x.
+        (N, O, OH, OW), or (N, OH, OW, O): the layout and dtype of x. A CuPy array where the
+        arguments are; ``out``, where it was given, or a view of it.
 
     Raises
     ------
     TypeError
-        If an argument is no array, or has the wrong dtype.
+        If an argument is no array, or has the wrong dtype, or NumPy and CuPy arrays are mixed.
     ValueError
-        If the shapes do not fit together, or the kernel does not fit into the padded image.
+        If the shapes do not fit together, the kernel does not fit into the padded image, ``out`` is
+        read-only, or an array does not lie on the current device.
+    BackendError
+        If the backend asked for cannot work here, or not on these arrays.
+
+    Notes
+    -----
+    Arrays of other libraries that have DLPack or ``__cuda_array_interface__`` are taken without a
+    copy, those of the host as NumPy arrays and those of a CUDA device as CuPy arrays. Work on a
+    device is launched on CuPy's current stream, and the host does not wait for it. Arrays that are
+    not contiguous are copied. All this holds for every public function.
 
     Examples
     --------
@@ -152,12 +163,12 @@ def conv2d(
     array([[ 8., 12.],
            [20., 24.]])
     """
-    check_floats("conv2d", x=x, w=w, b=b)
+    x, w, b = take_floats("conv2d", x=x, w=w, b=b)
     spec = _conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
     if b is not None:
         check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
-        b = np.ascontiguousarray(b)
-    check_out("conv2d", out, shape_from_nhwc(spec.y_shape, layout), x.dtype)
+        b = dense(b)
+    out = take_out("conv2d", out, shape_from_nhwc(spec.y_shape, layout), x)
     return forward(backend, "conv2d", spec, x, w, b, layout, out)
 
 
@@ -208,7 +219,7 @@ def conv2d_backward(
     array([4.])
     """
     owner = "conv2d_backward"
-    check_floats(owner, dy=dy, x=x, w=w)
+    dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
     spec = _conv_spec(owner, x, w, stride, padding, dilation, groups, layout)
     check_shape(
@@ -305,12 +316,12 @@ def conv_transpose2d(
     array([[1., 1., 2., 1., 1.]])
     """
     owner = "conv_transpose2d"
-    check_floats(owner, x=x, w=w, b=b)
+    x, w, b = take_floats(owner, x=x, w=w, b=b)
     spec = _transposed_spec(owner, x, w, stride, padding, output_padding, dilation, groups, layout)
     if b is not None:
         check_shape(owner, "b", b, (spec.in_channels,), "one for each output channel")
-        b = np.ascontiguousarray(b)
-    check_out(owner, out, shape_from_nhwc(spec.x_shape, layout), x.dtype)
+        b = dense(b)
+    out = take_out(owner, out, shape_from_nhwc(spec.x_shape, layout), x)
     return forward(backend, owner, spec, x, w, b, layout, out)
 
 
@@ -341,7 +352,7 @@ def conv_transpose2d_backward(
     (array([[3., 3.]]), array([5.]))
     """
     owner = "conv_transpose2d_backward"
-    check_floats(owner, dy=dy, x=x, w=w)
+    dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
     spec = _transposed_spec(owner, x, w, stride, padding, output_padding, dilation, groups, layout)
     check_shape(owner, "dy", dy, shape_from_nhwc(spec.x_shape, layout), "the shape of the result")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
     check_dimensions,
-    check_floats,
     check_needs,
-    check_out,
     check_shape,
     launch,
     result_buffer,
+    sum_over,
+    take_floats,
+    take_out,
 )
 from fastconv.spec import DenseSpec
 
@@ -71,20 +71,21 @@ def dense(
     >>> fastconv.dense(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]), np.array([0.5]))
     array([[11.5]])
     """
-    check_floats("dense", x=x, w=w, b=b)
+    x, w, b = take_floats("dense", x=x, w=w, b=b)
+    xp = module_of(x)
     spec = _dense_spec("dense", x, w)
     if b is not None:
         check_shape("dense", "b", b, (spec.outputs,), "one for each output of w")
-        b = np.ascontiguousarray(b)
+        b = xp.ascontiguousarray(b)
     shape = (spec.batch, spec.outputs)
-    check_out("dense", out, shape, x.dtype)
-    y = result_buffer(out, shape, x.dtype)
+    out = take_out("dense", out, shape, x)
+    y = result_buffer(out, shape, x)
     launch(
         backend, "dense.dense_forward", spec, x.dtype,
-        np.ascontiguousarray(x), np.ascontiguousarray(w), b, y,
+        xp.ascontiguousarray(x), xp.ascontiguousarray(w), b, y,
     )  # fmt: skip
     if out is not None and y is not out:
-        np.copyto(out, y)
+        xp.copyto(out, y)
         return out
     return y
 
@@ -127,20 +128,21 @@ def dense_backward(
     (array([[1., 1.]]), array([1., 2.]), array([1.]))
     """
     owner = "dense_backward"
-    check_floats(owner, dy=dy, x=x, w=w)
+    dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
     spec = _dense_spec(owner, x, w)
     check_shape(owner, "dy", dy, (spec.batch, spec.outputs), "the shape of dense's result")
-    dy = np.ascontiguousarray(dy)
+    xp = module_of(x)
+    dy = xp.ascontiguousarray(dy)
     dx = dw = db = None
     if "x" in needs:
-        dx = np.empty(x.shape, x.dtype)
-        launch(backend, "dense.dense_backward_data", spec, x.dtype, dy, np.ascontiguousarray(w), dx)
+        dx = xp.empty(x.shape, x.dtype)
+        launch(backend, "dense.dense_backward_data", spec, x.dtype, dy, xp.ascontiguousarray(w), dx)
     if "w" in needs:
-        dw = np.empty(w.shape, x.dtype)
-        db = np.empty(spec.outputs, x.dtype) if "b" in needs else None
-        contiguous = np.ascontiguousarray(x)
-        launch(backend, "dense.dense_backward_weight", spec, x.dtype, dy, contiguous, dw, db)
+        dw = xp.empty(w.shape, x.dtype)
+        db = xp.empty(spec.outputs, x.dtype) if "b" in needs else None
+        x_in = xp.ascontiguousarray(x)
+        launch(backend, "dense.dense_backward_weight", spec, x.dtype, dy, x_in, dw, db)
     elif "b" in needs:
-        db = dy.sum(axis=0)
+        db = sum_over(backend, dy, (0,))
     return dx, dw, db

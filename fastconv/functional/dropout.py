@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
-    check_floats,
     check_integer,
     check_number,
-    check_shape,
     launch,
+    take_floats,
+    take_returned,
 )
 from fastconv.operation import DropoutSpec, RandomSpec
 
@@ -71,11 +72,13 @@ def dropout(
     >>> y == 2 * mask
     array([ True,  True,  True,  True])
     """
-    check_floats("dropout", x=x)
+    (x,) = take_floats("dropout", x=x)
     spec = _dropout_spec("dropout", x, probability, seed, stream)
-    x_in = np.ascontiguousarray(x)
-    y, mask = np.empty_like(x_in), np.empty(x_in.shape, np.uint8)
-    steps = np.array([check_integer("dropout", "step", step, 63)], np.int64)
+    xp = module_of(x)
+    x_in = xp.ascontiguousarray(x)
+    y, mask = xp.empty_like(x_in), xp.empty(x_in.shape, np.uint8)
+    steps = xp.empty(1, np.int64)
+    steps.fill(check_integer("dropout", "step", step, 63))
     launch(backend, "dropout.dropout_forward", spec, x.dtype, x_in, steps, mask, y)
     return y.reshape(x.shape), mask.reshape(x.shape)
 
@@ -105,14 +108,12 @@ def dropout_backward(
     >>> fastconv.dropout_backward(np.ones(2), np.array([0, 1], np.uint8), 0.5)
     array([0., 2.])
     """
-    check_floats("dropout_backward", dy=dy)
-    spec = _dropout_spec("dropout_backward", dy, probability)
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8:
-        raise TypeError("dropout_backward: mask must be the uint8 array that dropout returned")
-    check_shape("dropout_backward", "mask", mask, dy.shape, "the shape of dy")
-    dy_in = np.ascontiguousarray(dy)
-    dx = np.empty_like(dy_in)
-    launch(
-        backend, "dropout.dropout_backward", spec, dy.dtype, dy_in, np.ascontiguousarray(mask), dx
-    )
+    owner = "dropout_backward"
+    (dy,) = take_floats(owner, dy=dy)
+    spec = _dropout_spec(owner, dy, probability)
+    mask = take_returned(owner, "mask", mask, np.uint8, "dropout", "dy", dy)
+    xp = module_of(dy)
+    dy_in, mask_in = xp.ascontiguousarray(dy), xp.ascontiguousarray(mask)
+    dx: Array = xp.empty_like(dy_in)
+    launch(backend, "dropout.dropout_backward", spec, dy.dtype, dy_in, mask_in, dx)
     return dx.reshape(dy.shape)

@@ -6,15 +6,14 @@ Forward functions give one loss for each sample; backward functions give the gra
 
 from __future__ import annotations
 
-import numpy as np
-
+from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
     check_dimensions,
-    check_floats,
-    check_integers,
     check_shape,
     launch,
+    take_floats,
+    take_integers,
 )
 from fastconv.operation import LossSpec
 
@@ -36,7 +35,8 @@ def softmax_cross_entropy(
     scores
         (N, C), float32 or float64: the last layer's output, before any softmax.
     labels
-        (N,), integers from 0 to C - 1.
+        (N,), integers from 0 to C - 1. On a CUDA device nobody looks at them: one outside the
+        classes gives a loss of NaN, and nothing is taken from its sample's gradient.
     backend
         As for :func:`fastconv.conv2d`.
 
@@ -50,7 +50,7 @@ def softmax_cross_entropy(
     Raises
     ------
     TypeError, ValueError
-        If an argument is no such array, or a label is outside the classes.
+        If an argument is no such array, or a label of the host is outside the classes.
 
     Examples
     --------
@@ -60,11 +60,14 @@ def softmax_cross_entropy(
     (array([1.3863]), array([[0.25, 0.25, 0.25, 0.25]]))
     """
     owner = "softmax_cross_entropy"
-    check_floats(owner, scores=scores)
+    (scores,) = take_floats(owner, scores=scores)
     spec = _loss_spec(owner, "scores", scores)
-    labels_in = check_integers(owner, "labels", labels, (spec.batch,), spec.outputs)
-    scores_in = np.ascontiguousarray(scores)
-    losses, probabilities = np.empty(spec.batch, scores.dtype), np.empty_like(scores_in)
+    labels_in = take_integers(
+        owner, "labels", labels, (spec.batch,), spec.outputs, "scores", scores
+    )
+    xp = module_of(scores)
+    scores_in = xp.ascontiguousarray(scores)
+    losses, probabilities = xp.empty(spec.batch, scores.dtype), xp.empty_like(scores_in)
     launch(
         backend, "loss.softmax_cross_entropy_forward", spec, scores.dtype,
         scores_in, labels_in, losses, probabilities,
@@ -98,11 +101,14 @@ def softmax_cross_entropy_backward(
     array([[ 0.25, -0.25]])
     """
     owner = "softmax_cross_entropy_backward"
-    check_floats(owner, probabilities=probabilities)
+    (probabilities,) = take_floats(owner, probabilities=probabilities)
     spec = _loss_spec(owner, "probabilities", probabilities)
-    labels_in = check_integers(owner, "labels", labels, (spec.batch,), spec.outputs)
-    given = np.ascontiguousarray(probabilities)
-    dscores = np.empty_like(given)
+    labels_in = take_integers(
+        owner, "labels", labels, (spec.batch,), spec.outputs, "probabilities", probabilities
+    )
+    xp = module_of(probabilities)
+    given = xp.ascontiguousarray(probabilities)
+    dscores: Array = xp.empty_like(given)
     launch(
         backend, "loss.softmax_cross_entropy_backward", spec, given.dtype, given, labels_in, dscores
     )
@@ -117,7 +123,7 @@ def nll(log_probabilities: Array, labels: Array, *, backend: str | None = None) 
     log_probabilities
         (N, C), float32 or float64, as from :func:`fastconv.log_softmax`.
     labels
-        (N,), integers from 0 to C - 1.
+        (N,), integers from 0 to C - 1; as for :func:`softmax_cross_entropy` on a CUDA device.
     backend
         As for :func:`fastconv.conv2d`.
 
@@ -132,11 +138,14 @@ def nll(log_probabilities: Array, labels: Array, *, backend: str | None = None) 
     >>> fastconv.nll(np.log(np.array([[0.25, 0.75]])), np.array([0])).round(4)
     array([1.3863])
     """
-    check_floats("nll", log_probabilities=log_probabilities)
+    (log_probabilities,) = take_floats("nll", log_probabilities=log_probabilities)
     spec = _loss_spec("nll", "log_probabilities", log_probabilities)
-    labels_in = check_integers("nll", "labels", labels, (spec.batch,), spec.outputs)
-    given = np.ascontiguousarray(log_probabilities)
-    losses = np.empty(spec.batch, given.dtype)
+    labels_in = take_integers(
+        "nll", "labels", labels, (spec.batch,), spec.outputs, "log_probabilities", log_probabilities
+    )
+    xp = module_of(log_probabilities)
+    given = xp.ascontiguousarray(log_probabilities)
+    losses: Array = xp.empty(spec.batch, given.dtype)
     launch(backend, "loss.nll_forward", spec, given.dtype, given, labels_in, losses)
     return losses
 
@@ -162,10 +171,13 @@ def nll_backward(log_probabilities: Array, labels: Array, *, backend: str | None
            [ 0. , -0.5]])
     """
     owner = "nll_backward"
-    check_floats(owner, log_probabilities=log_probabilities)
+    (log_probabilities,) = take_floats(owner, log_probabilities=log_probabilities)
     spec = _loss_spec(owner, "log_probabilities", log_probabilities)
-    labels_in = check_integers(owner, "labels", labels, (spec.batch,), spec.outputs)
-    gradient = np.empty(log_probabilities.shape, log_probabilities.dtype)
+    labels_in = take_integers(
+        owner, "labels", labels, (spec.batch,), spec.outputs, "log_probabilities", log_probabilities
+    )
+    xp = module_of(log_probabilities)
+    gradient: Array = xp.empty(log_probabilities.shape, log_probabilities.dtype)
     launch(backend, "loss.nll_backward", spec, gradient.dtype, labels_in, gradient)
     return gradient
 
@@ -192,13 +204,14 @@ def mean_squared_error(y: Array, target: Array, *, backend: str | None = None) -
     array([5.])
     """
     owner = "mean_squared_error"
-    check_floats(owner, y=y, target=target)
+    y, target = take_floats(owner, y=y, target=target)
     spec = _loss_spec(owner, "y", y)
     check_shape(owner, "target", target, y.shape, "the shape of y")
-    losses = np.empty(spec.batch, y.dtype)
+    xp = module_of(y)
+    losses: Array = xp.empty(spec.batch, y.dtype)
     launch(
         backend, "loss.mean_squared_error_forward", spec, y.dtype,
-        np.ascontiguousarray(y), np.ascontiguousarray(target), losses,
+        xp.ascontiguousarray(y), xp.ascontiguousarray(target), losses,
     )  # fmt: skip
     return losses
 
@@ -223,12 +236,13 @@ def mean_squared_error_backward(y: Array, target: Array, *, backend: str | None 
     array([[1., 3.]])
     """
     owner = "mean_squared_error_backward"
-    check_floats(owner, y=y, target=target)
+    y, target = take_floats(owner, y=y, target=target)
     spec = _loss_spec(owner, "y", y)
     check_shape(owner, "target", target, y.shape, "the shape of y")
-    dy = np.empty(y.shape, y.dtype)
+    xp = module_of(y)
+    dy: Array = xp.empty(y.shape, y.dtype)
     launch(
         backend, "loss.mean_squared_error_backward", spec, y.dtype,
-        np.ascontiguousarray(y), np.ascontiguousarray(target), dy,
+        xp.ascontiguousarray(y), xp.ascontiguousarray(target), dy,
     )  # fmt: skip
     return dy

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from fastconv.functional.array_types import check_writable, module_of
 from fastconv.functional.arrays import (
     Array,
     Layout,
-    check_floats,
     check_layout,
     check_number,
     check_shape,
     from_nhwc,
     launch,
+    take_floats,
     to_nhwc,
 )
 from fastconv.operation import NormSpec
@@ -40,7 +39,7 @@ def _norm_spec(
 
 
 def _in(x: Array, layout: Layout, backend: str | None) -> Array:
-    return to_nhwc(x, layout, backend) if x.ndim == 4 else np.ascontiguousarray(x)
+    return to_nhwc(x, layout if x.ndim == 4 else "NHWC", backend)
 
 
 def _out(y: Array, layout: Layout, backend: str | None) -> Array:
@@ -69,7 +68,8 @@ def batch_norm(
         (C,): scale and shift.
     running_mean, running_variance
         (C,), updated in place for :func:`batch_norm_inference` unless None:
-        ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
+        ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance. They
+        must not be read-only.
     momentum
         See above.
     epsilon
@@ -97,26 +97,28 @@ def batch_norm(
     (array([-1.,  1.]), array([2.]))
     """
     owner = "batch_norm"
-    check_floats(
-        owner, x=x, gamma=gamma, beta=beta, running_mean=running_mean,
-        running_variance=running_variance,
-    )  # fmt: skip
     given = {"running_mean": running_mean, "running_variance": running_variance}
-    vectors = {name: vector for name, vector in given.items() if vector is not None}
+    x, gamma, beta, *statistics = take_floats(owner, x=x, gamma=gamma, beta=beta, **given)
+    vectors = {}
+    for name, vector in zip(given, statistics, strict=True):
+        if vector is not None:
+            check_writable(owner, name, given[name], vector)
+            vectors[name] = vector
     spec = _norm_spec(owner, x, layout, epsilon, momentum, gamma=gamma, beta=beta, **vectors)
+    xp = module_of(x)
     x_in = _in(x, layout, backend)
-    y = np.empty_like(x_in)
-    mean, inverse_deviation = np.empty_like(x_in, shape=(2, spec.channels))
+    y = xp.empty_like(x_in)
+    mean, inverse_deviation = xp.empty((2, spec.channels), x.dtype)
     running = [
-        np.ascontiguousarray(vector) if vector is not None else np.zeros(spec.channels, x.dtype)
-        for vector in (running_mean, running_variance)
+        xp.ascontiguousarray(vector) if vector is not None else xp.zeros(spec.channels, x.dtype)
+        for vector in statistics
     ]
     launch(
         backend, "norm.batch_norm_forward_training", spec, x.dtype,
-        x_in, np.ascontiguousarray(gamma), np.ascontiguousarray(beta), *running,
+        x_in, xp.ascontiguousarray(gamma), xp.ascontiguousarray(beta), *running,
         y, mean, inverse_deviation,
     )  # fmt: skip
-    for original, updated in zip((running_mean, running_variance), running, strict=True):
+    for original, updated in zip(statistics, running, strict=True):
         if original is not None and original is not updated:
             original[...] = updated
     return _out(y, layout, backend), mean, inverse_deviation
@@ -155,13 +157,16 @@ def batch_norm_inference(
     array([[3.]])
     """
     owner = "batch_norm_inference"
-    check_floats(owner, x=x, gamma=gamma, beta=beta, mean=mean, variance=variance)
+    x, gamma, beta, mean, variance = take_floats(
+        owner, x=x, gamma=gamma, beta=beta, mean=mean, variance=variance
+    )
     spec = _norm_spec(
         owner, x, layout, epsilon, 0.0, gamma=gamma, beta=beta, mean=mean, variance=variance
     )
+    xp = module_of(x)
     x_in = _in(x, layout, backend)
-    y = np.empty_like(x_in)
-    vectors = [np.ascontiguousarray(v) for v in (gamma, beta, mean, variance)]
+    y = xp.empty_like(x_in)
+    vectors = [xp.ascontiguousarray(v) for v in (gamma, beta, mean, variance)]
     launch(backend, "norm.batch_norm_forward_inference", spec, x.dtype, x_in, *vectors, y)
     return _out(y, layout, backend)
 
@@ -202,15 +207,18 @@ def batch_norm_backward(
     (array([2.]), array([4.]))
     """
     owner = "batch_norm_backward"
-    check_floats(owner, dy=dy, x=x, gamma=gamma, mean=mean, inverse_deviation=inverse_deviation)
+    dy, x, gamma, mean, inverse_deviation = take_floats(
+        owner, dy=dy, x=x, gamma=gamma, mean=mean, inverse_deviation=inverse_deviation
+    )
     spec = _norm_spec(
         owner, x, layout, 1e-5, 0.0, gamma=gamma, mean=mean, inverse_deviation=inverse_deviation
     )
     check_shape(owner, "dy", dy, x.shape, "the shape of x")
+    xp = module_of(x)
     x_in = _in(x, layout, backend)
-    dx = np.empty_like(x_in)
-    dgamma, dbeta = np.empty_like(x_in, shape=(2, spec.channels))
-    vectors = [np.ascontiguousarray(v) for v in (gamma, mean, inverse_deviation)]
+    dx = xp.empty_like(x_in)
+    dgamma, dbeta = xp.empty((2, spec.channels), x.dtype)
+    vectors = [xp.ascontiguousarray(v) for v in (gamma, mean, inverse_deviation)]
     launch(
         backend, "norm.batch_norm_backward", spec, x.dtype,
         _in(dy, layout, backend), x_in, *vectors, dx, dgamma, dbeta,

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from fastconv.functional.arrays import Array, Layout, dense, launch, result_buffer, shape_from_nhwc
+from fastconv.functional.array_types import module_of
+from fastconv.functional.arrays import (
+    Array,
+    Layout,
+    dense,
+    launch,
+    result_buffer,
+    shape_from_nhwc,
+    sum_over,
+)
 from fastconv.spec import ConvSpec
 
 
@@ -35,13 +42,13 @@ def forward(
         As for :func:`fastconv.conv2d`; ``b`` is contiguous.
     """
     shape = shape_from_nhwc(spec.y_shape if function == "conv2d" else spec.x_shape, layout)
-    y = result_buffer(out, shape, x.dtype)
+    y = result_buffer(out, shape, x)
     x, w = dense(x), dense(w)
     module = "conv" if layout == "NHWC" else "planes"
     launch(backend, f"{module}.{function}_forward", spec, x.dtype, x, w, b, y)
     if out is None or y is out:
         return y
-    np.copyto(out, y)
+    module_of(out).copyto(out, y)
     return out
 
 
@@ -64,10 +71,10 @@ def backward(
     dy, x, w, layout, needs, backend
         As for :func:`fastconv.conv2d_backward`.
     """
-    dtype, channel = x.dtype, layout.index("C")
-    dx = np.empty(x.shape, dtype) if "x" in needs else None
-    dw = np.empty(w.shape, dtype) if "w" in needs else None
-    db = np.empty(dy.shape[channel], dtype) if dw is not None and "b" in needs else None
+    xp, dtype, channel = module_of(x), x.dtype, layout.index("C")
+    dx = xp.empty(x.shape, dtype) if "x" in needs else None
+    dw = xp.empty(w.shape, dtype) if "w" in needs else None
+    db = xp.empty(dy.shape[channel], dtype) if dw is not None and "b" in needs else None
     if dx is not None or dw is not None:
         dy, x, w = (dense(array) for array in (dy, x, w))
         if layout == "NCHW":
@@ -78,6 +85,5 @@ def backward(
             if dw is not None:
                 launch(backend, f"conv.{function}_backward_weight", spec, dtype, dy, x, dw, db)
     if dw is None and "b" in needs:
-        with np.errstate(all="ignore"):
-            db = dy.sum(axis=tuple(axis for axis in range(4) if axis != channel))
+        db = sum_over(backend, dy, tuple(axis for axis in range(4) if axis != channel))
     return dx, dw, db

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
     Layout,
     check_dimensions,
-    check_floats,
     check_layout,
+    check_range,
     check_shape,
     from_nhwc,
     launch,
     shape_from_nhwc,
     shape_to_nhwc,
+    take_floats,
+    take_returned,
     to_nhwc,
 )
 from fastconv.operation import InputSpec
@@ -109,10 +112,11 @@ def max_pool2d(
            [13, 15]], dtype=int32)
     """
     check_layout("max_pool2d", layout)
-    check_floats("max_pool2d", x=x)
+    (x,) = take_floats("max_pool2d", x=x)
     check_dimensions("max_pool2d", "x", x, layout)
     spec = _pool_spec("max_pool2d", x.shape, kernel, stride, padding, ceil_mode, True, layout)
-    y, where = np.empty(spec.y_shape, x.dtype), np.empty(spec.y_shape, np.int32)
+    xp = module_of(x)
+    y, where = xp.empty(spec.y_shape, x.dtype), xp.empty(spec.y_shape, np.int32)
     launch(backend, "pool.max_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y, where)
     return from_nhwc(y, layout, backend), from_nhwc(where, layout, backend)
 
@@ -136,7 +140,8 @@ def max_pool2d_backward(
     dy
         Gradient with respect to the output, in the output's shape.
     where
-        As :func:`max_pool2d` returned it.
+        As :func:`max_pool2d` returned it. On a CUDA device nobody looks at it: the gradient of a
+        window whose place is outside of it is lost.
     x_shape
         Shape of x, in ``layout``.
     kernel, stride, padding, ceil_mode, layout, backend
@@ -161,18 +166,14 @@ def max_pool2d_backward(
            [0., 0.]])
     """
     owner = "max_pool2d_backward"
-    check_floats(owner, dy=dy)
+    (dy,) = take_floats(owner, dy=dy)
     spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, True, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of max_pool2d's result")
-    if not isinstance(where, np.ndarray) or where.dtype != np.int32:
-        raise TypeError(f"{owner}: where must be the int32 array that max_pool2d returned")
-    check_shape(owner, "where", where, shape, "the shape of dy")
-    pixels = spec.height * spec.width
-    if where.size and (where.min() < 0 or where.max() >= pixels):
-        wrong = where[(where < 0) | (where >= pixels)].flat[0]
-        raise ValueError(f"{owner}: where holds {wrong}; expected 0 to {pixels - 1}, pixels of x")
-    dx = np.empty(spec.x_shape, dy.dtype)
+    where = take_returned(owner, "where", where, np.int32, "max_pool2d", "dy", dy)
+    if isinstance(where, np.ndarray):
+        check_range(owner, "where", where, spec.height * spec.width, ", pixels of x")
+    dx = module_of(dy).empty(spec.x_shape, dy.dtype)
     launch(
         backend, "pool.max_pool2d_backward", spec, dy.dtype,
         to_nhwc(dy, layout, backend), to_nhwc(where, layout, backend), dx,
@@ -221,10 +222,10 @@ def avg_pool2d(
     """
     owner = "avg_pool2d"
     check_layout(owner, layout)
-    check_floats(owner, x=x)
+    (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
     spec = _pool_spec(owner, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
-    y = np.empty(spec.y_shape, x.dtype)
+    y: Array = module_of(x).empty(spec.y_shape, x.dtype)
     launch(backend, "pool.avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y)
     return from_nhwc(y, layout, backend)
 
@@ -265,11 +266,11 @@ def avg_pool2d_backward(
            [1., 1.]])
     """
     owner = "avg_pool2d_backward"
-    check_floats(owner, dy=dy)
+    (dy,) = take_floats(owner, dy=dy)
     spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of avg_pool2d's result")
-    dx = np.empty(spec.x_shape, dy.dtype)
+    dx = module_of(dy).empty(spec.x_shape, dy.dtype)
     launch(backend, "pool.avg_pool2d_backward", spec, dy.dtype, to_nhwc(dy, layout, backend), dx)
     return from_nhwc(dx, layout, backend)
 
@@ -297,10 +298,10 @@ def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None 
     """
     owner = "global_avg_pool2d"
     check_layout(owner, layout)
-    check_floats(owner, x=x)
+    (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
     spec = _input_spec(owner, "x", x.shape, layout)
-    y = np.empty((spec.batch, spec.channels), x.dtype)
+    y: Array = module_of(x).empty((spec.batch, spec.channels), x.dtype)
     launch(backend, "pool.global_avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y)
     return y
 
@@ -333,9 +334,11 @@ def global_avg_pool2d_backward(
     """
     owner = "global_avg_pool2d_backward"
     check_layout(owner, layout)
-    check_floats(owner, dy=dy)
+    (dy,) = take_floats(owner, dy=dy)
     spec = _input_spec(owner, "x_shape", x_shape, layout)
     check_shape(owner, "dy", dy, (spec.batch, spec.channels), "(N, C) of x_shape")
-    dx = np.empty(spec.x_shape, dy.dtype)
-    launch(backend, "pool.global_avg_pool2d_backward", spec, dy.dtype, np.ascontiguousarray(dy), dx)
+    xp = module_of(dy)
+    dx = xp.empty(spec.x_shape, dy.dtype)
+    dy_in = xp.ascontiguousarray(dy)
+    launch(backend, "pool.global_avg_pool2d_backward", spec, dy.dtype, dy_in, dx)
     return from_nhwc(dx, layout, backend)

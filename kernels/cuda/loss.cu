@@ -4,8 +4,17 @@
 #include "threads.cuh"
 
 namespace {
+
 constexpr int THREADS = 256;
+
+// The score of a label. Nobody has looked at labels that came from the device: one that is none of
+// the classes has NaN, and nothing beside the row is read.
+template <typename T>
+__device__ T score_of(const T *row, long long label, int outputs) {
+    return label >= 0 && label < outputs ? row[label] : static_cast<T>(nan(""));
 }
+
+}  // namespace
 
 // Launch with blocks of one warp, which takes a sample.
 template <typename T>
@@ -18,7 +27,7 @@ __global__ void __launch_bounds__(fastconv::WARP)
         T *const result = probabilities + static_cast<long long>(n) * outputs;
         const Softmax<T> softmax = softmax_of(row, outputs);
         for (int k = threadIdx.x; k < outputs; k += WARP) result[k] = softmax(row[k]);
-        if (threadIdx.x == 0) losses[n] = -softmax.logarithm(row[labels[n]]);
+        if (threadIdx.x == 0) losses[n] = -softmax.logarithm(score_of(row, labels[n], outputs));
     }
 }
 
@@ -38,7 +47,8 @@ __global__ void nll_forward(int batch, int outputs, const T *log_probabilities,
                             const long long *labels, T *losses) {
     using namespace fastconv;
     for (int n = first_index(); n < batch; n += index_step())
-        losses[n] = -log_probabilities[static_cast<long long>(n) * outputs + labels[n]];
+        losses[n] =
+            -score_of(log_probabilities + static_cast<long long>(n) * outputs, labels[n], outputs);
 }
 
 template <typename T>
@@ -104,7 +114,7 @@ __global__ void __launch_bounds__(THREADS)
             probabilities[first + k] = probability;
             dscores[first + k] = (probability - (k == label ? T(1) : T(0))) / batch;
         }
-        const T loss = -softmax.logarithm(row[label]);
+        const T loss = -softmax.logarithm(score_of(row, label, outputs));
         if (lane == 0) losses[n] = loss;
         total += loss;
         correct += place == label;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -59,6 +60,19 @@ class Device(Protocol):
     def use(self, number: int) -> None:
         """Make another card the current one; a ValueError where there is none of this number."""
 
+    def current(self) -> int:
+        """Return the number of the current card."""
+
+    def card_of(self, array: Array) -> int:
+        """Return the number of the card that an array lies on."""
+
+    def view(self, array: Any) -> Array:
+        """Take another library's array of a card, without a copy.
+
+        What is launched on the current stream from here on comes after all that has been launched
+        to fill it; the host does not wait.
+        """
+
     def stream(self) -> Any:
         """Return a context in which launches and copies go to a stream of their own."""
 
@@ -80,6 +94,14 @@ class _Graph:
 
     def replay(self) -> None:
         self._graph.launch()
+
+
+class _Ordered:
+    """An array that no stream has to be waited for any more; keeps its owner alive."""
+
+    def __init__(self, owner: Any, interface: dict[str, Any]) -> None:
+        self._owner = owner
+        self.__cuda_array_interface__ = interface
 
 
 class CudaDevice:
@@ -157,6 +179,30 @@ class CudaDevice:
             )
         self.arrays.cuda.Device(number).use()
 
+    def current(self) -> int:
+        """Return the number of the current card."""
+        number: int = self.arrays.cuda.runtime.getDevice()
+        return number
+
+    def card_of(self, array: Array) -> int:
+        """Return the number of the card that an array lies on."""
+        number: int = array.data.device_id
+        return number
+
+    def view(self, array: Any) -> Array:
+        """Take an array with DLPack, whose maker orders the streams, or with CUDA's interface."""
+        if hasattr(array, "__dlpack__"):
+            return self.arrays.from_dlpack(array)
+        interface = array.__cuda_array_interface__
+        stream = interface.get("stream")
+        if stream is None:
+            return self.arrays.asarray(array)
+        # CuPy would let the host wait for the stream; an event lets the current stream wait.
+        event = self.arrays.cuda.Event(disable_timing=True)
+        self.arrays.cuda.runtime.eventRecord(event.ptr, stream)
+        self.arrays.cuda.get_current_stream().wait_event(event)
+        return self.arrays.asarray(_Ordered(array, {**interface, "stream": None}))
+
     def stream(self) -> Any:
         """Return a new stream: the default one cannot be captured. Each waits for the other."""
         return self.arrays.cuda.Stream()
@@ -198,3 +244,9 @@ def _cuda_device() -> CudaDevice:
 def device() -> Device:
     """Return the device that runs kernels now."""
     return _cuda_device() if _stand_in is None else _stand_in
+
+
+def device_in_use() -> Device | None:
+    """Return the device if this program can have arrays of it: not where nobody imported CuPy."""
+    imported = _stand_in is not None or sys.modules.get("cupy") is not None
+    return device() if imported else None
