@@ -242,6 +242,7 @@ def summarize(
         "test_loss": test.loss if test else None,
         "test_accuracy": test.accuracy if test else None,
         "peak_rss_mib": peak_rss_mib(),
+        "launches": getattr(trainer.runner, "launches", None),
         "stopped": result.stopped,
     }
 

@@ -282,6 +282,8 @@ def _show_result(
         ("training", f"{summary['train_seconds']:.2f} s, {summary['step_ms']:.3f} ms a step"),
         ("samples per second", f"{summary['samples_per_second']:,.0f}"),
     ]
+    if summary["launches"] is not None:
+        rows.append(("launches", summary["launches"]))
     for part in ("train", "validation", "test"):
         loss, accuracy = summary[f"{part}_loss"], summary[f"{part}_accuracy"]
         if loss is not None:

@@ -57,7 +57,7 @@ FIELDS = {
     "parameters",
     "warmup_seconds", "train_seconds", "step_ms", "samples_per_second", "train_loss",
     "train_accuracy", "train_accuracy_final", "penalty", "validation_loss", "validation_accuracy",
-    "test_loss", "test_accuracy", "peak_rss_mib", "stopped",
+    "test_loss", "test_accuracy", "peak_rss_mib", "launches", "stopped",
 }  # fmt: skip
 FILES = {
     "recipe.toml", "environment.json", "model.json", "history.csv", "weights.safetensors",

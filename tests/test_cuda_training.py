@@ -1,6 +1,8 @@
 """Whole steps through the CUDA sources, run on the host in place of a GPU."""
 
 import functools
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from cuda_on_host import HostDevice, Replayed, standing_in
 
 from fastconv import train
 from fastconv.backends.cupy import run
+from fastconv.backends.cupy.device import CudaDevice
 from fastconv.experiment import prepare
 from fastconv.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
 from fastconv.network import Sequential
@@ -112,12 +115,35 @@ def test_a_recording_that_is_replayed_trains_as_single_launches_do(device, monke
     recorded = steps // run.STEPS_OF_A_GRAPH
     assert sum(each.replays for each in made) == recorded
     assert trainer.runner.steps_of_a_graph == (run.STEPS_OF_A_GRAPH if recorded else 1)
+    assert trainer.runner.launches == ("CUDA graphs of 16 steps" if recorded else "one by one")
 
 
 def test_without_graphs_the_runner_says_that_each_step_is_launched(device):
     trainer = trainer_of("mnist-strided", "cupy")
+    assert trainer.runner.launches == "one by one"
     trainer.train(20)
     assert trainer.runner.steps_of_a_graph == 1
+    assert trainer.runner.launches == "one by one: no CUDA graph could be recorded"
+
+
+class RefusedCapture(RuntimeError):
+    """In place of CuPy's CUDARuntimeError."""
+
+
+def refuse():
+    raise RefusedCapture("cudaErrorStreamCaptureUnsupported")
+
+
+def test_a_card_that_records_no_graph_is_warned_of(monkeypatch):
+    stream = SimpleNamespace(begin_capture=refuse)
+    runtime = SimpleNamespace(CUDARuntimeError=RefusedCapture)
+    cuda = SimpleNamespace(runtime=runtime, get_current_stream=lambda: stream)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    launched = []
+    with pytest.warns(RuntimeWarning, match=r"no CUDA graph could be recorded \(cudaErrorStream"):
+        assert CudaDevice().record(lambda: launched.append(1)) is None
+    # Once, to load the kernels: nothing was captured.
+    assert launched == [1]
 
 
 def test_the_list_of_a_steps_launches(device):

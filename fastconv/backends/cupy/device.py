@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -156,18 +157,26 @@ class CudaDevice:
         self._functions[key](grid, block, values)
 
     def record(self, launches: Callable[[], None]) -> Recording | None:
-        """Capture what ``launches`` launches as a CUDA graph."""
+        """Capture what ``launches`` launches as a CUDA graph; where that fails, warn of it."""
         self._only_loads = True  # code cannot be loaded while a stream is captured
         try:
             launches()
         finally:
             self._only_loads = False
         stream = self.arrays.cuda.get_current_stream()
-        stream.begin_capture()
         try:
-            launches()
-        finally:
-            graph = stream.end_capture()
+            stream.begin_capture()
+            try:
+                launches()
+            finally:
+                graph = stream.end_capture()
+        except self.arrays.cuda.runtime.CUDARuntimeError as fault:
+            warnings.warn(
+                f"no CUDA graph could be recorded ({fault}); kernels are launched one by one",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
         return _Graph(graph)
 
     def use(self, number: int) -> None:

@@ -153,6 +153,13 @@ class Runner:
         """Steps that one graph holds; 1 where launches go to the stream one by one."""
         return 1 if self._recording is None else STEPS_OF_A_GRAPH
 
+    @property
+    def launches(self) -> str:
+        """How steps were launched, for people."""
+        if self._recording is not None:
+            return f"CUDA graphs of {STEPS_OF_A_GRAPH} steps"
+        return "one by one" + (": no CUDA graph could be recorded" if self._tried_to_record else "")
+
     def buffer(self, name: str) -> Array:
         """Return the array of the buffer with this name."""
         return self._arrays[self.plan.number_of(name)]
