@@ -5,6 +5,7 @@ import json
 import math
 import re
 import struct
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
@@ -156,6 +157,16 @@ def test_without_a_bias_there_is_none():
     network = Sequential(layers, input_shape=(4, 4, 1))
     assert list(network.named_arrays()) == ["conv2d_1.weight", "dense_1.weight"]
     assert network.parameter_count == 9 * 4 + 16 * 3
+
+
+def test_a_notebook_shows_the_summary_as_a_table():
+    network = Sequential([Conv2D(4), ReLU(), Flatten(), Dense(3)], input_shape=(6, 6, 1))
+    table = ElementTree.fromstring(network._repr_html_())
+    rows = [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
+    lines = [line for line in network.summary().splitlines() if not line.startswith("---")]
+    assert [[cell for cell in row if cell] for row in rows] == [
+        re.split(r"\s{2,}", line.strip()) for line in lines
+    ]
 
 
 def test_the_summary_has_a_line_for_each_layer_and_the_totals():

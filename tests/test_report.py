@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from saved_runs import CONVOLUTIONAL, NAMES, line, recipe_of, save_run, shades
 
+import fastconv
 from fastconv import plots
 from fastconv.report import __main__ as command
 from fastconv.report import write_comparison, write_report
@@ -161,6 +162,40 @@ def test_mistakes_are_the_most_confident_ones(reported):
         assert row[1] == NAMES[scores[n].argmax()]
         assert row[3] == NAMES[samples.labels[n]]
         assert float(row[2]) == pytest.approx(probabilities[n].max(), rel=1e-5)
+
+
+def test_the_numbers_of_the_histograms_count_every_weight(reported):
+    path, experiment = reported
+    head, *body = rows(path.parent / "figures" / "weights-conv2d_1.csv")
+    assert head == ["parameter", "from", "to", "before", "after"]
+    for kind, network in (("before", load_run(path.parent).initial_network()),
+                          ("after", experiment.trainer.network)):  # fmt: skip
+        for name in ("weight", "bias"):
+            values = network[f"conv2d_1.{name}"]
+            for row in (row for row in body if row[0] == name):
+                low, high, count = float(row[1]), float(row[2]), int(row[head.index(kind)])
+                inside = (values >= low) & (values < high)
+                # The last interval has its end.
+                assert count in (inside.sum(), (inside | (values == high)).sum())
+            counted = sum(int(row[head.index(kind)]) for row in body if row[0] == name)
+            assert counted == values.size
+
+
+def test_the_images_that_excite_a_filter_are_named(reported):
+    path, experiment = reported
+    head, *body = rows(path.parent / "figures" / "excitation-conv2d_1.csv")
+    assert head == ["filter", "sample", "output", "row", "column"]
+    x = experiment.dataset.test.images.astype(np.float32) / 255
+    network = experiment.trainer.network
+    y = fastconv.conv2d(
+        x, network["conv2d_1.weight"], network["conv2d_1.bias"], padding="same", layout="NHWC"
+    )
+    y = np.maximum(y, 0)
+    for row in body:
+        number, sample, i, j = (int(row[n]) for n in (0, 1, 3, 4))
+        assert float(row[2]) == pytest.approx(y[sample, i, j, number], rel=1e-4)
+    strongest = next(row for row in body if row[0] == "2")
+    assert int(strongest[1]) == y[..., 2].max(axis=(1, 2)).argmax()
 
 
 def test_facts_stand_on_top(reported):

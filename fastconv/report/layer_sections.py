@@ -11,7 +11,7 @@ from fastconv import plots
 from fastconv.analysis.saliency import gradient_maps, most_activating, occlusion_maps
 from fastconv.layers import Conv2D, Dense
 from fastconv.plots.style import WIDTH
-from fastconv.report.content import Picture, Section
+from fastconv.report.content import Numbers, Picture, Section
 from fastconv.report.findings import Findings
 
 _BEHIND = ("batch_norm", "dropout", "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh",
@@ -214,6 +214,16 @@ def excitation(findings: Findings) -> Section | None:
                 f"The {rows.shape[1]} images that excite each of {len(rows)} filters of {layer} "
                 f"most, a row for each filter.",
                 layer,
+                Numbers(
+                    ("filter", "sample", "output", "row", "column"),
+                    [
+                        (filter, int(looked[index]), float(value), *map(int, place))
+                        for filter in range(len(rows))
+                        for index, value, place in zip(
+                            rows[filter], found.values[filter], found.places[filter], strict=True
+                        )
+                    ],
+                ),
             )
         )
     return section

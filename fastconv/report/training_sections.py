@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 from numpy.typing import NDArray
 
 from fastconv import plots
@@ -163,11 +164,17 @@ def weights(findings: Findings) -> Section:
         if not names:
             continue
         figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
-        spreads = []
+        spreads, rows = [], []
         for number, name in enumerate(names):
             ax = figure.add_subplot(1, len(names), number + 1)
             kind = name.rpartition(".")[2]
             plots.histograms(before[name], after[name], bins=40, xlabel=kind, ax=ax)
+            drawn = [each.get_data() for each in ax.patches if isinstance(each, StepPatch)]
+            (first_counts, edges, _), (last_counts, *_) = drawn
+            rows += [
+                (kind, float(edges[n]), float(edges[n + 1]), int(first_counts[n]), int(count))
+                for n, count in enumerate(last_counts)
+            ]
             deviations = (float(network[name].std()) for network in (before, after))
             first, last = deviations
             spreads.append(f"{kind} deviation {decimal(first, 3)} before, {decimal(last, 3)} after")
@@ -177,6 +184,7 @@ def weights(findings: Findings) -> Section:
                 figure.axes[0],
                 f"Histograms of {layer}: {'; '.join(spreads)}.",
                 layer,
+                Numbers(("parameter", "from", "to", "before", "after"), rows),
             )
         )
     return section
