@@ -44,6 +44,7 @@ from fastconv.run_folder import OutputError
 
 EPOCH = 50000
 """Training images of CIFAR-10."""
+IMAGE_SIZE = 32
 LARGER_BATCHES = 32, 128
 TOLERANCE = 1e-4
 """Of gradients, in the largest of the same array: float32 beside float64."""
@@ -74,7 +75,7 @@ class Row:
 def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Random images in the shape of CIFAR-10's, and labels: no step is slower or faster for it."""
     draw = np.random.default_rng(seed)
-    images = draw.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    images = draw.integers(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
     return images, draw.integers(0, 10, count)
 
 
@@ -111,11 +112,10 @@ def _require(name: str, difference: float) -> None:
 def measure(parameters: Parameters, rounds: int, span: float) -> list[Row]:
     """Let the stages take turns; ``span``: seconds that a turn should last."""
     images, labels = pictures(EPOCH, seed=0)
-    made = [(name, make(parameters, images, labels, 1, 0.005)) for name, make in STAGES.items()]
-    made += [
-        (f"batch {batch}", plan(parameters, images, labels, batch, 0.005))
-        for batch in LARGER_BATCHES
-    ]
+    lr = 0.005
+    made = [(name, make(parameters, images, labels, 1, lr)) for name, make in STAGES.items()]
+    for batch in LARGER_BATCHES:
+        made.append((f"batch {batch}", plan(parameters, images, labels, batch, lr)))
     rows = [Row(name, stage.batch_size, _warm_up(stage, span), []) for name, stage in made]
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
@@ -144,11 +144,12 @@ def _warm_up(stage: Stage, span: float) -> int:
 
 def duration(seconds: float) -> str:
     """Seconds as a reader says them."""
-    if seconds >= 3600:
+    whole = round(seconds)
+    if whole >= 3600:
         minutes = round(seconds / 60)
         return f"{minutes // 60} h {minutes % 60} min"
-    if seconds >= 60:
-        return f"{round(seconds) // 60} min {round(seconds) % 60} s"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60} s"
     return f"{seconds:.3g} s"
 
 
@@ -178,8 +179,8 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def replace_table(path: Path, text: str) -> None:
-    """Put ``text`` between the two marks of a file.
+def around_table(path: Path) -> tuple[str, str]:
+    """What a file has up to its first mark, and from its second one.
 
     Raises
     ------
@@ -187,22 +188,26 @@ def replace_table(path: Path, text: str) -> None:
         If the file cannot be read, or does not have each mark once, in this order.
     """
     try:
-        before = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except OSError as fault:
         raise OutputError(f"--table {path}: cannot be read ({fault.strerror})") from None
-    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
-    once = before.count(BEGIN) == before.count(END) == 1
-    if not once or not pattern.search(before):
+    found = re.fullmatch(f"(.*{re.escape(BEGIN)}\n)(.*)({re.escape(END)}.*)", text, re.DOTALL)
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or not found:
         raise OutputError(f"--table {path}: expected one line {BEGIN} and, below it, one {END}")
-    after = pattern.sub(lambda _: f"{BEGIN}\n{text}\n{END}", before)
+    return found[1], found[3]
+
+
+def replace_table(path: Path, text: str) -> None:
+    """Put ``text`` between the two marks of a file; see :func:`around_table`."""
+    before, after = around_table(path)
     with replace_file(path) as file:
-        file.write(after)
+        file.write(f"{before}{text}\n{after}")
 
 
 def _work(options: argparse.Namespace) -> int:
     check_writable(options.json)
     if options.table:
-        replace_table(options.table, _between(options.table))  # a mistake shows before the work
+        around_table(options.table)  # a mistake shows before the work
     threads = thread_count(options)
     os.environ["FASTCONV_THREADS"] = str(threads)
     command = f"python bench/tutorial.py --rounds {options.rounds}"
@@ -220,10 +225,11 @@ def _work(options: argparse.Namespace) -> int:
             f"{machine}. Median and spread of rounds: {options.rounds}.",
             "",
             table(rows),
+            "",
         ]
     )
     if options.json != "-":
-        print(text)
+        print(text, end="")
     if options.table:
         replace_table(options.table, text)
     write_json(
@@ -236,14 +242,6 @@ def _work(options: argparse.Namespace) -> int:
         },
     )
     return 0
-
-
-def _between(path: Path) -> str:
-    """What is between the marks of a file; nothing where they are not there."""
-    if not path.is_file():
-        return ""
-    found = path.read_text(encoding="utf-8").partition(f"{BEGIN}\n")[2]
-    return found.partition(f"\n{END}")[0]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,15 +25,20 @@ Parameters = list[tuple[np.ndarray, np.ndarray]]
 
 
 def draw_parameters(
-    size: int = 32, filters: tuple[int, ...] = (32, 32, 64, 64), units: int = 256, seed: int = 0
+    size: int = 32,
+    filters: tuple[int, ...] = (32, 32, 64, 64),
+    units: int = 256,
+    deviation: float = 0.1,
 ) -> Parameters:
-    """Weights of the network for images of size x size x 3, N(0, 0.1); biases are 0."""
+    """Weights of the network for images of size x size x 3, N(0, deviation); biases are 0."""
     after = ((size - 4) // 2 - 4) // 2
     shapes = [(o, i, 3, 3) for o, i in zip(filters, (3, *filters), strict=False)]
     shapes += [(filters[-1] * after**2, units), (units, 10)]
     outputs = [*filters, units, 10]
-    draw = np.random.default_rng(seed)
-    return [(draw.normal(0, 0.1, s), np.zeros(o)) for s, o in zip(shapes, outputs, strict=True)]
+    draw = np.random.default_rng(0)
+    return [
+        (draw.normal(0, deviation, s), np.zeros(o)) for s, o in zip(shapes, outputs, strict=True)
+    ]
 
 
 # Stage 2: the convolutions.
@@ -297,9 +302,10 @@ STAGES = {
 
 
 def loss_and_gradients(make, parameters, images, labels) -> tuple[float, Parameters]:
-    """Of one step on all images: with learning rate 1, a step takes off the gradient itself."""
-    stage = make(parameters, images, labels, len(images), 1.0)
+    """Of one step on all images: what the step takes off the parameters, over the learning rate."""
+    lr = 1024.0  # so large that float32 does not round the gradient away beside the parameter
+    stage = make(parameters, images, labels, len(images), lr)
     before = stage.parameters()
     loss = stage.train(1)
     pairs = zip(before, stage.parameters(), strict=True)
-    return loss, [(w - after_w, b - after_b) for (w, b), (after_w, after_b) in pairs]
+    return loss, [((w - new_w) / lr, (b - new_b) / lr) for (w, b), (new_w, new_b) in pairs]
