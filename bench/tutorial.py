@@ -246,9 +246,9 @@ def _work(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write."""
-    parser = Parser("bench/tutorial.py", __doc__.partition("\n")[0])
+    parser = Parser("bench/tutorial.py", "Check and time the stages of docs/tutorial.md.")
     parser.prog = "python bench/tutorial.py"
-    parser.add_argument("--rounds", type=positive, default=5, metavar="N")
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="default: 5")
     parser.add_argument("--span", type=float, default=0.5, help="seconds of a turn")
     parser.add_argument("--table", type=Path, metavar="FILE.md", help="put the table into it")
     parser.add_backend()
