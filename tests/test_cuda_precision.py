@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from backend_states import say_that
 from cuda_on_host import HostDevice, standing_in
 from kernel_calls import calls_of
 from tolerances import assert_close
 from watched import CUDA_ON_HOST, run
 
 from fastconv import profile, train
-from fastconv.backends import selection
 from fastconv.backends.cupy import products
 from fastconv.backends.cupy.device import CudaDevice
 from fastconv.backends.cupy.products import Product
@@ -201,12 +201,8 @@ def test_products_that_fill_no_tile_of_tensor_cores_stay_float32(product, tf32, 
 
 @pytest.fixture
 def device(monkeypatch):
-    made, known = HostDevice(), selection.backend_state
-    there = selection.BackendState("cupy", True, True, "the host in place of a GPU")
-    monkeypatch.setattr(
-        selection, "backend_state", lambda name: there if name == "cupy" else known(name)
-    )
-    with standing_in(made):
+    say_that(monkeypatch, "cupy", works=True, reason="the host in place of a GPU")
+    with standing_in(HostDevice()) as made:
         yield made
 
 

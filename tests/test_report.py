@@ -355,28 +355,48 @@ def test_a_comparison_lays_the_curves_over_each_other(two_runs, tmp_path):
 
 # ---- the command line ------------------------------------------------------------------------
 
+TINY = """
+epochs = 2
+batch_size = 100
+[[layers]]
+kind = "flatten"
+[[layers]]
+kind = "dense"
+units = 10
+[optimizer]
+lr = 0.5
+"""
 
-def test_a_training_writes_its_report_and_the_command_writes_it_again(tmp_path, capsys):
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A recipe for the digits with few pictures on its page."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY, encoding="utf-8")
+    return ["--recipe", str(path), "--quiet", "--out"]
+
+
+def test_a_training_writes_its_report_and_the_command_writes_it_again(tmp_path, tiny, capsys):
     folder = tmp_path / "run"
-    assert train(["--epochs", "2", "--quiet", "--out", str(folder), "--figures", "svg"]) == 0
+    assert train([*tiny, str(folder), "--figures", "svg"]) == 0
     page = (folder / "report.html").read_bytes()
-    assert (folder / "figures" / "filters.svg").exists()
+    assert (folder / "figures" / "templates.svg").exists()
     (folder / "report.html").unlink()
     assert command.main([str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
     assert (folder / "report.html").read_bytes() == page
 
 
-def test_without_a_report_nothing_is_measured_for_it(tmp_path):
+def test_without_a_report_nothing_is_measured_for_it(tmp_path, tiny):
     folder = tmp_path / "run"
-    assert train(["--epochs", "1", "--quiet", "--out", str(folder), "--no-report"]) == 0
+    assert train([*tiny, str(folder), "--no-report"]) == 0
     there = {path.name for path in folder.iterdir()}
     assert not {"probe.csv", "report.html", "figures"} & there
 
 
-def test_a_report_changes_nothing_of_the_training(tmp_path):
+def test_a_report_changes_nothing_of_the_training(tmp_path, tiny):
     for name, more in (("with", []), ("without", ["--no-report"])):
-        assert train(["--epochs", "2", "--quiet", "--out", str(tmp_path / name), *more]) == 0
+        assert train([*tiny, str(tmp_path / name), *more]) == 0
     weights = [(tmp_path / n / "weights.safetensors").read_bytes() for n in ("with", "without")]
     assert weights[0] == weights[1]
     accuracies = [
@@ -386,10 +406,9 @@ def test_a_report_changes_nothing_of_the_training(tmp_path):
     assert accuracies[0] == accuracies[1]
 
 
-def test_a_long_run_is_probed_some_fifty_times(tmp_path):
+def test_a_long_run_is_probed_some_fifty_times(tmp_path, tiny):
     folder = tmp_path / "run"
-    arguments = ["--steps", "240", "--validate-every", "2", "--out", str(folder), "--quiet"]
-    assert train(arguments) == 0
+    assert train([*tiny, str(folder), "--steps", "240", "--validate-every", "2"]) == 0
     steps = load_run(folder).probe["dense_1"]["step"]
     # 120 lines: every third one, and the network before the first step.
     assert steps.tolist() == [*range(0, 241, 6)]
