@@ -54,6 +54,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         samples = _part(dataset, options.part)
         loss = inference.evaluate(samples).loss
         scores = inference.predict(samples.images)
+    saved.require_finite(scores)
     content: dict[str, Any] = {
         "run": str(saved.path),
         "dataset": dataset.name,

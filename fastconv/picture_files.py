@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +58,9 @@ def read_picture(
         )
     try:
         with warnings.catch_warnings():
-            # A picture so large that it may be an attack.
+            # What is damaged beside the pixels does not matter; a picture so large that it may be
+            # an attack does.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 picture = _flat(ImageOps.exif_transpose(file), _MODES[channels])
@@ -67,7 +70,7 @@ def read_picture(
         raise PictureError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         raise PictureError(f"{path}: not a picture that Pillow can read") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as fault:
+    except (OSError, ValueError, TypeError, SyntaxError, EOFError, struct.error) as fault:
         reason = getattr(fault, "strerror", None) or " ".join(str(fault).split())
         raise PictureError(f"{path}: cannot be read ({reason})") from None
     if invert:

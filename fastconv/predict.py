@@ -76,6 +76,7 @@ def _predict(options: argparse.Namespace) -> int:
         with threadpool_limits(threads):
             inference = saved.inference(options.backend, threads)
             scores = inference.predict(np.stack(pixels))
+        saved.require_finite(scores)
         found = _classes(saved, names, scores, options.top)
     display = Display(quiet=False, to_stderr=options.json == "-")
     for each in found:

@@ -21,6 +21,14 @@ from fastconv.schema import RecipeError
 
 _T = TypeVar("_T")
 
+SUMMARY_NUMBERS = (
+    "batch_size", "steps", "epochs", "parameters", "warmup_seconds", "train_seconds", "step_ms",
+    "samples_per_second", "train_loss", "train_accuracy", "train_loss_final",
+    "train_accuracy_final", "validation_loss", "validation_accuracy", "test_loss",
+    "test_accuracy", "peak_rss_mib",
+)  # fmt: skip
+"""What of a summary is a number, or null."""
+
 
 class RunError(ValueError):
     """A run's folder that cannot be read: which file, why, and the fix, in one line."""
@@ -86,6 +94,14 @@ class SavedRun:
             threads=threads,
         )
 
+    def require_finite(self, scores: NDArray[Any]) -> None:
+        """Raise a RunError unless what the network says are finite numbers."""
+        if not np.isfinite(scores).all():
+            raise RunError(
+                f"run {self.path}: the network's scores are not finite numbers: its training "
+                f"diverged; train again with a smaller learning rate"
+            )
+
     def initial_network(self) -> Sequential:
         """Return the network as it was before the first step."""
         return self.recipe.make_network(self.image_shape)
@@ -134,17 +150,28 @@ def load_run(path: str | Path) -> SavedRun:
     if not (folder / "weights.safetensors").is_file():
         raise _missing(folder, "weights.safetensors")
     names, shape, preprocessing = _read(folder, "model.json", _model)
-    return SavedRun(
+    run = SavedRun(
         folder,
         _read(folder, "recipe.toml", lambda file: load_recipe(str(file))),
         _read(folder, "environment.json", _object),
-        _read(folder, "summary.json", _object),
+        _read(folder, "summary.json", _summary),
         names,
         shape,
         preprocessing,
         _read(folder, "history.csv", _history),
         _read(folder, "probe.csv", _probe) if (folder / "probe.csv").exists() else {},
     )
+    outputs = len(names) or None
+    if run.recipe.loss == "mean_squared_error":
+        fits = outputs is None
+    else:
+        fits = run.initial_network().output_shape == (outputs,)
+    if not fits:
+        raise RunError(
+            f"run {folder}: model.json is damaged ({len(names)} names of classes do not fit the "
+            f"network and its loss); train it again"
+        )
+    return run
 
 
 def _missing(folder: Path, name: str) -> RunError:
@@ -177,6 +204,15 @@ def _object(file: Path) -> dict[str, Any]:
     return content
 
 
+def _summary(file: Path) -> dict[str, Any]:
+    summary = _object(file)
+    for name in SUMMARY_NUMBERS:
+        value = summary.get(name)
+        if value is not None and not isinstance(value, (int, float)):
+            raise ValueError(f"{name} is {value!r}; expected a number")
+    return summary
+
+
 def _model(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int], Preprocessing]:
     model = _object(file)
     height, width, channels = (int(size) for size in model["image_shape"])
@@ -206,10 +242,14 @@ def _history(file: Path) -> dict[str, NDArray[np.float64]]:
 def _probe(file: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
     rows = _rows(file, PROBE_COLUMNS)
     numbers = [column for column in PROBE_COLUMNS if column != "layer"]
-    return {
+    found = {
         layer: {
             column: _numbers([row for row in rows if row["layer"] == layer], column)
             for column in numbers
         }
         for layer in dict.fromkeys(row["layer"] for row in rows)
     }
+    steps = [columns["step"].tolist() for columns in found.values()]
+    if any(each != steps[0] for each in steps):
+        raise ValueError("the layers have different steps")
+    return found

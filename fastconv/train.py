@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -24,11 +23,11 @@ from fastconv.command_line import (
     write_json,
 )
 from fastconv.configuration import environment
-from fastconv.data import DATASETS
+from fastconv.data import DATASETS, Dataset
 from fastconv.experiment import Experiment, prepare, summarize
 from fastconv.progress import Display, percent
 from fastconv.recipe import load_recipe, parse_setting, recipe_names
-from fastconv.run_folder import RunFolder, new_run_path
+from fastconv.run_folder import OutputError, RunFolder, new_run_path
 from fastconv.saved_run import load_run
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Entry, Result, fit, interruption
@@ -82,6 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     options = make_parser().parse_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     return run(_MODULE, lambda: _list_recipes() if options.list_recipes else _train(options))
 
 
@@ -123,7 +123,7 @@ def _train(options: argparse.Namespace) -> int:
         )  # fmt: skip
         folder = RunFolder(new_run_path(recipe.name) if options.out is None else options.out)
         folder.write_recipe(recipe)
-        folder.write_json("environment.json", _environment(experiment, threads))
+        folder.write_json("environment.json", _environment(experiment, threads, options.arguments))
         folder.write_model(
             experiment.dataset.name,
             experiment.dataset.class_names,
@@ -164,7 +164,7 @@ def _run(
     display.start(trainer.step, steps, recipe.batch_size)
     probe = None if options.no_report else _probe(experiment)
     lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
-    watcher = _Watcher(display, folder, trainer, probe, -(-lines // _MOST_PROBES))
+    watcher = _Watcher(display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES))
     try:
         with interruption() as is_interrupted:
             result = fit(
@@ -213,10 +213,12 @@ class _Watcher:
         folder: RunFolder,
         trainer: Trainer,
         probe: Probe | None,
+        steps: int,
         every: int,
     ) -> None:
         self._display, self._folder = display, folder
-        self._trainer, self._probe, self._every = trainer, probe, every
+        self._trainer, self._probe = trainer, probe
+        self._steps, self._every = steps, every
         self._lines = 0
         self.on_steps = display.on_steps
         self._measure()
@@ -225,7 +227,7 @@ class _Watcher:
         self._folder.append_history(entry)
         self._display.on_entry(entry)
         self._lines += 1
-        if self._lines % self._every == 0:
+        if self._lines % self._every == 0 or entry.step == self._steps:
             self._measure()
 
     def _measure(self) -> None:
@@ -240,14 +242,27 @@ def _report(
     """Write the page that explains the run."""
     from fastconv.report import write_report  # and matplotlib with it, only where it is wanted
 
-    dataset = experiment.dataset
-    page = write_report(
-        load_run(folder.path), dataset, backend=experiment.trainer.backend, figures=options.figures
+    made = experiment.dataset
+    # Without the copy that augmentation appends: what the command that writes it again loads.
+    dataset = Dataset(
+        made.name, experiment.plain_training, made.test, made.class_names, made.validation
     )
+    try:
+        page = write_report(
+            load_run(folder.path),
+            dataset,
+            backend=experiment.trainer.backend,
+            figures=options.figures,
+        )
+    except OSError as fault:
+        raise OutputError(
+            f"{folder.path}: the run is complete, but its report cannot be written "
+            f"({fault.strerror or fault}); make room and write it with python -m fastconv.report"
+        ) from None
     display.text(f"report: {page}")
 
 
-def _environment(experiment: Experiment, threads: int) -> dict[str, Any]:
+def _environment(experiment: Experiment, threads: int, arguments: Sequence[str]) -> dict[str, Any]:
     trainer = experiment.trainer
     return {
         **environment(),
@@ -255,7 +270,7 @@ def _environment(experiment: Experiment, threads: int) -> dict[str, Any]:
         "backend_choice": trainer.why,
         "threads": threads,
         "precision": trainer.precision,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": ["train", *arguments],
     }
 
 

@@ -64,9 +64,16 @@ def test_the_inference_network_has_the_scores_of_the_network(backend):
 def test_the_inference_network_has_no_layer_that_differs_in_training():
     other, names = inference_network(normalised_network())
     assert {layer.kind for layer in other.layers}.isdisjoint({"batch_norm", "dropout"})
-    assert names["dense_2"] == "dense_3"
-    assert names["batch_norm_2"] == "dense_2"
+    assert names["dense_2"] == "dense_2"
+    assert names["batch_norm_2"] == "scale_and_shift_2"
     assert "dropout_1" not in names
+
+
+def test_normalised_vectors_take_no_more_than_their_parameters():
+    layers = [Flatten(), BatchNorm(), Dense(2)]
+    network = Sequential(layers, (64, 64, 3))
+    other, _ = inference_network(network)
+    assert other.parameter_count == network.parameter_count
 
 
 def test_outputs_are_those_of_the_public_functions():
@@ -90,6 +97,13 @@ def test_outputs_are_those_of_the_public_functions():
 def test_asking_for_an_output_that_is_not_there_is_an_error():
     with pytest.raises(KeyError, match="batch_norm_1"):
         ObservedNetwork(normalised_network()).outputs(some_images(1), ["batch_norm_1"])
+
+
+def test_images_of_another_shape_are_an_error():
+    observed = ObservedNetwork(normalised_network())
+    expected = r"images has shape \(2, 1, 1, 2\); expected \(N, 9, 7, 2\)"
+    with pytest.raises(ValueError, match=expected):
+        observed.outputs(some_images(2)[:, :1, :1])
 
 
 def test_no_images_have_no_outputs():

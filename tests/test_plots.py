@@ -550,12 +550,15 @@ def test_a_fit_shows_its_points_and_its_curve():
 
 
 def test_predictions_stand_over_their_targets_beside_the_diagonal():
-    ax = plots.predictions_against_targets([[1.0, 2.0], [3.0, 4.0]], [[1.0, 3.0], [NAN, 5.0]])
+    ax = plots.predictions_against_targets(
+        [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [[1.0, 3.0], [NAN, 5.0], [5.0, 6.0]]
+    )
     points, diagonal = ax.get_lines()
-    np.testing.assert_array_equal(points.get_xydata(), [[1, 1], [2, 3], [4, 5]])
+    np.testing.assert_array_equal(points.get_xydata(), [[1, 1], [2, 3], [4, 5], [5, 5], [6, 6]])
     assert diagonal.get_slope() == 1
-    # Targets 1, 2, 4: squared errors 0, 1, 1; variance 14 / 9.
-    assert ax.get_title() == "R² 0.571, root mean squared error 0.816\n1 not finite"
+    # Of the samples without a gap: R² 1 of the first output, 1 - 1 / 8 of the second; one error of
+    # four is 1.
+    assert ax.get_title() == "R² 0.938, root mean squared error 0.5\n1 not finite"
     assert plots.predictions_against_targets([], []).texts[0].get_text() == "no data"
 
 

@@ -1,5 +1,6 @@
 """What a saved network says: of the data set it was made for, and of pictures."""
 
+import contextlib
 import json
 import re
 
@@ -113,6 +114,20 @@ def test_what_is_no_picture_is_named(tmp_path):
             read_picture(tmp_path / name, (8, 8, 1))
     with pytest.raises(PictureError, match="images of 2 channels"):
         read_picture(tmp_path / "a.png", (8, 8, 2))
+
+
+def test_damaged_notes_of_a_camera_do_not_matter_or_are_named(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x829A] = 0.5
+    path = picture(tmp_path / "a.jpg", np.zeros((16, 16), np.uint8), exif=exif)
+    content = path.read_bytes()
+    start = content.index(b"Exif")
+    for place in range(start, start + 70):
+        for value in (0, 255):
+            path.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
+            with contextlib.suppress(PictureError):  # nothing else may be raised
+                assert read_picture(path, (8, 8, 1)).shape == (8, 8, 1)
 
 
 def test_a_picture_that_may_be_an_attack_is_refused(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
@@ -17,9 +18,10 @@ from fastconv.report import __main__ as command
 from fastconv.report import write_comparison, write_report
 from fastconv.report.comparison import differing_settings, names_of
 from fastconv.report.findings import Findings
+from fastconv.report.overview import step_operations
 from fastconv.report.run_report import run_page
 from fastconv.report.svg import inline_svg
-from fastconv.saved_run import load_run
+from fastconv.saved_run import RunError, load_run
 from fastconv.train import main as train
 
 LINEAR = [{"kind": "flatten"}, {"kind": "dense", "units": 3}]
@@ -198,19 +200,136 @@ def test_the_images_that_excite_a_filter_are_named(reported):
     assert int(strongest[1]) == y[..., 2].max(axis=(1, 2)).argmax()
 
 
+def picture_of(folder, dataset, name):
+    page = content(folder, dataset)
+    found = [p for section in page.sections for p in section.pictures if p.name == name]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_filters_drawn_are_those_of_the_trained_network(reported):
+    path, experiment = reported
+    picture = picture_of(path.parent, experiment.dataset, "filters")
+    drawn = np.asarray(picture.axes.images[0].get_array())
+    w = experiment.trainer.network["conv2d_1.weight"]
+    # Colours around grey, which is 0, on one scale; the first filter's first pixel is on the left.
+    expected = 0.5 + 0.5 * w[0, 0, :, 0] / abs(w).max()
+    np.testing.assert_allclose(drawn[0, 0, :3], expected, atol=1e-6)
+
+
+def test_feature_maps_are_those_of_the_image_that_they_stand_below(reported):
+    path, experiment = reported
+    findings = Findings(load_run(path.parent), experiment.dataset)
+    index = int(findings.correct[0])
+    network = experiment.trainer.network
+    x = experiment.dataset.test.images[index : index + 1].astype(np.float32) / 255
+    y = fastconv.conv2d(
+        x, network["conv2d_1.weight"], network["conv2d_1.bias"], padding="same", layout="NHWC"
+    )[0]
+    picture = picture_of(path.parent, experiment.dataset, "maps-correct-conv2d_1")
+    drawn = np.ma.filled(picture.axes.images[0].get_array(), np.nan)
+    zoom = next(n for n in range(1, 99) if not np.isnan(drawn[0, : 10 * n]).any()
+                and np.isnan(drawn[0, 10 * n]))  # fmt: skip
+    y = np.maximum(y, 0)
+    brightest = y[..., y.max(axis=(0, 1)).argmax()]
+    scaled = (brightest - brightest.min()) / (brightest.max() - brightest.min())
+    height, width = drawn.shape
+    tiles = [
+        drawn[i : i + 8 * zoom : zoom, j : j + 10 * zoom : zoom]
+        for i in range(height - 8 * zoom + 1)
+        for j in range(width - 10 * zoom + 1)
+    ]
+    assert any(np.allclose(tile, scaled, atol=1e-5) for tile in tiles)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "layer", "said"),
+    [
+        ("gradient-norms", "conv2d_2", "conv2d_2", "gradient_norm"),
+        ("activation-statistics", "relu_1: mean", "relu_1", "mean"),
+        ("activation-statistics", "relu_2: deviation", "relu_2", "deviation"),
+        ("activation-statistics", "relu_2: dead", "relu_2", "dead"),
+    ],
+)
+def test_what_the_probe_saw_is_drawn_under_its_name(reported, name, column, layer, said):
+    path, _ = reported
+    head, *body = rows(path.parent / "figures" / f"{name}.csv")
+    with open(path.parent / "probe.csv", encoding="utf-8", newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["layer"] == layer]
+    place = head.index(column)
+    assert [float(row[0]) for row in body] == [float(line["step"]) for line in lines]
+    assert [float(row[place]) for row in body] == [float(line[said]) for line in lines]
+
+
+def test_the_arithmetic_of_a_step_leaves_out_the_gradient_of_the_images(reported):
+    _, experiment = reported
+    # 3x3 filters over 8x10 pixels, 3x3 over 4x5, and a dense layer; a multiplication and an
+    # addition each. Forward, data gradient, weight gradient.
+    first, second, dense = 9 * 3 * 4 * 80, 9 * 4 * 6 * 6, 36 * 3
+    expected = 2 * (2 * first + 3 * second + 3 * dense)
+    assert step_operations(experiment.trainer.network) == expected
+
+
+def test_the_learning_rate_is_drawn_between_the_validations_too(tmp_path):
+    schedule = {"kind": "cyclic", "eta_min": 0.001, "eta_max": 0.01, "n_s": 3}
+    experiment = save_run(tmp_path / "run", recipe_of(LINEAR, schedule=schedule), shades())
+    picture = picture_of(tmp_path / "run", experiment.dataset, "learning-rate")
+    # Three steps up and three down, twelve times over 18 steps; validations see the lowest only.
+    expected = [(1, 0.001), (2, 0.004), (3, 0.007), (4, 0.01), (5, 0.007), (6, 0.004), (7, 0.001)]
+    assert [tuple(row) for row in picture.numbers.rows[:7]] == [
+        pytest.approx(pair) for pair in expected
+    ]
+    assert len(picture.numbers.rows) == 18
+
+
+def test_filters_that_nothing_excites_are_named_and_not_drawn(tmp_path):
+    experiment = save_run(tmp_path / "run", recipe_of(CONVOLUTIONAL), shades())
+    network = experiment.trainer.network
+    network["conv2d_1.bias"][1] = -1e6
+    network.save_weights(tmp_path / "run" / "weights.safetensors")
+    picture = picture_of(tmp_path / "run", experiment.dataset, "excitation-conv2d_1")
+    assert {row[0] for row in picture.numbers.rows} == {0, 2, 3}
+    assert "filter 1 is excited by none" in picture.caption
+
+
+def test_scores_that_are_not_finite_have_no_confusion_matrix(tmp_path, capsys):
+    experiment = save_run(tmp_path / "run", recipe_of(LINEAR), shades())
+    network = experiment.trainer.network
+    network.parameters[: network.weights_end] = 1e37  # finite, but the scores are not
+    network.save_weights(tmp_path / "run" / "weights.safetensors")
+    assert "confusion" not in sections_of(tmp_path / "run", experiment.dataset)
+
+
+def test_names_are_no_formulas(tmp_path):
+    dataset = shades()
+    names = ("$\\frac{$", "^", "_x_")
+    dataset = type(dataset)(dataset.name, dataset.training, dataset.test, names, dataset.validation)
+    save_run(tmp_path / "$run{", recipe_of(LINEAR), dataset)
+    save_run(tmp_path / "_run", recipe_of(LINEAR), dataset)
+    runs = [load_run(tmp_path / name) for name in ("$run{", "_run")]
+    assert read(write_report(runs[0], dataset)).sections
+    assert read(write_comparison(runs, tmp_path / "both.html")).sections
+    with plots.theme("light"):
+        axes = plots.learning_curves({"_run": ([0, 1], [1, 2])}, ylabel="loss")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["_run: 2"]
+
+
+def test_the_same_run_gives_the_same_page_without_pictures_of_an_earlier_one(reported):
+    path, experiment = reported
+    before = path.read_bytes()
+    old = path.parent / "figures" / "old.png"
+    old.write_bytes(b"")
+    write_report(load_run(path.parent), experiment.dataset, figures="svg")
+    assert not old.exists()
+    assert path.read_bytes() == before
+
+
 def test_facts_stand_on_top(reported):
     path, experiment = reported
     run = load_run(path.parent)
     facts = dict(content(path.parent, experiment.dataset).facts)
     assert facts["test accuracy"] == f"{100 * run.summary['test_accuracy']:.2f} %"
-    assert {"validation accuracy", "training accuracy", "training time"} <= set(facts)
-
-
-def test_the_same_run_gives_the_same_page(reported, tmp_path):
-    path, experiment = reported
-    before = path.read_bytes()
-    write_report(load_run(path.parent), experiment.dataset)
-    assert path.read_bytes() == before
+    assert {"validation accuracy", "running training accuracy", "training time"} <= set(facts)
 
 
 def test_a_linear_classifier_has_templates(tmp_path):
@@ -236,11 +355,12 @@ def test_a_regression_is_drawn_against_its_data(tmp_path):
     assert "regression" in page.sections
     assert not {"confusion", "examples"} & set(page.sections)
     head, *body = rows(path.parent / "figures" / "predictions-against-targets.csv")
-    assert head == ["target", "prediction"]
+    assert head == ["sample", "output", "target", "prediction"]
     test = experiment.dataset.test
     predicted = experiment.trainer.predict(test.images)
-    assert [float(row[0]) for row in body] == pytest.approx(test.labels[:, 0].tolist())
-    assert [float(row[1]) for row in body] == pytest.approx(predicted[:, 0].tolist(), abs=1e-5)
+    assert [int(row[0]) for row in body] == list(range(len(test)))
+    assert [float(row[2]) for row in body] == pytest.approx(test.labels[:, 0].tolist())
+    assert [float(row[3]) for row in body] == pytest.approx(predicted[:, 0].tolist(), abs=1e-5)
     _, *curve = rows(path.parent / "figures" / "fit.csv")
     x = np.array([[float(cell) for cell in row] for row in curve])
     again = experiment.trainer.predict(x[:, :1].reshape(-1, 1, 1, 1).astype(np.float32))
@@ -330,9 +450,13 @@ def test_a_comparison_names_what_differs(two_runs):
     assert differing_settings([two_runs[0]] * 2) == []
 
 
-def test_runs_of_one_name_are_told_apart(two_runs):
+def test_runs_of_one_name_are_told_apart(two_runs, tmp_path):
     assert names_of(two_runs) == ["slow", "fast"]
-    assert names_of([two_runs[0]] * 2) == [str(two_runs[0].path)] * 2
+    with pytest.raises(RunError, match="slow: is there twice"):
+        names_of([two_runs[0]] * 2)
+    elsewhere = shutil.copytree(two_runs[0].path, tmp_path / "slow")
+    again = [two_runs[0], load_run(elsewhere)]
+    assert names_of(again) == [str(two_runs[0].path), str(elsewhere)]
 
 
 def test_a_comparison_lays_the_curves_over_each_other(two_runs, tmp_path):
@@ -340,7 +464,7 @@ def test_a_comparison_lays_the_curves_over_each_other(two_runs, tmp_path):
     page = read(path)
     assert page.sections == ["results", "settings", "curves"]
     assert len(page.pictures) == 4
-    head, *body = rows(tmp_path / "figures" / "comparison-validation-accuracy.csv")
+    head, *body = rows(tmp_path / "both-figures" / "comparison-validation-accuracy.csv")
     # Batches of 10 and of 20: epochs, so that they can be compared.
     assert head == ["run", "epoch", "validation_accuracy"]
     for run in two_runs:

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from saved_runs import CONVOLUTIONAL, NAMES, recipe_of, save_run, shades
 
 from fastconv import evaluate, predict
@@ -117,6 +118,7 @@ def test_a_newer_run_asks_for_an_update(folder, capsys):
         ("summary.json", "", "summary.json is damaged"),
         ("history.csv", "step,epoch\n1,1\n", "history.csv is damaged .*no column"),
         ("probe.csv", "step,layer\n1,x\n", "probe.csv is damaged .*no column"),
+        ("summary.json", '{"steps": "x"}', "summary.json is damaged .*steps is 'x'; expected a n"),
     ],
 )
 def test_a_damaged_file_is_named(folder, name, content, says, capsys):
@@ -124,6 +126,31 @@ def test_a_damaged_file_is_named(folder, name, content, says, capsys):
     with pytest.raises(RunError, match=says):
         load_run(folder)
     assert_refused(folder, capsys, says)
+
+
+@pytest.mark.parametrize("names", [[], ["one"], ["a", "b", "c", "d"]])
+def test_classes_that_do_not_fit_the_network_are_named(folder, names, capsys):
+    model = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**model, "class_names": names}))
+    assert_refused(folder, capsys, f"model.json is damaged .{len(names)} names of classes do not")
+
+
+def test_a_probe_whose_layers_differ_in_length_is_named(folder, capsys):
+    lines = (folder / "probe.csv").read_text().splitlines()
+    (folder / "probe.csv").write_text("\n".join(lines[:-1]) + "\n")
+    assert_refused(folder, capsys, "probe.csv is damaged .*the layers have different steps")
+
+
+def test_scores_that_are_not_finite_are_no_predictions(saved, folder, capsys):
+    network = saved[1].recipe.make_network((8, 10, 3))
+    network.parameters[...] = np.nan
+    network.save_weights(folder / "weights.safetensors")
+    image = folder.parent / "image.png"
+    Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(image)
+    assert predict.main([str(folder), str(image)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "the network's scores are not finite numbers: its training diverged" in err
 
 
 def test_a_number_that_is_none_is_named(folder):

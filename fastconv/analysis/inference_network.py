@@ -1,19 +1,60 @@
-"""A network as it is applied, out of convolutions and dense layers alone."""
+"""A network as it is applied: without layers that differ in training."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
 import numpy as np
 
-from fastconv.layers import BatchNorm, Conv2D, Dense, Layer
+from fastconv.layers import BatchNorm, Layer, Node, Parameter
 from fastconv.network import Sequential
+from fastconv.spec import ConvSpec, Shape
+
+if TYPE_CHECKING:
+    from fastconv.plan_builder import PlanBuilder
+
+
+@dataclass(frozen=True)
+class _ScaleAndShift(Layer):
+    """A factor and a summand for each channel: a 1x1 convolution of one channel to a group."""
+
+    kind: ClassVar[str] = "scale_and_shift"
+    retains: ClassVar[tuple[str, ...]] = ("x",)
+
+    def _spec(self, batch: int, shape: Shape) -> ConvSpec:
+        height, width, channels = (1, 1, *shape)[-3:]
+        return ConvSpec(batch, channels, height, width, channels, (1, 1), groups=channels)
+
+    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
+        """Factors and summands."""
+        channels = input_shape[-1]
+        shape = (1, 1, 1, channels)
+        return Parameter("weight", shape, "weight"), Parameter("bias", (channels,), "bias")
+
+    def forward(self, builder: PlanBuilder, node: Node) -> None:
+        """Add the forward call; vectors are images of one pixel."""
+        spec = self._spec(builder.batch, node.input_shape)
+        x = builder.view(f"{node.name}.x", node.x, spec.x_shape)
+        y = builder.view(f"{node.name}.y", node.y, spec.y_shape)
+        weight, bias = node.parameters["weight"], node.parameters["bias"]
+        builder.call("conv.conv2d_forward", spec, x, weight, bias, y)
+
+    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
+        """Add the data gradient, where needed; nobody asks for the others."""
+        if dx is None:
+            return
+        spec = self._spec(builder.batch, node.input_shape)
+        dy = builder.view(f"{node.name}.dy", dy, spec.y_shape)
+        dx = builder.view(f"{node.name}.gradient", dx, spec.x_shape)
+        builder.call("conv.conv2d_backward_data", spec, dy, node.parameters["weight"], dx)
 
 
 def inference_network(network: Sequential) -> tuple[Sequential, dict[str, str]]:
     """Return a network with the same scores that has gradients in inference too.
 
-    Batch normalisation with fixed statistics is a scale and a shift for each channel: a 1x1
-    convolution of one channel to a group, or for vectors a diagonal dense layer. Dropout does
-    nothing.
+    Batch normalisation with fixed statistics is a factor and a summand for each channel. Dropout
+    does nothing.
 
     Parameters
     ----------
@@ -29,22 +70,17 @@ def inference_network(network: Sequential) -> tuple[Sequential, dict[str, str]]:
 
     Examples
     --------
-    >>> from fastconv.layers import Dropout, Flatten
+    >>> from fastconv.layers import Dense, Dropout, Flatten
     >>> network = Sequential([BatchNorm(), Dropout(), Flatten(), Dense(2)], input_shape=(4, 4, 3))
     >>> inference_network(network)[1]
-    {'batch_norm_1': 'conv2d_1', 'flatten_1': 'flatten_1', 'dense_1': 'dense_1'}
+    {'batch_norm_1': 'scale_and_shift_1', 'flatten_1': 'flatten_1', 'dense_1': 'dense_1'}
     """
     layers: list[Layer] = []
     origins: list[int] = []
     for number, layer in enumerate(network.layers):
-        if layer.training_only:
-            continue
-        shape = network.shapes[number]
-        if isinstance(layer, BatchNorm):
-            channels = shape[-1]
-            layer = Conv2D(channels, 1, groups=channels) if len(shape) == 3 else Dense(channels)
-        layers.append(layer)
-        origins.append(number)
+        if not layer.training_only:
+            layers.append(_ScaleAndShift() if isinstance(layer, BatchNorm) else layer)
+            origins.append(number)
     other = Sequential(layers, network.input_shape, dtype=network.dtype)
     names = {network.names[o]: name for o, name in zip(origins, other.names, strict=True)}
     for origin, name in zip(origins, other.names, strict=True):
@@ -54,8 +90,7 @@ def inference_network(network: Sequential) -> tuple[Sequential, dict[str, str]]:
                 network[f"{old}.running_variance"] + layer.epsilon
             )
             shift = network[f"{old}.beta"] - network[f"{old}.running_mean"] * scale
-            weight = other[f"{name}.weight"]
-            weight[...] = scale if weight.ndim == 4 else np.diag(scale)
+            other[f"{name}.weight"][...] = scale
             other[f"{name}.bias"][...] = shift
             continue
         for parameter in layer.parameters(network.shapes[origin]):

@@ -84,6 +84,8 @@ class ObservedNetwork:
         ------
         KeyError
             If the output of a layer is not there.
+        ValueError
+            If the images have another shape than the network takes.
         """
         stepwise = self._stepwise(images)
         observable = observable_layers(self._network, stepwise.plan)
@@ -142,6 +144,12 @@ class ObservedNetwork:
     def _stepwise(self, images: NDArray[Any]) -> StepwisePlan:
         """Return the plan for images of this dtype, made once."""
         dtype = "uint8" if images.dtype == np.uint8 else self._network.dtype
+        shape = (1, 1, *self._network.input_shape)[-3:]
+        if images.shape[1:] != shape:
+            raise ValueError(
+                f"ObservedNetwork: images has shape {images.shape}; expected (N, "
+                f"{', '.join(map(str, shape))})"
+            )
         if dtype not in self._plans:
             network, p = self._network, self._preprocessing
             source = Source(self._batch, dtype, p)

@@ -73,7 +73,9 @@ def learning_curves(
     _finish(ax, ylabel, log=log, percent=percent)
     _add_epochs(owner, ax, steps_per_epoch)
     if checked:
-        ax.legend()
+        # By hand: matplotlib leaves out names that begin with an underscore.
+        lines = ax.get_lines()[: len(checked)]
+        ax.legend(lines, [str(line.get_label()) for line in lines])
     return ax
 
 
@@ -178,7 +180,7 @@ def activation_statistics(
         (N,).
     statistics
         For each layer three sequences of N numbers: the mean, the standard deviation, and the share
-        of activations that are 0 (a fraction of 1).
+        of units that are dead (a fraction of 1).
     ax
         Where to draw; None makes a figure.
 

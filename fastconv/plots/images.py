@@ -215,7 +215,12 @@ def feature_maps(
 
 
 def saliency(
-    image: npt.ArrayLike, heat: npt.ArrayLike, *, bar: bool = True, ax: Axes | None = None
+    image: npt.ArrayLike,
+    heat: npt.ArrayLike,
+    *,
+    signed: bool | None = None,
+    bar: bool = True,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw where in an image a network looks: heat laid over the image in grey.
 
@@ -227,6 +232,8 @@ def saliency(
         (rows, columns): any size, stretched over the image. Without negative values it is drawn
         from clear to yellow; with them, from blue (negative) over clear to red (positive).
         Values that are not finite stay clear.
+    signed
+        Whether to draw as with negative values; None: as the values are.
     bar
         Whether a bar beside it gives the scale.
     ax
@@ -261,7 +268,8 @@ def saliency(
     ax.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     hide_frame(ax)
     most = _largest(values)
-    signed = bool((values < 0).any())
+    if signed is None:
+        signed = bool((values < 0).any())
     height, width = grey.shape
     drawn = ax.imshow(
         np.ma.masked_invalid(values),

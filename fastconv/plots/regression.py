@@ -19,6 +19,7 @@ def regression_fit(
     grid_y: npt.ArrayLike,
     *,
     test: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    test_name: str = "test",
     xlabel: str = "x",
     ylabel: str = "y",
     ax: Axes | None = None,
@@ -33,6 +34,8 @@ def regression_fit(
         (G,): the curve, in the order in which it is drawn.
     test
         x and y of the points of the test.
+    test_name
+        What these are called.
     xlabel, ylabel
         What the variables are.
     ax
@@ -57,7 +60,7 @@ def regression_fit(
     owner = "regression_fit"
     points = {"training": same_length(owner, "x", x, "y", y)}
     if test is not None:
-        points["test"] = same_length(owner, "x of test", test[0], "y of test", test[1])
+        points[test_name] = same_length(owner, "x of test", test[0], "y of test", test[1])
     curve = same_length(owner, "grid_x", grid_x, "grid_y", grid_y)
     ax = axes_or_new(ax)
     for number, (name, (xs, ys)) in enumerate(points.items()):
@@ -111,6 +114,8 @@ def predictions_against_targets(
     check_shape(owner, "predictions", guess, true.shape, "the shape of targets")
     finite = np.isfinite(true) & np.isfinite(guess)
     xs, ys = true[finite], guess[finite]
+    # A sample counts with all its outputs: R² is one of each output.
+    whole = finite if finite.ndim == 1 else finite.all(axis=1)
     ax = axes_or_new(ax, width=5.0, height=4.8)
     ax.set_xlabel("target")
     ax.set_ylabel("prediction")
@@ -128,8 +133,10 @@ def predictions_against_targets(
     ax.set_xlim(low - margin, high + margin)
     ax.set_ylim(low - margin, high + margin)
     ax.set_aspect("equal")
-    scores = regression_scores(xs, ys)
-    title = f"R² {scores.r2:.3f}, root mean squared error {scores.root_mean_squared_error:.3g}"
+    title = ""
+    if whole.any():
+        scores = regression_scores(true[whole], guess[whole])
+        title = f"R² {scores.r2:.3f}, root mean squared error {scores.root_mean_squared_error:.3g}"
     lost = finite.size - xs.size
     ax.set_title(title + (f"\n{lost} not finite" if lost else ""))
     return ax

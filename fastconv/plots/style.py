@@ -49,6 +49,8 @@ _THEME: dict[str, Any] = {
     "axes.spines.right": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
+    # Names of classes and runs are no formulas.
+    "text.parse_math": False,
 }
 _COLOURED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
 _INK = {"light": "#1f2328", "dark": "#e6edf3"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastconv.command_line import Parser, run
 from fastconv.experiment import load_dataset
 from fastconv.run_folder import OutputError
-from fastconv.saved_run import load_run
+from fastconv.saved_run import RunError, load_run
 
 _MODULE = "fastconv.report"
 
@@ -54,6 +54,11 @@ def _report(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from fastconv.report import write_comparison
 
+    for option, value in (("--backend", options.backend), ("--data-dir", options.data_dir)):
+        if value is not None:
+            raise RunError(
+                f"{option} {value}: is for the page of one run; several are compared without data"
+            )
     runs = [load_run(path) for path in options.runs]
     path = Path(options.out or runs[0].path.resolve().parent / "comparison.html")
     if not path.parent.is_dir() or path.is_dir():

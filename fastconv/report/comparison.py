@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fastconv.report.content import percent as as_percent
 from fastconv.report.overview import duration_of_step
 from fastconv.report.page import write_page, write_pictures
 from fastconv.report.training_sections import steps_per_epoch
-from fastconv.saved_run import SavedRun
+from fastconv.saved_run import RunError, SavedRun
 
 _CURVES = (
     ("validation_accuracy", "validation accuracy", True),
@@ -43,8 +44,18 @@ _NOT_SETTINGS = ("name", "description")
 
 
 def names_of(runs: Sequence[SavedRun]) -> list[str]:
-    """Return a name for each run: that of its folder, or its path where two are the same."""
+    """Return a name for each run: that of its folder, or its path where two are the same.
+
+    Raises
+    ------
+    RunError
+        If a run is there twice.
+    """
     names = [run.name for run in runs]
+    paths = [run.path.resolve() for run in runs]
+    for run, path in zip(runs, paths, strict=True):
+        if paths.count(path) > 1:
+            raise RunError(f"run {run.path}: is there twice; expected different runs")
     return [
         name if names.count(name) == 1 else str(run.path)
         for name, run in zip(names, runs, strict=True)
@@ -96,11 +107,8 @@ def results(runs: Sequence[SavedRun]) -> list[list[str]]:
 def _curves(runs: Sequence[SavedRun], names: Sequence[str]) -> Section:
     by_epoch = len({steps_per_epoch(run) for run in runs}) > 1
     axis = "epoch" if by_epoch else "step"
-    section = Section("curves", "Learning curves")
-    if by_epoch:
-        section.items.append(
-            Table((), [], "Epochs in place of steps: the runs have different batches or data.")
-        )
+    said = "Epochs in place of steps: the runs have different batches or data." if by_epoch else ""
+    section = Section("curves", "Learning curves", said)
     for column, title, in_percent in _CURVES:
         series: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         for run, name in zip(runs, names, strict=True):
@@ -113,9 +121,9 @@ def _curves(runs: Sequence[SavedRun], names: Sequence[str]) -> Section:
             continue
         axes = plots.learning_curves(series, ylabel=title, percent=in_percent)
         axes.set_xlabel(axis)
-        said = as_percent if in_percent else decimal
+        shown = as_percent if in_percent else decimal
         ends = ", ".join(
-            f"{name} ends at {said(values[np.isfinite(values)][-1])}"
+            f"{name} ends at {shown(values[np.isfinite(values)][-1])}"
             for name, (_, values) in series.items()
         )
         rows = [
@@ -142,7 +150,7 @@ def comparison_page(runs: Sequence[SavedRun]) -> Page:
     settings = differing_settings(runs)
     said = "" if settings else "The recipes are the same."
     sections = [
-        Section("results", "Results", "", [Table(("", *names), results(runs))]),
+        Section("results", "Results", "", [Table(("result", *names), results(runs))]),
         Section(
             "settings",
             "Settings that differ",
@@ -155,7 +163,7 @@ def comparison_page(runs: Sequence[SavedRun]) -> Page:
 
 
 def write_comparison(runs: Sequence[SavedRun], path: str | Path, *, figures: str = "png") -> Path:
-    """Write a page that compares runs, and its pictures into ``figures`` beside it.
+    """Write a page that compares runs, and its pictures into ``NAME-figures`` beside NAME.html.
 
     Parameters
     ----------
@@ -177,9 +185,11 @@ def write_comparison(runs: Sequence[SavedRun], path: str | Path, *, figures: str
         If a file cannot be written.
     """
     path = Path(path)
-    with plots.theme("light"):
+    with plots.theme("light"), warnings.catch_warnings():
+        # Characters that the font lacks become boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         page = comparison_page(runs)
         write_page(page, path)
         pictures = (picture for section in page.sections for picture in section.pictures)
-        write_pictures(pictures, path.parent / "figures", figures)
+        write_pictures(pictures, path.with_name(f"{path.stem}-figures"), figures)
     return path

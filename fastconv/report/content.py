@@ -45,6 +45,8 @@ class Picture:
         Text below it.
     numbers
         What it was drawn from, where these are not pixels.
+    on_paper
+        Whether its colours need white paper, on a dark page too.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Picture:
     alternative: str
     caption: str = ""
     numbers: Numbers | None = None
+    on_paper: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,12 @@ class Section:
         Its heading, and what stands below that.
     items
         In order.
-    folded
-        Whether it is closed at first.
     """
 
     name: str
     title: str
     text: str = ""
     items: list[Picture | Table | Plain] = field(default_factory=list)
-    folded: bool = False
 
     @property
     def pictures(self) -> list[Picture]:
@@ -129,9 +129,17 @@ class Page:
 
 
 def decimal(value: float | None, digits: int = 4) -> str:
-    """Return a number for people; a dash where there is none."""
+    """Return a number for people; a dash where there is none.
+
+    Examples
+    --------
+    >>> decimal(0.5), decimal(3e-6), decimal(1.5e12)
+    ('0.5000', '3e-06', '1.5e+12')
+    """
     if value is None or value != value:
         return DASH
+    if value and not 0.001 <= abs(value) < 1e5:
+        return f"{value:.4g}"
     return f"{value:.{digits}f}"
 
 

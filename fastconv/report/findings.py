@@ -49,8 +49,8 @@ class Findings:
 
     @cached_property
     def is_finite(self) -> bool:
-        """Whether every parameter is a finite number: False where the training diverged."""
-        arrays = self.network.parameters, self.network.state
+        """Whether every parameter and score is a finite number: False after it diverged."""
+        arrays = self.network.parameters, self.network.state, self.scores
         return all(bool(np.isfinite(array).all()) for array in arrays)
 
     @cached_property
@@ -129,11 +129,20 @@ class Findings:
         """Two lines: what a sample was taken for, and if that is wrong, what it is."""
         names, guess = self.dataset.class_names, int(self.predictions[index])
         label = int(self.samples.labels[index])
-        first = f"{names[guess]} ({100 * self.probabilities[index, guess]:.0f} %)"
+        first = f"{names[guess]} ({_rounded(self.probabilities[index, guess])} %)"
         return first if guess == label else f"{first}\nis {names[label]}"
 
-    @property
+    @cached_property
     def looks_at_images(self) -> bool:
         """Whether samples are pictures rather than vectors of features."""
         height, width, channels = self.dataset.image_shape
-        return height * width > 1 and channels in (1, 3)
+        images = self.samples.images
+        # Of float images nobody knows what is white, unless they go from 0 to 1.
+        drawable = images.dtype == np.uint8 or bool((images.min() >= 0) & (images.max() <= 1))
+        return height * width > 1 and channels in (1, 3) and drawable
+
+
+def _rounded(probability: float) -> str:
+    """Percent without decimals; what is not certain is not 100."""
+    shown = f"{100 * probability:.0f}"
+    return ">99" if shown == "100" and probability < 1 else shown

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastconv import plots
 from fastconv.analysis.saliency import gradient_maps, most_activating, occlusion_maps
-from fastconv.layers import Conv2D, Dense
+from fastconv.layers import BatchNorm, Conv2D, ConvTranspose2D, Dense
 from fastconv.plots.style import WIDTH
 from fastconv.report.content import Numbers, Picture, Section
 from fastconv.report.findings import Findings
@@ -19,6 +19,8 @@ _BEHIND = ("batch_norm", "dropout", "relu", "leaky_relu", "elu", "selu", "sigmoi
 """Layers that belong to the one before them."""
 _MOST_MAPS = 64
 _MOST_UNITS = 50
+_EXCITED, _EXCITING = 6, 6
+"""Filters in a picture, and images for each."""
 _SEARCHED = 1000
 """Images among which those that excite a filter most are looked for."""
 
@@ -28,7 +30,11 @@ def filters(findings: Findings) -> Section | None:
     if not findings.looks_at_images:
         return None
     network, shape = findings.network, findings.dataset.image_shape
-    weighted = [n for n, layer in enumerate(network.layers) if layer.parameters(network.shapes[n])]
+    weighted = [
+        n
+        for n, layer in enumerate(network.layers)
+        if layer.parameters(network.shapes[n]) and not isinstance(layer, BatchNorm)
+    ]
     first = weighted[0] if weighted else len(network.layers)
     layer = network.layers[first] if weighted else None
     weight = f"{network.names[first]}.weight" if weighted else ""
@@ -38,8 +44,9 @@ def filters(findings: Findings) -> Section | None:
             "filters",
             plots.filters(w[..., :_MOST_MAPS]),
             f"The {w.shape[3]} filters of {network.names[first]}, {w.shape[0]}x{w.shape[1]} "
-            f"pixels each.",
-            f"{network.names[first]}: {w.shape[3]} filters of {w.shape[0]}x{w.shape[1]}",
+            f"pixels each{_first_of(w.shape[3])}.",
+            f"{network.names[first]}: {w.shape[3]} filters of {w.shape[0]}x{w.shape[1]}"
+            f"{_first_of(w.shape[3])}",
         )
         return Section("filters", "Filters of the first layer", "", [picture])
     if not isinstance(layer, Dense) or network.shapes[first] != (int(np.prod(shape)),):
@@ -65,13 +72,18 @@ def filters(findings: Findings) -> Section | None:
     return Section("filters", "Units of the first layer", "", [picture])
 
 
+def _first_of(count: int) -> str:
+    """What is said where not all are drawn."""
+    return f", the first {_MOST_MAPS} drawn" if count > _MOST_MAPS else ""
+
+
 def convolutions(findings: Findings) -> dict[str, str]:
     """Return for each convolution the layer whose output shows it: the activation behind it."""
     network = findings.network
     observable = set(findings.observed.outputs(findings.samples.images[:0]))
     found = {}
     for number, layer in enumerate(network.layers):
-        if not isinstance(layer, Conv2D):
+        if not isinstance(layer, (Conv2D, ConvTranspose2D)):
             continue
         shown = network.names[number] if network.names[number] in observable else None
         for later in range(number + 1, len(network.layers)):
@@ -120,7 +132,7 @@ def feature_maps(findings: Findings) -> Section | None:
         )
         for layer, shown in layers.items():
             maps = outputs[shown][n]
-            more = f", the first {_MOST_MAPS}" if maps.shape[2] > _MOST_MAPS else ""
+            more = _first_of(maps.shape[2])
             name = layer if shown == layer else f"{layer}, {shown}"
             section.items.append(
                 Picture(
@@ -168,12 +180,17 @@ def saliency(findings: Findings) -> Section | None:
     changes = [f"{100 * each.max():.0f} % lost" for each in occluded]
     for name, what, maps, labels in (
         ("gradient", "Input gradient", gradient, titles),
-        ("occlusion", "Occlusion, and the most that was lost", occluded, changes),
+        (
+            "occlusion",
+            "Occlusion, and the most that is lost on average where a pixel is covered",
+            occluded,
+            changes,
+        ),
     ):
         section.items.append(
             Picture(
                 f"saliency-{name}",
-                _heat(images, maps, labels),
+                _heat(images, maps, labels, signed=name == "occlusion"),
                 f"{what}, laid over {len(chosen)} images ({said}): {', '.join(labels)}.",
                 what,
             )
@@ -181,11 +198,14 @@ def saliency(findings: Findings) -> Section | None:
     return section
 
 
-def _heat(images: NDArray[np.uint8], maps: NDArray[np.float64], titles: list[str]) -> Axes:
-    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+def _heat(
+    images: NDArray[np.uint8], maps: NDArray[np.float64], titles: list[str], *, signed: bool
+) -> Axes:
+    rows = -(-len(titles) // 2)
+    figure = Figure(figsize=(WIDTH, 2.9 * rows), layout="constrained")
     for number, title in enumerate(titles):
-        ax = figure.add_subplot(1, len(titles), number + 1)
-        plots.saliency(images[number], maps[number], bar=False, ax=ax)
+        ax = figure.add_subplot(rows, 2, number + 1)
+        plots.saliency(images[number], maps[number], signed=signed, bar=False, ax=ax)
         ax.set_xlabel(title)
     return figure.axes[0]
 
@@ -201,29 +221,46 @@ def excitation(findings: Findings) -> Section | None:
     section = Section(
         "excitation",
         "What excites the filters",
-        f"A row for each of the first filters of a convolution: the images with its largest "
-        f"outputs, of {len(images):,} of the {findings.part} part.",
+        f"A filter is excited by an image where its output is large. A row for each of the first "
+        f"filters of a convolution: the images with its largest outputs, of {len(images):,} of "
+        f"the {findings.part} part.",
     )
     for layer, shown in layers.items():
-        found = most_activating(findings.observed, images, shown, count=8)
-        rows = found.indices[:6]
+        found = most_activating(findings.observed, images, shown, count=_EXCITING)
+        dead = [n for n, values in enumerate(found.values) if not values[0] > 0]
+        filters = [n for n in range(len(found.values)) if n not in dead][:_EXCITED]
+        said = f"; {_counted(dead)} excited by none" if dead else ""
+        if not filters:
+            continue
+        chosen = found.indices[filters]
+        titles = [f"{n}: {value:.3g}" for n in filters for value in found.values[n]]
         section.items.append(
             Picture(
                 f"excitation-{layer}",
-                plots.image_grid(images[rows.reshape(-1)], columns=rows.shape[1]),
-                f"The {rows.shape[1]} images that excite each of {len(rows)} filters of {layer} "
-                f"most, a row for each filter.",
-                layer,
+                plots.image_grid(
+                    images[chosen.reshape(-1)], titles=titles, columns=chosen.shape[1]
+                ),
+                f"The {chosen.shape[1]} images that excite each of {len(filters)} filters of "
+                f"{layer} most, a row for each filter{said}.",
+                f"{layer}: number of the filter and its largest output{said}",
                 Numbers(
                     ("filter", "sample", "output", "row", "column"),
                     [
-                        (filter, int(looked[index]), float(value), *map(int, place))
-                        for filter in range(len(rows))
+                        (n, int(looked[index]), float(value), *map(int, place))
+                        for n in filters
                         for index, value, place in zip(
-                            rows[filter], found.values[filter], found.places[filter], strict=True
+                            found.indices[n], found.values[n], found.places[n], strict=True
                         )
                     ],
                 ),
             )
         )
     return section
+
+
+def _counted(filters: list[int]) -> str:
+    """Name some filters."""
+    if len(filters) > 6:
+        return f"{len(filters)} filters are"
+    names = ", ".join(map(str, filters))
+    return f"filter {names} is" if len(filters) == 1 else f"filters {names} are"

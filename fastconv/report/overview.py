@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from fastconv.network import Sequential
 from fastconv.report.content import DASH, Plain, Section, Table, decimal, duration, percent
 from fastconv.report.findings import Findings
 from fastconv.saved_run import SavedRun
@@ -22,9 +24,13 @@ def facts_of(run: SavedRun) -> list[tuple[str, str]]:
     """Return the numbers that stand out on top."""
     summary = run.summary
     facts = []
-    for part in ("test", "validation", "train"):
-        accuracy, loss = summary.get(f"{part}_accuracy"), summary.get(f"{part}_loss")
-        name = "training" if part == "train" else part
+    final = "_final" if summary.get("train_loss_final") is not None else ""
+    for part, name, which in (
+        ("test", "test", ""),
+        ("validation", "validation", ""),
+        ("train", "training" if final else "running training", final),
+    ):
+        accuracy, loss = summary.get(f"{part}_accuracy{which}"), summary.get(f"{part}_loss{which}")
         if accuracy is not None:
             facts.append((f"{name} accuracy", percent(accuracy)))
         elif loss is not None:
@@ -85,8 +91,7 @@ def _work(findings: Findings) -> list[tuple[str, str]]:
     summary, network = findings.run.summary, findings.initial
     steps, seconds = summary.get("steps") or 0, summary.get("train_seconds")
     samples = steps * findings.run.recipe.batch_size
-    # The data gradient and the weight gradient each take what the forward pass takes.
-    operations = 3.0 * network.flops * samples
+    operations = float(step_operations(network) * samples)
     rows = [
         ("training steps", f"{steps:,} in {duration(seconds)}"),
         ("samples seen", f"{samples:,}"),
@@ -100,6 +105,19 @@ def _work(findings: Findings) -> list[tuple[str, str]]:
     if summary.get("peak_rss_mib") is not None:
         rows.append(("most memory", f"{summary['peak_rss_mib']:,.0f} MiB"))
     return rows
+
+
+def step_operations(network: Sequential) -> int:
+    """Floating-point operations of a training step on one sample.
+
+    The data gradient and the weight gradient each take what the forward pass takes; nobody asks
+    for the data gradient of the first layer with weights.
+    """
+    each = [
+        layer.flops(shape) for layer, shape in zip(network.layers, network.shapes[:-1], strict=True)
+    ]
+    first = next((count for count in each if count), 0)
+    return 3 * sum(each) - first
 
 
 def _operations(count: float) -> str:
@@ -127,7 +145,7 @@ def _machine(environment: dict[str, Any], summary: dict[str, Any]) -> list[tuple
 def _command(environment: dict[str, Any]) -> str:
     """The command line, so that it can be typed again."""
     command: Sequence[str] = environment.get("command") or ()
-    return " ".join(["python -m fastconv.train", *map(str, command[1:])]) if command else DASH
+    return f"python -m fastconv.train {shlex.join(map(str, command[1:]))}" if command else DASH
 
 
 def model_summary(findings: Findings) -> Section:

@@ -45,13 +45,16 @@ def render(page: Page) -> str:
 
 def write_page(page: Page, path: Path) -> None:
     """Write a page; the file is complete or not there."""
-    text = render(page)
+    # A folder's name may hold bytes that are no text.
+    text = render(page).encode("utf-8", "replace").decode("utf-8")
     with replace_file(path) as file:
         file.write(text)
 
 
 def write_pictures(pictures: Iterable[Picture], folder: Path, figures: str) -> None:
     """Write pictures as files, and beside each the numbers that it was drawn from as CSV.
+
+    Pictures and numbers of an earlier page that this one does not have are removed.
 
     Parameters
     ----------
@@ -63,6 +66,11 @@ def write_pictures(pictures: Iterable[Picture], folder: Path, figures: str) -> N
         "png", or "svg" for SVG beside PNG.
     """
     folder.mkdir(exist_ok=True)
+    pictures = list(pictures)
+    names = {picture.name for picture in pictures}
+    for old in folder.iterdir():
+        if old.suffix in (".png", ".svg", ".csv") and old.stem not in names:
+            old.unlink()
     for picture in pictures:
         # A file may be looked at on any background, the page's own pictures are clear.
         picture.axes.figure.set_facecolor("white")

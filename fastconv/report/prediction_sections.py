@@ -42,6 +42,7 @@ def confusion(findings: Findings) -> Section:
                     ("true class", *names),
                     [(name, *map(int, row)) for name, row in zip(names, matrix, strict=True)],
                 ),
+                on_paper=True,
             ),
             Picture(
                 "class-scores",
@@ -128,8 +129,11 @@ def regression(findings: Findings) -> Section:
             f"{decimal(scores.mean_squared_error)}, R² {decimal(scores.r2, 3)}.",
             "Right predictions lie on the diagonal.",
             Numbers(
-                ("target", "prediction"),
-                [(float(t), float(p)) for t, p in zip(targets.flat, predictions.flat, strict=True)],
+                ("sample", "output", "target", "prediction"),
+                [
+                    (n, output, float(targets[n, output]), float(predictions[n, output]))
+                    for n, output in np.ndindex(targets.shape)
+                ],
             ),
         )
     )
@@ -148,14 +152,15 @@ def _fit(findings: Findings) -> Picture:
     training, samples = findings.dataset.training, findings.samples
     x, y = training.images.reshape(-1), training.labels[:, 0]
     test = samples.images.reshape(-1), samples.labels[:, 0]
+    others = None if findings.part == "training" else test
     both = np.concatenate([x, test[0]])
     grid = np.linspace(both.min(), both.max(), 400).astype(training.images.dtype)
     curve = findings.observed.scores(grid.reshape(-1, 1, 1, 1))[:, 0]
     return Picture(
         "fit",
-        plots.regression_fit(x, y, grid, curve, test=test),
+        plots.regression_fit(x, y, grid, curve, test=others, test_name=findings.part),
         f"The fitted curve from {both.min():.3g} to {both.max():.3g}, over {len(x)} samples of the "
-        f"training and {len(test[0])} of the {findings.part} part.",
+        f"training part" + (f" and {len(test[0])} of the {findings.part} part." if others else "."),
         "The curve that was learned, and the data.",
         Numbers(("x", "y"), [(float(a), float(b)) for a, b in zip(grid, curve, strict=True)]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def write_report(
         If a file cannot be written.
     """
     path = run.path / "report.html"
-    with plots.theme("light"):
+    with plots.theme("light"), warnings.catch_warnings():
+        # Characters that the font lacks become boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         page = run_page(Findings(run, dataset, backend))
         write_page(page, path)
         pictures = (picture for section in page.sections for picture in section.pictures)

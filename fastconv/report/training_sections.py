@@ -13,38 +13,52 @@ from fastconv.report.content import Numbers, Picture, Section, decimal, percent
 from fastconv.report.findings import Findings
 from fastconv.saved_run import SavedRun
 
+_RATES = 500
+"""Steps whose learning rate is drawn."""
 
-def steps_per_epoch(run: SavedRun) -> float | None:
+
+def steps_per_epoch(run: SavedRun) -> int | None:
     """Return how many steps an epoch has, or None where the summary does not say."""
     steps, epochs = run.summary.get("steps"), run.summary.get("epochs")
-    return steps / epochs if steps and epochs else None
+    return round(steps / epochs) if steps and epochs else None
 
 
 def curves(findings: Findings) -> Section:
     """Loss, accuracy and learning rate over the steps."""
     run = findings.run
+    validated = bool(np.isfinite(run.history["validation_loss"]).any())
     section = Section(
         "curves",
         "Learning curves",
-        "Training values are means since the point before, each batch counted before its update. "
-        "Validation values are of the network as it was then.",
+        "Training values are means since the point before, each batch counted before its update."
+        + (" Validation values are of the network as it was then." if validated else ""),
     )
     section.items.append(_curve(run, "loss", "loss", percent_values=False))
     if findings.is_classification:
         section.items.append(_curve(run, "accuracy", "accuracy", percent_values=True))
-    history = run.history
-    steps, rates = history["step"], history["learning_rate"]
+    steps, rates = _rates(run)
     ends = f"from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "without a value"
     section.items.append(
         Picture(
             "learning-rate",
             plots.learning_rate_curve(steps, rates, steps_per_epoch=steps_per_epoch(run)),
-            f"Learning rate over {len(steps)} points, {ends}.",
+            f"Learning rate by step, {ends}.",
             "Learning rate",
             Numbers(("step", "learning_rate"), _rows(steps, rates)),
         )
     )
     return section
+
+
+def _rates(run: SavedRun) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Some steps of a run and the learning rate at each: more than the history has."""
+    recipe, count, per_epoch = run.recipe, run.summary.get("steps"), steps_per_epoch(run)
+    if not count or per_epoch is None:
+        return run.history["step"], run.history["learning_rate"]
+    total = recipe.steps or (recipe.epochs or 0) * per_epoch
+    schedule = recipe.schedule.schedule(recipe.optimizer.lr, per_epoch, total)
+    steps = np.unique(np.linspace(0, count - 1, _RATES).astype(np.int64))
+    return (steps + 1).astype(np.float64), schedule.rates(steps)
 
 
 def _curve(run: SavedRun, column: str, ylabel: str, *, percent_values: bool) -> Picture:
@@ -132,8 +146,9 @@ def activations(findings: Findings) -> Section | None:
     return Section(
         "activations",
         "Activations",
-        "What the activations give on the same fixed batch. A unit (a channel, of images) is dead "
-        "if no sample of the batch excites it.",
+        "What the activations give on one fixed batch of training samples. A unit (a channel, of "
+        "images) is dead if no sample of the batch brings it above 0 or, for sigmoid, tanh and "
+        "softplus, if its outputs stay within 0.001.",
         [
             Picture(
                 "activation-statistics",
