@@ -722,3 +722,11 @@ def test_a_saliency_map_can_be_labelled():
     assert axes.xaxis.label.get_visible()
     assert len(axes.get_figure().axes) == 1
     assert not axes.get_xticks().size
+
+
+def test_the_numbers_of_a_logarithmic_axis_are_plain():
+    with plots.theme("light"):
+        ax = plots.gradient_norms([0, 1, 2], {"dense_1": [0.01, 1, 300]})
+        ax.get_figure().draw_without_rendering()
+        shown = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert {"0.01", "0.1", "1", "10", "100"} <= set(shown)

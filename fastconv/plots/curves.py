@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from fastconv.plots.arguments import FloatArray, same_length
-from fastconv.plots.style import axes_or_new, legend_above, say_no_data, stroke
+from fastconv.plots.style import axes_or_new, legend_above, make_logarithmic, say_no_data, stroke
 
 _MARKS = 8
 """About how many markers a line has: enough to know it by, few enough to see it."""
@@ -269,7 +269,7 @@ def _finish(ax: Axes, ylabel: str, *, log: bool = False, percent: bool = False) 
         say_no_data(ax)
         return
     if log and any((ys > 0).any() for ys in values):
-        ax.set_yscale("log")
+        make_logarithmic(ax)
     if percent:
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 

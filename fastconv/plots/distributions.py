@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from fastconv.functional.arrays import as_numbers
 from fastconv.plots.arguments import FloatArray
-from fastconv.plots.style import axes_or_new, colour, say_no_data
+from fastconv.plots.style import axes_or_new, colour, make_logarithmic, say_no_data
 
 
 def histograms(
@@ -82,7 +82,7 @@ def histograms(
             label=_label(name, given[name], values),
         )
     if log:
-        ax.set_yscale("log")
+        make_logarithmic(ax)
     ax.legend()
     return ax
 

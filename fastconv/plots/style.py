@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 ThemeName: TypeAlias = Literal["light", "dark"]
 
@@ -159,6 +160,13 @@ def _luminance(any_colour: Any) -> float:
 def small_text() -> float:
     """Size in points of text inside a picture: never under 9."""
     return max(9.0, 0.85 * float(matplotlib.rcParams["font.size"]))
+
+
+def make_logarithmic(ax: Axes) -> None:
+    """Give an Axes a logarithmic vertical axis, whose numbers are plain text."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def axes_or_new(
