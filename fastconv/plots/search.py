@@ -290,7 +290,7 @@ def _scale_of_key(owner: str, key: str, values: npt.ArrayLike, count: int, is_lo
             f"expected one for each"
         )
     return _Scale(
-        key.replace(".", ".\n"),
+        ".\n".join(key.rsplit(".", 1)),
         _height(numbers, low, high),
         [(float(_height(np.float64(place), low, high)), text) for place, text in marked],
     )

@@ -168,4 +168,4 @@ class SearchDisplay(Display):
         if rows:
             self.text()
             # Wrapped where they are read in parts, not wherever the console ends.
-            self.columns([head.replace(".", ".\n") for head in heads], rows)
+            self.columns([".\n".join(head.rsplit(".", 1)) for head in heads], rows)

@@ -59,7 +59,8 @@ class Dimension:
             raise ValueError("there is nothing to choose from; give values = [...]")
         for value in self.values:
             if not isinstance(value, (str, int, float)):
-                raise ValueError(f"values holds {value!r}; expected strings, numbers or booleans")
+                shown = list(value) if isinstance(value, tuple) else value
+                raise ValueError(f"values holds {shown!r}; expected strings, numbers or booleans")
         if len(set(self.values)) != len(self.values):
             raise ValueError(f"values is {list(self.values)}; expected each value once")
 
@@ -72,7 +73,8 @@ class Dimension:
             raise ValueError(f"low is {self.low:g} and high is {self.high:g}; expected low < high")
         if self.kind == "log_uniform" and not self.low > 0:
             raise ValueError(f"low is {self.low:g}; expected more than 0 for log_uniform")
-        if self.kind == "int" and not (self.low.is_integer() and self.high.is_integer()):
+        whole = float(self.low).is_integer() and float(self.high).is_integer()
+        if self.kind == "int" and not whole:
             raise ValueError(f"low is {self.low} and high is {self.high}; expected integers")
 
     def ends(self) -> tuple[Value, ...]:
@@ -83,7 +85,7 @@ class Dimension:
         assert self.high is not None
         if self.kind == "int":
             return int(self.low), int(self.high)
-        return self.low, self.high
+        return float(self.low), float(self.high)
 
     def narrowed(self, found: Sequence[Value]) -> Dimension:
         """Return the range that some values span, or the choice among them.
