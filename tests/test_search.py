@@ -380,6 +380,15 @@ def test_looking_at_every_line_changes_no_score(search):
     assert lines[-1][1] == done.scores[0]
 
 
+def test_without_pruning_nothing_is_told_before_the_end(search):
+    lines = []
+    trainings = Trainings(
+        Conditions(search(RANDOM.replace("trials = 4", "trials = 4\nrepeats = 2")))
+    )
+    done = trainings.train(Task(0, {}), lambda line, value: lines.append(line))
+    assert (done.state, lines) == ("completed", [])
+
+
 def numbered(samples=60, classes=3):
     """Images that know their own number."""
     labels = np.arange(samples) % classes

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fastconv.plots.arguments import FloatArray, same_length, with_axes
 from fastconv.plots.style import (
+    WIDTH,
     axes_or_new,
     colour,
     ink,
@@ -21,6 +22,7 @@ from fastconv.plots.style import (
     paper,
     say_no_data,
     small_text,
+    text_inches,
 )
 
 _MOST_TICKS = 12
@@ -236,23 +238,26 @@ def parallel_coordinates(
     for number in best:
         if not 0 <= number < ends.size:
             raise ValueError(f"{owner}: best holds {number}; expected 0 to {ends.size - 1}")
-    axes = [_scale_of_key(owner, key, each, ends.size, key in log) for key, each in columns.items()]
-    axes.append(_scale_of_scores(score_label, ends, percent))
-    ax = axes_or_new(ax, height=4.25)
+    scales = [
+        _scale_of_key(owner, key, each, ends.size, key in log) for key, each in columns.items()
+    ]
+    scales.append(_scale_of_scores(score_label, ends, percent))
+    wraps = _fit_beside([_wrapped(scale.title) for scale in scales])
+    ax = axes_or_new(ax, height=4.25 if wraps else 5.5)
     ax.set_axis_off()
     finite = np.flatnonzero(np.isfinite(ends))
     if not finite.size:
         say_no_data(ax)
         return ax
-    heights = np.stack([scale.heights for scale in axes])
-    places = np.arange(len(axes), dtype=np.float64)
+    heights = np.stack([scale.heights for scale in scales])
+    places = np.arange(len(scales), dtype=np.float64)
     for trial in finite[~np.isin(finite, best)]:
         ax.plot(places, heights[:, trial], color=colour(0), linewidth=0.9, alpha=0.4)
     for trial in finite[np.isin(finite, best)]:
         ax.plot(places, heights[:, trial], color=colour(1), marker=marker(0), linewidth=2.0)
-    for place, scale in enumerate(axes):
-        _draw_scale(ax, place, scale, is_last=place == len(axes) - 1)
-    ax.set_xlim(-0.12, len(axes) - 1 + 0.12)
+    for place, scale in enumerate(scales):
+        _draw_scale(ax, place, scale, is_last=place == len(scales) - 1, wraps=wraps)
+    ax.set_xlim(-0.12, len(scales) - 1 + 0.12)
     ax.set_ylim(-0.03, 1.03)
     return ax
 
@@ -290,7 +295,7 @@ def _scale_of_key(owner: str, key: str, values: npt.ArrayLike, count: int, is_lo
             f"expected one for each"
         )
     return _Scale(
-        ".\n".join(key.rsplit(".", 1)),
+        key,
         _height(numbers, low, high),
         [(float(_height(np.float64(place), low, high)), text) for place, text in marked],
     )
@@ -305,7 +310,7 @@ def _scale_of_scores(label: str, scores: FloatArray, percent: bool) -> _Scale:
     texts = [f"{100 * tick:g} %" if percent else f"{tick:g}" for tick in np.round(ticks, 12)]
     heights = [float(_height(tick, low, high)) for tick in ticks]
     return _Scale(
-        label.replace(" ", "\n", 1),
+        label,
         _height(scores, low, high),
         list(zip(heights, texts, strict=True)),
     )
@@ -335,7 +340,7 @@ def _height(numbers: Any, low: float, high: float) -> Any:
     return (numbers - low) / (high - low) if high > low else numbers * 0 + 0.5
 
 
-def _draw_scale(ax: Axes, place: int, scale: _Scale, *, is_last: bool) -> None:
+def _draw_scale(ax: Axes, place: int, scale: _Scale, *, is_last: bool, wraps: bool) -> None:
     ax.plot([place, place], [0, 1], color=ink(), linewidth=1.0, gid="scale")
     # Text on the inner side of the first axis would lie on the lines; so all of it is to the left,
     # on paper of its own, and that of the scores to the right.
@@ -349,6 +354,25 @@ def _draw_scale(ax: Axes, place: int, scale: _Scale, *, is_last: bool) -> None:
         )  # fmt: skip
         ax.plot([place], [height], marker="_", markersize=7, color=ink(), gid="tick")
     ax.annotate(
-        scale.title, (place, 1), (0, 12), textcoords="offset points",
-        ha="center", va="bottom", fontsize=small_text(),
-    )  # fmt: skip
+        _wrapped(scale.title) if wraps else scale.title,
+        (place, 1),
+        (0, 12),
+        textcoords="offset points",
+        ha="center" if wraps else "left",
+        va="bottom",
+        rotation=0 if wraps else 40,
+        rotation_mode="anchor",
+        fontsize=small_text(),
+    )
+
+
+def _wrapped(title: str) -> str:
+    """A title in two lines: a key before its last part, anything else at its first space."""
+    return ".\n".join(title.rsplit(".", 1)) if "." in title else title.replace(" ", "\n", 1)
+
+
+def _fit_beside(titles: Sequence[str]) -> bool:
+    """Whether titles fit over axes that stand side by side."""
+    lines = [line for title in titles for line in title.split("\n")]
+    room = 0.85 * WIDTH / (len(titles) - 1) if len(titles) > 1 else WIDTH
+    return text_inches(lines, small_text()) < room

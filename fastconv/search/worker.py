@@ -179,7 +179,8 @@ class Trainings:
         def report(entry: Entry) -> None:
             nonlocal lines
             value = None if entry.validation is None else self._metric(entry.validation)
-            if value is not None and np.isfinite(value):
+            is_told = self._conditions.reports_lines  # else there is one at the end of a training
+            if is_told and value is not None and np.isfinite(value):
                 on_line(lines, value)
             lines += 1
 
