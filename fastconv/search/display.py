@@ -59,16 +59,17 @@ def table_of_best(
     definition = outcome.search.definition
     several = definition.trainings > 1
     with_stage = definition.finer is not None
-    heads = ["", *definition.space, definition.metric.replace("_", " ")]
-    heads += ["spread"] if several else []
+    # The score comes first: a phone shows a few columns at a time.
+    heads = ["", definition.metric.replace("_", " "), *(["spread"] if several else [])]
+    heads += definition.space
     heads += ["worst training", "best training"] if several and is_wide else []
     heads += ["stage"] if with_stage else []
     rows = []
     for rank, trial in enumerate(outcome.best(count), 1):
-        row = [str(rank), *(shown_value(trial.settings[key]) for key in definition.space)]
-        row.append(shown_score(definition, trial.score))
+        row = [str(rank), shown_score(definition, trial.score)]
         if several:
             row.append(shown_score(definition, trial.spread))
+        row += [shown_value(trial.settings[key]) for key in definition.space]
         if several and is_wide:
             ends = sorted(trial.scores, reverse=not definition.is_maximised)
             row += [shown_score(definition, ends[0]), shown_score(definition, ends[-1])]

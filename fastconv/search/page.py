@@ -221,13 +221,14 @@ def _together(outcome: Outcome) -> Section:
 def _all_trials(outcome: Outcome) -> Section:
     definition = outcome.search.definition
     shown = percent if definition.is_maximised else decimal
-    heads = ["stage, trial", *definition.space, _metric(definition), "trainings", "time", "ended"]
+    is_staged = definition.finer is not None
+    heads = ["trial", _metric(definition), *definition.space, "trainings", "time", "ended"]
     rows = [
         [
-            f"{stage_name(trial.stage)} {trial.index}",
-            *(shown_value(trial.settings.get(key)) for key in definition.space),
+            f"{stage_name(trial.stage)} {trial.index}" if is_staged else str(trial.index),
             shown(trial.score),
-            " ".join(map(shown, trial.scores)) or DASH,
+            *(shown_value(trial.settings.get(key)) for key in definition.space),
+            ", ".join(map(shown, trial.scores)) or DASH,
             duration(trial.seconds),
             f"{trial.state}: {trial.reason}" if trial.reason else trial.state,
         ]
