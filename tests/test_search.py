@@ -107,6 +107,18 @@ def test_the_grid_of_the_regression_is_that_of_its_report():
     assert definition.trainings == 5
 
 
+GUIDE = Path(__file__).parent.parent / "docs" / "search.md"
+
+
+@pytest.mark.skipif(not GUIDE.exists(), reason="docs are not beside the tests")
+def test_the_search_file_of_the_guide_can_be_made(search):
+    (text,) = re.findall(
+        r"^```toml\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), flags=re.S | re.M
+    )
+    definition = search(text).definition
+    assert (definition.first_trials, definition.finer.trials) == (30, 20)
+
+
 def test_a_trials_recipe_is_the_recipe_with_its_settings(search):
     found = search(RANDOM + "[settings]\nepochs = 7\n", [("batch_size", 10)])
     recipe = found.recipe({"optimizer.lr": 0.25, "layers.1.units": 12})
@@ -566,6 +578,28 @@ def test_a_worker_that_is_killed_is_one_line(search):
             list(pool.messages(10))
 
 
+def test_a_worker_gives_the_trial_up_that_it_is_told_to(search):
+    endless = {"epochs": 10**7}
+    with Pool(Conditions(search(RANDOM), reports_lines=True), 1) as pool:
+        while not pool.has_free_worker():
+            assert list(pool.messages(10)) == []
+        pool.start(Task(7, endless))
+        (worker_of_7,) = pool._workers
+        worker_of_7.connection.send(Prune(6))  # of a trial that is over
+        first = next(iter(pool.messages(10)))
+        assert (first.number, first.line) == (7, 0)
+        assert pool.running == [7]
+        pool.prune(7)
+        while pool.running:
+            *_, last = pool.messages(10)
+        assert (last.number, last.state) == (7, "pruned")
+        # And takes the next one.
+        pool.start(Task(8, {}))
+        while pool.running:
+            *_, last = pool.messages(10)
+        assert (last.number, last.state) == (8, "completed")
+
+
 # ---- the command -----------------------------------------------------------------------------
 
 STAGES = (
@@ -749,6 +783,22 @@ def test_a_worker_does_not_outlive_the_command(write, tmp_path):
     running.kill()
     running.communicate(timeout=60)
     assert group_is_gone(running.pid)
+
+
+def test_two_commands_share_one_study(write, tmp_path):
+    text = RANDOM.replace("trials = 4", "trials = 6") + "[settings]\nepochs = 150\n"
+    file, url = write(text), f"sqlite:///{tmp_path / 'shared'}"
+    outs = [tmp_path / name for name in ("one", "other")]
+    both = [
+        start([file, "--jobs", "1", "--storage", url, "--out", str(out), "--prune"]) for out in outs
+    ]
+    for each in both:
+        _, told = each.communicate(timeout=120)
+        assert (each.returncode, told) == (0, "")
+    found = [rows(out / "trials.csv") for out in outs]
+    assert [row["trial"] for row in found[0]] == list("012345")
+    assert found[0] == found[1]
+    assert not (outs[0] / "study.sqlite3").exists()
 
 
 def test_a_search_that_cannot_be_made_is_one_line(write, tmp_path, capsys):

@@ -178,8 +178,9 @@ class Search:
         The number of trials is not in it, nor the finer stage: both can grow later.
         """
         given = self.definition
+        for_people = ("name", "description")
         return {
-            "recipe": self.base,
+            "recipe": {key: each for key, each in self.base.items() if key not in for_people},
             "space": {key: dimension_table(each) for key, each in given.space.items()},
             "method": given.method,
             "metric": given.metric,

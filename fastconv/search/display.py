@@ -157,6 +157,10 @@ class SearchDisplay(Display):
             progress, task = self._bar
             progress.update(task, completed=finished, best=best_score)
 
+    def on_wait(self) -> None:
+        """Say why nothing happens."""
+        self.text("waiting for trials of other processes; those that died are made again here")
+
     def stop(self) -> None:
         """End the bar."""
         if self._bar is not None:

@@ -33,6 +33,10 @@ class Watcher(Protocol):
         """A trial of this process ended."""
         ...
 
+    def on_wait(self) -> None:
+        """Nothing is left to do but to wait for the trials of other processes."""
+        ...
+
 
 class Engine:
     """Runs a search.
@@ -159,6 +163,7 @@ class Engine:
 
     def _work(self, stage: Stage, pool: Pool) -> None:
         shown = time.monotonic()
+        is_waiting = False
         while True:
             if self._is_interrupted():
                 self.interrupted = True
@@ -170,9 +175,11 @@ class Engine:
                     stage.fail_interrupted(is_alone=False)
             while pool.has_free_worker() and (asked := stage.ask()) is not None:
                 pool.start(Task(*asked))
-            # Other machines may still be at work on the last trials.
             if not pool.running and stage.is_complete():
                 return
+            if not pool.running and pool.has_free_worker() and not is_waiting:
+                is_waiting = True
+                self._watcher.on_wait()
             for message in pool.messages(_PACE_SECONDS):
                 if isinstance(message, Line):
                     if stage.report(message.number, message.line, message.value):

@@ -175,7 +175,10 @@ class Pool:
     def stop(self) -> None:
         """Tell all workers to give up, and wait until they have."""
         for worker in self._workers:
-            self._send(worker, Stop())
+            if worker.is_ready:
+                self._send(worker, Stop())
+            else:
+                worker.process.kill()  # it has begun nothing
         for worker in self._workers:
             worker.process.join(_PATIENCE_SECONDS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from fastconv.search.space import Dimension, Settings, Space, combinations
 _HEARTBEAT_SECONDS = 15
 _GRACE_SECONDS = 90
 """A trial on another machine that has shown no sign of life for so long is taken for dead."""
+_ATTEMPTS, _PAUSE_SECONDS = 4, 0.5
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 # What Optuna keeps of a trial beside its settings and its score.
@@ -61,14 +63,25 @@ def open_storage(url: str, *, is_shared: bool) -> optuna.storages.RDBStorage:
         callback = "heartbeat_stale_trial_callback"
         options[callback if callback in known else "failed_trial_callback"] = _repeat
     try:
-        with _as_meant():
-            return optuna.storages.RDBStorage(url, **options)
+        return _opened(url, options, _ATTEMPTS)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, RuntimeError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise SearchError(
             f"--storage {_without_password(url)}: cannot be opened ({reason}); expected a data "
             f"base that is there, such as sqlite:///study.sqlite3"
         ) from None
+
+
+def _opened(url: str, options: dict[str, Any], attempts: int) -> optuna.storages.RDBStorage:
+    """Open a data base; where another process makes its tables just now, try again."""
+    try:
+        with _as_meant():
+            return optuna.storages.RDBStorage(url, **options)
+    except sqlalchemy.exc.DBAPIError:
+        if attempts == 1:
+            raise
+    time.sleep(_PAUSE_SECONDS)
+    return _opened(url, options, attempts - 1)
 
 
 def _without_password(url: str) -> str:
