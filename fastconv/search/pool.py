@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -26,7 +27,7 @@ from fastconv.search.worker import (
     work,
 )
 
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS, _PACE_SECONDS = 20.0, 0.2
 """For workers that were told to stop: an evaluation is not interrupted."""
 
 
@@ -179,8 +180,16 @@ class Pool:
                 self._send(worker, Stop())
             else:
                 worker.process.kill()  # it has begun nothing
-        for worker in self._workers:
-            worker.process.join(_PATIENCE_SECONDS)
+        left = {worker.connection: worker for worker in self._workers}
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while left and time.monotonic() < deadline:
+            for connection in wait(list(left), _PACE_SECONDS):
+                worker = left[connection]  # type: ignore[index]
+                # What they still say is not wanted, but would fill the pipe up.
+                try:
+                    worker.connection.recv()
+                except (EOFError, OSError):
+                    del left[worker.connection]
 
     def _send(self, worker: _Worker, order: Order) -> None:
         # One that is gone says so in its next message.
