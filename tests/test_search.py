@@ -687,8 +687,10 @@ def test_the_page_shows_the_best_and_every_key(searched):
 
 def test_a_finished_search_trains_nothing_again(searched, monkeypatch, capsys):
     folder, arguments = searched
-    before = (folder / "trials.csv").read_bytes()
-    (folder / "trials.csv").unlink()
+    files = [folder / name for name in ("trials.csv", "summary.json", "search.html")]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
 
     class NoPool:
         def __init__(self, conditions, jobs):
@@ -699,7 +701,7 @@ def test_a_finished_search_trains_nothing_again(searched, monkeypatch, capsys):
     shown = capsys.readouterr()
     assert json.loads(shown.out)["finished"] == 8
     assert "5 trials, 5 of them there already" in shown.err
-    assert (folder / "trials.csv").read_bytes() == before
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_another_search_does_not_go_on_there(searched, capsys):

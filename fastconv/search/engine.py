@@ -114,9 +114,7 @@ class Engine:
         definition = self._search.definition
         wanted = definition.first_trials + (definition.finer.trials if definition.finer else 0)
         trials = [trial for stage in self._stages for trial in stage.finished()]
-        return Outcome(
-            self._search, tuple(trials), wanted, self._pool.backend if self._pool else ""
-        )
+        return Outcome(self._search, tuple(trials), wanted, self._stages[-1].backend)
 
     def _take_up(self, number: int, space: Space, wanted: int) -> Stage:
         identity = self._search.identity()
@@ -159,6 +157,7 @@ class Engine:
                 self._pool.stop()
         finally:
             stage.give_up()
+            stage.keep_backend(self._pool.backend)
         return not self.interrupted
 
     def _work(self, stage: Stage, pool: Pool) -> None:

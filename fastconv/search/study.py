@@ -241,6 +241,16 @@ class Stage:
             for trial in self._open.values():
                 self._storage.record_heartbeat(trial._trial_id)
 
+    @property
+    def backend(self) -> str:
+        """The backend that trained last, or nothing."""
+        return str(self._study.user_attrs.get("backend", ""))
+
+    def keep_backend(self, name: str) -> None:
+        """Take down which backend trains."""
+        if name and name != self.backend:
+            self._study.set_user_attr("backend", name)
+
     def is_complete(self) -> bool:
         """Whether there are as many finished trials as are wanted."""
         return self._count(_FINISHED) >= self.wanted
