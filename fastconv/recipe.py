@@ -6,7 +6,6 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,6 +21,7 @@ from fastconv.recipe_sections import (
     ScheduleSection,
 )
 from fastconv.schema import RecipeError, nearest, read_dataclass
+from fastconv.shipped_files import read_toml, shipped_names
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,7 @@ def _without_none(value: Any) -> Any:
 
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes that come with fastconv."""
-    folder = resources.files("fastconv") / "recipes"
-    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml")))
+    return shipped_names("recipes")
 
 
 def load_recipe(name_or_file: str, settings: Sequence[tuple[str, Any]] = ()) -> Recipe:
@@ -182,7 +181,7 @@ def load_recipe(name_or_file: str, settings: Sequence[tuple[str, Any]] = ()) -> 
     >>> load_recipe("digits", [("optimizer.lr", 0.5)]).optimizer.lr
     0.5
     """
-    table = _read_toml(name_or_file)
+    table = read_toml("recipe", "recipes", name_or_file, "--list-recipes")
     for key, value in settings:
         set_key(table, key, value)
     table.setdefault("name", Path(name_or_file).stem)
@@ -190,29 +189,6 @@ def load_recipe(name_or_file: str, settings: Sequence[tuple[str, Any]] = ()) -> 
         return read_dataclass(Recipe, table, "")
     except RecipeError as fault:
         raise RecipeError(f"recipe {name_or_file}: {fault}") from None
-
-
-def _read_toml(name_or_file: str) -> dict[str, Any]:
-    if "/" in name_or_file or "\\" in name_or_file or name_or_file.endswith(".toml"):
-        try:
-            content = Path(name_or_file).read_bytes()
-        except OSError as fault:
-            raise RecipeError(
-                f"recipe {name_or_file}: cannot be read ({fault.strerror}); give the path of a "
-                f"TOML file, or a name from --list-recipes"
-            ) from None
-    elif name_or_file in recipe_names():
-        content = (resources.files("fastconv") / "recipes" / f"{name_or_file}.toml").read_bytes()
-    else:
-        known = recipe_names()
-        raise RecipeError(
-            f"recipe is {name_or_file!r}; expected one of {', '.join(known)}, or a .toml file"
-            f"{nearest(name_or_file, known)}"
-        )
-    try:
-        return tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise RecipeError(f"recipe {name_or_file}: not a TOML file ({fault})") from None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import fastconv
 
 PACKAGE = Path(fastconv.__file__).parent
-HEAVY = ("numba", "cupy", "matplotlib", "scipy", "sklearn", "torch")
+HEAVY = ("numba", "cupy", "matplotlib", "optuna", "scipy", "sklearn", "torch")
 
 
 def python(code, folder=None):
@@ -46,6 +46,7 @@ def test_import_takes_under_a_fifth_of_a_second(tmp_path):
         "import fastconv.trainer",
         "import fastconv.train",
         "import fastconv.profile",
+        "import fastconv.search.__main__",
         "import fastconv.metrics",
         "from fastconv import *",
         "import fastconv, numpy; fastconv.relu(numpy.ones(3))",
@@ -107,6 +108,7 @@ def test_an_unknown_name_is_an_attribute_error():
 COMMAND_LINES = {"fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict"}
 LAYOUT = [
     COMMAND_LINES,
+    {"fastconv.search"},
     {"fastconv.report"},
     {"fastconv.plots"},
     {"fastconv.metrics"},
@@ -117,7 +119,7 @@ LAYOUT = [
     {"fastconv.training_loop"},
     {"fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check"},
     {"fastconv.inference", "fastconv.analysis"},
-    {"fastconv.recipe_sections"},
+    {"fastconv.recipe_sections", "fastconv.shipped_files"},
     {"fastconv.schema"},
     {"fastconv.plan_builder", "fastconv.optimizers", "fastconv.schedules"},
     {"fastconv.network"},

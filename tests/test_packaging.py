@@ -30,11 +30,12 @@ def test_the_package_says_that_it_is_typed():
     assert (PACKAGE / "py.typed").is_file()
 
 
-def test_recipes_are_shipped_and_readable():
-    recipes = sorted((PACKAGE / "recipes").glob("*.toml"))
-    assert recipes
-    for recipe in recipes:
-        assert tomllib.loads(recipe.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("folder", ["recipes", "searches"])
+def test_recipes_and_searches_are_shipped_and_readable(folder):
+    files = sorted((PACKAGE / folder).glob("*.toml"))
+    assert files
+    for file in files:
+        assert tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 def test_the_version_is_that_of_the_installed_distribution():

@@ -43,6 +43,21 @@ def mistakes_titles():
     return [f"{name} 100 %\nis automobile" for name in CIFAR]
 
 
+def searched(keys):
+    """Values of keys of 30 trials."""
+    g = generator()
+    columns = {
+        "optimizer.weight_decay": 10.0 ** -g.uniform(1, 5, 30),
+        "schedule.kind": ["constant" if n % 2 else "exponential" for n in range(30)],
+        "layers.10.probability": g.random(30),
+        "batch_size": [50 + 50 * (n % 2) for n in range(30)],
+        "augmentation.translation": g.random(30),
+        "initialization.distribution": ["normal" if n % 3 else "uniform" for n in range(30)],
+        "optimizer.decay_biases": [n % 5 == 0 for n in range(30)],
+    }
+    return dict(list(columns.items())[:keys])
+
+
 def draw_everything():
     """Every function with what it may be given: calls that take an Axes or None."""
     g = generator()
@@ -92,7 +107,23 @@ def draw_everything():
         "predictions_against_targets": lambda ax: plots.predictions_against_targets(
             curve(), curve() + 0.1, ax=ax
         ),
-    }
+        "accuracy_against": lambda ax: plots.accuracy_against(
+            {
+                "coarse": (10.0 ** -g.uniform(1, 5, 20), g.random(20), g.random(20) / 20),
+                "finer": ([1e-3, 2e-3], [0.8, 0.9], [NAN, 0.1]),
+            },
+            xlabel="optimizer.l2", log=True, ax=ax,
+        ),
+        "accuracy_against names": lambda ax: plots.accuracy_against(
+            {"": ([CIFAR[n % 5] for n in range(40)], g.random(40))}, xlabel="kind", ax=ax
+        ),
+        "parallel_coordinates": lambda ax: plots.parallel_coordinates(
+            searched(7), g.random(30), log=["optimizer.weight_decay"], best=[3, 4], ax=ax
+        ),
+        "parallel_coordinates of a loss": lambda ax: plots.parallel_coordinates(
+            searched(2), g.random(30), score_label="validation loss", percent=False, ax=ax
+        ),
+    }  # fmt: skip
 
 
 EVERYTHING = draw_everything()

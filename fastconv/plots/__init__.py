@@ -31,9 +31,12 @@ from fastconv.plots.images import saliency as saliency
 from fastconv.plots.regression import predictions_against_targets as predictions_against_targets
 from fastconv.plots.regression import regression_fit as regression_fit
 from fastconv.plots.saving import save as save
+from fastconv.plots.search import accuracy_against as accuracy_against
+from fastconv.plots.search import parallel_coordinates as parallel_coordinates
 from fastconv.plots.style import theme as theme
 
 __all__ = [
+    "accuracy_against",
     "activation_statistics",
     "class_scores",
     "class_templates",
@@ -45,6 +48,7 @@ __all__ = [
     "image_grid",
     "learning_curves",
     "learning_rate_curve",
+    "parallel_coordinates",
     "prediction_bars",
     "predictions_against_targets",
     "regression_fit",

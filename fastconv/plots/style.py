@@ -109,6 +109,11 @@ def ink() -> Any:
     return matplotlib.rcParams["text.color"]
 
 
+def paper() -> Any:
+    """Colour of the background, for what text on top of lines is written on."""
+    return _PAPER["dark" if is_dark() else "light"]
+
+
 def is_dark() -> bool:
     """Whether text is light, so that the background must be dark."""
     return _luminance(ink()) > 0.4

@@ -1,0 +1,349 @@
+"""The trainings of trials, in a process of their own."""
+
+from __future__ import annotations
+
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from fastconv.backends.selection import BackendError, choose_backend, require_training
+from fastconv.data import DataError, Dataset, Samples, k_folds
+from fastconv.experiment import load_dataset, prepare
+from fastconv.inference import Score
+from fastconv.network import NetworkError
+from fastconv.recipe import Recipe
+from fastconv.recipe_sections import DataSection
+from fastconv.schema import RecipeError
+from fastconv.search.definition import Search, SearchError
+from fastconv.search.outcome import State
+from fastconv.search.space import Settings
+from fastconv.training_loop import Entry, fit
+
+_IMPOSSIBLE = (RecipeError, DataError, NetworkError)
+"""What may be wrong with some settings, while others can be trained."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is the same in all trials of a search.
+
+    Parameters
+    ----------
+    search
+        The search.
+    data_dir, backend, threads
+        As for :func:`fastconv.experiment.prepare`.
+    reports_lines
+        Whether to validate, and report, at every line of the history; else at the end alone.
+    """
+
+    search: Search
+    data_dir: str | Path | None = None
+    backend: str | None = None
+    threads: int = 1
+    reports_lines: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """To a worker: train with these settings."""
+
+    number: int
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Prune:
+    """To a worker: give the trial of this number up."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """To a worker: give everything up."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """From a worker: the data are loaded."""
+
+    backend: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """From a worker: the search cannot be made."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """From a worker: the metric at a line of the history, counted over all trainings of a trial."""
+
+    number: int
+    line: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """From a worker: a trial ended; a ``state`` of None: it was stopped, and is to be repeated."""
+
+    number: int
+    state: State | None
+    scores: tuple[float, ...]
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """From a worker: a mistake of the program, with its traceback."""
+
+    text: str
+
+
+Order: TypeAlias = Task | Prune | Stop
+Message: TypeAlias = Ready | Refused | Line | Done | Broken
+
+
+class Trainings:
+    """Trains trials, and keeps the data of the last one.
+
+    Parameters
+    ----------
+    conditions
+        What is the same in all trials.
+    """
+
+    def __init__(self, conditions: Conditions) -> None:
+        self._conditions = conditions
+        self._section: DataSection | None = None
+        self._dataset: Dataset | None = None
+
+    def check(self, settings: Settings) -> str:
+        """Find out whether there are data to judge by; return the backend that will train.
+
+        Raises
+        ------
+        DataError, NetworkError, RecipeError, BackendError
+            If something is not there or does not fit.
+        """
+        given = self._conditions
+        recipe = given.search.recipe(settings)
+        dataset = next(iter(self._divided(recipe)))
+        if given.search.definition.metric == "validation_accuracy" and not dataset.class_names:
+            raise SearchError(
+                f"metric is 'validation_accuracy' but {dataset.name} is a regression, which has no "
+                f"classes; set metric = 'validation_loss'"
+            )
+        choice = choose_backend(given.backend)
+        require_training(choice)
+        return choice.name
+
+    def train(
+        self,
+        task: Task,
+        on_line: Callable[[int, float], None] = lambda line, value: None,
+        reason_to_stop: Callable[[], Order | None] = lambda: None,
+    ) -> Done:
+        """Make all trainings of a trial.
+
+        Parameters
+        ----------
+        task
+            Which.
+        on_line
+            Is told each line's number, over all trainings, and the metric there.
+        reason_to_stop
+            Asked between pieces of work.
+        """
+        began = time.perf_counter()
+        scores: list[float] = []
+
+        def done(state: State | None, reason: str = "") -> Done:
+            return Done(task.number, state, tuple(scores), time.perf_counter() - began, reason)
+
+        lines = 0
+
+        def report(entry: Entry) -> None:
+            nonlocal lines
+            value = None if entry.validation is None else self._metric(entry.validation)
+            is_told = self._conditions.reports_lines  # else there is one at the end of a training
+            if is_told and value is not None and np.isfinite(value):
+                on_line(lines, value)
+            lines += 1
+
+        definition = self._conditions.search.definition
+        try:
+            first = self._conditions.search.recipe(task.settings)
+            for repeat in range(definition.repeats):
+                settings = {**task.settings, "seed": first.seed + repeat}
+                recipe = self._conditions.search.recipe(settings)
+                for dataset in self._divided(recipe):
+                    stopped, score = self._train(recipe, dataset, report, reason_to_stop)
+                    if stopped == "interrupted":
+                        return done("pruned" if isinstance(reason_to_stop(), Prune) else None)
+                    if stopped == "diverged" or score is None:
+                        return done("diverged")
+                    scores.append(score)
+        except _IMPOSSIBLE as fault:
+            return done("impossible", str(fault))
+        return done("completed")
+
+    def _train(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        report: Callable[[Entry], None],
+        reason_to_stop: Callable[[], Order | None],
+    ) -> tuple[str, float | None]:
+        """Make one training; return how it stopped, and its score."""
+        given = self._conditions
+        experiment = prepare(recipe, dataset=dataset, backend=given.backend, threads=given.threads)
+        assert dataset.validation is not None  # _divided gives no other
+        experiment.trainer.prepare_evaluation(dataset.validation)
+        result = fit(
+            experiment.trainer,
+            experiment.steps,
+            validation=dataset.validation,
+            # The steps are the same, however often they are interrupted for a look.
+            line_every=recipe.validate_every if given.reports_lines else experiment.steps,
+            observer=_Observer(report),
+            is_interrupted=lambda: reason_to_stop() is not None,
+        )
+        score = None if result.validation is None else self._metric(result.validation)
+        return result.stopped, score if score is None or np.isfinite(score) else None
+
+    def _metric(self, score: Score) -> float | None:
+        definition = self._conditions.search.definition
+        return score.accuracy if definition.metric == "validation_accuracy" else score.loss
+
+    def _divided(self, recipe: Recipe) -> Iterable[Dataset]:
+        """The data sets to train on, one after the other, none with a test part."""
+        whole = self._load(recipe)
+        folds = self._conditions.search.definition.folds
+        if folds:
+            return folds_of(whole, folds, self._conditions.search.definition.seed)
+        if whole.validation is None or not len(whole.validation):
+            raise SearchError(
+                f"recipe {recipe.name} holds no samples out to judge by, and a search never looks "
+                f'at the test part; set "data.validation" = N in [settings], or folds = 5'
+            )
+        return [whole]
+
+    def _load(self, recipe: Recipe) -> Dataset:
+        if self._dataset is None or recipe.data != self._section:
+            self._dataset = None  # not two at a time
+            self._dataset = without_test(load_dataset(recipe, self._conditions.data_dir))
+            self._section = recipe.data
+        return self._dataset
+
+
+def folds_of(whole: Dataset, folds: int, seed: int) -> Iterator[Dataset]:
+    """Return data sets of which each holds out another fold of the training part.
+
+    Raises
+    ------
+    SearchError
+        If there are too few samples.
+    """
+    training = whole.training
+    labels = training.labels if training.has_classes else None
+    try:
+        parts = list(k_folds(len(training), folds, seed, labels))
+    except ValueError as fault:
+        raise SearchError(f"folds is {folds}: {fault}") from None
+    for kept, held_out in parts:
+        yield Dataset(
+            whole.name,
+            training.take(kept),
+            whole.test,
+            whole.class_names,
+            training.take(held_out),
+        )
+
+
+def without_test(dataset: Dataset) -> Dataset:
+    """Return a data set whose test part has no samples, so that nothing can look at them."""
+    nothing = Samples(dataset.training.images[:0], dataset.training.labels[:0])
+    return Dataset(dataset.name, dataset.training, nothing, dataset.class_names, dataset.validation)
+
+
+class _Observer:
+    def __init__(self, report: Callable[[Entry], None]) -> None:
+        self.on_entry = report
+
+    def on_steps(self, step: int, epoch: int, score: Score) -> None:
+        pass
+
+
+class _Orders:
+    """What is told to the parent while a trial is trained, and what it says."""
+
+    def __init__(self, connection: Connection[Message, Order], number: int) -> None:
+        self._connection, self._number = connection, number
+        self.reason: Order | None = None
+
+    def on_line(self, line: int, value: float) -> None:
+        """Tell the metric at a line."""
+        self._connection.send(Line(self._number, line, value))
+
+    def reason_to_stop(self) -> Order | None:
+        """Return what was said that ends this trial."""
+        while self.reason is None and self._connection.poll():
+            order = self._connection.recv()
+            is_late = isinstance(order, Prune) and order.number != self._number
+            self.reason = None if is_late else order
+        return self.reason
+
+
+def work(connection: Connection[Message, Order], conditions: Conditions) -> None:
+    """Train what is asked for, until there is nobody any more who asks.
+
+    Parameters
+    ----------
+    connection
+        To the process that asks.
+    conditions
+        What is the same in all trials.
+    """
+    # Ctrl-C reaches every process of a terminal; the parent is the one who answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with (
+            threadpool_limits(conditions.threads),
+            # A training that diverges is an answer.
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
+            _work(connection, conditions)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the parent is gone
+    except BaseException:
+        connection.send(Broken(traceback.format_exc()))
+
+
+def _work(connection: Connection[Message, Order], conditions: Conditions) -> None:
+    trainings = Trainings(conditions)
+    try:
+        backend = trainings.check(conditions.search.first_settings())
+    except (*_IMPOSSIBLE, BackendError) as fault:
+        connection.send(Refused(str(fault)))
+        return
+    connection.send(Ready(backend))
+    while not isinstance(order := connection.recv(), Stop):
+        if isinstance(order, Task):
+            orders = _Orders(connection, order.number)
+            connection.send(trainings.train(order, orders.on_line, orders.reason_to_stop))
+            if isinstance(orders.reason, Stop):
+                return
