@@ -95,12 +95,15 @@ class Section:
         Its heading, and what stands below that.
     items
         In order.
+    folded
+        Whether it is closed at first.
     """
 
     name: str
     title: str
     text: str = ""
     items: list[Picture | Table | Plain] = field(default_factory=list)
+    folded: bool = False
 
     @property
     def pictures(self) -> list[Picture]:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.backends.selection import BackendError, choose_backend, require_training
+from fastconv.backends.selection import BackendError, choose_backend
 from fastconv.data import DataError, Dataset, Samples, k_folds
 from fastconv.experiment import load_dataset, prepare
 from fastconv.inference import Score
@@ -147,9 +147,7 @@ class Trainings:
                 f"metric is 'validation_accuracy' but {dataset.name} is a regression, which has no "
                 f"classes; set metric = 'validation_loss'"
             )
-        choice = choose_backend(given.backend)
-        require_training(choice)
-        return choice.name
+        return choose_backend(given.backend).name
 
     def train(
         self,
