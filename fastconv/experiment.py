@@ -130,32 +130,30 @@ def load_dataset(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
         If the data are not there, or there are none of what the recipe asks for.
     """
     section = recipe.data
-    options: dict[str, Any] = {}
-    if section.training_batches is not None:
-        options["training"] = section.training_batches
-    if section.validation_batches is not None:
-        options["validation"] = section.validation_batches
-    if options and section.dataset != "cifar10":
-        raise DataError(
-            f"data.training_batches and data.validation_batches are for cifar10, not "
-            f"{section.dataset}"
-        )
     try:
-        dataset = load(section.dataset, data_dir, **options)
-    except DataError:
+        dataset = load(section.dataset, data_dir, **section.options())
+    except (DataError, RecipeError):
         raise
-    except ValueError as fault:  # batches that there are not
+    except ValueError as fault:  # such as batches that there are not
         raise RecipeError(f"[data]: {fault}") from None
-    if section.validation is None:
-        return dataset
-    training, validation = dataset.training, None
-    if section.validation >= len(training):
-        raise DataError(
-            f"data.validation is {section.validation} but there are {len(training)} training "
-            f"samples; expected less, so that some are left to train on"
-        )
-    if section.validation > 0:
-        training, validation = split(training, section.validation, section.validation_seed)
+    training, validation = dataset.training, dataset.validation
+    if section.validation is not None:
+        if section.validation >= len(training):
+            raise DataError(
+                f"data.validation is {section.validation} but there are {len(training)} training "
+                f"samples; expected less, so that some are left to train on"
+            )
+        validation = None
+        if section.validation > 0:
+            training, validation = split(training, section.validation, section.validation_seed)
+    if section.training_samples is not None:
+        if section.training_samples > len(training):
+            raise DataError(
+                f"data.training_samples is {section.training_samples} but there are "
+                f"{len(training)} training samples; expected 1 to {len(training)}"
+            )
+        first = section.training_samples
+        training = Samples(training.images[:first], training.labels[:first])
     return Dataset(dataset.name, training, dataset.test, dataset.class_names, validation)
 
 
@@ -235,6 +233,7 @@ def summarize(
         "samples_per_second": steps * recipe.batch_size / seconds if seconds else None,
         "train_loss": result.training.loss if steps else None,
         "train_accuracy": result.training.accuracy,
+        "train_loss_final": train_final.loss if train_final else None,
         "train_accuracy_final": train_final.accuracy if train_final else None,
         "penalty": trainer.network.penalty(recipe.optimizer.l2),
         "validation_loss": validation.loss if validation else None,

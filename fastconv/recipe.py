@@ -85,12 +85,6 @@ class Recipe:
                 f"data.dataset is {self.data.dataset!r}; expected one of {', '.join(DATASETS)}"
                 f"{nearest(self.data.dataset, DATASETS)}"
             )
-        if self.data.validation is not None and self.data.validation < 0:
-            raise RecipeError(f"data.validation is {self.data.validation}; expected 0 or more")
-        if self.data.validation_seed is not None and self.data.validation_seed < 0:
-            raise RecipeError(
-                f"data.validation_seed is {self.data.validation_seed}; expected 0 or more"
-            )
         fixed = self.preprocessing.mean, self.preprocessing.deviation
         if (fixed[0] is None) != (fixed[1] is None):
             raise RecipeError("preprocessing.mean and preprocessing.deviation go together")

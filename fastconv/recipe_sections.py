@@ -27,15 +27,63 @@ class DataSection:
         validation part if it has one.
     validation_seed
         Draws which ones; left out, the last ones are held out.
+    training_samples
+        Train on the first so many of those that are left; left out, on all.
     training_batches, validation_batches
         CIFAR-10 only: files such as "data_batch_1".
+    training_noise, test_noise, dark_intervals, curve_seed
+        Curve only: see :func:`fastconv.data.load_curve`.
     """
 
     dataset: str = "digits"
     validation: int | None = None
     validation_seed: int | None = None
+    training_samples: int | None = None
     training_batches: tuple[str, ...] | None = None
     validation_batches: tuple[str, ...] | None = None
+    training_noise: float | None = None
+    test_noise: float | None = None
+    dark_intervals: tuple[tuple[float, ...], ...] | None = None
+    curve_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("validation", "validation_seed"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise RecipeError(f"data.{name} is {value}; expected 0 or more")
+        if self.training_samples is not None and self.training_samples < 1:
+            raise RecipeError(
+                f"data.training_samples is {self.training_samples}; expected 1 or more"
+            )
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of :func:`fastconv.data.load` that this section gives.
+
+        Raises
+        ------
+        RecipeError
+            If one belongs to another data set.
+        """
+        given: dict[str, Any] = {}
+        for key, (owner, option) in _DATA_OPTIONS.items():
+            value = getattr(self, key)
+            if value is None:
+                continue
+            if self.dataset != owner:
+                raise RecipeError(f"data.{key} is for {owner}, not {self.dataset}; leave it out")
+            given[option] = value
+        return given
+
+
+_DATA_OPTIONS = {
+    "training_batches": ("cifar10", "training"),
+    "validation_batches": ("cifar10", "validation"),
+    "training_noise": ("curve", "training_noise"),
+    "test_noise": ("curve", "test_noise"),
+    "dark_intervals": ("curve", "dark_intervals"),
+    "curve_seed": ("curve", "seed"),
+}
+"""Keys of ``[data]`` that one data set alone has: its name, and the option of its loader."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.selection import BackendError, load_module
-from fastconv.data import Dataset, Samples
+from fastconv.data import Dataset, Samples, load_curve
 from fastconv.native.work import is_product, multiplications
 from fastconv.operation import ActivationSpec, InputSpec, OptimizerSpec
 from fastconv.plan import Call, Plan
@@ -138,6 +138,8 @@ def synthetic_dataset(recipe: Recipe, samples: int = 0) -> Dataset:
     """
     samples = samples or max(recipe.batch_size, _LEAST_SAMPLES)
     generator = np.random.default_rng(recipe.seed)
+    if recipe.data.dataset == "curve":
+        return load_curve(samples=samples)
     shape = (samples, *_IMAGE_SHAPES[recipe.data.dataset])
     images = generator.integers(0, 256, shape, np.uint8)
     training = Samples(images, generator.integers(0, 10, samples))

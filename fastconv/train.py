@@ -284,14 +284,16 @@ def _show_result(
     ]
     if summary["launches"] is not None:
         rows.append(("launches", summary["launches"]))
-    for part in ("train", "validation", "test"):
-        loss, accuracy = summary[f"{part}_loss"], summary[f"{part}_accuracy"]
+    for label, part, final in (
+        ("training (running)", "train", ""),
+        ("validation", "validation", ""),
+        ("test", "test", ""),
+        ("training (final)", "train", "_final"),
+    ):
+        loss, accuracy = summary[f"{part}_loss{final}"], summary[f"{part}_accuracy{final}"]
         if loss is not None:
-            label = "training (running)" if part == "train" else part
             shown = f", accuracy {percent(accuracy)} %" if accuracy is not None else ""
             rows.append((label, f"loss {loss:.4f}{shown}"))
-    if summary["train_accuracy_final"] is not None:
-        rows.append(("training (final)", f"accuracy {percent(summary['train_accuracy_final'])} %"))
     display.text()
     display.table("Result", rows)
     display.text(f"files: {folder.path}")  # not in the table, which would cut a long path short

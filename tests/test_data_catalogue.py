@@ -30,7 +30,7 @@ def no_folder_of_ones_own(monkeypatch):
 
 
 def test_the_names_are_these():
-    assert DATASETS == ("digits", "mnist", "cifar10")
+    assert DATASETS == ("digits", "mnist", "cifar10", "curve")
 
 
 def test_files_are_found_in_the_folder_of_their_data_set(tmp_path):

@@ -288,6 +288,8 @@ def test_setting_a_key_changes_the_table_in_place():
         ("data.dataset", "mnits", "did you mean 'mnist'"),
         ("data.validation", -1, "data.validation is -1"),
         ("data.validation_seed", -1, "data.validation_seed is -1"),
+        ("data.training_samples", 0, "data.training_samples is 0; expected 1 or more"),
+        ("data.dark_intervals", [3], "data.dark_intervals.0 is 3; expected a list"),
         ("preprocessing.mean", [0.5], "preprocessing.mean and preprocessing.deviation go together"),
         ("preprocessing.mean", 0.5, "preprocessing.mean is 0.5; expected a list"),
         ("preprocessing.kind", "scal", "did you mean 'scale'"),
@@ -363,7 +365,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 def test_an_unknown_name_offers_the_nearest():
     with pytest.raises(RecipeError, match=r"'digit'; expected one of .*did you mean 'digits'\?"):
         load_recipe("digit")
-    with pytest.raises(RecipeError, match="expected one of cifar10-deep, digits"):
+    with pytest.raises(RecipeError, match=r"expected one of cifar10-deep, .*, digits, lenet5, "):
         load_recipe("zzzzzz")
 
 

@@ -456,7 +456,10 @@ def test_data_that_does_not_fit_is_refused(options, told):
         ([("layers.6.units", 7)], NetworkError, r"output is \(7,\) but digits has 10 classes"),
         ([("layers.0.kernel", 11)], NetworkError, "spans 11.*only 10"),
         ([("data.validation", 1297)], DataError, "data.validation is 1297 but there are 1297"),
-        ([("data.training_batches", ["data_batch_1"])], DataError, "are for cifar10, not digits"),
+        ([("data.training_batches", ["data_batch_1"])], RecipeError, "is for cifar10, not digits"),
+        ([("data.curve_seed", 1)], RecipeError, "data.curve_seed is for curve, not digits"),
+        ([("data.dataset", "curve"), ("data.test_noise", -1)], RecipeError, "test_noise is -1"),
+        ([("data.training_samples", 1298)], DataError, "1298 but there are 1297 training samples"),
         (
             [("preprocessing.kind", "standardize"), ("preprocessing.mean", [0.5, 0.5]),
              ("preprocessing.deviation", [1, 1])],
@@ -489,6 +492,18 @@ def test_validation_is_held_out_of_the_training_part():
     assert len(none.dataset.training) == 1297
     own = prepare(load_recipe("digits"))
     assert len(own.dataset.validation) == len(digits.validation) == 200
+
+
+def test_the_first_training_samples_are_those_that_are_left_after_validation():
+    digits = load("digits").training
+    settings = [("data.validation", 97), ("data.training_samples", 50)]
+    dataset = prepare(load_recipe("digits", settings)).dataset
+    np.testing.assert_array_equal(dataset.training.images, digits.images[:50])
+    np.testing.assert_array_equal(dataset.training.labels, digits.labels[:50])
+    np.testing.assert_array_equal(dataset.validation.labels, digits.labels[-97:])
+    kept = prepare(load_recipe("digits", [("data.training_samples", 1297)])).dataset
+    assert len(kept.training) == 1297
+    assert len(kept.validation) == 200
 
 
 def test_an_appended_copy_doubles_the_training_set():
@@ -547,6 +562,7 @@ def test_the_summary_of_a_run_follows_from_its_parts():
     assert numbers["step_ms"] == pytest.approx(1000 * numbers["train_seconds"] / 50)
     assert numbers["samples_per_second"] == pytest.approx(1600 / numbers["train_seconds"])
     assert numbers["train_loss"] == result.training.loss
+    assert numbers["train_loss_final"] == final.loss
     assert numbers["train_accuracy_final"] == final.accuracy
     assert numbers["validation_accuracy"] == result.validation.accuracy
     assert numbers["test_loss"] == test.loss
@@ -557,7 +573,7 @@ def test_the_summary_of_a_run_follows_from_its_parts():
     again = prepare(load_recipe("digits"), backend="numpy")
     numbers = summarize(again, fit(again.trainer, 3), threads=1, test=None, train_final=None)
     for key in ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy",
-                "train_accuracy_final"):  # fmt: skip
+                "train_loss_final", "train_accuracy_final"):  # fmt: skip
         assert numbers[key] is None
 
 

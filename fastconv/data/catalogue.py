@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv.data.cifar10 import load_cifar10
+from fastconv.data.curve import load_curve
 from fastconv.data.dataset import Dataset
 from fastconv.data.digits import load_digits
 from fastconv.data.download import CIFAR10_FILES, MNIST_FILES, RemoteFile, download
@@ -34,6 +35,7 @@ _SOURCES = {
     "digits": _Source(load_digits),
     "mnist": _Source(load_mnist, MNIST_FILES),
     "cifar10": _Source(load_cifar10, CIFAR10_FILES),
+    "curve": _Source(load_curve),
 }
 
 DATASETS = tuple(_SOURCES)
