@@ -1,12 +1,15 @@
-"""What a page is made of: sections of paragraphs, pictures and tables."""
+"""What a page is made of: sections of paragraphs, statements, pictures and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from matplotlib.axes import Axes
+
+from fastconv.report.svg import inline_svg
 
 DASH = "\N{EN DASH}"
 """Where there is no value."""
@@ -53,6 +56,11 @@ class Picture:
     caption: str = ""
     numbers: Numbers | None = None
 
+    @cached_property
+    def svg(self) -> str:
+        """Itself as an ``<svg>`` element, drawn once however often its page is written."""
+        return inline_svg(self.axes, self.name, self.alternative)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -80,6 +88,28 @@ class Plain:
     text: str
 
 
+@dataclass(frozen=True)
+class Statement:
+    """A claim in words, and what measurements say about it.
+
+    Parameters
+    ----------
+    name
+        Of its anchor, unique within the page.
+    words
+        The claim.
+    verdict
+        Such as "shown" or "refuted".
+    text
+        The measurements, in a sentence.
+    """
+
+    name: str
+    words: str
+    verdict: str
+    text: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Section:
     """A part of a page.
@@ -99,7 +129,7 @@ class Section:
     name: str
     title: str
     text: str = ""
-    items: list[Picture | Table | Plain] = field(default_factory=list)
+    items: list[Picture | Table | Plain | Statement] = field(default_factory=list)
     folded: bool = False
 
     @property
