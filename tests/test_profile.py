@@ -164,6 +164,12 @@ def test_the_synthetic_data_are_the_same_every_time_and_fit_the_batch():
     np.testing.assert_array_equal(first.training.images, again.training.images)
 
 
+def test_a_regression_is_profiled_on_a_regression():
+    dataset = synthetic_dataset(load_recipe("regression-selu"), 7)
+    assert not dataset.training.has_classes
+    assert dataset.training.images.shape == (7, 1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

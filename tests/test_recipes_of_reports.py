@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from fastconv.data import DATASETS, Samples, load
+from fastconv.data import DATASETS, Dataset, Samples, load
 from fastconv.experiment import prepare
 from fastconv.layers import Conv2D, Dense
 from fastconv.network import Sequential
@@ -26,6 +26,10 @@ PARAMETERS = {
     "cifar10-strided": 27 * 8 + 8 + 9 * 8 * 8 + 8 + 7 * 7 * 8 * 10 + 10,
     "cifar10-deep": 896 + 9248 + 18496 + 36928 + (5 * 5 * 64 * 256 + 256) + 2570,
     "cifar10-deep-l2": 896 + 9248 + 18496 + 36928 + (5 * 5 * 64 * 256 + 256) + 2570,
+    # Without biases before a normalisation.
+    "cifar10-deep-tuned": (
+        864 + 9216 + 18432 + 36864 + 5 * 5 * 64 * 256 + 2570 + 2 * (32 + 32 + 64 + 64 + 256)
+    ),
     "cifar10-softmax": 3072 * 10 + 10,
     "cifar10-softmax-fast": 3072 * 10 + 10,
     "cifar10-softmax-l2": 3072 * 10 + 10,
@@ -142,6 +146,25 @@ def test_a_penalty_is_all_that_sets_its_recipe_apart(plain, penalized):
     assert tables[0] == tables[1]
 
 
+def test_the_tuned_network_has_the_convolutions_of_the_one_it_is_made_from():
+    plain, tuned = (load_recipe(name) for name in ("cifar10-deep", "cifar10-deep-tuned"))
+    convolutions = [
+        [
+            (layer.filters, layer.kernel, layer.stride, layer.padding)
+            for layer in recipe.make_layers()
+            if isinstance(layer, Conv2D)
+        ]
+        for recipe in (plain, tuned)
+    ]
+    assert convolutions[0] == convolutions[1]
+    assert tuned.epochs <= 10
+    assert tuned.data.validation == 0  # the last training is on all images
+    kinds = {layer.kind for layer in tuned.make_layers()}
+    assert {"batch_norm", "dropout"} <= kinds
+    assert tuned.optimizer.kind.startswith("adam")
+    assert tuned.augmentation.augmentation().is_active
+
+
 def test_the_regressions_differ_in_their_activations_alone():
     selu, relu = (load_recipe(f"regression-{name}") for name in ("selu", "relu"))
     assert [layer.kind for layer in selu.make_layers()] == [
@@ -236,6 +259,19 @@ def losses_on(dataset, name, settings, steps):
 def test_every_kind_of_system_learns_digits(name, settings, steps, factor):
     first, last = losses_on(load("digits"), name, settings, steps)
     assert last < factor * first
+
+
+def test_the_tuned_network_learns_colours():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 10, 320)
+    colours = generator.integers(40, 216, (10, 1, 1, 3))
+    noise = generator.integers(-40, 40, (320, 16, 16, 3))
+    samples = Samples((colours[labels] + noise).astype(np.uint8), labels)
+    names = tuple("abcdefghij")
+    dataset = Dataset("colours", samples, samples.take([]), names)
+    settings = [("epochs", 4), ("data.validation", 0)]
+    first, last = losses_on(dataset, "cifar10-deep-tuned", settings, 40)
+    assert last < 0.5 * first
 
 
 @pytest.mark.parametrize("name", ["regression-selu", "regression-relu"])
