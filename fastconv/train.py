@@ -126,7 +126,8 @@ def _train(options: argparse.Namespace) -> int:
     if finished.result.stopped == "diverged":
         print(
             f"fastconv.train: diverged: the loss is not finite after "
-            f"{finished.summary['steps']} steps; try a smaller learning rate (--set optimizer.lr=...)",
+            f"{finished.summary['steps']} steps; try a smaller learning rate "
+            f"(--set optimizer.lr=...)",
             file=sys.stderr,
         )
         return _EXIT_DIVERGED

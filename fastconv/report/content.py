@@ -74,11 +74,14 @@ class Table:
         Of so many cells each.
     caption
         Text above it.
+    wraps
+        Whether long cells are broken into lines, as words want to be.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,9 @@ class Statement:
     text: str = ""
 
 
+Item: TypeAlias = Picture | Table | Plain | Statement
+
+
 @dataclass(frozen=True, eq=False)
 class Section:
     """A part of a page.
@@ -129,7 +135,7 @@ class Section:
     name: str
     title: str
     text: str = ""
-    items: list[Picture | Table | Plain | Statement] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
     folded: bool = False
 
     @property
