@@ -8,9 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-from fastconv.analysis.probe import Probe
 from fastconv.command_line import (
     EXIT_INTERRUPTED,
     Parser,
@@ -22,19 +19,13 @@ from fastconv.command_line import (
     use_device,
     write_json,
 )
-from fastconv.configuration import environment
-from fastconv.data import DATASETS, Dataset
-from fastconv.experiment import Experiment, prepare, summarize
-from fastconv.progress import Display, percent
+from fastconv.data import DATASETS
+from fastconv.progress import Display
 from fastconv.recipe import load_recipe, parse_setting, recipe_names
-from fastconv.run_folder import OutputError, RunFolder, new_run_path
-from fastconv.saved_run import load_run
-from fastconv.trainer import Trainer
-from fastconv.training_loop import Entry, Result, fit, interruption
+from fastconv.run_folder import new_run_path
+from fastconv.training_run import RunOptions, explain_run, show_result, train_recipe
 
 _MODULE = "fastconv.train"
-_MOST_PROBES = 50
-"""Of a run, evenly spaced among its validations; and one before its first step."""
 _EXIT_DIVERGED = 1
 
 
@@ -116,202 +107,31 @@ def _train(options: argparse.Namespace) -> int:
     use_device(options)
     check_precision(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
-    with threadpool_limits(threads):
-        experiment = prepare(
-            recipe, data_dir=options.data_dir, backend=options.backend, threads=threads,
-            precision=options.precision,
-        )  # fmt: skip
-        folder = RunFolder(new_run_path(recipe.name) if options.out is None else options.out)
-        folder.write_recipe(recipe)
-        folder.write_json("environment.json", _environment(experiment, threads, options.arguments))
-        folder.write_model(
-            experiment.dataset.name,
-            experiment.dataset.class_names,
-            experiment.dataset.image_shape,
-            experiment.trainer.inference.preprocessing,
-        )
-        _show_head(display, experiment, threads)
-        result, summary = _run(options, experiment, folder, display, threads)
-        folder.write_weights(experiment.trainer.network)
-        folder.write_json("summary.json", summary)
-        write_json(options.json, summary)
-        _show_result(display, experiment, summary, folder)
-        if not options.no_report:
-            _report(options, experiment, folder, display)
-    if result.stopped == "diverged":
+    how = RunOptions(
+        threads,
+        options.backend,
+        options.precision,
+        options.data_dir,
+        steps=options.steps,
+        validates=not options.no_validate,
+        probes=not options.no_report,
+        command=("train", *options.arguments),
+    )
+    path = new_run_path(recipe.name) if options.out is None else options.out
+    finished = train_recipe(recipe, path, how, display)
+    write_json(options.json, finished.summary)
+    show_result(display, finished)
+    if not options.no_report:
+        display.text(f"report: {explain_run(finished, how, figures=options.figures)}")
+    if finished.result.stopped == "diverged":
         print(
-            f"fastconv.train: diverged: the loss is not finite after {summary['steps']} steps; "
-            f"try a smaller learning rate (--set optimizer.lr=...)",
+            f"fastconv.train: diverged: the loss is not finite after "
+            f"{finished.summary['steps']} steps; try a smaller learning rate "
+            f"(--set optimizer.lr=...)",
             file=sys.stderr,
         )
         return _EXIT_DIVERGED
-    return EXIT_INTERRUPTED if result.stopped == "interrupted" else 0
-
-
-def _run(
-    options: argparse.Namespace,
-    experiment: Experiment,
-    folder: RunFolder,
-    display: Display,
-    threads: int,
-) -> tuple[Result, dict[str, Any]]:
-    """Train and test."""
-    recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
-    validation = None if options.no_validate else dataset.validation
-    steps = options.steps or experiment.steps
-    if validation is not None:
-        trainer.prepare_evaluation(validation)
-    display.start(trainer.step, steps, recipe.batch_size)
-    probe = None if options.no_report else _probe(experiment)
-    lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
-    watcher = _Watcher(display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES))
-    try:
-        with interruption() as is_interrupted:
-            result = fit(
-                trainer,
-                steps,
-                validation=validation,
-                line_every=recipe.validate_every,
-                is_shortened=options.steps is not None,
-                observer=watcher,
-                is_interrupted=is_interrupted,
-            )
-            display.stop()
-            test = final = None
-            if result.stopped in ("completed", "steps") and not is_interrupted():
-                test = trainer.evaluate(dataset.test) if len(dataset.test) else None
-                if recipe.evaluate_train and not is_interrupted():
-                    final = trainer.evaluate(experiment.plain_training)
-            if result.stopped != "diverged" and is_interrupted():
-                # Ctrl-C within the evaluations: the network is kept all the same.
-                result.stopped = "interrupted"
-    finally:
-        display.stop()
-    summary = summarize(experiment, result, threads=threads, test=test, train_final=final)
-    return result, summary
-
-
-def _probe(experiment: Experiment) -> Probe:
-    """Return what looks at the network beside the training."""
-    recipe, trainer = experiment.recipe, experiment.trainer
-    return Probe(
-        trainer.network,
-        experiment.plain_training,
-        loss=recipe.loss,
-        preprocessing=trainer.inference.preprocessing,
-        seed=recipe.seed,
-        backend=trainer.backend,
-    )
-
-
-class _Watcher:
-    """Shows each line of the history and writes it down, and what a probe sees then."""
-
-    def __init__(
-        self,
-        display: Display,
-        folder: RunFolder,
-        trainer: Trainer,
-        probe: Probe | None,
-        steps: int,
-        every: int,
-    ) -> None:
-        self._display, self._folder = display, folder
-        self._trainer, self._probe = trainer, probe
-        self._steps, self._every = steps, every
-        self._lines = 0
-        self.on_steps = display.on_steps
-        self._measure()
-
-    def on_entry(self, entry: Entry) -> None:
-        self._folder.append_history(entry)
-        self._display.on_entry(entry)
-        self._lines += 1
-        if self._lines % self._every == 0 or entry.step == self._steps:
-            self._measure()
-
-    def _measure(self) -> None:
-        if self._probe is not None:
-            self._trainer.update_network()
-            self._folder.append_probe(self._trainer.step, self._probe.measure())
-
-
-def _report(
-    options: argparse.Namespace, experiment: Experiment, folder: RunFolder, display: Display
-) -> None:
-    """Write the page that explains the run."""
-    from fastconv.report import write_report  # and matplotlib with it, only where it is wanted
-
-    made = experiment.dataset
-    # Without the copy that augmentation appends: what the command that writes it again loads.
-    dataset = Dataset(
-        made.name, experiment.plain_training, made.test, made.class_names, made.validation
-    )
-    try:
-        page = write_report(
-            load_run(folder.path),
-            dataset,
-            backend=experiment.trainer.backend,
-            figures=options.figures,
-        )
-    except OSError as fault:
-        raise OutputError(
-            f"{folder.path}: the run is complete, but its report cannot be written "
-            f"({fault.strerror or fault}); make room and write it with python -m fastconv.report"
-        ) from None
-    display.text(f"report: {page}")
-
-
-def _environment(experiment: Experiment, threads: int, arguments: Sequence[str]) -> dict[str, Any]:
-    trainer = experiment.trainer
-    return {
-        **environment(),
-        "backend": trainer.backend,
-        "backend_choice": trainer.why,
-        "threads": threads,
-        "precision": trainer.precision,
-        "command": ["train", *arguments],
-    }
-
-
-def _show_head(display: Display, experiment: Experiment, threads: int) -> None:
-    recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
-    sizes = ", ".join(f"{len(samples)} {part}" for part, samples in dataset.parts.items())
-    plural = "s" if threads != 1 else ""
-    display.text(f"recipe {recipe.name}: {recipe.description}")
-    display.text(f"data set {dataset.name}: {sizes}")
-    precision = "" if trainer.precision == "float32" else f", products in {trainer.precision}"
-    display.text(f"backend {trainer.backend} ({trainer.why}), {threads} thread{plural}{precision}")
-    display.text()
-    for line in trainer.network.summary().splitlines():
-        display.text(line)
-    display.text()
-
-
-def _show_result(
-    display: Display, experiment: Experiment, summary: dict[str, Any], folder: RunFolder
-) -> None:
-    rows = [
-        ("stopped", str(summary["stopped"])),
-        ("steps", f"{summary['steps']:,} of batch size {summary['batch_size']}"),
-        ("training", f"{summary['train_seconds']:.2f} s, {summary['step_ms']:.3f} ms a step"),
-        ("samples per second", f"{summary['samples_per_second']:,.0f}"),
-    ]
-    if summary["launches"] is not None:
-        rows.append(("launches", summary["launches"]))
-    for label, part, final in (
-        ("training (running)", "train", ""),
-        ("validation", "validation", ""),
-        ("test", "test", ""),
-        ("training (final)", "train", "_final"),
-    ):
-        loss, accuracy = summary[f"{part}_loss{final}"], summary[f"{part}_accuracy{final}"]
-        if loss is not None:
-            shown = f", accuracy {percent(accuracy)} %" if accuracy is not None else ""
-            rows.append((label, f"loss {loss:.4f}{shown}"))
-    display.text()
-    display.table("Result", rows)
-    display.text(f"files: {folder.path}")  # not in the table, which would cut a long path short
+    return EXIT_INTERRUPTED if finished.result.stopped == "interrupted" else 0
 
 
 if __name__ == "__main__":

@@ -105,10 +105,14 @@ def test_an_unknown_name_is_an_attribute_error():
 
 # Which way imports go. The higher may import the lower, or what stands beside it in one entry.
 
-COMMAND_LINES = {"fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict"}
+COMMAND_LINES = {
+    "fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict",
+    "fastconv.reproduce",
+}  # fmt: skip
 LAYOUT = [
     COMMAND_LINES,
-    {"fastconv.search"},
+    {"fastconv.search", "fastconv.reproduction"},
+    {"fastconv.training_run"},
     {"fastconv.report"},
     {"fastconv.plots"},
     {"fastconv.metrics"},

@@ -18,6 +18,7 @@ def histograms(
     bins: int = 60,
     log: bool = False,
     xlabel: str = "weight",
+    names: tuple[str, str] = ("before", "after"),
     ax: Axes | None = None,
 ) -> Axes:
     """Draw how a layer's weights are spread before and after training.
@@ -32,6 +33,8 @@ def histograms(
         Logarithmic counts.
     xlabel
         What the numbers are.
+    names
+        Of the two, in the legend.
     ax
         Where to draw; None makes a figure.
 
@@ -69,9 +72,9 @@ def histograms(
         say_no_data(ax)
         return ax
     edges = np.histogram_bin_edges(everything, bins)
-    for number, (name, values) in enumerate(finite.items()):
+    for number, (kind, values) in enumerate(finite.items()):
         counts = np.histogram(values, edges)[0].astype(np.float64)
-        filled = name == "before"
+        filled = kind == "before"
         ax.stairs(
             counts,
             edges,
@@ -79,7 +82,7 @@ def histograms(
             color=colour(number),
             alpha=0.5 if filled else 1.0,
             linewidth=0 if filled else 1.6,
-            label=_label(name, given[name], values),
+            label=_label(names[number], given[kind], values),
         )
     if log:
         make_logarithmic(ax)

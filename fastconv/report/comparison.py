@@ -104,43 +104,80 @@ def results(runs: Sequence[SavedRun]) -> list[list[str]]:
     return rows
 
 
-def _curves(runs: Sequence[SavedRun], names: Sequence[str]) -> Section:
-    by_epoch = len({steps_per_epoch(run) for run in runs}) > 1
+def overlaid(
+    runs: Sequence[SavedRun],
+    names: Sequence[str],
+    column: str,
+    *,
+    title: str,
+    in_percent: bool,
+    picture: str | None = None,
+) -> Picture | None:
+    """Return the curves of several runs in one picture.
+
+    Parameters
+    ----------
+    runs, names
+        The runs, and what to call them.
+    column
+        Of history.csv.
+    title
+        What its values are, such as "validation loss".
+    in_percent
+        Whether the values are fractions of 1 to be read as percent.
+    picture
+        Name of the picture; None for one after the column.
+
+    Returns
+    -------
+    Picture or None
+        By step, or by epoch where the runs have different batches or data; None where no run has a
+        value.
+    """
+    by_epoch = _is_by_epoch(runs)
     axis = "epoch" if by_epoch else "step"
-    said = "Epochs in place of steps: the runs have different batches or data." if by_epoch else ""
-    section = Section("curves", "Learning curves", said)
+    series: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    for run, name in zip(runs, names, strict=True):
+        values = run.history[column]
+        if np.isfinite(values).any():
+            steps = run.history["step"]
+            per_epoch = steps_per_epoch(run) if by_epoch else None
+            series[name] = (steps / per_epoch if per_epoch else steps, values)
+    if not series:
+        return None
+    axes = plots.learning_curves(series, ylabel=title, percent=in_percent)
+    axes.set_xlabel(axis)
+    said = as_percent if in_percent else decimal
+    ends = ", ".join(
+        f"{name} ends at {said(values[np.isfinite(values)][-1])}"
+        for name, (_, values) in series.items()
+    )
+    rows = [
+        (name, float(x), float(y))
+        for name, (places, values) in series.items()
+        for x, y in zip(places, values, strict=True)
+        if np.isfinite(y)
+    ]
+    return Picture(
+        picture or f"comparison-{column.replace('_', '-')}",
+        axes,
+        f"{title.capitalize()} by {axis} of {len(series)} runs: {ends}.",
+        title.capitalize(),
+        Numbers(("run", axis, column), rows),
+    )
+
+
+def _is_by_epoch(runs: Sequence[SavedRun]) -> bool:
+    return len({steps_per_epoch(run) for run in runs}) > 1
+
+
+def _curves(runs: Sequence[SavedRun], names: Sequence[str]) -> Section:
+    said = "Epochs in place of steps: the runs have different batches or data."
+    section = Section("curves", "Learning curves", said if _is_by_epoch(runs) else "")
     for column, title, in_percent in _CURVES:
-        series: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-        for run, name in zip(runs, names, strict=True):
-            values = run.history[column]
-            if np.isfinite(values).any():
-                steps = run.history["step"]
-                per_epoch = steps_per_epoch(run) if by_epoch else None
-                series[name] = (steps / per_epoch if per_epoch else steps, values)
-        if not series:
-            continue
-        axes = plots.learning_curves(series, ylabel=title, percent=in_percent)
-        axes.set_xlabel(axis)
-        shown = as_percent if in_percent else decimal
-        ends = ", ".join(
-            f"{name} ends at {shown(values[np.isfinite(values)][-1])}"
-            for name, (_, values) in series.items()
-        )
-        rows = [
-            (name, float(x), float(y))
-            for name, (places, values) in series.items()
-            for x, y in zip(places, values, strict=True)
-            if np.isfinite(y)
-        ]
-        section.items.append(
-            Picture(
-                f"comparison-{column.replace('_', '-')}",
-                axes,
-                f"{title.capitalize()} by {axis} of {len(series)} runs: {ends}.",
-                title.capitalize(),
-                Numbers(("run", axis, column), rows),
-            )
-        )
+        picture = overlaid(runs, names, column, title=title, in_percent=in_percent)
+        if picture is not None:
+            section.items.append(picture)
     return section
 
 

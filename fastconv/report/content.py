@@ -1,12 +1,15 @@
-"""What a page is made of: sections of paragraphs, pictures and tables."""
+"""What a page is made of: sections of paragraphs, statements, pictures and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from matplotlib.axes import Axes
+
+from fastconv.report.svg import inline_svg
 
 DASH = "\N{EN DASH}"
 """Where there is no value."""
@@ -56,6 +59,11 @@ class Picture:
     numbers: Numbers | None = None
     on_paper: bool = False
 
+    @cached_property
+    def svg(self) -> str:
+        """Itself as an ``<svg>`` element, drawn once however often its page is written."""
+        return inline_svg(self.axes, self.name, self.alternative)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -69,11 +77,14 @@ class Table:
         Of so many cells each.
     caption
         Text above it.
+    wraps
+        Whether long cells are broken into lines, as words want to be.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,31 @@ class Plain:
     """Text whose columns and lines stay as they are."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A claim in words, and what measurements say about it.
+
+    Parameters
+    ----------
+    name
+        Of its anchor, unique within the page.
+    words
+        The claim.
+    verdict
+        Such as "shown" or "refuted".
+    text
+        The measurements, in a sentence.
+    """
+
+    name: str
+    words: str
+    verdict: str
+    text: str = ""
+
+
+Item: TypeAlias = Picture | Table | Plain | Statement
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +138,7 @@ class Section:
     name: str
     title: str
     text: str = ""
-    items: list[Picture | Table | Plain] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
     folded: bool = False
 
     @property

@@ -13,8 +13,7 @@ from markupsafe import Markup
 from fastconv.files import replace_file
 from fastconv.plots import save
 from fastconv.plots.style import DARK_COLOURS, LIGHT_COLOURS
-from fastconv.report.content import Page, Picture, Plain, Table
-from fastconv.report.svg import inline_svg
+from fastconv.report.content import Page, Picture, Plain, Statement, Table
 
 _FORMATS = {"png": ("png",), "svg": ("png", "svg")}
 
@@ -34,10 +33,9 @@ def render(page: Page) -> str:
         picture=lambda item: isinstance(item, Picture),
         table=lambda item: isinstance(item, Table),
         plain=lambda item: isinstance(item, Plain),
+        statement=lambda item: isinstance(item, Statement),
     )
-    environment.filters["svg"] = lambda picture: Markup(
-        inline_svg(picture.axes, picture.name, picture.alternative)
-    )
+    environment.filters["svg"] = lambda picture: Markup(picture.svg)
     source = (resources.files("fastconv.report") / "page.html").read_text(encoding="utf-8")
     colours = {"light": LIGHT_COLOURS, "dark": DARK_COLOURS}
     return environment.from_string(source).render(page=page, colours=colours)

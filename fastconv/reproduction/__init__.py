@@ -1,0 +1,1 @@
+"""Five course reports reproduced: ``python -m fastconv.reproduce``."""

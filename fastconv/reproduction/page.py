@@ -1,0 +1,165 @@
+"""The page of a reproduction: the table of all systems, and each claim beside what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from fastconv import plots
+from fastconv.report.content import DASH, Item, Page, Section, Statement, Table, duration
+from fastconv.report.page import write_page
+from fastconv.reproduction.claim import Claim, Evidence
+from fastconv.reproduction.comparisons import Comparison
+from fastconv.reproduction.results import Results, Row
+from fastconv.reproduction.systems import reports
+from fastconv.saved_run import SavedRun
+
+COLUMNS = (
+    "system", "report", "stated result", "ours", "verdict", "stated time", "our training time",
+    "seeds",
+)  # fmt: skip
+_NOT_YET = "not measured"
+_ABOUT_CLAIMS = (
+    "Verdicts follow from the numbers: a difference counts from two standard errors, which with "
+    "one seed are those of the samples alone. Where the report shows something without a claim, "
+    "the words are ours."
+)
+
+
+def reproduction_page(results: Results) -> Page:
+    """Return the content of the page."""
+    rows = results.rows()
+    said = results.claims()
+    sections = [Section("systems", "All systems", _how_to_read(results), _systems(rows))]
+    for report in reports():
+        ours = [(claim, evidence) for claim, evidence in said if claim.report == report.name]
+        section = Section(
+            f"report-{report.name}", f"Report {report.name}: {report.title}", _ABOUT_CLAIMS
+        )
+        for claim, evidence in ours:
+            section.items.extend(_claim(claim, evidence, results))
+        sections.append(section)
+    sections.append(Section("machine", "Machine", "", [_machine(results)]))
+    lead = "Five course reports, each of their systems trained again by fastconv."
+    if results.quick:
+        lead += (
+            " These are shortened trainings, a check that everything works: they say nothing about "
+            "the reports."
+        )
+    return Page("The reports, reproduced", lead, _facts(results, rows, said), sections)
+
+
+def write_reproduction(results: Results) -> None:
+    """Write index.html into the folder of a reproduction."""
+    with plots.theme("light"):
+        write_page(reproduction_page(results), results.out / "index.html")
+
+
+def _how_to_read(results: Results) -> str:
+    text = (
+        "The verdict compares one figure, the mean over the seeds, with what the report states: "
+        "that of the test set where there is one; other figures stand beside it. Where a setting "
+        "was not stated, it was chosen on samples held out of the training set, never by test "
+        "results. Several seeds: mean ± standard deviation. Times are those of the training "
+        "steps. Running accuracy counts each image before the step that learns from it."
+    )
+    if not results.quick:
+        text += " The name of a system leads to the page of its run."
+    return text
+
+
+def _facts(
+    results: Results,
+    rows: Sequence[Row],
+    said: Sequence[tuple[Claim | Comparison, Evidence | None]],
+) -> list[tuple[str, str]]:
+    made = [row for row in rows if row.runs]
+    stated = [row for row in made if row.outcome.result in ("reached", "missed")]
+    reached = sum(row.outcome.result == "reached" for row in stated)
+    verdicts = [evidence.verdict for _, evidence in said if evidence is not None]
+    seconds = sum(run.summary["train_seconds"] for row in made for run in row.runs)
+    facts = [("systems trained", f"{len(made)} of {len(rows)}")]
+    if not results.quick:
+        facts.append(("stated results reached", f"{reached} of {len(stated)}"))
+    facts.append(("claims shown", f"{verdicts.count('shown')} of {len(verdicts)}"))
+    facts.append(("claims refuted", str(verdicts.count("refuted"))))
+    facts.append(("training time of all", duration(seconds)))
+    return facts
+
+
+def _systems(rows: Sequence[Row]) -> list[Item]:
+    commands = [
+        (row.system.name,
+         Markup("{}{}").format(_code(row.command), f" {row.system.note or ''}"))
+        for row in rows
+    ]  # fmt: skip
+    return [
+        Table(COLUMNS, [_cells(row) for row in rows], wraps=True),
+        Table((), commands, "The command of each (--seed for other seeds than 0)"),
+    ]
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        _link(row),
+        row.system.report,
+        _lines(row.stated),
+        _lines(row.ours),
+        row.outcome.words,
+        row.stated_time,
+        row.our_time,
+        row.seeds,
+    ]
+
+
+def _code(command: str) -> Markup:
+    """A command whose words stay whole: browsers break lines within --set."""
+    words = [Markup("<span>{}</span>").format(word) for word in command.split(" ")]
+    return Markup("<code>{}</code>").format(Markup(" ").join(words))
+
+
+def _lines(texts: Sequence[str]) -> str:
+    """Figures one below the other, each in one line."""
+    kept = [text.replace(" ", "\N{NO-BREAK SPACE}") for text in texts]
+    return Markup("<br>").join(kept) or DASH
+
+
+def _link(row: Row) -> str:
+    """The name, with a link to the page of the first run where there is one."""
+    for run in row.runs[:1]:
+        if (run.path / "report.html").is_file():
+            page = f"runs/{run.path.name}/report.html"
+            return Markup('<a href="{}">{}</a>').format(page, row.system.name)
+    return row.system.name
+
+
+def _claim(claim: Claim | Comparison, evidence: Evidence | None, results: Results) -> list[Item]:
+    anchor = f"claim-{claim.name}"
+    if evidence is None:
+        needs = "all its variations"
+        if isinstance(claim, Claim):
+            needs = ", ".join(name for name in claim.systems if not results.runs.get(name))
+        return [Statement(anchor, claim.words, _NOT_YET, f"It needs runs of {needs}.")]
+    text = f"{evidence.text} (The words are ours.)" if claim.is_ours else evidence.text
+    statement = Statement(anchor, claim.words, evidence.verdict, text)
+    return [statement, *evidence.items]
+
+
+def _machine(results: Results) -> Table:
+    runs = [run for made in results.runs.values() for run in made]
+    rows = [
+        ("processor", _each(runs, "processor")),
+        ("system", _each(runs, "platform")),
+        ("backend", _each(runs, "backend")),
+        ("threads", _each(runs, "threads")),
+        ("fastconv", _each(runs, "fastconv")),
+        ("Python", _each(runs, "python")),
+    ]
+    return Table((), rows)
+
+
+def _each(runs: Sequence[SavedRun], key: str) -> str:
+    """The values that runs have, most often one."""
+    values = dict.fromkeys(str(run.environment.get(key, DASH)) for run in runs)
+    return ", ".join(values) or DASH

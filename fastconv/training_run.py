@@ -1,0 +1,301 @@
+"""One run from a recipe to its folder: what ``python -m fastconv.train`` does, as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from fastconv.analysis.probe import Probe
+from fastconv.configuration import environment
+from fastconv.data import Dataset
+from fastconv.experiment import Experiment, prepare, summarize
+from fastconv.progress import Display, percent
+from fastconv.recipe import Recipe
+from fastconv.run_folder import OutputError, RunFolder
+from fastconv.saved_run import load_run
+from fastconv.trainer import Trainer
+from fastconv.training_loop import Entry, Result, fit, interruption
+
+_MOST_PROBES = 50
+"""Of a run, evenly spaced among its validations; and one before its first step."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a recipe is run: all that is no key of it.
+
+    Parameters
+    ----------
+    threads
+        That share the work.
+    backend, precision
+        As for :class:`fastconv.Trainer`.
+    data_dir
+        As for :func:`fastconv.data.load`.
+    steps
+        Updates to make; None for the recipe's own length.
+    validates
+        Whether to validate (the final test is made in any case).
+    probes
+        Whether to measure the layers beside the training, for the report.
+    command
+        The command line that makes this run, for environment.json.
+    """
+
+    threads: int
+    backend: str | None = None
+    precision: str = "float32"
+    data_dir: str | Path | None = None
+    steps: int | None = None
+    validates: bool = True
+    probes: bool = True
+    command: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run came to.
+
+    Parameters
+    ----------
+    experiment
+        What was trained.
+    folder
+        Where its files are.
+    result
+        Of the training.
+    summary
+        As in summary.json.
+    """
+
+    experiment: Experiment
+    folder: RunFolder
+    result: Result
+    summary: dict[str, Any]
+
+
+def train_recipe(
+    recipe: Recipe,
+    path: str | Path,
+    options: RunOptions,
+    display: Display,
+    *,
+    dataset: Dataset | None = None,
+) -> FinishedRun:
+    """Prepare, train, test, and write the files of a run; the report is :func:`explain_run`'s.
+
+    Parameters
+    ----------
+    recipe
+        What to train.
+    path
+        The run's folder, as for :class:`fastconv.run_folder.RunFolder`.
+    options
+        How.
+    display
+        Shows how it goes.
+    dataset
+        As for :func:`fastconv.experiment.prepare`.
+
+    Raises
+    ------
+    DataError, NetworkError, RecipeError, BackendError
+        If something named in the recipe is not there or does not fit.
+    OutputError
+        If the folder cannot be written or is not empty.
+    """
+    with threadpool_limits(options.threads):
+        experiment = prepare(
+            recipe, data_dir=options.data_dir, backend=options.backend, threads=options.threads,
+            precision=options.precision, dataset=dataset,
+        )  # fmt: skip
+        folder = RunFolder(path)
+        folder.write_recipe(recipe)
+        folder.write_json("environment.json", _environment(experiment, options))
+        folder.write_model(
+            experiment.dataset.name,
+            experiment.dataset.class_names,
+            experiment.dataset.image_shape,
+            experiment.trainer.inference.preprocessing,
+        )
+        _show_head(display, experiment, options.threads)
+        result, summary = _train(options, experiment, folder, display)
+        folder.write_weights(experiment.trainer.network)
+        folder.write_json("summary.json", summary)
+    return FinishedRun(experiment, folder, result, summary)
+
+
+def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") -> Path:
+    """Write the page that explains a run, and return its path.
+
+    Parameters
+    ----------
+    run
+        The run.
+    options
+        How it was run.
+    figures
+        "png", or "svg" for SVG files beside the PNG ones.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    from fastconv.report import write_report  # and matplotlib with it, only where it is wanted
+
+    made, path = run.experiment.dataset, run.folder.path
+    # Without the copy that augmentation appends: what the command that writes it again loads.
+    dataset = Dataset(
+        made.name, run.experiment.plain_training, made.test, made.class_names, made.validation
+    )
+    backend = run.experiment.trainer.backend
+    try:
+        with threadpool_limits(options.threads):
+            return write_report(load_run(path), dataset, backend=backend, figures=figures)
+    except OSError as fault:
+        raise OutputError(
+            f"{path}: the run is complete, but its report cannot be written "
+            f"({fault.strerror or fault}); make room and write it with python -m fastconv.report"
+        ) from None
+
+
+def show_result(display: Display, run: FinishedRun) -> None:
+    """Show what came of a run, and where its files are."""
+    summary = run.summary
+    rows = [
+        ("stopped", str(summary["stopped"])),
+        ("steps", f"{summary['steps']:,} of batch size {summary['batch_size']}"),
+        ("training", f"{summary['train_seconds']:.2f} s, {summary['step_ms']:.3f} ms a step"),
+        ("samples per second", f"{summary['samples_per_second']:,.0f}"),
+    ]
+    if summary["launches"] is not None:
+        rows.append(("launches", summary["launches"]))
+    for label, part, final in (
+        ("training (running)", "train", ""),
+        ("validation", "validation", ""),
+        ("test", "test", ""),
+        ("training (final)", "train", "_final"),
+    ):
+        loss, accuracy = summary[f"{part}_loss{final}"], summary[f"{part}_accuracy{final}"]
+        if loss is not None:
+            shown = f", accuracy {percent(accuracy)} %" if accuracy is not None else ""
+            rows.append((label, f"loss {loss:.4f}{shown}"))
+    display.text()
+    display.table("Result", rows)
+    # Not in the table, which would cut a long path short.
+    display.text(f"files: {run.folder.path}")
+
+
+def _train(
+    options: RunOptions, experiment: Experiment, folder: RunFolder, display: Display
+) -> tuple[Result, dict[str, Any]]:
+    """Train and test."""
+    recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
+    validation = dataset.validation if options.validates else None
+    steps = options.steps or experiment.steps
+    if validation is not None:
+        trainer.prepare_evaluation(validation)
+    display.start(trainer.step, steps, recipe.batch_size)
+    probe = _probe(experiment) if options.probes else None
+    lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
+    watcher = _Watcher(display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES))
+    try:
+        with interruption() as is_interrupted:
+            result = fit(
+                trainer,
+                steps,
+                validation=validation,
+                line_every=recipe.validate_every,
+                is_shortened=options.steps is not None,
+                observer=watcher,
+                is_interrupted=is_interrupted,
+            )
+            display.stop()
+            test = final = None
+            if result.stopped in ("completed", "steps") and not is_interrupted():
+                test = trainer.evaluate(dataset.test) if len(dataset.test) else None
+                if recipe.evaluate_train and not is_interrupted():
+                    final = trainer.evaluate(experiment.plain_training)
+            if result.stopped != "diverged" and is_interrupted():
+                # Ctrl-C within the evaluations: the network is kept all the same.
+                result.stopped = "interrupted"
+    finally:
+        display.stop()
+    summary = summarize(experiment, result, threads=options.threads, test=test, train_final=final)
+    return result, summary
+
+
+def _probe(experiment: Experiment) -> Probe:
+    """Return what looks at the network beside the training."""
+    recipe, trainer = experiment.recipe, experiment.trainer
+    return Probe(
+        trainer.network,
+        experiment.plain_training,
+        loss=recipe.loss,
+        preprocessing=trainer.inference.preprocessing,
+        seed=recipe.seed,
+        backend=trainer.backend,
+    )
+
+
+class _Watcher:
+    """Shows each line of the history and writes it down, and what a probe sees then."""
+
+    def __init__(
+        self,
+        display: Display,
+        folder: RunFolder,
+        trainer: Trainer,
+        probe: Probe | None,
+        steps: int,
+        every: int,
+    ) -> None:
+        self._display, self._folder = display, folder
+        self._trainer, self._probe = trainer, probe
+        self._steps, self._every = steps, every
+        self._lines = 0
+        self.on_steps = display.on_steps
+        self._measure()
+
+    def on_entry(self, entry: Entry) -> None:
+        self._folder.append_history(entry)
+        self._display.on_entry(entry)
+        self._lines += 1
+        if self._lines % self._every == 0 or entry.step == self._steps:
+            self._measure()
+
+    def _measure(self) -> None:
+        if self._probe is not None:
+            self._trainer.update_network()
+            self._folder.append_probe(self._trainer.step, self._probe.measure())
+
+
+def _environment(experiment: Experiment, options: RunOptions) -> dict[str, Any]:
+    trainer = experiment.trainer
+    return {
+        **environment(),
+        "backend": trainer.backend,
+        "backend_choice": trainer.why,
+        "threads": options.threads,
+        "precision": trainer.precision,
+        "command": list(options.command),
+    }
+
+
+def _show_head(display: Display, experiment: Experiment, threads: int) -> None:
+    recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
+    sizes = ", ".join(f"{len(samples)} {part}" for part, samples in dataset.parts.items())
+    plural = "s" if threads != 1 else ""
+    display.text(f"recipe {recipe.name}: {recipe.description}")
+    display.text(f"data set {dataset.name}: {sizes}")
+    precision = "" if trainer.precision == "float32" else f", products in {trainer.precision}"
+    display.text(f"backend {trainer.backend} ({trainer.why}), {threads} thread{plural}{precision}")
+    display.text()
+    for line in trainer.network.summary().splitlines():
+        display.text(line)
+    display.text()
