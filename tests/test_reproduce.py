@@ -217,7 +217,7 @@ def test_a_missed_floor_fails_the_command(command, monkeypatch):
     code, _, err = command(SYSTEM)
     assert code == 1
     assert err.startswith(f"fastconv.reproduce: {SYSTEM}: test loss ")
-    assert err.endswith("expected at most 0.0000\n")
+    assert err.endswith("expected at most 1e-09\n")
 
 
 def test_the_table_takes_the_place_between_the_marks(command, tmp_path):
