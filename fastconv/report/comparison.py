@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from fastconv import plots
 from fastconv.report.content import DASH, Numbers, Page, Picture, Section, Table, decimal, duration
 from fastconv.report.content import percent as as_percent
 from fastconv.report.overview import duration_of_step
-from fastconv.report.page import write_page, write_pictures
+from fastconv.report.page import write_page
 from fastconv.report.training_sections import steps_per_epoch
 from fastconv.saved_run import RunError, SavedRun
 
@@ -222,11 +221,10 @@ def write_comparison(runs: Sequence[SavedRun], path: str | Path, *, figures: str
         If a file cannot be written.
     """
     path = Path(path)
-    with plots.theme("light"), warnings.catch_warnings():
-        # Characters that the font lacks become boxes.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        page = comparison_page(runs)
-        write_page(page, path)
-        pictures = (picture for section in page.sections for picture in section.pictures)
-        write_pictures(pictures, path.with_name(f"{path.stem}-figures"), figures)
+    write_page(
+        lambda: comparison_page(runs),
+        path,
+        figures=figures,
+        folder=path.with_name(f"{path.stem}-figures"),
+    )
     return path

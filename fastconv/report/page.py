@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
+from fastconv import plots
 from fastconv.files import replace_file
 from fastconv.plots import save
 from fastconv.plots.style import DARK_COLOURS, LIGHT_COLOURS
@@ -41,15 +43,41 @@ def render(page: Page) -> str:
     return environment.from_string(source).render(page=page, colours=colours)
 
 
-def write_page(page: Page, path: Path) -> None:
-    """Write a page; the file is complete or not there."""
-    # A folder's name may hold bytes that are no text.
-    text = render(page).encode("utf-8", "replace").decode("utf-8")
-    with replace_file(path) as file:
-        file.write(text)
+def write_page(
+    make: Callable[[], Page],
+    path: Path,
+    *,
+    figures: str | None = None,
+    folder: Path | None = None,
+) -> None:
+    """Make a page and write it, complete or not at all, and its pictures beside it.
+
+    Parameters
+    ----------
+    make
+        Returns the page; its pictures are drawn in the colours of the light theme, in place of
+        which the page has its own.
+    path
+        Of the HTML file.
+    figures
+        Files of the pictures: "png", or "svg" for SVG beside PNG; None for none.
+    folder
+        Of these files; None: ``figures`` beside the page.
+    """
+    with plots.theme("light"), warnings.catch_warnings():
+        # Characters that the font lacks become boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        page = make()
+        # A folder's name may hold bytes that are no text.
+        text = render(page).encode("utf-8", "replace").decode("utf-8")
+        with replace_file(path) as file:
+            file.write(text)
+        if figures is not None:
+            pictures = (picture for section in page.sections for picture in section.pictures)
+            _write_pictures(pictures, folder or path.parent / "figures", figures)
 
 
-def write_pictures(pictures: Iterable[Picture], folder: Path, figures: str) -> None:
+def _write_pictures(pictures: Iterable[Picture], folder: Path, figures: str) -> None:
     """Write pictures as files, and beside each the numbers that it was drawn from as CSV.
 
     Pictures and numbers of an earlier page that this one does not have are removed.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from fastconv import plots
 from fastconv.data import Dataset
 from fastconv.report import (
     layer_sections,
@@ -16,7 +14,7 @@ from fastconv.report import (
 )
 from fastconv.report.content import Page, Section
 from fastconv.report.findings import Findings
-from fastconv.report.page import write_page, write_pictures
+from fastconv.report.page import write_page
 from fastconv.saved_run import SavedRun
 
 _OF_TRAINING: tuple[Callable[[Findings], Section | None], ...] = (
@@ -87,11 +85,5 @@ def write_report(
         If a file cannot be written.
     """
     path = run.path / "report.html"
-    with plots.theme("light"), warnings.catch_warnings():
-        # Characters that the font lacks become boxes.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        page = run_page(Findings(run, dataset, backend))
-        write_page(page, path)
-        pictures = (picture for section in page.sections for picture in section.pictures)
-        write_pictures(pictures, run.path / "figures", figures)
+    write_page(lambda: run_page(Findings(run, dataset, backend)), path, figures=figures)
     return path

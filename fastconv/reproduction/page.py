@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from fastconv import plots
 from fastconv.report.content import DASH, Item, Page, Section, Statement, Table, duration
 from fastconv.report.page import write_page
 from fastconv.reproduction.claim import Claim, Evidence
@@ -52,8 +51,7 @@ def reproduction_page(results: Results) -> Page:
 
 def write_reproduction(results: Results) -> None:
     """Write index.html into the folder of a reproduction."""
-    with plots.theme("light"):
-        write_page(reproduction_page(results), results.out / "index.html")
+    write_page(lambda: reproduction_page(results), results.out / "index.html")
 
 
 def _how_to_read(results: Results) -> str:

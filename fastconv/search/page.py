@@ -20,7 +20,7 @@ from fastconv.report.content import (
     duration,
     percent,
 )
-from fastconv.report.page import write_page, write_pictures
+from fastconv.report.page import write_page
 from fastconv.search.definition import Definition
 from fastconv.search.display import (
     shown_range,
@@ -81,11 +81,7 @@ def write_search_page(outcome: Outcome, folder: Path, *, figures: str = "png") -
         If a file cannot be written.
     """
     path = folder / "search.html"
-    with plots.theme("light"):
-        page = search_page(outcome)
-        write_page(page, path)
-        pictures = (picture for section in page.sections for picture in section.pictures)
-        write_pictures(pictures, folder / "figures", figures)
+    write_page(lambda: search_page(outcome), path, figures=figures)
     return path
 
 
