@@ -228,7 +228,7 @@ class Inference:
             The backend's.
         """
         started = time.perf_counter()
-        dtype = "uint8" if samples.images.dtype == np.uint8 else self.network.dtype
+        dtype = image_dtype(samples.images, self.network.dtype)
         source = Source(len(samples), dtype, self.preprocessing, augmentation or Augmentation())
         plan = build_plan(self.network, batch, purpose, source, seed)
         self.plan_seconds += time.perf_counter() - started
@@ -238,14 +238,8 @@ class Inference:
 
     def _on_device(self, samples: Samples) -> dict[str, Any]:
         """Bring samples to the backend."""
-        images, labels, dtype = samples.images, samples.labels, self.network.dtype
-        if images.dtype != np.uint8:
-            images = images.astype(dtype, copy=False)
-        name = "labels" if samples.has_classes else "targets"
-        if not samples.has_classes:
-            labels = labels.astype(dtype, copy=False)
-        to_device = self._run.to_device
-        return {"images": to_device(images), name: to_device(labels)}
+        arrays = arrays_of(samples, self.network.dtype)
+        return {name: self.to_device(array) for name, array in arrays.items()}
 
     def upload(self, samples: Samples) -> dict[str, Any]:
         """Bring samples to the backend once, and keep them there for the next time."""
@@ -315,6 +309,33 @@ class Inference:
         """Return what a runner's statistics say."""
         loss_sum, correct, samples = (float(value) for value in statistics)
         return Score(loss_sum, correct, samples, not self._is_regression)
+
+
+def image_dtype(images: NDArray[Any], dtype: str) -> str:
+    """Return the dtype in which a plan of a network of ``dtype`` takes images: bytes stay bytes."""
+    return "uint8" if images.dtype == np.uint8 else dtype
+
+
+def arrays_of(samples: Samples, dtype: str) -> dict[str, NDArray[Any]]:
+    """Return samples by the names and in the dtypes that a plan takes them.
+
+    Parameters
+    ----------
+    samples
+        The samples; nothing is copied that is right already.
+    dtype
+        Of the network.
+
+    Examples
+    --------
+    >>> samples = Samples(np.zeros((2, 4, 4, 1)), np.ones((2, 1)))
+    >>> {name: array.dtype.name for name, array in arrays_of(samples, "float32").items()}
+    {'images': 'float32', 'targets': 'float32'}
+    """
+    images = samples.images.astype(image_dtype(samples.images, dtype), copy=False)
+    if samples.has_classes:
+        return {"images": images, "labels": samples.labels}
+    return {"images": images, "targets": samples.labels.astype(dtype, copy=False)}
 
 
 def _evaluation_batches(samples: int) -> Iterator[tuple[NDArray[np.int64], int]]:

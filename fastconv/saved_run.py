@@ -149,7 +149,7 @@ def load_run(path: str | Path) -> SavedRun:
         )
     if not (folder / "weights.safetensors").is_file():
         raise _missing(folder, "weights.safetensors")
-    names, shape, preprocessing = _read(folder, "model.json", _model)
+    names, shape, preprocessing = _read(folder, "model.json", lambda _: _fields(model))
     run = SavedRun(
         folder,
         _read(folder, "recipe.toml", lambda file: load_recipe(str(file))),
@@ -213,8 +213,10 @@ def _summary(file: Path) -> dict[str, Any]:
     return summary
 
 
-def _model(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int], Preprocessing]:
-    model = _object(file)
+def _fields(
+    model: dict[str, Any],
+) -> tuple[tuple[str, ...], tuple[int, int, int], Preprocessing]:
+    """Class names, shape of the images, and preprocessing, of what model.json holds."""
     height, width, channels = (int(size) for size in model["image_shape"])
     names = tuple(str(name) for name in model["class_names"])
     return names, (height, width, channels), Preprocessing.from_table(model["preprocessing"])

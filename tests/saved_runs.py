@@ -21,6 +21,18 @@ CONVOLUTIONAL = [
     {"kind": "flatten"},
     {"kind": "dense", "units": 3},
 ]
+TINY_RECIPE = """
+epochs = 2
+batch_size = 100
+[[layers]]
+kind = "flatten"
+[[layers]]
+kind = "dense"
+units = 10
+[optimizer]
+lr = 0.5
+"""
+"""One dense layer on the digits."""
 NAMES = ("dark", "middle", "<bright> & so on")
 
 

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from saved_runs import CONVOLUTIONAL, NAMES, line, recipe_of, save_run, shades
+from saved_runs import CONVOLUTIONAL, NAMES, TINY_RECIPE, line, recipe_of, save_run, shades
 
 import fastconv
 from fastconv import plots
@@ -479,24 +479,12 @@ def test_a_comparison_lays_the_curves_over_each_other(two_runs, tmp_path):
 
 # ---- the command line ------------------------------------------------------------------------
 
-TINY = """
-epochs = 2
-batch_size = 100
-[[layers]]
-kind = "flatten"
-[[layers]]
-kind = "dense"
-units = 10
-[optimizer]
-lr = 0.5
-"""
-
 
 @pytest.fixture
 def tiny(tmp_path):
     """A recipe for the digits with few pictures on its page."""
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY, encoding="utf-8")
+    path.write_text(TINY_RECIPE, encoding="utf-8")
     return ["--recipe", str(path), "--quiet", "--out"]
 
 

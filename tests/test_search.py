@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from saved_runs import line, shades
+from saved_runs import TINY_RECIPE, line, shades
 
 from fastconv import plots
 from fastconv.configuration import available_cores
@@ -40,17 +40,6 @@ from fastconv.search.space import Dimension
 from fastconv.search.study import Stage, open_storage
 from fastconv.search.worker import Conditions, Prune, Stop, Task, Trainings, folds_of
 
-RECIPE = """
-epochs = 2
-batch_size = 100
-[[layers]]
-kind = "flatten"
-[[layers]]
-kind = "dense"
-units = 10
-[optimizer]
-lr = 0.5
-"""
 RANDOM = """
 recipe = "small.toml"
 trials = 4
@@ -74,7 +63,7 @@ values = ["sgd", "adam"]
 @pytest.fixture
 def write(tmp_path):
     """Writes a search file beside its recipe, and returns its path."""
-    (tmp_path / "small.toml").write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "small.toml").write_text(TINY_RECIPE, encoding="utf-8")
 
     def write(text, name="tried"):
         path = tmp_path / f"{name}.toml"
@@ -617,7 +606,7 @@ def rows(path):
 def searched(tmp_path_factory):
     """A finished search of two stages: its folder, and the arguments that made it."""
     folder = tmp_path_factory.mktemp("search")
-    (folder / "small.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "small.toml").write_text(TINY_RECIPE, encoding="utf-8")
     (folder / "two.toml").write_text(STAGES, encoding="utf-8")
     arguments = [str(folder / "two.toml"), "--out", str(folder / "out"), "--jobs", "1"]
     assert command.main([*arguments, "--quiet", "--json", str(folder / "two.json")]) == 0

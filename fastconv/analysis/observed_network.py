@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv.analysis.inference_network import inference_network
 from fastconv.analysis.stepwise_plan import StepwisePlan, host_backend
+from fastconv.inference import image_dtype
 from fastconv.network import Sequential
 from fastconv.plan import Plan
 from fastconv.plan_builder import Purpose, Source, build_plan
@@ -143,7 +144,7 @@ class ObservedNetwork:
 
     def _stepwise(self, images: NDArray[Any]) -> StepwisePlan:
         """Return the plan for images of this dtype, made once."""
-        dtype = "uint8" if images.dtype == np.uint8 else self._network.dtype
+        dtype = image_dtype(images, self._network.dtype)
         shape = (1, 1, *self._network.input_shape)[-3:]
         if images.shape[1:] != shape:
             raise ValueError(

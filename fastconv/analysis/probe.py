@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastconv.analysis.observed_network import observable_layers
 from fastconv.analysis.stepwise_plan import StepwisePlan, host_backend
 from fastconv.data import Samples
+from fastconv.inference import arrays_of, image_dtype
 from fastconv.network import Sequential
 from fastconv.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
@@ -87,21 +88,17 @@ class Probe:
         count = min(PROBE_SAMPLES, len(samples))
         batch = samples.take(np.linspace(0, len(samples) - 1, count).astype(np.int64))
         p = preprocessing or Preprocessing()
-        dtype = "uint8" if batch.images.dtype == np.uint8 else network.dtype
         self._state = network.state.copy()
         self._gradients = np.zeros_like(network.parameters)
-        labels: NDArray[Any] = batch.labels
-        if not batch.has_classes:
-            labels = labels.astype(network.dtype)
         shared: dict[str, NDArray[Any]] = {
-            "images": batch.images.astype(dtype, copy=False),
-            "labels" if batch.has_classes else "targets": labels,
+            **arrays_of(batch, network.dtype),
             "parameters": network.parameters,
             "state": self._state,
             "gradients": self._gradients,
             **p.constants(network.dtype),
         }
-        plan = build_plan(network, count, Purpose(True, True, loss), Source(count, dtype, p), seed)
+        source = Source(count, image_dtype(batch.images, network.dtype), p)
+        plan = build_plan(network, count, Purpose(True, True, loss), source, seed)
         self._stepwise = StepwisePlan(plan, shared, host_backend(backend))
         self._stepwise.buffer("indices")[...] = np.arange(count)
         self._observable = observable_layers(network, plan)

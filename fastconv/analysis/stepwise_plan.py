@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.selection import choose_backend, load_kernel
+from fastconv.backends.selection import choose_backend
 from fastconv.plan import Plan
 
 _HOST_BACKENDS = ("numpy", "numba", "cython")
@@ -40,14 +40,10 @@ class StepwisePlan:
     def __init__(self, plan: Plan, shared: Mapping[str, NDArray[Any]], backend: str) -> None:
         self.plan = plan
         self._arrays: list[NDArray[Any]] = plan.allocate(shared, np.zeros)
-        kernels = [load_kernel(backend, call.kernel) for call in plan.calls]
-        sizes = [
-            size(call.kernel.partition(".")[2], call.spec, plan.dtype)
-            for (_, size), call in zip(kernels, plan.calls, strict=True)
-        ]
-        workspace = np.zeros(max(sizes, default=0), np.uint8)
+        kernels, size = plan.kernels_of(plan.calls, f"fastconv.backends.{backend}")
+        workspace = np.zeros(size, np.uint8)
         self._calls = []
-        for (kernel, _), call in zip(kernels, plan.calls, strict=True):
+        for kernel, call in zip(kernels, plan.calls, strict=True):
             arrays = [None if n is None else self._arrays[n] for n in call.arguments]
             self._calls.append(functools.partial(kernel, call.spec, *arrays, workspace))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -73,11 +73,11 @@ def write_page(
         with replace_file(path) as file:
             file.write(text)
         if figures is not None:
-            pictures = (picture for section in page.sections for picture in section.pictures)
+            pictures = [picture for section in page.sections for picture in section.pictures]
             _write_pictures(pictures, folder or path.parent / "figures", figures)
 
 
-def _write_pictures(pictures: Iterable[Picture], folder: Path, figures: str) -> None:
+def _write_pictures(pictures: Sequence[Picture], folder: Path, figures: str) -> None:
     """Write pictures as files, and beside each the numbers that it was drawn from as CSV.
 
     Pictures and numbers of an earlier page that this one does not have are removed.
@@ -92,7 +92,6 @@ def _write_pictures(pictures: Iterable[Picture], folder: Path, figures: str) -> 
         "png", or "svg" for SVG beside PNG.
     """
     folder.mkdir(exist_ok=True)
-    pictures = list(pictures)
     names = {picture.name for picture in pictures}
     for old in folder.iterdir():
         if old.suffix in (".png", ".svg", ".csv") and old.stem not in names:
