@@ -59,6 +59,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="Markdown page that gets the tables, between two marks that it has",
     )  # fmt: skip
     add(
+        "--page", metavar="FILE",
+        help="also write the page there, without links to the pages of the runs",
+    )  # fmt: skip
+    add(
         "--seeds", type=positive, metavar="N",
         help="train each system with so many seeds, 0 to N-1 (default: 1; 5 for the regressions)",
     )  # fmt: skip
@@ -113,6 +117,8 @@ def _reproduce(options: argparse.Namespace) -> int:
                 display.text(f"interrupted; what is finished is in {out / 'index.html'}")
                 return EXIT_INTERRUPTED
     _write(options, results)
+    if options.page is not None:
+        write_reproduction(results, Path(options.page), links=False)
     write_json(options.json, results.table())
     display.text(f"page: {out / 'index.html'}")
     return _floors(results) if options.quick else 0
@@ -125,6 +131,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.full and not options.comparisons:
         raise RecipeError("--full: is for --comparisons; add it, or leave --full out")
     check_writable(options.json)
+    check_writable(options.page, "--page")
     choose_backend(options.backend)
     if options.table is not None:
         check_table(options.table)
@@ -223,7 +230,7 @@ def _write(options: argparse.Namespace, results: Results) -> None:
     """Write the page, the numbers and the table as they are now."""
     with replace_file(results.out / "results.json") as file:
         file.write(to_json(results.table()))
-    write_reproduction(results)
+    write_reproduction(results, results.out / "index.html")
     if options.table is not None:
         write_table(results, options.table)
 

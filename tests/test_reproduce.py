@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -150,11 +151,16 @@ def test_a_run_has_its_report_and_the_page_leads_there(command, tmp_path, monkey
     short = dataclasses.replace(short, settings={"epochs": 20, "validate_every": 10})
     monkeypatch.setattr(reproduce, "chosen_systems", lambda names: (short,))
     monkeypatch.setattr(results, "systems", lambda: (short,))
-    code, _, _ = command("--seeds", "1", quick=False)
+    elsewhere = tmp_path / "elsewhere.html"
+    code, _, _ = command("--seeds", "1", "--page", str(elsewhere), quick=False)
     assert code == 0
     assert (tmp_path / "made" / "runs" / SYSTEM / "report.html").is_file()
     page = (tmp_path / "made" / "index.html").read_text(encoding="utf-8")
     assert f'<a href="runs/{SYSTEM}/report.html">{SYSTEM}</a>' in page
+    alone = elsewhere.read_text(encoding="utf-8")
+    assert SYSTEM in alone
+    assert "report.html" not in alone
+    assert not re.search(r'href="(?!#|data:)', alone)
     run = load_run(tmp_path / "made" / "runs" / SYSTEM)
     assert run.environment["command"] == [
         "train", "--recipe", SYSTEM, "--set", "epochs=20", "--set", "validate_every=10",
@@ -178,6 +184,7 @@ def test_variations_stand_beside_each_other(command, tmp_path, monkeypatch):
     losses = [load_run(folder / name).summary["test_loss"] for name in ("4-units", "4-units-seed1")]
     (claim,) = (c for c in made(tmp_path)["claims"] if c["name"] == "width")
     assert claim["verdict"] == "shown"
+    assert claim["text"].endswith(", in shortened trainings (epochs 10, validate_every 5).")
     assert claim["measured"]["4 units"] == pytest.approx(np.mean(losses))
     page = (tmp_path / "made" / "index.html").read_text(encoding="utf-8")
     assert wide.words.replace("'", "&#39;") in page
@@ -228,7 +235,9 @@ def test_the_table_takes_the_place_between_the_marks(command, tmp_path):
     for _ in range(2):  # the second time in place of the first
         assert command(SYSTEM, "--table", str(page))[0] == 0
         written = page.read_text(encoding="utf-8")
-        assert written.startswith("before\n\n<!-- reproduced: begin -->\n\n| system |")
+        begin = "before\n\n<!-- reproduced: begin -->\n\nTraining time of all runs: "
+        assert written.startswith(begin)
+        assert "backend numpy; threads 1; " in written
         assert written.endswith("|\n\n<!-- reproduced: end -->\n\nafter\n")
         assert "old" not in written
         assert written.count(f"| `{SYSTEM}` | D |") == 1
@@ -254,6 +263,7 @@ def test_the_systems_are_listed(command):
         (["mnist-lennet"], "did you mean 'mnist-lenet'?"),
         (["--comparisons"], "--quick and --comparisons"),
         (["--full"], "--full"),
+        (["--page", "nowhere/page.html"], "--page nowhere/page.html: no such folder"),
         (["--table", "nowhere/page.md"], "--table nowhere/page.md: cannot be read"),
         (["--seeds", "0"], "--seeds"),
         (["--backend", "abacus", SYSTEM], "abacus"),

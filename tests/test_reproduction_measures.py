@@ -146,10 +146,14 @@ def measured(*values, samples=10_000):
         ("rises", (0.90, 0.95, 0.80), "refuted"),
         ("rises", (0.90, 0.95, 0.901), "not shown"),
         ("falls", (0.90, 0.85, 0.80), "shown"),
+        ("rises", (0.80, 0.95, 0.90), "not shown"),
         ("falls", (0.80, 0.85, 0.90), "refuted"),
+        ("falls", (0.90, 0.91, 0.80), "not shown"),
     ],
 )
-def test_the_last_variation_is_compared_with_the_first(expects, values, verdict):
+def test_the_last_variation_is_compared_with_the_first_and_none_turns_back(
+    expects, values, verdict
+):
     assert judge(comparison(expects), measured(*values)) == verdict
 
 
@@ -165,6 +169,28 @@ def test_the_best_must_beat_every_other():
 
 def test_equal_is_within_a_margin():
     equal = comparison("equal", within=0.01)
-    assert judge(equal, measured(0.900, 0.905, 0.908)) == "shown"
+    assert judge(equal, measured(0.900, 0.905, 0.908, samples=1_000_000)) == "shown"
+    # Within it, but by chance perhaps: a standard error is 0.004.
+    assert judge(equal, measured(0.900, 0.905, 0.908)) == "not shown"
     assert judge(equal, measured(0.90, 0.95, 0.80)) == "refuted"
     assert judge(equal, measured(0.900, 0.905, 0.915)) == "not shown"
+
+
+@pytest.mark.parametrize(
+    ("last", "verdict"),
+    [
+        ([0.5, 0.6], "shown"),
+        ([1.1, 1.2], "shown"),
+        ([1.1, 1.6], "not shown"),
+        ([2, 2.1], "refuted"),
+    ],
+)
+def test_no_worse_is_within_a_margin_on_one_side(last, verdict):
+    losses = {"a": measure([1.0, 1.1]), "b": measure([9.0, 9.1]), "c": measure(last)}
+    assert judge(comparison("no worse", figure="test_loss", within=0.3), losses) == verdict
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(0.95, "shown"), (0.88, "shown"), (0.8, "refuted")])
+def test_an_accuracy_is_worse_where_it_is_smaller(last, verdict):
+    accuracies = measured(0.9, 0.5, last, samples=1_000_000)
+    assert judge(comparison("no worse", within=0.03), accuracies) == verdict

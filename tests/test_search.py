@@ -356,19 +356,38 @@ def trained(search, settings=None, dataset=None, monkeypatch=None, **conditions)
 
 @pytest.mark.parametrize("metric", ["validation_accuracy", "validation_loss"])
 def test_a_score_is_that_of_the_training_by_hand(search, write, tmp_path, metric):
-    found = search(RANDOM.replace("trials = 4", f'trials = 4\nrepeats = 2\nmetric = "{metric}"'))
+    text = RANDOM.replace("trials = 4", f'trials = 4\nrepeats = 2\nmetric = "{metric}"')
+    found = search(text + "[settings]\nevaluate_train = true\n")
     done = trained(found, {"optimizer.lr": 0.3, "batch_size": 50})
     assert done.state == "completed"
-    for seed, score in enumerate(done.scores):
+    of_training = metric.replace("validation", "train") + "_final"
+    pairs = zip(done.scores, done.training_scores, strict=True)
+    for seed, (score, training_score) in enumerate(pairs):
         arguments = [
             "--recipe", str(tmp_path / "small.toml"), "--set", "optimizer.lr=0.3",
             "--batch-size", "50", "--seed", str(seed), "--out", str(tmp_path / str(seed)),
-            "--quiet", "--no-report", "--threads", "1",
+            "--quiet", "--no-report", "--threads", "1", "--set", "evaluate_train=true",
         ]  # fmt: skip
         assert train(arguments) == 0
         summary = json.loads((tmp_path / str(seed) / "summary.json").read_text())
-        assert summary[metric] == score
+        assert (summary[metric], summary[of_training]) == (score, training_score)
     assert len(set(done.scores)) == 2
+
+
+def test_training_samples_are_judged_only_where_that_is_asked_for(search):
+    assert trained(search(RANDOM)).training_scores == ()
+
+
+def test_the_gap_is_training_score_less_score():
+    trial = Trial(0, 0, {}, "completed", (0.5, 0.6), 1.0, training_scores=(0.9, 0.8))
+    assert trial.training_score == pytest.approx(0.85)
+    assert trial.gap == pytest.approx((0.4 + 0.2) / 2)
+    assert trial.gap_spread == pytest.approx(0.2 / math.sqrt(2))
+    for other in (
+        dataclasses.replace(trial, training_scores=()),
+        dataclasses.replace(trial, state="pruned", scores=(0.5,)),
+    ):
+        assert (other.gap, other.gap_spread) == (None, None)
 
 
 def test_looking_at_every_line_changes_no_score(search):
@@ -594,6 +613,7 @@ def test_a_worker_gives_the_trial_up_that_it_is_told_to(search):
 STAGES = (
     RANDOM.replace("trials = 4", "trials = 5\nrepeats = 2")
     + '[space."optimizer.kind"]\nvalues = ["sgd", "momentum"]\n[finer]\ntrials = 3\nbest = 2\n'
+    + "[settings]\nevaluate_train = true\n"
 )
 
 
@@ -625,6 +645,10 @@ def test_a_search_writes_every_trial(searched):
         assert float(row["score"]) == pytest.approx(sum(scores) / 2)
         # The deviation of two numbers.
         assert float(row["spread"]) == pytest.approx(abs(scores[0] - scores[1]) / math.sqrt(2))
+        training_scores = [float(score) for score in row["training_scores"].split()]
+        assert float(row["training_score"]) == pytest.approx(sum(training_scores) / 2)
+        gaps = [mine - other for mine, other in zip(training_scores, scores, strict=True)]
+        assert float(row["gap"]) == pytest.approx(sum(gaps) / 2)
 
 
 def test_the_finer_stage_is_among_the_best_of_the_first(searched):
@@ -664,6 +688,7 @@ def test_the_page_shows_the_best_and_every_key(searched):
     best = max(float(row["score"]) for row in rows(folder / "trials.csv"))
     assert f"<dd>{100 * best:.2f} %</dd>" in text
     names = {"by-optimizer-lr", "by-optimizer-kind", "parallel-coordinates"}
+    names |= {"gap-by-optimizer-lr", "gap-by-optimizer-kind"}
     assert {path.stem for path in (folder / "figures").iterdir()} == names
     for name in names:
         with Image.open(folder / "figures" / f"{name}.png") as picture:
@@ -672,6 +697,12 @@ def test_the_page_shows_the_best_and_every_key(searched):
     tried = rows(folder / "trials.csv")
     for key in ("optimizer.lr", "score", "spread"):
         assert [row[key] for row in drawn] == [row[key] for row in tried]
+    drawn = rows(folder / "figures" / "gap-by-optimizer-lr.csv")
+    for key in ("optimizer.lr", "training_score", "gap", "gap_spread"):
+        assert [row[key] for row in drawn] == [row[key] for row in tried]
+    least, most = sorted(tried, key=lambda row: float(row["gap"]))[:: len(tried) - 1]
+    ends = [f"{100 * float(row['gap']):.2f} %" for row in (least, most)]
+    assert re.search(f"from {ends[0]} at [0-9.]+ to {ends[1]} at", text)
 
 
 def test_a_finished_search_trains_nothing_again(searched, monkeypatch, capsys):

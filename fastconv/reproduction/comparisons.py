@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
+import itertools
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ from fastconv.reproduction.verdicts import (
     Verdict,
     all_of,
     is_larger,
+    is_within,
     measure,
     shown_measurement,
 )
@@ -59,9 +60,10 @@ class Comparison:
     variations
         At least two.
     expects
-        Of the figure. "rises", "falls": the last variation has more, or less, than the first;
-        "best": the variation named ``best`` is better than every other; "equal": all are within
-        ``within``.
+        Of the figure. "rises", "falls": the last variation has more, or less, than the first, and
+        none in between turns back; "best": the variation named ``best`` is better than every other;
+        "equal": all are within ``within``; "no worse": the last variation is worse than the first
+        by ``within`` at most.
     figure
         Of a run's summary.
     best, within
@@ -79,7 +81,7 @@ class Comparison:
     words: str
     recipe: str
     variations: tuple[Variation, ...]
-    expects: Literal["rises", "falls", "best", "equal"]
+    expects: Literal["rises", "falls", "best", "equal", "no worse"]
     figure: str = "validation_accuracy"
     best: str | None = None
     within: float | None = None
@@ -93,8 +95,8 @@ class Comparison:
             raise ValueError(f"{self.name}: expected a figure and two variations or more")
         if (self.expects == "best") != (self.best in labels):
             raise ValueError(f"{self.name}: best is {self.best!r}; expected one of {labels}")
-        if (self.expects == "equal") != (self.within is not None):
-            raise ValueError(f"{self.name}: within goes with expects = 'equal'")
+        if (self.expects in ("equal", "no worse")) != (self.within is not None):
+            raise ValueError(f"{self.name}: within goes with expects = 'equal' and 'no worse'")
 
     def wanted(self, variation: Variation, seed: int, out: Path, *, full: bool) -> Wanted:
         """Return the run of a variation with a seed, in the folder of a reproduction."""
@@ -107,6 +109,11 @@ class Comparison:
         return Wanted(
             path, load_recipe(self.recipe, settings), train_command(self.recipe, settings)
         )
+
+    def is_shortened(self, run: SavedRun, variation: Variation) -> bool:
+        """Whether a run of a variation is a shortened one."""
+        whole = self.wanted(variation, run.recipe.seed, Path(), full=True)
+        return run.recipe != whole.recipe
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ def comparisons_of(systems: Sequence[System]) -> tuple[Comparison, ...]:
 
 
 def judge(comparison: Comparison, measured: Mapping[str, Measurement]) -> Verdict:
-    """Return whether measurements are what a comparison says.
+    """Return whether measurements are what a comparison says, beyond their errors.
 
     Parameters
     ----------
@@ -138,9 +145,9 @@ def judge(comparison: Comparison, measured: Mapping[str, Measurement]) -> Verdic
     """
     values = list(measured.values())
     if comparison.expects == "rises":
-        return is_larger(values[-1], values[0])
+        return _rises(values)
     if comparison.expects == "falls":
-        return is_larger(values[0], values[-1])
+        return _rises(values[::-1])
     if comparison.expects == "best":
         assert comparison.best is not None
         best = measured[comparison.best]
@@ -149,13 +156,21 @@ def judge(comparison: Comparison, measured: Mapping[str, Measurement]) -> Verdic
             return all_of([is_larger(best, other) for other in others])
         return all_of([is_larger(other, best) for other in others])
     assert comparison.within is not None
-    low = min(values, key=lambda value: value.mean)
-    high = max(values, key=lambda value: value.mean)
-    difference = high.mean - low.mean
-    if difference <= comparison.within:
-        return "shown"
-    surely = difference - 2 * math.hypot(low.error, high.error) > comparison.within
-    return "refuted" if surely else "not shown"
+    if comparison.expects == "no worse":
+        better, worse = values[0], values[-1]
+        if not is_accuracy(comparison.figure):
+            better, worse = worse, better
+    else:
+        better = max(values, key=lambda value: value.mean)
+        worse = min(values, key=lambda value: value.mean)
+    return is_within(comparison.within, better, worse)
+
+
+def _rises(values: Sequence[Measurement]) -> Verdict:
+    """Whether the last is larger than the first, and none smaller than the one before it."""
+    verdict = is_larger(values[-1], values[0])
+    turns_back = any(later.mean < earlier.mean for earlier, later in itertools.pairwise(values))
+    return "not shown" if verdict == "shown" and turns_back else verdict
 
 
 def evidence(
@@ -208,5 +223,9 @@ def evidence(
         f"{label} {shown_measurement(figure, value)}" for label, value in measured.items()
     )
     name = FIGURES[figure].capitalize() + (" accuracy" if is_accuracy(figure) else "")
+    first = comparison.variations[0]
+    if comparison.is_shortened(runs[first.label][0], first):
+        how = ", ".join(f"{key} {value}" for key, value in comparison.short.items())
+        said += f", in shortened trainings ({how})"
     numbers = {label: value.mean for label, value in measured.items()}
     return Evidence(judge(comparison, measured), f"{name}: {said}.", items, numbers)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastconv.files import replace_file
-from fastconv.report.content import DASH
-from fastconv.reproduction.page import COLUMNS
+from fastconv.report.content import DASH, duration
+from fastconv.reproduction.page import COLUMNS, machine, training_seconds
 from fastconv.reproduction.results import Results
 from fastconv.run_folder import OutputError
 
@@ -17,7 +17,7 @@ END = "<!-- reproduced: end -->"
 
 
 def markdown(results: Results) -> str:
-    """Return the tables of systems and of claims."""
+    """Return what the runs were made with, and the tables of systems and of claims."""
     systems = [
         [
             f"`{row.system.name}`", row.system.report, "<br>".join(row.stated) or DASH,
@@ -35,7 +35,10 @@ def markdown(results: Results) -> str:
         ]
         for claim, evidence in results.claims()
     ]
+    made_with = "; ".join(f"{what} {value}" for what, value in machine(results))
+    seconds = training_seconds(results.rows())
     return (
+        f"Training time of all runs: {duration(seconds)}. Made with: {made_with}.\n\n"
         f"{_table((*COLUMNS, 'command'), systems)}\n"
         f"{_table(('report', 'claim', 'verdict', 'measured'), claims)}"
     )

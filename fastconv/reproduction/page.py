@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -26,11 +28,22 @@ _ABOUT_CLAIMS = (
 )
 
 
-def reproduction_page(results: Results) -> Page:
-    """Return the content of the page."""
+def reproduction_page(results: Results, *, links: bool = True) -> Page:
+    """Return the content of the page.
+
+    Parameters
+    ----------
+    results
+        The runs so far.
+    links
+        Whether the names of systems lead to the pages of their runs.
+    """
     rows = results.rows()
     said = results.claims()
-    sections = [Section("systems", "All systems", _how_to_read(results), _systems(rows))]
+    links = links and not results.quick  # shortened runs have no pages
+    sections = [
+        Section("systems", "All systems", _how_to_read(links=links), _systems(rows, links=links))
+    ]
     for report in reports():
         ours = [(claim, evidence) for claim, evidence in said if claim.report == report.name]
         section = Section(
@@ -39,7 +52,7 @@ def reproduction_page(results: Results) -> Page:
         for claim, evidence in ours:
             section.items.extend(_claim(claim, evidence, results))
         sections.append(section)
-    sections.append(Section("machine", "Machine", "", [_machine(results)]))
+    sections.append(Section("machine", "Machine", "", [Table((), machine(results))]))
     lead = "Five course reports, each of their systems trained again by fastconv."
     if results.quick:
         lead += (
@@ -49,12 +62,22 @@ def reproduction_page(results: Results) -> Page:
     return Page("The reports, reproduced", lead, _facts(results, rows, said), sections)
 
 
-def write_reproduction(results: Results) -> None:
-    """Write index.html into the folder of a reproduction."""
-    write_page(lambda: reproduction_page(results), results.out / "index.html")
+def write_reproduction(results: Results, path: Path, *, links: bool = True) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    results
+        The runs so far.
+    path
+        Of the page.
+    links
+        As for :func:`reproduction_page`; leave them out of a page outside the folder of the runs.
+    """
+    write_page(lambda: reproduction_page(results, links=links), path)
 
 
-def _how_to_read(results: Results) -> str:
+def _how_to_read(*, links: bool) -> str:
     text = (
         "The verdict compares one figure, the mean over the seeds, with what the report states: "
         "that of the test set where there is one; other figures stand beside it. Where a setting "
@@ -62,7 +85,7 @@ def _how_to_read(results: Results) -> str:
         "results. Several seeds: mean ± standard deviation. Times are those of the training "
         "steps. Running accuracy counts each image before the step that learns from it."
     )
-    if not results.quick:
+    if links:
         text += " The name of a system leads to the page of its run."
     return text
 
@@ -76,31 +99,35 @@ def _facts(
     stated = [row for row in made if row.outcome.result in ("reached", "missed")]
     reached = sum(row.outcome.result == "reached" for row in stated)
     verdicts = [evidence.verdict for _, evidence in said if evidence is not None]
-    seconds = sum(run.summary["train_seconds"] for row in made for run in row.runs)
     facts = [("systems trained", f"{len(made)} of {len(rows)}")]
     if not results.quick:
         facts.append(("stated results reached", f"{reached} of {len(stated)}"))
     facts.append(("claims shown", f"{verdicts.count('shown')} of {len(verdicts)}"))
     facts.append(("claims refuted", str(verdicts.count("refuted"))))
-    facts.append(("training time of all", duration(seconds)))
+    facts.append(("training time of all", duration(training_seconds(rows))))
     return facts
 
 
-def _systems(rows: Sequence[Row]) -> list[Item]:
+def training_seconds(rows: Sequence[Row]) -> float:
+    """Return the training time of all runs in the table."""
+    return math.fsum(run.summary["train_seconds"] for row in rows for run in row.runs)
+
+
+def _systems(rows: Sequence[Row], *, links: bool) -> list[Item]:
     commands = [
         (row.system.name,
          Markup("{}{}").format(_code(row.command), f" {row.system.note or ''}"))
         for row in rows
     ]  # fmt: skip
     return [
-        Table(COLUMNS, [_cells(row) for row in rows], wraps=True),
+        Table(COLUMNS, [_cells(row, links=links) for row in rows], wraps=True),
         Table((), commands, "The command of each (--seed for other seeds than 0)"),
     ]
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, *, links: bool) -> list[str]:
     return [
-        _link(row),
+        _link(row) if links else row.system.name,
         row.system.report,
         _lines(row.stated),
         _lines(row.ours),
@@ -144,9 +171,10 @@ def _claim(claim: Claim | Comparison, evidence: Evidence | None, results: Result
     return [statement, *evidence.items]
 
 
-def _machine(results: Results) -> Table:
+def machine(results: Results) -> list[tuple[str, str]]:
+    """Return what the runs of the systems were made with, and its values."""
     runs = [run for made in results.runs.values() for run in made]
-    rows = [
+    return [
         ("processor", _each(runs, "processor")),
         ("system", _each(runs, "platform")),
         ("backend", _each(runs, "backend")),
@@ -154,7 +182,6 @@ def _machine(results: Results) -> Table:
         ("fastconv", _each(runs, "fastconv")),
         ("Python", _each(runs, "python")),
     ]
-    return Table((), rows)
 
 
 def _each(runs: Sequence[SavedRun], key: str) -> str:

@@ -87,6 +87,24 @@ def is_larger(a: Measurement, b: Measurement) -> Verdict:
     return "refuted" if difference < -CERTAIN * error else "not shown"
 
 
+def is_within(margin: float, larger: Measurement, smaller: Measurement) -> Verdict:
+    """Return whether one figure exceeds another by a margin at most: shown, refuted, or not shown.
+
+    As in a test of equivalence, a difference that is small but uncertain shows nothing.
+
+    Examples
+    --------
+    >>> is_within(0.02, measure([0.801], 10_000), measure([0.800], 10_000))
+    'shown'
+    >>> is_within(0.02, measure([0.801], 100), measure([0.800], 100))
+    'not shown'
+    """
+    difference, error = larger.mean - smaller.mean, math.hypot(larger.error, smaller.error)
+    if difference + CERTAIN * error <= margin:
+        return "shown"
+    return "refuted" if difference - CERTAIN * error > margin else "not shown"
+
+
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the verdict on several claims at once: refuted if one is, shown if all are.
 

@@ -54,13 +54,16 @@ def table_of_best(
     count
         At most so many rows.
     is_wide
-        Whether there is room for the worst and the best training of each trial.
+        Whether there is room for the worst and the best training of each trial, and for how well
+        it knows the samples that it learned from.
     """
     definition = outcome.search.definition
     several = definition.trainings > 1
     with_stage = definition.finer is not None
     # The score comes first: a phone shows a few columns at a time.
     heads = ["", definition.metric.replace("_", " "), *(["spread"] if several else [])]
+    with_training = is_wide and any(trial.gap is not None for trial in outcome.trials)
+    heads += ["training", "gap"] if with_training else []
     heads += definition.space
     heads += ["worst training", "best training"] if several and is_wide else []
     heads += ["stage"] if with_stage else []
@@ -69,6 +72,8 @@ def table_of_best(
         row = [str(rank), shown_score(definition, trial.score)]
         if several:
             row.append(shown_score(definition, trial.spread))
+        if with_training:
+            row += [shown_score(definition, each) for each in (trial.training_score, trial.gap)]
         row += [shown_value(trial.settings[key]) for key in definition.space]
         if several and is_wide:
             ends = sorted(trial.scores, reverse=not definition.is_maximised)

@@ -190,5 +190,6 @@ class Engine:
                         message.scores,
                         message.seconds,
                         message.reason,
+                        message.training_scores,
                     )
                     self._watcher.on_trial(trial, len(stage.finished()), stage.wanted)

@@ -37,6 +37,9 @@ class Trial:
         That it took.
     reason
         Why it is impossible, or nothing.
+    training_scores
+        The metric on the samples that each training learned from; empty unless the recipe has
+        ``evaluate_train``.
     """
 
     stage: int
@@ -46,6 +49,7 @@ class Trial:
     scores: tuple[float, ...]
     seconds: float
     reason: str = ""
+    training_scores: tuple[float, ...] = ()
 
     @property
     def score(self) -> float | None:
@@ -55,8 +59,34 @@ class Trial:
     @property
     def spread(self) -> float | None:
         """Standard deviation of the scores of a completed trial, estimated from the sample."""
-        several = self.state == "completed" and len(self.scores) > 1
-        return statistics.stdev(self.scores) if several else None
+        return _spread(self.scores) if self.state == "completed" else None
+
+    @property
+    def training_score(self) -> float | None:
+        """Mean of the training scores of a completed trial."""
+        there = self.state == "completed" and self.training_scores
+        return statistics.fmean(self.training_scores) if there else None
+
+    @property
+    def gap(self) -> float | None:
+        """Mean of the training scores less the scores, of a completed trial that has both."""
+        gaps = self._gaps()
+        return statistics.fmean(gaps) if gaps else None
+
+    @property
+    def gap_spread(self) -> float | None:
+        """Standard deviation of the gaps of the trainings, estimated from the sample."""
+        return _spread(self._gaps())
+
+    def _gaps(self) -> list[float]:
+        if self.state != "completed" or len(self.training_scores) != len(self.scores):
+            return []
+        pairs = zip(self.training_scores, self.scores, strict=True)
+        return [learned - held_out for learned, held_out in pairs]
+
+
+def _spread(scores: Sequence[float]) -> float | None:
+    return statistics.stdev(scores) if len(scores) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -118,7 +148,10 @@ def best_of(trials: Iterable[Trial], is_maximised: bool) -> list[Trial]:
 def csv_rows(outcome: Outcome) -> tuple[Sequence[str], list[list[str | int | float | None]]]:
     """Return heads and rows of trials.csv: a line for each trial."""
     keys = list(outcome.search.definition.space)
-    heads = ("stage", "trial", *keys, "state", "score", "spread", "scores", "seconds", "reason")
+    heads = (
+        "stage", "trial", *keys, "state", "score", "spread", "scores", "training_score",
+        "training_scores", "gap", "gap_spread", "seconds", "reason",
+    )  # fmt: skip
     rows: list[list[str | int | float | None]] = [
         [
             trial.stage,
@@ -128,6 +161,10 @@ def csv_rows(outcome: Outcome) -> tuple[Sequence[str], list[list[str | int | flo
             trial.score,
             trial.spread,
             " ".join(map(repr, trial.scores)),
+            trial.training_score,
+            " ".join(map(repr, trial.training_scores)),
+            trial.gap,
+            trial.gap_spread,
             trial.seconds,
             trial.reason,
         ]
@@ -145,6 +182,10 @@ def _row(trial: Trial) -> dict[str, Any]:
         "score": trial.score,
         "spread": trial.spread,
         "scores": list(trial.scores),
+        "training_score": trial.training_score,
+        "training_scores": list(trial.training_scores),
+        "gap": trial.gap,
+        "gap_spread": trial.gap_spread,
         "seconds": trial.seconds,
         "reason": trial.reason or None,
     }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from matplotlib.axes import Axes
 
 from fastconv import plots
 from fastconv.report.content import (
@@ -133,45 +135,92 @@ def _scores(trials: Iterable[Trial]) -> list[float]:
 def _by_key(outcome: Outcome) -> Section:
     definition = outcome.search.definition
     section = Section("by-key", f"{_metric(definition).capitalize()} by key")
-    completed = _completed(outcome)
-    for key, dimension in definition.space.items():
-        is_choice = dimension.kind == "choice"
-        series: dict[str, tuple[Any, ...]] = {}
-        for stage in sorted({trial.stage for trial in completed}):
-            there = [trial for trial in completed if trial.stage == stage]
-            values = [trial.settings[key] for trial in there]
-            series[stage_name(stage)] = (
-                [shown_value(value) for value in values] if is_choice else values,
-                _scores(there),
-                [math.nan if trial.spread is None else trial.spread for trial in there],
-            )
-        axes = plots.accuracy_against(
-            series,
-            xlabel=key,
-            ylabel=_metric(definition),
-            log=dimension.kind == "log_uniform",
-            percent=definition.is_maximised,
-            names=[shown_value(value) for value in dimension.ends()] if is_choice else None,
-        )
-        first = outcome.best(1)[0]
-        best = f"the best, {shown_score(definition, first.score)}, is at "
-        best += shown_value(first.settings[key])
-        caption = "A point for each trial"
-        if definition.trainings > 1:
-            caption += ", the bar is the standard deviation over its trainings"
-        section.items.append(
-            Picture(
-                f"by-{key.replace('.', '-')}",
-                axes,
-                f"{_metric(definition).capitalize()} of {len(completed)} trials by {key}: {best}.",
-                f"{caption}; {best}.",
-                Numbers(
-                    ("stage", key, "score", "spread"),
-                    [(t.stage, t.settings[key], t.score, t.spread) for t in completed],
-                ),
-            )
-        )
+    has_gaps = any(trial.gap is not None for trial in outcome.trials)
+    for key in definition.space:
+        section.items.append(_scores_by_key(outcome, key))
+        if has_gaps:
+            section.items.append(_gaps_by_key(outcome, key))
     return section
+
+
+def _scores_by_key(outcome: Outcome, key: str) -> Picture:
+    definition = outcome.search.definition
+    metric = _metric(definition)
+    completed = _completed(outcome)
+    first = outcome.best(1)[0]
+    best = f"the best, {shown_score(definition, first.score)}, is at "
+    best += shown_value(first.settings[key])
+    return Picture(
+        f"by-{key.replace('.', '-')}",
+        _against(outcome, key, completed, lambda trial: (trial.score, trial.spread), ylabel=metric),
+        f"{metric.capitalize()} of {len(completed)} trials by {key}: {best}.",
+        f"{_points(definition)}; {best}.",
+        Numbers(
+            ("stage", key, "score", "spread"),
+            [(t.stage, t.settings[key], t.score, t.spread) for t in completed],
+        ),
+    )
+
+
+def _gaps_by_key(outcome: Outcome, key: str) -> Picture:
+    definition = outcome.search.definition
+    there = [trial for trial in _completed(outcome) if trial.gap is not None]
+    what = definition.metric.removeprefix("validation_")
+    what = f"training {what} less validation {what}"
+    ends = [
+        f"{shown_score(definition, trial.gap)} at {shown_value(trial.settings[key])}"
+        for trial in sorted(there, key=lambda trial: trial.gap or 0.0)[:: max(1, len(there) - 1)]
+    ]
+    told = f"{' to '.join(ends)}"
+    return Picture(
+        f"gap-by-{key.replace('.', '-')}",
+        _against(outcome, key, there, lambda trial: (trial.gap, trial.gap_spread), ylabel=what),
+        f"{what.capitalize()} of {len(there)} trials by {key}: {told}.",
+        f"{_points(definition)}: {what}, from {told}.",
+        Numbers(
+            ("stage", key, "training_score", "gap", "gap_spread"),
+            [(t.stage, t.settings[key], t.training_score, t.gap, t.gap_spread) for t in there],
+        ),
+    )
+
+
+def _points(definition: Definition) -> str:
+    """What is drawn in a picture of trials, for its caption."""
+    if definition.trainings > 1:
+        return "A point for each trial, the bar is the standard deviation over its trainings"
+    return "A point for each trial"
+
+
+def _against(
+    outcome: Outcome,
+    key: str,
+    trials: Sequence[Trial],
+    measured: Callable[[Trial], tuple[float | None, float | None]],
+    *,
+    ylabel: str,
+) -> Axes:
+    """Draw a figure of some trials, and its spread, by the value of a key."""
+    definition = outcome.search.definition
+    dimension = definition.space[key]
+    is_choice = dimension.kind == "choice"
+    series: dict[str, tuple[Any, ...]] = {}
+    for stage in sorted({trial.stage for trial in trials}):
+        there = [trial for trial in trials if trial.stage == stage]
+        values = [trial.settings[key] for trial in there]
+        figures = [[math.nan if x is None else x for x in measured(trial)] for trial in there]
+        series[stage_name(stage)] = (
+            [shown_value(value) for value in values] if is_choice else values,
+            [figure for figure, _ in figures],
+            [spread for _, spread in figures],
+        )
+    return plots.accuracy_against(
+        series,
+        xlabel=key,
+        ylabel=ylabel,
+        log=dimension.kind == "log_uniform",
+        percent=definition.is_maximised,
+        names=[shown_value(value) for value in dimension.ends()] if is_choice else None,
+    )
 
 
 def _together(outcome: Outcome) -> Section:
@@ -218,11 +267,14 @@ def _all_trials(outcome: Outcome) -> Section:
     definition = outcome.search.definition
     shown = percent if definition.is_maximised else decimal
     is_staged = definition.finer is not None
-    heads = ["trial", _metric(definition), *definition.space, "trainings", "time", "ended"]
+    has_gaps = any(trial.gap is not None for trial in outcome.trials)
+    heads = ["trial", _metric(definition), *(["gap"] if has_gaps else []), *definition.space]
+    heads += ["trainings", "time", "ended"]
     rows = [
         [
             f"{stage_name(trial.stage)} {trial.index}" if is_staged else str(trial.index),
             shown(trial.score),
+            *([shown(trial.gap)] if has_gaps else []),
             *(shown_value(trial.settings.get(key)) for key in definition.space),
             ", ".join(map(shown, trial.scores)) or DASH,
             duration(trial.seconds),

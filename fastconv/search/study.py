@@ -33,8 +33,8 @@ _ATTEMPTS, _PAUSE_SECONDS = 4, 0.5
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 # What Optuna keeps of a trial beside its settings and its score.
-_INDEX, _AGAIN, _STATE, _SCORES, _SECONDS, _REASON = (
-    "index", "again", "state", "scores", "seconds", "reason"
+_INDEX, _AGAIN, _STATE, _SCORES, _TRAINING_SCORES, _SECONDS, _REASON = (
+    "index", "again", "state", "scores", "training_scores", "seconds", "reason"
 )  # fmt: skip
 
 
@@ -197,12 +197,19 @@ class Stage:
         return trial.should_prune()
 
     def tell(
-        self, number: int, state: State, scores: Sequence[float], seconds: float, reason: str
+        self,
+        number: int,
+        state: State,
+        scores: Sequence[float],
+        seconds: float,
+        reason: str = "",
+        training_scores: Sequence[float] = (),
     ) -> Trial:
         """End a trial."""
         trial = self._open.pop(number)
         trial.set_user_attr(_STATE, state)
         trial.set_user_attr(_SCORES, list(scores))
+        trial.set_user_attr(_TRAINING_SCORES, list(training_scores))
         trial.set_user_attr(_SECONDS, seconds)
         trial.set_user_attr(_REASON, reason)
         if state == "completed":
@@ -294,6 +301,7 @@ class Stage:
             tuple(kept[_SCORES]),
             kept[_SECONDS],
             kept[_REASON],
+            tuple(kept.get(_TRAINING_SCORES, ())),  # which older studies do not have
         )
 
 

@@ -104,6 +104,7 @@ class Done:
     scores: tuple[float, ...]
     seconds: float
     reason: str = ""
+    training_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,11 @@ class Trainings:
         """
         began = time.perf_counter()
         scores: list[float] = []
+        training_scores: list[float] = []
 
         def done(state: State | None, reason: str = "") -> Done:
-            return Done(task.number, state, tuple(scores), time.perf_counter() - began, reason)
+            seconds = time.perf_counter() - began
+            return Done(task.number, state, tuple(scores), seconds, reason, tuple(training_scores))
 
         lines = 0
 
@@ -178,7 +181,7 @@ class Trainings:
             nonlocal lines
             value = None if entry.validation is None else self._metric(entry.validation)
             is_told = self._conditions.reports_lines  # else there is one at the end of a training
-            if is_told and value is not None and np.isfinite(value):
+            if is_told and value is not None:
                 on_line(lines, value)
             lines += 1
 
@@ -189,12 +192,16 @@ class Trainings:
                 settings = {**task.settings, "seed": first.seed + repeat}
                 recipe = self._conditions.search.recipe(settings)
                 for dataset in self._divided(recipe):
-                    stopped, score = self._train(recipe, dataset, report, reason_to_stop)
+                    stopped, score, of_training = self._train(
+                        recipe, dataset, report, reason_to_stop
+                    )
                     if stopped == "interrupted":
                         return done("pruned" if isinstance(reason_to_stop(), Prune) else None)
                     if stopped == "diverged" or score is None:
                         return done("diverged")
                     scores.append(score)
+                    if of_training is not None:
+                        training_scores.append(of_training)
         except _IMPOSSIBLE as fault:
             return done("impossible", str(fault))
         return done("completed")
@@ -205,8 +212,11 @@ class Trainings:
         dataset: Dataset,
         report: Callable[[Entry], None],
         reason_to_stop: Callable[[], Order | None],
-    ) -> tuple[str, float | None]:
-        """Make one training; return how it stopped, and its score."""
+    ) -> tuple[str, float | None, float | None]:
+        """Make one training; return how it stopped, its score, and that of its own samples.
+
+        The last is None unless the recipe has the training samples evaluated.
+        """
         given = self._conditions
         experiment = prepare(recipe, dataset=dataset, backend=given.backend, threads=given.threads)
         assert dataset.validation is not None  # _divided gives no other
@@ -220,12 +230,18 @@ class Trainings:
             observer=_Observer(report),
             is_interrupted=lambda: reason_to_stop() is not None,
         )
-        score = None if result.validation is None else self._metric(result.validation)
-        return result.stopped, score if score is None or np.isfinite(score) else None
+        score = of_training = None
+        if result.stopped not in ("interrupted", "diverged") and result.validation is not None:
+            score = self._metric(result.validation)
+            if recipe.evaluate_train:
+                of_training = self._metric(experiment.trainer.evaluate(experiment.plain_training))
+        return result.stopped, score, of_training
 
     def _metric(self, score: Score) -> float | None:
+        """The metric; None for one that is not finite."""
         definition = self._conditions.search.definition
-        return score.accuracy if definition.metric == "validation_accuracy" else score.loss
+        value = score.accuracy if definition.metric == "validation_accuracy" else score.loss
+        return value if value is not None and np.isfinite(value) else None
 
     def _divided(self, recipe: Recipe) -> Iterable[Dataset]:
         """The data sets to train on, one after the other, none with a test part."""
