@@ -896,6 +896,9 @@ def test_points_lie_at_their_values():
     (bar,) = axes.collections[0].get_segments()
     np.testing.assert_allclose(bar, [[0.1, 0.4], [0.1, 0.6]])
     assert axes.get_xscale() == "log"
+    axes.figure.draw_without_rendering()
+    texts = [label.get_text() for label in axes.get_xticklabels()]
+    assert {"0.001", "0.01", "0.1"} <= set(texts)
 
 
 def test_trials_of_one_named_value_stand_side_by_side():

@@ -18,6 +18,7 @@ from fastconv.plots.style import (
     colour,
     ink,
     legend_above,
+    make_logarithmic,
     marker,
     paper,
     say_no_data,
@@ -105,7 +106,7 @@ def accuracy_against(
         ax.set_xticks(range(0, len(known), every), known[::every])
         ax.set_xlim(-0.5, len(known) - 0.5)
     elif log:
-        ax.set_xscale("log")
+        make_logarithmic(ax, "x")
     if percent:
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     if len(checked) > 1:

@@ -167,11 +167,15 @@ def small_text() -> float:
     return max(9.0, 0.85 * float(matplotlib.rcParams["font.size"]))
 
 
-def make_logarithmic(ax: Axes) -> None:
-    """Give an Axes a logarithmic vertical axis, whose numbers are plain text."""
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+def make_logarithmic(ax: Axes, which: Literal["x", "y"] = "y") -> None:
+    """Make an axis logarithmic, with numbers that are plain text.
+
+    Matplotlib's own are formulas, which are shown as they are written.
+    """
+    ax.set(**{f"{which}scale": "log"})
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def axes_or_new(

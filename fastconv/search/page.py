@@ -166,7 +166,7 @@ def _gaps_by_key(outcome: Outcome, key: str) -> Picture:
     definition = outcome.search.definition
     there = [trial for trial in _completed(outcome) if trial.gap is not None]
     what = definition.metric.removeprefix("validation_")
-    what = f"training {what} less validation {what}"
+    what = f"training less validation {what}"
     ends = [
         f"{shown_score(definition, trial.gap)} at {shown_value(trial.settings[key])}"
         for trial in sorted(there, key=lambda trial: trial.gap or 0.0)[:: max(1, len(there) - 1)]
