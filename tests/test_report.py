@@ -14,6 +14,8 @@ from saved_runs import CONVOLUTIONAL, NAMES, TINY_RECIPE, line, recipe_of, save_
 
 import fastconv
 from fastconv import plots
+from fastconv.layers import BatchNorm, Conv2D
+from fastconv.network import Sequential
 from fastconv.report import __main__ as command
 from fastconv.report import write_comparison, write_report
 from fastconv.report.comparison import differing_settings, names_of
@@ -268,6 +270,12 @@ def test_the_arithmetic_of_a_step_leaves_out_the_gradient_of_the_images(reported
     first, second, dense = 9 * 3 * 4 * 80, 9 * 4 * 6 * 6, 36 * 3
     expected = 2 * (2 * first + 3 * second + 3 * dense)
     assert step_operations(experiment.trainer.network) == expected
+
+
+def test_a_convolution_behind_a_batch_norm_passes_a_gradient_on():
+    # Scale and shift of the batch norm are learned from the gradient of the convolution's input.
+    network = Sequential([BatchNorm(), Conv2D(4, 3, padding=1)], (8, 10, 3))
+    assert step_operations(network) == 3 * 2 * 9 * 3 * 4 * 80
 
 
 def test_the_learning_rate_is_drawn_between_the_validations_too(tmp_path):

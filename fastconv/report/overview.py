@@ -111,13 +111,13 @@ def step_operations(network: Sequential) -> int:
     """Floating-point operations of a training step on one sample.
 
     The data gradient and the weight gradient each take what the forward pass takes; nobody asks
-    for the data gradient of the first layer with weights.
+    for the data gradient of the first layer with parameters.
     """
-    each = [
-        layer.flops(shape) for layer, shape in zip(network.layers, network.shapes[:-1], strict=True)
-    ]
-    first = next((count for count in each if count), 0)
-    return 3 * sum(each) - first
+    operations, is_first = 0, True
+    for layer, shape in zip(network.layers, network.shapes[:-1], strict=True):
+        operations += (2 if is_first else 3) * layer.flops(shape)
+        is_first = is_first and not layer.parameters(shape)
+    return operations
 
 
 def _operations(count: float) -> str:
