@@ -204,7 +204,7 @@ def evidence(
         seconds = sum(summary["train_seconds"] for summary in summaries) / len(summaries)
         rows.append(
             (label, shown_measurement(figure, value), f"{summaries[0]['parameters']:,}",
-             f"{summaries[0]['epochs']:.3g}", duration(seconds), str(value.seeds))
+             f"{summaries[0]['epochs']:,.7g}", duration(seconds), str(value.seeds))
         )  # fmt: skip
     columns = ("", FIGURES[figure], "parameters", "epochs", "training time", "seeds")
     items: Items = [Table(columns, rows)]

@@ -20,9 +20,9 @@ def markdown(results: Results) -> str:
     """Return what the runs were made with, and the tables of systems and of claims."""
     systems = [
         [
-            f"`{row.system.name}`", row.system.report, "<br>".join(row.stated) or DASH,
-            "<br>".join(row.ours) or DASH, row.outcome.words, row.stated_time, row.our_time,
-            row.seeds, f"`{row.command}`",
+            f"`{row.system.name}`", "<br>".join(row.stated) or DASH, "<br>".join(row.ours) or DASH,
+            row.outcome.words, row.stated_time, row.our_time, row.seeds, row.system.report,
+            f"`{row.command}`",
         ]
         for row in results.rows()
     ]  # fmt: skip

@@ -17,8 +17,8 @@ from fastconv.reproduction.systems import reports
 from fastconv.saved_run import SavedRun
 
 COLUMNS = (
-    "system", "report", "stated result", "ours", "verdict", "stated time", "our training time",
-    "seeds",
+    "system", "stated result", "ours", "verdict", "stated time", "our training time", "seeds",
+    "report",
 )  # fmt: skip
 _NOT_YET = "not measured"
 _ABOUT_CLAIMS = (
@@ -128,13 +128,13 @@ def _systems(rows: Sequence[Row], *, links: bool) -> list[Item]:
 def _cells(row: Row, *, links: bool) -> list[str]:
     return [
         _link(row) if links else row.system.name,
-        row.system.report,
         _lines(row.stated),
         _lines(row.ours),
         row.outcome.words,
         row.stated_time,
         row.our_time,
         row.seeds,
+        row.system.report,
     ]
 
 

@@ -1,4 +1,4 @@
-"""Optuna's studies: where trials are drawn, kept and counted."""
+"""Optuna's studies: where trials are kept and counted."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import optuna
 import sqlalchemy.exc
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.trial import FrozenTrial, TrialState
 
 from fastconv.schema import read_dataclass
 from fastconv.search.definition import Definition, SearchError
+from fastconv.search.draws import AGAIN, INDEX, Draws, derived_seed, draw_index, suggest
 from fastconv.search.outcome import State, Trial
 from fastconv.search.space import Dimension, Settings, Space, combinations
 
@@ -33,8 +27,8 @@ _ATTEMPTS, _PAUSE_SECONDS = 4, 0.5
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 # What Optuna keeps of a trial beside its settings and its score.
-_INDEX, _AGAIN, _STATE, _SCORES, _TRAINING_SCORES, _SECONDS, _REASON = (
-    "index", "again", "state", "scores", "training_scores", "seconds", "reason"
+_STATE, _SCORES, _TRAINING_SCORES, _SECONDS, _REASON = (
+    "state", "scores", "training_scores", "seconds", "reason"
 )  # fmt: skip
 
 
@@ -179,8 +173,8 @@ class Stage:
                 trial = self._study.ask()
             self._open[trial.number] = trial
             self.record_heartbeats()
-            index = _index(self._study, self._frozen(trial.number))
-            trial.set_user_attr(_INDEX, index)
+            index = draw_index(self._study, self._frozen(trial.number))
+            trial.set_user_attr(INDEX, index)
             if index >= self.wanted:
                 # Two machines asked at once for the last one. It may be wanted another time.
                 self._fail(trial.number)
@@ -283,10 +277,10 @@ class Stage:
     def _sampler(self) -> optuna.samplers.BaseSampler:
         seed = self._definition.seed
         if self._definition.method != "tpe":
-            return _Draws(seed, self.number, self._points)
+            return Draws(seed, self.number, self._points)
         with _as_meant():
             return optuna.samplers.TPESampler(
-                seed=_derived(seed, self.number, len(self._trials())),
+                seed=derived_seed(seed, self.number, len(self._trials())),
                 # Those at work elsewhere count as bad, so that not all go to the same place.
                 constant_liar=True,
             )
@@ -295,7 +289,7 @@ class Stage:
         kept = trial.user_attrs
         return Trial(
             self.number,
-            int(kept[_INDEX]),
+            int(kept[INDEX]),
             {key: trial.params[key] for key in self.space if key in trial.params},
             kept[_STATE],
             tuple(kept[_SCORES]),
@@ -305,85 +299,9 @@ class Stage:
         )
 
 
-def suggest(trial: optuna.Trial, key: str, dimension: Dimension) -> Any:
-    """Draw a value for a key."""
-    found = distribution(dimension)
-    if isinstance(found, CategoricalDistribution):
-        return trial.suggest_categorical(key, found.choices)
-    if isinstance(found, IntDistribution):
-        return trial.suggest_int(key, found.low, found.high)
-    assert isinstance(found, FloatDistribution)
-    return trial.suggest_float(key, found.low, found.high, log=found.log)
-
-
-def distribution(dimension: Dimension) -> BaseDistribution:
-    """Return a dimension as Optuna knows it."""
-    ends = dimension.ends()
-    if dimension.kind == "choice":
-        return CategoricalDistribution(ends)
-    low, high = float(ends[0]), float(ends[1])
-    if dimension.kind == "int":
-        return IntDistribution(int(low), int(high))
-    return FloatDistribution(low, high, log=dimension.kind == "log_uniform")
-
-
-class _Draws(optuna.samplers.BaseSampler):
-    """Points that depend on the seed and the number of the draw alone.
-
-    So a study that is interrupted, or shared by machines, has the points of one that is not.
-    """
-
-    def __init__(self, seed: int, stage: int, points: Sequence[Settings]) -> None:
-        self._seed, self._stage, self._points = seed, stage, points
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        index = _index(study, trial)
-        if self._points:
-            return self._points[index][param_name]
-        key = int.from_bytes(param_name.encode(), "little")
-        seed = _derived(self._seed, self._stage, index, key)
-        sampler = optuna.samplers.RandomSampler(seed=seed)
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
-
-
-def _derived(*numbers: int) -> int:
-    """A seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def _index(study: optuna.Study, trial: FrozenTrial) -> int:
-    """Number of a trial's draw: repetitions do not count.
-
-    It depends on nothing that another machine may change later, so no draw is made twice.
-    """
-    if _INDEX in trial.user_attrs:
-        return int(trial.user_attrs[_INDEX])
-    repeated = sum(
-        other.number < trial.number and _AGAIN in other.user_attrs
-        for other in study.get_trials(deepcopy=False)
-    )
-    return trial.number - repeated
-
-
 def _repeat(study: optuna.Study, trial: FrozenTrial) -> None:
     """Have a failed trial made again, with the same settings."""
-    study.enqueue_trial(trial.params, user_attrs={_AGAIN: True, _INDEX: _index(study, trial)})
+    study.enqueue_trial(trial.params, user_attrs={AGAIN: True, INDEX: draw_index(study, trial)})
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
