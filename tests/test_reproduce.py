@@ -192,6 +192,9 @@ def test_variations_stand_beside_each_other(command, tmp_path, monkeypatch):
     assert command("--comparisons", quick=False)[1].count("is there already") == 9
     command(quick=False)  # without the option they stay on the page
     assert made(tmp_path)["claims"] == before
+    command("--comparisons", "--full", quick=False)
+    (claim,) = (c for c in made(tmp_path)["claims"] if c["name"] == "width")
+    assert "shortened" not in claim["text"]
 
 
 def test_ctrl_c_keeps_what_is_finished(command, tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ class Comparison:
     def is_shortened(self, run: SavedRun, variation: Variation) -> bool:
         """Whether a run of a variation is a shortened one."""
         whole = self.wanted(variation, run.recipe.seed, Path(), full=True)
-        return run.recipe != whole.recipe
+        return run.recipe.table() != whole.recipe.table()
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def markdown(results: Results) -> str:
             evidence.verdict if evidence else DASH,
             evidence.text if evidence else "its runs are missing",
         ]
-        for claim, evidence in results.claims()
+        for claim, evidence in sorted(results.claims(), key=lambda said: said[0].report)
     ]
     made_with = "; ".join(f"{what} {value}" for what, value in machine(results))
     seconds = training_seconds(results.rows())
