@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from saved_runs import TINY_RECIPE
 
 import fastconv
 from fastconv.backends.selection import NAMES, backend_state
@@ -37,19 +38,11 @@ from fastconv.training_loop import Entry, interruption
 PACKAGE_PARENT = Path(fastconv.__file__).parent.parent
 
 # 1297 training samples: 12 steps of 100 an epoch.
-TINY = """
+TINY = f"""
 description = "One dense layer."
-epochs = 2
-batch_size = 100
+{TINY_RECIPE.strip()}
 [preprocessing]
 kind = "scale"
-[[layers]]
-kind = "flatten"
-[[layers]]
-kind = "dense"
-units = 10
-[optimizer]
-lr = 0.5
 """
 
 FIELDS = {

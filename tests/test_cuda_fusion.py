@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from cuda_on_host import HostDevice, standing_in
+from cuda_steps import made_plan, stepped, unfused
 
 from fastconv.backends.cupy import loss, loss_of_batch, products, run
-from fastconv.backends.cupy.fusion import FusedCall, fuse
+from fastconv.backends.cupy.fusion import fuse
 from fastconv.layers import (
     ELU,
     SELU,
@@ -21,9 +22,7 @@ from fastconv.layers import (
     Tanh,
 )  # fmt: skip
 from fastconv.network import Sequential
-from fastconv.operation import LossSpec, OptimizerSpec
-from fastconv.plan_builder import Purpose, Source, build_plan
-from fastconv.preprocessing import Preprocessing
+from fastconv.operation import LossSpec
 
 
 @pytest.fixture(autouse=True)
@@ -36,35 +35,6 @@ def made_network(activation, pool, groups=1):
     layers = [Conv2D(4, padding="same"), activation, Conv2D(4, groups=groups), activation, pool,
               Flatten(), Dense(6), activation, Dense(3)]  # fmt: skip
     return Sequential(layers, (9, 8, 2), seed=1)
-
-
-def made_plan(network, batch=5, preprocessing="scale"):
-    size = network.parameters.size
-    update = OptimizerSpec("sgd", size, size, size)
-    purpose = Purpose(True, True, "softmax_cross_entropy", update)
-    return build_plan(network, batch, purpose, Source(20, "uint8", Preprocessing(preprocessing)))
-
-
-def shared_of(plan, network):
-    rng = np.random.default_rng(3)
-    arrays = {"parameters": network.parameters.copy(), "state": network.state.copy()}
-    arrays["gradients"] = np.zeros_like(network.parameters)
-    arrays["images"] = rng.integers(0, 256, (20, 9, 8, 2), np.uint8)
-    arrays["labels"] = rng.integers(0, 3, 20)
-    arrays["factor"] = np.array([1 / 255])
-    return arrays
-
-
-def stepped(plan, network):
-    """The statistics, gradients and parameters after three steps."""
-    arrays = shared_of(plan, network)
-    order = np.arange(3 * plan.batch).reshape(3, -1) % 20
-    statistics = run.Runner(plan, arrays).run(order, np.full(3, 0.1))
-    return statistics, arrays["gradients"], arrays["parameters"]
-
-
-def unfused(plan):
-    return [FusedCall(call, (n,), None, call.arguments) for n, call in enumerate(plan.calls)]
 
 
 ACTIVATIONS = [ReLU(), LeakyReLU(0.1), ELU(), SELU(), Sigmoid(), Tanh(), Softplus()]

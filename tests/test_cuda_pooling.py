@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 from cuda_on_host import HostDevice, standing_in
+from cuda_steps import made_plan, stepped, unfused
 
 from fastconv.backends.cupy import activation, conv, pool, products, run, with_pooling
-from fastconv.backends.cupy.fusion import FusedCall, fuse
+from fastconv.backends.cupy.fusion import fuse
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
 from fastconv.backends.reference import conv as reference_conv
 from fastconv.backends.reference import pool as reference_pool
@@ -161,29 +162,6 @@ def made_network(first=(2, 1), groups=1, pooling=None):
     return Sequential(layers, (9, 8, 2), seed=1)
 
 
-def made_plan(network, trains=True, batch=5):
-    size = network.parameters.size
-    update = OptimizerSpec("sgd", size, size, size) if trains else None
-    purpose = Purpose(trains, trains, "softmax_cross_entropy", update)
-    return build_plan(network, batch, purpose, Source(20, "uint8", Preprocessing("scale")))
-
-
-def stepped(plan, network, precision="float32"):
-    rng = np.random.default_rng(3)
-    arrays = {"parameters": network.parameters.copy(), "state": network.state.copy()}
-    arrays["gradients"] = np.zeros_like(network.parameters)
-    arrays["images"] = rng.integers(0, 256, (20, 9, 8, 2), np.uint8)
-    arrays["labels"] = rng.integers(0, 3, 20)
-    arrays["factor"] = np.array([1 / 255])
-    order = np.arange(3 * plan.batch).reshape(3, -1) % 20
-    statistics = run.Runner(plan, arrays, precision=precision).run(order, np.full(3, 0.1))
-    return statistics, arrays["gradients"], arrays["parameters"]
-
-
-def unfused(plan):
-    return [FusedCall(call, (n,), None, call.arguments) for n, call in enumerate(plan.calls)]
-
-
 def names_of(device):
     return [kernel.partition("<")[0] for _, kernel, _, _ in device.launched]
 
@@ -192,7 +170,7 @@ def names_of(device):
 @pytest.mark.parametrize("trains", [True, False], ids=["training", "evaluation"])
 def test_steps_have_the_bits_of_single_kernels(device, trains, precision, monkeypatch):
     network = made_network()
-    plan = made_plan(network, trains)
+    plan = made_plan(network, trains=trains)
     fused = stepped(plan, network, precision)
     # In evaluation the second result lies where the input of its convolution does.
     assert names_of(device).count("pooled_conv2d_forward") == 3 * (2 if trains else 1)
@@ -207,7 +185,7 @@ def pooled_calls(plan):
 
 @pytest.mark.parametrize("trains", [True, False])
 def test_what_was_activated_is_stored_where_a_later_call_reads_it(trains):
-    calls = pooled_calls(made_plan(made_network(), trains))
+    calls = pooled_calls(made_plan(made_network(), trains=trains))
     assert [len(each.origins) for each in calls] == [3, 3][: 2 if trains else 1]
     # The gradient of an activation needs its result.
     assert all((each.arguments[3] is not None) == trains for each in calls)

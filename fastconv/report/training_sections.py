@@ -36,18 +36,21 @@ def curves(findings: Findings) -> Section:
     section.items.append(_curve(run, "loss", "loss", percent_values=False))
     if findings.is_classification:
         section.items.append(_curve(run, "accuracy", "accuracy", percent_values=True))
+    section.items.append(learning_rate(run))
+    return section
+
+
+def learning_rate(run: SavedRun) -> Picture:
+    """The learning rate by step, also between the lines of the history."""
     steps, rates = _rates(run)
     ends = f"from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "without a value"
-    section.items.append(
-        Picture(
-            "learning-rate",
-            plots.learning_rate_curve(steps, rates, steps_per_epoch=steps_per_epoch(run)),
-            f"Learning rate by step, {ends}.",
-            "Learning rate",
-            Numbers(("step", "learning_rate"), _rows(steps, rates)),
-        )
+    return Picture(
+        "learning-rate",
+        plots.learning_rate_curve(steps, rates, steps_per_epoch=steps_per_epoch(run)),
+        f"Learning rate by step, {ends}.",
+        "Learning rate",
+        Numbers(("step", "learning_rate"), _rows(steps, rates)),
     )
-    return section
 
 
 def _rates(run: SavedRun) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

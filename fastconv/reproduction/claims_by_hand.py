@@ -30,6 +30,8 @@ from fastconv.reproduction.verdicts import (
     shown_measurement,
 )
 
+_PENALIZED = {"mnist-strided": "mnist-strided-l2", "cifar10-deep": "cifar10-deep-l2"}
+"""Systems without a penalty, and the same with one."""
 _IMAGES_BY_DEPTH = 200
 """Test images whose feature maps are compared with them."""
 
@@ -184,10 +186,7 @@ CLAIMS = (
             (plain, penalized),
             functools.partial(_helps, plain, penalized),
         )
-        for plain, penalized in (
-            ("mnist-strided", "mnist-strided-l2"),
-            ("cifar10-deep", "cifar10-deep-l2"),
-        )
+        for plain, penalized in _PENALIZED.items()
     ),
     Claim(
         "A",
@@ -205,10 +204,7 @@ CLAIMS = (
             (plain, penalized),
             functools.partial(_tails, plain, penalized),
         )
-        for plain, penalized in (
-            ("mnist-strided", "mnist-strided-l2"),
-            ("cifar10-deep", "cifar10-deep-l2"),
-        )
+        for plain, penalized in _PENALIZED.items()
     ),
     *(
         Claim(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv import plots
 from fastconv.report import training_sections
-from fastconv.report.content import Numbers, Picture, Table, percent
+from fastconv.report.content import percent
 from fastconv.reproduction.claim import Claim, Evidence, Found, Items, curves, measured, pictures_of
-from fastconv.reproduction.paired import accuracy_difference, gap_difference
-from fastconv.reproduction.verdicts import Verdict, all_of, of_cases, shown_measurement
+from fastconv.reproduction.gaps import gap_table, narrower_gap
+from fastconv.reproduction.paired import accuracy_difference
+from fastconv.reproduction.verdicts import Verdict, of_cases, shown_measurement
 
 _LAMBDAS = {
     "cifar10-mlp-weak-l2": "lambda 0.001",
@@ -25,30 +25,14 @@ _LEARNED = 0.98
 
 
 def _gap_by_lambda(found: Found) -> Evidence:
-    gaps, rows = {}, []
-    for name, label in _LAMBDAS.items():
-        training = measured(found[name], "train_accuracy_final")
-        test = measured(found[name], "test_accuracy")
-        gaps[name] = training.mean - test.mean
-        rows.append(
-            (label, shown_measurement("train_accuracy", training),
-             shown_measurement("test_accuracy", test), f"{100 * gaps[name]:.2f} points")
-        )  # fmt: skip
-    pairs = list(itertools.pairwise(_LAMBDAS))
     items: Items = [
-        Table(("", "training accuracy", "test accuracy", "gap"), rows),
+        gap_table(found, _LAMBDAS, "test"),
         *curves(found, _LAMBDAS, "accuracy", title="training accuracy", in_percent=True,
                 name="mlp-lambda-training"),
         *curves(found, _LAMBDAS, "validation_accuracy", title="validation accuracy",
                 in_percent=True, name="mlp-lambda-validation"),
     ]  # fmt: skip
-    said = ", ".join(f"{100 * gaps[name]:.2f} points at {la}" for name, la in _LAMBDAS.items())
-    return Evidence(
-        all_of([gap_difference(found[a], found[b], "test").is_positive for a, b in pairs]),
-        f"Training accuracy less test accuracy: {said}.",
-        items,
-        gaps,
-    )
+    return narrower_gap(found, _LAMBDAS, "test", items)
 
 
 def tops_and_ends(
@@ -85,16 +69,10 @@ def _cycles(found: Found) -> Evidence:
     if not pairs:
         return Evidence("not shown", "The training is shorter than a cycle.")
     said = "; ".join(f"{percent(top)} and {percent(end)}" for top, end in pairs)
-    steps, rates = history["step"], history["learning_rate"]
-    rate = Picture(
-        "mlp-cycles-rate",
-        plots.learning_rate_curve(steps, rates),
-        f"The learning rate over {len(pairs)} cycles.",
-        "Learning rate",
-        Numbers(
-            ("step", "learning_rate"),
-            [(float(s), float(r)) for s, r in zip(steps, rates, strict=True)],
-        ),
+    rate = dataclasses.replace(
+        training_sections.learning_rate(run),
+        name="mlp-cycles-rate",
+        alternative=f"The learning rate over {len(pairs)} cycles.",
     )
     items = [
         rate,

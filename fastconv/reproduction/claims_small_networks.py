@@ -8,10 +8,12 @@ import numpy as np
 
 from fastconv.report import layer_sections, prediction_sections
 from fastconv.report.content import Table, percent
+from fastconv.report.findings import Findings
 from fastconv.reproduction.claim import (
     Claim,
     Evidence,
     Found,
+    Items,
     curves,
     measured,
     pictures_of,
@@ -38,10 +40,11 @@ def _parameter_table(found: Found) -> Evidence:
     return Evidence(verdict, f"It has {count:,}.", [table], {"parameters": count})
 
 
-def _confusion(name: str, found: Found) -> list[Table]:
-    """Precision and recall of each class, of the run's own report."""
-    section = prediction_sections.confusion(found[name][0])
-    return [item for item in section.items if isinstance(item, Table)]
+def _confusion(name: str, findings: Findings) -> Items:
+    """The confusion matrix, and precision and recall of each class, of the run's own report."""
+    section = prediction_sections.confusion(findings)
+    tables = [item for item in section.items if isinstance(item, Table)]
+    return [*pictures_of(section, name), *tables]
 
 
 def _recall_of_all(found: Found) -> Evidence:
@@ -55,10 +58,7 @@ def _recall_of_all(found: Found) -> Evidence:
     return Evidence(
         verdict,
         f"The least is that of {names[worst]}: {percent(float(recall[worst]))}.",
-        [
-            *pictures_of(prediction_sections.confusion(findings), "mnist-lenet"),
-            *_confusion("mnist-lenet", found),
-        ],
+        _confusion("mnist-lenet", findings),
         {name: float(value) for name, value in zip(names, recall, strict=True)},
     )
 
@@ -100,10 +100,7 @@ def _animals_and_vehicles(name: str, found: Found) -> Evidence:
         verdict,
         f"{percent(share)} of {mistakes:,} mistakes stay among animals or among vehicles; "
         f"{percent(by_chance)} would if each wrong class were as likely.",
-        [
-            *pictures_of(prediction_sections.confusion(findings), name),
-            *_confusion(name, found),
-        ],
+        _confusion(name, findings),
         {"share": share, "by_chance": by_chance},
     )
 

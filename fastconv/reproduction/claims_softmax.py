@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from fastconv import plots
 from fastconv.gradient_check import check_gradients
 from fastconv.report.content import Picture, Table, decimal
-from fastconv.report.findings import Findings
 from fastconv.reproduction.claim import Claim, Evidence, Found, Items, curves, measured
-from fastconv.reproduction.paired import accuracy_difference, gap_difference
+from fastconv.reproduction.gaps import gap_table, narrower_gap
+from fastconv.reproduction.paired import accuracy_difference
 from fastconv.reproduction.verdicts import (
     Verdict,
     all_of,
@@ -80,28 +80,6 @@ def _large_rates(found: Found) -> Evidence:
     )
 
 
-def _gap(runs: list[Findings]) -> float:
-    return float(
-        np.mean(
-            [
-                run.run.summary["train_accuracy_final"] - run.run.summary["validation_accuracy"]
-                for run in runs
-            ]
-        )
-    )
-
-
-def _penalties(found: Found) -> Table:
-    rows = [
-        (label,
-         shown_measurement("train_accuracy", measured(found[name], "train_accuracy_final")),
-         shown_measurement("validation_accuracy", measured(found[name], "validation_accuracy")),
-         f"{100 * _gap(list(found[name])):.2f} points")
-        for name, label in _LAMBDAS.items()
-    ]  # fmt: skip
-    return Table(("", "training accuracy", "validation accuracy", "gap"), rows)
-
-
 def _training_error(found: Found) -> Evidence:
     """Whether each larger lambda has the lower training accuracy."""
     values = [measured(found[name], "train_accuracy_final") for name in _LAMBDAS]
@@ -114,7 +92,7 @@ def _training_error(found: Found) -> Evidence:
         for value, label in zip(values, _LAMBDAS.values(), strict=True)
     )
     items: Items = [
-        _penalties(found),
+        gap_table(found, _LAMBDAS, "validation"),
         *curves(found, _LAMBDAS, "accuracy", title="training accuracy", in_percent=True,
                 name="softmax-penalties-training"),
     ]  # fmt: skip
@@ -123,16 +101,7 @@ def _training_error(found: Found) -> Evidence:
 
 
 def _narrower_gap(found: Found) -> Evidence:
-    """Whether each larger lambda has the smaller gap."""
-    gaps = {name: _gap(list(found[name])) for name in _LAMBDAS}
-    pairs = list(itertools.pairwise(_LAMBDAS))
-    said = ", ".join(f"{100 * gaps[name]:.2f} points at {la}" for name, la in _LAMBDAS.items())
-    return Evidence(
-        all_of([gap_difference(found[a], found[b], "validation").is_positive for a, b in pairs]),
-        f"Training accuracy less validation accuracy: {said}.",
-        (),
-        gaps,
-    )
+    return narrower_gap(found, _LAMBDAS, "validation")
 
 
 def _validation_error(found: Found) -> Evidence:

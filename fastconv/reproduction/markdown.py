@@ -18,13 +18,14 @@ END = "<!-- reproduced: end -->"
 
 def markdown(results: Results) -> str:
     """Return what the runs were made with, and the tables of systems and of claims."""
+    rows = results.rows()
     systems = [
         [
             f"`{row.system.name}`", "<br>".join(row.stated) or DASH, "<br>".join(row.ours) or DASH,
             row.outcome.words, row.stated_time, row.our_time, row.seeds, row.system.report,
             f"`{row.command}`",
         ]
-        for row in results.rows()
+        for row in rows
     ]  # fmt: skip
     claims = [
         [
@@ -36,7 +37,7 @@ def markdown(results: Results) -> str:
         for claim, evidence in sorted(results.claims(), key=lambda said: said[0].report)
     ]
     made_with = "; ".join(f"{what} {value}" for what, value in machine(results))
-    seconds = training_seconds(results.rows())
+    seconds = training_seconds(rows)
     return (
         f"Training time of all runs: {duration(seconds)}. Made with: {made_with}.\n\n"
         f"{_table((*COLUMNS, 'command'), systems)}\n"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.report.findings import Findings
-from fastconv.reproduction.verdicts import CERTAIN, Verdict
+from fastconv.reproduction.verdicts import Verdict, of_difference
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,7 @@ class Difference:
     @property
     def is_positive(self) -> Verdict:
         """Whether the first is larger, by more than two standard errors; refuted if the second."""
-        if self.value > CERTAIN * self.error:
-            return "shown"
-        return "refuted" if self.value < -CERTAIN * self.error else "not shown"
+        return of_difference(self.value, self.error)
 
 
 def difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Difference:

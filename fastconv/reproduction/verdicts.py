@@ -69,10 +69,23 @@ def measure(values: Sequence[float | None], samples: int | None = None) -> Measu
     return Measurement(mean, spread, error, len(numbers))
 
 
+def of_difference(difference: float, error: float) -> Verdict:
+    """Return whether a difference is positive: shown, refuted, or not shown.
+
+    One within two standard errors, or with an unknown one, shows nothing.
+
+    Examples
+    --------
+    >>> of_difference(0.5, 0.2), of_difference(-0.5, 0.2), of_difference(0.5, math.nan)
+    ('shown', 'refuted', 'not shown')
+    """
+    if difference > CERTAIN * error:
+        return "shown"
+    return "refuted" if difference < -CERTAIN * error else "not shown"
+
+
 def is_larger(a: Measurement, b: Measurement) -> Verdict:
     """Return whether ``a`` is larger than ``b``: shown, refuted, or not shown.
-
-    A difference within two standard errors, or with unknown ones, shows nothing.
 
     Examples
     --------
@@ -81,10 +94,7 @@ def is_larger(a: Measurement, b: Measurement) -> Verdict:
     >>> is_larger(measure([0.800], 10_000), measure([0.801], 10_000))
     'not shown'
     """
-    difference, error = a.mean - b.mean, math.hypot(a.error, b.error)
-    if difference > CERTAIN * error:
-        return "shown"
-    return "refuted" if difference < -CERTAIN * error else "not shown"
+    return of_difference(a.mean - b.mean, math.hypot(a.error, b.error))
 
 
 def is_within(margin: float, larger: Measurement, smaller: Measurement) -> Verdict:
