@@ -94,7 +94,7 @@ class _Lowering:
         self._updated: list[tuple[int, int]] = []  # ranges of the parameters, in elements
 
     def run(self) -> Lowered:
-        calls = _data_before_weight(self._plan.calls)
+        calls = self._plan.calls
         number = 0
         while number < len(calls):
             call, following = calls[number], calls[number + 1 : number + 2]
@@ -422,12 +422,12 @@ class _Lowering:
         return done
 
 
-def _data_before_weight(calls: Sequence[Call]) -> list[Call]:
+def data_before_weight(plan: Plan) -> Plan:
     """Let each layer's data gradient come before its weight gradient, which may change weights.
 
     The gradient of an activation that follows in place goes with the data gradient.
     """
-    ordered = list(calls)
+    ordered = list(plan.calls)
     for i in range(len(ordered) - 1):
         first, second = ordered[i], ordered[i + 1]
         if first.kernel in _WEIGHT and second.kernel in _DATA and first.spec == second.spec:
@@ -435,7 +435,7 @@ def _data_before_weight(calls: Sequence[Call]) -> list[Call]:
             after = ordered[i + 2 : i + 3]
             if after and after[0].kernel == "activation.activation_backward":
                 ordered[i + 1], ordered[i + 2] = after[0], first
-    return ordered
+    return replace(plan, calls=tuple(ordered))
 
 
 def _without_idle_barriers(records: Sequence[Record]) -> Iterator[Record]:

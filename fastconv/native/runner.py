@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.native.interleaving import interleave
-from fastconv.native.lowering import lower
+from fastconv.native.lowering import data_before_weight, lower
 from fastconv.native.record import Record, Target, rows_of
 from fastconv.native.recorder import ALIGNMENT
 from fastconv.native.reordering import activation_gradients_before_pools
@@ -67,7 +67,8 @@ class ProgramRunner:
     def __init__(
         self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None, engine: Engine
     ) -> None:
-        plan = interleave(activation_gradients_before_pools(plan), engine.target())
+        plan = data_before_weight(activation_gradients_before_pools(plan))
+        plan = interleave(plan, engine.target())
         self.plan = plan
         self.threads = threads or default_threads()
         self._engine = engine
