@@ -132,6 +132,9 @@ LAYOUT = [
     {"fastconv.functional", "fastconv.data", "fastconv.configuration", "fastconv.explanation"},
     {"fastconv.backends"},
     {"fastconv.native"},
+    {"fastconv.plan_check"},
+    {"fastconv.rewriting"},
+    {"fastconv.effects"},
     {"fastconv.plan"},
     {"fastconv.operation"},
     {
@@ -213,6 +216,7 @@ def test_a_backend_knows_specs_operations_plans_and_its_own_folder(backend):
                 allowed |= {name for name in IMPORTS if part_of(name) == "fastconv.native"}
             if backend == "cupy":
                 allowed.add("fastconv.kernel_sources")
+                allowed |= {f"fastconv.{name}" for name in ("effects", "rewriting", "plan_check")}
             assert outside <= allowed, module
 
 

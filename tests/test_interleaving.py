@@ -10,7 +10,7 @@ import pytest
 from fastconv.layers import Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Sigmoid
 from fastconv.native.interleaving import interleave
 from fastconv.native.record import Target
-from fastconv.native.reordering import activation_gradients_before_pools
+from fastconv.native.reordering import reorder
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.plan_builder import Purpose, Source, build_plan
@@ -34,7 +34,7 @@ def kernels(plan):
 
 
 def test_images_of_few_channels_are_transposed_only_at_the_ends():
-    plan = interleave(training_plan(FEW, (28, 28, 1), 32), AVX512)
+    plan = interleave(training_plan(FEW, (28, 28, 1), 32), AVX512).plan
     assert not [kernel for kernel in kernels(plan) if kernel.startswith("conv.")]
     transposed = [call for call in plan.calls if call.kernel == "interleaved.transpose_images"]
     names = [tuple(plan.buffers[n].name for n in call.arguments) for call in transposed]
@@ -47,7 +47,7 @@ def test_images_of_few_channels_are_transposed_only_at_the_ends():
 
 
 def test_pools_and_activations_between_see_images_of_more_channels():
-    plan = interleave(training_plan(FEW, (28, 28, 1), 32), AVX512)
+    plan = interleave(training_plan(FEW, (28, 28, 1), 32), AVX512).plan
     pools = [call.spec for call in plan.calls if call.kernel == "pool.max_pool2d_forward"]
     assert [(spec.batch, spec.channels) for spec in pools] == [(2, 6 * 16), (2, 16 * 16)]
 
@@ -63,13 +63,14 @@ def test_pools_and_activations_between_see_images_of_more_channels():
 )
 def test_other_plans_stay_as_they_are(batch, target, layers):
     plan = training_plan(layers, (28, 28, 1), batch)
-    assert interleave(plan, target) is plan
+    assert interleave(plan, target).plan is plan
 
 
 def test_scores_in_lanes_are_brought_back_at_the_end():
     network = Sequential((Conv2D(5), MaxPool2D(2)), (8, 8, 1))
     source = Source(100, "uint8", Preprocessing("min_max"))
-    plan = interleave(build_plan(network, 16, Purpose(False, False, None), source), AVX512)
+    built = build_plan(network, 16, Purpose(False, False, None), source)
+    plan = interleave(built, AVX512).plan
     last = plan.calls[-1]
     assert last.kernel == "interleaved.transpose_images"
     scores = plan.buffers[plan.number_of("scores")]
@@ -82,7 +83,7 @@ def test_scores_in_lanes_are_brought_back_at_the_end():
 def backward_of(plan):
     return [
         (call.kernel, getattr(call.spec, "size", None))
-        for call in activation_gradients_before_pools(plan).calls
+        for call in reorder(plan).plan.calls
         if call.kernel.endswith("_backward") and call.kernel.startswith(("pool.", "activation."))
     ]
 

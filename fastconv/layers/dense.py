@@ -72,9 +72,9 @@ class Dense(Layer):
         builder.call("dense.dense_forward", spec, node.x, weight, bias, node.y)
 
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
-        """Add the weight gradient and, where needed, the data gradient."""
+        """Add the data gradient, where needed, and the weight gradient."""
         spec = self.spec(builder.batch, node.input_shape)
         dw, db = node.gradients["weight"], node.gradients.get("bias")
-        builder.call("dense.dense_backward_weight", spec, dy, node.x, dw, db)
         if dx is not None:
             builder.call("dense.dense_backward_data", spec, dy, node.parameters["weight"], dx)
+        builder.call("dense.dense_backward_weight", spec, dy, node.x, dw, db)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from fastconv.effects import access_of
 from fastconv.native import interleaved
 from fastconv.native.record import Target
 from fastconv.operation import ActivationSpec, InputSpec
 from fastconv.plan import Buffer, Call, Plan
+from fastconv.rewriting import RESULTS, Rewritten
 from fastconv.spec import ConvSpec, PoolSpec
 
 _CONVOLUTIONS = {
@@ -24,7 +26,7 @@ _CONVOLUTIONS = {
 """Which arguments of a convolution are images."""
 
 
-def interleave(plan: Plan, target: Target) -> Plan:
+def interleave(plan: Plan, target: Target) -> Rewritten:
     """Return the plan with interleaved images where they pay; the buffers keep their numbers.
 
     Parameters
@@ -39,7 +41,7 @@ def interleave(plan: Plan, target: Target) -> Plan:
         for call in plan.calls
         if call.kernel in _CONVOLUTIONS and _pays(call, target, plan.dtype)
     }
-    return _Interleaving(plan, target, chosen).run() if chosen else plan
+    return _Interleaving(plan, target, chosen).run() if chosen else Rewritten.unchanged(plan)
 
 
 def _pays(call: Call, target: Target, dtype: str) -> bool:
@@ -62,32 +64,43 @@ class _Interleaving:
         self._plain = set(range(len(plan.buffers)))  # owners whose own array is up to date
         self._interleaved: set[int] = set()  # those whose twin is
         self._calls: list[Call] = []
+        self._origins: list[tuple[int, ...]] = []
 
-    def run(self) -> Plan:
-        for call in self._plan.calls:
-            if call.kernel in _CONVOLUTIONS and call.spec in self._chosen:
-                self._convolution(call)
-            elif self._goes_on(call):
-                self._alike(call)
-            else:
-                for number in call.arguments:
-                    self._need_plain(number)
-                self._calls.append(call)
-                for number in call.arguments:
-                    # It may have been written.
-                    self._interleaved.discard(self._owner(number))
-        # The result of the network is read from outside.
+    def run(self) -> Rewritten:
+        for number, call in enumerate(self._plan.calls):
+            self._add(number, call)
+        # What is read from outside.
         for number, buffer in enumerate(self._plan.buffers):
-            if buffer.name == "scores":
+            if buffer.name in RESULTS:
                 self._need_plain(number)
-        return replace(self._plan, buffers=tuple(self._buffers), calls=tuple(self._calls))
+        plan = replace(self._plan, buffers=tuple(self._buffers), calls=tuple(self._calls))
+        twins = {twin: owner for owner, twin in self._twins.items()}
+        return Rewritten(plan, tuple(self._origins), twins)
+
+    def _add(self, origin: int, call: Call) -> None:
+        """Add a call in the layout that it gets, behind the copies that it needs."""
+        if call.kernel in _CONVOLUTIONS and call.spec in self._chosen:
+            made = self._convolution(call)
+        elif self._goes_on(call):
+            made = self._alike(call)
+        else:
+            access = access_of(call)
+            for number, each in zip(call.arguments, access, strict=True):
+                if each != "w":
+                    self._need_plain(number)
+            for number, each in zip(call.arguments, access, strict=True):
+                if each != "r":
+                    self._wrote_plain(number)
+            made = call
+        self._calls.append(made)
+        self._origins.append((origin,))
 
     def _owner(self, number: int | None) -> int:
         """The buffer that owns the memory; -1 without one."""
         memory = self._plan.memory_of(number)
         return -1 if memory is None else memory[0]
 
-    def _convolution(self, call: Call) -> None:
+    def _convolution(self, call: Call) -> Call:
         images = _CONVOLUTIONS[call.kernel]
         written = images[1:] if call.kernel != "conv.conv2d_backward_weight" else ()
         arguments = list(call.arguments)
@@ -96,9 +109,9 @@ class _Interleaving:
                 self._need_interleaved(call.arguments[place])
             arguments[place] = self._twin(call.arguments[place])
         function = call.kernel.partition(".")[2]
-        self._calls.append(Call(f"interleaved.{function}", call.spec, tuple(arguments)))
         for place in written:
             self._wrote_interleaved(call.arguments[place])
+        return Call(f"interleaved.{function}", call.spec, tuple(arguments))
 
     def _goes_on(self, call: Call) -> bool:
         """Whether a call treats all elements, or channels, alike and meets interleaved arrays."""
@@ -118,20 +131,25 @@ class _Interleaving:
             return replace(spec, batch=spec.batch // lanes, channels=spec.channels * lanes)
         return None
 
-    def _alike(self, call: Call) -> None:
+    def _alike(self, call: Call) -> Call:
         writes = 2 if call.kernel == "pool.max_pool2d_forward" else 1
         read = call.arguments[: len(call.arguments) - writes]
         for number in read:
             self._need_interleaved(number)
         arguments = tuple([self._twin(number) for number in call.arguments])
-        self._calls.append(Call(call.kernel, self._alike_spec(call.spec), arguments))
         for number in call.arguments[len(read) :]:
             self._wrote_interleaved(number)
+        return Call(call.kernel, self._alike_spec(call.spec), arguments)
 
     def _wrote_interleaved(self, number: int | None) -> None:
         owner = self._owner(number)
         self._interleaved.add(owner)
         self._plain.discard(owner)
+
+    def _wrote_plain(self, number: int | None) -> None:
+        owner = self._owner(number)
+        self._plain.add(owner)
+        self._interleaved.discard(owner)
 
     def _twin(self, number: int | None) -> int:
         """The interleaved array of the memory that a buffer is, or sees in another shape."""
@@ -162,3 +180,4 @@ class _Interleaving:
     def _transpose(self, rows: int, columns: int, x: int, y: int) -> None:
         spec = InputSpec(self._plan.batch // self._lanes, rows, columns, 1)
         self._calls.append(Call("interleaved.transpose_images", spec, (x, y)))
+        self._origins.append(())

@@ -6,24 +6,30 @@ A plan's calls are lowered one by one, and neighbours are fused where that gives
 * an activation behind a convolution or a dense layer becomes the end of its tiles (``LEAKY_RELU``);
 * the gradient of an activation behind a data gradient likewise (``LEAKY_GRADIENT``);
 * plain gradient descent becomes the end of the weight gradient (``UPDATE``), where one pass over
-  the samples makes it; then no gradient buffer is written or read for that weight.
+  the samples makes it, and where nothing reads the weight after that: no gradient buffer is written
+  or read for it then.
+
+Calls change their places by :class:`fastconv.rewriting.Rewriting`, which makes legal moves only.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
+from fastconv.effects import span_of
 from fastconv.native import input as input_records
 from fastconv.native import pooled, recorder, winograd
 from fastconv.native.launches import launch_of
+from fastconv.native.layouts import integers_of, place_of, pointer_of
 from fastconv.native.record import WORKSPACE, Pointer, Record, Target
 from fastconv.native.split import parts_of_product
 from fastconv.operation import ActivationSpec, InputSpec, OptimizerSpec
 from fastconv.plan import Call, Plan
+from fastconv.rewriting import Rewriting
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
 _FORWARD = (
@@ -42,19 +48,10 @@ _WEIGHT = (
     "interleaved.conv2d_backward_weight",
     "dense.dense_backward_weight",
 )
+_UPDATE = "optim.sgd_update"
 
-_FINISH = {
-    "conv_tiles": 26,
-    "interleaved_tiles": 24,
-    "winograd_tiles": 13,
-    "conv_weight_tiles": 25,
-    "add_parts": 3,
-}
-"""Which integer of a record says what becomes of the sums."""
-_START = 25
-"""Which integer of ``conv_tiles`` says what its sums start from."""
-_SAMPLES, _SAMPLES_TOGETHER = 0, 24
-"""Integers of ``conv_weight_tiles``."""
+_ENDS = ("conv_tiles", "interleaved_tiles", "winograd_tiles")
+"""Kernels whose tiles may end with an activation or the gradient of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +66,15 @@ class Lowered:
         Bytes of memory beside the plan's buffers.
     origins
         For each record, the numbers of the plan's calls that it does, or a part of them.
+    holds
+        For some records, by number: buffers that the plan's calls do not read, each with the number
+        of the call whose output it must hold.
     """
 
     records: tuple[Record, ...]
     memory_bytes: tuple[int, ...]
     origins: tuple[tuple[int, ...], ...] = ()
+    holds: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
 
 def lower(plan: Plan, target: Target) -> Lowered:
@@ -81,67 +82,99 @@ def lower(plan: Plan, target: Target) -> Lowered:
     return _Lowering(plan, target).run()
 
 
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """The update of one layer, right behind its weight gradient.
+
+    Parameters
+    ----------
+    order
+        The calls, with that update where it belongs.
+    pieces
+        How many calls it is: of the weight, and of the bias where there is one.
+    w, b
+        What is updated; b None where there is no bias.
+    rate
+        Where the learning rate is.
+    decays
+        Factors of rate * w and rate * b that are subtracted beside.
+    """
+
+    order: Rewriting
+    pieces: int
+    w: Pointer | None
+    b: Pointer | None
+    rate: Pointer
+    decays: tuple[float, float]
+
+
 class _Lowering:
-    """The state of one lowering: records so far, and what has been fused away."""
+    """The state of one lowering: the calls as they are now, and records so far."""
 
     def __init__(self, plan: Plan, target: Target) -> None:
         self._plan = plan
         self._target = target
+        self._order = Rewriting(plan)
         self._records: list[Record] = []
         self._origins: list[tuple[int, ...]] = []
-        self._numbers = {id(call): number for number, call in enumerate(plan.calls)}
+        self._holds: dict[int, tuple[tuple[int, int], ...]] = {}
         self._workspace_bytes = 0
-        self._updated: list[tuple[int, int]] = []  # ranges of the parameters, in elements
 
     def run(self) -> Lowered:
-        calls = self._plan.calls
-        number = 0
-        while number < len(calls):
-            call, following = calls[number], calls[number + 1 : number + 2]
-            if fused := self._gather_min_max(calls[number : number + 2]):
-                self._add(fused, calls[number : number + 2])
-                number += 2
-                continue
-            if sparse := self._pooled(calls[number : number + 5]):
-                self._add(sparse[0], calls[number : number + sparse[1]])
-                number += sparse[1]
-                continue
-            if dense := self._dense_update(calls[number : number + 3]):
-                self._add([dense[0]], calls[number : number + dense[1]])
-                number += dense[1]
-                continue
-            first = number
-            records = plain = self._launch(call)
-            number += 1
-            if following and self._fuses_activation(call, following[0], records):
-                records = self._with_activation(call, following[0], records)
-                number += 1
-            elif call.kernel in _WEIGHT:
-                records = self._with_update(call, records)
-            elif call.kernel == "optim.sgd_update":
-                records = self._rest_of_update(call, records)
-            self._add(records, calls[first:number], plain)
+        position = 0
+        while position < len(self._order.calls):
+            position += (
+                self._gather_min_max(position)
+                or self._pooled(position)
+                or self._dense_update(position)
+                or self._call(position)
+            )
         memory = (self._workspace_bytes,) if self._workspace_bytes else ()
         done = tuple(_without_idle_barriers(self._records))
-        return Lowered(done, memory, origins=tuple(self._origins))
+        return Lowered(done, memory, tuple(self._origins), self._holds)
+
+    def _calls(self, position: int, count: int) -> tuple[Call, ...]:
+        return self._order.calls[position : position + count]
+
+    def _call(self, position: int) -> int:
+        """Add the records of a call, and of what its tiles can end with; return how many calls."""
+        call, *following = self._calls(position, 2)
+        records = plain = self._launch(call)
+        count = 1
+        if following and self._fuses_activation(call, following[0], records):
+            records = self._with_activation(call, following[0], records)
+            count = 2
+        elif (
+            call.kernel in _WEIGHT
+            and (writer := self._only_writer(call, records))
+            and (update := self._update_behind(position))
+        ):
+            self._order = update.order
+            records = [_updating(r, update) if r is writer else r for r in records]
+            count += update.pieces
+        self._add(records, position, count, plain)
+        return count
 
     def _add(
-        self, records: Sequence[Record], calls: Sequence[Call], plain: Sequence[Record] = ()
+        self, records: Sequence[Record], position: int, count: int, plain: Sequence[Record] = ()
     ) -> None:
-        """Add what some calls became; a record that reads the learning rate updates.
+        """Add what some calls became; only a record that reads the learning rate updates.
 
         ``plain`` is what the first call became before others were fused into it.
         """
-        optimizer = self._optimizer()
+        calls, origins = self._calls(position, count), self._order.origins[position:]
         for record in records:
-            made = [self._numbers[id(call)] for call in calls[: 1 if record in plain else None]]
-            if optimizer is not None and _names(record, optimizer.arguments[2]):
-                made.append(self._numbers[id(optimizer)])
+            made: set[int] = set()
+            for call, numbers in zip(
+                calls[: 1 if record in plain else None], origins, strict=False
+            ):
+                if call.kernel != _UPDATE or _names(record, call.arguments[2]):
+                    made.update(numbers)
             self._records.append(record)
-            self._origins.append(tuple(sorted(set(made))))
+            self._origins.append(tuple(sorted(made)))
 
     def _launch(self, call: Call) -> list[Record]:
-        buffers = self._plan.buffers
+        buffers = self._order.plan.buffers
         types = tuple([None if n is None else buffers[n].dtype for n in call.arguments])
         spec: object = call.spec
         module, _, function = call.kernel.partition(".")
@@ -151,7 +184,7 @@ class _Lowering:
         kernel = self._winograd(call) or call.kernel
         launch = launch_of(kernel, spec, types, self._target)
         self._workspace_bytes = max(self._workspace_bytes, launch.workspace_bytes)
-        return [_bound(record, call.arguments) for record in launch.records]
+        return [self._bound(record, call.arguments) for record in launch.records]
 
     def _winograd(self, call: Call) -> str | None:
         """The kernel that does a convolution with fewer products, where one pays."""
@@ -165,55 +198,65 @@ class _Lowering:
             return "winograd.conv2d_backward_data"
         return None
 
-    def _gather_min_max(self, calls: Sequence[Call]) -> list[Record] | None:
-        """Gather bytes and bring each image to [0, 1] in one pass over it."""
+    def _gather_min_max(self, position: int) -> int:
+        """Gather bytes and bring each image to [0, 1] in one pass over it; 0 if that is not so."""
+        calls = self._calls(position, 2)
         if [call.kernel for call in calls] != ["input.gather_images", "input.min_max_images"]:
-            return None
+            return 0
         images, indices, x = calls[0].arguments
         if images is None or self._plan.buffers[images].dtype != "uint8":
-            return None
+            return 0
         if calls[1].arguments != (x, x):
-            return None
+            return 0
         spec, types = calls[0].spec, ("uint8", "int64", self._plan.dtype)
         assert isinstance(spec, InputSpec)
         launch = input_records.gather_min_max_images(spec, types, self._target)
-        return [_bound(record, (images, indices, x)) for record in launch.records]
+        arguments = images, indices, x
+        self._add([self._bound(record, arguments) for record in launch.records], position, 2)
+        return 2
 
-    def _pooled(self, calls: Sequence[Call]) -> tuple[tuple[Record, ...], int] | None:
-        """The backward passes of a convolution behind a max pool, in place of so many calls."""
+    def _pooled(self, position: int) -> int:
+        """The backward passes of a convolution behind a max pool, for so many calls; or 0."""
+        calls = self._calls(position, 5)
         pool, dtype = calls[0].spec, self._plan.dtype
         if calls[0].kernel != "pool.max_pool2d_backward" or not isinstance(pool, PoolSpec):
-            return None
-        dy, where, unpooled = calls[0].arguments
+            return 0
+        dy, argmax, unpooled = calls[0].arguments
         rest = list(calls[1:])
         above = rest.pop(0) if rest and self._is_gradient_in_place(rest[0], unpooled) else None
         conv = rest[0].spec if rest else None
         if not isinstance(conv, ConvSpec) or not pooled.fits(pool, conv, self._target, dtype):
-            return None
+            return 0
         data = rest.pop(0) if rest[0].kernel == _DATA[0] else None
         dx = None if data is None else data.arguments[2]
         below = None
         if data is not None and rest and self._is_gradient_in_place(rest[0], dx):
             below = rest.pop(0)
         if not rest or rest[0].kernel != _WEIGHT[0] or rest[0].spec != conv:
-            return None
+            return 0
         weight = rest[0]
-        y = None if above is None else self._pooled_output(where)
-        if above is not None and y is None:
-            return None
+        y: int | None = None
+        holds: tuple[tuple[int, int], ...] = ()
+        if above is not None:
+            found = self._pooled_output(argmax, position)
+            if found is None:
+                return 0
+            y, holds = found
         for user in filter(None, (data, weight)):
             if self._plan.memory_of(user.arguments[0]) != self._plan.memory_of(unpooled):
-                return None
+                return 0
+        count = len(calls) - len(rest) + 1
         gradients, decays, rate = weight.arguments[2:4], (0.0, 0.0), None
         places = _pointer(gradients[0]), _pointer(gradients[1])
-        optimizer = self._optimizer()
-        if optimizer is not None and (updated := self._update_of(optimizer, weight)):
-            (places, decays), rate = updated, _pointer(optimizer.arguments[2])
+        if update := self._update_behind(position + count - 1):
+            self._order = update.order
+            places, decays, rate = (update.w, update.b), update.decays, update.rate
+            count += update.pieces
         x = weight.arguments[1]
-        assert None not in (dy, where, x)
+        assert None not in (dy, argmax, x)
         records, size = pooled.records_of(
             pooled.PooledBackward(
-                pool, conv, Pointer(dy or 0), Pointer(where or 0), _pointer(y),
+                pool, conv, Pointer(dy or 0), Pointer(argmax or 0), _pointer(y),
                 _slope(above) or 0.0, Pointer(x or 0),
                 Pointer(0) if data is None else Pointer(data.arguments[1] or 0),
                 _pointer(dx), *places, rate, decays,
@@ -222,7 +265,11 @@ class _Lowering:
             self._target, dtype,
         )  # fmt: skip
         self._workspace_bytes = max(self._workspace_bytes, size)
-        return records, len(calls) - len(rest) + 1
+        if holds:
+            first = len(self._records)
+            self._holds.update(dict.fromkeys(range(first, first + len(records)), holds))
+        self._add(records, position, count)
+        return count
 
     def _is_gradient_in_place(self, call: Call, number: int | None) -> bool:
         """Whether a call is the gradient of a (leaky) ReLU in place of this buffer."""
@@ -231,23 +278,30 @@ class _Lowering:
         dy, _, dx = call.arguments
         return self._plan.memory_of(dy) == self._plan.memory_of(dx) == self._plan.memory_of(number)
 
-    def _pooled_output(self, where: int | None) -> int | None:
-        """The output of the pool that wrote ``where``, if its signs still stand there."""
-        y = None
-        for call in self._plan.calls:
-            if call.kernel == "pool.max_pool2d_forward" and call.arguments[2] == where:
-                y = call.arguments[1]
-            elif (
-                y is not None
-                and call.kernel == "activation.activation_forward"
-                and self._plan.memory_of(call.arguments[1]) == self._plan.memory_of(y)
-                and _slope(call) is None
+    def _pooled_output(
+        self, argmax: int | None, position: int
+    ) -> tuple[int, tuple[tuple[int, int], ...]] | None:
+        """The output of the pool that wrote ``argmax``, if its signs still stand there.
+
+        Also which memory that is, with the number of the call whose output it must hold.
+        """
+        y, writer = None, -1
+        for number, call in enumerate(self._calls(0, position)):
+            if call.kernel == "pool.max_pool2d_forward" and call.arguments[2] == argmax:
+                y, writer = call.arguments[1], number
+            elif y is not None and self._plan.memory_of(call.arguments[-1]) == (
+                self._plan.memory_of(y)
             ):
-                return None
-        return y
+                if call.kernel != "activation.activation_forward" or _slope(call) is None:
+                    return None
+                writer = number
+        if y is None:
+            return None
+        memory, _ = self._plan.memory_of(y) or (-1, 0)
+        return y, ((memory, max(self._order.origins[writer])),)
 
     def _fuses_activation(
-        self, call: Call, following: Call, records: Sequence[Record] | None
+        self, call: Call, following: Call, records: Sequence[Record] | None = None
     ) -> bool:
         """Whether the next call is an activation in place of what this one writes.
 
@@ -270,13 +324,11 @@ class _Lowering:
             return in_place
         writers = [
             # What adds to sums that are there already does not see all of them.
-            "" if record.kernel == "conv_tiles" and record.integers[_START] == recorder.START_C
+            "" if record.kernel == "conv_tiles" and integers_of(record).start == recorder.START_C
             else record.kernel
             for record in records if _names(record, result)
         ]  # fmt: skip
-        known = ["conv_tiles", "interleaved_tiles", "winograd_tiles"] + ["add_parts"] * (
-            call.kernel in _FORWARD
-        )
+        known = _ENDS + ("add_parts",) * (call.kernel in _FORWARD)
         return in_place and bool(writers) and all(writer in known for writer in writers)
 
     def _with_activation(
@@ -292,150 +344,145 @@ class _Lowering:
             if _names(record, result):
                 record = _finish(record, finish, (slope,))
                 if other is not None:
-                    place = record.pointers[2]
-                    assert place is not None
+                    c = pointer_of(record, "c")
+                    assert c is not None
                     # What `other` points to lies as C does.
-                    pointer = Pointer(other, place.offset)
-                    record = replace(record, pointers=(*record.pointers[:4], pointer))
+                    pointers = *record.pointers[:4], Pointer(other, c.offset)
+                    record = replace(record, pointers=pointers)
             done.append(record)
         return done
 
-    def _optimizer(self) -> Call | None:
-        last = self._plan.calls[-1]
-        return last if last.kernel == "optim.sgd_update" else None
-
-    def _dense_update(self, calls: Sequence[Call]) -> tuple[Record, int] | None:
-        """One pass over the weights of a dense layer of one sample, in place of so many calls."""
-        optimizer, first = self._optimizer(), calls[0]
+    def _dense_update(self, position: int) -> int:
+        """One pass over the weights of a dense layer of one sample, for so many calls; or 0."""
+        first, *after = self._calls(position, 3)
         spec = first.spec
-        if optimizer is None or not isinstance(spec, DenseSpec) or spec.batch != 1:
-            return None
-        with_gradient = len(calls) > 1 and self._fuses_activation(first, calls[1], None)
-        last = calls[2:3] if with_gradient else calls[1:2]
-        if first.kernel not in _DATA or not last or last[0].kernel not in _WEIGHT:
-            return None
-        if last[0].spec != spec:
-            return None
-        updated = self._update_of(optimizer, last[0])
-        if updated is None:
-            return None
-        (w, b), decays = updated
+        if first.kernel not in _DATA or not isinstance(spec, DenseSpec) or spec.batch != 1:
+            return 0
+        activation = after.pop(0) if after and self._fuses_activation(first, after[0]) else None
+        if not after or after[0].kernel not in _WEIGHT or after[0].spec != spec:
+            return 0
+        count = 2 if activation is None else 3
+        update = self._update_behind(position + count - 1)
+        if update is None:
+            return 0
+        self._order = update.order
         other, slope, finish = None, 0.0, recorder.STORE
-        if with_gradient:
-            other, finish = _pointer(calls[1].arguments[1]), recorder.LEAKY_GRADIENT
-            slope = _slope(calls[1]) or 0.0
+        if activation is not None:
+            other, finish = _pointer(activation.arguments[1]), recorder.LEAKY_GRADIENT
+            slope = _slope(activation) or 0.0
         dy, _, dx = first.arguments
-        x, rate = last[0].arguments[1], _pointer(optimizer.arguments[2])
         record = Record(
             "dense_backward_update",
             self._plan.dtype,
-            (_pointer(dy), _pointer(x), w, b, _pointer(dx), other, rate),
+            (
+                _pointer(dy), _pointer(after[0].arguments[1]), update.w, update.b, _pointer(dx),
+                other, update.rate,
+            ),
             (spec.inputs, spec.outputs, finish),
-            (*decays, slope),
+            (*update.decays, slope),
             parts=parts_of_product(2 * spec.flops, spec.inputs),
-        )
-        return record, len(last) + (2 if with_gradient else 1)
+        )  # fmt: skip
+        self._add([record], position, count + update.pieces)
+        return count + update.pieces
 
-    def _with_update(self, call: Call, records: list[Record]) -> list[Record]:
-        """Let the weight gradient update its weight, if it can."""
-        optimizer = self._optimizer()
-        if optimizer is None:
-            return records
-        dw, db = call.arguments[2], call.arguments[3]
-        writers = [r for r in records if _names(r, dw) or (db is not None and _names(r, db))]
-        if not (
-            len(writers) == 1
-            and writers[0].kernel == "conv_weight_tiles"
-            and writers[0].integers[_SAMPLES] <= writers[0].integers[_SAMPLES_TOGETHER]
-        ):
-            return records
-        updated = self._update_of(optimizer, call)
-        if updated is None:
-            return records
-        pointers, decays = updated
-        rate = _pointer(optimizer.arguments[2])
-        done = []
-        for record in records:
-            if record is writers[0]:
-                record = _finish(record, recorder.UPDATE, decays)
-                record = replace(record, pointers=(*record.pointers[:2], *pointers, rate))
-            done.append(record)
-        return done
+    def _only_writer(self, call: Call, records: Sequence[Record]) -> Record | None:
+        """The record that makes a weight gradient in one pass over the samples, if one does."""
+        results = [number for number in call.arguments[2:4] if number is not None]
+        writers = [r for r in records if any(_names(r, number) for number in results)]
+        if len(writers) != 1 or writers[0].kernel != "conv_weight_tiles":
+            return None
+        n = integers_of(writers[0])
+        return writers[0] if n.samples <= n.together else None
 
-    def _update_of(
-        self, optimizer: Call, call: Call
-    ) -> tuple[tuple[Pointer | None, Pointer | None], tuple[float, float]] | None:
-        """Where the weight and the bias of a weight gradient are, and their factors of decay.
+    def _update_behind(self, position: int) -> _Update | None:
+        """Take the update of a layer's parameters right behind its weight gradient, if it may go.
 
-        None if they cannot be updated each by itself. What is returned counts as updated.
+        None if the optimiser is no plain gradient descent, if parameters cannot be updated each by
+        itself, or if a call in between reads what is updated: the data gradient of the same layer,
+        say. Nothing has changed until the order that is returned is taken.
         """
-        spec = optimizer.spec
-        assert isinstance(spec, OptimizerSpec)
-        parameters, gradients, _ = optimizer.arguments
-        itemsize = np.dtype(self._plan.dtype).itemsize
+        order, weight = self._order.copy(), self._order.calls[position]
         decays: list[float] = []
         pointers: list[Pointer | None] = []
-        ranges = []
-        for number in call.arguments[2:4]:
-            if number is None:
-                decays.append(0.0)
-                pointers.append(None)
-                continue
-            owner, offset = self._plan.memory_of(number) or (-1, 0)
-            size = math.prod(self._plan.buffers[number].shape)
-            decay = _decay(spec, offset, offset + size)
-            if owner != gradients or decay is None:
-                return None
+        rate, pieces = None, 0
+        for number in weight.arguments[2:4]:
+            decay, pointer = 0.0, None
+            if number is not None:
+                found = _piece_of_update(order, number)
+                if found is None:
+                    return None
+                piece, decay = found
+                call = order.calls[piece]
+                pointer, rate = self._bind(order, call.arguments[0]), call.arguments[2]
+                pieces += 1
+                if not order.move(piece, position + pieces):
+                    return None
             decays.append(decay)
-            pointers.append(Pointer(parameters or 0, offset * itemsize))
-            ranges.append((offset, offset + size))
-        self._updated.extend(ranges)
-        return (pointers[0], pointers[1]), (decays[0], decays[1])
+            pointers.append(pointer)
+        if rate is None:
+            return None
+        return _Update(
+            order, pieces, pointers[0], pointers[1], Pointer(rate), (decays[0], decays[1])
+        )
 
-    def _rest_of_update(self, call: Call, records: list[Record]) -> list[Record]:
-        """Update what no weight gradient has updated."""
-        if not self._updated:
-            return records
-        named = {
-            (self._plan.memory_of(number) or (-1, 0))[1]: math.prod(buffer.shape)
-            for number, buffer in enumerate(self._plan.buffers)
-            if buffer.parent is not None
-            and (self._plan.memory_of(number) or (-1,))[0] == call.arguments[1]
-        }
-        assert isinstance(call.spec, OptimizerSpec)
-        itemsize = np.dtype(self._plan.dtype).itemsize
-        done = []
-        for offset, size in sorted(named.items()):
-            if (offset, offset + size) in self._updated:
-                continue
-            spec = replace(
-                call.spec,
-                size=size,
-                weights=max(0, min(size, call.spec.weights - offset)),
-                decayed=max(0, min(size, call.spec.decayed - offset)),
-            )
-            types = (self._plan.dtype, self._plan.dtype, "float64")
-            for record in launch_of(call.kernel, spec, types, self._target).records:
-                bound = _bound(record, call.arguments)
-                moved = [_moved(p, offset * itemsize) for p in bound.pointers[:2]]
-                done.append(replace(bound, pointers=(*moved, *bound.pointers[2:])))
-        return done
+    def _bind(self, order: Rewriting, number: int | None) -> Pointer | None:
+        """A pointer to a buffer, or for a view that was added to the plan, into its owner."""
+        if number is None or number < len(self._plan.buffers):
+            return _pointer(number)
+        owner, offset = order.plan.memory_of(number) or (-1, 0)
+        return Pointer(owner, offset * np.dtype(self._plan.buffers[owner].dtype).itemsize)
+
+    def _bound(self, record: Record, arguments: tuple[int | None, ...]) -> Record:
+        """Let the pointers of a record count buffers of the plan, not arguments of its kernel."""
+        pointers: list[Pointer | None] = []
+        for pointer in record.pointers:
+            if pointer is not None and pointer.argument != WORKSPACE:
+                array = self._bind(self._order, arguments[pointer.argument])
+                pointer = None if array is None else array.skip(pointer.offset)
+            pointers.append(pointer)
+        return replace(record, pointers=tuple(pointers))
 
 
-def data_before_weight(plan: Plan) -> Plan:
-    """Let each layer's data gradient come before its weight gradient, which may change weights.
+def _piece_of_update(order: Rewriting, gradient: int) -> tuple[int, float] | None:
+    """Cut plain gradient descent so that one call updates the parameter of a gradient alone.
 
-    The gradient of an activation that follows in place goes with the data gradient.
+    Returns its position and the factor of rate * w that it subtracts beside; None if the gradient
+    is not what an update reads, or decay begins within it.
     """
-    ordered = list(plan.calls)
-    for i in range(len(ordered) - 1):
-        first, second = ordered[i], ordered[i + 1]
-        if first.kernel in _WEIGHT and second.kernel in _DATA and first.spec == second.spec:
-            ordered[i], ordered[i + 1] = second, first
-            after = ordered[i + 2 : i + 3]
-            if after and after[0].kernel == "activation.activation_backward":
-                ordered[i + 1], ordered[i + 2] = after[0], first
-    return replace(plan, calls=tuple(ordered))
+    wanted = span_of(order.plan, gradient)
+    for position, call in enumerate(order.calls):
+        spec = call.spec
+        if call.kernel != _UPDATE or not isinstance(spec, OptimizerSpec):
+            continue
+        w, dw, rate = call.arguments
+        assert w is not None
+        assert dw is not None
+        whole, parameters = span_of(order.plan, dw), span_of(order.plan, w)
+        if not whole.covers(wanted):
+            continue
+        before, after = wanted.start - whole.start, wanted.stop - whole.start
+        decay = _decay(spec, before, after)
+        if decay is None:
+            return None
+        cuts = sorted({0, before, after, spec.size})
+        parts = []
+        for start, stop in pairwise(cuts):
+            views = [
+                order.add_view(
+                    f"{order.plan.buffers[span.memory].name}.{span.start + start}",
+                    span.memory, span.start + start, stop - start,
+                )
+                for span in (parameters, whole)
+            ]  # fmt: skip
+            part = replace(
+                spec, size=stop - start,
+                weights=max(0, min(stop, spec.weights) - start),
+                decayed=max(0, min(stop, spec.decayed) - start),
+            )  # fmt: skip
+            parts.append(Call(_UPDATE, part, (*views, rate)))
+        order.split(position, parts)
+        return position + cuts.index(before), decay
+    return None
 
 
 def _without_idle_barriers(records: Sequence[Record]) -> Iterator[Record]:
@@ -475,9 +522,17 @@ def _names(record: Record, number: int | None) -> bool:
 
 
 def _finish(record: Record, finish: int, reals: tuple[float, ...]) -> Record:
-    place = _FINISH[record.kernel]
+    """Let a record end with something else, with the numbers that it takes."""
+    place = place_of(record.kernel, "finish")
     integers = (*record.integers[:place], finish, *record.integers[place + 1 :])
     return replace(record, integers=integers, reals=reals)
+
+
+def _updating(record: Record, update: _Update) -> Record:
+    """Let a weight gradient update its parameters in place of being stored."""
+    record = _finish(record, recorder.UPDATE, update.decays)
+    pointers = *record.pointers[:2], update.w, update.b, update.rate
+    return replace(record, pointers=pointers)
 
 
 def _slope(call: Call | None) -> float | None:
@@ -490,19 +545,3 @@ def _slope(call: Call | None) -> float | None:
 
 def _pointer(number: int | None) -> Pointer | None:
     return None if number is None else Pointer(number)
-
-
-def _moved(pointer: Pointer | None, offset: int) -> Pointer | None:
-    return None if pointer is None else pointer.skip(offset)
-
-
-def _bound(record: Record, arguments: tuple[int | None, ...]) -> Record:
-    """Let the pointers of a record count buffers of the plan instead of arguments of its kernel."""
-    pointers: list[Pointer | None] = []
-    for pointer in record.pointers:
-        if pointer is None or pointer.argument == WORKSPACE:
-            pointers.append(pointer)
-            continue
-        number = arguments[pointer.argument]
-        pointers.append(None if number is None else Pointer(number, pointer.offset))
-    return replace(record, pointers=tuple(pointers))

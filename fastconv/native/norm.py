@@ -14,7 +14,7 @@ from fastconv.operation import NormSpec
 
 _Types = tuple[str | None, ...]
 
-_ROWS_OF_A_BLOCK = 256
+ROWS_OF_A_BLOCK = 256
 _CHANNELS_OF_A_PIECE = 64
 """As in ``kernels/cpu/norm.h``."""
 
@@ -24,7 +24,7 @@ def _pieces(spec: NormSpec) -> int:
 
 
 def _blocks(spec: NormSpec) -> int:
-    return -(-spec.rows // _ROWS_OF_A_BLOCK)
+    return -(-spec.rows // ROWS_OF_A_BLOCK)
 
 
 def _bytes_of_sums(spec: NormSpec) -> int:

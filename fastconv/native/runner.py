@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.native.interleaving import interleave
-from fastconv.native.lowering import data_before_weight, lower
+from fastconv.native.lowering import lower
+from fastconv.native.order_check import check_lowered
 from fastconv.native.record import Record, Target, rows_of
 from fastconv.native.recorder import ALIGNMENT
-from fastconv.native.reordering import activation_gradients_before_pools
+from fastconv.native.reordering import reorder
 from fastconv.native.threads import default_threads
 from fastconv.plan import Plan
+from fastconv.plan_check import check_rewritten, is_wanted
 
 
 class Engine(Protocol):
@@ -67,12 +69,16 @@ class ProgramRunner:
     def __init__(
         self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None, engine: Engine
     ) -> None:
-        plan = data_before_weight(activation_gradients_before_pools(plan))
-        plan = interleave(plan, engine.target())
-        self.plan = plan
+        reordered = reorder(plan)
+        interleaved = interleave(reordered.plan, engine.target())
+        lowered = lower(interleaved.plan, engine.target())
+        if is_wanted():
+            check_rewritten(plan, reordered)
+            check_rewritten(reordered.plan, interleaved)
+            check_lowered(interleaved.plan, lowered, engine.target())
+        self.plan = plan = interleaved.plan
         self.threads = threads or default_threads()
         self._engine = engine
-        lowered = lower(plan, engine.target())
         self.records: tuple[Record, ...] = lowered.records
         self.origins: tuple[tuple[int, ...], ...] = lowered.origins
         self._arrays: list[np.ndarray] = plan.allocate(shared, aligned)

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastconv.backends.cupy import input_of_batch, loss_of_batch, with_activation, with_pooling
+from fastconv.effects import effects_of, span_of
 from fastconv.operation import ActivationSpec
 from fastconv.plan import Call, Plan
+from fastconv.plan_check import Access, Step, check_steps
+from fastconv.rewriting import together
 from fastconv.spec import ConvSpec, PoolSpec
 
 _FORWARD: dict[str, Callable[..., None]] = {
@@ -101,6 +104,30 @@ def fuse(plan: Plan) -> list[FusedCall]:
         fused.append(next(filter(None, joined), alone))
         number += len(fused[-1].origins)
     return fused
+
+
+def check_fused(plan: Plan, fused: list[FusedCall]) -> None:
+    """Check that fused calls do what a plan does.
+
+    What a launch is not given it cannot write: an intermediate result that only its own calls read.
+
+    Raises
+    ------
+    PlanError
+        If one of them finds another value than the plan's order gives it.
+    """
+    steps = []
+    for each in fused:
+        effects = together([effects_of(plan, plan.calls[number]) for number in each.origins])
+        given = [span_of(plan, number) for number in each.arguments if number is not None]
+        writes = [span for span in effects.writes if any(a.covers(span) for a in given)]
+        steps.append(
+            Step(
+                each.call.kernel, each.origins, tuple(map(Access.run, effects.reads)),
+                tuple(map(Access.run, writes)),
+            )
+        )  # fmt: skip
+    check_steps(plan, steps)
 
 
 def _join_input(plan: Plan, number: int) -> FusedCall | None:

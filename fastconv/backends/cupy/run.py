@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from fastconv.backends.cupy.device import Array, Recording, device
-from fastconv.backends.cupy.fusion import fuse
+from fastconv.backends.cupy.fusion import check_fused, fuse
 from fastconv.backends.cupy.launches import THREADS, launch
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
 from fastconv.plan import Plan
+from fastconv.plan_check import check_rewritten, is_wanted
+from fastconv.rewriting import Rewriting, activation_gradients_behind_data_gradients
 
 STEPS_OF_A_GRAPH = 16
 """Steps that one recording holds."""
@@ -105,9 +107,14 @@ class Runner:
         precision: str = "float32",
     ) -> None:
         check_precision(precision, plan.dtype)
-        self.plan = plan
+        order = Rewriting(plan)
+        activation_gradients_behind_data_gradients(order)
+        self.plan = order.plan
         self._precision = precision
-        self._fused = fuse(plan)
+        self._fused = fuse(self.plan)
+        if is_wanted():
+            check_rewritten(plan, order.finish())
+            check_fused(self.plan, self._fused)
         self.origins: tuple[tuple[int, ...], ...] = tuple(each.origins for each in self._fused)
         self._device = device()
         self._stream = self._device.stream()

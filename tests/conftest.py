@@ -1,0 +1,7 @@
+"""What holds for every test."""
+
+import os
+
+# Plans are checked before they run, here and in every process that a test starts: whatever rewrote
+# them, each read finds the value that the plan's own order gives it.
+os.environ.setdefault("FASTCONV_CHECK", "1")
