@@ -9,7 +9,7 @@ from fastconv.backends.selection import NAMES, BackendError, backend_state, choo
 from fastconv.native.threads import available_cores as available_cores
 from fastconv.native.threads import default_threads
 
-_PACKAGES = ("numpy", "numba", "cython", "cupy", "safetensors", "scikit-learn", "matplotlib")
+_PACKAGES = ("numpy", "numba", "cython", "cupy", "safetensors", "matplotlib")
 
 
 def configured_threads() -> int:

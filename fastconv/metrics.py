@@ -9,7 +9,6 @@ one that never occurs. Averages leave it out. This is what scikit-learn does wit
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,15 +123,8 @@ def confusion_matrix(labels: npt.ArrayLike, predictions: npt.ArrayLike, classes:
     check_dimensions(owner, "labels", true, "N")
     true = _integers(owner, "labels", true, true.shape, classes)
     guess = _integers(owner, "predictions", np.asarray(predictions), true.shape, classes)
-    if not len(true):  # scikit-learn refuses them
-        return np.zeros((classes, classes), np.int64)
-    from sklearn.metrics import confusion_matrix as count  # type: ignore[import-untyped]
-
-    with warnings.catch_warnings():
-        # Of one class, or nearly as many classes as samples: neither is a mistake here.
-        warnings.simplefilter("ignore")
-        matrix: IndexArray = count(true, guess, labels=np.arange(classes)).astype(np.int64)
-    return matrix
+    counts = np.bincount(true * classes + guess, minlength=classes * classes)
+    return counts.astype(np.int64, copy=False).reshape(classes, classes)
 
 
 def class_scores(matrix: npt.ArrayLike) -> ClassScores:
@@ -366,19 +358,17 @@ def regression_scores(targets: npt.ArrayLike, predictions: npt.ArrayLike) -> Reg
     true = _finite(owner, "targets", targets)
     guess = _finite(owner, "predictions", predictions)
     check_shape(owner, "predictions", guess, true.shape, "the shape of targets")
-    from sklearn import metrics  # type: ignore[import-untyped]
-
-    squared = float(metrics.mean_squared_error(true, guess))
-    varied = np.ptp(true.reshape(len(true), -1), axis=0) > 0
+    true, guess = (values.reshape(len(values), -1) for values in (true, guess))
+    errors = true - guess
+    squared = float(np.mean(errors**2))
+    varied = np.ptp(true, axis=0) > 0
+    variance = np.mean((true - true.mean(axis=0)) ** 2, axis=0)
     explained = np.full(varied.shape, np.nan)
-    if varied.any():
-        explained = np.where(
-            varied, metrics.r2_score(true, guess, multioutput="raw_values"), np.nan
-        )
+    explained[varied] = 1 - np.mean(errors**2, axis=0)[varied] / variance[varied]
     return RegressionScores(
         mean_squared_error=squared,
         root_mean_squared_error=squared**0.5,
-        mean_absolute_error=float(metrics.mean_absolute_error(true, guess)),
+        mean_absolute_error=float(np.mean(np.abs(errors))),
         r2=_mean_of_defined(explained),
     )
 

@@ -1,4 +1,4 @@
-"""scikit-learn's digits: exact values and a split that is the same for everyone."""
+"""The digits: exact values, beside those that scikit-learn has, and one split for everyone."""
 
 import hashlib
 
@@ -63,8 +63,7 @@ def test_every_part_keeps_the_order_of_the_source():
         assert found == sorted(found)
 
 
-# Noted once; another value means that scikit-learn splits in another way than it did, and that
-# results on digits cannot be compared with earlier ones.
+# Noted once; another value means that results on digits cannot be compared with earlier ones.
 FINGERPRINT = {
     "training": "c5c5ffb18e521819",
     "test": "d5a206216cb1fd13",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 
 import numpy as np
@@ -89,7 +90,8 @@ def k_folds(
 
     Notes
     -----
-    scikit-learn's KFold, or StratifiedKFold where there are labels.
+    scikit-learn's KFold, or StratifiedKFold where there are labels: it comes with the extra
+    ``search``.
 
     Examples
     --------
@@ -112,6 +114,11 @@ def k_folds(
         raise ValueError(
             f"k_folds: labels has shape {classes.shape}; expected ({samples_count},), "
             f"one class number for each sample"
+        )
+    if importlib.util.find_spec("sklearn") is None:
+        raise ImportError(
+            "k_folds: scikit-learn, which divides the samples, is not installed; "
+            "pip install 'fastconv[search]'"
         )
     # The checks above run at once, not when the first fold is asked for.
     return _folds(samples_count, folds, seed, classes)
