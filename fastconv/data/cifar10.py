@@ -18,10 +18,12 @@ import numpy.typing as npt
 from fastconv.data.archive import read_files, read_members
 from fastconv.data.batch_pickle import load_batch_pickle
 from fastconv.data.dataset import Dataset, IndexArray, Samples, require_labels
+from fastconv.data.decoded import Arrays, decoded
 from fastconv.data.errors import DataError, MissingData
 
 TRAINING_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 _TEST_BATCH = "test_batch"
+_BATCHES = (*TRAINING_BATCHES, _TEST_BATCH)
 _SIDE, _CHANNELS = 32, 3
 _PIXELS = _SIDE * _SIDE * _CHANNELS
 _ROW_BYTES = 1 + _PIXELS
@@ -85,82 +87,96 @@ def load_cifar10(
     """
     _require_batches(training, validation)
     place, version = _locate(Path(path))
-    parts = [_Part(training), _Part(validation), _Part((_TEST_BATCH,))]
-    places = {batch + version.ending: (part, batch) for part in parts for batch in part.names}
+    files = [place]
+    if place.is_dir():
+        files = [place / (batch + version.ending) for batch in _BATCHES]
+        files.append(place / version.meta)
+    if all(file.is_file() for file in files):
+        arrays, class_names = decoded("cifar10", files, lambda: _decode(place, version, _BATCHES))
+        batches = _batches_of(arrays, _BATCHES)
+    else:
+        wanted = (*training, *validation, _TEST_BATCH)
+        arrays, class_names = _decode(place, version, wanted)
+        batches = _batches_of(arrays, wanted)
+    for batch in (*training, *validation, _TEST_BATCH):
+        if batch not in batches:
+            raise _missing(batch + version.ending, place)
+
+    def samples(names: Sequence[str]) -> Samples:
+        runs = _runs([batches[name] for name in names])
+        images, labels = arrays["images"], arrays["labels"]
+        if len(runs) == 1:
+            return Samples(images[runs[0]], labels[runs[0]])
+        joined = (np.concatenate([each[run] for run in runs]) for each in (images, labels))
+        return Samples(*joined)
+
+    return Dataset(
+        name="cifar10",
+        training=samples(training),
+        test=samples((_TEST_BATCH,)),
+        class_names=tuple(class_names),
+        validation=samples(validation) if validation else None,
+    )
+
+
+def _decode(place: Path, version: _Version, names: Sequence[str]) -> tuple[Arrays, list[str]]:
+    """Read batches one behind the other as NHWC images; those that are not there have no rows."""
+    found: dict[str, _Batch] = {}
     class_names: tuple[str, ...] = ()
+    batch_of = {name + version.ending: name for name in names}
     files = read_files if place.is_dir() else read_members
-    for name, source, content in files(place, {*places, version.meta}):
+    for name, source, content in files(place, {*batch_of, version.meta}):
         if name == version.meta:
             parse_names = _python_class_names if version is _PYTHON else _binary_class_names
             class_names = parse_names(source, content)
         else:
             parse = _python_batch if version is _PYTHON else _binary_batch
-            part, batch = places[name]
-            part.put(batch, parse(source, content))
-    found = {version.meta: bool(class_names)}
-    found |= {name: part.has(batch) for name, (part, batch) in places.items()}
-    for name, there in found.items():
-        if not there:
-            raise MissingData(
-                f"cifar10: {name} is not in {place}; put it there, or download the data set again"
-            )
-    for part in parts:
-        part.require_labels(class_names)
-    return Dataset(
-        name="cifar10",
-        training=parts[0].samples(),
-        test=parts[2].samples(),
-        class_names=class_names,
-        validation=parts[1].samples() if validation else None,
+            found[batch_of[name]] = parse(source, content)
+    if not class_names:
+        raise _missing(version.meta, place)
+    for batch in found.values():
+        require_labels(batch.source, batch.labels, class_names)
+    rows = [len(found[name].labels) if name in found else -1 for name in names]
+    there = [found[name] for name in names if name in found]
+    images = np.empty(
+        (sum(len(batch.labels) for batch in there), _SIDE, _SIDE, _CHANNELS), np.uint8
     )
-
-
-class _Part:
-    """Batches that make one part of the data set, each put in its place as it is read.
-
-    All share one block of memory, so that the data set is never there twice.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        self._block: npt.NDArray[np.uint8] | None = None
-        self._images: dict[str, npt.NDArray[np.uint8]] = {}
-        self._labels: dict[str, tuple[str, IndexArray]] = {}
-
-    def put(self, name: str, batch: _Batch) -> None:
-        """Keep a batch as NHWC images."""
-        rows = len(batch.labels)
-        if self._block is None:
-            self._block = np.empty((len(self.names), rows, _SIDE, _SIDE, _CHANNELS), np.uint8)
-        images = self._block[self.names.index(name)]
-        if len(images) != rows:
-            # The real batches are of one size; others need not be.
-            images = np.empty((rows, _SIDE, _SIDE, _CHANNELS), np.uint8)
+    end = 0
+    for batch in there:
+        start, end = end, end + len(batch.labels)
         planes = batch.planes.reshape(-1, _CHANNELS, _SIDE, _SIDE)
         for channel in range(_CHANNELS):
-            images[:, :, :, channel] = planes[:, channel]
-        self._images[name] = images
-        self._labels[name] = (batch.source, batch.labels)
+            images[start:end, :, :, channel] = planes[:, channel]
+    labels = np.concatenate([np.empty(0, np.int64), *(batch.labels for batch in there)])
+    arrays = {"images": images, "labels": labels, "rows": np.array(rows, np.int64)}
+    return arrays, list(class_names)
 
-    def has(self, name: str) -> bool:
-        """Whether a batch was put."""
-        return name in self._images
 
-    def require_labels(self, class_names: tuple[str, ...]) -> None:
-        """Raise a DataError that names the file if a label is outside the classes."""
-        for source, labels in self._labels.values():
-            require_labels(source, labels, class_names)
+def _batches_of(arrays: Arrays, names: Sequence[str]) -> dict[str, slice]:
+    """Which of the images each batch is."""
+    batches, end = {}, 0
+    for name, rows in zip(names, arrays["rows"].tolist(), strict=True):
+        if rows >= 0:
+            start, end = end, end + rows
+            batches[name] = slice(start, end)
+    return batches
 
-    def samples(self) -> Samples:
-        """All batches, in the order of ``names``."""
-        images = [self._images[name] for name in self.names]
-        labels = [self._labels[name][1] for name in self.names]
-        assert self._block is not None  # load_cifar10 has checked that every batch was put.
-        if all(len(batch) == self._block.shape[1] for batch in images):
-            joined = self._block.reshape(-1, _SIDE, _SIDE, _CHANNELS)
+
+def _runs(slices: Sequence[slice]) -> list[slice]:
+    """Join slices that follow one another."""
+    runs: list[slice] = []
+    for each in slices:
+        if runs and runs[-1].stop == each.start:
+            runs[-1] = slice(runs[-1].start, each.stop)
         else:
-            joined = np.concatenate(images)
-        return Samples(joined, np.concatenate(labels))
+            runs.append(each)
+    return runs
+
+
+def _missing(name: str, place: Path) -> MissingData:
+    return MissingData(
+        f"cifar10: {name} is not in {place}; put it there, or download the data set again"
+    )
 
 
 def _require_batches(training: Sequence[str], validation: Sequence[str]) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fastconv.data.dataset import Dataset, Samples, require_labels
+from fastconv.data.dataset import Array, Dataset, IndexArray, Samples, require_labels
+from fastconv.data.decoded import Arrays, decoded
 from fastconv.data.errors import DataError, MissingData
 from fastconv.data.idx import read_idx
 
 _CLASS_NAMES = tuple("0123456789")
+_PARTS = ("train", "t10k")
 
 
 def load_mnist(folder: str | PathLike[str]) -> Dataset:
@@ -40,17 +42,28 @@ def load_mnist(folder: str | PathLike[str]) -> Dataset:
         If a file is damaged, or the files do not fit together.
     """
     place = Path(folder)
-    return Dataset(
-        name="mnist",
-        training=_load_part(place, "train"),
-        test=_load_part(place, "t10k"),
-        class_names=_CLASS_NAMES,
+    files = {
+        part: (
+            _find(place, f"{part}-images", "idx3-ubyte"),
+            _find(place, f"{part}-labels", "idx1-ubyte"),
+        )
+        for part in _PARTS
+    }
+
+    def decode() -> tuple[Arrays, list[str]]:
+        arrays = {}
+        for part, both in files.items():
+            arrays[f"{part}-images"], arrays[f"{part}-labels"] = _read_part(*both)
+        return arrays, []
+
+    arrays, _ = decoded("mnist", [file for both in files.values() for file in both], decode)
+    training, test = (
+        Samples(arrays[f"{part}-images"], arrays[f"{part}-labels"]) for part in _PARTS
     )
+    return Dataset("mnist", training, test, _CLASS_NAMES)
 
 
-def _load_part(folder: Path, part: str) -> Samples:
-    images_file = _find(folder, f"{part}-images", "idx3-ubyte")
-    labels_file = _find(folder, f"{part}-labels", "idx1-ubyte")
+def _read_part(images_file: Path, labels_file: Path) -> tuple[Array, IndexArray]:
     images = read_idx(images_file)
     labels = read_idx(labels_file)
     for file, array, dimensions in ((images_file, images, 3), (labels_file, labels, 1)):
@@ -66,7 +79,7 @@ def _load_part(folder: Path, part: str) -> Samples:
         )
     classes = labels.astype(np.int64)
     require_labels(str(labels_file), classes, _CLASS_NAMES)
-    return Samples(images[..., np.newaxis], classes)
+    return images[..., np.newaxis], classes
 
 
 def _find(folder: Path, stem: str, kind: str) -> Path:
