@@ -227,9 +227,8 @@ def _bench(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = make_parser().parse_args(arguments)
-    return run(_NAME, lambda: _bench(options, arguments))
+    typed = sys.argv[1:] if arguments is None else arguments
+    return run(make_parser(), typed, lambda options: _bench(options, typed))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -86,8 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = make_parser().parse_args(arguments)
-    return run(_MODULE, lambda: _list_systems() if options.list else _reproduce(options))
+    return run(make_parser(), arguments, _reproduce)
 
 
 def _list_systems() -> int:
@@ -103,6 +101,8 @@ def _list_systems() -> int:
 
 def _reproduce(options: argparse.Namespace) -> int:
     """Make the runs, and write the page after each."""
+    if options.list:
+        return _list_systems()
     chosen = chosen_systems(options.names)
     _check(options)
     out = Path(options.out or ("reproduction-quick" if options.quick else "reproduction"))
@@ -244,5 +244,4 @@ def _floors(results: Results) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

@@ -136,7 +136,7 @@ LAYOUT = [
     {"fastconv.operation"},
     {
         "fastconv.spec", "fastconv.files", "fastconv.kernel_sources", "fastconv._checkout",
-        "fastconv.picture_files",
+        "fastconv.picture_files", "fastconv.standard_streams",
     },
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,11 +33,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = make_parser().parse_args(arguments)
-    return run(_MODULE, lambda: _compare(options) if len(options.runs) > 1 else _report(options))
+    return run(make_parser(), arguments, _report)
 
 
 def _report(options: argparse.Namespace) -> int:
+    if len(options.runs) > 1:
+        return _compare(options)
     from fastconv.report import write_report
 
     if options.out is not None:
@@ -68,5 +68,4 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

@@ -68,13 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parser = make_parser()
-    options = parser.parse_args(arguments)
-    if options.list:
-        return run(_MODULE, _list_searches)
-    if options.search is None:
-        parser.error("say which search: NAME or FILE; --list lists those that come with fastconv")
-    return run(_MODULE, lambda: _search(options))
+    return run(make_parser(), arguments, _search)
 
 
 def _list_searches() -> int:
@@ -86,6 +80,12 @@ def _list_searches() -> int:
 
 def _search(options: argparse.Namespace) -> int:
     """Search, show, write."""
+    if options.list:
+        return _list_searches()
+    if options.search is None:
+        raise SearchError(
+            "say which search: NAME or FILE; --list lists those that come with fastconv"
+        )
     if importlib.util.find_spec("optuna") is None:
         raise SearchError(
             "Optuna is not installed, which does the searching; pip install 'fastconv[search]'"
@@ -167,5 +167,4 @@ def _say_nothing_found(outcome: Outcome) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())
