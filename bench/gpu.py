@@ -87,7 +87,7 @@ def _list_of(
     return read
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_NAME, "Measure training steps on a GPU beside PyTorch's.")
     parser.prog = f"python {_NAME}"

@@ -167,7 +167,7 @@ def _child(arguments: list[str], variables: dict[str, str]) -> list[float]:
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             **variables,
             "PYTHONIOENCODING": "utf-8",
-        },  # fmt: skip
+        },
         capture_output=True,
         # Whatever the encoding of this process is: in that of the child, a name in the message
         # might not be what it is here.

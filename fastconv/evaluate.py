@@ -20,7 +20,7 @@ _MODULE = "fastconv.evaluate"
 PARTS = ("test", "validation", "training")
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_MODULE, "Apply the network of a run to the data set that it was made for.")
     parser.add_argument("run", metavar="RUN", help="folder that fastconv.train wrote")

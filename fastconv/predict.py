@@ -28,7 +28,7 @@ from fastconv.saved_run import RunError, SavedRun, load_run
 _MODULE = "fastconv.predict"
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_MODULE, "Say what the network of a run takes pictures for.")
     add = parser.add_argument

@@ -34,7 +34,7 @@ _WIDTH = 180
 """Columns of a table where there is no terminal."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_MODULE, "Show where the time of a training step goes, kernel by kernel.")
     parser.add_recipe("cifar10-deep", "profile")

@@ -38,7 +38,7 @@ _MODULE = "fastconv.reproduce"
 _EXIT_MISSED = 1
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(
         _MODULE,

@@ -28,7 +28,7 @@ _MODULE = "fastconv.train"
 _EXIT_DIVERGED = 1
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_MODULE, "Train a small convolutional network from a recipe.")
     add = parser.add_argument

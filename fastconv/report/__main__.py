@@ -15,7 +15,7 @@ from fastconv.saved_run import RunError, load_run
 _MODULE = "fastconv.report"
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(
         _MODULE, "Write the page of a run again, or one page that compares several runs."

@@ -29,7 +29,7 @@ _MODULE = "fastconv.search"
 _EXIT_NOTHING = 1
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(
         _MODULE,
