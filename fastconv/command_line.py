@@ -255,8 +255,8 @@ def _do(module: str, work: Callable[[], int]) -> int:
     except UnicodeEncodeError as fault:  # what is printed is written as escapes: a file's name
         return _fail(
             module,
-            f"{fault.object!r} cannot be the name of a file: {fault.encoding}, the encoding of "
-            f"this locale, lacks {fault.object[fault.start : fault.end]!r}; set PYTHONUTF8=1",
+            f"{fault.object!r} cannot be written: {fault.encoding} lacks "
+            f"{fault.object[fault.start : fault.end]!r}; set PYTHONUTF8=1, or choose another name",
         )
     except MemoryError as fault:
         return _fail(module, f"not enough memory ({fault}); use a smaller batch size or network")

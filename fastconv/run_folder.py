@@ -8,6 +8,7 @@ import io
 import json
 import math
 import re
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,7 +171,8 @@ def to_json(content: dict[str, Any]) -> str:
 
 def new_run_path(recipe: str) -> Path:
     """Return a path for a run's folder that nothing has yet: runs/NAME-DATE-TIME."""
-    name = re.sub(r"[^\w.-]+", "-", recipe)  # a recipe's name is any text
+    encoding = sys.getfilesystemencoding()  # a recipe's name is any text, a folder's is not
+    name = re.sub(r"[^\w.-]+", "-", recipe.encode(encoding, "replace").decode(encoding))
     base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, number = base, 2
     while path.exists():

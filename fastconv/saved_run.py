@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.files import as_text
 from fastconv.inference import Inference
 from fastconv.network import NetworkError, Sequential
 from fastconv.preprocessing import Preprocessing
@@ -70,8 +71,8 @@ class SavedRun:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.path.resolve().name
+        """The folder's own name, as text."""
+        return as_text(self.path.resolve().name)
 
     def inference(self, backend: str | None = None, threads: int | None = None) -> Inference:
         """Return the trained network, ready to be applied.

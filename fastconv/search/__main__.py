@@ -108,16 +108,13 @@ def _jobs(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, search: Search, folder: SearchFolder, jobs: int) -> int:
-    from sqlalchemy.engine import URL
-
     from fastconv.search.display import SearchDisplay
     from fastconv.search.engine import Engine
-    from fastconv.search.study import open_storage
+    from fastconv.search.study import open_storage, url_of_file
     from fastconv.search.worker import Conditions
 
-    own = URL.create("sqlite", database=str(folder.study_path.resolve()))
     is_shared = options.storage is not None
-    storage = open_storage(options.storage or own.render_as_string(), is_shared=is_shared)
+    storage = open_storage(options.storage or url_of_file(folder.study_path), is_shared=is_shared)
     definition = search.definition
     display = SearchDisplay(definition, quiet=options.quiet, to_stderr=options.json == "-")
     threads = options.threads or 1
