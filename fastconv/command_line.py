@@ -80,6 +80,13 @@ class Parser(argparse.ArgumentParser):
             "--data-dir", metavar="DIR", help=f"folder of the data sets (default: {otherwise})"
         )
 
+    def add_any_data(self) -> None:
+        """Add --any-data."""
+        self.add_argument(
+            "--any-data", action="store_true",
+            help="go on where the data found are not those that the run was trained on",
+        )  # fmt: skip
+
     def add_device(self) -> None:
         """Add --device."""
         self.add_argument(
@@ -265,7 +272,21 @@ def _do(module: str, work: Callable[[], int]) -> int:
         return EXIT_INTERRUPTED
 
 
+def say(module: str, remark: str) -> None:
+    """Say in one line on stderr what must not be missed, if there is something.
+
+    Parameters
+    ----------
+    module
+        The module that ``python -m`` runs.
+    remark
+        The line; empty for nothing.
+    """
+    if remark:
+        print(f"{module}: {' '.join(remark.split())}", file=sys.stderr)
+
+
 def _fail(module: str, message: str) -> int:
     """Say what is wrong in one line."""
-    print(f"{module}: {' '.join(message.split())}", file=sys.stderr)
+    say(module, message)
     return EXIT_USER_ERROR

@@ -10,9 +10,17 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.command_line import Parser, check_writable, run, thread_count, use_device, write_json
+from fastconv.command_line import (
+    Parser,
+    check_writable,
+    run,
+    say,
+    thread_count,
+    use_device,
+    write_json,
+)
 from fastconv.data import DataError, Dataset, Samples
-from fastconv.experiment import load_dataset
+from fastconv.data_of_run import load_data
 from fastconv.progress import Display, percent
 from fastconv.saved_run import SavedRun, load_run
 
@@ -28,6 +36,7 @@ def make_parser() -> Parser:
         "--part", choices=PARTS, default="test", help="part of the data set (default: test)"
     )
     parser.add_data_dir("FASTCONV_DATA, or download")
+    parser.add_any_data()
     parser.add_backend()
     parser.add_device()
     parser.add_threads()
@@ -48,7 +57,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     use_device(options)
     with threadpool_limits(threads):
         inference = saved.inference(options.backend, threads)
-        dataset = load_dataset(saved.recipe, options.data_dir)
+        dataset, check = load_data(saved, options.data_dir, any_data=options.any_data)
+        say(_MODULE, check.remark)
         samples = _part(dataset, options.part)
         loss = inference.evaluate(samples).loss
         scores = inference.predict(samples.images)
@@ -56,6 +66,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     content: dict[str, Any] = {
         "run": str(saved.path),
         "dataset": dataset.name,
+        "data": check.agreement,
         "part": options.part,
         "samples": len(samples),
         "backend": inference.backend,

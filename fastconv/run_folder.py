@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from fastconv.data import Dataset
+from fastconv.data.identity import identify_parts
 from fastconv.files import replace_file
 from fastconv.network import Sequential
 from fastconv.preprocessing import Preprocessing
@@ -132,17 +134,20 @@ class RunFolder:
 
     def write_model(
         self,
-        dataset: str,
-        class_names: Sequence[str],
-        image_shape: Sequence[int],
+        dataset: Dataset,
         preprocessing: Preprocessing,
     ) -> None:
-        """Write model.json: what it takes beside recipe and weights to use the network."""
+        """Write model.json: what it takes beside recipe and weights to use the network.
+
+        Also which data it is trained on, to tell other data of the same name from them.
+        """
+        parts = identify_parts(dataset)
         content = {
             "format": FORMAT,
-            "dataset": dataset,
-            "class_names": list(class_names),
-            "image_shape": list(image_shape),
+            "dataset": dataset.name,
+            "data": {part: identity.table() for part, identity in parts.items()},
+            "class_names": list(dataset.class_names),
+            "image_shape": list(dataset.image_shape),
             "preprocessing": preprocessing.table(),
         }
         self.write_json("model.json", content)

@@ -116,12 +116,7 @@ def train_recipe(
         folder = RunFolder(path)
         folder.write_recipe(recipe)
         folder.write_json("environment.json", _environment(experiment, options))
-        folder.write_model(
-            experiment.dataset.name,
-            experiment.dataset.class_names,
-            experiment.dataset.image_shape,
-            experiment.trainer.inference.preprocessing,
-        )
+        folder.write_model(experiment.plain_dataset, experiment.trainer.inference.preprocessing)
         _show_head(display, experiment, options.threads)
         result, summary = _train(options, experiment, folder, display)
         folder.write_weights(experiment.trainer.network)
@@ -146,17 +141,19 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") 
     OutputError
         If it cannot be written.
     """
-    from fastconv.report import write_report  # and matplotlib with it, only where it is wanted
+    # And matplotlib with it, only where it is wanted.
+    from fastconv.report.findings import Findings
+    from fastconv.report.run_report import write_run_page
 
-    made, path = run.experiment.dataset, run.folder.path
-    # Without the copy that augmentation appends: what the command that writes it again loads.
-    dataset = Dataset(
-        made.name, run.experiment.plain_training, made.test, made.class_names, made.validation
-    )
-    backend = run.experiment.trainer.backend
+    experiment, path = run.experiment, run.folder.path
     try:
         with threadpool_limits(options.threads):
-            return write_report(load_run(path), dataset, backend=backend, figures=figures)
+            # Without the copy that augmentation appends: what the command that writes it again
+            # loads, and compares with what was trained on, which these data are.
+            findings = Findings(
+                load_run(path), experiment.plain_dataset, experiment.trainer.backend
+            )
+            return write_run_page(findings, figures=figures)
     except OSError as fault:
         raise OutputError(
             f"{path}: the run is complete, but its report cannot be written "

@@ -116,7 +116,7 @@ LAYOUT = [
     {"fastconv.report"},
     {"fastconv.plots"},
     {"fastconv.metrics"},
-    {"fastconv.command_line", "fastconv.cold_start"},
+    {"fastconv.command_line", "fastconv.cold_start", "fastconv.data_of_run"},
     {"fastconv.progress", "fastconv.saved_run", "fastconv.step_profile"},
     {"fastconv.run_folder"},
     {"fastconv.experiment"},
