@@ -16,6 +16,7 @@ from fastconv.command_line import (
     check_writable,
     positive,
     run,
+    say,
     thread_count,
     write_json,
 )
@@ -78,6 +79,7 @@ def make_parser() -> Parser:
     parser.add_backend()
     parser.add_threads()
     parser.add_data_dir("FASTCONV_DATA, or download")
+    parser.add_any_data()
     add("--quiet", action="store_true", help="print nothing")
     parser.add_json("results")
     return parser
@@ -109,7 +111,10 @@ def _reproduce(options: argparse.Namespace) -> int:
     _make_folder(out, options.quick)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     how = RunOptions(thread_count(options), options.backend, data_dir=options.data_dir)
-    results = Results(out, Datasets(options.data_dir), options.quick, options.backend)
+    datasets = Datasets(
+        options.data_dir, any_data=options.any_data, tell=lambda remark: say(_MODULE, remark)
+    )
+    results = Results(out, datasets, options.quick, options.backend)
     results.find_runs()
     for maker in (_make_systems, _make_comparisons):
         for made in maker(options, chosen, how, results, display):

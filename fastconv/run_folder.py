@@ -10,14 +10,14 @@ import math
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from fastconv.data import Dataset
-from fastconv.data.identity import identify_parts
+from fastconv.data.identity import PartIdentity, identify_parts
 from fastconv.files import replace_file
 from fastconv.network import Sequential
 from fastconv.preprocessing import Preprocessing
@@ -136,16 +136,18 @@ class RunFolder:
         self,
         dataset: Dataset,
         preprocessing: Preprocessing,
+        identity: Mapping[str, PartIdentity] | None = None,
     ) -> None:
         """Write model.json: what it takes beside recipe and weights to use the network.
 
-        Also which data it is trained on, to tell other data of the same name from them.
+        Also which data it is trained on, to tell other data of the same name from them: their
+        identity, read from the data unless it is given.
         """
-        parts = identify_parts(dataset)
+        parts = identify_parts(dataset) if identity is None else identity
         content = {
             "format": FORMAT,
             "dataset": dataset.name,
-            "data": {part: identity.table() for part, identity in parts.items()},
+            "data": {part: samples.table() for part, samples in parts.items()},
             "class_names": list(dataset.class_names),
             "image_shape": list(dataset.image_shape),
             "preprocessing": preprocessing.table(),

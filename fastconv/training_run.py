@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from fastconv.analysis.probe import Probe
 from fastconv.configuration import environment
 from fastconv.data import Dataset
+from fastconv.data.identity import PartIdentity
 from fastconv.experiment import Experiment, prepare, summarize
 from fastconv.progress import Display, percent
 from fastconv.recipe import Recipe
@@ -85,6 +86,7 @@ def train_recipe(
     display: Display,
     *,
     dataset: Dataset | None = None,
+    identity: Mapping[str, PartIdentity] | None = None,
 ) -> FinishedRun:
     """Prepare, train, test, and write the files of a run; the report is :func:`explain_run`'s.
 
@@ -99,7 +101,9 @@ def train_recipe(
     display
         Shows how it goes.
     dataset
-        As for :func:`fastconv.experiment.prepare`.
+        As for :func:`fastconv.experiment.prepare`; data of one's own too.
+    identity
+        Which samples its parts have, where that is known already.
 
     Raises
     ------
@@ -116,7 +120,9 @@ def train_recipe(
         folder = RunFolder(path)
         folder.write_recipe(recipe)
         folder.write_json("environment.json", _environment(experiment, options))
-        folder.write_model(experiment.plain_dataset, experiment.trainer.inference.preprocessing)
+        folder.write_model(
+            experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
+        )
         _show_head(display, experiment, options.threads)
         result, summary = _train(options, experiment, folder, display)
         folder.write_weights(experiment.trainer.network)
