@@ -33,10 +33,8 @@ class DataCheck:
     remark: str = ""
 
 
-def load_data(
-    run: SavedRun, data_dir: str | Path | None, *, any_data: bool = False
-) -> tuple[Dataset, DataCheck]:
-    """Load the data that a run was trained on, and make sure that they are these.
+def load_data(run: SavedRun, data_dir: str | Path | None, *, any_data: bool = False) -> Dataset:
+    """Load the data of a run's recipe, which :func:`check_data` compares with those of the run.
 
     Parameters
     ----------
@@ -45,22 +43,15 @@ def load_data(
     data_dir
         As for :func:`fastconv.data.load`.
     any_data
-        Whether others will do.
+        Whether others than those that it was trained on will do.
 
     Raises
     ------
     DataError, RecipeError
         If they are not there.
     RunError
-        If they are others, or data of one's own, of which no command knows where they are.
+        If the run's are data of one's own, of which no command knows where they are.
     """
-    require_loadable(run, any_data=any_data)
-    dataset = load_dataset(run.recipe, data_dir)
-    return dataset, check_data(run, dataset, any_data=any_data)
-
-
-def require_loadable(run: SavedRun, *, any_data: bool = False) -> None:
-    """Raise a RunError for a run of data of one's own, unless any others will do."""
     if run.dataset_name != run.recipe.data.dataset and not any_data:
         raise RunError(
             f"run {run.path}: was trained on data of one's own, named {run.dataset_name!r}, which "
@@ -68,6 +59,7 @@ def require_loadable(run: SavedRun, *, any_data: bool = False) -> None:
             f"(...), dataset), load_run(...).inference().evaluate(dataset.test); or take "
             f"{run.recipe.data.dataset} in their place with --any-data"
         )
+    return load_dataset(run.recipe, data_dir)
 
 
 def check_data(

@@ -20,7 +20,7 @@ from fastconv.command_line import (
     write_json,
 )
 from fastconv.data import DataError, Dataset, Samples
-from fastconv.data_of_run import load_data
+from fastconv.data_of_run import check_data, load_data
 from fastconv.progress import Display, percent
 from fastconv.saved_run import SavedRun, load_run
 
@@ -57,9 +57,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     use_device(options)
     with threadpool_limits(threads):
         inference = saved.inference(options.backend, threads)
-        dataset, check = load_data(saved, options.data_dir, any_data=options.any_data)
-        say(_MODULE, check.remark)
+        dataset = load_data(saved, options.data_dir, any_data=options.any_data)
         samples = _part(dataset, options.part)
+        check = check_data(saved, dataset, any_data=options.any_data)
+        say(_MODULE, check.remark)
         loss = inference.evaluate(samples).loss
         scores = inference.predict(samples.images)
     saved.require_finite(scores)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastconv.command_line import Parser, run, say
-from fastconv.data_of_run import load_data
+from fastconv.data_of_run import check_data, load_data
 from fastconv.run_folder import OutputError
 from fastconv.saved_run import RunError, load_run
 
@@ -48,7 +48,8 @@ def _report(options: argparse.Namespace) -> int:
             f"--out {options.out}: is for several runs; the page of one run is in its folder"
         )
     saved = load_run(options.runs[0])
-    dataset, check = load_data(saved, options.data_dir, any_data=options.any_data)
+    dataset = load_data(saved, options.data_dir, any_data=options.any_data)
+    check = check_data(saved, dataset, any_data=options.any_data)
     say(_MODULE, check.remark)
     findings = Findings(saved, dataset, options.backend, check.remark)
     print(write_run_page(findings, figures=options.figures))
