@@ -32,6 +32,13 @@ SUMMARY_NUMBERS = (
 """What of a summary is a number, or null."""
 
 
+_DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError,
+    csv.Error,
+)  # fmt: skip
+"""What reading a damaged file raises."""
+
+
 class RunError(ValueError):
     """A run's folder that cannot be read: which file, why, and the fix, in one line."""
 
@@ -149,7 +156,7 @@ def load_run(path: str | Path) -> SavedRun:
         raise RunError(f"run {folder}: no such folder; give one that fastconv.train wrote")
     model = _read(folder, "model.json", _object)
     made = model.get("format")
-    if not isinstance(made, int):
+    if not isinstance(made, int) or isinstance(made, bool) or made < 1:
         raise RunError(f"run {folder}: model.json has no format number; train it again")
     if made > FORMAT:
         raise RunError(
@@ -202,7 +209,7 @@ def _read(folder: Path, name: str, read: Callable[[Path], _T]) -> _T:
         return read(file)
     except RecipeError as fault:
         raise RunError(f"run {folder}: {fault}; train it again") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+    except _DAMAGE as fault:
         reason = f"{type(fault).__name__}: {fault}"
         raise RunError(f"run {folder}: {name} is damaged ({reason}); train it again") from None
     except OSError as fault:
