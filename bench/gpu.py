@@ -87,7 +87,7 @@ def _list_of(
     return read
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_NAME, "Measure training steps on a GPU beside PyTorch's.")
     parser.prog = f"python {_NAME}"
@@ -227,9 +227,8 @@ def _bench(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = make_parser().parse_args(arguments)
-    return run(_NAME, lambda: _bench(options, arguments))
+    typed = sys.argv[1:] if arguments is None else arguments
+    return run(make_parser(), typed, lambda options: _bench(options, typed))
 
 
 if __name__ == "__main__":

@@ -254,8 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_backend()
     parser.add_threads()
     parser.add_json("times")
-    options = parser.parse_args(arguments)
-    return run("bench/tutorial.py", lambda: _work(options))
+    return run(parser, arguments, _work)
 
 
 if __name__ == "__main__":

@@ -162,9 +162,17 @@ def _child(arguments: list[str], variables: dict[str, str]) -> list[float]:
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", _CHILD, *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            **variables,
+            "PYTHONIOENCODING": "utf-8",
+        },
         capture_output=True,
-        text=True,
+        # Whatever the encoding of this process is: in that of the child, a name in the message
+        # might not be what it is here.
+        encoding="utf-8",
+        errors="backslashreplace",
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

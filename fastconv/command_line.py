@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastconv import standard_streams
 from fastconv.backends.selection import (
     NAMES,
     PRECISIONS,
@@ -32,6 +33,8 @@ FIGURES = ("png", "svg")
 """Files of pictures: PNG alone, or SVG beside it."""
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
+"""Nobody reads what is printed any more, as in ``... | head``: 128 + SIGPIPE, as shells count."""
 
 
 def positive(text: str) -> int:
@@ -58,11 +61,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, module: str, description: str) -> None:
         super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False)
-        self._module = module
+        self.module = module
 
     def error(self, message: str) -> Any:
         """Say what is wrong and exit with code 2."""
-        self.exit(EXIT_USER_ERROR, f"{self._module}: {message} (see --help)\n")
+        self.exit(EXIT_USER_ERROR, f"{self.module}: {message} (see --help)\n")
 
     def add_recipe(self, default: str, verb: str) -> None:
         """Add --recipe."""
@@ -76,6 +79,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--data-dir", metavar="DIR", help=f"folder of the data sets (default: {otherwise})"
         )
+
+    def add_any_data(self) -> None:
+        """Add --any-data."""
+        self.add_argument(
+            "--any-data", action="store_true",
+            help="go on where the data found are not those that the run was trained on",
+        )  # fmt: skip
 
     def add_device(self) -> None:
         """Add --device."""
@@ -203,24 +213,58 @@ def write_json(json: str | None, content: dict[str, Any]) -> None:
             file.write(to_json(content))
 
 
-def run(module: str, work: Callable[[], int]) -> int:
+def run(
+    parser: Parser, arguments: Sequence[str] | None, work: Callable[[argparse.Namespace], int]
+) -> int:
     """Do the work of a command line; return its exit code, and say each mistake in one line.
 
     Parameters
     ----------
-    module
-        The module that ``python -m`` runs.
+    parser
+        Of the command line.
+    arguments
+        To parse; None for those of the process.
     work
-        Does it, and returns the exit code.
+        Is given the options, does the work, and returns the exit code.
+
+    Raises
+    ------
+    SystemExit
+        After --help, or wrong arguments.
     """
+    with standard_streams.any_text():
+        try:
+            try:
+                return _do(parser.module, lambda: work(parser.parse_args(arguments)))
+            finally:
+                # Here rather than when Python ends, where a fault could not be answered any more.
+                standard_streams.flush()
+        except BrokenPipeError:
+            standard_streams.discard()
+            return EXIT_UNREAD
+        except OSError as fault:  # a full disk behind > FILE
+            standard_streams.discard()
+            return _fail(parser.module, f"output: {fault.strerror or fault}")
+
+
+def _do(module: str, work: Callable[[], int]) -> int:
+    """Do the work, and say each mistake in one line."""
     try:
         return work()
     except OutputError as fault:
         return _fail(module, str(fault))
+    except BrokenPipeError:
+        raise  # no mistake: who read has seen enough
     except OSError as fault:  # a full disk, a folder taken away
         return _fail(module, f"{fault.filename or 'output'}: {fault.strerror or fault}")
     except USER_ERRORS as fault:
         return _fail(module, str(fault))
+    except UnicodeEncodeError as fault:  # what is printed is written as escapes: a file's name
+        return _fail(
+            module,
+            f"{fault.object!r} cannot be written: {fault.encoding} lacks "
+            f"{fault.object[fault.start : fault.end]!r}; set PYTHONUTF8=1, or choose another name",
+        )
     except MemoryError as fault:
         return _fail(module, f"not enough memory ({fault}); use a smaller batch size or network")
     except KeyboardInterrupt:
@@ -228,7 +272,21 @@ def run(module: str, work: Callable[[], int]) -> int:
         return EXIT_INTERRUPTED
 
 
+def say(module: str, remark: str) -> None:
+    """Say in one line on stderr what must not be missed, if there is something.
+
+    Parameters
+    ----------
+    module
+        The module that ``python -m`` runs.
+    remark
+        The line; empty for nothing.
+    """
+    if remark:
+        print(f"{module}: {' '.join(remark.split())}", file=sys.stderr)
+
+
 def _fail(module: str, message: str) -> int:
     """Say what is wrong in one line."""
-    print(f"{module}: {' '.join(message.split())}", file=sys.stderr)
+    say(module, message)
     return EXIT_USER_ERROR

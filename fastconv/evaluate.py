@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +10,17 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.command_line import Parser, check_writable, run, thread_count, use_device, write_json
+from fastconv.command_line import (
+    Parser,
+    check_writable,
+    run,
+    say,
+    thread_count,
+    use_device,
+    write_json,
+)
 from fastconv.data import DataError, Dataset, Samples
-from fastconv.experiment import load_dataset
+from fastconv.data_of_run import check_data, load_data
 from fastconv.progress import Display, percent
 from fastconv.saved_run import SavedRun, load_run
 
@@ -21,7 +28,7 @@ _MODULE = "fastconv.evaluate"
 PARTS = ("test", "validation", "training")
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_MODULE, "Apply the network of a run to the data set that it was made for.")
     parser.add_argument("run", metavar="RUN", help="folder that fastconv.train wrote")
@@ -29,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--part", choices=PARTS, default="test", help="part of the data set (default: test)"
     )
     parser.add_data_dir("FASTCONV_DATA, or download")
+    parser.add_any_data()
     parser.add_backend()
     parser.add_device()
     parser.add_threads()
@@ -39,8 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = make_parser().parse_args(arguments)
-    return run(_MODULE, lambda: _evaluate(options))
+    return run(make_parser(), arguments, _evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -50,14 +57,17 @@ def _evaluate(options: argparse.Namespace) -> int:
     use_device(options)
     with threadpool_limits(threads):
         inference = saved.inference(options.backend, threads)
-        dataset = load_dataset(saved.recipe, options.data_dir)
+        dataset = load_data(saved, options.data_dir, any_data=options.any_data)
         samples = _part(dataset, options.part)
+        check = check_data(saved, dataset, any_data=options.any_data)
+        say(_MODULE, check.remark)
         loss = inference.evaluate(samples).loss
         scores = inference.predict(samples.images)
     saved.require_finite(scores)
     content: dict[str, Any] = {
         "run": str(saved.path),
         "dataset": dataset.name,
+        "data": check.agreement,
         "part": options.part,
         "samples": len(samples),
         "backend": inference.backend,
@@ -147,5 +157,4 @@ def _regression(
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

@@ -56,6 +56,12 @@ class Experiment:
     trainer: Trainer
     steps: int
 
+    @property
+    def plain_dataset(self) -> Dataset:
+        """The data set without the appended copy: what the recipe names, or what was given."""
+        made = self.dataset
+        return Dataset(made.name, self.plain_training, made.test, made.class_names, made.validation)
+
 
 def prepare(
     recipe: Recipe,
@@ -218,7 +224,7 @@ def summarize(
     validation = result.validation
     return {
         "recipe": recipe.name,
-        "dataset": recipe.data.dataset,
+        "dataset": experiment.dataset.name,
         "backend": trainer.backend,
         "threads": threads,
         "precision": trainer.precision,

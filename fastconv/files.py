@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half written."""
+"""Writing files so that nothing is ever half written, and their names as text."""
 
 from __future__ import annotations
 
@@ -38,3 +38,20 @@ def replace_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def as_text(name: str) -> str:
+    r"""Return the name of a file, or what was typed, as text that every file can hold.
+
+    Parameters
+    ----------
+    name
+        As Python has it: bytes that the locale's encoding lacks are lone surrogates in it. They
+        are read as UTF-8; what is not even that becomes escapes.
+
+    Examples
+    --------
+    >>> as_text("caf\udcc3\udca9"), as_text("caf\udce9")
+    ('café', 'caf\\xe9')
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +28,7 @@ from fastconv.saved_run import RunError, SavedRun, load_run
 _MODULE = "fastconv.predict"
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_MODULE, "Say what the network of a run takes pictures for.")
     add = parser.add_argument
@@ -50,8 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = make_parser().parse_args(arguments)
-    return run(_MODULE, lambda: _predict(options))
+    return run(make_parser(), arguments, _predict)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -104,5 +102,4 @@ def _classes(saved: SavedRun, names: Sequence[str], scores: Any, top: int) -> li
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from fastconv.command_line import (
     write_json,
 )
 from fastconv.experiment import prepare
+from fastconv.progress import PipedConsole
 from fastconv.recipe import Recipe, load_recipe
 from fastconv.step_profile import StepProfile, measure, synthetic_dataset
 
@@ -34,7 +34,7 @@ _WIDTH = 180
 """Columns of a table where there is no terminal."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_MODULE, "Show where the time of a training step goes, kernel by kernel.")
     parser.add_recipe("cifar10-deep", "profile")
@@ -61,8 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = make_parser().parse_args(arguments)
-    return run(_MODULE, lambda: _profile(options))
+    return run(make_parser(), arguments, _profile)
 
 
 def _profile(options: argparse.Namespace) -> int:
@@ -73,7 +72,7 @@ def _profile(options: argparse.Namespace) -> int:
     choice = choose_backend(options.backend)
     use_device(options)
     check_precision(options)
-    console = Console(stderr=options.json == "-", highlight=False, markup=False)
+    console = PipedConsole(stderr=options.json == "-", highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDTH
     content = (
@@ -232,5 +231,4 @@ def _counted(number: int, one: str, many: str = "") -> str:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Sequence
 
@@ -31,6 +33,17 @@ def entry_line(entry: Entry) -> str:
     return " | ".join(parts)
 
 
+class PipedConsole(Console):
+    """A console that says where its reader has left, for the command line to answer.
+
+    Rich's own ends the process there and then, with an exit code of its own.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Raise a BrokenPipeError."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 class Display:
     """Shows a run on a console.
 
@@ -43,7 +56,7 @@ class Display:
     """
 
     def __init__(self, *, quiet: bool, to_stderr: bool) -> None:
-        self._console = Console(
+        self._console = PipedConsole(
             stderr=to_stderr, quiet=quiet, highlight=False, soft_wrap=True, markup=False
         )
         self._batch_size = 1

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from fastconv.data import DATASETS
+from fastconv.files import as_text
 from fastconv.layers import LAYERS, Layer
 from fastconv.network import Sequential
 from fastconv.recipe_sections import (
@@ -184,7 +185,7 @@ def load_recipe(name_or_file: str, settings: Sequence[tuple[str, Any]] = ()) -> 
     table = read_toml("recipe", "recipes", name_or_file, "--list-recipes")
     for key, value in settings:
         set_key(table, key, value)
-    table.setdefault("name", Path(name_or_file).stem)
+    table.setdefault("name", as_text(Path(name_or_file).stem))
     try:
         return read_dataclass(Recipe, table, "")
     except RecipeError as fault:
@@ -199,6 +200,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     >>> parse_setting("optimizer.lr=0.1"), parse_setting("loss=nll")
     (('optimizer.lr', 0.1), ('loss', 'nll'))
     """
+    text = as_text(text)
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"--set {text!r}: expected key=value, such as optimizer.lr=0.1")

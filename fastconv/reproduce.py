@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from fastconv.command_line import (
     check_writable,
     positive,
     run,
+    say,
     thread_count,
     write_json,
 )
@@ -39,7 +39,7 @@ _MODULE = "fastconv.reproduce"
 _EXIT_MISSED = 1
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(
         _MODULE,
@@ -79,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_backend()
     parser.add_threads()
     parser.add_data_dir("FASTCONV_DATA, or download")
+    parser.add_any_data()
     add("--quiet", action="store_true", help="print nothing")
     parser.add_json("results")
     return parser
@@ -86,8 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = make_parser().parse_args(arguments)
-    return run(_MODULE, lambda: _list_systems() if options.list else _reproduce(options))
+    return run(make_parser(), arguments, _reproduce)
 
 
 def _list_systems() -> int:
@@ -103,13 +103,18 @@ def _list_systems() -> int:
 
 def _reproduce(options: argparse.Namespace) -> int:
     """Make the runs, and write the page after each."""
+    if options.list:
+        return _list_systems()
     chosen = chosen_systems(options.names)
     _check(options)
     out = Path(options.out or ("reproduction-quick" if options.quick else "reproduction"))
     _make_folder(out, options.quick)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     how = RunOptions(thread_count(options), options.backend, data_dir=options.data_dir)
-    results = Results(out, Datasets(options.data_dir), options.quick, options.backend)
+    datasets = Datasets(
+        options.data_dir, any_data=options.any_data, tell=lambda remark: say(_MODULE, remark)
+    )
+    results = Results(out, datasets, options.quick, options.backend)
     results.find_runs()
     for maker in (_make_systems, _make_comparisons):
         for made in maker(options, chosen, how, results, display):
@@ -244,5 +249,4 @@ def _floors(results: Results) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

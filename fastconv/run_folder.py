@@ -8,13 +8,16 @@ import io
 import json
 import math
 import re
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from fastconv.data import Dataset
+from fastconv.data.identity import PartIdentity, identify_parts
 from fastconv.files import replace_file
 from fastconv.network import Sequential
 from fastconv.preprocessing import Preprocessing
@@ -131,17 +134,22 @@ class RunFolder:
 
     def write_model(
         self,
-        dataset: str,
-        class_names: Sequence[str],
-        image_shape: Sequence[int],
+        dataset: Dataset,
         preprocessing: Preprocessing,
+        identity: Mapping[str, PartIdentity] | None = None,
     ) -> None:
-        """Write model.json: what it takes beside recipe and weights to use the network."""
+        """Write model.json: what it takes beside recipe and weights to use the network.
+
+        Also which data it is trained on, to tell other data of the same name from them: their
+        identity, read from the data unless it is given.
+        """
+        parts = identify_parts(dataset) if identity is None else identity
         content = {
             "format": FORMAT,
-            "dataset": dataset,
-            "class_names": list(class_names),
-            "image_shape": list(image_shape),
+            "dataset": dataset.name,
+            "data": {part: samples.table() for part, samples in parts.items()},
+            "class_names": list(dataset.class_names),
+            "image_shape": list(dataset.image_shape),
             "preprocessing": preprocessing.table(),
         }
         self.write_json("model.json", content)
@@ -170,7 +178,8 @@ def to_json(content: dict[str, Any]) -> str:
 
 def new_run_path(recipe: str) -> Path:
     """Return a path for a run's folder that nothing has yet: runs/NAME-DATE-TIME."""
-    name = re.sub(r"[^\w.-]+", "-", recipe)  # a recipe's name is any text
+    encoding = sys.getfilesystemencoding()  # a recipe's name is any text, a folder's is not
+    name = re.sub(r"[^\w.-]+", "-", recipe.encode(encoding, "replace").decode(encoding))
     base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, number = base, 2
     while path.exists():

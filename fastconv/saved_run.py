@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.data.identity import PartIdentity
+from fastconv.files import as_text
 from fastconv.inference import Inference
 from fastconv.network import NetworkError, Sequential
 from fastconv.preprocessing import Preprocessing
@@ -28,6 +30,13 @@ SUMMARY_NUMBERS = (
     "test_accuracy", "peak_rss_mib",
 )  # fmt: skip
 """What of a summary is a number, or null."""
+
+
+_DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError,
+    csv.Error,
+)  # fmt: skip
+"""What reading a damaged file raises."""
 
 
 class RunError(ValueError):
@@ -54,8 +63,13 @@ class SavedRun:
         What happens to images before the first layer, with the statistics of the training set.
     history
         The columns of history.csv, float64; NaN where there is no value.
+    dataset_name
+        Of the data that it was trained on: the recipe's, unless other data were given.
     probe
         For each layer, the columns of probe.csv by name, float64; empty where the run has none.
+    data
+        Which samples each part of the data had, by its name; empty for a run of an earlier version,
+        which does not say.
     """
 
     path: Path
@@ -66,12 +80,14 @@ class SavedRun:
     image_shape: tuple[int, int, int]
     preprocessing: Preprocessing
     history: dict[str, NDArray[np.float64]]
+    dataset_name: str
     probe: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    data: dict[str, PartIdentity] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.path.resolve().name
+        """The folder's own name, as text."""
+        return as_text(self.path.resolve().name)
 
     def inference(self, backend: str | None = None, threads: int | None = None) -> Inference:
         """Return the trained network, ready to be applied.
@@ -140,7 +156,7 @@ def load_run(path: str | Path) -> SavedRun:
         raise RunError(f"run {folder}: no such folder; give one that fastconv.train wrote")
     model = _read(folder, "model.json", _object)
     made = model.get("format")
-    if not isinstance(made, int):
+    if not isinstance(made, int) or isinstance(made, bool) or made < 1:
         raise RunError(f"run {folder}: model.json has no format number; train it again")
     if made > FORMAT:
         raise RunError(
@@ -150,6 +166,7 @@ def load_run(path: str | Path) -> SavedRun:
     if not (folder / "weights.safetensors").is_file():
         raise _missing(folder, "weights.safetensors")
     names, shape, preprocessing = _read(folder, "model.json", lambda _: _fields(model))
+    name, data = _read(folder, "model.json", lambda _: _data(model))
     run = SavedRun(
         folder,
         _read(folder, "recipe.toml", lambda file: load_recipe(str(file))),
@@ -159,7 +176,9 @@ def load_run(path: str | Path) -> SavedRun:
         shape,
         preprocessing,
         _read(folder, "history.csv", _history),
+        name,
         _read(folder, "probe.csv", _probe) if (folder / "probe.csv").exists() else {},
+        data,
     )
     outputs = len(names) or None
     if run.recipe.loss == "mean_squared_error":
@@ -190,7 +209,7 @@ def _read(folder: Path, name: str, read: Callable[[Path], _T]) -> _T:
         return read(file)
     except RecipeError as fault:
         raise RunError(f"run {folder}: {fault}; train it again") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+    except _DAMAGE as fault:
         reason = f"{type(fault).__name__}: {fault}"
         raise RunError(f"run {folder}: {name} is damaged ({reason}); train it again") from None
     except OSError as fault:
@@ -220,6 +239,14 @@ def _fields(
     height, width, channels = (int(size) for size in model["image_shape"])
     names = tuple(str(name) for name in model["class_names"])
     return names, (height, width, channels), Preprocessing.from_table(model["preprocessing"])
+
+
+def _data(model: dict[str, Any]) -> tuple[str, dict[str, PartIdentity]]:
+    """Name and parts of the data, of what model.json holds."""
+    name, parts = model["dataset"], model.get("data", {})
+    if not isinstance(name, str) or not isinstance(parts, dict):
+        raise ValueError("expected a name in dataset, and an object in data")
+    return name, {part: PartIdentity.from_table(table) for part, table in parts.items()}
 
 
 def _rows(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

@@ -63,5 +63,5 @@ def read_toml(kind: str, folder: str, name_or_file: str, listed_by: str) -> dict
         )
     try:
         return tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise RecipeError(f"{kind} {name_or_file}: not a TOML file ({fault})") from None

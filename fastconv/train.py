@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +28,7 @@ _MODULE = "fastconv.train"
 _EXIT_DIVERGED = 1
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_MODULE, "Train a small convolutional network from a recipe.")
     add = parser.add_argument
@@ -71,9 +70,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = make_parser().parse_args(arguments)
-    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
-    return run(_MODULE, lambda: _list_recipes() if options.list_recipes else _train(options))
+    typed = tuple(sys.argv[1:] if arguments is None else arguments)
+    return run(make_parser(), arguments, lambda options: _train(options, typed))
 
 
 def _list_recipes() -> int:
@@ -99,8 +97,10 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
     return settings
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
     """Prepare, train, test, write."""
+    if options.list_recipes:
+        return _list_recipes()
     recipe = load_recipe(options.recipe, _settings(options))
     check_writable(options.json)
     threads = thread_count(options)
@@ -115,7 +115,7 @@ def _train(options: argparse.Namespace) -> int:
         steps=options.steps,
         validates=not options.no_validate,
         probes=not options.no_report,
-        command=("train", *options.arguments),
+        command=("train", *typed),
     )
     path = new_run_path(recipe.name) if options.out is None else options.out
     finished = train_recipe(recipe, path, how, display)
@@ -135,5 +135,4 @@ def _train(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

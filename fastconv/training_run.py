@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from fastconv.analysis.probe import Probe
 from fastconv.configuration import environment
 from fastconv.data import Dataset
+from fastconv.data.identity import PartIdentity
 from fastconv.experiment import Experiment, prepare, summarize
 from fastconv.progress import Display, percent
 from fastconv.recipe import Recipe
@@ -85,6 +86,7 @@ def train_recipe(
     display: Display,
     *,
     dataset: Dataset | None = None,
+    identity: Mapping[str, PartIdentity] | None = None,
 ) -> FinishedRun:
     """Prepare, train, test, and write the files of a run; the report is :func:`explain_run`'s.
 
@@ -99,7 +101,9 @@ def train_recipe(
     display
         Shows how it goes.
     dataset
-        As for :func:`fastconv.experiment.prepare`.
+        As for :func:`fastconv.experiment.prepare`; data of one's own too.
+    identity
+        Which samples its parts have, where that is known already.
 
     Raises
     ------
@@ -117,10 +121,7 @@ def train_recipe(
         folder.write_recipe(recipe)
         folder.write_json("environment.json", _environment(experiment, options))
         folder.write_model(
-            experiment.dataset.name,
-            experiment.dataset.class_names,
-            experiment.dataset.image_shape,
-            experiment.trainer.inference.preprocessing,
+            experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
         )
         _show_head(display, experiment, options.threads)
         result, summary = _train(options, experiment, folder, display)
@@ -146,17 +147,19 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") 
     OutputError
         If it cannot be written.
     """
-    from fastconv.report import write_report  # and matplotlib with it, only where it is wanted
+    # And matplotlib with it, only where it is wanted.
+    from fastconv.report.findings import Findings
+    from fastconv.report.run_report import write_run_page
 
-    made, path = run.experiment.dataset, run.folder.path
-    # Without the copy that augmentation appends: what the command that writes it again loads.
-    dataset = Dataset(
-        made.name, run.experiment.plain_training, made.test, made.class_names, made.validation
-    )
-    backend = run.experiment.trainer.backend
+    experiment, path = run.experiment, run.folder.path
     try:
         with threadpool_limits(options.threads):
-            return write_report(load_run(path), dataset, backend=backend, figures=figures)
+            # Without the copy that augmentation appends: what the command that writes it again
+            # loads, and compares with what was trained on, which these data are.
+            findings = Findings(
+                load_run(path), experiment.plain_dataset, experiment.trainer.backend
+            )
+            return write_run_page(findings, figures=figures)
     except OSError as fault:
         raise OutputError(
             f"{path}: the run is complete, but its report cannot be written "

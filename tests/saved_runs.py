@@ -76,7 +76,7 @@ def save_run(folder, recipe, dataset, *, with_probe=True):
     files.write_recipe(recipe)
     files.write_json("environment.json", {"backend": "numpy", "command": ["train", "--seed", "1"]})
     preprocessing = trainer.inference.preprocessing
-    files.write_model(dataset.name, dataset.class_names, dataset.image_shape, preprocessing)
+    files.write_model(experiment.plain_dataset, preprocessing)
     probe = Probe(
         trainer.network, dataset.training, loss=recipe.loss, preprocessing=preprocessing,
         backend="numpy",

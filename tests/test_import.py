@@ -116,7 +116,7 @@ LAYOUT = [
     {"fastconv.report"},
     {"fastconv.plots"},
     {"fastconv.metrics"},
-    {"fastconv.command_line", "fastconv.cold_start"},
+    {"fastconv.command_line", "fastconv.cold_start", "fastconv.data_of_run"},
     {"fastconv.progress", "fastconv.saved_run", "fastconv.step_profile"},
     {"fastconv.run_folder"},
     {"fastconv.experiment"},
@@ -139,7 +139,7 @@ LAYOUT = [
     {"fastconv.operation"},
     {
         "fastconv.spec", "fastconv.files", "fastconv.kernel_sources", "fastconv._checkout",
-        "fastconv.picture_files",
+        "fastconv.picture_files", "fastconv.standard_streams",
     },
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}

@@ -111,6 +111,13 @@ def test_a_newer_run_asks_for_an_update(folder, capsys):
         ("model.json", "{", "model.json is damaged"),
         ("model.json", "[]", "model.json is damaged"),
         ("model.json", "{}", "no format number"),
+        ("model.json", '{"format": true}', "no format number"),
+        ("model.json", '{"format": -5}', "no format number"),
+        ("model.json", "[" * 100_000 + "]" * 100_000, "model.json is damaged"),
+        ("summary.json", '{"a":' * 100_000 + "1" + "}" * 100_000, "summary.json is damaged"),
+        ("recipe.toml", "seed = " + "[" * 2000 + "]" * 2000, "not a TOML file"),
+        ("history.csv", f"step\n{'1' * 140_000}\n", "history.csv is damaged .*field larger"),
+        ("probe.csv", f"step,layer\n0,{'a' * 140_000}\n", "probe.csv is damaged .*field larger"),
         ("model.json", '{"format": 1}', "model.json is damaged"),
         ("recipe.toml", "name = ", "not a TOML file"),
         ("recipe.toml", 'name = "x"\nlayerz = []', "no such key"),
@@ -126,6 +133,23 @@ def test_a_damaged_file_is_named(folder, name, content, says, capsys):
     with pytest.raises(RunError, match=says):
         load_run(folder)
     assert_refused(folder, capsys, says)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_shape": [float("inf")] * 3},
+        {"image_shape": [8, 10]},
+        {"class_names": 3},
+        {"dataset": 3},
+        {"preprocessing": {"kind": "scale"}},
+    ],
+    ids=str,
+)
+def test_a_damaged_value_is_named(folder, change, capsys):
+    model = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**model, **change}))
+    assert_refused(folder, capsys, "model.json is damaged")
 
 
 @pytest.mark.parametrize("names", [[], ["one"], ["a", "b", "c", "d"]])

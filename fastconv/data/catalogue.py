@@ -92,6 +92,11 @@ def load(name: str, data_dir: str | PathLike[str] | None = None, **options: Any)
     return source.load(_folder(name, source, Path(given).expanduser(), data_dir is None), **options)
 
 
+def has_files(name: str) -> bool:
+    """Whether a data set is read from files, which there may be others of, rather than made."""
+    return bool(_SOURCES[name].files)
+
+
 def _folder(name: str, source: _Source, data_dir: Path, from_environment: bool) -> Path:
     if not data_dir.is_dir():
         origin = "FASTCONV_DATA" if from_environment else "--data-dir"

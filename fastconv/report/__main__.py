@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastconv.command_line import Parser, run
-from fastconv.experiment import load_dataset
+from fastconv.command_line import Parser, run, say
+from fastconv.data_of_run import check_data, load_data
 from fastconv.run_folder import OutputError
 from fastconv.saved_run import RunError, load_run
 
 _MODULE = "fastconv.report"
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(
         _MODULE, "Write the page of a run again, or one page that compares several runs."
@@ -27,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="the page that compares runs (default: comparison.html beside the first of them)",
     )  # fmt: skip
     parser.add_data_dir("FASTCONV_DATA, or download")
+    parser.add_any_data()
     parser.add_backend()
     parser.add_figures()
     return parser
@@ -34,30 +34,39 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = make_parser().parse_args(arguments)
-    return run(_MODULE, lambda: _compare(options) if len(options.runs) > 1 else _report(options))
+    return run(make_parser(), arguments, _report)
 
 
 def _report(options: argparse.Namespace) -> int:
-    from fastconv.report import write_report
+    if len(options.runs) > 1:
+        return _compare(options)
+    from fastconv.report.findings import Findings
+    from fastconv.report.run_report import write_run_page
 
     if options.out is not None:
         raise OutputError(
             f"--out {options.out}: is for several runs; the page of one run is in its folder"
         )
     saved = load_run(options.runs[0])
-    dataset = load_dataset(saved.recipe, options.data_dir)
-    print(write_report(saved, dataset, backend=options.backend, figures=options.figures))
+    dataset = load_data(saved, options.data_dir, any_data=options.any_data)
+    check = check_data(saved, dataset, any_data=options.any_data)
+    say(_MODULE, check.remark)
+    findings = Findings(saved, dataset, options.backend, check.remark)
+    print(write_run_page(findings, figures=options.figures))
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
     from fastconv.report import write_comparison
 
-    for option, value in (("--backend", options.backend), ("--data-dir", options.data_dir)):
+    for option, value in (
+        ("--backend", options.backend),
+        ("--data-dir", options.data_dir),
+        ("--any-data", options.any_data or None),
+    ):
         if value is not None:
             raise RunError(
-                f"{option} {value}: is for the page of one run; several are compared without data"
+                f"{option}: is for the page of one run; several are compared without data"
             )
     runs = [load_run(path) for path in options.runs]
     path = Path(options.out or runs[0].path.resolve().parent / "comparison.html")
@@ -68,5 +77,4 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

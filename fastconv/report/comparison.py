@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import plots
+from fastconv.files import as_text
 from fastconv.report.content import DASH, Numbers, Page, Picture, Section, Table, decimal, duration
 from fastconv.report.content import percent as as_percent
 from fastconv.report.overview import duration_of_step
@@ -56,7 +57,7 @@ def names_of(runs: Sequence[SavedRun]) -> list[str]:
         if paths.count(path) > 1:
             raise RunError(f"run {run.path}: is there twice; expected different runs")
     return [
-        name if names.count(name) == 1 else str(run.path)
+        name if names.count(name) == 1 else as_text(str(run.path))
         for name, run in zip(names, runs, strict=True)
     ]
 

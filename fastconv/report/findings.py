@@ -31,11 +31,14 @@ class Findings:
         What it was trained on, in the same parts.
     backend
         Whose kernels apply the network; for "numpy" and "cupy" the best on the host.
+    remark
+        What there is to say of the data: that they are others, or were not compared.
     """
 
     run: SavedRun
     dataset: Dataset
     backend: str | None = None
+    remark: str = ""
 
     @cached_property
     def network(self) -> Sequential:

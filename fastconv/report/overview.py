@@ -54,7 +54,7 @@ def overview(findings: Findings) -> Section:
     parts = findings.dataset.parts.items()
     rows = [
         ("recipe", recipe.name),
-        ("data set", f"{run.recipe.data.dataset}: "
+        ("data set", f"{findings.dataset.name}: "
          + ", ".join(f"{len(samples):,} {part}" for part, samples in parts)),
         ("loss", recipe.loss.replace("_", " ")),
         ("optimiser", _settings(recipe.optimizer, "lr")),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fastconv.data import Dataset
+from fastconv.data_of_run import check_data
 from fastconv.report import (
     layer_sections,
     overview,
@@ -48,16 +49,22 @@ def run_page(findings: Findings) -> Page:
     of_network = (*of_data, *_OF_NETWORK) if findings.is_finite else ()
     made = [make(findings) for make in (*_OF_TRAINING, *of_network, *_OF_PROBE)]
     run = findings.run
-    lead = f"Run {run.name}: data set {run.recipe.data.dataset}, backend "
+    lead = f"Run {run.name}: data set {findings.dataset.name}, backend "
     lead += f"{run.summary.get('backend')}, seed {run.recipe.seed}"
     if not findings.is_finite:
         lead += "; the training diverged: its weights are not finite numbers any more"
+    lead += f". {findings.remark}" if findings.remark else ""
     sections = [section for section in made if section is not None]
     return Page(run.recipe.name, f"{lead}.", overview.facts_of(run), sections)
 
 
 def write_report(
-    run: SavedRun, dataset: Dataset, *, backend: str | None = None, figures: str = "png"
+    run: SavedRun,
+    dataset: Dataset,
+    *,
+    backend: str | None = None,
+    figures: str = "png",
+    any_data: bool = False,
 ) -> Path:
     """Write ``report.html`` into a run's folder, and its pictures into ``figures``.
 
@@ -66,11 +73,13 @@ def write_report(
     run
         The run.
     dataset
-        What it was trained on, in the same parts.
+        What it was trained on, in the same parts; data of one's own too.
     backend
         Whose kernels apply the network; for "numpy" and "cupy" the best on the host.
     figures
         "png", or "svg" for SVG files beside the PNG ones.
+    any_data
+        Whether other data than the run's will do; the page then says so.
 
     Returns
     -------
@@ -80,10 +89,24 @@ def write_report(
     Raises
     ------
     RunError
-        If the run's weights are missing or damaged.
+        If the data are others, or the run's weights are missing or damaged.
     OSError
         If a file cannot be written.
     """
-    path = run.path / "report.html"
-    write_page(lambda: run_page(Findings(run, dataset, backend)), path, figures=figures)
+    remark = check_data(run, dataset, any_data=any_data).remark
+    return write_run_page(Findings(run, dataset, backend, remark), figures=figures)
+
+
+def write_run_page(findings: Findings, *, figures: str = "png") -> Path:
+    """Write the page of a run whose data were compared already, as :func:`write_report` does.
+
+    Parameters
+    ----------
+    findings
+        The run and its data.
+    figures
+        As for :func:`write_report`.
+    """
+    path = findings.run.path / "report.html"
+    write_page(lambda: run_page(findings), path, figures=figures)
     return path

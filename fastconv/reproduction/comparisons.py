@@ -196,6 +196,7 @@ def evidence(
         made = runs[variation.label]
         samples = None
         if is_accuracy(figure):
+            datasets.check(made[0])
             samples = len(datasets.of(made[0].recipe).parts[figure.removesuffix("_accuracy")])
         measured[variation.label] = measure([run.summary.get(figure) for run in made], samples)
     rows = []

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastconv.configuration import package_version
 from fastconv.data import Dataset
+from fastconv.data.identity import PartIdentity, identify_parts
+from fastconv.data_of_run import check_data
 from fastconv.experiment import load_dataset
 from fastconv.progress import Display
 from fastconv.recipe import Recipe
@@ -32,11 +35,23 @@ class Datasets:
     ----------
     data_dir
         As for :func:`fastconv.data.load`.
+    any_data
+        Whether other data than those of a run will do.
+    tell
+        Is told, once for each run, that its data are others or could not be compared.
     """
 
-    def __init__(self, data_dir: str | Path | None = None) -> None:
-        self._data_dir = data_dir
+    def __init__(
+        self,
+        data_dir: str | Path | None = None,
+        *,
+        any_data: bool = False,
+        tell: Callable[[str], None] = lambda remark: None,
+    ) -> None:
+        self._data_dir, self._any_data, self._tell = data_dir, any_data, tell
         self._kept: OrderedDict[str, Dataset] = OrderedDict()
+        self._identities: dict[str, Mapping[str, PartIdentity]] = {}
+        self._told: set[str] = set()
 
     def of(self, recipe: Recipe) -> Dataset:
         """Return the data set of a recipe, with the parts that it asks for."""
@@ -47,6 +62,31 @@ class Datasets:
         while len(self._kept) > _MOST_DATASETS:
             self._kept.popitem(last=False)
         return self._kept[key]
+
+    def identity_of(self, recipe: Recipe) -> Mapping[str, PartIdentity]:
+        """Return which samples the parts of that data set have; they are read once."""
+        key = repr(recipe.data)
+        if key not in self._identities:
+            self._identities[key] = identify_parts(self.of(recipe))
+        return self._identities[key]
+
+    def check(self, run: SavedRun) -> str:
+        """Compare the data set with that of a run; return the remark, if there is one.
+
+        Raises
+        ------
+        RunError
+            If they differ, and others will not do.
+        """
+        dataset, found = self.of(run.recipe), self.identity_of(run.recipe)
+        try:
+            remark = check_data(run, dataset, any_data=self._any_data, found=found).remark
+        except RunError as fault:
+            raise RunError(f"{fault}; --again trains it again") from None
+        if remark and remark not in self._told:
+            self._told.add(remark)
+            self._tell(remark)
+        return remark
 
 
 @dataclass(frozen=True)
@@ -114,13 +154,16 @@ def make(
     ------
     OutputError
         If the folder holds something else than a run.
+    RunError
+        If the run that is there was trained on other data.
     """
     found = None if again else find(wanted)
     if found is not None:
+        findings = findings_of(found, datasets, options.backend)
         if reports and not (found.path / "report.html").is_file():
-            from fastconv.report import write_report
+            from fastconv.report.run_report import write_run_page
 
-            write_report(found, datasets.of(found.recipe), backend=options.backend)
+            write_run_page(findings)
         return found, False
     _clear(wanted.path)
     # The command as typed, without "python -m fastconv.train".
@@ -136,8 +179,9 @@ def make(
     display = Display(quiet=True, to_stderr=False)
     dataset = datasets.of(wanted.recipe)
     finished: FinishedRun = train_recipe(
-        wanted.recipe, wanted.path, options, display, dataset=dataset
-    )
+        wanted.recipe, wanted.path, options, display,
+        dataset=dataset, identity=datasets.identity_of(wanted.recipe),
+    )  # fmt: skip
     if reports and finished.result.stopped != "interrupted":
         explain_run(finished, options)
     return load_run(wanted.path), True
@@ -157,5 +201,12 @@ def _clear(path: Path) -> None:
 
 
 def findings_of(run: SavedRun, datasets: Datasets, backend: str | None) -> Findings:
-    """Return a run with its data and what its network says about them."""
-    return Findings(run, datasets.of(run.recipe), backend)
+    """Return a run with its data and what its network says about them.
+
+    Raises
+    ------
+    RunError
+        If the data are not those that it was trained on.
+    """
+    remark = datasets.check(run)
+    return Findings(run, datasets.of(run.recipe), backend, remark)

@@ -29,7 +29,7 @@ _MODULE = "fastconv.search"
 _EXIT_NOTHING = 1
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(
         _MODULE,
@@ -68,13 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parser = make_parser()
-    options = parser.parse_args(arguments)
-    if options.list:
-        return run(_MODULE, _list_searches)
-    if options.search is None:
-        parser.error("say which search: NAME or FILE; --list lists those that come with fastconv")
-    return run(_MODULE, lambda: _search(options))
+    return run(make_parser(), arguments, _search)
 
 
 def _list_searches() -> int:
@@ -86,6 +80,12 @@ def _list_searches() -> int:
 
 def _search(options: argparse.Namespace) -> int:
     """Search, show, write."""
+    if options.list:
+        return _list_searches()
+    if options.search is None:
+        raise SearchError(
+            "say which search: NAME or FILE; --list lists those that come with fastconv"
+        )
     if importlib.util.find_spec("optuna") is None:
         raise SearchError(
             "Optuna is not installed, which does the searching; pip install 'fastconv[search]'"
@@ -108,16 +108,13 @@ def _jobs(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, search: Search, folder: SearchFolder, jobs: int) -> int:
-    from sqlalchemy.engine import URL
-
     from fastconv.search.display import SearchDisplay
     from fastconv.search.engine import Engine
-    from fastconv.search.study import open_storage
+    from fastconv.search.study import open_storage, url_of_file
     from fastconv.search.worker import Conditions
 
-    own = URL.create("sqlite", database=str(folder.study_path.resolve()))
     is_shared = options.storage is not None
-    storage = open_storage(options.storage or own.render_as_string(), is_shared=is_shared)
+    storage = open_storage(options.storage or url_of_file(folder.study_path), is_shared=is_shared)
     definition = search.definition
     display = SearchDisplay(definition, quiet=options.quiet, to_stderr=options.json == "-")
     threads = options.threads or 1
@@ -167,5 +164,4 @@ def _say_nothing_found(outcome: Outcome) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fastconv.files import as_text
 from fastconv.recipe import Recipe, load_recipe, set_key
 from fastconv.schema import RecipeError, read_dataclass
 from fastconv.search.space import Dimension, Settings, combinations
@@ -239,7 +240,7 @@ def load_search(
         If there is no such search, or what it says is not as it must be.
     """
     table = read_toml("search", "searches", name_or_file, "--list")
-    table.setdefault("name", Path(name_or_file).stem)
+    table.setdefault("name", as_text(Path(name_or_file).stem))
     if trials is not None:
         table["trials"] = trials
     try:

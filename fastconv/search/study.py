@@ -8,6 +8,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -30,6 +31,19 @@ _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _STATE, _SCORES, _TRAINING_SCORES, _SECONDS, _REASON = (
     "state", "scores", "training_scores", "seconds", "reason"
 )  # fmt: skip
+
+
+def url_of_file(path: Path) -> str:
+    """Return the URL of a file of SQLite.
+
+    Parameters
+    ----------
+    path
+        Of any name: as a URI, which has an escape for each byte that is no text.
+    """
+    database = path.resolve().as_uri()
+    url = sqlalchemy.engine.URL.create("sqlite", database=database, query={"uri": "true"})
+    return url.render_as_string()
 
 
 def open_storage(url: str, *, is_shared: bool) -> optuna.storages.RDBStorage:
