@@ -1,0 +1,442 @@
+"""Checking whole training steps of a backend against those of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastconv.backends.selection import choose_backend, load_module, require_precision
+from fastconv.functional.arrays import check_shape, take_integers
+from fastconv.network import Sequential
+from fastconv.optimizers import Optimizer
+from fastconv.plan_builder import LOSSES
+from fastconv.preprocessing import Augmentation, Preprocessing
+from fastconv.training_steps import ReferenceSteps, Snapshot, TrainingSteps
+
+_MARGIN = 8.0
+"""How many times the difference that drawn errors make a backend's may be: it is the largest of
+few draws, and of other errors."""
+_DECIDED = 0.25
+"""Part of the change of an array below which its tolerance must lie for a comparison to tell."""
+_LEAST_CHANGE = 1e-3
+"""Part of the largest change of all arrays that counts as one in an array that hardly moves."""
+_PAIRS = (1, 3, 8)
+"""Pairs of steps with drawn errors: as many as there are at first, and once something differs."""
+_LANES = 16
+"""Most samples that a backend takes together."""
+_EPSILON_OF_PRODUCTS = {"float32": None, "tf32": 2.0**-10, "bf16": 2.0**-7}
+
+
+class StepCheckError(RuntimeError):
+    """Training steps of a backend that are not those of the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayCheck:
+    """How one array compares, over all steps.
+
+    Parameters
+    ----------
+    name
+        The parameter, moment or running statistic; or "loss", "correct".
+    compared
+        Elements, counted in every step, that can be compared.
+    undecided
+        Elements left out, because what rounding alone may do to them is as much as the training
+        does: a max pooling or a ReLU that is nearly undecided, or Adam on a gradient that is zero
+        but for rounding.
+    step
+        The step where the difference is largest beside its tolerance, from 1.
+    backend, reference
+        The two values there.
+    difference, tolerance
+        Their difference, and how large it may be.
+    """
+
+    name: str
+    compared: int
+    undecided: int
+    step: int
+    backend: float
+    reference: float
+    difference: float
+    tolerance: float
+
+    @property
+    def error(self) -> float:
+        """The difference in multiples of the tolerance."""
+        if self.difference == 0:
+            return 0.0
+        return self.difference / self.tolerance if self.tolerance else np.inf
+
+
+@dataclass(frozen=True)
+class StepCheck:
+    """The comparison of all arrays; ``str()`` is a table.
+
+    Parameters
+    ----------
+    rows
+        One for each array.
+    backend
+        Name of the backend.
+    steps
+        Number of steps.
+    batch_size
+        Samples in a step that was checked.
+    asked_batch_size
+        Samples in a step that was asked for: more, if not all of them were checked.
+    """
+
+    rows: tuple[ArrayCheck, ...]
+    backend: str
+    steps: int
+    batch_size: int
+    asked_batch_size: int
+
+    @property
+    def error(self) -> float:
+        """The largest error of all, in multiples of its tolerance."""
+        return max((row.error for row in self.rows), default=0.0)
+
+    @property
+    def differs(self) -> bool:
+        """Whether some array is not that of the reference."""
+        return not self.error <= 1
+
+    @property
+    def passed(self) -> bool:
+        """Whether every array was compared and is within its tolerance."""
+        return not self.differs and all(row.compared > 0 for row in self.rows)
+
+    @property
+    def worst(self) -> ArrayCheck:
+        """The array whose error is largest."""
+        return max(self.rows, key=lambda row: row.error)
+
+    @property
+    def summary(self) -> str:
+        """What came out, in one line."""
+        samples = f"{self.batch_size}"
+        if self.batch_size < self.asked_batch_size:
+            samples += f" of {self.asked_batch_size}"
+        made = f"{self.steps} steps of {samples} samples on {self.backend}"
+        if self.differs:
+            row = self.worst
+            return (
+                f"FAILED: {made} are not those of the reference: {row.name} is "
+                f"{row.backend:.7g} after step {row.step}, expected {row.reference:.7g} "
+                f"(difference {row.difference:.1e}, tolerance {row.tolerance:.1e})"
+            )
+        largest = f"largest error {self.error:.2g} of its tolerance"
+        if not self.passed:
+            names = ", ".join(row.name for row in self.rows if not row.compared)
+            return f"NOT PROVEN: {made} agree ({largest}), but rounding decides all of {names}"
+        return f"passed: {made} are those of the reference ({largest})"
+
+    def __str__(self) -> str:
+        width = max([len("array"), *(len(row.name) for row in self.rows)])
+        lines = [
+            f"{'array':<{width}}  {'compared':>8}  {'undecided':>9}  {'step':>4}  "
+            f"{'difference':>10}  {'tolerance':>9}  {'backend':>12}  {'reference':>12}"
+        ]
+        lines.append("-" * len(lines[0]))
+        for row in self.rows:
+            mark = "" if row.error <= 1 else "  <-- differs"
+            if not row.compared:
+                mark = "  <-- not compared"
+            lines.append(
+                f"{row.name:<{width}}  {row.compared:>8}  {row.undecided:>9}  {row.step:>4}  "
+                f"{row.difference:>10.1e}  {row.tolerance:>9.1e}  {row.backend:>12.5e}  "
+                f"{row.reference:>12.5e}{mark}"
+            )
+        return "\n".join([*lines, self.summary])
+
+
+def check_step(
+    network: Sequential,
+    batch: ArrayLike | tuple[ArrayLike, ArrayLike],
+    optimizer: Optimizer,
+    labels: ArrayLike | None = None,
+    *,
+    loss: str = "softmax_cross_entropy",
+    rate: float | Sequence[float] | NDArray[np.float64] = 0.01,
+    steps: int = 3,
+    batch_size: int | None = None,
+    samples: int = 32,
+    preprocessing: Preprocessing | None = None,
+    augmentation: Augmentation | None = None,
+    first_step: int = 0,
+    seed: int = 0,
+    backend: str | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+    verbose: bool = True,
+) -> StepCheck:
+    """Compare whole training steps of a backend with those of the reference in float64.
+
+    The backend makes the steps as :class:`fastconv.Trainer` lets it: one by one, and all in one
+    call. All parameters, moments of the optimiser, running statistics and the loss are compared
+    after every step with what slow loops in float64 come to.
+
+    Parameters
+    ----------
+    network
+        The network; it is not changed.
+    batch
+        A pair (images, labels), or the images alone with ``labels`` given beside them. Images are
+        (N, height, width, channels), or (N, features); bytes stay bytes.
+    optimizer
+        The update rule.
+    labels
+        (N,) integers, or (N, K) targets for "mean_squared_error".
+    loss
+        As in a recipe.
+    rate
+        Learning rate, or one for each step.
+    steps
+        Number of steps.
+    batch_size
+        Samples in a step, taken in turn; None: all in each.
+    samples
+        A larger batch than this is checked in part, because the reference is slow: with 16 samples
+        and what the batch size has left over from a multiple of 16. Backends take up to 16 samples
+        together where they go into the batch, and do so then too.
+    preprocessing, augmentation
+        What happens to a batch before the first layer.
+    first_step
+        Updates made before: the bias correction of Adam and random numbers depend on it. Moments
+        begin at zero all the same.
+    seed
+        Of dropout and augmentation.
+    backend, threads, precision
+        As for :class:`fastconv.Trainer`.
+    verbose
+        Whether to print the table.
+
+    Returns
+    -------
+    StepCheck
+
+    Notes
+    -----
+    How close is close enough follows from the network. The reference's steps are made again with
+    drawn errors in everything that is read and written, of the square root of the length of each
+    sum in units in the last place of the network's dtype, and opposite errors (Monte Carlo
+    arithmetic). A backend may differ 8 times as much, element by element. Where nearly equal
+    numbers of a max pooling or a ReLU near zero make those steps differ by much of what the
+    training does, an element is undecided, and counted as such; float64 decides more.
+
+    Raises
+    ------
+    ValueError
+        If the batch does not fit the network.
+    BackendError
+        If the backend cannot work here, or not in this precision.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> from fastconv.layers import Dense, Tanh
+    >>> from fastconv.optimizers import Optimizer
+    >>> network = fastconv.Sequential([Dense(4), Tanh(), Dense(3)], input_shape=(5,))
+    >>> x = np.random.default_rng(0).normal(size=(2, 5))
+    >>> batch = x, np.array([0, 2])
+    >>> fastconv.check_step(network, batch, Optimizer("adam"), verbose=False).passed
+    True
+    """
+    choice = choose_backend(backend)
+    require_precision(choice, precision, network.dtype)
+    images, labels = _take_batch(network, batch, labels, loss)
+    asked = len(images) if batch_size is None else batch_size
+    rates = _take_rates(rate, steps)
+    if asked < 1:
+        raise ValueError(f"check_step: batch_size is {asked}; expected 1 or more")
+    if samples < 2 * _LANES:
+        raise ValueError(f"check_step: samples is {samples}; expected {2 * _LANES} or more")
+    checked = asked if asked <= samples else _LANES + asked % _LANES
+    made = TrainingSteps(
+        network, images, labels, loss, optimizer, checked, rates,
+        preprocessing or Preprocessing(), augmentation or Augmentation(), seed, first_step,
+    )  # fmt: skip
+    run = load_module(choice.name, "run")
+    more = {} if precision == "float32" else {"precision": precision}
+    each, at_once = (
+        made.made_by(
+            lambda plan, shared: run.Runner(plan, shared, threads, **more),
+            to_device=run.to_device,
+            to_host=run.to_host,
+            at_once=at_once,
+        )
+        for at_once in (False, True)
+    )
+    reference = ReferenceSteps(made, _EPSILON_OF_PRODUCTS[precision])
+    rows = compare(reference, each, at_once[0])
+    check = StepCheck(rows, choice.name, len(rates), checked, asked)
+    if verbose:
+        print(check)
+    return check
+
+
+def _take_batch(
+    network: Sequential, batch: object, labels: object, loss: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return images and labels as a plan takes them."""
+    owner = "check_step"
+    if loss not in LOSSES:
+        raise ValueError(f"{owner}: loss is {loss!r}; expected one of {', '.join(LOSSES)}")
+    if len(network.output_shape) != 1:
+        raise ValueError(
+            f"{owner}: the network's output is {network.output_shape}; expected a vector (end it "
+            f"with flatten and dense)"
+        )
+    if labels is None:
+        if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+            raise ValueError(f"{owner}: batch must be a pair (images, labels), or give labels too")
+        batch, labels = batch
+    x = np.asarray(batch)
+    x = np.ascontiguousarray(x, x.dtype if x.dtype == np.uint8 else network.dtype)
+    shape = network.input_shape
+    as_image = shape if len(shape) == 3 else (1, 1, *shape)
+    if not len(x) or x.shape[1:] not in (shape, as_image):
+        raise ValueError(
+            f"{owner}: images has shape {x.shape}; expected (N, {', '.join(map(str, shape))})"
+        )
+    x = x.reshape(len(x), *as_image)
+    outputs = network.output_shape[0]
+    if loss == "mean_squared_error":
+        targets = np.ascontiguousarray(cast(ArrayLike, labels), network.dtype)
+        check_shape(owner, "labels", targets, (len(x), outputs), "(N, outputs) targets")
+        return x, targets
+    return x, take_integers(owner, "labels", np.asarray(labels), (len(x),), outputs, "images", x)
+
+
+def _take_rates(rate: object, steps: int) -> NDArray[np.float64]:
+    """Return the learning rate of each step."""
+    if steps < 1:
+        raise ValueError(f"check_step: steps is {steps}; expected 1 or more")
+    rates = np.asarray(rate, np.float64)
+    if rates.ndim > 1 or rates.size not in (1, steps):
+        raise ValueError(
+            f"check_step: rate has shape {rates.shape}; expected a number, or {steps} of them, one "
+            f"for each step"
+        )
+    return np.broadcast_to(rates.reshape(-1), (steps,)).copy()
+
+
+def compare(
+    reference: ReferenceSteps, each: Sequence[Snapshot], at_once: Snapshot | None = None
+) -> tuple[ArrayCheck, ...]:
+    """Compare what a backend's steps come to with the reference's, array by array.
+
+    Parameters
+    ----------
+    reference
+        The reference's steps; more of them are made with drawn errors where something differs.
+    each
+        What there is after each of the backend's steps.
+    at_once
+        What there is after all of them in one call.
+    """
+    rows: list[ArrayCheck] = []
+    for pairs in _PAIRS:
+        reference.draw(pairs)
+        rows = list(_rows(reference, each, at_once))
+        if all(row.error <= 1 for row in rows):
+            break
+    return tuple(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A named part of a buffer of a snapshot."""
+
+    name: str
+    buffer: str
+    start: int
+    end: int
+
+
+def _parts(network: Sequential, moments: Sequence[str]) -> Iterator[_Part]:
+    """Everything that a step may change, and what lies between."""
+    for buffer in ("parameters", *moments):
+        label = "" if buffer == "parameters" else f" {buffer.replace('_', ' ')}"
+        gap = 0
+        for name, place in network.places.items():
+            if place.buffer == "parameters":
+                if gap < place.offset:
+                    yield _Part(f"gap before {name}{label}", buffer, gap, place.offset)
+                yield _Part(f"{name}{label}", buffer, place.offset, place.end)
+                gap = place.end
+    for name, place in network.places.items():
+        if place.buffer == "state":
+            yield _Part(name, "state", place.offset, place.end)
+    yield _Part("loss", "loss", 0, 1)
+    yield _Part("correct", "correct", 0, 1)
+
+
+def _rows(
+    reference: ReferenceSteps, each: Sequence[Snapshot], at_once: Snapshot | None
+) -> Iterator[ArrayCheck]:
+    steps = reference.steps
+    kind = steps.optimizer.spec(steps.network).kind
+    moments = {"sgd": (), "adam": ("first_moment", "second_moment")}.get(kind, ("first_moment",))
+    start, last = steps.start, len(each)
+    made = [(n, after) for n, after in enumerate(each, start=1)]
+    if at_once is not None:
+        made.append((last, at_once))
+    changes = {
+        buffer: max(_largest(exact[buffer] - start[buffer]) for exact in reference.exact)
+        for buffer in start
+    }
+    epsilon = float(np.finfo(steps.network.dtype).eps)
+    for part in _parts(steps.network, moments):
+        within = slice(part.start, part.end)
+        compared = undecided = 0
+        worst: tuple[float, ArrayCheck] | None = None
+        for number, (step, after) in enumerate(made):
+            exact, spread = reference.exact[step - 1], reference.spread[step - 1]
+            wanted, allowed = exact[part.buffer][within], spread[part.buffer][within]
+            if number == last and part.buffer in ("loss", "correct"):
+                # All steps in one call: the backend gives their sum.
+                wanted = np.sum([one[part.buffer] for one in reference.exact], axis=0)
+                allowed = np.sum([one[part.buffer] for one in reference.spread], axis=0)
+            got = after[part.buffer][within]
+            change = _largest(wanted - start[part.buffer][within])
+            change = max(change, _LEAST_CHANGE * changes[part.buffer])
+            # What is stored is rounded in every step.
+            stored = step * epsilon * np.abs(wanted)
+            tolerance = stored + _MARGIN * (allowed + epsilon * change)
+            decided = (tolerance <= _DECIDED * change) | (tolerance == 0)
+            compared += int(np.count_nonzero(decided))
+            undecided += int(np.count_nonzero(~decided))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                difference = np.abs(got - wanted)
+                ratio = np.where(difference == 0, 0.0, difference / tolerance)
+            # Neither is a number: what training comes to has no bounds any more.
+            ratio[np.isnan(ratio) & ~np.isfinite(wanted)] = 0.0
+            ratio[np.isnan(ratio)] = np.inf
+            i = int(np.argmax(ratio))
+            if worst is None or ratio[i] > worst[0]:
+                row = ArrayCheck(
+                    part.name, 0, 0, step, float(got[i]), float(wanted[i]),
+                    float(difference[i]), float(tolerance[i]),
+                )  # fmt: skip
+                worst = float(ratio[i]), row
+        assert worst is not None
+        row = worst[1]
+        if part.name.startswith("gap") and row.error <= 1:
+            continue  # nothing of interest, as long as nothing is there
+        yield ArrayCheck(
+            row.name, compared, undecided, row.step, row.backend, row.reference,
+            row.difference, row.tolerance,
+        )  # fmt: skip
+
+
+def _largest(array: NDArray[np.float64]) -> float:
+    """The largest magnitude; what is not finite does not count."""
+    return float(np.max(np.abs(array), where=np.isfinite(array), initial=0.0))
