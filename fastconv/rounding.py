@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 _EXACT = ("input.gather_images", "input.gather_rows", "dropout.dropout_backward")
 """Kernels that compute nothing, or only what rounding leaves as it is."""
 _PRODUCTS = ("conv", "dense")
+_LOGARITHMS = ("loss.softmax_cross_entropy_forward", "activation.log_softmax_forward")
 
 
 def longest_sum(call: Call) -> int:
@@ -67,7 +68,9 @@ class RoundedRunner(Runner):
     A sum of K terms, which a backend may add in any order, has an error of about sqrt(K) units in
     the last place, so that is what a call reads and writes with. An error is between half of that
     and all of it, up or down. Two runners with the same seed and opposite signs draw opposite
-    errors: of two numbers that are nearly equal, either is the larger in one of them.
+    errors: of two numbers that are nearly equal, either is the larger in one of them. Errors are
+    independent of each other, or with an odd seed the same for all rows of a channel: so is that of
+    a mean which is subtracted from all of them.
 
     Parameters
     ----------
@@ -95,6 +98,7 @@ class RoundedRunner(Runner):
     ) -> None:
         super().__init__(plan, shared)
         self._generator = np.random.default_rng([seed, 0xE])
+        self._is_common = seed % 2 == 1
         self._sign = sign
         self._epsilon = epsilon
         self._epsilon_of_products = epsilon_of_products or epsilon
@@ -114,25 +118,56 @@ class RoundedRunner(Runner):
             array *= 1 + self._draw(array, error)
         read = [array.copy() for array in floats.values()]
         super().make_call(kernel, call, arrays)
-        absolute = self._epsilon if _is_curved(call.spec) else 0.0
+        beside = self._beside(call, arrays, error)
         for (array, before), seen in zip(kept, read, strict=True):
             written = array != seen
             if not written.any():
                 array[...] = before
                 continue
             rounded = array * (1 + self._draw(array, error))
-            if absolute:
-                largest = np.max(np.abs(array), where=np.isfinite(array), initial=0.0)
-                rounded += self._draw(array, absolute * largest)
+            if array.ctypes.data == beside.address:
+                rounded += np.asarray(beside.size) * self._draw(array, 1.0)
             array[...] = np.where(written, rounded, before)
 
+    def _beside(self, call: Call, arrays: list[Any], error: float) -> _Beside:
+        """Errors that are not in proportion to a result: those of what it is the small rest of."""
+        if call.kernel == "norm.batch_norm_backward":
+            # A mean is subtracted, and what is left may be nothing: its error stays.
+            dy, _, gamma, _, inverse_deviation, dx = arrays[:6]
+            rows = np.abs(dy.reshape(-1, gamma.size)).max(axis=0, initial=0.0)
+            size = error * rows * np.abs(gamma * inverse_deviation)
+            per_row = np.broadcast_to(size, (dx.size // gamma.size, gamma.size))
+            return _Beside(dx.ctypes.data, per_row.reshape(dx.shape))
+        if call.kernel in _LOGARITHMS:
+            # The logarithm of a number near 1.
+            losses = arrays[2] if isinstance(call.spec, LossSpec) else arrays[1]
+            return _Beside(losses.ctypes.data, self._epsilon * max(1.0, _largest(losses)))
+        if _is_curved(call.spec):
+            result = arrays[-1]
+            return _Beside(result.ctypes.data, self._epsilon * _largest(result))
+        return _Beside(0, 0.0)
+
     def _draw(self, array: NDArray[Any], size: float) -> NDArray[np.float64]:
-        """Errors between half of ``size`` and all of it, up or down, for each element."""
-        drawn = self._generator.random(array.shape)
+        """Errors between half of ``size`` and all of it, up or down."""
+        # Every other seed: one for all that has the same place in the last axis.
+        shape = array.shape[-1:] if self._is_common else array.shape
+        drawn = self._generator.random(shape)
         drawn -= 0.5
         drawn += np.copysign(0.5, drawn)
         drawn *= self._sign * size
         return drawn
+
+
+class _Beside(NamedTuple):
+    """The address of a result, and the size of its errors beside those in proportion to it."""
+
+    address: int
+    size: float | NDArray[np.float64]
+
+
+def _largest(array: NDArray[np.float64]) -> float:
+    """The largest magnitude of what is finite."""
+    return float(np.max(np.abs(array), where=np.isfinite(array), initial=0.0))
 
 
 def _is_curved(spec: object) -> bool:

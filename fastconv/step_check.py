@@ -24,6 +24,10 @@ _DECIDED = 0.25
 """Part of the change of an array below which its tolerance must lie for a comparison to tell."""
 _LEAST_CHANGE = 1e-3
 """Part of the largest change of all arrays that counts as one in an array that hardly moves."""
+_MOST_UNDECIDED = 0.1
+"""Part of all parameters that may be undecided before a step, so that it is compared: what follows
+from more of them is more than a multiple of what few draws come to."""
+_GAP = "gap before "
 _PAIRS = (1, 3, 8)
 """Pairs of steps with drawn errors: as many as there are at first, and once something differs."""
 _LANES = 16
@@ -48,7 +52,7 @@ class ArrayCheck:
     undecided
         Elements left out, because what rounding alone may do to them is as much as the training
         does: a max pooling or a ReLU that is nearly undecided, or Adam on a gradient that is zero
-        but for rounding.
+        but for rounding. So is all of a step that begins with many such parameters.
     step
         The step where the difference is largest beside its tolerance, from 1.
     backend, reference
@@ -69,8 +73,10 @@ class ArrayCheck:
     @property
     def error(self) -> float:
         """The difference in multiples of the tolerance."""
-        if self.difference == 0:
+        if self.difference == 0 or not np.isfinite(self.reference):
             return 0.0
+        if not np.isfinite(self.backend):
+            return np.inf
         return self.difference / self.tolerance if self.tolerance else np.inf
 
 
@@ -345,7 +351,10 @@ def compare(
     rows: list[ArrayCheck] = []
     for pairs in _PAIRS:
         reference.draw(pairs)
-        rows = list(_rows(reference, each, at_once))
+        comparison = _Comparison(reference)
+        rows = [comparison.row(part, each, at_once) for part in comparison.parts]
+        # Nothing of interest is between two parameters, as long as nothing is there.
+        rows = [row for row in rows if not row.name.startswith(_GAP) or row.error > 0]
         if all(row.error <= 1 for row in rows):
             break
     return tuple(rows)
@@ -357,84 +366,100 @@ class _Part:
 
     name: str
     buffer: str
-    start: int
-    end: int
+    within: slice
 
 
 def _parts(network: Sequential, moments: Sequence[str]) -> Iterator[_Part]:
     """Everything that a step may change, and what lies between."""
     for buffer in ("parameters", *moments):
         label = "" if buffer == "parameters" else f" {buffer.replace('_', ' ')}"
-        gap = 0
+        end = 0
         for name, place in network.places.items():
             if place.buffer == "parameters":
-                if gap < place.offset:
-                    yield _Part(f"gap before {name}{label}", buffer, gap, place.offset)
-                yield _Part(f"{name}{label}", buffer, place.offset, place.end)
-                gap = place.end
+                if end < place.offset:
+                    yield _Part(f"{_GAP}{name}{label}", buffer, slice(end, place.offset))
+                yield _Part(f"{name}{label}", buffer, slice(place.offset, place.end))
+                end = place.end
     for name, place in network.places.items():
         if place.buffer == "state":
-            yield _Part(name, "state", place.offset, place.end)
-    yield _Part("loss", "loss", 0, 1)
-    yield _Part("correct", "correct", 0, 1)
+            yield _Part(name, "state", slice(place.offset, place.end))
+    yield _Part("loss", "loss", slice(1))
+    yield _Part("correct", "correct", slice(1))
 
 
-def _rows(
-    reference: ReferenceSteps, each: Sequence[Snapshot], at_once: Snapshot | None
-) -> Iterator[ArrayCheck]:
-    steps = reference.steps
-    kind = steps.optimizer.spec(steps.network).kind
-    moments = {"sgd": (), "adam": ("first_moment", "second_moment")}.get(kind, ("first_moment",))
-    start, last = steps.start, len(each)
-    made = [(n, after) for n, after in enumerate(each, start=1)]
-    if at_once is not None:
-        made.append((last, at_once))
-    changes = {
-        buffer: max(_largest(exact[buffer] - start[buffer]) for exact in reference.exact)
-        for buffer in start
-    }
-    epsilon = float(np.finfo(steps.network.dtype).eps)
-    for part in _parts(steps.network, moments):
-        within = slice(part.start, part.end)
+class _Comparison:
+    """What the reference's steps say of a backend's, part by part."""
+
+    def __init__(self, reference: ReferenceSteps) -> None:
+        self._reference = reference
+        steps = reference.steps
+        self._start = steps.start
+        self._epsilon = float(np.finfo(steps.network.dtype).eps)
+        kind = steps.optimizer.spec(steps.network).kind
+        moments = {"sgd": (), "adam": ("first_moment", "second_moment")}
+        self.parts = list(_parts(steps.network, moments.get(kind, ("first_moment",))))
+        self._changes = {
+            buffer: max(_largest(exact[buffer] - start) for exact in reference.exact)
+            for buffer, start in self._start.items()
+        }
+        self._settled = self._count_settled_steps()
+
+    def _count_settled_steps(self) -> int:
+        """Steps until one begins with parameters many of which are undecided."""
+        count = len(self._reference.exact)
+        parameters = [p for p in self.parts if p.buffer == "parameters" and _GAP not in p.name]
+        for step in range(1, count):
+            decided = np.concatenate(
+                [np.ones(1, bool), *(self._tolerance(part, step)[1] for part in parameters)]
+            )
+            if 1 - decided.mean() > _MOST_UNDECIDED:
+                return step
+        return count
+
+    def _tolerance(
+        self, part: _Part, step: int, *, of_all: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+        """How far each element may be off, whether that tells anything, and what it should be."""
+        exact = self._reference.exact[0 if of_all else step - 1 : step]
+        spread = self._reference.spread[0 if of_all else step - 1 : step]
+        wanted = np.sum([each[part.buffer][part.within] for each in exact], axis=0)
+        allowed = np.sum([each[part.buffer][part.within] for each in spread], axis=0)
+        change = _largest(wanted - self._start[part.buffer][part.within])
+        change = max(change, _LEAST_CHANGE * self._changes[part.buffer])
+        # What is stored is rounded in every step, once for the update and once for decay.
+        stored = 2 * step * self._epsilon * np.abs(wanted)
+        tolerance = stored + _MARGIN * (allowed + self._epsilon * change)
+        return tolerance, (tolerance <= _DECIDED * change) | (tolerance == 0), wanted
+
+    def row(self, part: _Part, each: Sequence[Snapshot], at_once: Snapshot | None) -> ArrayCheck:
+        """Compare a part after every step, and after all of them in one call."""
+        made = [(step, after, False) for step, after in enumerate(each, start=1)]
+        if at_once is not None:
+            # The backend gives the sum over all steps.
+            made.append((len(each), at_once, part.buffer in ("loss", "correct")))
         compared = undecided = 0
-        worst: tuple[float, ArrayCheck] | None = None
-        for number, (step, after) in enumerate(made):
-            exact, spread = reference.exact[step - 1], reference.spread[step - 1]
-            wanted, allowed = exact[part.buffer][within], spread[part.buffer][within]
-            if number == last and part.buffer in ("loss", "correct"):
-                # All steps in one call: the backend gives their sum.
-                wanted = np.sum([one[part.buffer] for one in reference.exact], axis=0)
-                allowed = np.sum([one[part.buffer] for one in reference.spread], axis=0)
-            got = after[part.buffer][within]
-            change = _largest(wanted - start[part.buffer][within])
-            change = max(change, _LEAST_CHANGE * changes[part.buffer])
-            # What is stored is rounded in every step.
-            stored = step * epsilon * np.abs(wanted)
-            tolerance = stored + _MARGIN * (allowed + epsilon * change)
-            decided = (tolerance <= _DECIDED * change) | (tolerance == 0)
+        worst, found = -1.0, (1, 0.0, 0.0, 0.0, 0.0)
+        for step, after, of_all in made:
+            tolerance, decided, wanted = self._tolerance(part, step, of_all=of_all)
+            got = after[part.buffer][part.within]
+            if step > self._settled:
+                undecided += got.size
+                continue
             compared += int(np.count_nonzero(decided))
             undecided += int(np.count_nonzero(~decided))
             with np.errstate(invalid="ignore", divide="ignore"):
                 difference = np.abs(got - wanted)
-                ratio = np.where(difference == 0, 0.0, difference / tolerance)
-            # Neither is a number: what training comes to has no bounds any more.
-            ratio[np.isnan(ratio) & ~np.isfinite(wanted)] = 0.0
-            ratio[np.isnan(ratio)] = np.inf
-            i = int(np.argmax(ratio))
-            if worst is None or ratio[i] > worst[0]:
-                row = ArrayCheck(
-                    part.name, 0, 0, step, float(got[i]), float(wanted[i]),
-                    float(difference[i]), float(tolerance[i]),
+                error = np.where(difference == 0, 0.0, difference / tolerance)
+            # Where the reference has no number any more, training has no bounds.
+            error[~np.isfinite(wanted)] = 0.0
+            error[np.isnan(error)] = np.inf
+            i = int(np.argmax(error))
+            if error[i] > worst:
+                worst = float(error[i])
+                found = (
+                    step, float(got[i]), float(wanted[i]), float(difference[i]), float(tolerance[i])
                 )  # fmt: skip
-                worst = float(ratio[i]), row
-        assert worst is not None
-        row = worst[1]
-        if part.name.startswith("gap") and row.error <= 1:
-            continue  # nothing of interest, as long as nothing is there
-        yield ArrayCheck(
-            row.name, compared, undecided, row.step, row.backend, row.reference,
-            row.difference, row.tolerance,
-        )  # fmt: skip
+        return ArrayCheck(part.name, compared, undecided, *found)
 
 
 def _largest(array: NDArray[np.float64]) -> float:
