@@ -44,7 +44,7 @@ STEPS = 3
 _MOST_LAYERS = 8
 _MOST_ELEMENTS = 40_000
 """Of any array of a batch."""
-_MOST_FLOPS = {False: 2e6, True: 2e7}
+_MOST_FLOPS = {False: 2e6, True: 3e7}
 """Of the forward pass of a step, usually and in a large network."""
 
 
@@ -173,13 +173,13 @@ class Hypothesis:
 ACTIVATIONS = (ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh, Softplus)
 _COUNTS = (1, 2, 3, 4, 5, 8, 16, 17, 32, 1, 2, 3, 4, 5, 8, 16, 17, 32, 6, 7, 10, 20, 33)
 """Of channels and units."""
-_BATCHES = (1, 2, 3, 4, 5, 8, 16, 17, 32, 1, 2, 3, 4, 5, 8, 16, 16, 17, 32, 6, 7, 24, 48, 64)
+_BATCHES = (1, 2, 3, 4, 5, 8, 16, 17, 32, 1, 2, 3, 4, 8, 8, 16, 16, 16, 32, 6, 7, 24, 48, 64)
 
 
 def draw_case(choose, dtypes=("float32", "float64")):
     """Draw a network with its data and its updates."""
     batch = choose.one_of(_BATCHES)
-    is_large = choose.integer(0, 11) == 11
+    is_large = choose.integer(0, 7) == 7
     layers, shape = _draw_layers(choose, batch, _MOST_FLOPS[is_large])
     loss = choose.one_of(("softmax_cross_entropy", "nll", "mean_squared_error"))
     last = {"nll": (LogSoftmax(),), "mean_squared_error": choose.one_of(((), (Softmax(),)))}
@@ -194,7 +194,8 @@ def draw_case(choose, dtypes=("float32", "float64")):
 
 
 def _draw_optimizer(choose):
-    kind = choose.one_of(("sgd", "sgd", "momentum", "nesterov", "adam", "adamw"))
+    # Plain gradient descent may be a part of what comes before it.
+    kind = choose.one_of(("sgd", "sgd", "sgd", "sgd", "momentum", "nesterov", "adam", "adamw"))
     options = {
         "l2": choose.one_of((0.0, 0.0, 0.02)),
         "weight_decay": choose.one_of((0.0, 0.0, 0.05)),
@@ -251,11 +252,15 @@ def _draw_group(choose, shape):
             return [choose.one_of((Softmax(), LogSoftmax(), Flatten()))]
         return [_draw_elementwise(choose, kind)]
     kind = choose.one_of(
-        ("conv", "conv", "conv", "block", "block", "transpose", "max", "average", "activation",
-         "activation", "norm", "dropout", "flatten", "global")
+        ("conv", "conv", "chain", "chain", "block", "special", "transpose", "max", "average",
+         "activation", "activation", "norm", "dropout", "flatten", "global")
     )  # fmt: skip
     if kind == "conv":
         return [_draw_convolution(choose, shape)]
+    if kind == "chain":
+        return _draw_chain(choose)
+    if kind == "special":
+        return choose.one_of((_draw_pooled, _draw_filtered, _draw_strided))(choose, shape)
     if kind == "block":
         return _draw_block(choose, shape)
     if kind == "transpose":
@@ -354,6 +359,54 @@ def _draw_block(choose, shape):
     if choose.one_of((True, True, False)):
         layers.append(choose.one_of((MaxPool2D(2), MaxPool2D(2), AvgPool2D(2))))
     return layers
+
+
+def _draw_chain(choose):
+    """Convolutions in a row, of which one may keep its images in another order than the next."""
+    layers = []
+    for _ in range(choose.integer(2, 4)):
+        filters, kernel = choose.one_of((1, 2, 3, 4, 5, 8, 16, 32)), choose.one_of((1, 1, 2, 3))
+        layers.append(Conv2D(filters, kernel, bias=choose.one_of((True, False))))
+        activation = choose.one_of((None, None, ReLU(), LeakyReLU(0.2)))
+        layers += [] if activation is None else [activation]
+    return layers
+
+
+def _draw_sign_activation(choose):
+    """A (leaky) ReLU or none, as a list."""
+    activation = choose.one_of((None, ReLU(), LeakyReLU(0.2)))
+    return [] if activation is None else [activation]
+
+
+def _draw_pooled(choose, shape):
+    """A convolution behind whole vectors of channels, with a max pool right behind it."""
+    layers = []
+    if shape[2] % 8 or choose.one_of((False, True)):
+        layers = [Conv2D(choose.one_of((16, 32, 8)), choose.one_of((1, 3)), padding="same")]
+        layers += _draw_sign_activation(choose)
+    layers.append(Conv2D(choose.integer(1, 20), bias=choose.one_of((True, False))))
+    return [*layers, *_draw_sign_activation(choose), MaxPool2D(2)]
+
+
+def _draw_filtered(choose, shape):
+    """3x3 convolutions of even sizes and whole vectors of channels: Winograd's filters."""
+    layers, sides = [], [(1, 1 + size % 2) for size in shape[:2]]
+    for _ in range(choose.integer(2, 3)):
+        filters = choose.one_of((16, 32, 8, 4))
+        layers.append(Conv2D(filters, padding=tuple(sides), bias=choose.one_of((True, False))))
+        layers += _draw_sign_activation(choose)
+        sides = [(1, 1), (1, 1)]
+    return layers
+
+
+def _draw_strided(choose, shape):
+    """A strided convolution of few channels that needs the gradient of its input."""
+    layers = [Conv2D(choose.integer(1, 4), 1, padding=((0, 0), (0, shape[1] % 2)))]
+    layers += _draw_sign_activation(choose)
+    kernel, stride = choose.one_of((7, 5, 4, 3)), choose.one_of((2, 2, (1, 2)))
+    filters = choose.one_of((5, 8, 16, 17))
+    layers.append(Conv2D(filters, kernel, stride, kernel // 2))
+    return [*layers, *_draw_sign_activation(choose)]
 
 
 class _Engine:
