@@ -77,9 +77,9 @@ def _compare_with_torch(steps, reference):
     return StepCheck(rows, "torch", len(each), steps.batch_size, steps.batch_size)
 
 
-def check_network(seed, number, runners, tally):
+def check_network(seed, number, runners, tally, dtypes=("float32", "float64")):
     """Check one network on some runners."""
-    case = draw_case(Seeded(seed, number))
+    case = draw_case(Seeded(seed, number), dtypes)
     tally.networks += 1
     tally.layers.update(layer.kind for layer in case.layers)
     reference = reference_of(case)

@@ -10,6 +10,8 @@ from fastconv.backends.reference.random import random_words
 from fastconv.operation import DropoutSpec, RandomSpec
 from fastconv.spec import as_pair, resolve_padding
 
+torch.set_num_threads(1)  # products this small gain nothing from more
+
 
 class NotComparable(Exception):
     """PyTorch has no such layer or update."""
