@@ -171,6 +171,7 @@ class Hypothesis:
 
 
 ACTIVATIONS = (ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh, Softplus)
+_UPDATES = ("sgd", "sgd", "momentum", "nesterov", "adam", "adamw")
 _COUNTS = (1, 2, 3, 4, 5, 8, 16, 17, 32, 1, 2, 3, 4, 5, 8, 16, 17, 32, 6, 7, 10, 20, 33)
 """Of channels and units."""
 _BATCHES = (1, 2, 3, 4, 5, 8, 16, 17, 32, 1, 2, 3, 4, 8, 8, 16, 16, 16, 32, 6, 7, 24, 48, 64)
@@ -178,14 +179,17 @@ _BATCHES = (1, 2, 3, 4, 5, 8, 16, 17, 32, 1, 2, 3, 4, 8, 8, 16, 16, 16, 32, 6, 7
 
 def draw_case(choose, dtypes=("float32", "float64")):
     """Draw a network with its data and its updates."""
-    batch = choose.one_of(_BATCHES)
+    # Every fourth: whole vectors of samples, convolutions of which some keep samples side by side
+    # and others do not, and updates that are a part of what comes before them.
+    mixes_orders = choose.integer(0, 3) == 3
+    batch = choose.one_of((16, 8, 32, 4) if mixes_orders else _BATCHES)
     is_large = choose.integer(0, 7) == 7
-    layers, shape = _draw_layers(choose, batch, _MOST_FLOPS[is_large])
+    layers, shape = _draw_layers(choose, batch, _MOST_FLOPS[is_large], mixes_orders)
     loss = choose.one_of(("softmax_cross_entropy", "nll", "mean_squared_error"))
     last = {"nll": (LogSoftmax(),), "mean_squared_error": choose.one_of(((), (Softmax(),)))}
     images = choose.one_of(("float", "uint8"))
     kinds = ("none", "scale", "min_max", "standardize by channel", "standardize by feature")
-    optimizer, rate = _draw_optimizer(choose)
+    optimizer, rate = _draw_optimizer(choose, ("sgd",) if mixes_orders else _UPDATES)
     return Case(
         (*layers, *last.get(loss, ())), shape, batch, loss, optimizer, rate,
         choose.one_of(kinds), images, choose.one_of(dtypes), choose.one_of((0, 0, 1, 40, 70_000)),
@@ -193,9 +197,8 @@ def draw_case(choose, dtypes=("float32", "float64")):
     )  # fmt: skip
 
 
-def _draw_optimizer(choose):
-    # Plain gradient descent may be a part of what comes before it.
-    kind = choose.one_of(("sgd", "sgd", "sgd", "sgd", "momentum", "nesterov", "adam", "adamw"))
+def _draw_optimizer(choose, kinds):
+    kind = choose.one_of(kinds)
     options = {
         "l2": choose.one_of((0.0, 0.0, 0.02)),
         "weight_decay": choose.one_of((0.0, 0.0, 0.05)),
@@ -212,15 +215,16 @@ def _draw_optimizer(choose):
     return Optimizer(kind, **options), choose.one_of((0.01, 0.05, 0.002))
 
 
-def _draw_layers(choose, batch, most_flops):
+def _draw_layers(choose, batch, most_flops, mixes_orders):
     """Layers that fit one another and end in a vector, and the shape of an input."""
-    if choose.integer(0, 7) == 7:
+    if choose.integer(0, 7) == 7 and not mixes_orders:
         shape = (choose.integer(1, 40),)
     else:
         shape = (choose.integer(1, 14), choose.integer(1, 14), choose.one_of(_COUNTS[:12]))
     first, layers, flops = shape, [], 0.0
-    for _ in range(choose.integer(1, _MOST_LAYERS)):
-        for layer in _draw_group(choose, shape):
+    for number in range(choose.integer(1, _MOST_LAYERS)):
+        is_chain = mixes_orders and number < 2 and len(shape) == 3
+        for layer in _draw_chain(choose) if is_chain else _draw_group(choose, shape):
             try:
                 after = layer.output_shape(shape)
             except ValueError:
