@@ -1,4 +1,4 @@
-"""``python -m fastconv.train --check``: the first steps beside the reference's, then the training."""
+"""``python -m fastconv.train --check``: first steps beside the reference's, then the training."""
 
 import re
 
