@@ -8,6 +8,7 @@ import importlib
 import numpy as np
 import pytest
 import random_steps
+import vectorised_reference
 from hypothesis import HealthCheck, find, given, seed, settings
 from hypothesis import strategies as st
 from random_networks import (
@@ -27,7 +28,7 @@ from vectorised_reference import VectorisedRunner
 
 from fastconv.backends.numpy import optim
 from fastconv.backends.selection import backend_state
-from fastconv.layers import Conv2D, GlobalAvgPool2D, ReLU
+from fastconv.layers import Conv2D, Flatten, GlobalAvgPool2D, LogSoftmax, MaxPool2D, ReLU
 from fastconv.optimizers import Optimizer
 from fastconv.step_check import compare
 from fastconv.training_steps import ReferenceSteps
@@ -101,18 +102,26 @@ def test_steps_of_numba_are_those_of_the_reference(part):
 
 
 def test_the_vectorised_kernels_are_those_of_the_reference():
-    def check(case):
-        slow = ReferenceSteps(case.steps())
-        made = slow.steps.made_by(VectorisedRunner)
-        assert all(row.error <= 1 for row in compare(slow, made)), case
-
-    def is_small(case):
-        return case.batch <= 5 and np.prod(case.input_shape) <= 200
-
-    for number in range(90):
+    kernels = {
+        name for name, thing in vars(vectorised_reference).items()
+        if not name.startswith("_") and getattr(thing, "__module__", "") == "vectorised_reference"
+        and not isinstance(thing, type)
+    }  # fmt: skip
+    compared, count = set(), 0
+    for number in range(1000):
         case = draw_case(Seeded(1, number), ("float64",))
-        if is_small(case):
-            check(case)
+        if case.batch > 4 or np.prod(case.input_shape) > 150:
+            continue  # the reference would take its time
+        own = {call.kernel.partition(".")[2] for call in case.steps().plan("float64").calls}
+        if count >= 30 and own <= compared:
+            continue
+        count += 1
+        compared |= own
+        slow = ReferenceSteps(case.steps())
+        rows = compare(slow, slow.steps.made_by(VectorisedRunner))
+        assert all(row.error <= 1 for row in rows), case
+    assert count >= 30
+    assert compared == kernels
 
 
 def test_steps_of_pytorch_are_those_of_the_reference():
@@ -127,14 +136,25 @@ def test_steps_of_pytorch_are_those_of_the_reference():
 @pytest.mark.skipif(not cython_engines(), reason="no compiled engine")
 def test_drawn_networks_reach_every_native_kernel_of_a_step():
     for name, engine in cython_engines().items():
-        reached = set()
-        for number in range(200):
+        wanted = {kernel for kernel, _ in engine.kernels} - NOT_IN_TRAINING - NEEDS[name]
+        for number in range(1000):
             steps = draw_case(Seeded(0, number)).steps()
             dtype = steps.network.dtype
             runner = make_runner(f"cython {name}", steps.plan(dtype), steps.arrays(dtype), 1)
-            reached |= {record.kernel for record in runner.records}
-        missing = {kernel for kernel, _ in engine.kernels} - reached - NOT_IN_TRAINING
-        assert missing <= NEEDS[name], name
+            wanted -= {record.kernel for record in runner.records}
+            if not wanted:
+                break
+        assert not wanted, name
+
+
+@pytest.mark.xfail(
+    strict=False, reason="the C kernels and Numba take a softmax for the output of the pool"
+)
+@pytest.mark.parametrize("name", COMPILED_AHEAD)
+def test_a_softmax_in_place_of_what_a_max_pool_gave_hides_no_signs(name):
+    layers = (Conv2D(1, bias=False), ReLU(), MaxPool2D(), Flatten(), LogSoftmax())
+    case = Case(layers, (6, 6, 8), 2, "nll", dtype="float64", seed=1)
+    assert_steps_agree(case, name)
 
 
 # Faults that are found.

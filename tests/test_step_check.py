@@ -339,6 +339,21 @@ def test_adam_on_a_gradient_of_zero_is_not_decided_in_float32():
     assert check(network, Optimizer("adam")).passed
 
 
+@pytest.mark.parametrize("rate", [1e30, 1e200])
+def test_steps_that_diverge_are_undecided(rate):
+    # The first is beyond float32 alone, the second beyond float64 too.
+    network = Sequential([Flatten(), Dense(3), Dense(2)], IMAGE, seed=1)
+    images, _ = make_batch(network)
+    found = fastconv.check_step(
+        network, (images, np.ones((5, 2))), Optimizer(), loss="mean_squared_error", rate=rate,
+        backend="numpy", verbose=False,
+    )  # fmt: skip
+    assert not found.differs
+    assert not found.passed
+    assert found.summary.startswith("NOT PROVEN")
+    assert {row.compared for row in found.rows} == {0}
+
+
 def test_a_relu_of_nearly_nothing_is_undecided_and_the_rest_is_compared():
     network = Sequential([Dense(3), ReLU(), Dense(2)], (2,), seed=1)
     network["dense_1.weight"][...] = [[1, 1, 1], [-1, 1, -1]]
@@ -456,7 +471,7 @@ def test_a_large_batch_is_checked_in_part_and_that_is_said(asked, checked):
         ({"loss": "mean_squared_error"}, "labels has shape"),
         ({"steps": 0}, "steps is 0; expected 1 or more"),
         ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
-        ({"samples": 8}, "samples is 8; expected 32 or more"),
+        ({"most_samples": 8}, "most_samples is 8; expected 32 or more"),
         ({"rate": [0.1, 0.2]}, "rate has shape .*3 of them, one for each step"),
         ({"network": Sequential([Conv2D(3)], IMAGE)}, "end it with flatten and dense"),
     ],
