@@ -238,6 +238,9 @@ def check_step(
     numbers of a max pooling or a ReLU near zero make those steps differ by much of what the
     training does, an element is undecided, and counted as such; float64 decides more.
 
+    The reference takes its time: seconds for a network of a hundred thousand parameters, minutes
+    for millions, or for large images.
+
     Raises
     ------
     ValueError
