@@ -18,7 +18,8 @@ from fastconv.progress import Display, percent
 from fastconv.recipe import Recipe
 from fastconv.run_folder import OutputError, RunFolder
 from fastconv.saved_run import load_run
-from fastconv.step_check import StepCheck, StepCheckError, check_step
+from fastconv.step_check import StepCheckError, check_step
+from fastconv.step_comparison import StepCheck
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Entry, Result, fit, interruption
 

@@ -20,14 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from random_networks import (
-    Seeded,
-    check_steps,
-    cython_engines,
-    draw_case,
-    reference_of,
-    runner_names,
-)
+from random_networks import Seeded, draw_case
+from step_runners import check_steps, cython_engines, reference_of, runner_names
 from threadpoolctl import threadpool_limits
 
 from fastconv.files import replace_file
@@ -65,7 +59,7 @@ def _compare_with_torch(steps, reference):
     """The comparison with PyTorch's steps; None where it has no such network."""
     from torch_steps import NotComparable, steps_of_torch
 
-    from fastconv.step_check import StepCheck, compare
+    from fastconv.step_comparison import StepCheck, compare
 
     try:
         made = steps_of_torch(steps)
@@ -183,7 +177,7 @@ def main(arguments=None):
     print(*report(total), sep="\n")
     if total.failures:
         with replace_file(options.failures) as file:
-            file.write("from random_networks import *\n\n")
+            file.write("from random_networks import *\nfrom step_runners import *\n\n\n")
             file.write("\n\n".join(total.failures.values()))
         print(f"failures: {options.failures}")
     return 1 if total.failures else 0

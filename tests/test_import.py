@@ -122,6 +122,7 @@ LAYOUT = [
     {"fastconv.experiment"},
     {"fastconv.training_loop"},
     {"fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check", "fastconv.step_check"},
+    {"fastconv.step_comparison"},
     {"fastconv.training_steps"},
     {"fastconv.analysis"},
     {"fastconv.inference"},

@@ -11,14 +11,11 @@ import random_steps
 import vectorised_reference
 from hypothesis import HealthCheck, find, given, seed, settings
 from hypothesis import strategies as st
-from random_networks import (
-    Case,
-    Hypothesis,
-    Seeded,
+from random_networks import Case, Hypothesis, Seeded, draw_case
+from step_runners import (
     assert_steps_agree,
     check_steps,
     cython_engines,
-    draw_case,
     make_runner,
     reference_of,
     runner_names,
@@ -30,7 +27,7 @@ from fastconv.backends.numpy import optim
 from fastconv.backends.selection import backend_state
 from fastconv.layers import Conv2D, Flatten, GlobalAvgPool2D, LogSoftmax, MaxPool2D, ReLU
 from fastconv.optimizers import Optimizer
-from fastconv.step_check import compare
+from fastconv.step_comparison import compare
 from fastconv.training_steps import ReferenceSteps
 
 COMPILED_AHEAD = [name for name in runner_names() if name != "numba"]

@@ -27,7 +27,7 @@ from fastconv.plan import Call, Plan
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.rounding import RoundedRunner, longest_sum
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
-from fastconv.step_check import ArrayCheck, StepCheck
+from fastconv.step_comparison import ArrayCheck, StepCheck
 from fastconv.training_steps import TrainingSteps
 
 WORKING = [name for name in NAMES if backend_state(name).works]
