@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from fastconv.recipe import load_recipe as load_recipe
     from fastconv.spec import ConvSpec as ConvSpec
     from fastconv.spec import PoolSpec as PoolSpec
+    from fastconv.step_check import check_step as check_step
     from fastconv.trainer import Trainer as Trainer
 
 _ORIGINS = {
@@ -97,6 +98,7 @@ _ORIGINS = {
     "network": "Sequential",
     "recipe": "load_recipe",
     "spec": "ConvSpec PoolSpec",
+    "step_check": "check_step",
     "trainer": "Trainer",
 }
 _MODULE_OF = {name: module for module, names in _ORIGINS.items() for name in names.split()}

@@ -25,9 +25,12 @@ from fastconv.network import NetworkError
 from fastconv.run_folder import OutputError, to_json
 from fastconv.saved_run import RunError
 from fastconv.schema import RecipeError
+from fastconv.step_check import StepCheckError
 
-USER_ERRORS = (RecipeError, DataError, NetworkError, BackendError, OutputError, RunError)
-"""Mistakes of the user: one line on stderr and exit code 2."""
+USER_ERRORS = (
+    RecipeError, DataError, NetworkError, BackendError, OutputError, RunError, StepCheckError,
+)  # fmt: skip
+"""What is not to go on, mistakes of the user above all: one line on stderr and exit code 2."""
 
 FIGURES = ("png", "svg")
 """Files of pictures: PNG alone, or SVG beside it."""

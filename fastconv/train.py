@@ -49,6 +49,10 @@ def make_parser() -> Parser:
     add("--batch-size", type=int, metavar="N", help="samples in a step")
     add("--seed", type=int, metavar="N", help="seed of weights, shuffling, dropout, augmentation")
     parser.add_threads()
+    add(
+        "--check", action="store_true",
+        help="compare the first 3 steps with the reference's before the training",
+    )  # fmt: skip
     add("--validate-every", type=positive, metavar="N", help="steps between validations")
     add("--no-validate", action="store_true", help="skip validation (not the final test)")
     add("--evaluate-train", action="store_true", help="evaluate the result on the training set too")
@@ -115,6 +119,7 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
         steps=options.steps,
         validates=not options.no_validate,
         probes=not options.no_report,
+        checks=options.check,
         command=("train", *typed),
     )
     path = new_run_path(recipe.name) if options.out is None else options.out

@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fastconv.analysis.probe import Probe
 from fastconv.configuration import environment
-from fastconv.data import Dataset
+from fastconv.data import Dataset, epoch_order
 from fastconv.data.identity import PartIdentity
 from fastconv.experiment import Experiment, prepare, summarize
 from fastconv.progress import Display, percent
 from fastconv.recipe import Recipe
 from fastconv.run_folder import OutputError, RunFolder
 from fastconv.saved_run import load_run
+from fastconv.step_check import StepCheckError, check_step
+from fastconv.step_comparison import StepCheck
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Entry, Result, fit, interruption
 
+_CHECKED_STEPS = 3
 _MOST_PROBES = 50
 """Of a run, evenly spaced among its validations; and one before its first step."""
 
@@ -43,6 +47,8 @@ class RunOptions:
         Whether to validate (the final test is made in any case).
     probes
         Whether to measure the layers beside the training, for the report.
+    checks
+        Whether to compare the first steps with the reference's before the training.
     command
         The command line that makes this run, for environment.json.
     """
@@ -54,6 +60,7 @@ class RunOptions:
     steps: int | None = None
     validates: bool = True
     probes: bool = True
+    checks: bool = False
     command: Sequence[str] = ()
 
 
@@ -109,6 +116,8 @@ def train_recipe(
     ------
     DataError, NetworkError, RecipeError, BackendError
         If something named in the recipe is not there or does not fit.
+    StepCheckError
+        If the first steps are to be checked and are not those of the reference.
     OutputError
         If the folder cannot be written or is not empty.
     """
@@ -117,6 +126,8 @@ def train_recipe(
             recipe, data_dir=options.data_dir, backend=options.backend, threads=options.threads,
             precision=options.precision, dataset=dataset,
         )  # fmt: skip
+        if options.checks:
+            display.text(f"check {check_first_steps(experiment, options).summary}")
         folder = RunFolder(path)
         folder.write_recipe(recipe)
         folder.write_json("environment.json", _environment(experiment, options))
@@ -128,6 +139,49 @@ def train_recipe(
         folder.write_weights(experiment.trainer.network)
         folder.write_json("summary.json", summary)
     return FinishedRun(experiment, folder, result, summary)
+
+
+def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
+    """Compare the first steps of a training with those of the reference; see ``check_step``.
+
+    Parameters
+    ----------
+    experiment
+        What is to be trained: its network, data, optimiser, rates and seed as they are.
+    options
+        How.
+
+    Raises
+    ------
+    StepCheckError
+        If they are not the same but for rounding.
+    """
+    recipe, trainer = experiment.recipe, experiment.trainer
+    training = trainer.training
+    order = epoch_order(len(training), trainer.seed, 0)[: _CHECKED_STEPS * trainer.batch_size]
+    appended = recipe.augmentation.mode == "append"  # part of the data already
+    check = check_step(
+        trainer.network,
+        training.images[order],
+        recipe.optimizer,
+        training.labels[order],
+        loss=trainer.loss,
+        rate=trainer.schedule.rates(np.arange(_CHECKED_STEPS)),
+        steps=_CHECKED_STEPS,
+        batch_size=trainer.batch_size,
+        preprocessing=trainer.inference.preprocessing,
+        augmentation=None if appended else recipe.augmentation.augmentation(),
+        seed=trainer.seed,
+        backend=trainer.backend,
+        threads=options.threads,
+        precision=options.precision,
+        verbose=False,
+    )
+    if check.differs:
+        raise StepCheckError(
+            f"check {check.summary}; nothing was trained; use another --backend, and report this"
+        )
+    return check
 
 
 def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") -> Path:

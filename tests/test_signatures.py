@@ -49,10 +49,12 @@ def functions(module):
     }
 
 
-MODULES = sorted(files("reference"))
+MODULES = sorted(files("reference") - {"run"})
+"""Those of kernels."""
 
 
-def test_the_reference_has_kernels_and_no_runner():
+def test_the_reference_has_kernels_and_a_runner():
+    assert "run" in files("reference")
     assert MODULES == [
         "activation", "conv", "dense", "dropout", "input", "layout", "loss", "norm", "optim",
         "planes", "pool", "random",
@@ -93,9 +95,9 @@ def test_kernels_begin_with_the_spec_and_end_with_the_workspace(module):
         assert (parameters[0], parameters[-1]) == ("spec", "workspace"), name
 
 
-@pytest.mark.parametrize("backend", NAMES)
+@pytest.mark.parametrize("backend", [*NAMES, "reference"])
 def test_every_runner_takes_the_same(backend):
-    state = backend_state(backend)
+    state = backend_state("numpy" if backend == "reference" else backend)
     if not state.works and backend != "cupy":
         pytest.skip(f"{backend}: {state.reason}")
     runner = importlib.import_module(f"fastconv.backends.{backend}.run").Runner

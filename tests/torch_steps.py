@@ -1,0 +1,218 @@
+"""Training steps as PyTorch makes them in float64, for a second opinion on the reference's."""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from fastconv.backends.reference.random import random_words
+from fastconv.operation import DropoutSpec, RandomSpec
+from fastconv.spec import as_pair, resolve_padding
+
+torch.set_num_threads(1)  # products this small gain nothing from more
+
+
+class NotComparable(Exception):
+    """PyTorch has no such layer or update."""
+
+
+def _sides(layer, shape, kernel, stride, dilation=(1, 1)):
+    return resolve_padding("torch", layer.padding, shape[2:], kernel, stride, dilation)
+
+
+def _convolution(layer, x, p):
+    kernel, stride, dilation = (
+        as_pair("torch", name, getattr(layer, name)) for name in ("kernel", "stride", "dilation")
+    )
+    (top, bottom), (left, right) = _sides(layer, x.shape, kernel, stride, dilation)
+    weight, bias = p["weight"].permute(3, 2, 0, 1).contiguous(), p.get("bias")
+    options = {"stride": stride, "dilation": dilation, "groups": layer.groups}
+    if layer.kind == "conv2d":
+        padded = functional.pad(x, (left, right, top, bottom))
+        return functional.conv2d(padded, weight, bias, **options)
+    extra = as_pair("torch", "output_padding", layer.output_padding, least=0)
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+        raise NotComparable
+    y = functional.conv_transpose2d(x, weight, bias, output_padding=extra, **options)
+    return y[:, :, top : y.shape[2] - bottom, left : y.shape[3] - right]
+
+
+def _pool(layer, x):
+    kernel = as_pair("torch", "kernel", layer.kernel)
+    stride = kernel if layer.stride is None else as_pair("torch", "stride", layer.stride)
+    sides = _sides(layer, x.shape, kernel, stride)
+    padding = tuple(before for before, _ in sides)
+    if any(a != b or 2 * a > k for (a, b), k in zip(sides, kernel, strict=True)):
+        raise NotComparable
+    options = {"stride": stride, "padding": padding, "ceil_mode": layer.ceil_mode}
+    if layer.kind == "max_pool2d":
+        return functional.max_pool2d(x, kernel, **options)
+    return functional.avg_pool2d(x, kernel, **options, count_include_pad=layer.count_include_pad)
+
+
+def _norm(layer, x, p):
+    rows = x.numel() // x.shape[1]
+    if rows < 2:
+        raise NotComparable
+    return functional.batch_norm(
+        x, p["running_mean"], p["running_variance"], p["gamma"], p["beta"], True,
+        layer.momentum, layer.epsilon,
+    )  # fmt: skip
+
+
+_ACTIVATIONS = {
+    "relu": lambda x, layer: functional.relu(x),
+    "leaky_relu": lambda x, layer: functional.leaky_relu(x, layer.alpha),
+    "elu": lambda x, layer: functional.elu(x, layer.alpha),
+    "selu": lambda x, layer: functional.selu(x),
+    "sigmoid": lambda x, layer: torch.sigmoid(x),
+    "tanh": lambda x, layer: torch.tanh(x),
+    "softplus": lambda x, layer: functional.softplus(x, threshold=1e9),
+    "softmax": lambda x, layer: torch.softmax(x, 1),
+    "log_softmax": lambda x, layer: torch.log_softmax(x, 1),
+}
+
+
+def _dropout(layer, x, steps, stream, step):
+    """Dropout by the mask that the steps draw, which is in the order of NHWC."""
+    spec = DropoutSpec(x.numel(), layer.probability, RandomSpec(steps.seed, stream))
+    words = np.empty(spec.size, np.uint32)
+    random_words(spec.random, np.array([step]), words, None)
+    mask = torch.from_numpy((words >> 8) >= spec.threshold)
+    if x.ndim == 4:
+        n, c, h, w = x.shape
+        mask = mask.reshape(n, h, w, c).permute(0, 3, 1, 2)
+    return torch.where(mask.reshape(x.shape), x * spec.scale, 0.0)
+
+
+def _scores(steps, x, arrays, step):
+    network, stream = steps.network, 0
+    x = x.permute(0, 3, 1, 2) if len(network.input_shape) == 3 else x.reshape(len(x), -1)
+    for name, layer in zip(network.names, network.layers, strict=True):
+        p = {key.rpartition(".")[2]: a for key, a in arrays.items() if key.startswith(name + ".")}
+        kind = layer.kind
+        if kind.startswith("conv"):
+            x = _convolution(layer, x, p)
+        elif kind == "dense":
+            x = x @ p["weight"] + p.get("bias", 0)
+        elif kind == "flatten":
+            x = (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).reshape(len(x), -1)
+        elif kind == "global_avg_pool2d":
+            x = x.mean(dim=(2, 3))
+        elif kind.endswith("pool2d"):
+            x = _pool(layer, x)
+        elif kind == "batch_norm":
+            x = _norm(layer, x, p)
+        elif kind == "dropout":
+            stream += 1
+            x = _dropout(layer, x, steps, stream, step)
+        else:
+            x = _ACTIVATIONS[kind](x, layer)
+    return x
+
+
+def _preprocessed(p, x):
+    if p.kind == "scale":
+        return x * p.factor
+    if p.kind == "min_max":
+        least, most = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+        return torch.where(
+            least == most, 0.0, (x - least) / torch.where(least == most, 1, most - least)
+        )
+    if p.kind == "standardize":
+        mean, deviation = torch.from_numpy(p.mean), torch.from_numpy(p.deviation)
+        if mean.numel() != x.shape[3]:
+            mean, deviation = mean.reshape(x.shape[1:]), deviation.reshape(x.shape[1:])
+        return (x - mean) / deviation
+    return x
+
+
+def _make_optimizer(rule, weights, others):
+    """PyTorch's own, with weights apart: the penalty, and perhaps the decay, are theirs alone."""
+    if rule.averaged:
+        raise NotComparable  # its first step is another one
+    coupled = rule.decay_mode == "coupled" and rule.kind != "adamw"
+    decay = rule.weight_decay
+    if not coupled and decay and rule.l2:
+        raise NotComparable
+    groups = [
+        {"params": weights, "weight_decay": decay + 2 * rule.l2 if coupled else decay},
+        {"params": others, "weight_decay": decay if rule.decay_biases else 0.0},
+    ]
+    if rule.kind in ("adam", "adamw"):
+        if not coupled and rule.l2:
+            raise NotComparable
+        make = torch.optim.Adam if coupled else torch.optim.AdamW
+        return make(groups, betas=(rule.beta1, rule.beta2), eps=rule.epsilon)
+    if not coupled and decay:
+        raise NotComparable
+    if not coupled:
+        groups[0]["weight_decay"] = 2 * rule.l2
+    momentum = 0.0 if rule.kind == "sgd" else rule.momentum
+    nesterov = rule.kind == "nesterov" and momentum > 0
+    return torch.optim.SGD(groups, lr=0.1, momentum=momentum, nesterov=nesterov)
+
+
+def steps_of_torch(steps):
+    """Return what there is after each step: parameters, state and loss, as in a snapshot.
+
+    Raises
+    ------
+    NotComparable
+        If PyTorch has no such layer or update, or begins its count of steps elsewhere.
+    """
+    network = steps.network
+    if steps.first_step and steps.optimizer.kind in ("adam", "adamw"):
+        raise NotComparable
+    arrays = {
+        name: torch.from_numpy(array.astype(np.float64))
+        for name, array in network.named_arrays().items()
+    }
+    kinds = {name: place.parameter.kind for name, place in network.places.items()}
+    for name, kind in kinds.items():
+        arrays[name].requires_grad_(kind != "state")
+    weights = [arrays[name] for name, kind in kinds.items() if kind == "weight"]
+    others = [arrays[name] for name, kind in kinds.items() if kind in ("bias", "scale")]
+    if not weights and not others:
+        raise NotComparable
+    update = _make_optimizer(steps.optimizer, weights, others)
+    images, labels = (
+        torch.from_numpy(steps.images.astype(np.float64)),
+        torch.from_numpy(steps.labels),
+    )
+    snapshots = []
+    for number, order in enumerate(steps.order):
+        x = _preprocessed(steps.preprocessing, images[order])
+        scores = _scores(steps, x, arrays, steps.first_step + number)
+        wanted = labels[order]
+        if steps.loss == "mean_squared_error":
+            loss = functional.mse_loss(scores, wanted.to(torch.float64))
+        elif steps.loss == "nll":
+            loss = functional.nll_loss(scores, wanted)
+        else:
+            loss = functional.cross_entropy(scores, wanted)
+        for group in update.param_groups:
+            group["lr"] = float(steps.rates[number])
+        update.zero_grad(set_to_none=False)
+        if loss.requires_grad:
+            loss.backward()
+        for array in (*weights, *others):
+            if array.grad is None:
+                array.grad = torch.zeros_like(array)
+        update.step()
+        snapshots.append(_snapshot(network, arrays, float(loss.detach()) * len(order)))
+    return snapshots
+
+
+def _snapshot(network, arrays, loss):
+    flat = {
+        "parameters": np.zeros(network.parameters.size),
+        "state": np.zeros(network.state.size),
+    }
+    for name, place in network.places.items():
+        size = math.prod(place.parameter.shape)
+        flat[place.buffer][place.offset : place.offset + size] = (
+            arrays[name].detach().numpy().ravel()
+        )
+    return {**flat, "loss": np.array([loss])}
