@@ -51,7 +51,8 @@ def dense(
     b
         (O,), or None.
     out
-        Array (N, O) for the result; it must not overlap the arguments.
+        Array (N, O) for the result. Where it overlaps an argument, the result is first made beside
+        it, then copied.
     backend
         As for :func:`fastconv.conv2d`.
 
@@ -79,7 +80,7 @@ def dense(
         b = xp.ascontiguousarray(b)
     shape = (spec.batch, spec.outputs)
     out = take_out("dense", out, shape, x)
-    y = result_buffer(out, shape, x)
+    y = result_buffer(out, shape, x, w, b)
     launch(
         backend, "dense.dense_forward", spec, x.dtype,
         xp.ascontiguousarray(x), xp.ascontiguousarray(w), b, y,

@@ -42,7 +42,7 @@ def forward(
         As for :func:`fastconv.conv2d`; ``b`` is contiguous.
     """
     shape = shape_from_nhwc(spec.y_shape if function == "conv2d" else spec.x_shape, layout)
-    y = result_buffer(out, shape, x)
+    y = result_buffer(out, shape, x, w, b)
     x, w = dense(x), dense(w)
     module = "conv" if layout == "NHWC" else "planes"
     launch(backend, f"{module}.{function}_forward", spec, x.dtype, x, w, b, y)
