@@ -16,6 +16,7 @@ from fastconv.backends.selection import (
     choose_backend,
     choose_backend_of_device,
     load_kernel,
+    load_module,
 )
 from fastconv.functional.array_types import as_array, check_beside, check_writable, module_of
 from fastconv.functional.memory import keep_memory, take_memory
@@ -335,12 +336,22 @@ def launch(
         keep_memory(workspace)
 
 
-def sum_over(backend: str | None, array: Array, axes: tuple[int, ...]) -> Array:
-    """Sum an array over some of its axes, which needs no kernel of a backend."""
+def sum_channels(backend: str | None, array: Array, layout: Layout | Literal["NC"]) -> Array:
+    """Sum each channel over all other axes, which needs no kernel of a backend."""
     _backend_for(array, backend)
+    channel = layout.index("C")
+    if not isinstance(array, np.ndarray):
+        # CuPy's threads sum in parts of their own.
+        total: Array = array.sum(axis=tuple(a for a in range(array.ndim) if a != channel))
+        return total
+    sums = load_module("numpy", "sums")
+    contiguous = np.ascontiguousarray(array)
     with np.errstate(all="ignore"):
-        total: Array = array.sum(axis=axes)
-    return total
+        if layout == "NCHW":
+            total = sums.sum_planes(contiguous)
+        else:
+            total = sums.sum_rows(contiguous.reshape(-1, array.shape[channel]))
+        return total.astype(array.dtype)
 
 
 def is_plain(value: object) -> bool:

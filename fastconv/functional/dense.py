@@ -12,7 +12,7 @@ from fastconv.functional.arrays import (
     check_shape,
     launch,
     result_buffer,
-    sum_over,
+    sum_channels,
     take_floats,
     take_out,
 )
@@ -145,5 +145,5 @@ def dense_backward(
         x_in = xp.ascontiguousarray(x)
         launch(backend, "dense.dense_backward_weight", spec, x.dtype, dy, x_in, dw, db)
     elif "b" in needs:
-        db = sum_over(backend, dy, (0,))
+        db = sum_channels(backend, dy, "NC")
     return dx, dw, db

@@ -15,7 +15,7 @@ from fastconv.functional.arrays import (
     launch,
     result_buffer,
     shape_from_nhwc,
-    sum_over,
+    sum_channels,
 )
 from fastconv.spec import ConvSpec
 
@@ -85,5 +85,5 @@ def backward(
             if dw is not None:
                 launch(backend, f"conv.{function}_backward_weight", spec, dtype, dy, x, dw, db)
     if dw is None and "b" in needs:
-        db = sum_over(backend, dy, tuple(axis for axis in range(4) if axis != channel))
+        db = sum_channels(backend, dy, layout)
     return dx, dw, db

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.backends.numpy.sums import sum_rows
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.spec import ConvSpec, tap_range
 
@@ -212,19 +213,17 @@ def conv2d_backward_weight(
     columns_bytes = _columns_bytes(spec, x.dtype)
     carver = Carver(None if workspace is None else workspace[columns_bytes:])
     part = carver.take(total.shape, dw.dtype)
-    bias_part = None if db is None else carver.take(db.shape, db.dtype)
     dw.fill(0)
-    if db is not None:
-        db.fill(0)
+    bias = np.zeros(spec.out_channels)
     for chunk, columns in _im2col(spec, x, workspace):
         dy_chunk = _grouped(spec, dy, chunk)
         np.matmul(columns.transpose(1, 2, 0), dy_chunk, out=part)
         np.add(total, part, out=total)
-        if db is not None and bias_part is not None:
-            # Chunk by chunk: short float32 sums, added up, lose less than one long sum.
+        if db is not None:
             rows = dy[chunk.image : chunk.image_end, chunk.row : chunk.row_end]
-            np.add.reduce(rows.reshape(-1, spec.out_channels), axis=0, out=bias_part)
-            np.add(db, bias_part, out=db)
+            bias += sum_rows(rows.reshape(-1, spec.out_channels))
+    if db is not None:
+        np.copyto(db, bias)
 
 
 def conv2d_backward_data(
@@ -309,7 +308,7 @@ def conv_transpose2d_backward_weight(
     """Gradients of the transposed convolution's weights and, unless None, its bias."""
     conv2d_backward_weight(spec, x, dy, dw, None, workspace)
     if db is not None:
-        np.add.reduce(dy.reshape(-1, spec.in_channels), axis=0, out=db)
+        np.copyto(db, sum_rows(dy.reshape(-1, spec.in_channels)))
 
 
 def workspace_bytes(kernel: str, spec: ConvSpec, dtype: Any) -> int:
@@ -317,8 +316,7 @@ def workspace_bytes(kernel: str, spec: ConvSpec, dtype: Any) -> int:
     if kernel in ("conv2d_forward", "conv_transpose2d_backward_data"):
         return _columns_bytes(spec, dtype)
     if kernel in ("conv2d_backward_weight", "conv_transpose2d_backward_weight"):
-        parts = size_of(spec.w_shape, dtype) + size_of((spec.out_channels,), dtype)
-        return _columns_bytes(spec, dtype) + parts
+        return _columns_bytes(spec, dtype) + size_of(spec.w_shape, dtype)
     if _needs_no_columns(spec) or spec.batch == 0:
         return 0
     row_bytes = _tap_row_bytes(spec, np.dtype(dtype).itemsize)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.numpy.sums import sum_rows
 from fastconv.spec import DenseSpec
 
 
@@ -48,7 +49,7 @@ def dense_backward_weight(
     else:
         np.matmul(x.T, dy, out=dw)
     if db is not None:
-        np.add.reduce(dy, axis=0, out=db)
+        np.copyto(db, sum_rows(dy))
 
 
 def workspace_bytes(kernel: str, spec: DenseSpec, dtype: Any) -> int:
