@@ -47,7 +47,8 @@ def _sum_in_blocks(rows: np.ndarray) -> np.ndarray:
     length = side_by_side * columns
     blocks = rows[..., :whole, :].reshape(*images, -1, _ROWS_OF_A_BLOCK, length)
     sums = _sum_wide(np.add.reduce(blocks, axis=-2), -2)
-    return rest + _sum_wide(sums.reshape(*images, side_by_side, columns), -2)
+    total: np.ndarray = rest + _sum_wide(sums.reshape(*images, side_by_side, columns), -2)
+    return total
 
 
 def sum_planes(images: np.ndarray) -> np.ndarray:
