@@ -28,6 +28,9 @@ are equally fast, the whole batch at once is 1.5 to 4 times slower."""
 TAP_BUDGET = 2**19
 """Bytes for the product of one tap of one chunk, which is read back at once: it should stay in
 L2."""
+_PIXELS_OF_A_SUM = 4096
+"""Pixels whose products BLAS may sum in float32 where it multiplies a matrix with a vector, which
+keeps few digits of longer sums; its products of two matrices sum in blocks of their own."""
 
 
 class _Chunk(NamedTuple):
@@ -213,12 +216,20 @@ def conv2d_backward_weight(
     columns_bytes = _columns_bytes(spec, x.dtype)
     carver = Carver(None if workspace is None else workspace[columns_bytes:])
     part = carver.take(total.shape, dw.dtype)
+    outputs = spec.out_channels // spec.groups
+    pixels = (
+        _PIXELS_OF_A_SUM
+        if 1 in (outputs, _depth(spec))
+        else spec.batch * spec.out_height * spec.out_width
+    )
     dw.fill(0)
     bias = np.zeros(spec.out_channels)
     for chunk, columns in _im2col(spec, x, workspace):
         dy_chunk = _grouped(spec, dy, chunk)
-        np.matmul(columns.transpose(1, 2, 0), dy_chunk, out=part)
-        np.add(total, part, out=total)
+        for first in range(0, len(columns), pixels):
+            here = slice(first, first + pixels)
+            np.matmul(columns[here].transpose(1, 2, 0), dy_chunk[:, here], out=part)
+            np.add(total, part, out=total)
         if db is not None:
             rows = dy[chunk.image : chunk.image_end, chunk.row : chunk.row_end]
             bias += sum_rows(rows.reshape(-1, spec.out_channels))
