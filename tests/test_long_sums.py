@@ -48,7 +48,7 @@ CONVOLUTIONS = {
     "depthwise": (5, 150, 3, 3, 3, 3, 1),
     "depthwise, many channels": (40, 50, 40, 40, 3, 40, 1),
     "depthwise, two outputs of each": (5, 150, 3, 6, 3, 3, 0),
-    "more outputs than sums are kept of": (1, 200, 1, 1100, 1, 1, 0),
+    "more outputs than sums are kept of": (1, 100, 1, 1030, 1, 1, 0),
     "batches of sixteen": (32, 60, 2, 4, 3, 1, 1),
     "1x1": (4, 160, 3, 7, 1, 1, 0),
     "one image": (1, 350, 1, 2, 1, 1, 0),
