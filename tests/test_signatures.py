@@ -21,8 +21,8 @@ OF_ITS_OWN = {
         "compilation", "compiled_code", "depthwise", "engine", "exponential", "instruction_set",
         "interleaved", "interleaved_instructions", "packing", "philox", "plane_products",
         "pixel_sums", "pointers", "pooled", "pooled_instructions", "reductions", "rows",
-        "synchronization", "team", "team_functions", "team_words", "tile_functions", "tile_instructions",
-        "tiles", "vector_functions", "vector_memory", "vectors", "winograd",
+        "synchronization", "team", "team_functions", "team_words", "tile_functions",
+        "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors", "winograd",
     },
 }  # fmt: skip
 """Files beside the kernels."""
