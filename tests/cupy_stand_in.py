@@ -87,6 +87,7 @@ CUPY = SimpleNamespace(
     ndarray=DeviceArray, empty=empty, ascontiguousarray=ascontiguousarray, copyto=copyto,
     empty_like=lambda array: empty(array.shape, array.dtype),
     zeros=lambda shape, dtype=float: DeviceArray(np.zeros(shape, dtype)),
+    may_share_memory=lambda *arrays: np.may_share_memory(*(each.memory for each in arrays)),
     moveaxis=lambda array, *axes: DeviceArray(np.moveaxis(array.memory, *axes), array.card),
 )  # fmt: skip
 """What the public functions may ask of the module cupy."""

@@ -11,7 +11,7 @@ from fastconv.backends.selection import NAMES, backend_state
 
 REFERENCE = "fastconv.backends.reference"
 OF_ITS_OWN = {
-    "numpy": {"workspace"},
+    "numpy": {"sums", "workspace"},
     "cython": {"engine"},
     "cupy": {
         "device", "fusion", "input_of_batch", "launches", "loss_of_batch", "products",
@@ -20,9 +20,9 @@ OF_ITS_OWN = {
     "numba": {
         "compilation", "compiled_code", "depthwise", "engine", "exponential", "instruction_set",
         "interleaved", "interleaved_instructions", "packing", "philox", "plane_products",
-        "pointers", "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
-        "team", "team_functions", "team_words", "tile_functions", "tile_instructions", "tiles",
-        "vector_functions", "vector_memory", "vectors", "winograd",
+        "pixel_sums", "pointers", "pooled", "pooled_instructions", "reductions", "rows",
+        "synchronization", "team", "team_functions", "team_words", "tile_functions",
+        "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors", "winograd",
     },
 }  # fmt: skip
 """Files beside the kernels."""

@@ -16,6 +16,7 @@ from fastconv.backends.selection import (
     choose_backend,
     choose_backend_of_device,
     load_kernel,
+    load_module,
 )
 from fastconv.functional.array_types import as_array, check_beside, check_writable, module_of
 from fastconv.functional.memory import keep_memory, take_memory
@@ -246,10 +247,36 @@ def take_out(owner: str, out: Any, shape: Sequence[int], x: Array) -> Array | No
     return array
 
 
-def result_buffer(out: Array | None, shape: Sequence[int], x: Array) -> Array:
-    """Return ``out`` where a kernel can write into it at once, else a new array like x."""
-    if out is not None and out.shape == tuple(shape) and is_dense(out):
-        return out
+def may_overlap(array: Array, other: Array | None) -> bool:
+    """Whether two arrays of NumPy, or two of CuPy, may have memory in common.
+
+    Their bounds alone are compared: two that lie between each other's elements count too.
+    """
+    if other is None:
+        return False
+    if array is other:
+        return True
+    if type(array) is type(other) is np.ndarray:
+        if array.base is None and other.base is None:
+            return False  # two that own their memory: a fifth of the time of a look at the bounds
+        return np.may_share_memory(array, other)
+    return bool(module_of(array).may_share_memory(array, other))
+
+
+def result_buffer(
+    out: Array | None, shape: Sequence[int], x: Array, *others: Array | None
+) -> Array:
+    """Return ``out`` where a kernel can write into it at once, else a new array like x.
+
+    It cannot where ``out`` is, or overlaps, one of the inputs ``x`` and ``others``: kernels read
+    them while they write.
+    """
+    if out is not None and is_dense(out) and not may_overlap(out, x):
+        for other in others:
+            if may_overlap(out, other):
+                break
+        else:
+            return out
     return cast("Array", module_of(x).empty(shape, x.dtype))
 
 
@@ -309,12 +336,22 @@ def launch(
         keep_memory(workspace)
 
 
-def sum_over(backend: str | None, array: Array, axes: tuple[int, ...]) -> Array:
-    """Sum an array over some of its axes, which needs no kernel of a backend."""
+def sum_channels(backend: str | None, array: Array, layout: Layout | Literal["NC"]) -> Array:
+    """Sum each channel over all other axes, which needs no kernel of a backend."""
     _backend_for(array, backend)
+    channel = layout.index("C")
+    if not isinstance(array, np.ndarray):
+        # CuPy's threads sum in parts of their own.
+        total: Array = array.sum(axis=tuple(a for a in range(array.ndim) if a != channel))
+        return total
+    sums = load_module("numpy", "sums")
+    contiguous = np.ascontiguousarray(array)
     with np.errstate(all="ignore"):
-        total: Array = array.sum(axis=axes)
-    return total
+        if layout == "NCHW":
+            total = sums.sum_planes(contiguous)
+        else:
+            total = sums.sum_rows(contiguous.reshape(-1, array.shape[channel]))
+        return total.astype(array.dtype)
 
 
 def is_plain(value: object) -> bool:

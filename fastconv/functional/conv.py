@@ -127,7 +127,8 @@ def conv2d(
     layout
         "NCHW" (PyTorch's and ONNX's order), or "NHWC", which is not copied.
     out
-        Array for the result; it must not overlap ``x`` or ``w``.
+        Array for the result. Where it overlaps an argument, the result is first made beside it,
+        then copied.
     backend
         "numpy", "numba", "cython", "cupy" or "auto"; None takes the current choice. CuPy arrays are
         for "cupy", which "auto" takes for them, and NumPy arrays for the others.

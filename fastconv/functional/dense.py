@@ -12,7 +12,7 @@ from fastconv.functional.arrays import (
     check_shape,
     launch,
     result_buffer,
-    sum_over,
+    sum_channels,
     take_floats,
     take_out,
 )
@@ -51,7 +51,8 @@ def dense(
     b
         (O,), or None.
     out
-        Array (N, O) for the result; it must not overlap the arguments.
+        Array (N, O) for the result. Where it overlaps an argument, the result is first made beside
+        it, then copied.
     backend
         As for :func:`fastconv.conv2d`.
 
@@ -79,7 +80,7 @@ def dense(
         b = xp.ascontiguousarray(b)
     shape = (spec.batch, spec.outputs)
     out = take_out("dense", out, shape, x)
-    y = result_buffer(out, shape, x)
+    y = result_buffer(out, shape, x, w, b)
     launch(
         backend, "dense.dense_forward", spec, x.dtype,
         xp.ascontiguousarray(x), xp.ascontiguousarray(w), b, y,
@@ -144,5 +145,5 @@ def dense_backward(
         x_in = xp.ascontiguousarray(x)
         launch(backend, "dense.dense_backward_weight", spec, x.dtype, dy, x_in, dw, db)
     elif "b" in needs:
-        db = sum_over(backend, dy, (0,))
+        db = sum_channels(backend, dy, "NC")
     return dx, dw, db

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from fastconv.functional.array_types import check_writable, module_of
 from fastconv.functional.arrays import (
     Array,
@@ -11,6 +13,7 @@ from fastconv.functional.arrays import (
     check_shape,
     from_nhwc,
     launch,
+    may_overlap,
     take_floats,
     to_nhwc,
 )
@@ -46,6 +49,13 @@ def _out(y: Array, layout: Layout, backend: str | None) -> Array:
     return from_nhwc(y, layout, backend) if y.ndim == 4 else y
 
 
+def _running(vector: Array, inputs: tuple[Array, ...]) -> Array:
+    """Return where a kernel updates a running statistic: not in what it reads meanwhile."""
+    if any(may_overlap(vector, each) for each in inputs):
+        return vector.copy()
+    return cast("Array", module_of(vector).ascontiguousarray(vector))
+
+
 def batch_norm(
     x: Array,
     gamma: Array,
@@ -69,7 +79,8 @@ def batch_norm(
     running_mean, running_variance
         (C,), updated in place for :func:`batch_norm_inference` unless None:
         ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance. They
-        must not be read-only.
+        must not be read-only, nor overlap each other. A variance too large for their dtype becomes
+        infinite there, and ``batch_norm_inference`` then gives beta; y does not suffer.
     momentum
         See above.
     epsilon
@@ -105,12 +116,19 @@ def batch_norm(
             check_writable(owner, name, given[name], vector)
             vectors[name] = vector
     spec = _norm_spec(owner, x, layout, epsilon, momentum, gamma=gamma, beta=beta, **vectors)
+    if len(vectors) == 2 and may_overlap(*statistics):
+        raise ValueError(
+            f"{owner}: running_mean and running_variance overlap; expected two arrays "
+            f"(running_variance.copy())"
+        )
     xp = module_of(x)
     x_in = _in(x, layout, backend)
     y = xp.empty_like(x_in)
     mean, inverse_deviation = xp.empty((2, spec.channels), x.dtype)
     running = [
-        xp.ascontiguousarray(vector) if vector is not None else xp.zeros(spec.channels, x.dtype)
+        _running(vector, (x, gamma, beta))
+        if vector is not None
+        else xp.zeros(spec.channels, x.dtype)
         for vector in statistics
     ]
     launch(

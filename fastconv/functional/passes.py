@@ -15,7 +15,7 @@ from fastconv.functional.arrays import (
     launch,
     result_buffer,
     shape_from_nhwc,
-    sum_over,
+    sum_channels,
 )
 from fastconv.spec import ConvSpec
 
@@ -42,7 +42,7 @@ def forward(
         As for :func:`fastconv.conv2d`; ``b`` is contiguous.
     """
     shape = shape_from_nhwc(spec.y_shape if function == "conv2d" else spec.x_shape, layout)
-    y = result_buffer(out, shape, x)
+    y = result_buffer(out, shape, x, w, b)
     x, w = dense(x), dense(w)
     module = "conv" if layout == "NHWC" else "planes"
     launch(backend, f"{module}.{function}_forward", spec, x.dtype, x, w, b, y)
@@ -85,5 +85,5 @@ def backward(
             if dw is not None:
                 launch(backend, f"conv.{function}_backward_weight", spec, dtype, dy, x, dw, db)
     if dw is None and "b" in needs:
-        db = sum_over(backend, dy, tuple(axis for axis in range(4) if axis != channel))
+        db = sum_channels(backend, dy, layout)
     return dx, dw, db

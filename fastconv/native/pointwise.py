@@ -8,6 +8,9 @@ for which the gradient of the output is turned around.
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 from fastconv.native import chunks
 from fastconv.native.conv import is_pointwise
 from fastconv.native.record import Pointer, Target
@@ -18,6 +21,8 @@ from fastconv.spec import ConvSpec
 
 _MOST_WASTE = 0.25
 """Part of the lanes that the pixels may leave unused."""
+_MOST_PIXELS_OF_A_SUM = 8192
+"""Pixels whose products are summed in registers; the sums of so many are added in memory."""
 
 
 def are_products(spec: ConvSpec, target: Target, dtype: str) -> bool:
@@ -106,10 +111,19 @@ def weight_gradient(
         of_rows = other.skip(first * rows * pixels * recorder.itemsize)
         of_columns = images.skip(first * columns * pixels * recorder.itemsize)
         recorder.transpose(of_columns, turned, part.batch, columns, pixels)
-        _product(
-            recorder, part, of_rows, turned, sums, (rows, columns), pixels, a_row=pixels,
-            runs=(part.batch, rows * pixels, columns * pixels), add=first > 0,
-        )  # fmt: skip
+        together = max(1, _MOST_PIXELS_OF_A_SUM // pixels)
+        for sample, pixel in itertools.product(
+            range(0, part.batch, together), range(0, pixels, _MOST_PIXELS_OF_A_SUM)
+        ):
+            samples = min(together, part.batch - sample)
+            depth = min(_MOST_PIXELS_OF_A_SUM, pixels - pixel)
+            begin = sample * pixels * recorder.itemsize, pixel * recorder.itemsize
+            _product(
+                recorder, replace(part, batch=samples), of_rows.skip(rows * begin[0] + begin[1]),
+                turned.skip(columns * (begin[0] + begin[1])), sums, (rows, columns), depth,
+                a_row=pixels, runs=(samples, rows * pixels, columns * pixels),
+                add=first + sample + pixel > 0,
+            )  # fmt: skip
         if db is not None:
             recorder.sum_pixels(turned, more if first else db, part.batch * pixels, columns)
             if first:

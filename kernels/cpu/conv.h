@@ -79,12 +79,40 @@ static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t threa
     }
 }
 
-#undef LOAD_DY
-#ifdef MASKED_LOAD
-#define LOAD_DY(from) TYPED(load_first)(from, count)
-#else
-#define LOAD_DY(from) TYPED(load)(from)
+/* Pixels of dy whose products are summed in registers; the sums of so many are added in memory. */
+#ifndef MOST_PIXELS_OF_A_SUM
+#define MOST_PIXELS_OF_A_SUM 4096
 #endif
+
+/* total[k] += the sum of dy[pixel, k] over some samples, rows and columns from `dy` on; integers as
+ * below. Without gaps between them, the pixels are one run. */
+INLINE void TYPED(add_biases)(const int64_t *n, const REAL *dy, ptrdiff_t samples, ptrdiff_t rows,
+                              ptrdiff_t columns, ptrdiff_t outputs, double *total) {
+    if (rows > 1 && columns == n[2] && n[10] == columns * n[11]) {
+        columns *= rows;
+        rows = 1;
+    }
+    if (samples > 1 && rows == 1 && n[9] == columns * n[11]) {
+        columns *= samples;
+        samples = 1;
+    }
+    for (ptrdiff_t j = 0; j < outputs; j += LANES) {
+        const ptrdiff_t count = least_of(LANES, outputs - j);
+        double lanes[sizeof(VECTOR) / sizeof(REAL)] = {0};
+        for (ptrdiff_t s = 0; s < samples; s++) {
+            for (ptrdiff_t row = 0; row < rows; row++) {
+                const REAL *const from = dy + s * n[9] + row * n[10] + j;
+#ifdef MASKED_LOAD
+                TYPED(add_pixels)(from, columns, n[11], count, 0, lanes);
+#else
+                TYPED(add_pixels)(from, columns, n[11], count, 1, lanes);
+#endif
+            }
+        }
+        for (ptrdiff_t l = 0; l < count; l++) total[j + l] += lanes[l];
+    }
+}
+
 /* dw[tap, k, n] = sum over samples and pixels of A[...] dy[pixel, n]; db[n] = sum of dy[pixel, n].
  *
  * With UPDATE, w and b take the place of dw and db, and are updated by plain gradient descent.
@@ -122,10 +150,26 @@ static void TYPED(conv_weight_tiles)(const int64_t *record, int64_t step, int64_
     }
     const ptrdiff_t begin = first_of(pieces, thread, threads);
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
+    ptrdiff_t rows_at_once = n[1], columns_at_once = n[2];
+    if (t.finish != UPDATE) { /* which takes whole sums */
+        columns_at_once = least_of(MOST_PIXELS_OF_A_SUM, n[2]);
+        rows_at_once = least_of(n[1], MOST_PIXELS_OF_A_SUM / columns_at_once);
+    }
+    double biases[MOST_BIASES];
+    const ptrdiff_t all_outputs = n[20] * outputs;
+    if (db && all_outputs <= MOST_BIASES) memset(biases, 0, (size_t)all_outputs * sizeof(double));
+    const ptrdiff_t down = (n[1] + rows_at_once - 1) / rows_at_once;
+    const ptrdiff_t across = (n[2] + columns_at_once - 1) / columns_at_once;
+    const ptrdiff_t together = n[24], blocks_of_samples = (samples + together - 1) / together;
     /* A few samples through all tiles, so that they come from a near cache; of none, the sum is 0. */
-    for (ptrdiff_t sample = 0; sample == 0 || sample < samples; sample += n[24]) {
-        t.runs1 = least_of(n[24], samples - sample);
-        t.from = sample ? START_C : START_ZERO;
+    for (ptrdiff_t chunk = 0; chunk == 0 || chunk < blocks_of_samples * down * across; chunk++) {
+        const ptrdiff_t sample = chunk / (down * across) * together;
+        const ptrdiff_t row = chunk / across % down * rows_at_once;
+        const ptrdiff_t column = chunk % across * columns_at_once;
+        t.runs1 = least_of(together, samples - sample);
+        t.runs2 = least_of(rows_at_once, n[1] - row);
+        t.depth = least_of(columns_at_once, n[2] - column);
+        t.from = chunk ? START_C : START_ZERO;
         for (ptrdiff_t piece = begin; piece < end; piece++) {
             const ptrdiff_t block = piece % blocks, tile = piece / blocks % tiles;
             const ptrdiff_t tap2 = piece / (blocks * tiles) % n[15];
@@ -134,33 +178,30 @@ static void TYPED(conv_weight_tiles)(const int64_t *record, int64_t step, int64_
             const ptrdiff_t first = block * width, k = tile * tile_rows;
             t.columns = least_of(width, outputs - first);
             const ptrdiff_t vectors = (t.columns + LANES - 1) / LANES;
-            t.a = a + sample * n[6] + group * n[21] + tap1 * n[13] + tap2 * n[16] + k;
-            t.b = dy + sample * n[9] + group * n[22] + first;
+            t.a = a + sample * n[6] + row * n[7] + column * n[8] + group * n[21] + tap1 * n[13] +
+                  tap2 * n[16] + k;
+            t.b = dy + sample * n[9] + row * n[10] + column * n[11] + group * n[22] + first;
             t.c = dw + group * n[23] + tap1 * n[14] + tap2 * n[17] + k * n[19] + first;
             TYPED(wide)[vectors][least_of(tile_rows, depth - k)](&t);
-            if (db && tile == 0 && tap1 == 0 && tap2 == 0) {
-                for (ptrdiff_t j = 0; j < t.columns; j += LANES) {
-                    const ptrdiff_t count = least_of(LANES, t.columns - j);
-                    REAL *const to = db + group * outputs + first + j;
-                    VECTOR sum = {0}, other = {0};
-                    if (sample) sum = TYPED(load_first)(to, count);
-                    for (ptrdiff_t s = 0; s < t.runs1; s++) {
-                        for (ptrdiff_t row = 0; row < n[1]; row++) {
-                            const REAL *from = t.b + s * n[9] + row * n[10] + j;
-                            ptrdiff_t column = 0;
-                            for (; column + 2 <= n[2]; column += 2) {
-                                sum += LOAD_DY(from + column * n[11]);
-                                other += LOAD_DY(from + (column + 1) * n[11]);
-                            }
-                            if (column < n[2]) sum += LOAD_DY(from + column * n[11]);
-                        }
-                    }
-                    sum += other;
-                    if (t.finish == UPDATE)
-                        sum = keep_bias * TYPED(load_first)(to, count) - t.rate * sum;
-                    TYPED(store_first)(to, sum, count);
-                }
-            }
+            if (db && all_outputs <= MOST_BIASES && tile == 0 && tap1 == 0 && tap2 == 0)
+                TYPED(add_biases)(n, t.b, t.runs1, t.runs2, t.depth, t.columns,
+                                  biases + group * outputs + first);
+        }
+    }
+    for (ptrdiff_t piece = begin; db && piece < end; piece++) {
+        const ptrdiff_t block = piece % blocks, group = piece / (blocks * tiles * n[15] * n[12]);
+        if (piece / blocks % (tiles * n[15] * n[12])) continue; /* not the first tile */
+        const ptrdiff_t first = block * width, wide = least_of(width, outputs - first);
+        const double *total = biases + group * outputs + first;
+        double own[MOST_VECTORS * sizeof(VECTOR) / sizeof(REAL)] = {0};
+        if (all_outputs > MOST_BIASES) {
+            TYPED(add_biases)(n, dy + group * n[22] + first, samples, n[1], n[2], wide, own);
+            total = own;
+        }
+        REAL *const to = db + group * outputs + first;
+        for (ptrdiff_t j = 0; j < wide; j++) {
+            const REAL sum = (REAL)total[j];
+            to[j] = t.finish == UPDATE ? keep_bias * to[j] - t.rate * sum : sum;
         }
     }
 }
@@ -336,14 +377,7 @@ static void TYPED(sum_pixels)(const int64_t *record, int64_t step, int64_t threa
     const ptrdiff_t end = first_of(vectors, thread + 1, threads);
     for (ptrdiff_t piece = first_of(vectors, thread, threads); piece < end; piece++) {
         const ptrdiff_t c = piece * LANES, count = least_of(LANES, channels - c);
-        VECTOR sum[4] = NO_SUMS;
-        ptrdiff_t p = 0;
-        for (; p + 4 <= n[0]; p += 4) {
-            UNROLL for (int q = 0; q < 4; q++)
-                sum[q] += TYPED(load_first)(from + (p + q) * channels + c, count);
-        }
-        for (; p < n[0]; p++) sum[0] += TYPED(load_first)(from + p * channels + c, count);
-        TYPED(store_first)(to + c, (sum[0] + sum[1]) + (sum[2] + sum[3]), count);
+        TYPED(sum_channels)(from + c, n[0], channels, count, to + c);
     }
 }
 

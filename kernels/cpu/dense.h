@@ -1,5 +1,9 @@
 /* Dense layers where a tile of gemm.h does not fit; fastconv/native/dense.py makes their rows. */
 
+#ifndef DEPTH_OF_A_SUM
+#define DEPTH_OF_A_SUM 4096 /* a multiple of two vectors */
+#endif
+
 /* c[i, j] = sum over k of a[i, k] b[j, k]: rows of two matrices, both contiguous along k.
  *
  * pointers: a, b, c
@@ -21,24 +25,31 @@ static void TYPED(row_products)(const int64_t *record, int64_t step, int64_t thr
         for (int q = 0; q < 4; q++) row[q] = b + (j + least_of(q, others - 1)) * n[4];
         for (ptrdiff_t i = 0; i < rows; i++) {
             const REAL *const left = a + i * n[3];
-            VECTOR sum[8] = NO_SUMS;
+            double total[4] = {0};
             ptrdiff_t k = 0;
-            for (; k + 2 * LANES <= whole; k += 2 * LANES) {
-                const VECTOR first = TYPED(load)(left + k), second = TYPED(load)(left + k + LANES);
-                UNROLL for (int q = 0; q < 4; q++) {
-                    sum[q] += first * TYPED(load)(row[q] + k);
-                    sum[q + 4] += second * TYPED(load)(row[q] + k + LANES);
+            do { /* some of a long sum, whose parts are added in float64 */
+                const ptrdiff_t end = least_of(whole, k + DEPTH_OF_A_SUM);
+                VECTOR sum[8] = NO_SUMS;
+                for (; k + 2 * LANES <= end; k += 2 * LANES) {
+                    const VECTOR first = TYPED(load)(left + k);
+                    const VECTOR second = TYPED(load)(left + k + LANES);
+                    UNROLL for (int q = 0; q < 4; q++) {
+                        sum[q] += first * TYPED(load)(row[q] + k);
+                        sum[q + 4] += second * TYPED(load)(row[q] + k + LANES);
+                    }
                 }
-            }
-            if (k < whole) {
-                const VECTOR first = TYPED(load)(left + k);
-                UNROLL for (int q = 0; q < 4; q++) sum[q] += first * TYPED(load)(row[q] + k);
-            }
+                if (k < end) {
+                    const VECTOR first = TYPED(load)(left + k);
+                    UNROLL for (int q = 0; q < 4; q++) sum[q] += first * TYPED(load)(row[q] + k);
+                    k += LANES;
+                }
+                UNROLL for (int q = 0; q < 4; q++)
+                    total[q] += TYPED(sum_of_lanes)(sum[q] + sum[q + 4]);
+            } while (k < whole);
             for (ptrdiff_t q = 0; q < others; q++) {
-                REAL total = TYPED(sum_of_lanes)(sum[q] + sum[q + 4]);
-                for (ptrdiff_t rest = whole; rest < depth; rest++)
-                    total += left[rest] * row[q][rest];
-                c[i * n[5] + j + q] = total;
+                REAL rest = 0;
+                for (k = whole; k < depth; k++) rest += left[k] * row[q][k];
+                c[i * n[5] + j + q] = (REAL)(total[q] + rest);
             }
         }
     }

@@ -99,7 +99,9 @@ static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, i
     if (begin >= end) return;
     for (ptrdiff_t tap = 0; tap < n[6] * n[7]; tap++)
         memset(dw + tap * channels + begin, 0, (size_t)(end - begin) * sizeof(REAL));
-    if (db) memset(db + begin, 0, (size_t)(end - begin) * sizeof(REAL));
+    double biases[MOST_BIASES];
+    const int keeps_biases = db && end - begin <= MOST_BIASES;
+    if (keeps_biases) memset(biases, 0, (size_t)(end - begin) * sizeof(double));
     for (ptrdiff_t line = 0; line < n[0] * n[4]; line++) {
         const ptrdiff_t sample = line / n[4], row = line % n[4];
         const REAL *const out_row = dy + line * columns * channels;
@@ -130,13 +132,19 @@ static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, i
                 }
             }
         }
-        for (ptrdiff_t c = begin; db && c < end; c += LANES) {
+        for (ptrdiff_t c = begin; keeps_biases && c < end; c += LANES) {
             const ptrdiff_t count = least_of(LANES, end - c);
-            VECTOR sum = {0};
-            for (ptrdiff_t p = 0; p < columns; p++)
-                sum += TYPED(load_first)(out_row + p * channels + c, count);
-            TYPED(store_first)(db + c, TYPED(load_first)(db + c, count) + sum, count);
+            double lanes[sizeof(VECTOR) / sizeof(REAL)] = {0};
+            TYPED(add_pixels)(out_row + c, columns, channels, count, 0, lanes);
+            for (ptrdiff_t l = 0; l < count; l++) biases[c - begin + l] += lanes[l];
         }
+    }
+    for (ptrdiff_t c = begin; db && c < end; c += LANES) {
+        const ptrdiff_t count = least_of(LANES, end - c);
+        if (keeps_biases)
+            for (ptrdiff_t l = 0; l < count; l++) db[c + l] = (REAL)biases[c - begin + l];
+        else
+            TYPED(sum_channels)(dy + c, n[0] * n[4] * columns, channels, count, db + c);
     }
 }
 

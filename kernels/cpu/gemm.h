@@ -32,7 +32,8 @@
 #ifndef MOST_ROWS
 #define MOST_ROWS 28
 #define MOST_VECTORS 8
-/* What the sums start from (a bias for each column of C, or for each row), and what becomes of them. */
+/* What the sums start from (a bias for each column of C, or for each row; to C they are added), and what
+ * becomes of them. */
 enum { START_ZERO, START_BIAS, START_C, START_ROWS };
 enum {
     STORE,          /* C = sum */
@@ -86,24 +87,16 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
     const ptrdiff_t last = t->columns - (vectors - 1) * LANES;
     REAL *const c = t->c;
     const ptrdiff_t c_row = t->c_row;
-    if (t->from == START_C) {
+    UNROLL for (int v = 0; v < vectors; v++) {
+        VECTOR first = {0};
+        if (t->from == START_BIAS)
+            first = v < vectors - 1 ? TYPED(load)(t->start + v * LANES)
+                                    : TYPED(load_first)(t->start + v * LANES, last);
+        UNROLL for (int r = 0; r < rows; r++) sum[r][v] = first;
+    }
+    if (t->from == START_ROWS) {
         UNROLL for (int r = 0; r < rows; r++) {
-            UNROLL for (int v = 0; v < vectors - 1; v++)
-                sum[r][v] = TYPED(load)(c + r * c_row + v * LANES);
-            sum[r][vectors - 1] = TYPED(load_first)(c + r * c_row + (vectors - 1) * LANES, last);
-        }
-    } else {
-        UNROLL for (int v = 0; v < vectors; v++) {
-            VECTOR first = {0};
-            if (t->from == START_BIAS)
-                first = v < vectors - 1 ? TYPED(load)(t->start + v * LANES)
-                                        : TYPED(load_first)(t->start + v * LANES, last);
-            UNROLL for (int r = 0; r < rows; r++) sum[r][v] = first;
-        }
-        if (t->from == START_ROWS) {
-            UNROLL for (int r = 0; r < rows; r++) {
-                UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = TYPED(spread)(t->start[r]);
-            }
+            UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = TYPED(spread)(t->start[r]);
         }
     }
     UNROLL for (int w = 1; w < ways; w++) {
@@ -149,6 +142,14 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
             UNROLL for (int r = 0; r < rows; r++) {
                 UNROLL for (int v = 0; v < vectors; v++) sums[i][r][v] += sums[i + w][r][v];
             }
+        }
+    }
+    if (t->from == START_C) {
+        /* Added last: a sum of many small products is lost on a large one that it starts from. */
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors - 1; v++)
+                sum[r][v] += TYPED(load)(c + r * c_row + v * LANES);
+            sum[r][vectors - 1] += TYPED(load_first)(c + r * c_row + (vectors - 1) * LANES, last);
         }
     }
     if (t->finish == LEAKY_RELU) {

@@ -79,10 +79,7 @@ INLINE void TYPED(interleaved_moments)(const struct TYPED(interleaved) *t, const
     const ptrdiff_t a_pixel = t->a_pixel, b_step = t->b_step, depth = t->depth;
     REAL *const c = t->c;
     UNROLL for (int q = 0; q < outputs; q++) {
-        UNROLL for (int p = 0; p < inputs; p++) {
-            sum[q][p] = (VECTOR){0};
-            if (t->from == START_C) sum[q][p] = TYPED(load)(t->c + (q * inputs + p) * LANES);
-        }
+        UNROLL for (int p = 0; p < inputs; p++) sum[q][p] = (VECTOR){0};
     }
     for (ptrdiff_t r1 = 0; r1 < t->runs1; r1++) {
         for (ptrdiff_t r2 = 0; r2 < t->runs2; r2++) {
@@ -100,8 +97,11 @@ INLINE void TYPED(interleaved_moments)(const struct TYPED(interleaved) *t, const
         }
     }
     UNROLL for (int q = 0; q < outputs; q++) {
-        UNROLL for (int p = 0; p < inputs; p++)
-            TYPED(store)(c + (q * inputs + p) * LANES, sum[q][p]);
+        UNROLL for (int p = 0; p < inputs; p++) {
+            REAL *const to = c + (q * inputs + p) * LANES;
+            if (t->from == START_C) sum[q][p] += TYPED(load)(to);
+            TYPED(store)(to, sum[q][p]);
+        }
     }
 }
 
@@ -223,6 +223,33 @@ static void TYPED(interleaved_tiles)(const int64_t *record, int64_t step, int64_
     }
 }
 
+/* to[o] = the sum of dy over some samples and all pixels, for outputs side by side; integers as below. */
+INLINE void TYPED(interleaved_biases)(const int64_t *n, const REAL *dy, ptrdiff_t sample,
+                                      ptrdiff_t sample_end, ptrdiff_t outputs, REAL *to) {
+    double lanes[MOST_OUTPUTS][sizeof(VECTOR) / sizeof(REAL)] = {{0}};
+    ptrdiff_t rows = n[1], columns = n[2];
+    if (n[10] == columns * n[11]) { /* no gaps */
+        columns *= rows;
+        rows = 1;
+    }
+    for (; sample < sample_end; sample++) {
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            const REAL *const from = dy + sample * n[9] + row * n[10];
+            for (ptrdiff_t p = 0; p < columns; p += PIXELS_OF_A_BLOCK) {
+                const ptrdiff_t pixels = least_of(PIXELS_OF_A_BLOCK, columns - p);
+                for (ptrdiff_t o = 0; o < outputs; o++)
+                    TYPED(add_pixels)(from + p * n[11] + o * LANES, pixels, n[11], LANES, 1,
+                                      lanes[o]);
+            }
+        }
+    }
+    for (ptrdiff_t o = 0; o < outputs; o++) {
+        double total = 0;
+        for (ptrdiff_t l = 0; l < LANES; l++) total += lanes[o][l];
+        to[o] = (REAL)total;
+    }
+}
+
 /* dw[part][tap, k, n] = sum over the samples of a part, and pixels, of A[...] dy[pixel, n];
  * db[part][n] = sum of dy[pixel, n].
  *
@@ -249,65 +276,54 @@ static void TYPED(interleaved_weight_tiles)(const int64_t *record, int64_t step,
     const ptrdiff_t of_weights = n[20] * n[12] * n[15] * down * across;
     const ptrdiff_t tiles = of_weights + (db ? n[20] * across : 0);
     const ptrdiff_t size = tile * high * LANES;
-    const REAL one[sizeof(VECTOR) / sizeof(REAL)] = {
-#if defined(HAS_VECTORS)
-        [0 ... sizeof(VECTOR) / sizeof(REAL) - 1] = 1
-#else
-        1
-#endif
-    };
     const ptrdiff_t begin = first_of(n[24] * tiles, thread, threads);
     const ptrdiff_t end = first_of(n[24] * tiles, thread + 1, threads);
     for (ptrdiff_t piece = begin; piece < end;) {
         const ptrdiff_t part = piece / tiles, first = piece % tiles;
         const int is_weight = first < of_weights;
+        const ptrdiff_t sample_begin = first_of(n[0], part, n[24]);
+        const ptrdiff_t sample_end = first_of(n[0], part + 1, n[24]);
         /* Tiles that are taken through the same rows: those of one tap1. */
         const ptrdiff_t of_tap1 = is_weight ? n[15] * down : 1, of_block = is_weight ? n[12] : 1;
-        const ptrdiff_t count = least_of(end - piece, of_tap1 - first % of_tap1);
         const ptrdiff_t line = is_weight ? first / of_tap1 : first - of_weights;
         const ptrdiff_t tap1 = line % of_block;
         const ptrdiff_t block = line / of_block % across, group = line / of_block / across;
         const ptrdiff_t q = block * tile, wide = least_of(tile, outputs - q);
-        const ptrdiff_t sample_begin = first_of(n[0], part, n[24]);
-        const ptrdiff_t sample_end = first_of(n[0], part + 1, n[24]);
-        struct TYPED(interleaved) t = {
-            .b_run1 = n[10], .runs2 = 1, .depth = n[2], .b_step = n[11], .a = one,
-        };
-        if (is_weight) {
-            t.a_run1 = n[7];
-            t.a_pixel = n[8];
+        if (!is_weight) {
+            TYPED(interleaved_biases)(n, dy + group * n[22] + q * LANES, sample_begin, sample_end,
+                                      wide, db + (part * n[20] + group) * outputs + q);
+            piece++;
+            continue;
         }
+        const ptrdiff_t count = least_of(end - piece, of_tap1 - first % of_tap1);
+        struct TYPED(interleaved) t = {
+            .a_run1 = n[7], .a_pixel = n[8], .b_run1 = n[10], .runs2 = 1, .depth = n[2],
+            .b_step = n[11],
+        };
         for (ptrdiff_t sample = sample_begin; sample < sample_end; sample++) {
             for (ptrdiff_t chunk = 0; chunk < rows; chunk += n[27]) {
                 const ptrdiff_t chunk_rows = least_of(n[27], rows - chunk);
+                const ptrdiff_t place = n[25] + tap1 * n[13] + chunk * n[7];
+                ptrdiff_t row, row_end;
+                TYPED(numbers_inside)(place, place, n[7], n[26], chunk_rows, &row, &row_end);
+                t.runs1 = row_end - row;
                 t.from = chunk == 0 && sample == sample_begin ? START_ZERO : START_C;
+                t.b = dy + sample * n[9] + (chunk + row) * n[10] + group * n[22] + q * LANES;
                 for (ptrdiff_t i = first; i < first + count; i++) {
-                    const ptrdiff_t k = is_weight ? i % down * high : 0;
-                    ptrdiff_t row = 0, row_end = chunk_rows;
-                    if (is_weight) {
-                        const ptrdiff_t tap2 = i / down % n[15];
-                        const ptrdiff_t place = n[25] + tap1 * n[13] + chunk * n[7];
-                        TYPED(numbers_inside)(place, place, n[7], n[26], chunk_rows, &row,
-                                              &row_end);
-                        t.a = a + (sample * n[6] + place + row * n[7] + tap2 * n[16] +
-                                   group * n[21] + k * LANES);
-                    }
-                    t.runs1 = row_end - row;
-                    t.b = dy + sample * n[9] + (chunk + row) * n[10] + group * n[22] + q * LANES;
+                    const ptrdiff_t k = i % down * high, tap2 = i / down % n[15];
+                    t.a = a + (sample * n[6] + place + row * n[7] + tap2 * n[16] +
+                               group * n[21] + k * LANES);
                     t.c = sums + (part * tiles + i) * size;
-                    TYPED(interleaved_sums)[wide][is_weight ? least_of(high, depth - k) : 1](&t);
+                    TYPED(interleaved_sums)[wide][least_of(high, depth - k)](&t);
                 }
             }
         }
         for (ptrdiff_t i = first; i < first + count; i++) {
-            const REAL *const from = sums + (part * tiles + i) * size;
             const ptrdiff_t k = i % down * high, tap2 = i / down % n[15];
-            if (is_weight)
-                TYPED(store_sums)(dw + part * n[28] + group * n[23] + tap1 * n[14] +
-                                      tap2 * n[17] + k * n[19] + q,
-                                  n[19], from, wide, least_of(high, depth - k));
-            else
-                TYPED(store_sums)(db + (part * n[20] + group) * outputs + q, 1, from, wide, 1);
+            TYPED(store_sums)(dw + part * n[28] + group * n[23] + tap1 * n[14] + tap2 * n[17] +
+                                  k * n[19] + q,
+                              n[19], sums + (part * tiles + i) * size, wide,
+                              least_of(high, depth - k));
         }
         piece += count;
     }

@@ -1,6 +1,7 @@
 /* Every kernel for one element type REAL, with TYPE in the names. */
 #include "elements.h"
 #include "vectors.h"
+#include "pixel_sums.h"
 
 #include "gemm.h"
 #include "conv.h"

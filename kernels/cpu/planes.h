@@ -405,11 +405,10 @@ static void TYPED(plane_products)(const int64_t *record, int64_t step, int64_t t
     }
 }
 
-/* Add what a plane gives to the sums of a group of taps, and to those of dy, behind them. */
+/* Add what a plane gives to the sums of a group of taps, and, unless NULL, to those of dy by lanes. */
 INLINE void TYPED(moments_of_plane)(const int64_t *n, struct TYPED(planes) *t, const REAL *x,
                                     REAL *dy, ptrdiff_t plane, ptrdiff_t i, ptrdiff_t j,
-                                    int has_bias) {
-    VECTOR bias_sum = t->sums[t->down * t->across];
+                                    double *biases) {
     for (ptrdiff_t row = 0; row < n[4]; row += n[21]) {
         t->rows = least_of(n[21], n[4] - row);
         for (ptrdiff_t column = 0; column < n[5]; column += n[20]) {
@@ -426,14 +425,23 @@ INLINE void TYPED(moments_of_plane)(const int64_t *n, struct TYPED(planes) *t, c
                 TYPED(moments_block)(t, 3, 3, 2);
             else
                 TYPED(moments_of_taps)(t);
-            for (ptrdiff_t r = 0; has_bias && r < t->rows; r++) {
-                for (ptrdiff_t c = 0; c < t->columns; c += LANES)
-                    bias_sum += TYPED(load_first)(t->other + r * t->row + c,
-                                                  least_of(LANES, t->columns - c));
+            if (!biases) continue;
+            VECTOR sum = {0};
+            int adds = 0;
+            for (ptrdiff_t r = 0; r < t->rows; r++) {
+                for (ptrdiff_t c = 0; c < t->columns; c += LANES) {
+                    sum += TYPED(load_first)(t->other + r * t->row + c,
+                                             least_of(LANES, t->columns - c));
+                    if (++adds == ADDS_OF_A_BLOCK) {
+                        TYPED(add_lanes)(biases, sum);
+                        sum = (VECTOR){0};
+                        adds = 0;
+                    }
+                }
             }
+            TYPED(add_lanes)(biases, sum);
         }
     }
-    t->sums[t->down * t->across] = bias_sum;
 }
 
 /* dw[part][channel, tap] = sum over samples of a part, and pixels, of x times dy;
@@ -453,6 +461,7 @@ static void TYPED(plane_weight_products)(const int64_t *record, int64_t step, in
     REAL *const dw = pointer_of(record, 2), *const db = pointer_of(record, 3);
     REAL lines[PLANE_LINES_BYTES / sizeof(REAL)];
     VECTOR sums[MOST_PLANE_SUMS];
+    double biases[MOST_PLANE_SUMS][sizeof(VECTOR) / sizeof(REAL)]; /* as many channels at most */
     struct TYPED(planes) t = {.lines = lines, .row = n[18]};
     const ptrdiff_t down = (n[6] + n[22] - 1) / n[22], across = (n[7] + n[23] - 1) / n[23];
     const ptrdiff_t blocks = (n[1] + n[28] - 1) / n[28], pieces = n[27] * blocks * down * across;
@@ -466,19 +475,23 @@ static void TYPED(plane_weight_products)(const int64_t *record, int64_t step, in
         const int has_bias = db && i == 0 && j == 0;
         TYPED(set_taps)(n, &t, i, j);
         const ptrdiff_t taps = t.down * t.across;
-        for (ptrdiff_t k = 0; k < (block_end - block) * (taps + 1); k++) sums[k] = (VECTOR){0};
+        for (ptrdiff_t k = 0; k < (block_end - block) * taps; k++) sums[k] = (VECTOR){0};
+        memset(biases, 0, (size_t)(block_end - block) * sizeof biases[0]);
         for (ptrdiff_t sample = first_of(n[0], part, n[27]); sample < sample_end; sample++) {
             for (ptrdiff_t channel = block; channel < block_end; channel++) {
-                t.sums = sums + (channel - block) * (taps + 1);
-                TYPED(moments_of_plane)(n, &t, x, dy, sample * n[1] + channel, i, j, has_bias);
+                t.sums = sums + (channel - block) * taps;
+                TYPED(moments_of_plane)(n, &t, x, dy, sample * n[1] + channel, i, j,
+                                        has_bias ? biases[channel - block] : NULL);
             }
         }
         for (ptrdiff_t channel = block; channel < block_end; channel++) {
-            const VECTOR *const from = sums + (channel - block) * (taps + 1);
+            const VECTOR *const from = sums + (channel - block) * taps;
             REAL *const to = dw + (part * n[1] + channel) * n[15] + i * n[16] + j * n[17];
             for (ptrdiff_t k = 0; k < taps; k++)
                 to[k / t.across * n[16] + k % t.across * n[17]] = TYPED(sum_of_lanes)(from[k]);
-            if (has_bias) db[part * n[1] + channel] = TYPED(sum_of_lanes)(from[taps]);
+            double total = 0;
+            for (ptrdiff_t l = 0; has_bias && l < LANES; l++) total += biases[channel - block][l];
+            if (has_bias) db[part * n[1] + channel] = (REAL)total;
         }
     }
 }

@@ -4,7 +4,10 @@
 #ifndef FASTCONV_POOL_H
 #define FASTCONV_POOL_H
 
-enum { CHANNELS_AT_ONCE = 64 };
+enum {
+    CHANNELS_AT_ONCE = 64,
+    CELLS_SUMMED_NARROW = 16, /* of a window, in REAL: more are summed in float64 */
+};
 
 /* What every kernel over windows knows, as its integers stand. */
 struct pool {
@@ -230,6 +233,22 @@ static void TYPED(max_pool2d_backward_pairs)(const int64_t *record, int64_t step
     }
 }
 
+/* The mean of each channel over a window of any size, summed in float64. */
+INLINE void TYPED(mean_of_window)(const REAL *image, int64_t channels, int64_t width,
+                                  struct window h, struct window w, REAL *restrict y) {
+    const double share = 1.0 / (double)(h.cells * w.cells);
+    for (int64_t first = 0; first < channels; first += CHANNELS_AT_ONCE) {
+        const int64_t count = least_of(CHANNELS_AT_ONCE, channels - first);
+        double total[CHANNELS_AT_ONCE] = {0};
+        for (int64_t i = h.first; i < h.end; i++)
+            for (int64_t j = w.first; j < w.end; j++) {
+                const REAL *const restrict pixel = image + (i * width + j) * channels + first;
+                for (int64_t k = 0; k < count; k++) total[k] += pixel[k];
+            }
+        for (int64_t k = 0; k < count; k++) y[first + k] = (REAL)(total[k] * share);
+    }
+}
+
 /* The mean of each window.
  *
  * pointers: x, y
@@ -249,6 +268,10 @@ static void TYPED(avg_pool2d_forward)(const int64_t *record, int64_t step, int64
         for (int64_t ow = 0; ow < p.out_width; ow++) {
             const struct window w = columns_of_window(&p, ow);
             REAL *const restrict to = y + (row * p.out_width + ow) * channels;
+            if ((h.end - h.first) * (w.end - w.first) > CELLS_SUMMED_NARROW) {
+                TYPED(mean_of_window)(image, channels, p.width, h, w, to);
+                continue;
+            }
             const REAL share = (REAL)(1.0 / (double)(h.cells * w.cells));
             for (int64_t k = 0; k < channels; k++) to[k] = 0;
             for (int64_t i = h.first; i < h.end; i++)

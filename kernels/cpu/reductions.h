@@ -1,63 +1,49 @@
 /* One number from many: sums and extremes of contiguous numbers, in an order that only their
  * count fixes. */
 
-/* Long rows are folded into this many numbers side by side, which is where vectors come in. */
+/* Long rows are folded into this many numbers side by side, which is where vectors come in; 16 are
+ * added up in each, and what all of them give, in float64: a longer sum in float32 loses digits. */
 #ifndef FASTCONV_FOLD
 #define FASTCONV_FOLD
-enum { FOLD = 64 };
+enum { FOLD = 64, FOLDED = 16 * FOLD };
 #endif
 
+#define SUM_OF(TERM)                                                                          \
+    double total = 0;                                                                         \
+    int64_t i = 0;                                                                            \
+    while (i + FOLD <= count) {                                                               \
+        const int64_t end = least_of(count, i + FOLDED);                                      \
+        REAL part[FOLD];                                                                      \
+        for (int k = 0; k < FOLD; k++) part[k] = TERM(i + k);                                 \
+        for (i += FOLD; i + FOLD <= end; i += FOLD)                                           \
+            for (int k = 0; k < FOLD; k++) part[k] += TERM(i + k);                            \
+        for (int half = FOLD / 2; half; half /= 2)                                            \
+            for (int k = 0; k < half; k++) part[k] += part[k + half];                         \
+        total += part[0];                                                                     \
+    }                                                                                         \
+    for (; i < count; i++) total += TERM(i);                                                  \
+    return (REAL)total
+
 INLINE REAL TYPED(sum_of)(const REAL *x, int64_t count) {
-    REAL total = 0;
-    int64_t i = 0;
-    if (count >= FOLD) {
-        REAL part[FOLD];
-        memcpy(part, x, sizeof part);
-        for (i = FOLD; i + FOLD <= count; i += FOLD)
-            for (int k = 0; k < FOLD; k++) part[k] += x[i + k];
-        for (int half = FOLD / 2; half; half /= 2)
-            for (int k = 0; k < half; k++) part[k] += part[k + half];
-        total = part[0];
-    }
-    for (; i < count; i++) total += x[i];
-    return total;
+#define TERM(i) x[i]
+    SUM_OF(TERM);
+#undef TERM
 }
 
 /* Of a[k] * b[k]. */
 INLINE REAL TYPED(sum_of_products)(const REAL *a, const REAL *b, int64_t count) {
-    REAL total = 0;
-    int64_t i = 0;
-    if (count >= FOLD) {
-        REAL part[FOLD];
-        for (int k = 0; k < FOLD; k++) part[k] = a[k] * b[k];
-        for (i = FOLD; i + FOLD <= count; i += FOLD)
-            for (int k = 0; k < FOLD; k++) part[k] += a[i + k] * b[i + k];
-        for (int half = FOLD / 2; half; half /= 2)
-            for (int k = 0; k < half; k++) part[k] += part[k + half];
-        total = part[0];
-    }
-    for (; i < count; i++) total += a[i] * b[i];
-    return total;
+#define TERM(i) (a[i] * b[i])
+    SUM_OF(TERM);
+#undef TERM
 }
 
 /* Of (a[k] - b[k])^2. */
 INLINE REAL TYPED(sum_of_squares)(const REAL *a, const REAL *b, int64_t count) {
-    REAL total = 0;
-    int64_t i = 0;
-    if (count >= FOLD) {
-        REAL part[FOLD] = {0};
-        for (; i + FOLD <= count; i += FOLD)
-            for (int k = 0; k < FOLD; k++) {
-                const REAL difference = a[i + k] - b[i + k];
-                part[k] += difference * difference;
-            }
-        for (int half = FOLD / 2; half; half /= 2)
-            for (int k = 0; k < half; k++) part[k] += part[k + half];
-        total = part[0];
-    }
-    for (; i < count; i++) total += (a[i] - b[i]) * (a[i] - b[i]);
-    return total;
+#define TERM(i) ((a[i] - b[i]) * (a[i] - b[i]))
+    SUM_OF(TERM);
+#undef TERM
 }
+#undef SUM_OF
 
 /* The largest; NaN counts for nothing, and -inf is the largest of none. */
 INLINE REAL TYPED(largest_of)(const REAL *x, int64_t count) {

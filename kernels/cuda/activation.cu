@@ -40,10 +40,10 @@ __global__ void __launch_bounds__(fastconv::WARP)
     using namespace fastconv;
     for (int row = blockIdx.x; row < rows; row += gridDim.x) {
         const long long first = static_cast<long long>(row) * classes;
-        T sum = 0;
+        LongSum<T> own;
         for (int k = threadIdx.x; k < classes; k += WARP)
-            sum += logarithms ? dy[first + k] : dy[first + k] * y[first + k];
-        sum = sum_of_warp(sum);
+            own += logarithms ? dy[first + k] : dy[first + k] * y[first + k];
+        const T sum = sum_of_warp(static_cast<T>(own.value()));
         for (int k = threadIdx.x; k < classes; k += WARP) {
             const T gradient = dy[first + k], value = y[first + k];
             dx[first + k] = logarithms ? gradient - exp(value) * sum : value * (gradient - sum);

@@ -226,14 +226,14 @@ __global__ void conv2d_backward_weight_parts(GEOMETRY, int parts, const T *parti
 // Launch with a block of THREADS threads for each channel.
 template <typename T>
 __global__ void __launch_bounds__(fastconv::THREADS) sum_pixels(GEOMETRY, const T *x, T *db) {
-    __shared__ T room[fastconv::THREADS];
+    __shared__ double room[fastconv::THREADS];
     const int count = batch * height * width, channel = blockIdx.x;
     const Geometry g = GEOMETRY_VALUES;
-    T sum = 0;
+    fastconv::LongSum<T> sum;
     for (int k = threadIdx.x; k < count; k += fastconv::THREADS) {
         const Pixel p = pixel_at(k, g.height, g.width);
         sum += x[p.n * g.x_n + p.i * g.x_h + p.j * g.x_w + channel * g.x_c];
     }
-    sum = fastconv::sum_of_block<fastconv::THREADS>(sum, room);
-    if (threadIdx.x == 0) db[channel] = sum;
+    const double total = fastconv::sum_of_block<fastconv::THREADS>(sum.value(), room);
+    if (threadIdx.x == 0) db[channel] = static_cast<T>(total);
 }

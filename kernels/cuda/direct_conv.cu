@@ -75,7 +75,7 @@ template <typename T>
 __global__ void __launch_bounds__(THREADS)
     direct_backward_weight(GEOMETRY, const T *__restrict__ dy, const T *__restrict__ x, T *dw,
                            T *db) {
-    __shared__ T room[THREADS];
+    __shared__ double room[THREADS];
     const Geometry g = GEOMETRY_VALUES;
     const int channels = groups * outputs;
     const int o = blockIdx.x % channels, row = blockIdx.x / channels;
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(THREADS)
     const int kh = tap / kernel_w, kw = tap % kernel_w;
     const bool is_bias = tap >= g.taps();
     const T *const channel = x + (o / outputs * inputs + c) * x_c;
-    T sum = 0;
+    fastconv::LongSum<T> sum;
     for (int k = threadIdx.x; k < g.out_pixels(); k += THREADS) {
         const Pixel p = pixel_at(k, out_height, out_width);
         const T gradient = dy[p.n * y_n + p.i * y_h + p.j * y_w + o * y_c];
@@ -93,8 +93,8 @@ __global__ void __launch_bounds__(THREADS)
         else if (inside(i, j, height, width))
             sum += gradient * channel[p.n * x_n + i * x_h + j * x_w];
     }
-    sum = fastconv::sum_of_block<THREADS>(sum, room);
+    const T total = static_cast<T>(fastconv::sum_of_block<THREADS>(sum.value(), room));
     if (threadIdx.x != 0) return;
-    if (is_bias) db[o] = sum;
-    else dw[kh * w_h + kw * w_w + c * w_i + o * w_o] = sum;
+    if (is_bias) db[o] = total;
+    else dw[kh * w_h + kw * w_w + c * w_i + o * w_o] = total;
 }

@@ -74,14 +74,14 @@ __global__ void __launch_bounds__(fastconv::WARP)
     mean_squared_error_forward(int batch, int outputs, const T *y, const T *target, T *losses) {
     using namespace fastconv;
     for (int n = blockIdx.x; n < batch; n += gridDim.x) {
-        T sum = 0;
+        LongSum<T> sum;
         for (int k = threadIdx.x; k < outputs; k += WARP) {
             const long long i = static_cast<long long>(n) * outputs + k;
             const T difference = y[i] - target[i];
             sum += difference * difference;
         }
-        sum = sum_of_warp(sum);
-        if (threadIdx.x == 0) losses[n] = sum / outputs;
+        const T total = sum_of_warp(static_cast<T>(sum.value()));
+        if (threadIdx.x == 0) losses[n] = total / outputs;
     }
 }
 

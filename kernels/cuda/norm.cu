@@ -2,7 +2,7 @@
 //
 // The statistics: launch with blocks of LANES x ROWS threads, a lane for each channel, so that
 // neighbouring threads read neighbouring channels; each thread adds up every ROWS-th row, and one
-// adds up their sums in order.
+// adds up their sums in order. All sums are in double: squares of float numbers may not fit into float.
 #include "threads.cuh"
 
 namespace {
@@ -28,19 +28,19 @@ template <typename T>
 __global__ void __launch_bounds__(LANES *ROWS)
     batch_statistics(int rows, int channels, double epsilon, double momentum, const T *x,
                      T *running_mean, T *running_variance, T *mean, T *inverse_deviation) {
-    __shared__ T room[ROWS][LANES];
+    __shared__ double room[ROWS][LANES];
     const int c = blockIdx.x * LANES + threadIdx.x;
     const bool is_channel = c < channels;
-    const T first = is_channel && rows ? x[c] : T(0);
-    const T origin = first - first == 0 ? first : T(0); // infinities have no distances
-    T sum = 0, squares = 0;
+    const double first = is_channel && rows ? x[c] : T(0);
+    const double origin = first - first == 0 ? first : 0; // infinities have no distances
+    double sum = 0, squares = 0;
     if (is_channel)
         for (int row = threadIdx.y; row < rows; row += ROWS)
             sum += x[static_cast<long long>(row) * channels + c] - origin;
-    const T offset = sum_of_lane(sum, room) / rows;
+    const double offset = sum_of_lane(sum, room) / rows;
     if (is_channel)
         for (int row = threadIdx.y; row < rows; row += ROWS) {
-            const T distance = x[static_cast<long long>(row) * channels + c] - origin - offset;
+            const double distance = x[static_cast<long long>(row) * channels + c] - origin - offset;
             squares += distance * distance;
         }
     squares = sum_of_lane(squares, room);
@@ -49,12 +49,12 @@ __global__ void __launch_bounds__(LANES *ROWS)
         mean[c] = inverse_deviation[c] = 0;
         return;
     }
-    const T variance = squares / rows, unbiased = rows > 1 ? squares / (rows - 1) : variance;
-    const T share = static_cast<T>(momentum), rest = static_cast<T>(1 - momentum);
-    mean[c] = origin + offset;
-    inverse_deviation[c] = 1 / sqrt(variance + static_cast<T>(epsilon));
-    running_mean[c] = rest * running_mean[c] + share * mean[c];
-    running_variance[c] = rest * running_variance[c] + share * unbiased;
+    const double variance = squares / rows, unbiased = rows > 1 ? squares / (rows - 1) : variance;
+    const double centre = origin + offset, rest = 1 - momentum;
+    mean[c] = static_cast<T>(centre);
+    inverse_deviation[c] = static_cast<T>(1 / sqrt(variance + epsilon));
+    running_mean[c] = static_cast<T>(rest * running_mean[c] + momentum * centre);
+    running_variance[c] = static_cast<T>(rest * running_variance[c] + momentum * unbiased);
 }
 
 // y = gamma (x - mean) / deviation + beta, with the inverse of the deviation given, or its square.
@@ -67,44 +67,48 @@ __global__ void normalize(int rows, int channels, double epsilon, int is_varianc
     for (int i = first_index(); i < rows * channels; i += index_step()) {
         const int c = i % channels;
         const T inverse = is_variance ? 1 / sqrt(spread[c] + static_cast<T>(epsilon)) : spread[c];
-        y[i] = gamma[c] * (x[i] - mean[c]) * inverse + beta[c];
+        y[i] = gamma[c] * ((x[i] - mean[c]) * inverse) + beta[c];
     }
 }
 
-// dbeta = sum of dy, dgamma = sum of dy z, with z = (x - mean) * inverse_deviation. Launched as
+// dbeta = sum of dy, dgamma = sum of dy z, with z = (x - mean) * inverse_deviation; and behind each
+// other the means of dy and of dy z, which fit into T where the sums may not. Launched as
 // batch_statistics.
 template <typename T>
 __global__ void __launch_bounds__(LANES *ROWS)
     batch_norm_sums(int rows, int channels, const T *dy, const T *x, const T *mean,
-                    const T *inverse_deviation, T *dgamma, T *dbeta) {
-    __shared__ T room[ROWS][LANES];
+                    const T *inverse_deviation, T *dgamma, T *dbeta, T *means) {
+    __shared__ double room[ROWS][LANES];
     const int c = blockIdx.x * LANES + threadIdx.x;
     const bool is_channel = c < channels;
-    T sum = 0, products = 0;
+    double sum = 0, products = 0;
     if (is_channel)
         for (int row = threadIdx.y; row < rows; row += ROWS) {
             const long long i = static_cast<long long>(row) * channels + c;
             sum += dy[i];
-            products += dy[i] * ((x[i] - mean[c]) * inverse_deviation[c]);
+            const T z = (x[i] - mean[c]) * inverse_deviation[c];
+            products += static_cast<double>(dy[i]) * z;
         }
     sum = sum_of_lane(sum, room);
     products = sum_of_lane(products, room);
     if (!is_channel || threadIdx.y != 0) return;
-    dbeta[c] = sum;
-    dgamma[c] = products;
+    dbeta[c] = static_cast<T>(sum);
+    dgamma[c] = static_cast<T>(products);
+    means[c] = static_cast<T>(rows ? sum / rows : 0);
+    means[channels + c] = static_cast<T>(rows ? products / rows : 0);
 }
 
-// dx = gamma inverse_deviation (dy - dbeta / rows - z dgamma / rows). Launch with any grid and
-// block of one dimension.
+// dx = gamma inverse_deviation (dy - mean of dy - z mean of dy z). Launch with any grid and block of
+// one dimension.
 template <typename T>
 __global__ void batch_norm_data_gradient(int rows, int channels, const T *dy, const T *x,
                                          const T *gamma, const T *mean, const T *inverse_deviation,
-                                         const T *dgamma, const T *dbeta, T *dx) {
+                                         const T *means, T *dx) {
     using namespace fastconv;
     for (int i = first_index(); i < rows * channels; i += index_step()) {
         const int c = i % channels;
         const T z = (x[i] - mean[c]) * inverse_deviation[c];
-        const T centred = dy[i] - dbeta[c] / rows - z * (dgamma[c] / rows);
+        const T centred = dy[i] - means[c] - z * means[channels + c];
         dx[i] = gamma[c] * inverse_deviation[c] * centred;
     }
 }

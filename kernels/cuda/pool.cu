@@ -108,7 +108,7 @@ __global__ void avg_pool2d_forward(WINDOWS, int bottom, int right, int padding_c
     for (int index = first_index(); index < count; index += index_step()) {
         const Element e = element_at(index, out_height, out_width, channels);
         const T *const image = x + static_cast<long long>(e.n) * height * width * channels + e.c;
-        T sum = 0;
+        LongSum<T> sum;
         for (int kh = 0; kh < kernel_h; kh++) {
             const int ih = e.i * stride_h - top + kh;
             if (ih < 0 || ih >= height) continue;
@@ -117,8 +117,9 @@ __global__ void avg_pool2d_forward(WINDOWS, int bottom, int right, int padding_c
                 if (iw >= 0 && iw < width) sum += image[(ih * width + iw) * channels];
             }
         }
-        y[index] = sum / (cells_of(e.i, stride_h, kernel_h, top, height, bottom, padding_counts) *
-                          cells_of(e.j, stride_w, kernel_w, left, width, right, padding_counts));
+        const int high = cells_of(e.i, stride_h, kernel_h, top, height, bottom, padding_counts);
+        const int wide = cells_of(e.j, stride_w, kernel_w, left, width, right, padding_counts);
+        y[index] = static_cast<T>(sum.value() / (static_cast<double>(high) * wide));
     }
 }
 
@@ -154,9 +155,9 @@ __global__ void global_avg_pool2d_forward(int batch, int pixels, int channels,
     for (int index = first_index(); index < batch * channels; index += index_step()) {
         const T *const image =
             x + static_cast<long long>(index / channels) * pixels * channels + index % channels;
-        T sum = 0;
+        LongSum<T> sum;
         for (int pixel = 0; pixel < pixels; pixel++) sum += image[pixel * channels];
-        y[index] = sum / pixels;
+        y[index] = static_cast<T>(sum.value() / pixels);
     }
 }
 

@@ -17,11 +17,12 @@ struct Softmax {
 template <typename T>
 __device__ inline Softmax<T> softmax_of(const T *scores, int classes) {
     const int lane = threadIdx.x % WARP;
-    T largest = scores[0], sum = 0;
+    T largest = scores[0];
+    LongSum<T> sum;
     for (int k = lane; k < classes; k += WARP) largest = larger(largest, scores[k]);
     largest = largest_of_warp(largest);
     for (int k = lane; k < classes; k += WARP) sum += exp(scores[k] - largest);
-    return {largest, sum_of_warp(sum)};
+    return {largest, sum_of_warp(static_cast<T>(sum.value()))};
 }
 
 }  // namespace fastconv

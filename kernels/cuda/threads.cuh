@@ -10,6 +10,26 @@ __device__ inline int index_step() { return gridDim.x * blockDim.x; }
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
+// The sum of many numbers by one thread: 16 at a time in T, and those sums in double. In float alone,
+// a sum of ones stands still at 2^24; in double alone, most cards are slow.
+template <typename T>
+class LongSum {
+public:
+    __device__ void operator+=(T value) {
+        part += value;
+        if (++count < 16) return;
+        total += part;
+        part = 0;
+        count = 0;
+    }
+    __device__ double value() const { return total + part; }
+
+private:
+    double total = 0;
+    T part = 0;
+    int count = 0;
+};
+
 // The sum over a warp, in every lane. Lane i adds lane i ^ distance: always the same order.
 template <typename T>
 __device__ inline T sum_of_warp(T value) {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import check_size, launch, launch_elements
 from fastconv.operation import NormSpec
@@ -78,14 +80,17 @@ def batch_norm_backward(
 ) -> None:
     """Gradients of the training kernel."""
     _sum_channels(
-        "norm.batch_norm_sums", spec, dy, x, mean, inverse_deviation, dgamma, dbeta, dtype=dx.dtype
-    )
+        "norm.batch_norm_sums", spec, dy, x, mean, inverse_deviation, dgamma, dbeta, workspace,
+        dtype=dx.dtype,
+    )  # fmt: skip
     launch_elements(
         "norm.batch_norm_data_gradient", spec.rows * spec.channels, spec.rows, spec.channels, dy, x,
-        gamma, mean, inverse_deviation, dgamma, dbeta, dx, dtype=dx.dtype,
+        gamma, mean, inverse_deviation, workspace, dx, dtype=dx.dtype,
     )  # fmt: skip
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs: none."""
-    return 0
+    """Bytes of workspace that a kernel of this module needs: two means of each channel."""
+    if kernel != "batch_norm_backward":
+        return 0
+    return 2 * int(spec.channels) * int(np.dtype(dtype).itemsize)

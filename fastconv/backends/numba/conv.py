@@ -9,6 +9,7 @@ import numpy as np
 from fastconv.backends.numba import engine
 from fastconv.backends.numba import tile_instructions as tile
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.pixel_sums import MOST_BIASES, sum_of_pixels
 from fastconv.backends.numba.pointers import (
     address_at,
     first_of,
@@ -21,12 +22,15 @@ from fastconv.backends.numba.pointers import (
 )
 from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
-from fastconv.backends.numba.vector_memory import load, store
-from fastconv.backends.numba.vectors import lanes_of, spread
+from fastconv.backends.numba.vector_memory import load_beside, store
+from fastconv.backends.numba.vectors import lanes_of
 from fastconv.native.recorder import START_C, START_ROWS, START_ZERO, UPDATE
 from fastconv.spec import ConvSpec
 
 # The integers of the records are described in kernels/cpu/conv.h.
+
+_MOST_PIXELS_OF_A_SUM = 4096
+"""Pixels of dy whose products are summed in registers; the sums of so many are added in memory."""
 
 
 @kernel
@@ -109,24 +113,24 @@ def _conv_tiles(real: Real) -> Kernel:
 
 
 @inlined
-def _sum_bias(
-    dy: Any, at: int, db: Any, to: int, count: int, record: int, samples: int, more: bool,
-    real: Real,
-) -> Any:  # fmt: skip
-    """The sum of a vector of outputs over some samples, and what ``db`` has if there is more."""
-    total = load(db, to, count) if more else spread(0, real)
-    odd = spread(0, real)
-    rows, columns = integer_of(record, 1), integer_of(record, 2)
-    for sample in range(samples):
-        for row in range(rows):
-            place = at + sample * integer_of(record, 9) + row * integer_of(record, 10)
-            for column in range(0, columns - 1, 2):
-                left = place + column * integer_of(record, 11)
-                total = total + load(dy, left, count)
-                odd = odd + load(dy, left + integer_of(record, 11), count)
-            if columns % 2:
-                total = total + load(dy, place + (columns - 1) * integer_of(record, 11), count)
-    return total + odd
+def _sum_biases(
+    record: int, dy: Any, at: int, samples: int, rows: int, columns: int, outputs: int, total: Any,
+    to: int, real: Real,
+) -> None:  # fmt: skip
+    """Add dy of some samples, rows and columns to float64 sums; without gaps, it is one run."""
+    lanes, pixel = lanes_of(real), integer_of(record, 11)
+    if rows > 1 and columns == integer_of(record, 2) and integer_of(record, 10) == columns * pixel:
+        rows, columns = 1, rows * columns
+    if samples > 1 and rows == 1 and integer_of(record, 9) == columns * pixel:
+        samples, columns = 1, samples * columns
+    for j in range(0, outputs, lanes):
+        count = min(lanes, outputs - j)
+        wide = load_beside(total, to + j, count, real)
+        for sample in range(samples):
+            for row in range(rows):
+                place = at + sample * integer_of(record, 9) + row * integer_of(record, 10) + j
+                wide = sum_of_pixels(wide, dy, place, columns, pixel, count, real)
+        store(total, to + j, wide, count)
 
 
 @kernel
@@ -163,11 +167,31 @@ def _conv_weight_tiles(real: Real) -> Kernel:
             pointer(call, np.float64)[tile.KEEP] = 1 - rate * real_of(record, 0)
             keep_bias = real(1 - rate * real_of(record, 1))
         begin, end = first_of(pieces, thread, threads), first_of(pieces, thread + 1, threads)
+        high, wide_row = integer_of(record, 1), integer_of(record, 2)
+        if finish != UPDATE:  # which takes whole sums
+            wide_row = min(_MOST_PIXELS_OF_A_SUM, wide_row)
+            high = min(high, _MOST_PIXELS_OF_A_SUM // wide_row)
+        down = (integer_of(record, 1) + high - 1) // high
+        across = (integer_of(record, 2) + wide_row - 1) // wide_row
+        all_outputs, biases = integer_of(record, 20) * outputs, local(MOST_BIASES, np.float64)
+        keeps_biases = not is_null(db) and all_outputs <= MOST_BIASES
+        if keeps_biases:
+            for output in range(all_outputs):
+                biases[output] = 0.0
         # A few samples through all tiles, so that they come from a near cache; of none, the sum
         # is 0.
-        for sample in range(0, max(1, samples), together):
+        chunks = (samples + together - 1) // together * down * across
+        for chunk in range(max(1, chunks)):
+            sample = chunk // (down * across) * together
+            row, column = chunk // across % down * high, chunk % across * wide_row
             t[tile.RUNS1] = min(together, samples - sample)
-            t[tile.FROM] = START_C if sample else START_ZERO
+            t[tile.RUNS2] = min(high, integer_of(record, 1) - row)
+            t[tile.DEPTH] = min(wide_row, integer_of(record, 2) - column)
+            t[tile.FROM] = START_C if chunk else START_ZERO
+            of_chunk_a = sample * integer_of(record, 6) + row * integer_of(record, 7)
+            of_chunk_a += column * integer_of(record, 8)
+            of_chunk = sample * integer_of(record, 9) + row * integer_of(record, 10)
+            of_chunk += column * integer_of(record, 11)
             for piece in range(begin, end):
                 block, number = piece % blocks, piece // blocks % tiles
                 tap2 = piece // (blocks * tiles) % taps2
@@ -175,24 +199,41 @@ def _conv_weight_tiles(real: Real) -> Kernel:
                 group = piece // (blocks * tiles * taps2 * taps1)
                 first, k = block * width, number * tile_rows
                 wide = min(width, outputs - first)
-                start_a = sample * integer_of(record, 6) + group * integer_of(record, 21) + k
+                start_a = of_chunk_a + group * integer_of(record, 21) + k
                 start_a += tap1 * integer_of(record, 13) + tap2 * integer_of(record, 16)
-                at = sample * integer_of(record, 9) + group * integer_of(record, 22) + first
+                at = of_chunk + group * integer_of(record, 22) + first
                 to = group * integer_of(record, 23) + k * integer_of(record, 19) + first
                 to += tap1 * integer_of(record, 14) + tap2 * integer_of(record, 17)
                 t[tile.COLUMNS], t[tile.A] = wide, address_at(a, start_a)
                 t[tile.B], t[tile.C] = address_at(dy, at), address_at(dw, to)
                 vectors = (wide + lanes - 1) // lanes
                 run_tile(record, min(tile_rows, depth - k), vectors, call)
-                if not is_null(db) and number == 0 and tap1 == 0 and tap2 == 0:
-                    for j in range(0, wide, lanes):
-                        count, place = min(lanes, wide - j), group * outputs + first + j
-                        total = _sum_bias(
-                            dy, at + j, db, place, count, record, t[tile.RUNS1], sample > 0, real
-                        )
-                        if finish == UPDATE:
-                            total = load(db, place, count) * keep_bias - total * real(rate)
-                        store(db, place, total, count)
+                if keeps_biases and number == 0 and tap1 == 0 and tap2 == 0:
+                    _sum_biases(
+                        record, dy, at, t[tile.RUNS1], t[tile.RUNS2], t[tile.DEPTH], wide, biases,
+                        group * outputs + first, real,
+                    )  # fmt: skip
+        if is_null(db):
+            return
+        for piece in range(begin, end):
+            if piece // blocks % (tiles * taps1 * taps2):
+                continue  # not the first tile
+            block, group = piece % blocks, piece // (blocks * tiles * taps2 * taps1)
+            first = block * width
+            wide, place = min(width, outputs - first), group * outputs + first
+            if not keeps_biases:
+                place = 0
+                for output in range(wide):
+                    biases[output] = 0.0
+                _sum_biases(
+                    record, dy, group * integer_of(record, 22) + first, samples,
+                    integer_of(record, 1), integer_of(record, 2), wide, biases, 0, real,
+                )  # fmt: skip
+            for j in range(wide):
+                total, to = real(biases[place + j]), group * outputs + first + j
+                if finish == UPDATE:
+                    total = db[to] * keep_bias - total * real(rate)
+                db[to] = total
 
     return conv_weight_tiles
 

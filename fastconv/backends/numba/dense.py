@@ -25,14 +25,16 @@ from fastconv.spec import DenseSpec
 
 # The integers of the records are described in kernels/cpu/dense.h.
 
+_DEPTH_OF_A_SUM = 4096
+"""Products that are summed in their dtype; a multiple of two vectors."""
 _SQUARE = 16 * 16
 """Elements of as many of the widest vectors as they have lanes."""
 
 
 @inlined
-def _finished(total: Any, a: Any, at: int, b: Any, to: int, first: int, end: int) -> Any:
-    """One number from a sum of vectors and the products that no whole vector has."""
-    number = sum_of_lanes(total)
+def _products(a: Any, at: int, b: Any, to: int, first: int, end: int, real: Real) -> Any:
+    """The sum of the products that no whole vector has."""
+    number = real(0)
     for k in range(first, end):
         number += a[at + k] * b[to + k]
     return number
@@ -58,32 +60,38 @@ def _row_products(real: Real) -> Kernel:
             b3 = min(j + 3, end - 1) * row_b
             for i in range(integer_of(record, 0)):
                 left, zero = i * row_a, spread(0, real)
-                s0, s1, s2, s3, t0, t1, t2, t3 = zero, zero, zero, zero, zero, zero, zero, zero
-                for k in range(0, whole - lanes, 2 * lanes):
-                    v, w = load(a, left + k, lanes), load(a, left + k + lanes, lanes)
-                    s0 = s0 + v * load(b, b0 + k, lanes)
-                    t0 = t0 + w * load(b, b0 + k + lanes, lanes)
-                    s1 = s1 + v * load(b, b1 + k, lanes)
-                    t1 = t1 + w * load(b, b1 + k + lanes, lanes)
-                    s2 = s2 + v * load(b, b2 + k, lanes)
-                    t2 = t2 + w * load(b, b2 + k + lanes, lanes)
-                    s3 = s3 + v * load(b, b3 + k, lanes)
-                    t3 = t3 + w * load(b, b3 + k + lanes, lanes)
-                if whole // lanes % 2:
-                    k = whole - lanes
-                    v = load(a, left + k, lanes)
-                    s0 = s0 + v * load(b, b0 + k, lanes)
-                    s1 = s1 + v * load(b, b1 + k, lanes)
-                    s2 = s2 + v * load(b, b2 + k, lanes)
-                    s3 = s3 + v * load(b, b3 + k, lanes)
+                n0, n1, n2, n3 = 0.0, 0.0, 0.0, 0.0
+                # Some of a long sum, whose parts are added in float64.
+                for first in range(0, whole, _DEPTH_OF_A_SUM):
+                    last = min(whole, first + _DEPTH_OF_A_SUM)
+                    s0, s1, s2, s3, t0, t1, t2, t3 = zero, zero, zero, zero, zero, zero, zero, zero
+                    for k in range(first, last - lanes, 2 * lanes):
+                        v, w = load(a, left + k, lanes), load(a, left + k + lanes, lanes)
+                        s0 = s0 + v * load(b, b0 + k, lanes)
+                        t0 = t0 + w * load(b, b0 + k + lanes, lanes)
+                        s1 = s1 + v * load(b, b1 + k, lanes)
+                        t1 = t1 + w * load(b, b1 + k + lanes, lanes)
+                        s2 = s2 + v * load(b, b2 + k, lanes)
+                        t2 = t2 + w * load(b, b2 + k + lanes, lanes)
+                        s3 = s3 + v * load(b, b3 + k, lanes)
+                        t3 = t3 + w * load(b, b3 + k + lanes, lanes)
+                    if (last - first) // lanes % 2:
+                        k = last - lanes
+                        v = load(a, left + k, lanes)
+                        s0 = s0 + v * load(b, b0 + k, lanes)
+                        s1 = s1 + v * load(b, b1 + k, lanes)
+                        s2 = s2 + v * load(b, b2 + k, lanes)
+                        s3 = s3 + v * load(b, b3 + k, lanes)
+                    n0, n1 = n0 + sum_of_lanes(s0 + t0), n1 + sum_of_lanes(s1 + t1)
+                    n2, n3 = n2 + sum_of_lanes(s2 + t2), n3 + sum_of_lanes(s3 + t3)
                 to = i * row_c + j
-                c[to] = _finished(s0 + t0, a, left, b, b0, whole, depth)
+                c[to] = real(n0 + _products(a, left, b, b0, whole, depth, real))
                 if j + 1 < end:
-                    c[to + 1] = _finished(s1 + t1, a, left, b, b1, whole, depth)
+                    c[to + 1] = real(n1 + _products(a, left, b, b1, whole, depth, real))
                 if j + 2 < end:
-                    c[to + 2] = _finished(s2 + t2, a, left, b, b2, whole, depth)
+                    c[to + 2] = real(n2 + _products(a, left, b, b2, whole, depth, real))
                 if j + 3 < end:
-                    c[to + 3] = _finished(s3 + t3, a, left, b, b3, whole, depth)
+                    c[to + 3] = real(n3 + _products(a, left, b, b3, whole, depth, real))
 
     return row_products
 

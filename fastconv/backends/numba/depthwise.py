@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.pointers import first_of, integer_of, is_null, pointer_of
-from fastconv.backends.numba.vector_memory import load, store
-from fastconv.backends.numba.vectors import lanes_of, spread
+from fastconv.backends.numba.pixel_sums import MOST_BIASES, sum_of_pixels
+from fastconv.backends.numba.pointers import first_of, integer_of, is_null, local, pointer_of
+from fastconv.backends.numba.vector_memory import load, load_beside, store
+from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread, spread_beside
 
 # The integers of the records are described in kernels/cpu/depthwise.h.
 
@@ -112,9 +115,11 @@ def _depthwise_weight_tiles(real: Real) -> Kernel:
         for tap in range(down * across):
             for c in range(begin, end):
                 dw[tap * channels + c] = 0
-        if not is_null(db):
-            for c in range(begin, end):
-                db[c] = 0
+        biases, zeros = local(MOST_BIASES, np.float64), spread_beside(0, np.float64, real)
+        keeps_biases = not is_null(db) and end - begin <= MOST_BIASES
+        if keeps_biases:
+            for c in range(end - begin):
+                biases[c] = 0.0
         for line in range(integer_of(record, 0) * rows):
             sample, row = line // rows, line % rows
             for i in range(down):
@@ -145,13 +150,21 @@ def _depthwise_weight_tiles(real: Real) -> Kernel:
                             s0 = s0 + load(x, a, count) * load(dy, b, count)
                         at = (i * across + j) * channels + c
                         store(dw, at, load(dw, at, count) + ((s0 + s1) + (s2 + s3)), count)
-            if not is_null(db):
+            if keeps_biases:
                 for c in range(begin, end, lanes):
-                    count = min(lanes, end - c)
-                    s0 = load(db, c, count)
-                    for p in range(columns):
-                        s0 = s0 + load(dy, (line * columns + p) * channels + c, count)
-                    store(db, c, s0, count)
+                    count, at = min(lanes, end - c), line * columns * channels + c
+                    total = load_beside(biases, c - begin, count, real)
+                    total = sum_of_pixels(total, dy, at, columns, channels, count, real)
+                    store(biases, c - begin, total, count)
+        if not is_null(db):
+            pixels = integer_of(record, 0) * rows * columns
+            for c in range(begin, end, lanes):
+                count = min(lanes, end - c)
+                if keeps_biases:
+                    total = load_beside(biases, c - begin, count, real)
+                else:
+                    total = sum_of_pixels(zeros, dy, c, pixels, channels, count, real)
+                store(db, c, as_dtype(total, real), count)
 
     return depthwise_weight_tiles
 

@@ -9,6 +9,7 @@ import numpy as np
 from fastconv.backends.numba import tile_instructions as tile
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
 from fastconv.backends.numba.interleaved_instructions import sums_of_lanes
+from fastconv.backends.numba.pixel_sums import sum_of_pixels
 from fastconv.backends.numba.pointers import (
     address_at,
     first_of,
@@ -21,13 +22,12 @@ from fastconv.backends.numba.pointers import (
 )
 from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
-from fastconv.backends.numba.vector_memory import store
-from fastconv.backends.numba.vectors import lanes_of, spread
+from fastconv.backends.numba.vector_functions import sum_of_lanes
+from fastconv.backends.numba.vectors import lanes_of, spread_beside
 from fastconv.native.recorder import START_C, START_ZERO
 
 # The integers of the records are described in kernels/cpu/interleaved.h.
 
-_MOST_LANES = 16
 _ROOM = 48
 """The sums of a tile, and as many more as there are lanes."""
 
@@ -124,6 +124,26 @@ def _store_sums(
             to[at + p * row + q] = total[q * inputs + p]
 
 
+@inlined
+def _sum_biases(
+    record: int, dy: Any, at: int, begin: int, end: int, outputs: int, db: Any, to: int, real: Real
+) -> None:
+    """The sum of dy over some samples and all pixels, for outputs side by side."""
+    lanes, pixel = lanes_of(real), integer_of(record, 11)
+    rows, columns = integer_of(record, 1), integer_of(record, 2)
+    if integer_of(record, 10) == columns * pixel:  # no gaps
+        rows, columns = 1, rows * columns
+    for output in range(outputs):
+        total = spread_beside(0, np.float64, real)
+        for sample in range(begin, end):
+            for row in range(rows):
+                place = at + sample * integer_of(record, 9) + row * integer_of(record, 10)
+                total = sum_of_pixels(
+                    total, dy, place + output * lanes, columns, pixel, lanes, real
+                )
+        db[to + output] = real(sum_of_lanes(total))
+
+
 @kernel
 def _interleaved_weight_tiles(real: Real) -> Kernel:
     """``dw[part][tap, k, n] = sum over samples and pixels of A[...] dy[pixel, n]``, and ``db``."""
@@ -147,13 +167,13 @@ def _interleaved_weight_tiles(real: Real) -> Kernel:
         of_weights = groups * taps1 * taps2 * down * across
         tiles = of_weights if is_null(db) else of_weights + groups * across
         size = width * high * lanes
-        one, total = local(_MOST_LANES, real), local(_ROOM, real)
-        store(one, 0, spread(1, real), lanes)
+        total = local(_ROOM, real)
         t = local(TILE_WORDS, np.int64)
         t[tile.A_RUN2], t[tile.B_RUN1], t[tile.B_RUN2] = 0, integer_of(record, 10), 0
         t[tile.RUNS2], t[tile.DEPTH], t[tile.B_STEP] = (
             1, integer_of(record, 2), integer_of(record, 11)
         )  # fmt: skip
+        t[tile.A_RUN1], t[tile.A_STRIDE] = integer_of(record, 7), integer_of(record, 8)
         call = address_at(t, 0)
         piece, end = (
             first_of(parts * tiles, thread, threads), first_of(parts * tiles, thread + 1, threads)
@@ -161,28 +181,32 @@ def _interleaved_weight_tiles(real: Real) -> Kernel:
         while piece < end:
             part, first = piece // tiles, piece % tiles
             is_weight = first < of_weights
+            begin, finish = first_of(samples, part, parts), first_of(samples, part + 1, parts)
             # Tiles that are taken through the same rows: those of one tap1.
             of_tap1 = taps2 * down if is_weight else 1
             of_block = taps1 if is_weight else 1
-            count = min(end - piece, of_tap1 - first % of_tap1)
             line = first // of_tap1 if is_weight else first - of_weights
             tap1, block, group = (
                 line % of_block, line // of_block % across, line // of_block // across
             )  # fmt: skip
             q = block * width
             wide = min(width, outputs - q)
-            t[tile.A], t[tile.A_RUN1], t[tile.A_STRIDE] = address_at(one, 0), 0, 0
-            if is_weight:
-                t[tile.A_RUN1], t[tile.A_STRIDE] = integer_of(record, 7), integer_of(record, 8)
-            begin = first_of(samples, part, parts)
-            for sample in range(begin, first_of(samples, part + 1, parts)):
+            if not is_weight:
+                place = group * integer_of(record, 22) + q * lanes
+                _sum_biases(
+                    record, dy, place, begin, finish, wide, db,
+                    (part * groups + group) * outputs + q, real,
+                )  # fmt: skip
+                piece += 1
+                continue
+            count = min(end - piece, of_tap1 - first % of_tap1)
+            for sample in range(begin, finish):
                 for chunk in range(0, rows, near):
-                    row, row_end, stride = 0, min(near, rows - chunk), integer_of(record, 7)
+                    stride = integer_of(record, 7)
                     top = integer_of(record, 25) + tap1 * integer_of(record, 13) + chunk * stride
-                    if is_weight:
-                        row, row_end = _numbers_inside(
-                            top, top, stride, integer_of(record, 26), row_end
-                        )
+                    row, row_end = _numbers_inside(
+                        top, top, stride, integer_of(record, 26), min(near, rows - chunk)
+                    )
                     t[tile.RUNS1] = row_end - row
                     t[tile.FROM] = START_ZERO if chunk == 0 and sample == begin else START_C
                     start = sample * integer_of(record, 6) + top + row * stride
@@ -193,29 +217,20 @@ def _interleaved_weight_tiles(real: Real) -> Kernel:
                     start_b += group * integer_of(record, 22) + q * lanes
                     t[tile.B] = address_at(dy, start_b)
                     for i in range(first, first + count):
-                        inputs = 1
-                        if is_weight:
-                            k, tap2 = i % down * high, i // down % taps2
-                            inputs = min(high, depth - k)
-                            place = start + tap2 * integer_of(record, 16) + k * lanes
-                            t[tile.A] = address_at(a, place)
+                        k, tap2 = i % down * high, i // down % taps2
+                        place = start + tap2 * integer_of(record, 16) + k * lanes
+                        t[tile.A] = address_at(a, place)
                         t[tile.C] = address_at(sums, (part * tiles + i) * size)
-                        run_tile(record, inputs, wide, call)
-            to, step_of_k, inputs = db, 0, 1
-            at = (part * groups + group) * outputs + q
-            if is_weight:
-                to, step_of_k = dw, integer_of(record, 19)
-                at = part * integer_of(record, 28) + group * integer_of(record, 23) + q
-                at += tap1 * integer_of(record, 14)
+                        run_tile(record, min(high, depth - k), wide, call)
+            at = part * integer_of(record, 28) + group * integer_of(record, 23) + q
+            at += tap1 * integer_of(record, 14)
+            step_of_k = integer_of(record, 19)
             for i in range(first, first + count):
-                skipped = 0
-                if is_weight:
-                    k, tap2 = i % down * high, i // down % taps2
-                    inputs = min(high, depth - k)
-                    skipped = tap2 * integer_of(record, 17) + k * step_of_k
+                k, tap2 = i % down * high, i // down % taps2
+                skipped = tap2 * integer_of(record, 17) + k * step_of_k
                 _store_sums(
-                    to, at + skipped, step_of_k, sums, (part * tiles + i) * size, wide, inputs,
-                    total, lanes,
+                    dw, at + skipped, step_of_k, sums, (part * tiles + i) * size, wide,
+                    min(high, depth - k), total, lanes,
                 )  # fmt: skip
             piece += count
 

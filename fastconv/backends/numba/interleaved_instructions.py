@@ -144,14 +144,13 @@ class _Moments(_Tile):
     def write(self) -> None:
         builder = self.builder
         places = {place: self.vectors(number) for number, place in enumerate(self.sums)}
-        with builder.if_else(self.words.equals(FROM, START_C)) as (then, otherwise):
-            with then:
-                for place, total in self.sums.items():
-                    builder.store(self.load(self.c, places[place]), total)
-            with otherwise:
-                for total in self.sums.values():
-                    builder.store(ir.Constant(self.kind, None), total)
+        for total in self.sums.values():
+            builder.store(ir.Constant(self.kind, None), total)
         write_runs(self.words, self._step)
+        with builder.if_then(self.words.equals(FROM, START_C)):
+            for place, total in self.sums.items():
+                before = self.load(self.c, places[place])
+                builder.store(builder.fadd(builder.load(total), before, flags=FLAGS), total)
         for place, total in self.sums.items():
             self.store(self.c, places[place], builder.load(total))
 
@@ -236,12 +235,12 @@ def interleaved_product(tile: int, pixels: int, outputs: int, dtype: Any) -> Non
 def interleaved_moments(tile: int, pixels: int, outputs: int, dtype: Any) -> None:
     """``c[q][p] (+)= sum over runs and k of a[k][p] b[k][q]``, all vectors."""
     call = _Call(tile, dtype)
-    sums = call.vectors(C, 0, outputs * pixels).reshape(outputs, pixels, call.lanes)
-    if call.word(FROM) != START_C:
-        sums[:] = 0
+    c = call.vectors(C, 0, outputs * pixels).reshape(outputs, pixels, call.lanes)
+    sums = np.zeros_like(c)
     for a, b, k in call.steps():
         factors = call.vectors(B, b + k * call.word(B_STEP), outputs)
         sums += factors[:, None] * call.vectors(A, a + k * call.word(A_STRIDE), pixels)
+    c[:] = c + sums if call.word(FROM) == START_C else sums
 
 
 def _sums_of_lanes(_: Any, source: Any, first: Any, to: Any, at: Any) -> tuple[Any, Instructions]:

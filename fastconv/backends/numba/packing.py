@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.numba.pixel_sums import sum_of_pixels
 from fastconv.backends.numba.pointers import (
     clear,
     copy,
@@ -12,7 +15,7 @@ from fastconv.backends.numba.pointers import (
     pointer_of,
 )
 from fastconv.backends.numba.vector_memory import load, store
-from fastconv.backends.numba.vectors import lanes_of, spread
+from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread_beside
 
 # The integers of the records are described in kernels/cpu/conv.h.
 
@@ -135,16 +138,8 @@ def _sum_pixels(real: Real) -> Kernel:
         for piece in range(first_of(vectors, thread, threads), end):
             c = piece * lanes
             count = min(lanes, channels - c)
-            zero = spread(0, real)
-            s0, s1, s2, s3 = zero, zero, zero, zero
-            for pixel in range(0, pixels - 3, 4):
-                at = pixel * channels + c
-                s0 = s0 + load(source, at, count)
-                s1 = s1 + load(source, at + channels, count)
-                s2 = s2 + load(source, at + 2 * channels, count)
-                s3 = s3 + load(source, at + 3 * channels, count)
-            for pixel in range(pixels // 4 * 4, pixels):
-                s0 = s0 + load(source, pixel * channels + c, count)
-            store(to, c, (s0 + s1) + (s2 + s3), count)
+            total = spread_beside(0, np.float64, real)
+            total = sum_of_pixels(total, source, c, pixels, channels, count, real)
+            store(to, c, as_dtype(total, real), count)
 
     return sum_pixels

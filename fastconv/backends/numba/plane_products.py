@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.pixel_sums import ADDS_OF_A_BLOCK, MOST_BIASES
 from fastconv.backends.numba.pointers import (
     clear,
     first_of,
@@ -21,7 +22,7 @@ from fastconv.backends.numba.pointers import (
 )
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import ask_for, load, store
-from fastconv.backends.numba.vectors import lanes_of, spread
+from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread, spread_beside
 
 # The integers of the records are described in kernels/cpu/planes.h.
 
@@ -242,7 +243,7 @@ def _plane_weight_products(real: Real) -> Kernel:
         channels, rows, columns = (
             integer_of(record, 1), integer_of(record, 4), integer_of(record, 5)
         )  # fmt: skip
-        offsets = local(_MOST_ACROSS, np.int64)
+        offsets, biases = local(_MOST_ACROSS, np.int64), local(MOST_BIASES, np.float64)
         _find_taps(record, offsets)
         w_down, w_across = integer_of(record, 16), integer_of(record, 17)
         row_dy, together = integer_of(record, 18), integer_of(record, 28)
@@ -264,13 +265,15 @@ def _plane_weight_products(real: Real) -> Kernel:
             across = min(integer_of(record, 23), integer_of(record, 7) - j)
             taps = down * across
             has_bias = not is_null(db) and i == 0 and j == 0
-            clear(sums, 0, (block_end - block) * (taps + 1) * lanes)
+            clear(sums, 0, (block_end - block) * taps * lanes)
+            for channel in range(block_end - block):
+                biases[channel] = 0.0
             sample_end = first_of(integer_of(record, 0), part + 1, integer_of(record, 27))
             first = first_of(integer_of(record, 0), part, integer_of(record, 27))
             for turn in range((sample_end - first) * (block_end - block)):
                 sample = first + turn // (block_end - block)
                 number = turn % (block_end - block)
-                plane, own = sample * channels + block + number, number * (taps + 1) * lanes
+                plane, own = sample * channels + block + number, number * taps * lanes
                 for row in range(0, rows, integer_of(record, 21)):
                     high = min(integer_of(record, 21), rows - row)
                     for column in range(0, columns, integer_of(record, 20)):
@@ -358,21 +361,26 @@ def _plane_weight_products(real: Real) -> Kernel:
                             if q == across:
                                 p, q = p + 1, 0
                         if has_bias:
-                            s0 = load(sums, own + taps * lanes, lanes)
+                            s0, adds = spread(0, real), 0
+                            total = spread_beside(0, np.float64, real)
                             for r in range(high):
                                 for c in range(0, wide, lanes):
                                     count = min(lanes, wide - c)
                                     s0 = s0 + load(dy, out + r * row_dy + c, count)
-                            store(sums, own + taps * lanes, s0, lanes)
+                                    adds += 1
+                                    if adds == ADDS_OF_A_BLOCK:
+                                        total = total + as_dtype(s0, np.float64)
+                                        s0, adds = spread(0, real), 0
+                            total = total + as_dtype(s0, np.float64)
+                            biases[number] += sum_of_lanes(total)
             for channel in range(block, block_end):
-                own = (channel - block) * (taps + 1) * lanes
+                own = (channel - block) * taps * lanes
                 to = (part * channels + channel) * integer_of(record, 15)
                 to += i * w_down + j * w_across
                 for tap in range(taps):
                     place = to + tap // across * w_down + tap % across * w_across
                     dw[place] = sum_of_lanes(load(sums, own + tap * lanes, lanes))
                 if has_bias:
-                    total = sum_of_lanes(load(sums, own + taps * lanes, lanes))
-                    db[part * channels + channel] = total
+                    db[part * channels + channel] = real(biases[channel - block])
 
     return plane_weight_products

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.pixel_sums import sum_of_pixels
 from fastconv.backends.numba.pointers import clear, first_of, integer_of, pointer_of
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, select, spread, spread_beside
@@ -20,6 +21,8 @@ _BATCH, _CHANNELS, _HEIGHT, _WIDTH, _OUT_HEIGHT, _OUT_WIDTH = range(6)
 _KERNEL, _STRIDE, _BEFORE, _AFTER, _COUNT_PADDING = 6, 8, 10, 12, 14
 """From _KERNEL to _AFTER two numbers each, for the rows and for the columns."""
 
+_CELLS_SUMMED_NARROW = 16
+"""Of a window, in the dtype of the pixels: more are summed in float64."""
 _CHANNELS_AT_ONCE = 64
 """As in fastconv/native/pool.py."""
 
@@ -186,6 +189,15 @@ def _avg_pool2d_forward(real: Real) -> Kernel:
                 share = real(1 / (cells_down * cells_across))
                 for k in range(0, channels, lanes):
                     count, total = min(lanes, channels - k), spread(0, real)
+                    if (bottom - top) * (right - left) > _CELLS_SUMMED_NARROW:
+                        wide = spread_beside(0, np.float64, real)
+                        for i in range(top, bottom):
+                            at = (image + i * width + left) * channels + k
+                            wide = sum_of_pixels(wide, x, at, right - left, channels, count, real)
+                        wide = wide * (1 / (cells_down * cells_across))
+                        place = (row * out_width + column) * channels + k
+                        store(y, place, as_dtype(wide, real), count)
+                        continue
                     for i in range(top, bottom):
                         for j in range(left, right):
                             total = total + load(x, (image + i * width + j) * channels + k, count)

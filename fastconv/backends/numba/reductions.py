@@ -10,42 +10,54 @@ from fastconv.backends.numba.compilation import Real, inlined
 from fastconv.backends.numba.pointers import local
 from fastconv.backends.numba.vector_functions import largest_lane, sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, load_or, store
-from fastconv.backends.numba.vectors import lanes_of, select, spread
+from fastconv.backends.numba.vectors import as_dtype, lanes_of, select, spread, spread_beside
 
 _MOST_LANES = 16
+_ADDS_OF_A_BLOCK = 16
+"""Vectors that are added in their dtype; the sums of so many are added in float64, as longer ones
+in float32 lose digits."""
 
 
 @inlined
 def sum_of(x: Any, first: int, end: int, real: Real) -> Any:
     """The sum."""
     lanes = lanes_of(real)
-    total = spread(0, real)
-    for i in range(first, end, lanes):
-        total = total + load(x, i, min(lanes, end - i))
-    return sum_of_lanes(total)
+    wide = spread_beside(0, np.float64, real)
+    for block in range(first, end, _ADDS_OF_A_BLOCK * lanes):
+        last, total = min(end, block + _ADDS_OF_A_BLOCK * lanes), spread(0, real)
+        for i in range(block, last, lanes):
+            total = total + load(x, i, min(lanes, last - i))
+        wide = wide + as_dtype(total, np.float64)
+    return real(sum_of_lanes(wide))
 
 
 @inlined
 def sum_of_products(a: Any, b: Any, first: int, end: int, real: Real) -> Any:
     """The sum of ``a[i] * b[i]``."""
     lanes = lanes_of(real)
-    total = spread(0, real)
-    for i in range(first, end, lanes):
-        count = min(lanes, end - i)
-        total = total + load(a, i, count) * load(b, i, count)
-    return sum_of_lanes(total)
+    wide = spread_beside(0, np.float64, real)
+    for block in range(first, end, _ADDS_OF_A_BLOCK * lanes):
+        last, total = min(end, block + _ADDS_OF_A_BLOCK * lanes), spread(0, real)
+        for i in range(block, last, lanes):
+            count = min(lanes, last - i)
+            total = total + load(a, i, count) * load(b, i, count)
+        wide = wide + as_dtype(total, np.float64)
+    return real(sum_of_lanes(wide))
 
 
 @inlined
 def sum_of_squares(a: Any, b: Any, first: int, end: int, real: Real) -> Any:
     """The sum of ``(a[i] - b[i]) ** 2``."""
     lanes = lanes_of(real)
-    total = spread(0, real)
-    for i in range(first, end, lanes):
-        count = min(lanes, end - i)
-        difference = load(a, i, count) - load(b, i, count)
-        total = total + difference * difference
-    return sum_of_lanes(total)
+    wide = spread_beside(0, np.float64, real)
+    for block in range(first, end, _ADDS_OF_A_BLOCK * lanes):
+        last, total = min(end, block + _ADDS_OF_A_BLOCK * lanes), spread(0, real)
+        for i in range(block, last, lanes):
+            count = min(lanes, last - i)
+            difference = load(a, i, count) - load(b, i, count)
+            total = total + difference * difference
+        wide = wide + as_dtype(total, np.float64)
+    return real(sum_of_lanes(wide))
 
 
 @inlined

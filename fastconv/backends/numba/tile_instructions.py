@@ -145,27 +145,21 @@ class _Tile:
     def begin(self) -> None:
         """Give the sums their first values."""
         builder, words = self.builder, self.words
-        with builder.if_else(words.equals(FROM, START_C)) as (then, otherwise):
-            with then:
-                for row, v in self.places:
-                    value = self._load(self._at(self.c, row, v), v)
-                    builder.store(value, self.sums[row, v])
-            with otherwise:
-                start = words.place(START)
-                zero = ir.Constant(self.kind, None)
-                first = [cgutils.alloca_once(builder, self.kind) for _ in range(self.vectors)]
-                for each in first:
-                    builder.store(zero, each)
-                with builder.if_then(words.equals(FROM, START_BIAS)):
-                    for v, each in enumerate(first):
-                        place = builder.gep(start, [WORD(v * self.vector.lanes)])
-                        builder.store(self._load(place, v), each)
-                for row, v in self.places:
-                    builder.store(builder.load(first[v]), self.sums[row, v])
-                with builder.if_then(words.equals(FROM, START_ROWS)):
-                    for row, v in self.places:
-                        value = builder.load(builder.gep(start, [WORD(row)]))
-                        builder.store(write_spread(builder, self.kind, value), self.sums[row, v])
+        start = words.place(START)
+        zero = ir.Constant(self.kind, None)
+        first = [cgutils.alloca_once(builder, self.kind) for _ in range(self.vectors)]
+        for each in first:
+            builder.store(zero, each)
+        with builder.if_then(words.equals(FROM, START_BIAS)):
+            for v, each in enumerate(first):
+                place = builder.gep(start, [WORD(v * self.vector.lanes)])
+                builder.store(self._load(place, v), each)
+        for row, v in self.places:
+            builder.store(builder.load(first[v]), self.sums[row, v])
+        with builder.if_then(words.equals(FROM, START_ROWS)):
+            for row, v in self.places:
+                value = builder.load(builder.gep(start, [WORD(row)]))
+                builder.store(write_spread(builder, self.kind, value), self.sums[row, v])
 
     def add(self) -> None:
         """Run through all runs."""
@@ -182,6 +176,11 @@ class _Tile:
                 for place, total in self.sums_of_ways[way].items():
                     other = builder.load(self.sums_of_ways[way + ways][place])
                     builder.store(builder.fadd(builder.load(total), other, flags=FLAGS), total)
+        # Added last: a sum of many small products is lost on a large one that it starts from.
+        with builder.if_then(self.words.equals(FROM, START_C)):
+            for (row, v), total in self.sums.items():
+                before = self._load(self._at(self.c, row, v), v)
+                builder.store(builder.fadd(builder.load(total), before, flags=FLAGS), total)
 
     def _step(self, a: Any, b: Any, k: Any, way: int, stride: Any, b_step: Any) -> None:
         builder, lanes = self.builder, self.vector.lanes
@@ -274,9 +273,7 @@ def product(tile: int, rows: int, vectors: int, deep: int, dtype: Any) -> None:
 
     c = [elements(C, row * c_row, columns) for row in range(rows)]
     sums = np.zeros((rows, columns), dtype)
-    if words[FROM] == START_C:
-        sums[:] = c
-    elif words[FROM] == START_BIAS:
+    if words[FROM] == START_BIAS:
         sums[:] = elements(START, 0, columns)
     elif words[FROM] == START_ROWS:
         sums[:] = elements(START, 0, rows)[:, None]
@@ -292,6 +289,8 @@ def product(tile: int, rows: int, vectors: int, deep: int, dtype: Any) -> None:
                 else:
                     factors = elements(A, first_a + k * stride, rows)
                 sums += np.outer(factors, elements(B, first_b + k * int(words[B_STEP]), columns))
+    if words[FROM] == START_C:
+        sums += c
     if words[FINISH] == LEAKY_RELU:
         sums = np.where(sums > 0, sums, sums * dtype(reals[SLOPE]))
     elif words[FINISH] == LEAKY_GRADIENT:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.backends.numpy.sums import sum_rows
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.spec import ConvSpec, tap_range
 
@@ -27,6 +28,9 @@ are equally fast, the whole batch at once is 1.5 to 4 times slower."""
 TAP_BUDGET = 2**19
 """Bytes for the product of one tap of one chunk, which is read back at once: it should stay in
 L2."""
+_PIXELS_OF_A_SUM = 4096
+"""Pixels whose products BLAS may sum in float32 where it multiplies a matrix with a vector, which
+keeps few digits of longer sums; its products of two matrices sum in blocks of their own."""
 
 
 class _Chunk(NamedTuple):
@@ -212,19 +216,25 @@ def conv2d_backward_weight(
     columns_bytes = _columns_bytes(spec, x.dtype)
     carver = Carver(None if workspace is None else workspace[columns_bytes:])
     part = carver.take(total.shape, dw.dtype)
-    bias_part = None if db is None else carver.take(db.shape, db.dtype)
+    outputs = spec.out_channels // spec.groups
+    pixels = (
+        _PIXELS_OF_A_SUM
+        if 1 in (outputs, _depth(spec))
+        else spec.batch * spec.out_height * spec.out_width
+    )
     dw.fill(0)
-    if db is not None:
-        db.fill(0)
+    bias = np.zeros(spec.out_channels)
     for chunk, columns in _im2col(spec, x, workspace):
         dy_chunk = _grouped(spec, dy, chunk)
-        np.matmul(columns.transpose(1, 2, 0), dy_chunk, out=part)
-        np.add(total, part, out=total)
-        if db is not None and bias_part is not None:
-            # Chunk by chunk: short float32 sums, added up, lose less than one long sum.
+        for first in range(0, len(columns), pixels):
+            here = slice(first, first + pixels)
+            np.matmul(columns[here].transpose(1, 2, 0), dy_chunk[:, here], out=part)
+            np.add(total, part, out=total)
+        if db is not None:
             rows = dy[chunk.image : chunk.image_end, chunk.row : chunk.row_end]
-            np.add.reduce(rows.reshape(-1, spec.out_channels), axis=0, out=bias_part)
-            np.add(db, bias_part, out=db)
+            bias += sum_rows(rows.reshape(-1, spec.out_channels))
+    if db is not None:
+        np.copyto(db, bias)
 
 
 def conv2d_backward_data(
@@ -309,7 +319,7 @@ def conv_transpose2d_backward_weight(
     """Gradients of the transposed convolution's weights and, unless None, its bias."""
     conv2d_backward_weight(spec, x, dy, dw, None, workspace)
     if db is not None:
-        np.add.reduce(dy.reshape(-1, spec.in_channels), axis=0, out=db)
+        np.copyto(db, sum_rows(dy.reshape(-1, spec.in_channels)))
 
 
 def workspace_bytes(kernel: str, spec: ConvSpec, dtype: Any) -> int:
@@ -317,8 +327,7 @@ def workspace_bytes(kernel: str, spec: ConvSpec, dtype: Any) -> int:
     if kernel in ("conv2d_forward", "conv_transpose2d_backward_data"):
         return _columns_bytes(spec, dtype)
     if kernel in ("conv2d_backward_weight", "conv_transpose2d_backward_weight"):
-        parts = size_of(spec.w_shape, dtype) + size_of((spec.out_channels,), dtype)
-        return _columns_bytes(spec, dtype) + parts
+        return _columns_bytes(spec, dtype) + size_of(spec.w_shape, dtype)
     if _needs_no_columns(spec) or spec.batch == 0:
         return 0
     row_bytes = _tap_row_bytes(spec, np.dtype(dtype).itemsize)

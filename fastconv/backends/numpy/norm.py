@@ -1,17 +1,41 @@
 """Batch normalisation (Ioffe & Szegedy, arXiv:1502.03167).
 
-The statistics are summed in float64: a float32 sum over every pixel of a batch loses digits that
-the variance needs.
+Sums are made in float64, and so are the squares and products that go into them: those of float32
+numbers need not fit into float32. They are made block by block, which stay in a near cache.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from fastconv.backends.numpy.sums import sum_rows
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.operation import NormSpec
+
+_ELEMENTS_OF_A_BLOCK = 1 << 15
+
+
+def _block_rows(spec: NormSpec) -> int:
+    return min(spec.rows, max(1, _ELEMENTS_OF_A_BLOCK // spec.channels))
+
+
+def _sum_products(spec: NormSpec, a: np.ndarray, b: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """Sum ``a * b`` over the rows, in float64."""
+    total = np.zeros(spec.channels)
+    for rows in _blocks(spec):
+        products = block[: len(a[rows])]
+        np.multiply(a[rows], b[rows], out=products, dtype=np.float64)
+        total += sum_rows(products)
+    return total
+
+
+def _blocks(spec: NormSpec) -> Iterator[slice]:
+    step = _block_rows(spec)
+    for first in range(0, spec.rows, step):
+        yield slice(first, first + step)
 
 
 def batch_norm_forward_training(
@@ -32,18 +56,20 @@ def batch_norm_forward_training(
         mean.fill(0)
         inverse_deviation.fill(0)
         return
-    squares = Carver(workspace).take(rows.shape, x.dtype)
-    batch_mean = np.add.reduce(rows, axis=0, dtype=np.float64) / spec.rows
+    block = Carver(workspace).take((_block_rows(spec), spec.channels), np.float64)
+    batch_mean = sum_rows(rows) / spec.rows
     np.copyto(mean, batch_mean)
     np.subtract(rows, mean, out=out)
-    np.multiply(out, out, out=squares)
-    variance = np.add.reduce(squares, axis=0, dtype=np.float64) / spec.rows
-    np.copyto(inverse_deviation, 1.0 / np.sqrt(variance + spec.epsilon))
-    np.multiply(out, gamma * inverse_deviation, out=out)
+    # The distances are those from the rounded mean.
+    variance = _sum_products(spec, out, out, block) / spec.rows - (batch_mean - mean) ** 2
+    inverse = 1.0 / np.sqrt(variance + spec.epsilon)
+    np.copyto(inverse_deviation, inverse)
+    np.multiply(out, (gamma * inverse).astype(x.dtype), out=out)
     np.add(out, beta, out=out)
     unbiased = variance * (spec.rows / max(1, spec.rows - 1))
-    running_mean += spec.momentum * (batch_mean - running_mean)
-    running_variance += spec.momentum * (unbiased - running_variance)
+    for running, batch in ((running_mean, batch_mean), (running_variance, unbiased)):
+        # Not by what is missing, which is not a number where both are infinite.
+        np.copyto(running, (1 - spec.momentum) * running.astype(np.float64) + spec.momentum * batch)
 
 
 def batch_norm_forward_inference(
@@ -59,7 +85,8 @@ def batch_norm_forward_inference(
     """Normalise by the running statistics."""
     rows, out = x.reshape(-1, spec.channels), y.reshape(-1, spec.channels)
     np.subtract(rows, running_mean, out=out)
-    np.multiply(out, gamma / np.sqrt(running_variance + spec.epsilon), out=out)
+    factor = gamma / np.sqrt(running_variance.astype(np.float64) + spec.epsilon)
+    np.multiply(out, factor.astype(x.dtype), out=out)
     np.add(out, beta, out=out)
 
 
@@ -88,14 +115,15 @@ def batch_norm_backward(
     out = dx.reshape(-1, spec.channels)
     carver = Carver(workspace)
     z = carver.take(rows.shape, x.dtype)
+    block = carver.take((_block_rows(spec), spec.channels), np.float64)
     np.subtract(rows, mean, out=z)
     np.multiply(z, inverse_deviation, out=z)
-    np.multiply(grad, z, out=out)
-    np.copyto(dgamma, np.add.reduce(out, axis=0, dtype=np.float64))
-    np.copyto(dbeta, np.add.reduce(grad, axis=0, dtype=np.float64))
-    np.multiply(z, dgamma, out=z)
-    np.add(z, dbeta, out=z)
-    np.multiply(z, x.dtype.type(1.0 / spec.rows), out=z)
+    products, total = _sum_products(spec, grad, z, block), sum_rows(grad)
+    np.copyto(dgamma, products)
+    np.copyto(dbeta, total)
+    # Of the means, which fit where the sums may not.
+    np.multiply(z, (products / spec.rows).astype(x.dtype), out=z)
+    np.add(z, (total / spec.rows).astype(x.dtype), out=z)
     np.subtract(grad, z, out=out)
     np.multiply(out, gamma * inverse_deviation, out=out)
 
@@ -104,4 +132,7 @@ def workspace_bytes(kernel: str, spec: NormSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs."""
     if kernel == "batch_norm_forward_inference":
         return 0
-    return size_of((spec.rows, spec.channels), dtype)
+    size = size_of((_block_rows(spec), spec.channels), np.float64)
+    if kernel == "batch_norm_backward":
+        size += size_of((spec.rows, spec.channels), dtype)
+    return size

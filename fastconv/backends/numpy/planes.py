@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numpy import conv
+from fastconv.backends.numpy.sums import sum_planes
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.spec import ConvSpec, tap_range
 
@@ -92,17 +93,16 @@ def _depthwise_backward_weight(
 ) -> None:
     """Gradients of the weights and, unless None, the bias.
 
-    Row by row: short float32 sums, added up, lose less than one long sum.
+    Row by row: a short sum in float32 loses little, and those of the rows are added in float64.
     """
     rows = Carver(workspace).take(dy.shape[:3], dy.dtype)
     dw.fill(0)
     for kh, kw, outputs, pixels in _taps(spec):
         part = rows[outputs[:3]]
         np.einsum("nchw,nchw->nch", x[pixels], dy[outputs], out=part)
-        np.add.reduce(part, axis=(0, 2), out=dw[:, 0, kh, kw])
+        dw[:, 0, kh, kw] = np.add.reduce(part, axis=(0, 2), dtype=np.float64)
     if db is not None:
-        np.add.reduce(dy, axis=3, out=rows)
-        np.add.reduce(rows, axis=(0, 2), out=db)
+        np.copyto(db, sum_planes(dy))
 
 
 class _Turned:

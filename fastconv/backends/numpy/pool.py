@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.numpy.sums import sum_rows
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.operation import InputSpec
 from fastconv.spec import PoolSpec, tap_range
 
 _View = tuple[slice, slice, slice]
+_CELLS_SUMMED_NARROW = 16
+"""Cells of a window up to which its mean is summed in the dtype of x."""
 
 
 def _taps(spec: PoolSpec) -> Iterator[tuple[_View, _View, int]]:
@@ -128,12 +131,20 @@ def _inverse_counts(spec: PoolSpec, dtype: Any) -> np.ndarray:
 def avg_pool2d_forward(
     spec: PoolSpec, x: np.ndarray, y: np.ndarray, workspace: np.ndarray | None
 ) -> None:
-    """Mean of each window."""
-    y.fill(0)
+    """Mean of each window; that of a large one is summed in float64."""
+    total = y
+    if _is_summed_wide(spec):
+        total = Carver(workspace).take(y.shape, np.float64)
+    total.fill(0)
     for windows, pixels, _ in _taps(spec):
-        target = y[windows]
+        target = total[windows]
         np.add(target, x[pixels], out=target)
-    np.multiply(y, _inverse_counts(spec, y.dtype), out=y)
+    np.multiply(total, _inverse_counts(spec, total.dtype), out=y, casting="same_kind")
+
+
+def _is_summed_wide(spec: PoolSpec) -> bool:
+    """Whether float32 sums of so many cells would lose digits."""
+    return spec.kernel[0] * spec.kernel[1] > _CELLS_SUMMED_NARROW
 
 
 def avg_pool2d_backward(
@@ -152,7 +163,10 @@ def global_avg_pool2d_forward(
     spec: InputSpec, x: np.ndarray, y: np.ndarray, workspace: np.ndarray | None
 ) -> None:
     """Mean over all pixels: (batch, height, width, channels) to (batch, channels)."""
-    np.mean(x, axis=(1, 2), out=y)
+    pixels = spec.height * spec.width
+    np.divide(
+        sum_rows(x.reshape(spec.batch, pixels, spec.channels)), pixels, out=y, casting="same_kind"
+    )
 
 
 def global_avg_pool2d_backward(
@@ -165,8 +179,10 @@ def global_avg_pool2d_backward(
 
 def workspace_bytes(kernel: str, spec: PoolSpec | InputSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs."""
-    if isinstance(spec, InputSpec) or kernel == "avg_pool2d_forward":
+    if isinstance(spec, InputSpec):
         return 0
+    if kernel == "avg_pool2d_forward":
+        return size_of(spec.y_shape, np.float64) if _is_summed_wide(spec) else 0
     size = 0
     if kernel in ("max_pool2d_forward", "max_pool2d_backward"):
         size += size_of(spec.y_shape, np.bool_)
