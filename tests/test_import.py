@@ -124,6 +124,8 @@ LAYOUT = [
     {"fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check"},
     {"fastconv.analysis"},
     {"fastconv.inference"},
+    {"fastconv.evaluator"},
+    {"fastconv.uploads"},
     {"fastconv.recipe_sections", "fastconv.shipped_files"},
     {"fastconv.schema"},
     {"fastconv.plan_builder", "fastconv.optimizers", "fastconv.schedules"},
@@ -136,7 +138,7 @@ LAYOUT = [
     {"fastconv.operation"},
     {
         "fastconv.spec", "fastconv.files", "fastconv.kernel_sources", "fastconv._checkout",
-        "fastconv.picture_files",
+        "fastconv.picture_files", "fastconv.interrupts", "fastconv.pace", "fastconv.network_access",
     },
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}
