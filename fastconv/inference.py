@@ -21,6 +21,7 @@ from fastconv.evaluator import Evaluator, RecentEvaluators, evaluation_batches
 from fastconv.interrupts import DeferredInterrupts
 from fastconv.network import Sequential
 from fastconv.network_access import NetworkAccess
+from fastconv.outputs import check_output
 from fastconv.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.uploads import Arrays, Uploads
@@ -98,6 +99,9 @@ class Inference:
     ------
     DataError
         If the network or the preprocessing do not fit.
+    NetworkError
+        If the network ends with what the loss does not take: see
+        :func:`fastconv.outputs.check_output`.
     BackendError
         If the backend cannot run plans here.
 
@@ -133,6 +137,7 @@ class Inference:
                 f"the network's output is {network.output_shape}; expected a vector (end it with "
                 f"flatten and dense)"
             )
+        check_output(network, loss)
         self._check_preprocessing()
         self._run = load_module(choice.name, "run")
         self._uploads = Uploads(self._run, str(network.dtype))

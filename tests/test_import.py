@@ -124,7 +124,7 @@ LAYOUT = [
     {"fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check"},
     {"fastconv.analysis"},
     {"fastconv.inference"},
-    {"fastconv.evaluator"},
+    {"fastconv.evaluator", "fastconv.outputs"},
     {"fastconv.uploads"},
     {"fastconv.recipe_sections", "fastconv.shipped_files"},
     {"fastconv.schema"},

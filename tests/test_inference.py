@@ -14,7 +14,8 @@ import fastconv
 from fastconv.backends.selection import NAMES, backend_state, load_module
 from fastconv.data import DataError, Samples
 from fastconv.inference import Inference
-from fastconv.layers import Dense, Flatten, LogSoftmax
+from fastconv.layers import Dense, Dropout, Flatten, LogSoftmax, Softmax, Tanh
+from fastconv.network import NetworkError
 from fastconv.network_access import NetworkAccess
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Preprocessing
@@ -341,3 +342,57 @@ def test_labels_that_leave_the_classes_within_an_epoch_are_refused(backend, labe
     samples.labels[:] = 1
     assert np.isfinite(trainer.train(1).loss)
     assert np.isfinite(trainer.evaluate(samples).loss)
+
+
+# Losses and what they take.
+
+
+@pytest.mark.parametrize(
+    ("tail", "loss", "told"),
+    [
+        ([Softmax()], CROSS_ENTROPY, "has its own softmax; leave the last softmax layer out"),
+        ([Softmax(), Flatten()], CROSS_ENTROPY, "has its own softmax"),
+        ([Softmax(), Dropout(0.5)], CROSS_ENTROPY, "has its own softmax"),
+        ([], "nll", "end with log_softmax, not dense"),
+        ([Softmax()], "nll", "end with log_softmax, not softmax"),
+        ([LogSoftmax(), Tanh()], "nll", "end with log_softmax, not tanh"),
+        ([LogSoftmax(), Dropout(0.5)], "nll", "end with log_softmax, not dropout"),
+    ],
+)
+def test_a_loss_on_what_it_does_not_take_is_refused(tail, loss, told):
+    network = made_network(*tail)
+    for make in (
+        lambda: made_inference(network, loss=loss),
+        lambda: made_trainer(made_samples(), network, loss=loss),
+    ):
+        with pytest.raises(NetworkError, match=told):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("tail", "loss"),
+    [
+        ([], CROSS_ENTROPY),
+        ([LogSoftmax()], CROSS_ENTROPY),  # of log-probabilities it gives these again
+        ([LogSoftmax()], "nll"),
+        ([LogSoftmax(), Flatten()], "nll"),
+        ([Softmax(), Dense(CLASSES)], CROSS_ENTROPY),
+    ],
+)
+def test_a_loss_on_what_it_takes_is_allowed(tail, loss):
+    samples = made_samples()
+    trainer = made_trainer(samples, made_network(*tail), loss=loss)
+    if not tail or tail[0] == LogSoftmax():
+        expected = loss_by_hand(trainer.network, samples)
+        assert trainer.evaluate(samples).loss == pytest.approx(expected, rel=1e-4)
+    trainer.train(2)
+
+
+def test_squares_of_probabilities_are_allowed():
+    samples = Samples(made_samples().images, np.full((20, CLASSES), 1 / 3, np.float32))
+    assert made_trainer(samples, made_network(Softmax()), loss=SQUARES).train(1).loss < 1
+
+
+def test_a_loss_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match="loss is 'hinge'; expected one of softmax_cross_entropy"):
+        made_inference(loss="hinge")
