@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,14 @@ from fastconv.backends.selection import (
     require_precision,
 )
 from fastconv.data import DataError, Samples
+from fastconv.evaluator import Evaluator, RecentEvaluators, evaluation_batches
+from fastconv.interrupts import DeferredInterrupts
 from fastconv.network import Sequential
+from fastconv.network_access import NetworkAccess
+from fastconv.outputs import check_output
 from fastconv.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Augmentation, Preprocessing
-
-_EVALUATION_BATCH = 256
+from fastconv.uploads import Arrays, Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,9 @@ class Score:
 class Inference:
     """Applies a network as it is to samples, and makes runners of plans for others.
 
+    Several threads may use one: evaluations take turns, predictions run side by side, and neither
+    sees a network in the middle of a step of training.
+
     Parameters
     ----------
     network
@@ -86,11 +92,16 @@ class Inference:
         Name of the backend that was chosen; ``why`` says why.
     plan_seconds
         Time that building plans took.
+    access
+        To the network's arrays, for whoever trains it meanwhile.
 
     Raises
     ------
     DataError
         If the network or the preprocessing do not fit.
+    NetworkError
+        If the network ends with what the loss does not take: see
+        :func:`fastconv.outputs.check_output`.
     BackendError
         If the backend cannot run plans here.
 
@@ -126,10 +137,13 @@ class Inference:
                 f"the network's output is {network.output_shape}; expected a vector (end it with "
                 f"flatten and dense)"
             )
+        check_output(network, loss)
         self._check_preprocessing()
         self._run = load_module(choice.name, "run")
-        self._evaluators: dict[tuple[int, int], Any] = {}
-        self._uploaded: dict[int, tuple[Samples, dict[str, Any]]] = {}
+        self._uploads = Uploads(self._run, str(network.dtype))
+        self.access = NetworkAccess()
+        self._evaluations = threading.Lock()
+        self._evaluators = RecentEvaluators()
         arrays = {
             "parameters": network.parameters,
             "state": network.state,
@@ -140,6 +154,11 @@ class Inference:
     def to_device(self, array: NDArray[Any]) -> Any:
         """Return an array where the backend computes: itself, or a copy."""
         return self._run.to_device(array)
+
+    @property
+    def steps_together(self) -> int:
+        """Steps that the backend runs faster together: those of a graph on a CUDA device, or 1."""
+        return int(getattr(self._run, "STEPS_OF_A_GRAPH", 1))
 
     @property
     def _is_regression(self) -> bool:
@@ -191,11 +210,29 @@ class Inference:
             raise DataError(
                 f"the targets have {labels.shape[1]} values but the network's output has {outputs}"
             )
-        if not regression and labels.size and not 0 <= labels.min() <= labels.max() < outputs:
+        self._check_labels(samples)
+
+    def _check_labels(self, samples: Samples) -> None:
+        labels, outputs = samples.labels, self.network.output_shape[0]
+        if self._is_regression or not labels.size:
+            return
+        low, high = int(labels.min()), int(labels.max())
+        if not 0 <= low <= high < outputs:
             raise DataError(
-                f"the labels go from {labels.min()} to {labels.max()}; expected 0 to "
-                f"{outputs - 1}, one for each of the network's outputs"
+                f"the labels go from {low} to {high}; expected 0 to {outputs - 1}, one for each of "
+                f"the network's outputs"
             )
+
+    def check_labels_again(self, samples: Samples) -> None:
+        """Check labels that may have been changed in place since :meth:`check_samples`.
+
+        Raises
+        ------
+        DataError
+            If one is none of the network's outputs. Never where the backend has a copy of them.
+        """
+        if self._run.IS_ON_HOST:
+            self._check_labels(samples)
 
     def make_runner(
         self,
@@ -228,37 +265,70 @@ class Inference:
             The backend's.
         """
         started = time.perf_counter()
-        dtype = image_dtype(samples.images, self.network.dtype)
-        source = Source(len(samples), dtype, self.preprocessing, augmentation or Augmentation())
+        targets = arrays.get("targets")
+        source = Source(
+            len(samples),
+            arrays["images"].dtype.name,
+            self.preprocessing,
+            augmentation or Augmentation(),
+            None if targets is None else targets.dtype.name,
+        )
         plan = build_plan(self.network, batch, purpose, source, seed)
         self.plan_seconds += time.perf_counter() - started
         # Only the cupy backend has more than one precision.
         more = {} if self.precision == "float32" else {"precision": self.precision}
         return self._run.Runner(plan, {**self._arrays, **arrays}, self.threads, **more)
 
-    def _on_device(self, samples: Samples) -> dict[str, Any]:
-        """Bring samples to the backend."""
-        arrays = arrays_of(samples, self.network.dtype)
-        return {name: self.to_device(array) for name, array in arrays.items()}
+    def upload(self, samples: Samples) -> Arrays:
+        """Bring samples to the backend, or return what is there of them already.
 
-    def upload(self, samples: Samples) -> dict[str, Any]:
-        """Bring samples to the backend once, and keep them there for the next time."""
-        if id(samples) not in self._uploaded:
-            # The samples are kept too, so that their id stays theirs.
-            self._uploaded[id(samples)] = samples, self._on_device(samples)
-        return self._uploaded[id(samples)][1]
+        On the CPU these are the samples' own arrays, and what is written to them later is seen.
+        On a CUDA device they are copies; for other images, make other samples.
+
+        Parameters
+        ----------
+        samples
+            The samples.
+
+        Returns
+        -------
+        Arrays
+            To be kept by whoever will want it again.
+        """
+        return self._uploads.arrays_of(samples)
 
     def evaluate(self, samples: Samples) -> Score:
-        """Score all samples with the network as it is (inference, a last short batch included)."""
-        total = Score(0.0, 0.0, 0.0, samples.has_classes)
-        for indices, batch in _evaluation_batches(len(samples)):
-            total += self.score_of(self._evaluator(samples, batch).run(indices))
-        return total
+        """Score all samples with the network as it is (inference, a last short batch included).
+
+        The plans are kept for the next time, until the samples are gone or those of others were
+        used since. The arrays are read anew each time: what was written to them in between counts.
+        On a CUDA device a copy from the first time is used instead.
+
+        Training in another thread waits, between two steps, until the score is there: it is that
+        of the network behind some step.
+
+        Parameters
+        ----------
+        samples
+            What to score.
+
+        Raises
+        ------
+        DataError
+            If they do not fit the network or the loss.
+        """
+        with self._evaluations, DeferredInterrupts() as interrupts:
+            evaluator = self._evaluators.find(samples, self._make_evaluator)
+            with self.access.reading():
+                score = self.score_of(evaluator.run(interrupts))
+        if not math.isfinite(score.loss_sum):
+            self.check_labels_again(samples)
+        return score
 
     def prepare(self, samples: Samples) -> None:
         """Make the plans that :meth:`evaluate` needs now."""
-        for _, batch in _evaluation_batches(len(samples)):
-            self._evaluator(samples, batch)
+        with self._evaluations:
+            self._evaluators.find(samples, self._make_evaluator)
 
     def predict(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the network's scores for images as they come from a data set.
@@ -266,7 +336,7 @@ class Inference:
         Parameters
         ----------
         images
-            (N, height, width, channels), uint8 or the network's dtype; preprocessed as in training.
+            (N, height, width, channels), uint8, float32 or float64; preprocessed as in training.
 
         Returns
         -------
@@ -280,12 +350,14 @@ class Inference:
             labels = np.zeros((len(images), outputs), self.network.dtype)
         samples = Samples(np.ascontiguousarray(images), labels)
         self.check_samples(samples)
-        arrays = self._on_device(samples)  # not kept: the next call may bring other images
-        for indices, batch in _evaluation_batches(len(images)):
+        arrays = self._uploads.bring(samples)  # not kept: the next call may bring other images
+        for indices, batch in evaluation_batches(len(images)):
             runner = self.make_runner(samples, batch, Purpose(False, False, None), arrays)
-            for row in indices:
-                runner.run(row[None])
-                scores[row] = self._run.to_host(runner.buffer("scores"))
+            with DeferredInterrupts() as interrupts, self.access.reading():
+                for row in indices:
+                    runner.run(row[None])
+                    scores[row] = self._run.to_host(runner.buffer("scores"))
+                    interrupts.let_through()
         return scores
 
     def update_network(self) -> None:
@@ -295,53 +367,17 @@ class Inference:
             if device is not host:
                 host[...] = self._run.to_host(device)
 
-    def _evaluator(self, samples: Samples, batch: int) -> Any:
-        """Return the runner for these samples and this batch, made once."""
-        key = id(samples), batch
-        if key not in self._evaluators:
-            self.check_samples(samples)
-            purpose = Purpose(False, False, self.loss)
-            arrays = self.upload(samples)
-            self._evaluators[key] = self.make_runner(samples, batch, purpose, arrays)
-        return self._evaluators[key]
+    def _make_evaluator(self, samples: Samples) -> Evaluator:
+        self.check_samples(samples)
+        arrays, purpose = self.upload(samples), Purpose(False, False, self.loss)
+        return Evaluator(
+            len(samples),
+            arrays,
+            lambda batch: self.make_runner(samples, batch, purpose, arrays),
+            self.steps_together,
+        )
 
     def score_of(self, statistics: NDArray[np.float64]) -> Score:
         """Return what a runner's statistics say."""
-        loss_sum, correct, samples = (float(value) for value in statistics)
+        loss_sum, correct, samples = statistics.tolist()
         return Score(loss_sum, correct, samples, not self._is_regression)
-
-
-def image_dtype(images: NDArray[Any], dtype: str) -> str:
-    """Return the dtype in which a plan of a network of ``dtype`` takes images: bytes stay bytes."""
-    return "uint8" if images.dtype == np.uint8 else dtype
-
-
-def arrays_of(samples: Samples, dtype: str) -> dict[str, NDArray[Any]]:
-    """Return samples by the names and in the dtypes that a plan takes them.
-
-    Parameters
-    ----------
-    samples
-        The samples; nothing is copied that is right already.
-    dtype
-        Of the network.
-
-    Examples
-    --------
-    >>> samples = Samples(np.zeros((2, 4, 4, 1)), np.ones((2, 1)))
-    >>> {name: array.dtype.name for name, array in arrays_of(samples, "float32").items()}
-    {'images': 'float32', 'targets': 'float32'}
-    """
-    images = samples.images.astype(image_dtype(samples.images, dtype), copy=False)
-    if samples.has_classes:
-        return {"images": images, "labels": samples.labels}
-    return {"images": images, "targets": samples.labels.astype(dtype, copy=False)}
-
-
-def _evaluation_batches(samples: int) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Yield (indices of shape (steps, batch), batch): all full batches, then a short one."""
-    order = np.arange(samples, dtype=np.int64)
-    full = samples // _EVALUATION_BATCH * _EVALUATION_BATCH
-    for part, batch in ((order[:full], _EVALUATION_BATCH), (order[full:], samples - full)):
-        if len(part):
-            yield part.reshape(-1, batch), batch

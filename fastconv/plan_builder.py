@@ -58,15 +58,18 @@ class Source:
     samples
         Number of samples.
     image_dtype
-        "uint8", or the network's dtype.
+        "uint8", "float32" or "float64"; a batch has the network's dtype.
     preprocessing, augmentation
         What happens to a batch; the augmentation in training only.
+    target_dtype
+        Of a regression: "float32" or "float64", or None for the network's dtype.
     """
 
     samples: int
     image_dtype: str = "uint8"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    target_dtype: str | None = None
 
 
 class PlanBuilder:
@@ -262,7 +265,7 @@ class PlanBuilder:
         )
         if loss == "mean_squared_error":
             shape = (self.source.samples, outputs)
-            targets = self.buffer("targets", shape, shared=True)
+            targets = self.buffer("targets", shape, self.source.target_dtype, shared=True)
             target = self.buffer("target", (self.batch, outputs))
             gather = InputSpec(self.batch, 1, 1, outputs)
             self.call("input.gather_rows", gather, targets, self.indices, target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from typing import Any
 
@@ -10,8 +12,10 @@ from numpy.typing import NDArray
 
 from fastconv.data import DataError, Samples, epoch_order
 from fastconv.inference import Inference, Score
+from fastconv.interrupts import DeferredInterrupts
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
+from fastconv.pace import Pace
 from fastconv.plan_builder import Purpose
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.schedules import Schedule
@@ -20,12 +24,16 @@ from fastconv.schedules import Schedule
 class Trainer:
     """Runs steps of a network's training plan, and evaluates it.
 
+    Other threads may evaluate and predict while one trains: they have their turn between steps,
+    and training waits for them.
+
     Parameters
     ----------
     network
         The network; its parameters are updated in place.
     training
-        Samples to train on.
+        Samples to train on. On the CPU each batch is read from their arrays when its step is made:
+        what is written to them in between is learned. A CUDA device has a copy of its own.
     loss
         "softmax_cross_entropy", "nll" or "mean_squared_error".
     optimizer, schedule
@@ -62,6 +70,8 @@ class Trainer:
     ------
     DataError
         If the samples do not fit the network, or the batch is larger than the data.
+    NetworkError
+        If the network ends with what the loss does not take.
     BackendError
         If the backend cannot work here, or not in this precision.
     """
@@ -103,7 +113,10 @@ class Trainer:
         self.batch_size = batch_size
         self.steps_per_epoch = len(training) // batch_size
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+        self._turns = threading.Lock()
+        self._pace = Pace(self._inference.steps_together)
         started = time.perf_counter()
+        self._uploaded = self._inference.upload(training)
         flat = {
             name: self._inference.to_device(np.zeros(network.parameters.size, network.dtype))
             for name in ("gradients", "first_moment", "second_moment")
@@ -112,7 +125,7 @@ class Trainer:
             training,
             batch_size,
             Purpose(True, True, loss, optimizer.spec(network)),
-            {**self._inference.upload(training), **flat},
+            {**self._uploaded, **flat},
             augmentation=augmentation,
             seed=seed,
         )
@@ -153,34 +166,84 @@ class Trainer:
         """Steps until the next epoch begins."""
         return self.steps_per_epoch - self.step % self.steps_per_epoch
 
+    @property
+    def steps_at_a_time(self) -> int:
+        """Steps that take some hundredths of a second, by those made so far.
+
+        :meth:`train` looks for Ctrl-C after so many.
+        """
+        return self._pace.steps
+
     def train(self, steps: int) -> Score:
         """Make ``steps`` updates, all within the current epoch.
+
+        Ctrl-C is heard some hundredths of a second later, between steps: one that takes longer is
+        finished, or on the numpy backend left as if it had not begun. Then ``step`` counts those
+        that were made, and training may go on from there.
 
         Returns
         -------
         Score
             Over the samples of these steps, each batch counted before its update.
+
+        Raises
+        ------
+        ValueError
+            If the epoch has not so many steps left.
+        DataError
+            If labels were written to that are none of the network's outputs. They are looked at
+            when an epoch begins, and when a loss is not finite: theirs is NaN.
         """
-        if not 1 <= steps <= self.steps_left_in_epoch():
-            raise ValueError(
-                f"steps is {steps}; expected 1 to {self.steps_left_in_epoch()}, "
-                f"the rest of the epoch"
-            )
-        started = time.perf_counter()
+        with self._turns, DeferredInterrupts() as interrupts:
+            if not 1 <= steps <= self.steps_left_in_epoch():
+                raise ValueError(
+                    f"steps is {steps}; expected 1 to {self.steps_left_in_epoch()}, "
+                    f"the rest of the epoch"
+                )
+            started = time.perf_counter()
+            try:
+                score = self._train(steps, interrupts)
+            finally:
+                self.train_seconds += time.perf_counter() - started
+        if not math.isfinite(score.loss_sum):
+            self._inference.check_labels_again(self.training)
+        return score
+
+    def _train(self, steps: int, interrupts: DeferredInterrupts) -> Score:
         epoch, order = self._order_of_epoch
         if epoch != self.epoch:
+            self._inference.check_labels_again(self.training)
             order = epoch_order(len(self.training), self.seed, self.epoch)
             self._order_of_epoch = self.epoch, order
         first = self.step % self.steps_per_epoch * self.batch_size
         batches = order[first : first + steps * self.batch_size].reshape(steps, self.batch_size)
         rates = self.schedule.rates(np.arange(self.step, self.step + steps))
-        score = self._inference.score_of(self._runner.run(batches, rates, self.step))
-        self.step += steps
-        self.train_seconds += time.perf_counter() - started
-        return score
+        access, pace = self._inference.access, self._pace
+        made = 0
+        while True:
+            end = min(steps, made + pace.steps)
+            access.begin_writing(interrupts.let_through)
+            began = time.perf_counter()
+            try:
+                statistics = self._runner.run(
+                    batches[made:end], rates[made:end], self.step, continues=made > 0,
+                    # Only a slow step is worth being left in its midst.
+                    meanwhile=interrupts.let_through if pace.steps == 1 else None,
+                )  # fmt: skip
+            finally:
+                access.end_writing()
+            pace.measure(end - made, time.perf_counter() - began)
+            self.step += end - made
+            made = end
+            if made == steps:
+                return self._inference.score_of(statistics)
+            interrupts.let_through()
 
     def evaluate(self, samples: Samples) -> Score:
-        """Score all samples with the network as it is; see :meth:`Inference.evaluate`."""
+        """Score all samples with the network as it is; see :meth:`Inference.evaluate`.
+
+        While another thread trains, as it is after some step.
+        """
         return self._inference.evaluate(samples)
 
     def prepare_evaluation(self, samples: Samples) -> None:

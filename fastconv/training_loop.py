@@ -13,12 +13,10 @@ from typing import Literal, Protocol, TypeAlias
 
 from fastconv.data import Samples
 from fastconv.inference import Score
+from fastconv.interrupts import DeferredInterrupts
 from fastconv.trainer import Trainer
 
 Stopped: TypeAlias = Literal["completed", "steps", "interrupted", "diverged"]
-
-_PACE_SECONDS = 0.05
-"""Steps are run in pieces of about this time, so that Ctrl-C and the bar are answered soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +126,11 @@ def fit(
 ) -> Result:
     """Train until ``trainer.step`` reaches ``steps``.
 
+    Ctrl-C is heard within some hundredths of a second, between two steps or in the midst of a
+    validation. The line that was begun is then ended and told to the observer, so that the last one
+    is of ``trainer.step``, before KeyboardInterrupt is raised (or what else Ctrl-C does here: see
+    :func:`interruption`). Another call goes on from there.
+
     Parameters
     ----------
     trainer
@@ -149,32 +152,57 @@ def fit(
     -------
     Result
     """
-    observer = observer or _Silent()
-    kind = trainer.training.has_classes
-    nothing = Score(0.0, 0.0, 0.0, kind)
+    with DeferredInterrupts() as interrupts:
+        result, interrupt = _fit(
+            trainer, steps, validation, line_every, is_shortened, observer or _Silent(),
+            is_interrupted, interrupts,
+        )  # fmt: skip
+    if interrupt is not None:
+        raise interrupt
+    return result
+
+
+def _fit(
+    trainer: Trainer,
+    steps: int,
+    validation: Samples | None,
+    line_every: int | None,
+    is_shortened: bool,
+    observer: Observer,
+    is_interrupted: Callable[[], bool],
+    interrupts: DeferredInterrupts,
+) -> tuple[Result, KeyboardInterrupt | None]:
+    """Train, and return the interrupt that ended it besides."""
+    nothing = Score(0.0, 0.0, 0.0, trainer.training.has_classes)
     result = Result("steps" if is_shortened else "completed", nothing)
     epoch_score = line_score = last_epochs_score = nothing
     line_every = line_every or trainer.steps_per_epoch
     line_began = time.perf_counter()
-    piece = 1
+    interrupt: KeyboardInterrupt | None = None
     while trainer.step < steps:
         to_line = line_every - trainer.step % line_every
-        count = min(piece, steps - trainer.step, trainer.steps_left_in_epoch(), to_line)
-        epoch = trainer.epoch + 1
-        began = time.perf_counter()
-        score = trainer.train(count)
-        piece = _next_piece(count, time.perf_counter() - began)
+        left = min(steps - trainer.step, trainer.steps_left_in_epoch(), to_line)
+        epoch, score = trainer.epoch + 1, nothing
+        try:
+            score = trainer.train(min(trainer.steps_at_a_time, left))
+            interrupts.let_through()
+        except KeyboardInterrupt as raised:
+            interrupt = raised
         epoch_score, line_score = epoch_score + score, line_score + score
         diverged = not math.isfinite(score.loss_sum)
-        observer.on_steps(trainer.step, epoch, epoch_score)
-        last_epochs_score = epoch_score
+        if score.samples:
+            observer.on_steps(trainer.step, epoch, epoch_score)
+            last_epochs_score = epoch_score
         if trainer.step % trainer.steps_per_epoch == 0:
             epoch_score = nothing
-        interrupted = trainer.step < steps and is_interrupted()
+        interrupted = interrupt is not None or (trainer.step < steps and is_interrupted())
         ending = trainer.step == steps or diverged or interrupted
-        if trainer.step % line_every == 0 or ending:
+        if line_score.samples and (trainer.step % line_every == 0 or ending):
             if validation is not None and not interrupted:
-                result.validation = trainer.evaluate(validation)
+                try:
+                    result.validation = trainer.evaluate(validation)
+                except KeyboardInterrupt as raised:
+                    interrupt, interrupted = raised, True
             rate = float(trainer.schedule.rates([trainer.step - 1])[0])
             now = time.perf_counter()
             entry = Entry(
@@ -197,11 +225,4 @@ def fit(
     # The losses were counted before their updates: the last update may have ruined the network.
     if not trainer.is_finite():
         result.stopped = "diverged"
-    return result
-
-
-def _next_piece(count: int, seconds: float) -> int:
-    """Steps that take about the pace's time, growing at most tenfold at a time."""
-    if seconds <= 0:
-        return count * 10
-    return max(1, min(count * 10, int(count * _PACE_SECONDS / seconds)))
+    return result, interrupt

@@ -173,16 +173,19 @@ def _images(spec, draw):
     standardize = {"mean": draw(*one), "deviation": draw.positive(*one)}
     by_feature = {"mean": draw(every), "deviation": draw.positive(every)}
     labels, targets = draw.below(10, SAMPLES), draw(SAMPLES, 2)
+    other = np.float32 if draw.dtype == np.float64 else np.float64
     return {
         "pool.global_avg_pool2d_forward": ({"x": batch}, {"y": y}),
         "pool.global_avg_pool2d_backward": ({"dy": draw(*y)}, {"dx": x}),
         "input.gather_images": [
             ({"images": pixels, "indices": indices}, {"x": x}),
             ({"images": draw(*stored), "indices": indices}, {"x": x}),
+            ({"images": draw(*stored).astype(other), "indices": indices}, {"x": x}),
         ],
         "input.gather_rows": [
             ({"rows": labels, "indices": indices}, {"out": ((spec.batch,), np.int64)}),
             ({"rows": targets, "indices": indices}, {"out": (spec.batch, 2)}),
+            ({"rows": targets.astype(other), "indices": indices}, {"out": (spec.batch, 2)}),
         ],
         "input.scale_images": ({"x": batch, "factor": np.array([1 / 255])}, {"y": x}),
         "input.standardize_images": [
@@ -272,21 +275,31 @@ def _loss(spec, draw):
     totals = {"statistics": np.array([0.5, 2.0, 40.0])}
     probabilities = _softmax_of(scores)
     pair = {"y": scores, "target": draw(*every)}
+    # Labels that are none of the classes, as near and as far as there are.
+    outside = labels.copy()
+    outside[::2] = np.resize([-1, spec.outputs, -(2**63), 2**63 - 1, 2**40], len(outside[::2]))
     return {
-        "loss.softmax_cross_entropy_forward": (
-            {"scores": scores, "labels": labels},
-            {"losses": each, "probabilities": every},
-        ),
-        "loss.softmax_cross_entropy_backward": (
-            {"probabilities": probabilities, "labels": labels},
-            {"dscores": every},
-        ),
-        "loss.nll_forward": ({"log_probabilities": scores, "labels": labels}, {"losses": each}),
-        "loss.nll_backward": ({"labels": labels}, {"dlog_probabilities": every}),
+        "loss.softmax_cross_entropy_forward": [
+            ({"scores": scores, "labels": some}, {"losses": each, "probabilities": every})
+            for some in (labels, outside)
+        ],
+        "loss.softmax_cross_entropy_backward": [
+            ({"probabilities": probabilities, "labels": some}, {"dscores": every})
+            for some in (labels, outside)
+        ],
+        "loss.nll_forward": [
+            ({"log_probabilities": scores, "labels": some}, {"losses": each})
+            for some in (labels, outside)
+        ],
+        "loss.nll_backward": [
+            ({"labels": some}, {"dlog_probabilities": every}) for some in (labels, outside)
+        ],
         "loss.mean_squared_error_forward": (pair, {"losses": each}),
         "loss.mean_squared_error_backward": (pair, {"dy": every}),
         "loss.sum_losses": ({"losses": draw(*each)}, {}, totals),
-        "loss.count_correct": ({"scores": scores, "labels": labels}, {}, totals),
+        "loss.count_correct": [
+            ({"scores": scores, "labels": some}, {}, totals) for some in (labels, outside)
+        ],
     }
 
 

@@ -109,6 +109,7 @@ def test_a_recording_that_is_replayed_trains_as_single_launches_do(device, monke
 
     monkeypatch.setattr(device, "record", record)
     trainer = trainer_of("mnist-strided", "cupy")
+    trainer._pace.steps = steps  # in one run, slow as they are on the host
     trainer.train(steps)
     trainer.update_network()
     np.testing.assert_array_equal(trainer.network.parameters, expected)

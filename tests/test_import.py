@@ -126,6 +126,8 @@ LAYOUT = [
     {"fastconv.training_steps"},
     {"fastconv.analysis"},
     {"fastconv.inference"},
+    {"fastconv.evaluator", "fastconv.outputs"},
+    {"fastconv.uploads"},
     {"fastconv.recipe_sections", "fastconv.shipped_files"},
     {"fastconv.schema"},
     {"fastconv.plan_builder", "fastconv.optimizers", "fastconv.schedules"},
@@ -142,7 +144,8 @@ LAYOUT = [
     {"fastconv.operation"},
     {
         "fastconv.spec", "fastconv.files", "fastconv.kernel_sources", "fastconv._checkout",
-        "fastconv.picture_files", "fastconv.standard_streams",
+        "fastconv.picture_files", "fastconv.standard_streams", "fastconv.interrupts", "fastconv.pace",
+        "fastconv.network_access",
     },
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}

@@ -12,7 +12,7 @@ import pytest
 import fastconv
 from fastconv.backends.selection import NAMES, backend_state, load_module
 from fastconv.data import DataError, Samples
-from fastconv.inference import _evaluation_batches
+from fastconv.evaluator import evaluation_batches
 from fastconv.layers import Conv2D, Dense, Flatten, ReLU
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Preprocessing
@@ -102,12 +102,12 @@ def test_the_training_plan_can_be_reached() -> None:
 
 def test_an_evaluation_takes_each_sample_once() -> None:
     for samples in (1, 255, 256, 257, 600):
-        batches = list(_evaluation_batches(samples))
+        batches = list(evaluation_batches(samples))
         order = np.concatenate([indices.ravel() for indices, _ in batches])
         np.testing.assert_array_equal(order, np.arange(samples))
         for indices, batch in batches:
             assert indices.shape[1] == batch
-    assert list(_evaluation_batches(0)) == []
+    assert list(evaluation_batches(0)) == []
 
 
 def test_predictions_agree_with_the_accuracy() -> None:

@@ -538,7 +538,8 @@ def _transpose_weights(at: _Collector) -> None:
 @_kernel("gather_images", "gather_min_max_images")
 def _gather_images(at: _Collector) -> None:
     n = at.n
-    at.reads_all("images", "uint8" if getattr(n, "are_bytes", 1) else None)
+    itemsize = getattr(n, "itemsize", 1)  # the other kernel takes bytes only
+    at.reads_all("images", {1: "uint8", 4: "float32", 8: "float64"}[itemsize])
     at.reads_run("indices", n.batch, "int64")
     at.writes_run("x", n.batch * n.elements)
 

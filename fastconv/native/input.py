@@ -64,13 +64,13 @@ def _elements(spec: InputSpec) -> int:
 
 
 def gather_images(spec: InputSpec, types: _Types, target: Target) -> Launch:
-    """Blocks of elements of the batch."""
+    """Blocks of elements of the batch: bytes or numbers of either size become those of x."""
     elements = _elements(spec)
     record = Record(
         "gather_images",
         str(types[2]),
         (Pointer(0), Pointer(1), Pointer(2)),
-        (spec.batch, elements, int(types[0] == "uint8")),
+        (spec.batch, elements, np.dtype(types[0]).itemsize),
         parts=parts_of(spec.batch * elements),
     )
     return Launch((record,))
@@ -90,7 +90,9 @@ def gather_min_max_images(spec: InputSpec, types: _Types, target: Target) -> Lau
 
 
 def gather_rows(spec: InputSpec, types: _Types, target: Target) -> Launch:
-    """Copies of bytes; the spec is that of :func:`spec_of_rows`."""
+    """Copies of bytes, or numbers of the other size; the spec is that of :func:`spec_of_rows`."""
+    if types[0] != types[2]:
+        return gather_images(spec, types, target)
     elements = _elements(spec)
     record = Record(
         "gather_rows",

@@ -133,7 +133,7 @@ LAYOUTS: dict[str, Layout] = {
     "transpose_weights": _layout(
         "sums bias_sums dw db rate", "depth outputs finish", "decay bias_decay"
     ),
-    "gather_images": _layout("images indices x", "batch elements are_bytes"),
+    "gather_images": _layout("images indices x", "batch elements itemsize"),
     "gather_min_max_images": _layout("images indices x", "batch elements"),
     "gather_rows": _layout("rows indices y", "batch bytes"),
     "scale_images": _layout("x factor y", "size"),

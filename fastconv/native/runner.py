@@ -101,6 +101,7 @@ class ProgramRunner:
             if argument not in addresses:
                 addresses[argument] = self._array(argument).ctypes.data
             self._program[row, word] = addresses[argument] + offset
+        self._point("step", self._first_step)
 
     def _array(self, argument: int) -> np.ndarray:
         """Buffers of the plan by number; memory that the lowering added as -1, -2, ..."""
@@ -129,6 +130,9 @@ class ProgramRunner:
         rates: np.ndarray | None = None,
         first_step: int = 0,
         nanoseconds: NDArray[np.int64] | None = None,
+        *,
+        continues: bool = False,
+        meanwhile: Callable[[], None] | None = None,
     ) -> np.ndarray | None:
         """Run one step for each row of ``order``, in one call of the engine.
 
@@ -143,6 +147,12 @@ class ProgramRunner:
         nanoseconds
             int64 (records,): the time of each record is added to it.
 
+        continues
+            Whether the statistics go on from those of the last run: steps in several runs then
+            have the bits of the same steps in one.
+        meanwhile
+            Not used: a run is one call of the engine.
+
         Returns
         -------
         ndarray or None
@@ -155,12 +165,12 @@ class ProgramRunner:
             rates = np.ascontiguousarray(rates, np.float64)
             self._point("rate", rates)
         self._first_step[0] = first_step
-        self._point("step", self._first_step)
-        if self._statistics is not None:
+        if self._statistics is not None and not continues:
             self._statistics.fill(0)
         self._engine.run_program(self._program, len(order), self.threads, nanoseconds)
         return None if self._statistics is None else self._statistics.copy()
 
     def _point(self, name: str, array: np.ndarray) -> None:
+        address = array.ctypes.data
         for row, word in self._moving[name]:
-            self._program[row, word] = array.ctypes.data
+            self._program[row, word] = address

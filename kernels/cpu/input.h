@@ -15,34 +15,47 @@ static inline void fetch_early(const void *from, int64_t bytes) {
 
 /* x[n] = images[indices[step * batch + n]], as REAL.
  *
- * pointers: images (uint8 or REAL), indices (int64, batch for each step of the run), x
- * integers: batch, elements of an image, whether images are uint8
+ * pointers: images (uint8, float or double), indices (int64, batch for each step of the run), x
+ * integers: batch, elements of an image, bytes of an element: 1, 4 or 8
  */
 static void TYPED(gather_images)(const int64_t *record, int64_t step, int64_t thread,
                                  int64_t threads) {
     const int64_t *const n = record + INTEGERS;
-    const int64_t batch = n[0], elements = n[1], are_bytes = n[2], size = batch * elements;
+    const int64_t batch = n[0], elements = n[1], bytes = n[2], size = batch * elements;
     const int64_t *const indices = (const int64_t *)pointer_of(record, 1) + step * batch;
+    const char *const images = pointer_of(record, 0);
     REAL *const x = pointer_of(record, 2);
     const int64_t end = first_in_blocks(size, thread + 1, threads);
     /* Blocks of the whole batch, each a piece of an image or of several. */
     for (int64_t i = first_in_blocks(size, thread, threads); i < end;) {
         const int64_t sample = i / elements, offset = i % elements;
         const int64_t count = least_of(elements - offset, end - i);
-        const int64_t from = indices[sample] * elements + offset;
+        const char *const from = images + (indices[sample] * elements + offset) * bytes;
         REAL *const to = x + i;
         const int64_t soon = sample + IMAGES_AHEAD;
-        if (soon < batch && soon * elements < end) {
-            const int64_t bytes = are_bytes ? 1 : (int64_t)sizeof(REAL);
-            fetch_early((const char *)pointer_of(record, 0) + indices[soon] * elements * bytes,
+        if (soon < batch && soon * elements < end)
+            fetch_early(images + indices[soon] * elements * bytes,
                         least_of(elements, end - soon * elements) * bytes);
-        }
-        if (are_bytes) {
-            const uint8_t *const image = (const uint8_t *)pointer_of(record, 0) + from;
+        if (bytes == sizeof(REAL)) {
+            memcpy(to, from, (size_t)count * sizeof(REAL));
+        } else if (bytes == 1) {
+            const uint8_t *const image = (const uint8_t *)from;
             INDEPENDENT
             for (int64_t k = 0; k < count; k++) to[k] = image[k];
+        } else if (bytes == sizeof(double)) {
+            INDEPENDENT
+            for (int64_t k = 0; k < count; k++) {
+                double value;
+                memcpy(&value, from + k * bytes, sizeof value);
+                to[k] = (REAL)value;
+            }
         } else {
-            memcpy(to, (const REAL *)pointer_of(record, 0) + from, (size_t)count * sizeof(REAL));
+            INDEPENDENT
+            for (int64_t k = 0; k < count; k++) {
+                float value;
+                memcpy(&value, from + k * bytes, sizeof value);
+                to[k] = value;
+            }
         }
         i += count;
     }

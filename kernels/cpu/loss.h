@@ -1,5 +1,16 @@
 /* Losses, their gradients and the statistics of an epoch; fastconv/native/loss.py makes their
- * rows. */
+ * rows. A label that is none of the classes gives a loss of NaN, and nothing is taken from its
+ * sample's gradient: nothing beside a row is read or written. */
+
+#ifndef FASTCONV_LABEL
+#define FASTCONV_LABEL
+/* A label, or -1 for one outside the classes. It is read once: it may lie in memory that another
+ * thread writes to, so that what was compared must be what is used. */
+static inline int64_t label_of(const int64_t *labels, int64_t row, int64_t outputs) {
+    const int64_t label = *(const volatile int64_t *)(labels + row);
+    return label >= 0 && label < outputs ? label : -1;
+}
+#endif
 
 /* losses = log(sum(e^scores)) - scores[label], and the softmax.
  *
@@ -22,8 +33,10 @@ static void TYPED(softmax_cross_entropy_forward)(const int64_t *record, int64_t 
         REAL *const out = probabilities + c.first * outputs;
         const int64_t size = c.rows * outputs;
         TYPED(shift_rows)(scores + c.first * outputs, out, c.rows, outputs);
-        for (int64_t row = 0; row < c.rows; row++)
-            losses[c.first + row] = -out[row * outputs + labels[c.first + row]];
+        for (int64_t row = 0; row < c.rows; row++) {
+            const int64_t label = label_of(labels, c.first + row, outputs);
+            losses[c.first + row] = label < 0 ? (REAL)NAN : -out[row * outputs + label];
+        }
         INDEPENDENT
         for (int64_t i = 0; i < size; i++) out[i] = TYPED(exponential)(out[i]);
         for (int64_t row = 0; row < c.rows; row++) {
@@ -58,8 +71,8 @@ static void TYPED(softmax_cross_entropy_backward)(const int64_t *record, int64_t
         INDEPENDENT
         for (int64_t i = from; i < from + size; i++) dscores[i] = probabilities[i] * share;
         for (int64_t row = c.first; row < c.first + c.rows; row++) {
-            const int64_t i = row * outputs + labels[row];
-            dscores[i] = (probabilities[i] - 1) * share;
+            const int64_t label = label_of(labels, row, outputs), i = row * outputs + label;
+            if (label >= 0) dscores[i] = (probabilities[i] - 1) * share;
         }
     }
 }
@@ -77,8 +90,10 @@ static void TYPED(nll_forward)(const int64_t *record, int64_t step, int64_t thre
     const int64_t batch = record[INTEGERS], outputs = record[INTEGERS + 1];
     const int64_t end = first_of(batch, thread + 1, threads);
     (void)step;
-    for (int64_t row = first_of(batch, thread, threads); row < end; row++)
-        losses[row] = -log_probabilities[row * outputs + labels[row]];
+    for (int64_t row = first_of(batch, thread, threads); row < end; row++) {
+        const int64_t label = label_of(labels, row, outputs);
+        losses[row] = label < 0 ? (REAL)NAN : -log_probabilities[row * outputs + label];
+    }
 }
 
 /* -1 / batch at the labels, 0 elsewhere.
@@ -96,7 +111,10 @@ static void TYPED(nll_backward)(const int64_t *record, int64_t step, int64_t thr
     const REAL share = (REAL)(-1.0 / (double)batch);
     (void)step;
     for (int64_t i = first * outputs; i < end * outputs; i++) gradient[i] = 0;
-    for (int64_t row = first; row < end; row++) gradient[row * outputs + labels[row]] = share;
+    for (int64_t row = first; row < end; row++) {
+        const int64_t label = label_of(labels, row, outputs);
+        if (label >= 0) gradient[row * outputs + label] = share;
+    }
 }
 
 /* losses = mean over the outputs of (y - target)^2.
@@ -173,8 +191,8 @@ static void TYPED(count_correct)(const int64_t *record, int64_t step, int64_t th
     int64_t correct = 0;
     (void)step, (void)thread, (void)threads;
     for (int64_t row = 0; row < batch; row++, scores += outputs) {
-        const int64_t label = labels[row];
-        if (label < 0 || label >= outputs) continue;
+        const int64_t label = label_of(labels, row, outputs);
+        if (label < 0) continue;
         /* Count the scores that would be chosen instead: larger ones or equal ones in front,
          * larger ones behind. `!` before a comparison, so that a NaN counts. */
         const REAL own = scores[label];

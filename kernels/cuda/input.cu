@@ -26,7 +26,13 @@ __global__ void gather_bytes(int batch, int size, const unsigned char *rows,
 }
 
 template <typename T>
-__global__ void gather_numbers(int batch, int size, const T *rows, const long long *indices,
+__global__ void gather_floats(int batch, int size, const float *rows, const long long *indices,
+                              T *out) {
+    gather(batch, size, rows, indices, out);
+}
+
+template <typename T>
+__global__ void gather_doubles(int batch, int size, const double *rows, const long long *indices,
                                T *out) {
     gather(batch, size, rows, indices, out);
 }

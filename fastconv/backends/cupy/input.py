@@ -18,6 +18,14 @@ from fastconv.backends.cupy.launches import (
 )
 from fastconv.operation import AugmentSpec, InputSpec
 
+_GATHER = {
+    "uint8": "gather_bytes",
+    "float32": "gather_floats",
+    "float64": "gather_doubles",
+    "int64": "gather_labels",
+}
+"""Kernels by the type of the rows."""
+
 
 def _size(spec: InputSpec) -> int:
     """Elements of an image."""
@@ -26,8 +34,7 @@ def _size(spec: InputSpec) -> int:
 
 def _gather(spec: InputSpec, size: int, rows: Array, indices: Array, out: Array) -> None:
     """Gather rows of ``size`` elements; a batch is indexed by 32 bits, the data set by 64."""
-    kernels = {"u": "gather_bytes", "f": "gather_numbers", "i": "gather_labels"}
-    kernel, dtype = kernels[rows.dtype.kind], None if rows.dtype.kind == "i" else out.dtype
+    kernel, dtype = _GATHER[rows.dtype.name], None if rows.dtype.kind == "i" else out.dtype
     count = spec.batch * size
     launch_elements(f"input.{kernel}", count, spec.batch, size, rows, indices, out, dtype=dtype)
 

@@ -18,6 +18,8 @@ STEPS_OF_A_GRAPH = 16
 """Steps that one recording holds."""
 LEAST_CAPABILITY = (8, 0)
 """Of a device whose tensor cores take tf32 and bf16."""
+IS_ON_HOST = False
+"""Whether plans use the host's arrays where they lie."""
 _MOST_STEPS = 1024
 """Steps whose rows of the order are on the device at a time."""
 
@@ -177,6 +179,9 @@ class Runner:
         rates: np.ndarray | None = None,
         first_step: int = 0,
         nanoseconds: np.ndarray | None = None,
+        *,
+        continues: bool = False,
+        meanwhile: Callable[[], None] | None = None,
     ) -> np.ndarray | None:
         """Run one step for each row of ``order``.
 
@@ -191,6 +196,12 @@ class Runner:
         nanoseconds
             int64, one for each of ``origins``: the time of each call is added to it.
 
+        continues
+            Whether the statistics go on from those of the last run: steps in several runs then
+            have the bits of the same steps in one.
+        meanwhile
+            Not used: the device is ahead of the host.
+
         Returns
         -------
         ndarray or None
@@ -200,7 +211,7 @@ class Runner:
         order = np.ascontiguousarray(order, np.int64)
         rates = np.zeros(len(order)) if rates is None else np.ascontiguousarray(rates, np.float64)
         with self._stream:
-            if self._statistics is not None:
+            if self._statistics is not None and not continues:
                 self._statistics.fill(0)
             for start in range(0, len(order), _MOST_STEPS):
                 part = slice(start, start + _MOST_STEPS)

@@ -46,14 +46,16 @@ def _fetch_early(images: Any, start: int, count: int) -> None:
 @kernel
 def _gather_images(real: Real) -> Kernel:
     """Blocks of the whole batch, each a piece of an image or of several."""
+    own_bytes = np.dtype(real).itemsize
 
     def gather_images(record: int, step: int, thread: int, threads: int) -> None:
-        batch, elements, are_bytes = (
+        batch, elements, item_bytes = (
             integer_of(record, 0),
             integer_of(record, 1),
             integer_of(record, 2),
         )
         images, numbers = pointer_of(record, 0, np.uint8), pointer_of(record, 0, real)
+        singles, doubles = pointer_of(record, 0, np.float32), pointer_of(record, 0, np.float64)
         indices, x, lanes = (
             pointer_of(record, 1, np.int64),
             pointer_of(record, 2, real),
@@ -67,21 +69,27 @@ def _gather_images(real: Real) -> Kernel:
             skipped = i % elements
             source = indices[step * batch + i // elements] * elements + skipped
             size = min(elements - skipped, end - i)
-            if are_bytes:
+            if item_bytes == 1:
                 soon = i // elements + _IMAGES_AHEAD
                 if soon < batch and soon * elements < end:
                     ahead = indices[step * batch + soon] * elements
                     _fetch_early(images, ahead, min(elements, end - soon * elements))
                 for k in range(0, size, lanes):
                     count = min(lanes, size - k)
-                    store(
-                        x,
-                        i + k,
-                        as_dtype(load_beside(images, source + k, count, real), real),
-                        count,
-                    )
-            else:
+                    some = as_dtype(load_beside(images, source + k, count, real), real)
+                    store(x, i + k, some, count)
+            elif item_bytes == own_bytes:
                 copy(x, i, numbers, source, size)
+            elif item_bytes == 8:
+                for k in range(0, size, lanes):
+                    count = min(lanes, size - k)
+                    some = as_dtype(load_beside(doubles, source + k, count, real), real)
+                    store(x, i + k, some, count)
+            else:
+                for k in range(0, size, lanes):
+                    count = min(lanes, size - k)
+                    some = as_dtype(load_beside(singles, source + k, count, real), real)
+                    store(x, i + k, some, count)
             i += size
 
     return gather_images

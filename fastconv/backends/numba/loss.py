@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
 from fastconv.backends.numba.pointers import (
     clear,
     first_in_blocks,
@@ -22,6 +22,13 @@ from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread
 from fastconv.operation import LossSpec
+
+
+@inlined
+def _label_of(labels: Any, row: int, classes: int) -> int:
+    """A label, or -1 for one outside the classes, beside which nothing is read or written."""
+    label = labels[row]
+    return label if 0 <= label < classes else -1
 
 
 @kernel
@@ -42,7 +49,8 @@ def _softmax_cross_entropy_forward(real: Real) -> Kernel:
             first, end = first_row * classes, end_row * classes
             shift_rows(scores, y, first, end, classes, real)
             for row in range(first_row, end_row):
-                losses[row] = -y[row * classes + labels[row]]
+                label = _label_of(labels, row, classes)
+                losses[row] = real(np.nan) if label < 0 else -y[row * classes + label]
             exponentials(y, y, first, end, real)
             for row in range(first_row, end_row):
                 start, stop = row * classes, (row + 1) * classes
@@ -76,8 +84,10 @@ def _softmax_cross_entropy_backward(real: Real) -> Kernel:
                 count = min(lanes, end - i)
                 store(dscores, i, load(probabilities, i, count) * share, count)
             for row in range(first_row, end_row):
-                i = row * classes + labels[row]
-                dscores[i] = (probabilities[i] - real(1)) * share
+                label = _label_of(labels, row, classes)
+                if label >= 0:
+                    i = row * classes + label
+                    dscores[i] = (probabilities[i] - real(1)) * share
 
     return softmax_cross_entropy_backward
 
@@ -92,7 +102,8 @@ def _nll_forward(real: Real) -> Kernel:
             integer_of(record, 1),
         )
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
-            losses[row] = -log_probabilities[row * classes + labels[row]]
+            label = _label_of(labels, row, classes)
+            losses[row] = real(np.nan) if label < 0 else -log_probabilities[row * classes + label]
 
     return nll_forward
 
@@ -105,7 +116,9 @@ def _nll_backward(real: Real) -> Kernel:
         first, end = first_of(rows, thread, threads), first_of(rows, thread + 1, threads)
         clear(gradient, first * classes, (end - first) * classes)
         for row in range(first, end):
-            gradient[row * classes + labels[row]] = real(-1 / rows)
+            label = _label_of(labels, row, classes)
+            if label >= 0:
+                gradient[row * classes + label] = real(-1 / rows)
 
     return nll_backward
 
@@ -164,8 +177,8 @@ def _count_correct(real: Real) -> Kernel:
         )
         correct = 0
         for row in range(rows):
-            first, label = row * classes, labels[row]
-            if label < 0 or label >= classes:
+            first, label = row * classes, _label_of(labels, row, classes)
+            if label < 0:
                 continue
             # Is there a score that would be chosen instead? A NaN is the largest.
             own, better = scores[first + label], 0

@@ -10,6 +10,9 @@ from fastconv.backends.numba import engine
 from fastconv.native.runner import ProgramRunner
 from fastconv.plan import Plan
 
+IS_ON_HOST = True
+"""Whether plans use the host's arrays where they lie."""
+
 
 def to_device(array: np.ndarray) -> np.ndarray:
     """Return the array where this backend computes: here it is already."""

@@ -24,7 +24,7 @@ def gather_images(
         return
     raw = Carver(workspace).take(x.shape, images.dtype)
     np.take(images, indices, axis=0, out=raw, mode="clip")
-    np.copyto(x, raw)
+    np.copyto(x, raw, casting="same_kind")
 
 
 def gather_rows(
@@ -34,8 +34,11 @@ def gather_rows(
     out: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """``out[n] = rows[indices[n]]``: labels or targets."""
-    np.take(rows, indices, axis=0, out=out, mode="clip")
+    """``out[n] = rows[indices[n]]``: labels, or targets as floating point numbers of out."""
+    if rows.dtype == out.dtype:
+        np.take(rows, indices, axis=0, out=out, mode="clip")
+    else:
+        np.copyto(out, np.take(rows, indices, axis=0, mode="clip"), casting="same_kind")
 
 
 def scale_images(
@@ -171,7 +174,7 @@ def workspace_bytes(kernel: str, spec: InputSpec | AugmentSpec, dtype: Any) -> i
     if isinstance(spec, AugmentSpec):
         return _own_bytes(spec, dtype) + random.workspace_bytes("random_words", spec.random, dtype)
     if kernel == "gather_images":
-        return size_of(spec.x_shape, dtype)
+        return size_of(spec.x_shape, "float64")  # the widest that images come in
     if kernel == "min_max_images":
         return 2 * size_of((spec.batch, 1), dtype)
     return 0

@@ -1,4 +1,7 @@
-"""Losses and the running statistics of an epoch."""
+"""Losses and the running statistics of an epoch; what a label outside the classes does is one rule.
+
+Its loss is NaN, and nothing is taken from its sample's gradient.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,19 @@ import numpy as np
 
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.operation import LossSpec
+
+
+def _labelled(labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the samples whose label is one of the classes, and their labels.
+
+    The labels are copied before they are looked at: another thread may write to the caller's.
+    """
+    labels = labels.copy()
+    unsigned = labels.view(np.uint64)  # a negative label is a large one
+    if np.maximum.reduce(unsigned, initial=0) < classes:
+        return np.arange(len(labels)), labels
+    samples = np.flatnonzero(unsigned < classes)
+    return samples, labels[samples]
 
 
 def softmax_cross_entropy_forward(
@@ -20,10 +36,11 @@ def softmax_cross_entropy_forward(
 ) -> None:
     """``losses = log(sum(e^scores)) - scores[label]``, and the softmax for the way back."""
     row = Carver(workspace).take((spec.batch, 1), scores.dtype)
-    samples = np.arange(spec.batch)
+    samples, chosen = _labelled(labels, spec.outputs)
     np.maximum.reduce(scores, axis=1, keepdims=True, out=row)
     np.subtract(scores, row, out=probabilities)
-    np.negative(probabilities[samples, labels], out=losses)
+    losses.fill(np.nan)
+    losses[samples] = -probabilities[samples, chosen]
     np.exp(probabilities, out=probabilities)
     np.add.reduce(probabilities, axis=1, keepdims=True, out=row)
     np.divide(probabilities, row, out=probabilities)
@@ -41,7 +58,8 @@ def softmax_cross_entropy_backward(
     """``(softmax - one hot) / batch``."""
     share = dscores.dtype.type(1.0 / max(1, spec.batch))
     np.multiply(probabilities, share, out=dscores)
-    dscores[np.arange(spec.batch), labels] -= share
+    samples, chosen = _labelled(labels, spec.outputs)
+    dscores[samples, chosen] -= share
 
 
 def nll_forward(
@@ -52,7 +70,9 @@ def nll_forward(
     workspace: np.ndarray | None,
 ) -> None:
     """Negative log-likelihood: ``losses = -log_probabilities[label]``."""
-    np.negative(log_probabilities[np.arange(spec.batch), labels], out=losses)
+    samples, chosen = _labelled(labels, spec.outputs)
+    losses.fill(np.nan)
+    losses[samples] = -log_probabilities[samples, chosen]
 
 
 def nll_backward(
@@ -63,7 +83,8 @@ def nll_backward(
 ) -> None:
     """``-1 / batch`` at the labels, 0 elsewhere."""
     dlog_probabilities.fill(0)
-    dlog_probabilities[np.arange(spec.batch), labels] = -1.0 / max(1, spec.batch)
+    samples, chosen = _labelled(labels, spec.outputs)
+    dlog_probabilities[samples, chosen] = -1.0 / max(1, spec.batch)
 
 
 def mean_squared_error_forward(

@@ -10,6 +10,9 @@ import numpy as np
 
 from fastconv.plan import Plan
 
+IS_ON_HOST = True
+"""Whether plans use the host's arrays where they lie."""
+
 
 def to_device(array: np.ndarray) -> np.ndarray:
     """Return the array where this backend computes: here it is already."""
@@ -52,6 +55,11 @@ class Runner:
         self._step = self.buffer("step")
         has_loss = any(buffer.name == "statistics" for buffer in plan.buffers)
         self._statistics = self.buffer("statistics") if has_loss else None
+        names = [call.kernel.partition(".")[0] for call in plan.calls]
+        self._update = names.index("optim") if "optim" in names else len(names)
+        # What a step adds to before its update; all else is written anew.
+        added_to = {buffer.name for buffer in plan.buffers} & {"statistics", "state"}
+        self._added_to = [self.buffer(name) for name in sorted(added_to)]
 
     def _bind(self) -> list[Callable[[], None]]:
         """Bind each kernel to its spec, its arrays and one workspace that all share."""
@@ -78,6 +86,9 @@ class Runner:
         rates: np.ndarray | None = None,
         first_step: int = 0,
         nanoseconds: np.ndarray | None = None,
+        *,
+        continues: bool = False,
+        meanwhile: Callable[[], None] | None = None,
     ) -> np.ndarray | None:
         """Run one step for each row of ``order``.
 
@@ -92,6 +103,13 @@ class Runner:
         nanoseconds
             int64, one for each of ``origins``: the time of each call is added to it.
 
+        continues
+            Whether the statistics go on from those of the last run: steps in several runs then
+            have the bits of the same steps in one.
+        meanwhile
+            Called between the calls of a single step; what it raises leaves everything as it was
+            before that step.
+
         Returns
         -------
         ndarray or None
@@ -99,7 +117,7 @@ class Runner:
             samples; None if it has no loss.
         """
         self._step[0] = first_step
-        if self._statistics is not None:
+        if self._statistics is not None and not continues:
             self._statistics.fill(0)
         # What is not finite is carried through and seen in the loss; NumPy need not warn of it.
         with np.errstate(all="ignore"):
@@ -107,13 +125,29 @@ class Runner:
                 self._indices[...] = indices
                 if rates is not None:
                     self._rate[0] = rates[number]
-                if nanoseconds is None:
+                if nanoseconds is not None:
+                    self._time_calls(nanoseconds)
+                elif meanwhile is not None and len(order) == 1:
+                    self._make_calls(meanwhile)
+                else:
                     for call in self._calls:
                         call()
-                else:
-                    self._time_calls(nanoseconds)
                 self._step[0] += 1
         return None if self._statistics is None else self._statistics.copy()
+
+    def _make_calls(self, meanwhile: Callable[[], None]) -> None:
+        """Make the calls of one step, or of none if something is raised before the update."""
+        before = [array.copy() for array in self._added_to]
+        try:
+            for call in self._calls[: self._update]:
+                call()
+                meanwhile()
+        except BaseException:
+            for array, values in zip(self._added_to, before, strict=True):
+                array[...] = values
+            raise
+        for call in self._calls[self._update :]:
+            call()
 
     def _time_calls(self, nanoseconds: np.ndarray) -> None:
         """Make the calls of one step, and add the time of each."""

@@ -25,7 +25,7 @@ def gather_images(
     spec
         Shape of the batch.
     images, indices
-        uint8 or the dtype of x (samples, height, width, channels); int64 (batch,).
+        uint8, float32 or float64 (samples, height, width, channels); int64 (batch,).
     x
         The batch (``spec.x_shape``), written.
     workspace
@@ -51,7 +51,7 @@ def gather_rows(
     rows, indices
         Any dtype (samples, ...); int64 (batch,).
     out
-        The dtype of ``rows`` (batch, ...), written.
+        The dtype of ``rows``, or float32 for float64 and the reverse (batch, ...), written.
     workspace
         Not used.
     """

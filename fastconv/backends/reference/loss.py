@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from fastconv.operation import LossSpec
+
+
+def _score_of(row: np.ndarray, label: int) -> float:
+    """The score of a label; one that is none of the classes has NaN, and so has its loss."""
+    return float(row[label]) if 0 <= label < len(row) else math.nan
 
 
 @np.errstate(all="ignore")
@@ -48,7 +54,7 @@ def softmax_cross_entropy_forward(
         # Shifting every score changes neither result; by the largest, no power overflows.
         shifted = row - np.max(row)
         powers = np.exp(shifted)
-        losses[n] = np.log(np.sum(powers)) - shifted[labels[n]]
+        losses[n] = np.log(np.sum(powers)) - _score_of(shifted, labels[n])
         probabilities[n] = powers / np.sum(powers)
 
 
@@ -100,7 +106,7 @@ def nll_forward(
         Not used.
     """
     for n in range(spec.batch):
-        losses[n] = -float(log_probabilities[n, labels[n]])
+        losses[n] = -_score_of(log_probabilities[n], labels[n])
 
 
 def nll_backward(
