@@ -144,8 +144,8 @@ LAYOUT = [
     {"fastconv.operation"},
     {
         "fastconv.spec", "fastconv.files", "fastconv.kernel_sources", "fastconv._checkout",
-        "fastconv.picture_files", "fastconv.standard_streams", "fastconv.interrupts", "fastconv.pace",
-        "fastconv.network_access",
+        "fastconv.picture_files", "fastconv.standard_streams", "fastconv.interrupts",
+        "fastconv.pace", "fastconv.network_access",
     },
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}
