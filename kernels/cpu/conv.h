@@ -80,7 +80,7 @@ static void TYPED(conv_tiles)(const int64_t *record, int64_t step, int64_t threa
 }
 
 #undef LOAD_DY
-#ifdef MASKED_LOAD
+#ifdef MASKED_LOADS_ARE_FREE
 #define LOAD_DY(from) TYPED(load_first)(from, count)
 #else
 #define LOAD_DY(from) TYPED(load)(from)

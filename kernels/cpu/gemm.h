@@ -59,7 +59,7 @@ typedef void TYPED(tile_function)(const struct TYPED(tile) *);
 
 /* Where a masked load costs nothing, B may end within a vector: no copy fills it up. */
 #undef LOAD_B
-#ifdef MASKED_LOAD
+#ifdef MASKED_LOADS_ARE_FREE
 #define LOAD_B(from, v)                                                                       \
     ((v) < vectors - 1 ? TYPED(load)(from) : TYPED(load_first)(from, last))
 #else

@@ -249,14 +249,6 @@ INLINE VECTOR TYPED(keep_lanes)(VECTOR v, VECTOR mask) {
 #endif
 }
 
-INLINE VECTOR TYPED(first_lanes)(ptrdiff_t count) {
-    /* 64 bytes of ones, as many as the widest vector has, and 64 of zeros. */
-    static const int64_t bits[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    VECTOR mask;
-    memcpy(&mask, (const char *)bits + 64 - count * (ptrdiff_t)sizeof(REAL), sizeof mask);
-    return mask;
-}
-
 /* Add the products of a tile of dy, of `rows` rows and a vector, to the sums of a filter. Behind
  * the last column are zeros in dy, and others in the lines, which may be infinite. */
 INLINE void TYPED(moments_tile)(const struct TYPED(planes) *t, ptrdiff_t row, ptrdiff_t column,
