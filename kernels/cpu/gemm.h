@@ -65,14 +65,24 @@ typedef void TYPED(tile_function)(const struct TYPED(tile) *);
 #else
 #define LOAD_B(from, v) TYPED(load)(from)
 #endif
-/* One step of depth: rows * vectors products, added to the sums of one of the ways. */
+/* One step of depth: rows * vectors products, added to the sums of one of the ways. Where the sums and
+ * the values of B are all registers that there are (3 x 8), the factors of A are held instead. */
 #define STEP(way, A_OF_ROW)                                                                   \
     do {                                                                                      \
-        VECTOR value[MOST_VECTORS];                                                           \
-        UNROLL for (int v = 0; v < vectors; v++) value[v] = LOAD_B(b + v * LANES, v);         \
-        UNROLL for (int r = 0; r < rows; r++) {                                               \
-            const REAL factor = A_OF_ROW;                                                     \
-            UNROLL for (int v = 0; v < vectors; v++) sums[way][r][v] += factor * value[v];    \
+        if ((rows + 1) * vectors >= 32) {                                                     \
+            VECTOR factor[MOST_ROWS];                                                         \
+            UNROLL for (int r = 0; r < rows; r++) factor[r] = TYPED(spread)(A_OF_ROW);        \
+            UNROLL for (int v = 0; v < vectors; v++) {                                        \
+                const VECTOR value = LOAD_B(b + v * LANES, v);                                \
+                UNROLL for (int r = 0; r < rows; r++) sums[way][r][v] += factor[r] * value;   \
+            }                                                                                 \
+        } else {                                                                              \
+            VECTOR value[MOST_VECTORS];                                                       \
+            UNROLL for (int v = 0; v < vectors; v++) value[v] = LOAD_B(b + v * LANES, v);     \
+            UNROLL for (int r = 0; r < rows; r++) {                                           \
+                const REAL factor = A_OF_ROW;                                                 \
+                UNROLL for (int v = 0; v < vectors; v++) sums[way][r][v] += factor * value[v]; \
+            }                                                                                 \
         }                                                                                     \
         b += b_step;                                                                          \
     } while (0)

@@ -159,14 +159,14 @@ INLINE void TYPED(fill_lines)(const int64_t *n, const REAL *plane, ptrdiff_t cou
 }
 
 /* A tile of output rows and vectors. Its filter has `down` x `across` taps, known to the compiler,
- * and a line is read once for all rows that it belongs to; or, if `down` is 0, any number of them.
- * Sums begin at the bias, or, if `adds`, at what is there. */
-INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, ptrdiff_t row, ptrdiff_t column,
-                              const int rows, const int vectors, const int down, const int across,
-                              const int step, const int adds) {
+ * whose weights are `w`, and a line is read once for all rows that it belongs to; or, if `down` is
+ * 0, any number of them. Sums begin at the bias, or, if `adds`, at what is there. */
+INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, const VECTOR *w, ptrdiff_t row,
+                              ptrdiff_t column, const int rows, const int vectors, const int down,
+                              const int across, const int step, const int adds) {
     const ptrdiff_t last = least_of(LANES, t->columns - column - (vectors - 1) * LANES);
     REAL *const out = t->other + row * t->row + column;
-    const REAL *const in = t->lines + row * t->row_step * t->line + column;
+    const REAL *in = t->lines + row * t->row_step * t->line + column;
     VECTOR sum[4][PLANE_VECTORS];
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++) {
@@ -177,28 +177,30 @@ INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, ptrdiff_t row, ptrd
         }
     }
     if (down) {
-        VECTOR w[9];
-        UNROLL for (int k = 0; k < down * across; k++)
-            w[k] = TYPED(spread)(t->weights[k / across * t->w_down + k % across * t->w_across]);
+        const ptrdiff_t line = t->line;
+        const REAL *tap[3];
+        FORGET_ORIGIN(in);
+        UNROLL for (int j = 0; j < across; j++) tap[j] = in + t->offset[j];
         UNROLL for (int q = 0; q < (rows - 1) * step + down; q++) {
             UNROLL for (int j = 0; j < across; j++) {
                 UNROLL for (int v = 0; v < vectors; v++) {
-                    const VECTOR value = TYPED(load)(in + q * t->line + t->offset[j] + v * LANES);
+                    const VECTOR value = TYPED(load)(tap[j] + v * LANES);
                     UNROLL for (int r = 0; r < rows; r++) {
                         const int i = q - r * step;
                         if (i >= 0 && i < down) sum[r][v] += value * w[i * across + j];
                     }
                 }
+                tap[j] += line;
             }
         }
     } else {
         for (ptrdiff_t i = 0; i < t->down; i++) {
             for (ptrdiff_t j = 0; j < t->across; j++) {
-                const VECTOR w = TYPED(spread)(t->weights[i * t->w_down + j * t->w_across]);
+                const VECTOR weight = TYPED(spread)(t->weights[i * t->w_down + j * t->w_across]);
                 const REAL *const from = in + i * t->tap_step * t->line + t->offset[j];
                 UNROLL for (int r = 0; r < rows; r++) {
                     UNROLL for (int v = 0; v < vectors; v++)
-                        sum[r][v] += TYPED(load)(from + r * t->row_step * t->line + v * LANES) * w;
+                        sum[r][v] += TYPED(load)(from + r * t->row_step * t->line + v * LANES) * weight;
                 }
             }
         }
@@ -217,11 +219,15 @@ INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, ptrdiff_t row, ptrd
 INLINE void TYPED(plane_rows)(const struct TYPED(planes) *t, ptrdiff_t row, const int rows,
                               const int down, const int across, const int step,
                               const int adds) {
+    /* Here, and not by the tile: what it stores might be a weight, for all that the compiler knows. */
+    VECTOR w[9];
+    UNROLL for (int k = 0; k < down * across; k++)
+        w[k] = TYPED(spread)(t->weights[k / across * t->w_down + k % across * t->w_across]);
     ptrdiff_t column = 0;
     for (; column + (PLANE_VECTORS - 1) * LANES < t->columns; column += PLANE_VECTORS * LANES)
-        TYPED(plane_tile)(t, row, column, rows, PLANE_VECTORS, down, across, step, adds);
+        TYPED(plane_tile)(t, w, row, column, rows, PLANE_VECTORS, down, across, step, adds);
     for (; column < t->columns; column += LANES)
-        TYPED(plane_tile)(t, row, column, rows, 1, down, across, step, adds);
+        TYPED(plane_tile)(t, w, row, column, rows, 1, down, across, step, adds);
 }
 
 INLINE void TYPED(plane_block)(const struct TYPED(planes) *t, const int down, const int across,
@@ -237,6 +243,15 @@ INLINE void TYPED(plane_block)(const struct TYPED(planes) *t, const int down, co
             row++;
         }
     }
+}
+
+/* Each is a function of its own: in a large one, the compiler has no registers left for its loop. */
+APART void TYPED(three_products)(const struct TYPED(planes) *t) {
+    TYPED(plane_block)(t, 3, 3, 1);
+}
+
+APART void TYPED(three_products_of_stride_2)(const struct TYPED(planes) *t) {
+    TYPED(plane_block)(t, 3, 3, 2);
 }
 
 /* The lanes of a vector whose mask is set; the others are zero, whatever they hold. */
@@ -256,13 +271,18 @@ INLINE void TYPED(moments_tile)(const struct TYPED(planes) *t, ptrdiff_t row, pt
                                 const int across, const int step, VECTOR *sum) {
     const ptrdiff_t count = is_whole ? LANES : t->columns - column;
     const VECTOR mask = is_whole ? (VECTOR){0} : TYPED(first_lanes)(count);
-    const REAL *const in = t->lines + row * t->row_step * t->line + column;
+    const REAL *in = t->lines + row * t->row_step * t->line + column;
+    const ptrdiff_t line = t->line;
+    const REAL *tap[8];
     VECTOR dy[4];
     UNROLL for (int r = 0; r < rows; r++)
         dy[r] = TYPED(load_first)(t->other + (row + r) * t->row + column, count);
+    if (down > 1) FORGET_ORIGIN(in);
+    UNROLL for (int j = 0; j < across; j++) tap[j] = in + t->offset[j];
     UNROLL for (int q = 0; q < (rows - 1) * step + down; q++) {
         UNROLL for (int j = 0; j < across; j++) {
-            VECTOR value = TYPED(load)(in + q * t->line + t->offset[j]);
+            VECTOR value = TYPED(load)(tap[j]);
+            tap[j] += line;
             if (!is_whole) value = TYPED(keep_lanes)(value, mask);
             UNROLL for (int r = 0; r < rows; r++) {
                 const int i = q - r * step;
@@ -293,6 +313,14 @@ INLINE void TYPED(moments_block)(const struct TYPED(planes) *t, const int down, 
         TYPED(moments_rows)(t, row, 2, down, across, step, sum);
     for (; row < t->rows; row++) TYPED(moments_rows)(t, row, 1, down, across, step, sum);
     UNROLL for (int k = 0; k < down * across; k++) t->sums[k] = sum[k];
+}
+
+APART void TYPED(three_moments)(const struct TYPED(planes) *t) {
+    TYPED(moments_block)(t, 3, 3, 1);
+}
+
+APART void TYPED(three_moments_of_stride_2)(const struct TYPED(planes) *t) {
+    TYPED(moments_block)(t, 3, 3, 2);
 }
 
 /* Any number of taps: up to 8 neighbours at a time. */
@@ -354,7 +382,8 @@ static void TYPED(plane_products)(const int64_t *record, int64_t step, int64_t t
     const REAL *const x = pointer_of(record, 0), *const w = pointer_of(record, 1);
     const REAL *const bias = pointer_of(record, 2);
     REAL *const y = pointer_of(record, 3);
-    REAL lines[PLANE_LINES_BYTES / sizeof(REAL)];
+    REAL room[PLANE_LINES_BYTES / sizeof(REAL)], *lines = room;
+    FORGET_ORIGIN(lines);
     struct TYPED(planes) t = {.lines = lines, .row = n[18]};
     const ptrdiff_t bands = (n[4] + n[21] - 1) / n[21], pieces = n[0] * n[1] * bands;
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
@@ -383,9 +412,9 @@ static void TYPED(plane_products)(const int64_t *record, int64_t step, int64_t t
                         for (ptrdiff_t r = 0; r < t.rows; r++)
                             TYPED(plane_rows)(&t, r, 1, 0, 0, 0, 1);
                     } else if (TYPED(is_three)(&t, 1)) {
-                        TYPED(plane_block)(&t, 3, 3, 1);
+                        TYPED(three_products)(&t);
                     } else if (TYPED(is_three)(&t, 2)) {
-                        TYPED(plane_block)(&t, 3, 3, 2);
+                        TYPED(three_products_of_stride_2)(&t);
                     } else {
                         TYPED(plane_block)(&t, 0, 0, 0);
                     }
@@ -413,9 +442,9 @@ INLINE void TYPED(moments_of_plane)(const int64_t *n, struct TYPED(planes) *t, c
                               row * n[10] - n[13] + i * n[8], column * n[11] - n[14] + j * n[9],
                               t->lines);
             if (TYPED(is_three)(t, 1))
-                TYPED(moments_block)(t, 3, 3, 1);
+                TYPED(three_moments)(t);
             else if (TYPED(is_three)(t, 2))
-                TYPED(moments_block)(t, 3, 3, 2);
+                TYPED(three_moments_of_stride_2)(t);
             else
                 TYPED(moments_of_taps)(t);
             for (ptrdiff_t r = 0; has_bias && r < t->rows; r++) {
@@ -443,7 +472,8 @@ static void TYPED(plane_weight_products)(const int64_t *record, int64_t step, in
     const REAL *const x = pointer_of(record, 0);
     REAL *const dy = pointer_of(record, 1);
     REAL *const dw = pointer_of(record, 2), *const db = pointer_of(record, 3);
-    REAL lines[PLANE_LINES_BYTES / sizeof(REAL)];
+    REAL room[PLANE_LINES_BYTES / sizeof(REAL)], *lines = room;
+    FORGET_ORIGIN(lines);
     VECTOR sums[MOST_PLANE_SUMS];
     struct TYPED(planes) t = {.lines = lines, .row = n[18]};
     const ptrdiff_t down = (n[6] + n[22] - 1) / n[22], across = (n[7] + n[23] - 1) / n[23];

@@ -74,39 +74,47 @@ static void TYPED(pooled_lists)(const int64_t *record, int64_t step, int64_t thr
     }
 }
 
+struct TYPED(pooled_run) {
+    const REAL *x, *gradient;
+    const int32_t *offset;
+    REAL *dw;
+    ptrdiff_t row, dw_row; /* of x, of dw */
+    ptrdiff_t pixels, channels;
+    int add;
+};
+
 /* sums[r][v] += gradient[p] * x[offset[p] + r * row + v * LANES], over the pixels of one channel. */
-INLINE void TYPED(pooled_tile)(const int rows, const int vectors, const REAL *x, ptrdiff_t row,
-                               const REAL *gradient, const int32_t *offset, ptrdiff_t pixels,
-                               ptrdiff_t channels, REAL *dw, ptrdiff_t dw_row, int add) {
+INLINE void TYPED(pooled_tile)(const struct TYPED(pooled_run) *t, const int rows,
+                               const int vectors) {
     VECTOR sum[MOST_POOLED];
+    const ptrdiff_t row = t->row, channels = t->channels, pixels = t->pixels;
+    const REAL *const x = t->x, *gradient = t->gradient;
+    const int32_t *offset = t->offset;
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++)
-            sum[r * vectors + v] = add ? TYPED(load)(dw + r * dw_row + v * LANES) : (VECTOR){0};
+            sum[r * vectors + v] =
+                t->add ? TYPED(load)(t->dw + r * t->dw_row + v * LANES) : (VECTOR){0};
     }
-    for (ptrdiff_t p = 0; p < pixels; p++) {
-        const REAL *const from = x + offset[p * channels];
-        const REAL g = gradient[p * channels];
-        UNROLL for (int r = 0; r < rows; r++) {
+    for (ptrdiff_t p = 0; p < pixels; p++, offset += channels, gradient += channels) {
+        const REAL *from = x + *offset;
+        const REAL g = *gradient;
+        UNROLL for (int r = 0; r < rows; r++, from += row) {
+            FORGET_ORIGIN(from);
             UNROLL for (int v = 0; v < vectors; v++)
-                sum[r * vectors + v] += g * TYPED(load)(from + r * row + v * LANES);
+                sum[r * vectors + v] += g * TYPED(load)(from + v * LANES);
         }
     }
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++)
-            TYPED(store)(dw + r * dw_row + v * LANES, sum[r * vectors + v]);
+            TYPED(store)(t->dw + r * t->dw_row + v * LANES, sum[r * vectors + v]);
     }
 }
 
-typedef void TYPED(pooled_function)(const REAL *x, ptrdiff_t row, const REAL *gradient,
-                                    const int32_t *offset, ptrdiff_t pixels,
-                                    ptrdiff_t channels, REAL *dw, ptrdiff_t dw_row, int add);
+typedef void TYPED(pooled_function)(const struct TYPED(pooled_run) *);
 
 #define POOLED_TILE(rows, vectors)                                                            \
-    static void TYPED(pooled_##rows##x##vectors)(                                             \
-        const REAL *x, ptrdiff_t row, const REAL *gradient, const int32_t *offset,            \
-        ptrdiff_t pixels, ptrdiff_t channels, REAL *dw, ptrdiff_t dw_row, int add) {          \
-        TYPED(pooled_tile)(rows, vectors, x, row, gradient, offset, pixels, channels, dw,     \
-                           dw_row, add);                                                      \
+    static void TYPED(pooled_##rows##x##vectors)(const struct TYPED(pooled_run) * t) {        \
+        TYPED(pooled_tile)(t, rows, vectors);                                                 \
     }
 #define POOLED_1_TO_4(rows)                                                                   \
     POOLED_TILE(rows, 1) POOLED_TILE(rows, 2) POOLED_TILE(rows, 3) POOLED_TILE(rows, 4)
@@ -162,9 +170,13 @@ static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int6
                 const ptrdiff_t rows = least_of(n[7], down - i);
                 for (ptrdiff_t v = 0; v < n[6]; v += 12) {
                     const ptrdiff_t vectors = least_of(12, n[6] - v);
-                    TYPED(pooled)[rows][vectors](
-                        x + sample * n[3] + i * row + v * LANES, row, gradient, offset, pixels,
-                        channels, dw + (c * down + i) * wide + v * LANES, wide, sample > 0);
+                    const struct TYPED(pooled_run) t = {
+                        .x = x + sample * n[3] + i * row + v * LANES, .gradient = gradient,
+                        .offset = offset, .dw = dw + (c * down + i) * wide + v * LANES,
+                        .row = row, .dw_row = wide, .pixels = pixels, .channels = channels,
+                        .add = sample > 0,
+                    };
+                    TYPED(pooled)[rows][vectors](&t);
                 }
             }
             if (db) {
