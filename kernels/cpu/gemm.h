@@ -154,11 +154,13 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
             }
         }
     }
-    UNROLL for (int w = ways / 2; w > 0; w /= 2) {
-        UNROLL for (int i = 0; i < w; i++) {
-            UNROLL for (int r = 0; r < rows; r++) {
-                UNROLL for (int v = 0; v < vectors; v++) sums[i][r][v] += sums[i + w][r][v];
+    UNROLL for (int r = 0; r < rows; r++) {
+        UNROLL for (int v = 0; v < vectors; v++) {
+            if (ways == 4) {
+                sums[0][r][v] += sums[2][r][v];
+                sums[1][r][v] += sums[3][r][v];
             }
+            if (ways >= 2) sums[0][r][v] += sums[1][r][v];
         }
     }
     if (t->finish == LEAKY_RELU) {
