@@ -13,9 +13,10 @@ _TOOLS = {"x86-64": ("objdump",), "aarch64": ("aarch64-linux-gnu-objdump", "objd
 _HEAD = re.compile(r"^([0-9a-f]+) <([^>+]+)>:$")
 _INSTRUCTION = re.compile(r"^\s+([0-9a-f]+):\s+(\S.*)$")
 _JUMP = re.compile(r"^(?:j[a-z]+|b(?:\.[a-z]+)?|cbn?z|tbn?z)\s(?:.*[\s,])?([0-9a-f]+) <")
-_CALL = re.compile(r"^(?:call|bl|blr)\s")
+_CALL = re.compile(r"^(?:call\s+[0-9a-f]+|bl)\s")
 _FUSED = re.compile(r"^(?:vfn?m(?:add|sub)\d+p[sd]|fml[as]\s+v)")
 _MULTIPLICATION = re.compile(r"^(?:v?mulp[sd]|fmul\s+v)")
+_VECTOR = re.compile(r"\b(?:[xyz]mm|[qdv])\d")
 _VECTOR_STORE = re.compile(r"^(?:v?mov\w*\s+\w+ PTR \[[^]]+\],[xyz]mm|st[rp]\s+[qd]\d)")
 
 
@@ -45,6 +46,7 @@ class Loop:
 
     @property
     def calls(self):
+        """The calls of functions by name; those of a table are meant."""
         return [each for each in self.instructions if _CALL.match(each)]
 
     @property
@@ -55,9 +57,24 @@ class Loop:
         return [each for each in self.instructions if any(name in each for name in names)]
 
     @property
-    def vectors_to_the_stack(self):
-        """The instructions that put a vector on the stack."""
-        return [each for each in self.on_the_stack if _VECTOR_STORE.match(each)]
+    def has_vectors(self):
+        return any(_VECTOR.search(each) for each in self.instructions)
+
+    @property
+    def vectors_on_the_stack(self):
+        """Those of vector registers: what did not stay in one."""
+        return [each for each in self.on_the_stack if _VECTOR.search(each)]
+
+    @property
+    def passes_vectors_over_the_stack(self):
+        """Whether it writes vectors to the stack and reads some: sums that are not in registers."""
+        written = [_VECTOR_STORE.match(each) is not None for each in self.vectors_on_the_stack]
+        return any(written) and not all(written)
+
+    @property
+    def branches(self):
+        """How many jumps there are beside the one that makes it a loop."""
+        return sum(_JUMP.match(each) is not None for each in self.instructions) - 1
 
 
 def tool_for(machine):
@@ -112,8 +129,8 @@ def _functions(disassembly):
                 yield address, name, code
             address, name, code = int(head[1], 16), head[2], []
         elif name is not None and (one := _INSTRUCTION.match(line)):
-            # What follows # or // explains an operand.
-            code.append((int(one[1], 16), re.split(r"\s+(?:#|//)", one[2])[0].strip()))
+            # What follows "# " or "//" explains an operand; "#16" is a number.
+            code.append((int(one[1], 16), re.split(r"\s+(?:#\s|//)", one[2])[0].strip()))
     if name is not None:
         yield address, name, code
 
@@ -129,6 +146,7 @@ def _innermost(code):
     # In order of their ends, a loop is innermost if none that ended before begins inside of it.
     last = -1
     for first, end in spans:
-        if first > last:
+        # A jump back over a return is one to a shared end of the function.
+        if first > last and not any(words.startswith("ret") for _, words in code[first:end]):
             yield first, end
         last = max(last, first)
