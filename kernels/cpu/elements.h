@@ -16,8 +16,8 @@
 #define INDEPENDENT
 #endif
 
-/* The compiler forgets what a pointer or a distance is made of: it would compute all addresses that
- * follow from it before a loop, which are more than there are registers. */
+/* The compiler forgets what a pointer is made of: it would compute all addresses that follow from it
+ * before a loop, which are more than there are registers. */
 #if defined(__GNUC__)
 #define FORGET_ORIGIN(value) __asm__("" : "+r"(value))
 #else

@@ -23,8 +23,11 @@
 #define MOST_PLANE_SUMS 128
 #if REGISTERS >= 32
 #define PLANE_VECTORS 2
+#define PLANE_LOOP INLINE
 #else
 #define PLANE_VECTORS 1
+/* A function of its own: in a large one, the compiler has no registers left for its loop. */
+#define PLANE_LOOP APART
 #endif
 #endif
 
@@ -158,39 +161,47 @@ INLINE void TYPED(fill_lines)(const int64_t *n, const REAL *plane, ptrdiff_t cou
     }
 }
 
+/* What is the same for all tiles of some rows. A tile does not read it again from memory, where for
+ * all that the compiler knows it might have stored it. */
+struct TYPED(plane_strip) {
+    const REAL *in;
+    REAL *out;
+    ptrdiff_t line, row, columns, offset[3];
+    VECTOR bias, w[9];
+};
+
 /* A tile of output rows and vectors. Its filter has `down` x `across` taps, known to the compiler,
- * whose weights are `w`, and a line is read once for all rows that it belongs to; or, if `down` is
- * 0, any number of them. Sums begin at the bias, or, if `adds`, at what is there. */
-INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, const VECTOR *w, ptrdiff_t row,
+ * and a line is read once for all rows that it belongs to; or, if `down` is 0, any number of them.
+ * Sums begin at the bias, or, if `adds`, at what is there. */
+INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, const struct TYPED(plane_strip) *s,
                               ptrdiff_t column, const int rows, const int vectors, const int down,
                               const int across, const int step, const int adds) {
-    const ptrdiff_t last = least_of(LANES, t->columns - column - (vectors - 1) * LANES);
-    REAL *const out = t->other + row * t->row + column;
-    const REAL *in = t->lines + row * t->row_step * t->line + column;
+    const ptrdiff_t last = least_of(LANES, s->columns - column - (vectors - 1) * LANES);
+    REAL *const out = s->out + column;
+    const REAL *in = s->in + column;
+    FORGET_ORIGIN(in);
     VECTOR sum[4][PLANE_VECTORS];
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++) {
-            sum[r][v] = TYPED(spread)(t->bias);
+            sum[r][v] = s->bias;
             if (adds)
-                sum[r][v] = TYPED(load_first)(out + r * t->row + v * LANES,
+                sum[r][v] = TYPED(load_first)(out + r * s->row + v * LANES,
                                               v == vectors - 1 ? last : LANES);
         }
     }
     if (down) {
-        const ptrdiff_t line = t->line;
         const REAL *tap[3];
-        FORGET_ORIGIN(in);
-        UNROLL for (int j = 0; j < across; j++) tap[j] = in + t->offset[j];
+        UNROLL for (int j = 0; j < across; j++) tap[j] = in + s->offset[j];
         UNROLL for (int q = 0; q < (rows - 1) * step + down; q++) {
             UNROLL for (int j = 0; j < across; j++) {
                 UNROLL for (int v = 0; v < vectors; v++) {
                     const VECTOR value = TYPED(load)(tap[j] + v * LANES);
                     UNROLL for (int r = 0; r < rows; r++) {
                         const int i = q - r * step;
-                        if (i >= 0 && i < down) sum[r][v] += value * w[i * across + j];
+                        if (i >= 0 && i < down) sum[r][v] += value * s->w[i * across + j];
                     }
                 }
-                tap[j] += line;
+                tap[j] += s->line;
             }
         }
     } else {
@@ -207,7 +218,7 @@ INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, const VECTOR *w, pt
     }
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++) {
-            REAL *const to = out + r * t->row + v * LANES;
+            REAL *const to = out + r * s->row + v * LANES;
             if (v < vectors - 1)
                 TYPED(store)(to, sum[r][v]);
             else
@@ -219,15 +230,21 @@ INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, const VECTOR *w, pt
 INLINE void TYPED(plane_rows)(const struct TYPED(planes) *t, ptrdiff_t row, const int rows,
                               const int down, const int across, const int step,
                               const int adds) {
-    /* Here, and not by the tile: what it stores might be a weight, for all that the compiler knows. */
-    VECTOR w[9];
+    struct TYPED(plane_strip) s;
+    s.in = t->lines + row * t->row_step * t->line;
+    s.out = t->other + row * t->row;
+    s.line = t->line;
+    s.row = t->row;
+    s.columns = t->columns;
+    s.bias = TYPED(spread)(t->bias);
+    UNROLL for (int j = 0; j < across; j++) s.offset[j] = t->offset[j];
     UNROLL for (int k = 0; k < down * across; k++)
-        w[k] = TYPED(spread)(t->weights[k / across * t->w_down + k % across * t->w_across]);
+        s.w[k] = TYPED(spread)(t->weights[k / across * t->w_down + k % across * t->w_across]);
     ptrdiff_t column = 0;
     for (; column + (PLANE_VECTORS - 1) * LANES < t->columns; column += PLANE_VECTORS * LANES)
-        TYPED(plane_tile)(t, w, row, column, rows, PLANE_VECTORS, down, across, step, adds);
+        TYPED(plane_tile)(t, &s, column, rows, PLANE_VECTORS, down, across, step, adds);
     for (; column < t->columns; column += LANES)
-        TYPED(plane_tile)(t, w, row, column, rows, 1, down, across, step, adds);
+        TYPED(plane_tile)(t, &s, column, rows, 1, down, across, step, adds);
 }
 
 INLINE void TYPED(plane_block)(const struct TYPED(planes) *t, const int down, const int across,
@@ -245,12 +262,11 @@ INLINE void TYPED(plane_block)(const struct TYPED(planes) *t, const int down, co
     }
 }
 
-/* Each is a function of its own: in a large one, the compiler has no registers left for its loop. */
-APART void TYPED(three_products)(const struct TYPED(planes) *t) {
+PLANE_LOOP void TYPED(three_products)(const struct TYPED(planes) *t) {
     TYPED(plane_block)(t, 3, 3, 1);
 }
 
-APART void TYPED(three_products_of_stride_2)(const struct TYPED(planes) *t) {
+PLANE_LOOP void TYPED(three_products_of_stride_2)(const struct TYPED(planes) *t) {
     TYPED(plane_block)(t, 3, 3, 2);
 }
 
@@ -315,11 +331,11 @@ INLINE void TYPED(moments_block)(const struct TYPED(planes) *t, const int down, 
     UNROLL for (int k = 0; k < down * across; k++) t->sums[k] = sum[k];
 }
 
-APART void TYPED(three_moments)(const struct TYPED(planes) *t) {
+PLANE_LOOP void TYPED(three_moments)(const struct TYPED(planes) *t) {
     TYPED(moments_block)(t, 3, 3, 1);
 }
 
-APART void TYPED(three_moments_of_stride_2)(const struct TYPED(planes) *t) {
+PLANE_LOOP void TYPED(three_moments_of_stride_2)(const struct TYPED(planes) *t) {
     TYPED(moments_block)(t, 3, 3, 2);
 }
 
@@ -382,8 +398,7 @@ static void TYPED(plane_products)(const int64_t *record, int64_t step, int64_t t
     const REAL *const x = pointer_of(record, 0), *const w = pointer_of(record, 1);
     const REAL *const bias = pointer_of(record, 2);
     REAL *const y = pointer_of(record, 3);
-    REAL room[PLANE_LINES_BYTES / sizeof(REAL)], *lines = room;
-    FORGET_ORIGIN(lines);
+    REAL lines[PLANE_LINES_BYTES / sizeof(REAL)];
     struct TYPED(planes) t = {.lines = lines, .row = n[18]};
     const ptrdiff_t bands = (n[4] + n[21] - 1) / n[21], pieces = n[0] * n[1] * bands;
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
@@ -472,8 +487,7 @@ static void TYPED(plane_weight_products)(const int64_t *record, int64_t step, in
     const REAL *const x = pointer_of(record, 0);
     REAL *const dy = pointer_of(record, 1);
     REAL *const dw = pointer_of(record, 2), *const db = pointer_of(record, 3);
-    REAL room[PLANE_LINES_BYTES / sizeof(REAL)], *lines = room;
-    FORGET_ORIGIN(lines);
+    REAL lines[PLANE_LINES_BYTES / sizeof(REAL)];
     VECTOR sums[MOST_PLANE_SUMS];
     struct TYPED(planes) t = {.lines = lines, .row = n[18]};
     const ptrdiff_t down = (n[6] + n[22] - 1) / n[22], across = (n[7] + n[23] - 1) / n[23];
