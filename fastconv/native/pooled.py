@@ -2,7 +2,8 @@
 
 Three of four entries of the gradient behind such a pool are exactly zero; see
 ``kernels/cpu/pooled.h``. The rule: stride 1, no dilation, one group, no padding, taps 3x3, whole
-vectors of input channels, and registers for the 4x4 pixels that a pooled pixel reaches.
+vectors of input channels, and registers for the 3x4 pixels that a pooled pixel reaches from one row
+of its window.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from fastconv.native.recorder import LEAKY_GRADIENT, STORE, UPDATE, Recorder, So
 from fastconv.native.split import parts_of, parts_of_product
 from fastconv.spec import ConvSpec, PoolSpec
 
-_MOST_SUMS = 24
+_MOST_SUMS = {32: 24, 16: 12}
+"""Sums of a weight tile by registers, as many as the engines have tiles for."""
 _MOST_VECTORS = 12
 _FEW_SAMPLES = 8
 """Samples below which an image is cut into two strips for the data gradient: each does again a
@@ -73,7 +75,8 @@ def fits(pool: PoolSpec, conv: ConvSpec, target: Target, dtype: str) -> bool:
         and conv.groups == 1
         and conv.in_channels % target.lanes(dtype) == 0
         and conv.batch > 0
-        and target.registers >= 32
+        and target.lanes(dtype) > 1
+        and target.registers >= 16
     )
 
 
@@ -104,7 +107,8 @@ def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[
         packed = recorder.pack(source, Taps(1, channels, kh * kw), inputs, 1, 1).pointer
     sums, bias = recorder.take(channels * kh * kw * inputs), recorder.take(channels)
     vectors = kw * inputs // recorder.lanes
-    rows = max(1, min(kh, 3, _MOST_SUMS // min(vectors, _MOST_VECTORS)))
+    most = _MOST_SUMS[32 if target.registers >= 32 else 16]
+    rows = max(1, min(kh, 3, most // min(vectors, _MOST_VECTORS)))
     flops = conv.flops // 4
     has_bias = call.db is not None
     recorder.add(

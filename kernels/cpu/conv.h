@@ -102,7 +102,7 @@ INLINE void TYPED(add_biases)(const int64_t *n, const REAL *dy, ptrdiff_t sample
         for (ptrdiff_t s = 0; s < samples; s++) {
             for (ptrdiff_t row = 0; row < rows; row++) {
                 const REAL *const from = dy + s * n[9] + row * n[10] + j;
-#ifdef MASKED_LOAD
+#ifdef MASKED_LOADS_ARE_FREE
                 TYPED(add_pixels)(from, columns, n[11], count, 0, lanes);
 #else
                 TYPED(add_pixels)(from, columns, n[11], count, 1, lanes);

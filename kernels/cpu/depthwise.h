@@ -49,7 +49,7 @@ static void TYPED(depthwise_tiles)(const int64_t *record, int64_t step, int64_t 
             for (ptrdiff_t column = 0; column < columns; column += TYPED(PIXELS)) {
                 const ptrdiff_t pixels = least_of(TYPED(PIXELS), columns - column);
                 VECTOR sum[8];
-                for (int p = 0; p < TYPED(PIXELS); p++) sum[p] = first;
+                UNROLL for (int p = 0; p < 8; p++) sum[p] = first;
                 for (ptrdiff_t i = tap_first; i < tap_end; i++) {
                     const REAL *const image_row =
                         x + ((sample * height + top + i * n[10]) * width) * channels + c;
@@ -71,11 +71,31 @@ static void TYPED(depthwise_tiles)(const int64_t *record, int64_t step, int64_t 
                         }
                     }
                 }
-                for (ptrdiff_t p = 0; p < pixels; p++)
-                    TYPED(store_first)(out + (column + p) * n[19] * channels + c, sum[p], count);
+                /* Unrolled: an index that the compiler does not know would put the sums in memory. */
+                REAL *const to = out + column * n[19] * channels + c;
+                UNROLL for (int p = 0; p < 8; p++)
+                    if (p < pixels) TYPED(store_first)(to + p * n[19] * channels, sum[p], count);
             }
         }
     }
+}
+
+/* to[c] += sum over the pixels first to stop of in[pixel, c] out[pixel, c], for `count` channels. */
+INLINE void TYPED(add_products)(const REAL *in, ptrdiff_t stride, const REAL *out,
+                                ptrdiff_t channels, ptrdiff_t first, ptrdiff_t stop, REAL *to,
+                                ptrdiff_t count) {
+    VECTOR sum[4] = NO_SUMS;
+    ptrdiff_t p = first;
+    for (; p + 4 <= stop; p += 4) {
+        UNROLL for (int q = 0; q < 4; q++)
+            sum[q] += TYPED(load_first)(in + (p + q) * stride, count) *
+                      TYPED(load_first)(out + (p + q) * channels, count);
+    }
+    for (; p < stop; p++)
+        sum[0] += TYPED(load_first)(in + p * stride, count) *
+                  TYPED(load_first)(out + p * channels, count);
+    const VECTOR row_sum = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    TYPED(store_first)(to, TYPED(load_first)(to, count) + row_sum, count);
 }
 
 /* dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]; db[c] = sum of dy[pixel, c].
@@ -117,18 +137,11 @@ static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, i
                     const ptrdiff_t count = least_of(LANES, end - c);
                     const REAL *const in = in_row + c, *const out = out_row + c;
                     REAL *const to = dw + (i * n[7] + j) * channels + c;
-                    VECTOR sum[4] = NO_SUMS;
-                    ptrdiff_t p = first;
-                    for (; p + 4 <= stop; p += 4) {
-                        UNROLL for (int q = 0; q < 4; q++)
-                            sum[q] += TYPED(load_first)(in + (p + q) * stride, count) *
-                                      TYPED(load_first)(out + (p + q) * channels, count);
-                    }
-                    for (; p < stop; p++)
-                        sum[0] += TYPED(load_first)(in + p * stride, count) *
-                                  TYPED(load_first)(out + p * channels, count);
-                    const VECTOR row_sum = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-                    TYPED(store_first)(to, TYPED(load_first)(to, count) + row_sum, count);
+                    /* Of whole vectors the compiler knows it. */
+                    if (count == LANES)
+                        TYPED(add_products)(in, stride, out, channels, first, stop, to, LANES);
+                    else
+                        TYPED(add_products)(in, stride, out, channels, first, stop, to, count);
                 }
             }
         }

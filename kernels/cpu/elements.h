@@ -16,6 +16,14 @@
 #define INDEPENDENT
 #endif
 
+/* The compiler forgets what a pointer is made of: it would compute all addresses that follow from it
+ * before a loop, which are more than there are registers. */
+#if defined(__GNUC__)
+#define FORGET_ORIGIN(value) __asm__("" : "+r"(value))
+#else
+#define FORGET_ORIGIN(value) (void)0
+#endif
+
 /* Threads share elements in blocks. The compiler's vectors divide a block, so that only the end
  * of the array, whoever does it, is left to the loop for the rest: an element gets the same
  * bits whatever the number of threads. */

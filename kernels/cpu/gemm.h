@@ -60,20 +60,30 @@ typedef void TYPED(tile_function)(const struct TYPED(tile) *);
 
 /* Where a masked load costs nothing, B may end within a vector: no copy fills it up. */
 #undef LOAD_B
-#ifdef MASKED_LOAD
+#ifdef MASKED_LOADS_ARE_FREE
 #define LOAD_B(from, v)                                                                       \
     ((v) < vectors - 1 ? TYPED(load)(from) : TYPED(load_first)(from, last))
 #else
 #define LOAD_B(from, v) TYPED(load)(from)
 #endif
-/* One step of depth: rows * vectors products, added to the sums of one of the ways. */
+/* One step of depth: rows * vectors products, added to the sums of one of the ways. Where the sums and
+ * the values of B are all registers that there are (3 x 8), the factors of A are held instead. */
 #define STEP(way, A_OF_ROW)                                                                   \
     do {                                                                                      \
-        VECTOR value[MOST_VECTORS];                                                           \
-        UNROLL for (int v = 0; v < vectors; v++) value[v] = LOAD_B(b + v * LANES, v);         \
-        UNROLL for (int r = 0; r < rows; r++) {                                               \
-            const REAL factor = A_OF_ROW;                                                     \
-            UNROLL for (int v = 0; v < vectors; v++) sums[way][r][v] += factor * value[v];    \
+        if ((rows + 1) * vectors >= 32) {                                                     \
+            VECTOR factor[MOST_ROWS];                                                         \
+            UNROLL for (int r = 0; r < rows; r++) factor[r] = TYPED(spread)(A_OF_ROW);        \
+            UNROLL for (int v = 0; v < vectors; v++) {                                        \
+                const VECTOR value = LOAD_B(b + v * LANES, v);                                \
+                UNROLL for (int r = 0; r < rows; r++) sums[way][r][v] += factor[r] * value;   \
+            }                                                                                 \
+        } else {                                                                              \
+            VECTOR value[MOST_VECTORS];                                                       \
+            UNROLL for (int v = 0; v < vectors; v++) value[v] = LOAD_B(b + v * LANES, v);     \
+            UNROLL for (int r = 0; r < rows; r++) {                                           \
+                const REAL factor = A_OF_ROW;                                                 \
+                UNROLL for (int v = 0; v < vectors; v++) sums[way][r][v] += factor * value[v]; \
+            }                                                                                 \
         }                                                                                     \
         b += b_step;                                                                          \
     } while (0)
@@ -137,11 +147,13 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
             }
         }
     }
-    UNROLL for (int w = ways / 2; w > 0; w /= 2) {
-        UNROLL for (int i = 0; i < w; i++) {
-            UNROLL for (int r = 0; r < rows; r++) {
-                UNROLL for (int v = 0; v < vectors; v++) sums[i][r][v] += sums[i + w][r][v];
+    UNROLL for (int r = 0; r < rows; r++) {
+        UNROLL for (int v = 0; v < vectors; v++) {
+            if (ways == 4) {
+                sums[0][r][v] += sums[2][r][v];
+                sums[1][r][v] += sums[3][r][v];
             }
+            if (ways >= 2) sums[0][r][v] += sums[1][r][v];
         }
     }
     if (t->from == START_C) {

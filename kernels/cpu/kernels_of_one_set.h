@@ -9,9 +9,11 @@
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline, unused))
+#define APART static __attribute__((noinline))
 #define UNROLL _Pragma("GCC unroll 32")
 #else
 #define INLINE static inline
+#define APART static
 #define UNROLL
 #endif
 

@@ -23,8 +23,11 @@
 #define MOST_PLANE_SUMS 128
 #if REGISTERS >= 32
 #define PLANE_VECTORS 2
+#define PLANE_LOOP INLINE
 #else
 #define PLANE_VECTORS 1
+/* A function of its own: in a large one, the compiler has no registers left for its loop. */
+#define PLANE_LOOP APART
 #endif
 #endif
 
@@ -158,54 +161,64 @@ INLINE void TYPED(fill_lines)(const int64_t *n, const REAL *plane, ptrdiff_t cou
     }
 }
 
+/* What is the same for all tiles of some rows. A tile does not read it again from memory, where for
+ * all that the compiler knows it might have stored it. */
+struct TYPED(plane_strip) {
+    const REAL *in;
+    REAL *out;
+    ptrdiff_t line, row, columns, offset[3];
+    VECTOR bias, w[9];
+};
+
 /* A tile of output rows and vectors. Its filter has `down` x `across` taps, known to the compiler,
  * and a line is read once for all rows that it belongs to; or, if `down` is 0, any number of them.
  * Sums begin at the bias, or, if `adds`, at what is there. */
-INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, ptrdiff_t row, ptrdiff_t column,
-                              const int rows, const int vectors, const int down, const int across,
-                              const int step, const int adds) {
-    const ptrdiff_t last = least_of(LANES, t->columns - column - (vectors - 1) * LANES);
-    REAL *const out = t->other + row * t->row + column;
-    const REAL *const in = t->lines + row * t->row_step * t->line + column;
+INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, const struct TYPED(plane_strip) *s,
+                              ptrdiff_t column, const int rows, const int vectors, const int down,
+                              const int across, const int step, const int adds) {
+    const ptrdiff_t last = least_of(LANES, s->columns - column - (vectors - 1) * LANES);
+    REAL *const out = s->out + column;
+    const REAL *in = s->in + column;
+    FORGET_ORIGIN(in);
     VECTOR sum[4][PLANE_VECTORS];
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++) {
-            sum[r][v] = TYPED(spread)(t->bias);
+            sum[r][v] = s->bias;
             if (adds)
-                sum[r][v] = TYPED(load_first)(out + r * t->row + v * LANES,
+                sum[r][v] = TYPED(load_first)(out + r * s->row + v * LANES,
                                               v == vectors - 1 ? last : LANES);
         }
     }
     if (down) {
-        VECTOR w[9];
-        UNROLL for (int k = 0; k < down * across; k++)
-            w[k] = TYPED(spread)(t->weights[k / across * t->w_down + k % across * t->w_across]);
+        const REAL *tap[3];
+        UNROLL for (int j = 0; j < across; j++) tap[j] = in + s->offset[j];
         UNROLL for (int q = 0; q < (rows - 1) * step + down; q++) {
             UNROLL for (int j = 0; j < across; j++) {
                 UNROLL for (int v = 0; v < vectors; v++) {
-                    const VECTOR value = TYPED(load)(in + q * t->line + t->offset[j] + v * LANES);
+                    const VECTOR value = TYPED(load)(tap[j] + v * LANES);
                     UNROLL for (int r = 0; r < rows; r++) {
                         const int i = q - r * step;
-                        if (i >= 0 && i < down) sum[r][v] += value * w[i * across + j];
+                        if (i >= 0 && i < down) sum[r][v] += value * s->w[i * across + j];
                     }
                 }
+                tap[j] += s->line;
             }
         }
     } else {
         for (ptrdiff_t i = 0; i < t->down; i++) {
             for (ptrdiff_t j = 0; j < t->across; j++) {
-                const VECTOR w = TYPED(spread)(t->weights[i * t->w_down + j * t->w_across]);
+                const VECTOR weight = TYPED(spread)(t->weights[i * t->w_down + j * t->w_across]);
                 const REAL *const from = in + i * t->tap_step * t->line + t->offset[j];
                 UNROLL for (int r = 0; r < rows; r++) {
                     UNROLL for (int v = 0; v < vectors; v++)
-                        sum[r][v] += TYPED(load)(from + r * t->row_step * t->line + v * LANES) * w;
+                        sum[r][v] += TYPED(load)(from + r * t->row_step * t->line + v * LANES) * weight;
                 }
             }
         }
     }
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++) {
-            REAL *const to = out + r * t->row + v * LANES;
+            REAL *const to = out + r * s->row + v * LANES;
             if (v < vectors - 1)
                 TYPED(store)(to, sum[r][v]);
             else
@@ -217,11 +230,21 @@ INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, ptrdiff_t row, ptrd
 INLINE void TYPED(plane_rows)(const struct TYPED(planes) *t, ptrdiff_t row, const int rows,
                               const int down, const int across, const int step,
                               const int adds) {
+    struct TYPED(plane_strip) s;
+    s.in = t->lines + row * t->row_step * t->line;
+    s.out = t->other + row * t->row;
+    s.line = t->line;
+    s.row = t->row;
+    s.columns = t->columns;
+    s.bias = TYPED(spread)(t->bias);
+    UNROLL for (int j = 0; j < across; j++) s.offset[j] = t->offset[j];
+    UNROLL for (int k = 0; k < down * across; k++)
+        s.w[k] = TYPED(spread)(t->weights[k / across * t->w_down + k % across * t->w_across]);
     ptrdiff_t column = 0;
     for (; column + (PLANE_VECTORS - 1) * LANES < t->columns; column += PLANE_VECTORS * LANES)
-        TYPED(plane_tile)(t, row, column, rows, PLANE_VECTORS, down, across, step, adds);
+        TYPED(plane_tile)(t, &s, column, rows, PLANE_VECTORS, down, across, step, adds);
     for (; column < t->columns; column += LANES)
-        TYPED(plane_tile)(t, row, column, rows, 1, down, across, step, adds);
+        TYPED(plane_tile)(t, &s, column, rows, 1, down, across, step, adds);
 }
 
 INLINE void TYPED(plane_block)(const struct TYPED(planes) *t, const int down, const int across,
@@ -239,6 +262,14 @@ INLINE void TYPED(plane_block)(const struct TYPED(planes) *t, const int down, co
     }
 }
 
+PLANE_LOOP void TYPED(three_products)(const struct TYPED(planes) *t) {
+    TYPED(plane_block)(t, 3, 3, 1);
+}
+
+PLANE_LOOP void TYPED(three_products_of_stride_2)(const struct TYPED(planes) *t) {
+    TYPED(plane_block)(t, 3, 3, 2);
+}
+
 /* The lanes of a vector whose mask is set; the others are zero, whatever they hold. */
 INLINE VECTOR TYPED(keep_lanes)(VECTOR v, VECTOR mask) {
 #ifdef HAS_VECTORS
@@ -249,14 +280,6 @@ INLINE VECTOR TYPED(keep_lanes)(VECTOR v, VECTOR mask) {
 #endif
 }
 
-INLINE VECTOR TYPED(first_lanes)(ptrdiff_t count) {
-    /* 64 bytes of ones, as many as the widest vector has, and 64 of zeros. */
-    static const int64_t bits[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    VECTOR mask;
-    memcpy(&mask, (const char *)bits + 64 - count * (ptrdiff_t)sizeof(REAL), sizeof mask);
-    return mask;
-}
-
 /* Add the products of a tile of dy, of `rows` rows and a vector, to the sums of a filter. Behind
  * the last column are zeros in dy, and others in the lines, which may be infinite. */
 INLINE void TYPED(moments_tile)(const struct TYPED(planes) *t, ptrdiff_t row, ptrdiff_t column,
@@ -264,13 +287,18 @@ INLINE void TYPED(moments_tile)(const struct TYPED(planes) *t, ptrdiff_t row, pt
                                 const int across, const int step, VECTOR *sum) {
     const ptrdiff_t count = is_whole ? LANES : t->columns - column;
     const VECTOR mask = is_whole ? (VECTOR){0} : TYPED(first_lanes)(count);
-    const REAL *const in = t->lines + row * t->row_step * t->line + column;
+    const REAL *in = t->lines + row * t->row_step * t->line + column;
+    const ptrdiff_t line = t->line;
+    const REAL *tap[8];
     VECTOR dy[4];
     UNROLL for (int r = 0; r < rows; r++)
         dy[r] = TYPED(load_first)(t->other + (row + r) * t->row + column, count);
+    if (down > 1) FORGET_ORIGIN(in);
+    UNROLL for (int j = 0; j < across; j++) tap[j] = in + t->offset[j];
     UNROLL for (int q = 0; q < (rows - 1) * step + down; q++) {
         UNROLL for (int j = 0; j < across; j++) {
-            VECTOR value = TYPED(load)(in + q * t->line + t->offset[j]);
+            VECTOR value = TYPED(load)(tap[j]);
+            tap[j] += line;
             if (!is_whole) value = TYPED(keep_lanes)(value, mask);
             UNROLL for (int r = 0; r < rows; r++) {
                 const int i = q - r * step;
@@ -301,6 +329,14 @@ INLINE void TYPED(moments_block)(const struct TYPED(planes) *t, const int down, 
         TYPED(moments_rows)(t, row, 2, down, across, step, sum);
     for (; row < t->rows; row++) TYPED(moments_rows)(t, row, 1, down, across, step, sum);
     UNROLL for (int k = 0; k < down * across; k++) t->sums[k] = sum[k];
+}
+
+PLANE_LOOP void TYPED(three_moments)(const struct TYPED(planes) *t) {
+    TYPED(moments_block)(t, 3, 3, 1);
+}
+
+PLANE_LOOP void TYPED(three_moments_of_stride_2)(const struct TYPED(planes) *t) {
+    TYPED(moments_block)(t, 3, 3, 2);
 }
 
 /* Any number of taps: up to 8 neighbours at a time. */
@@ -391,9 +427,9 @@ static void TYPED(plane_products)(const int64_t *record, int64_t step, int64_t t
                         for (ptrdiff_t r = 0; r < t.rows; r++)
                             TYPED(plane_rows)(&t, r, 1, 0, 0, 0, 1);
                     } else if (TYPED(is_three)(&t, 1)) {
-                        TYPED(plane_block)(&t, 3, 3, 1);
+                        TYPED(three_products)(&t);
                     } else if (TYPED(is_three)(&t, 2)) {
-                        TYPED(plane_block)(&t, 3, 3, 2);
+                        TYPED(three_products_of_stride_2)(&t);
                     } else {
                         TYPED(plane_block)(&t, 0, 0, 0);
                     }
@@ -420,9 +456,9 @@ INLINE void TYPED(moments_of_plane)(const int64_t *n, struct TYPED(planes) *t, c
                               row * n[10] - n[13] + i * n[8], column * n[11] - n[14] + j * n[9],
                               t->lines);
             if (TYPED(is_three)(t, 1))
-                TYPED(moments_block)(t, 3, 3, 1);
+                TYPED(three_moments)(t);
             else if (TYPED(is_three)(t, 2))
-                TYPED(moments_block)(t, 3, 3, 2);
+                TYPED(three_moments_of_stride_2)(t);
             else
                 TYPED(moments_of_taps)(t);
             if (!biases) continue;

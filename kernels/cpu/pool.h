@@ -75,43 +75,56 @@ INLINE void TYPED(compare)(const REAL *x, ptrdiff_t count, int32_t index, VECTOR
 INLINE void TYPED(store_largest)(REAL *y, int32_t *where, ptrdiff_t count, VECTOR most,
                                  INDICES place) {
     TYPED(store_first)(y, most, count);
-    if (count >= LANES)
-        memcpy(where, &place, sizeof place);
-    else
-        memcpy(where, &place, (size_t)count * sizeof(int32_t));
+    TYPED(store_first_indices)(where, place, count);
 }
 
-/* Of four pixels, the first of which has this flat index: the largest, and its index. */
+/* Of four pixels, the first of which has this flat index: the largest, and its index; of `count`
+ * channels. */
+INLINE void TYPED(largest_of_pixels)(const REAL *pixel, ptrdiff_t count, int64_t channels,
+                                     int64_t row, int32_t index, int32_t width, REAL *y,
+                                     int32_t *where) {
+    VECTOR most = TYPED(load_first)(pixel, count);
+    INDICES place = index - (INDICES){0};
+    TYPED(compare)(pixel + channels, count, index + 1, &most, &place);
+    TYPED(compare)(pixel + row, count, index + width, &most, &place);
+    TYPED(compare)(pixel + row + channels, count, index + width + 1, &most, &place);
+    TYPED(store_largest)(y, where, count, most, place);
+}
+
+/* Of all channels. Of whole vectors the compiler knows it. */
 INLINE void TYPED(largest_of_four)(const REAL *x, int64_t channels, int64_t row, int32_t index,
                                    int32_t width, REAL *y, int32_t *where) {
-    for (int64_t k = 0; k < channels; k += LANES) {
-        const ptrdiff_t count = least_of(LANES, channels - k);
-        const REAL *const pixel = x + k;
-        VECTOR most = TYPED(load_first)(pixel, count);
-        INDICES place = index - (INDICES){0};
-        TYPED(compare)(pixel + channels, count, index + 1, &most, &place);
-        TYPED(compare)(pixel + row, count, index + width, &most, &place);
-        TYPED(compare)(pixel + row + channels, count, index + width + 1, &most, &place);
-        TYPED(store_largest)(y + k, where + k, count, most, place);
-    }
+    int64_t k = 0;
+    for (; k + LANES <= channels; k += LANES)
+        TYPED(largest_of_pixels)(x + k, LANES, channels, row, index, width, y + k, where + k);
+    if (k < channels)
+        TYPED(largest_of_pixels)(x + k, channels - k, channels, row, index, width, y + k, where + k);
 }
 
-/* Of a window of any size on an image. */
+/* Of a window of any size on an image; of `count` channels. */
+INLINE void TYPED(largest_of_part)(const REAL *image, ptrdiff_t count, int64_t channels,
+                                   int64_t width, struct window h, struct window w, REAL *y,
+                                   int32_t *where) {
+    const int64_t first = h.first * width + w.first;
+    VECTOR most = TYPED(load_first)(image + first * channels, count);
+    INDICES place = (int32_t)first - (INDICES){0};
+    for (int64_t i = h.first; i < h.end; i++)
+        for (int64_t j = w.first; j < w.end; j++) {
+            /* The first pixel meets itself: it is not larger. */
+            const REAL *const pixel = image + (i * width + j) * channels;
+            TYPED(compare)(pixel, count, (int32_t)(i * width + j), &most, &place);
+        }
+    TYPED(store_largest)(y, where, count, most, place);
+}
+
+/* Of all channels. */
 INLINE void TYPED(largest_of_window)(const REAL *image, int64_t channels, int64_t width,
                                      struct window h, struct window w, REAL *y, int32_t *where) {
-    for (int64_t k = 0; k < channels; k += LANES) {
-        const ptrdiff_t count = least_of(LANES, channels - k);
-        const int64_t first = h.first * width + w.first;
-        VECTOR most = TYPED(load_first)(image + first * channels + k, count);
-        INDICES place = (int32_t)first - (INDICES){0};
-        for (int64_t i = h.first; i < h.end; i++)
-            for (int64_t j = w.first; j < w.end; j++) {
-                /* The first pixel meets itself: it is not larger. */
-                const REAL *const pixel = image + (i * width + j) * channels + k;
-                TYPED(compare)(pixel, count, (int32_t)(i * width + j), &most, &place);
-            }
-        TYPED(store_largest)(y + k, where + k, count, most, place);
-    }
+    int64_t k = 0;
+    for (; k + LANES <= channels; k += LANES)
+        TYPED(largest_of_part)(image + k, LANES, channels, width, h, w, y + k, where + k);
+    if (k < channels)
+        TYPED(largest_of_part)(image + k, channels - k, channels, width, h, w, y + k, where + k);
 }
 
 /* The largest pixel of each window, and its flat index in the plane of the image.

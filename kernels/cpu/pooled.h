@@ -11,7 +11,16 @@
  */
 
 #ifndef MOST_POOLED
-#define MOST_POOLED 24 /* sums of a weight tile at most */
+/* Sums of a weight tile at most, as in fastconv/native/pooled.py, and vectors in a row of them. */
+#define MOST_POOLED 24
+#define MOST_POOLED_VECTORS 12
+/* Pixels down that a tile of dx has: all 4 that a pooled pixel reaches, or, where there are too few
+ * registers, the 3 that it reaches from one row of its window. */
+#if REGISTERS >= 32
+#define POOLED_DOWN 4
+#else
+#define POOLED_DOWN 3
+#endif
 #endif
 
 /* pointers: dy, where (int32), y (pooled; NULL: no activation before the pool), gradient and offset
@@ -74,67 +83,74 @@ static void TYPED(pooled_lists)(const int64_t *record, int64_t step, int64_t thr
     }
 }
 
+struct TYPED(pooled_run) {
+    const REAL *x, *gradient;
+    const int32_t *offset;
+    REAL *dw;
+    ptrdiff_t row, dw_row; /* of x, of dw */
+    ptrdiff_t pixels, channels;
+    int add;
+};
+
 /* sums[r][v] += gradient[p] * x[offset[p] + r * row + v * LANES], over the pixels of one channel. */
-INLINE void TYPED(pooled_tile)(const int rows, const int vectors, const REAL *x, ptrdiff_t row,
-                               const REAL *gradient, const int32_t *offset, ptrdiff_t pixels,
-                               ptrdiff_t channels, REAL *dw, ptrdiff_t dw_row, int add) {
+INLINE void TYPED(pooled_tile)(const struct TYPED(pooled_run) *t, const int rows,
+                               const int vectors) {
     VECTOR sum[MOST_POOLED];
+    const ptrdiff_t row = t->row, channels = t->channels, pixels = t->pixels;
+    const REAL *const x = t->x, *gradient = t->gradient;
+    const int32_t *offset = t->offset;
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++)
-            sum[r * vectors + v] = add ? TYPED(load)(dw + r * dw_row + v * LANES) : (VECTOR){0};
+            sum[r * vectors + v] =
+                t->add ? TYPED(load)(t->dw + r * t->dw_row + v * LANES) : (VECTOR){0};
     }
-    for (ptrdiff_t p = 0; p < pixels; p++) {
-        const REAL *const from = x + offset[p * channels];
-        const REAL g = gradient[p * channels];
-        UNROLL for (int r = 0; r < rows; r++) {
+    for (ptrdiff_t p = 0; p < pixels; p++, offset += channels, gradient += channels) {
+        const REAL *from = x + *offset;
+        const REAL g = *gradient;
+        UNROLL for (int r = 0; r < rows; r++, from += row) {
+            FORGET_ORIGIN(from);
             UNROLL for (int v = 0; v < vectors; v++)
-                sum[r * vectors + v] += g * TYPED(load)(from + r * row + v * LANES);
+                sum[r * vectors + v] += g * TYPED(load)(from + v * LANES);
         }
     }
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++)
-            TYPED(store)(dw + r * dw_row + v * LANES, sum[r * vectors + v]);
+            TYPED(store)(t->dw + r * t->dw_row + v * LANES, sum[r * vectors + v]);
     }
 }
 
-typedef void TYPED(pooled_function)(const REAL *x, ptrdiff_t row, const REAL *gradient,
-                                    const int32_t *offset, ptrdiff_t pixels,
-                                    ptrdiff_t channels, REAL *dw, ptrdiff_t dw_row, int add);
+typedef void TYPED(pooled_function)(const struct TYPED(pooled_run) *);
 
 #define POOLED_TILE(rows, vectors)                                                            \
-    static void TYPED(pooled_##rows##x##vectors)(                                             \
-        const REAL *x, ptrdiff_t row, const REAL *gradient, const int32_t *offset,            \
-        ptrdiff_t pixels, ptrdiff_t channels, REAL *dw, ptrdiff_t dw_row, int add) {          \
-        TYPED(pooled_tile)(rows, vectors, x, row, gradient, offset, pixels, channels, dw,     \
-                           dw_row, add);                                                      \
+    static void TYPED(pooled_##rows##x##vectors)(const struct TYPED(pooled_run) * t) {        \
+        TYPED(pooled_tile)(t, rows, vectors);                                                 \
     }
-#define POOLED_1_TO_4(rows)                                                                   \
-    POOLED_TILE(rows, 1) POOLED_TILE(rows, 2) POOLED_TILE(rows, 3) POOLED_TILE(rows, 4)
-#define POOLED_5_TO_8(rows)                                                                   \
-    POOLED_TILE(rows, 5) POOLED_TILE(rows, 6) POOLED_TILE(rows, 7) POOLED_TILE(rows, 8)
-#define POOLED_9_TO_12(rows)                                                                  \
-    POOLED_TILE(rows, 9) POOLED_TILE(rows, 10) POOLED_TILE(rows, 11) POOLED_TILE(rows, 12)
-POOLED_1_TO_4(1) POOLED_5_TO_8(1) POOLED_9_TO_12(1)
-POOLED_1_TO_4(2) POOLED_5_TO_8(2) POOLED_9_TO_12(2)
-POOLED_1_TO_4(3) POOLED_5_TO_8(3)
-
-#define NAME(rows, vectors) TYPED(pooled_##rows##x##vectors)
-#define NAMES_1_TO_8(rows)                                                                    \
-    NULL, NAME(rows, 1), NAME(rows, 2), NAME(rows, 3), NAME(rows, 4), NAME(rows, 5),          \
-        NAME(rows, 6), NAME(rows, 7), NAME(rows, 8)
-#define NAMES_9_TO_12(rows) NAME(rows, 9), NAME(rows, 10), NAME(rows, 11), NAME(rows, 12)
-static TYPED(pooled_function) *const TYPED(pooled)[4][13] = {
-    {NULL},
-    {NAMES_1_TO_8(1), NAMES_9_TO_12(1)},
-    {NAMES_1_TO_8(2), NAMES_9_TO_12(2)},
-    {NAMES_1_TO_8(3)},
-};
-#undef NAMES_9_TO_12
-#undef NAMES_1_TO_8
-#undef NAME
-#undef POOLED_9_TO_12
-#undef POOLED_5_TO_8
-#undef POOLED_1_TO_4
+/* As many sums as there are registers for. */
+#define VECTORS_1_TO_4(X, rows) X(rows, 1) X(rows, 2) X(rows, 3) X(rows, 4)
+#define VECTORS_5_TO_6(X, rows) X(rows, 5) X(rows, 6)
+#define VECTORS_7_TO_8(X, rows) X(rows, 7) X(rows, 8)
+#define VECTORS_9_TO_12(X, rows) X(rows, 9) X(rows, 10) X(rows, 11) X(rows, 12)
+#define TILES_OF_FEW(X)                                                                       \
+    VECTORS_1_TO_4(X, 1) VECTORS_5_TO_6(X, 1) VECTORS_7_TO_8(X, 1) VECTORS_9_TO_12(X, 1)      \
+    VECTORS_1_TO_4(X, 2) VECTORS_5_TO_6(X, 2) VECTORS_1_TO_4(X, 3)
+#if REGISTERS >= 32
+#define ALL_TILES(X)                                                                          \
+    TILES_OF_FEW(X) VECTORS_7_TO_8(X, 2) VECTORS_9_TO_12(X, 2) VECTORS_5_TO_6(X, 3)           \
+    VECTORS_7_TO_8(X, 3)
+#else
+#define ALL_TILES(X) TILES_OF_FEW(X)
+#endif
+ALL_TILES(POOLED_TILE)
+#define POOLED_ENTRY(rows, vectors) [rows][vectors] = TYPED(pooled_##rows##x##vectors),
+static TYPED(pooled_function) *const
+    TYPED(pooled)[4][MOST_POOLED_VECTORS + 1] = {ALL_TILES(POOLED_ENTRY)};
+#undef POOLED_ENTRY
+#undef ALL_TILES
+#undef TILES_OF_FEW
+#undef VECTORS_9_TO_12
+#undef VECTORS_7_TO_8
+#undef VECTORS_5_TO_6
+#undef VECTORS_1_TO_4
 #undef POOLED_TILE
 
 /* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy.
@@ -160,11 +176,15 @@ static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int6
             const int32_t *const offset = offsets + sample * pixels * channels + c;
             for (ptrdiff_t i = 0; i < down; i += n[7]) {
                 const ptrdiff_t rows = least_of(n[7], down - i);
-                for (ptrdiff_t v = 0; v < n[6]; v += 12) {
-                    const ptrdiff_t vectors = least_of(12, n[6] - v);
-                    TYPED(pooled)[rows][vectors](
-                        x + sample * n[3] + i * row + v * LANES, row, gradient, offset, pixels,
-                        channels, dw + (c * down + i) * wide + v * LANES, wide, sample > 0);
+                for (ptrdiff_t v = 0; v < n[6]; v += MOST_POOLED_VECTORS) {
+                    const ptrdiff_t vectors = least_of(MOST_POOLED_VECTORS, n[6] - v);
+                    const struct TYPED(pooled_run) t = {
+                        .x = x + sample * n[3] + i * row + v * LANES, .gradient = gradient,
+                        .offset = offset, .dw = dw + (c * down + i) * wide + v * LANES,
+                        .row = row, .dw_row = wide, .pixels = pixels, .channels = channels,
+                        .add = sample > 0,
+                    };
+                    TYPED(pooled)[rows][vectors](&t);
                 }
             }
             if (db) {
@@ -217,13 +237,15 @@ static void TYPED(transpose_weights)(const int64_t *record, int64_t step, int64_
     }
 }
 
-/* Taps 3 x 3 of the channels first to end of a list, all with their place (down, across). */
+/* Taps 3 x 3 of the channels first to end of a list, all with their place (down, across), to the sums
+ * of a tile whose upper row is `upper`. */
 #define POOLED_PLACE(down, across)                                                            \
-    for (const int32_t last = i + count[2 * down + across]; i < last; i++) {                  \
+    for (const int32_t last = i + count[2 * (down) + across]; i < last; i++) {                \
         const REAL g = gradient[i];                                                           \
         const REAL *const taps = weights + channel[i] * 9 * LANES;                            \
         UNROLL for (int t = 0; t < 9; t++)                                                    \
-            sum[(t / 3 + down) * 4 + t % 3 + across] += g * TYPED(load)(taps + t * LANES);    \
+            sum[(t / 3 + (down) - upper) * 4 + t % 3 + across] +=                             \
+                g * TYPED(load)(taps + t * LANES);                                            \
     }
 
 /* dx of a 3 x 3 convolution: every pooled pixel adds to a region of 4 x 4 pixels.
@@ -266,19 +288,23 @@ static void TYPED(pooled_data_tiles)(const int64_t *record, int64_t step, int64_
                     const REAL *const gradient = gradients + at * channels;
                     const int32_t *const channel = order + at * channels;
                     const int32_t *const count = counts + at * 4;
-                    VECTOR sum[16];
-                    UNROLL for (int v = 0; v < 16; v++) sum[v] = (VECTOR){0};
-                    int32_t i = 0;
-                    POOLED_PLACE(0, 0)
-                    POOLED_PLACE(0, 1)
-                    POOLED_PLACE(1, 0)
-                    POOLED_PLACE(1, 1)
                     REAL *const region = image + 2 * row * line + 2 * column * inputs + c;
-                    UNROLL for (int r = 0; r < 4; r++) {
-                        if (r >= first && r < stop) {
-                            UNROLL for (int q = 0; q < 4; q++) {
-                                REAL *const pixel = region + r * line + q * inputs;
-                                TYPED(store)(pixel, TYPED(load)(pixel) + sum[4 * r + q]);
+                    int32_t i = 0;
+                    UNROLL for (int upper = 0; upper <= 4 - POOLED_DOWN; upper++) {
+                        VECTOR sum[4 * POOLED_DOWN];
+                        UNROLL for (int v = 0; v < 4 * POOLED_DOWN; v++) sum[v] = (VECTOR){0};
+                        POOLED_PLACE(upper, 0)
+                        POOLED_PLACE(upper, 1)
+                        if (POOLED_DOWN == 4) {
+                            POOLED_PLACE(1, 0)
+                            POOLED_PLACE(1, 1)
+                        }
+                        UNROLL for (int r = 0; r < POOLED_DOWN; r++) {
+                            if (upper + r >= first && upper + r < stop) {
+                                UNROLL for (int q = 0; q < 4; q++) {
+                                    REAL *const pixel = region + (upper + r) * line + q * inputs;
+                                    TYPED(store)(pixel, TYPED(load)(pixel) + sum[4 * r + q]);
+                                }
                             }
                         }
                     }

@@ -1,5 +1,10 @@
 /* Every kernel for SSE2, which every x86-64 has: 16 registers of 16 bytes. */
 #if defined(__GNUC__) && defined(__x86_64__)
+#if !defined(__clang__)
+/* Without FMA, products are values of their own. GCC would put off the sums until the end of a tile,
+ * with all products in registers until then, which are not enough. */
+#pragma GCC optimize("no-tree-ter")
+#endif
 #define VECTOR_BYTES 16
 #define REGISTERS 16
 #include "kernels_of_one_set.h"

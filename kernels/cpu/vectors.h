@@ -24,29 +24,71 @@ INLINE VECTOR TYPED(load)(const REAL *from) {
 
 INLINE void TYPED(store)(REAL *to, VECTOR v) { memcpy(to, &v, sizeof v); }
 
-/* The first `count` lanes only, 0 < count <= LANES; the others are zero. */
+/* All bits of the first `count` lanes, and none of the others. */
+INLINE VECTOR TYPED(first_lanes)(ptrdiff_t count) {
+    /* 64 bytes of ones, as many as the widest vector has, and 64 of zeros. */
+    static const int64_t bits[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    VECTOR mask;
+    memcpy(&mask, (const char *)bits + 64 - count * (ptrdiff_t)sizeof(REAL), sizeof mask);
+    return mask;
+}
+
+/* The first `count` lanes only, 0 < count <= LANES; the others are zero.
+ *
+ * Here and below: where there are no masked moves, lane by lane, which are known to the compiler. A
+ * memcpy of `count` elements would be a call, and no vector register outlives a call: everything
+ * that lives across it, such as the sums of a tile, would be on the stack in the whole function. */
 INLINE VECTOR TYPED(load_first)(const REAL *from, ptrdiff_t count) {
-#ifdef MASKED_LOAD
+#if defined(MASKED_LOAD)
+    if (__builtin_constant_p(count) && count >= LANES) return TYPED(load)(from);
     return MASKED_LOAD(TYPE, from, count);
-#endif
+#elif defined(HAS_VECTORS)
     if (count >= LANES) return TYPED(load)(from);
-    REAL lanes[sizeof(VECTOR) / sizeof(REAL)] = {0};
-    memcpy(lanes, from, (size_t)count * sizeof(REAL));
-    return TYPED(load)(lanes);
+    VECTOR v = {*from};
+    UNROLL for (int lane = 1; lane < LANES - 1; lane++) {
+        if (lane < count) v[lane] = from[lane];
+    }
+    return v;
+#else
+    (void)count;
+    return *from;
+#endif
 }
 
 INLINE void TYPED(store_first)(REAL *to, VECTOR v, ptrdiff_t count) {
-#ifdef MASKED_STORE
+#if defined(MASKED_STORE)
     MASKED_STORE(TYPE, to, v, count);
-    return;
-#endif
+#elif defined(HAS_VECTORS)
     if (count >= LANES) {
         TYPED(store)(to, v);
-    } else {
-        REAL lanes[sizeof(VECTOR) / sizeof(REAL)];
-        memcpy(lanes, &v, sizeof v);
-        memcpy(to, lanes, (size_t)count * sizeof(REAL));
+        return;
     }
+    *to = v[0];
+    UNROLL for (int lane = 1; lane < LANES - 1; lane++) {
+        if (lane < count) to[lane] = v[lane];
+    }
+#else
+    (void)count;
+    *to = v;
+#endif
+}
+
+INLINE void TYPED(store_first_indices)(int32_t *to, INDICES v, ptrdiff_t count) {
+#if defined(MASKED_STORE_INDICES)
+    MASKED_STORE_INDICES(TYPE, to, v, count);
+#elif defined(HAS_VECTORS)
+    if (count >= LANES) {
+        memcpy(to, &v, sizeof v);
+        return;
+    }
+    *to = v[0];
+    UNROLL for (int lane = 1; lane < LANES - 1; lane++) {
+        if (lane < count) to[lane] = v[lane];
+    }
+#else
+    (void)count;
+    *to = v;
+#endif
 }
 
 /* Every lane the same. */

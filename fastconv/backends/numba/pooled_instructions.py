@@ -100,39 +100,42 @@ def _add_region(
         gradient, channel, count, weights, region, line, inputs, first, stop = values
         kind = llvm_type(vector)
         zero = ir.Constant(kind, None)
-        sums = [[cgutils.alloca_once(builder, kind) for _ in range(4)] for _ in range(4)]
-        for row in sums:
-            for total in row:
-                builder.store(zero, total)
+        # All rows at once, or, where there are too few registers, those that a row of the window
+        # reaches.
+        tall = 4 if target().registers >= 32 else 3
+        sums = [[cgutils.alloca_once(builder, kind) for _ in range(4)] for _ in range(tall)]
         done: Any = WORD(0)
-        for place in range(4):
-            down, across = divmod(place, 2)
-            size = builder.load(builder.gep(count, [WORD(place)]))
-            end = builder.add(done, builder.sext(size, WORD))
-            with cgutils.for_range(builder, end, start=done) as loop:
-                some = builder.load(builder.gep(gradient, [loop.index]))
-                factor = write_spread(builder, kind, some)
-                output = builder.sext(builder.load(builder.gep(channel, [loop.index])), WORD)
-                start = builder.mul(output, WORD(9 * vector.lanes))
-                for tap in range(9):
-                    at = builder.add(start, WORD(tap * vector.lanes))
-                    value = write_load(builder, builder.gep(weights, [at]), vector)
-                    total = sums[tap // 3 + down][tap % 3 + across]
-                    write_product(builder, total, factor, value)
-            done = end
-        for number, totals in enumerate(sums):
-            inside = builder.and_(
-                builder.icmp_signed("<=", first, WORD(number)),
-                builder.icmp_signed("<", WORD(number), stop),
-            )
-            with builder.if_then(inside):
-                for column, total in enumerate(totals):
-                    skipped = builder.mul(line, WORD(number))
-                    skipped = builder.add(skipped, builder.mul(inputs, WORD(column)))
-                    to = builder.gep(region, [skipped])
-                    before = write_load(builder, to, vector)
-                    both = builder.fadd(before, builder.load(total))
-                    write_store(builder, both, to, vector)
+        for upper in range(5 - tall):
+            for row in sums:
+                for total in row:
+                    builder.store(zero, total)
+            for down, across in [(i, j) for i in range(upper, upper + tall - 2) for j in range(2)]:
+                size = builder.load(builder.gep(count, [WORD(2 * down + across)]))
+                end = builder.add(done, builder.sext(size, WORD))
+                with cgutils.for_range(builder, end, start=done) as loop:
+                    some = builder.load(builder.gep(gradient, [loop.index]))
+                    factor = write_spread(builder, kind, some)
+                    output = builder.sext(builder.load(builder.gep(channel, [loop.index])), WORD)
+                    start = builder.mul(output, WORD(9 * vector.lanes))
+                    for tap in range(9):
+                        at = builder.add(start, WORD(tap * vector.lanes))
+                        value = write_load(builder, builder.gep(weights, [at]), vector)
+                        total = sums[tap // 3 + down - upper][tap % 3 + across]
+                        write_product(builder, total, factor, value)
+                done = end
+            for number, totals in enumerate(sums, upper):
+                inside = builder.and_(
+                    builder.icmp_signed("<=", first, WORD(number)),
+                    builder.icmp_signed("<", WORD(number), stop),
+                )
+                with builder.if_then(inside):
+                    for column, total in enumerate(totals):
+                        skipped = builder.mul(line, WORD(number))
+                        skipped = builder.add(skipped, builder.mul(inputs, WORD(column)))
+                        to = builder.gep(region, [skipped])
+                        before = write_load(builder, to, vector)
+                        both = builder.fadd(before, builder.load(total))
+                        write_store(builder, both, to, vector)
         return context.get_dummy_value()
 
     word = types.int64
