@@ -113,6 +113,9 @@ NETWORKS = {
     "dense": (
         (Flatten(), Dense(256), ReLU(), Dense(40), Dense(CLASSES)), (1, 1, 100), "min_max",
     ),
+    "dense, for several threads": (
+        (Conv2D(13, kernel=1), Flatten(), Dense(CLASSES)), (27, 27, 2), "scale",
+    ),
     "regression": ((Flatten(), Dense(20), Tanh(), Dense(3)), (4, 4, 1), "min_max"),
 }  # fmt: skip
 IMAGES = 40

@@ -103,11 +103,15 @@ INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w
                 TYPED(store_first)(block + i * outputs, keep * old[i] - x[first + i] * step,
                                    outputs);
         } else {
-            for (ptrdiff_t i = 0; i < rows; i++) {
+            /* Summed in the order of whole blocks: where a thread's share ends changes no bit. */
+            for (ptrdiff_t i = 0; i < ROWS; i++) {
+                products[i] = (VECTOR){0};
+                if (i >= rows) continue;
                 const VECTOR row = TYPED(load_first)(block + i * outputs, outputs);
-                dx[first + i] = TYPED(sum_of_lanes)(row * gradient);
+                products[i] = row * gradient;
                 TYPED(store_first)(block + i * outputs, keep * row - x[first + i] * step, outputs);
             }
+            TYPED(store_first)(dx + first, TYPED(sums_of_vectors)(products), rows);
         }
     }
 }
