@@ -113,6 +113,21 @@ INLINE void TYPED(add_biases)(const int64_t *n, const REAL *dy, ptrdiff_t sample
     }
 }
 
+/* db = total, or the update of b by it; where total is NULL, the sums are made here. */
+APART void TYPED(store_biases)(const int64_t *n, const double *total, const REAL *dy,
+                               ptrdiff_t outputs, REAL *db, int updates, REAL keep, REAL rate) {
+    double own[MOST_VECTORS * sizeof(VECTOR) / sizeof(REAL)];
+    if (!total) {
+        memset(own, 0, sizeof own);
+        TYPED(add_biases)(n, dy, n[0], n[1], n[2], outputs, own);
+        total = own;
+    }
+    for (ptrdiff_t j = 0; j < outputs; j++) {
+        const REAL sum = (REAL)total[j];
+        db[j] = updates ? keep * db[j] - rate * sum : sum;
+    }
+}
+
 /* dw[tap, k, n] = sum over samples and pixels of A[...] dy[pixel, n]; db[n] = sum of dy[pixel, n].
  *
  * With UPDATE, w and b take the place of dw and db, and are updated by plain gradient descent.
@@ -188,20 +203,18 @@ static void TYPED(conv_weight_tiles)(const int64_t *record, int64_t step, int64_
                                   biases + group * outputs + first);
         }
     }
-    for (ptrdiff_t piece = begin; db && piece < end; piece++) {
-        const ptrdiff_t block = piece % blocks, group = piece / (blocks * tiles * n[15] * n[12]);
-        if (piece / blocks % (tiles * n[15] * n[12])) continue; /* not the first tile */
-        const ptrdiff_t first = block * width, wide = least_of(width, outputs - first);
-        const double *total = biases + group * outputs + first;
-        double own[MOST_VECTORS * sizeof(VECTOR) / sizeof(REAL)] = {0};
-        if (all_outputs > MOST_BIASES) {
-            TYPED(add_biases)(n, dy + group * n[22] + first, samples, n[1], n[2], wide, own);
-            total = own;
-        }
-        REAL *const to = db + group * outputs + first;
-        for (ptrdiff_t j = 0; j < wide; j++) {
-            const REAL sum = (REAL)total[j];
-            to[j] = t.finish == UPDATE ? keep_bias * to[j] - t.rate * sum : sum;
+    if (!db) return;
+    /* The first piece of each block of outputs has its biases. */
+    const ptrdiff_t pieces_of_group = blocks * tiles * n[15] * n[12];
+    for (ptrdiff_t group = 0; group < n[20]; group++) {
+        for (ptrdiff_t block = 0; block < blocks; block++) {
+            const ptrdiff_t piece = group * pieces_of_group + block;
+            if (piece < begin || piece >= end) continue;
+            const ptrdiff_t first = block * width, wide = least_of(width, outputs - first);
+            const double *const total = biases + group * outputs + first;
+            TYPED(store_biases)(n, all_outputs > MOST_BIASES ? NULL : total,
+                                dy + group * n[22] + first, wide, db + group * outputs + first,
+                                t.finish == UPDATE, keep_bias, t.rate);
         }
     }
 }

@@ -62,8 +62,12 @@ static void TYPED(depthwise_tiles)(const int64_t *record, int64_t step, int64_t 
                         const REAL *const in = image_row + left * channels;
                         const ptrdiff_t stride = n[9] * channels;
                         if (count == LANES && p_first == 0 && p_end == TYPED(PIXELS)) {
-                            UNROLL for (int p = 0; p < 8; p++)
-                                sum[p] += TYPED(load)(in + p * stride) * value;
+                            const REAL *pixel = in;
+                            UNROLL for (int p = 0; p < 8; p++) {
+                                sum[p] += TYPED(load)(pixel) * value;
+                                pixel += stride;
+                                FORGET_ORIGIN(pixel);
+                            }
                         } else {
                             UNROLL for (int p = 0; p < 8; p++)
                                 if (p >= p_first && p < p_end)
@@ -96,6 +100,13 @@ INLINE void TYPED(add_products)(const REAL *in, ptrdiff_t stride, const REAL *ou
                   TYPED(load_first)(out + p * channels, count);
     const VECTOR row_sum = (sum[0] + sum[1]) + (sum[2] + sum[3]);
     TYPED(store_first)(to, TYPED(load_first)(to, count) + row_sum, count);
+}
+
+/* The same for the last channels, apart: where there are no masked loads, it takes all registers. */
+APART void TYPED(add_some_products)(const REAL *in, ptrdiff_t stride, const REAL *out,
+                                    ptrdiff_t channels, ptrdiff_t first, ptrdiff_t stop, REAL *to,
+                                    ptrdiff_t count) {
+    TYPED(add_products)(in, stride, out, channels, first, stop, to, count);
 }
 
 /* dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]; db[c] = sum of dy[pixel, c].
@@ -141,7 +152,7 @@ static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, i
                     if (count == LANES)
                         TYPED(add_products)(in, stride, out, channels, first, stop, to, LANES);
                     else
-                        TYPED(add_products)(in, stride, out, channels, first, stop, to, count);
+                        TYPED(add_some_products)(in, stride, out, channels, first, stop, to, count);
                 }
             }
         }

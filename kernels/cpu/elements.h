@@ -24,6 +24,13 @@
 #define FORGET_ORIGIN(value) (void)0
 #endif
 
+/* The compiler would read a vector anew for each product that it is a factor of. */
+#if defined(__GNUC__) && defined(__x86_64__)
+#define KEEP_IN_REGISTER(value) __asm__("" : "+v"(value))
+#else
+#define KEEP_IN_REGISTER(value) (void)0
+#endif
+
 /* Threads share elements in blocks. The compiler's vectors divide a block, so that only the end
  * of the array, whoever does it, is left to the loop for the rest: an element gets the same
  * bits whatever the number of threads. */

@@ -11,12 +11,6 @@
 #ifndef MOST_OUTPUTS
 #define MOST_OUTPUTS 8
 #define MOST_PIXELS 4
-/* The compiler would read the value anew for each product. */
-#if defined(__GNUC__) && defined(__x86_64__)
-#define KEEP_IN_REGISTER(value) __asm__("" : "+v"(value))
-#else
-#define KEEP_IN_REGISTER(value) (void)0
-#endif
 #endif
 
 struct TYPED(interleaved) {
