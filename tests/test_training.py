@@ -9,11 +9,21 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from fastconv.backends.selection import load_module
+from fastconv.backends.selection import backend_state, load_module
 from fastconv.data import DataError, Samples, epoch_order, load
 from fastconv.experiment import prepare, summarize
 from fastconv.inference import Score
-from fastconv.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, LeakyReLU, ReLU, Sigmoid
+from fastconv.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Sigmoid,
+)
 from fastconv.network import NetworkError, Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.plan_builder import Purpose, Source, build_plan
@@ -651,3 +661,20 @@ def test_the_loss_of_cifar10_deep_falls():
     assert losses[0] > 2.303
     assert losses[-1] < 0.9 * losses[0]
     assert all(np.isfinite(losses))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba", "cython"])
+def test_three_convolutions_learn_the_digits_by_plain_gradient_descent(backend):
+    """What updates in the wrong order once kept the compiled backends from."""
+    if not backend_state(backend).works:
+        pytest.skip(backend_state(backend).reason)
+    digits = load("digits")
+    layers = [Conv2D(8, padding=1), ReLU(), Conv2D(16, padding=1), ReLU(), MaxPool2D(2),
+              Conv2D(16, padding=1), ReLU(), Flatten(), Dense(10)]  # fmt: skip
+    trainer = Trainer(
+        Sequential(layers, digits.image_shape, seed=0), digits.training,
+        loss="softmax_cross_entropy", optimizer=Optimizer("sgd"), schedule=Constant(0.2),
+        batch_size=16, preprocessing=Preprocessing("min_max"), backend=backend,
+    )  # fmt: skip
+    fit(trainer, 15 * trainer.steps_per_epoch)
+    assert trainer.evaluate(digits.test).accuracy >= 0.97
