@@ -96,7 +96,7 @@ def check_step(
     How close is close enough follows from the network. The reference's steps are made again with
     drawn errors in everything that is read and written, of the square root of the length of each
     sum in units in the last place of the network's dtype, and opposite errors (Monte Carlo
-    arithmetic). A backend may differ 8 times as much, element by element. Where nearly equal
+    arithmetic). A backend may differ 24 times as much, element by element. Where nearly equal
     numbers of a max pooling or a ReLU near zero make those steps differ by much of what the
     training does, an element is undecided, and counted as such; float64 decides more.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import check_size, launch, launch_elements
+from fastconv.backends.cupy.products import memory_of
 from fastconv.operation import NormSpec
 
 _LANES, _ROWS = 32, 8
@@ -79,13 +80,14 @@ def batch_norm_backward(
     workspace: Array | None,
 ) -> None:
     """Gradients of the training kernel."""
+    means = memory_of(workspace)
     _sum_channels(
-        "norm.batch_norm_sums", spec, dy, x, mean, inverse_deviation, dgamma, dbeta, workspace,
+        "norm.batch_norm_sums", spec, dy, x, mean, inverse_deviation, dgamma, dbeta, means,
         dtype=dx.dtype,
     )  # fmt: skip
     launch_elements(
         "norm.batch_norm_data_gradient", spec.rows * spec.channels, spec.rows, spec.channels, dy, x,
-        gamma, mean, inverse_deviation, workspace, dx, dtype=dx.dtype,
+        gamma, mean, inverse_deviation, means, dx, dtype=dx.dtype,
     )  # fmt: skip
 
 

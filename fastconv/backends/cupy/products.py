@@ -42,6 +42,11 @@ _TENSOR_CORES = {"tf32": (16, 8, 8), "bf16": (16, 8, 16)}
 """Rows, columns and depth of what a tensor core multiplies at a time."""
 
 
+def memory_of(workspace: Any) -> Any:
+    """Return the memory of a workspace, whether it has counters or is an array."""
+    return workspace.memory if isinstance(workspace, CountedWorkspace) else workspace
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """A product of matrices of (rows, depth) and (depth, columns) in each of ``groups``.
@@ -122,9 +127,9 @@ class Product:
         check_size(kernel, result=self.size, **{"a part of the sums": self.parts * self.size})
         side, parts = self.side, self.parts
         tiles = self._tiles(side) // self.groups
-        partial, counters, precision = workspace, None, "float32"
+        partial, counters, precision = memory_of(workspace), None, "float32"
         if isinstance(workspace, CountedWorkspace):
-            partial, counters = workspace.memory, workspace.counters
+            counters = workspace.counters
             precision = self.precision(workspace.precision)
         if parts == 1:
             partial = counters = None
