@@ -6,12 +6,14 @@ Every network follows from the seed and its number: ``--first 1234 --networks 1`
 and a run that was stopped goes on with ``--first``. Each is made by the numpy backend, by the C
 kernels with every instruction set of this processor, and, as compiling takes its time, some of them
 by the numba backend (on the instruction set that FASTCONV_ISA names). Wrong steps are written as
-tests to paste. The exit code is 1 if there are any.
+tests to paste. The exit code is 1 if there are any. Plans are checked too, unless FASTCONV_CHECK=0
+says not to, which is faster.
 """
 
 import argparse
 import collections
 import multiprocessing
+import os
 import sys
 import time
 import traceback
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault("FASTCONV_CHECK", "1")
 
 from random_networks import Seeded, draw_case
 from step_runners import check_steps, cython_engines, reference_of, runner_names

@@ -209,8 +209,11 @@ def batch_norm_forward_training(
     squares = np.square(rows - mean).sum(axis=0)
     inverse_deviation[...] = 1 / np.sqrt(squares / spec.rows + spec.epsilon)
     y.reshape(rows.shape)[...] = gamma * (rows - mean) * inverse_deviation + beta
-    running_mean += spec.momentum * (mean - running_mean)
-    running_variance += spec.momentum * (squares / max(1, spec.rows - 1) - running_variance)
+    for running, batch in (
+        (running_mean, mean),
+        (running_variance, squares / max(1, spec.rows - 1)),
+    ):
+        running[...] = (1 - spec.momentum) * running + spec.momentum * batch
 
 
 def batch_norm_backward(
