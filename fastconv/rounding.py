@@ -127,6 +127,10 @@ class RoundedRunner(Runner):
             rounded = array * (1 + self._draw(array, error))
             if array.ctypes.data == beside.address:
                 rounded += np.asarray(beside.size) * self._draw(array, 1.0)
+                if call.kernel == "activation.log_softmax_forward":
+                    # One logarithm is subtracted from a whole row: so is its error.
+                    rows = self._errors(array[..., :1].shape, 1.0)
+                    rounded += np.asarray(beside.size) * rows
             array[...] = np.where(written, rounded, before)
 
     def _beside(self, call: Call, arrays: list[Any], error: float) -> _Beside:
@@ -151,6 +155,9 @@ class RoundedRunner(Runner):
         """Errors between half of ``size`` and all of it, up or down."""
         # Every other seed: one for all that has the same place in the last axis.
         shape = array.shape[-1:] if self._is_common else array.shape
+        return self._errors(shape, size)
+
+    def _errors(self, shape: tuple[int, ...], size: float) -> NDArray[np.float64]:
         drawn = self._generator.random(shape)
         drawn -= 0.5
         drawn += np.copysign(0.5, drawn)

@@ -13,8 +13,8 @@ from fastconv.training_steps import ReferenceSteps, Snapshot
 
 _MARGIN = 24.0
 """How many times the difference that drawn errors make a backend's may be: it is the largest of
-few draws, and of other errors. Of 20000 drawn networks all but two needed less than 8. One, with
-two batch normalisations of two samples one behind the other, needed 20, on every backend alike."""
+few draws, and of other errors. Of 20000 drawn networks all but eight needed less than 8. Those
+normalise batches of 2 to 4 samples that hardly differ, mostly twice, and need up to 24, one 40."""
 _DECIDED = 0.25
 """Part of the change of an array below which its tolerance must lie for a comparison to tell."""
 _LEAST_CHANGE = 1e-3
