@@ -262,15 +262,16 @@ def activation_gradients_behind_data_gradients(order: Rewriting) -> None:
 
     That call may end with it then; else a weight gradient stands between the two.
     """
+    memory_of = order.plan.memory_of  # moves change no buffer
     for position, call in enumerate(order.calls):
         if call.kernel != "activation.activation_backward":
             continue
         dy, _, dx = call.arguments
-        memory = order.plan.memory_of(dx)
-        if memory != order.plan.memory_of(dy):
+        memory = memory_of(dx)
+        if memory != memory_of(dy):
             continue
         for before in range(position - 1, -1, -1):
-            if order.plan.memory_of(order.calls[before].arguments[-1]) == memory:
+            if memory_of(order.calls[before].arguments[-1]) == memory:
                 order.move(position, before + 1)
                 break
             if not order.can_move(position, before):

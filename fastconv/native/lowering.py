@@ -26,6 +26,7 @@ from fastconv.native import pooled, recorder, winograd
 from fastconv.native.launches import launch_of
 from fastconv.native.layouts import integers_of, place_of, pointer_of
 from fastconv.native.record import WORKSPACE, Pointer, Record, Target
+from fastconv.native.reordering import signed_output_of_pool
 from fastconv.native.split import parts_of_product
 from fastconv.operation import ActivationSpec, InputSpec, OptimizerSpec
 from fastconv.plan import Call, Plan
@@ -238,10 +239,12 @@ class _Lowering:
         y: int | None = None
         holds: tuple[tuple[int, int], ...] = ()
         if above is not None:
-            found = self._pooled_output(argmax, position)
+            found = signed_output_of_pool(self._order, argmax, position)
             if found is None:
                 return 0
-            y, holds = found
+            y, writer = found
+            memory = span_of(self._plan, y).memory
+            holds = ((memory, max(self._order.origins[writer])),)
         for user in filter(None, (data, weight)):
             if self._plan.memory_of(user.arguments[0]) != self._plan.memory_of(unpooled):
                 return 0
@@ -277,28 +280,6 @@ class _Lowering:
             return False
         dy, _, dx = call.arguments
         return self._plan.memory_of(dy) == self._plan.memory_of(dx) == self._plan.memory_of(number)
-
-    def _pooled_output(
-        self, argmax: int | None, position: int
-    ) -> tuple[int, tuple[tuple[int, int], ...]] | None:
-        """The output of the pool that wrote ``argmax``, if its signs still stand there.
-
-        Also which memory that is, with the number of the call whose output it must hold.
-        """
-        y, writer = None, -1
-        for number, call in enumerate(self._calls(0, position)):
-            if call.kernel == "pool.max_pool2d_forward" and call.arguments[2] == argmax:
-                y, writer = call.arguments[1], number
-            elif y is not None and self._plan.memory_of(call.arguments[-1]) == (
-                self._plan.memory_of(y)
-            ):
-                if call.kernel != "activation.activation_forward" or _slope(call) is None:
-                    return None
-                writer = number
-        if y is None:
-            return None
-        memory, _ = self._plan.memory_of(y) or (-1, 0)
-        return y, ((memory, max(self._order.origins[writer])),)
 
     def _fuses_activation(
         self, call: Call, following: Call, records: Sequence[Record] | None = None

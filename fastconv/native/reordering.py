@@ -62,10 +62,36 @@ def _output_of_pool(order: Rewriting, position: int) -> tuple[int, int] | None:
         return None
     if not in_place == result == plan.memory_of(dx):
         return None
+    return signed_output_of_pool(order, argmax, position, below)
+
+
+def signed_output_of_pool(
+    order: Rewriting, argmax: int | None, end: int, pooled: tuple[int, int] | None = None
+) -> tuple[int, int] | None:
+    """The output of the max pool that wrote ``argmax``, if its signs still stand there.
+
+    Parameters
+    ----------
+    order
+        The calls.
+    argmax
+        A buffer of flat indices.
+    end
+        Position up to which calls may have changed the output.
+    pooled
+        The memory that the pool must have taken its maxima of; None: any.
+
+    Returns
+    -------
+    tuple or None
+        Number of the output, and the position of the call that wrote it last: the pool, or a
+        (leaky) ReLU in place. None if anything else has overwritten it since.
+    """
+    plan = order.plan
     y, writer = None, -1
-    for number, call in enumerate(order.calls[:position]):
+    for number, call in enumerate(order.calls[:end]):
         if call.kernel == "pool.max_pool2d_forward" and call.arguments[2] == argmax:
-            if plan.memory_of(call.arguments[0]) != below:
+            if pooled is not None and plan.memory_of(call.arguments[0]) != pooled:
                 return None
             y, writer = call.arguments[1], number
         elif y is not None and plan.memory_of(call.arguments[-1]) == plan.memory_of(y):
