@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.command_line import (
+from fastconv.cli.command_line import (
     Parser,
     check_writable,
     run,
@@ -19,10 +19,10 @@ from fastconv.command_line import (
     use_device,
     write_json,
 )
+from fastconv.cli.progress import Display, percent
 from fastconv.data import DataError, Dataset, Samples
-from fastconv.data_of_run import check_data, load_data
-from fastconv.progress import Display, percent
-from fastconv.saved_run import SavedRun, load_run
+from fastconv.runs.data_of_run import check_data, load_data
+from fastconv.runs.saved_run import SavedRun, load_run
 
 _MODULE = "fastconv.evaluate"
 PARTS = ("test", "validation", "training")

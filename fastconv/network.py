@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.files import replace_file
+from fastconv._files import replace_file
 from fastconv.initializers import He, Initializer
 from fastconv.layers import Layer, Parameter
 from fastconv.spec import Shape

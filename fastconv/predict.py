@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.command_line import (
+from fastconv.cli.command_line import (
     EXIT_USER_ERROR,
     Parser,
     check_writable,
@@ -20,10 +20,10 @@ from fastconv.command_line import (
     use_device,
     write_json,
 )
+from fastconv.cli.progress import Display, percent
+from fastconv.data.picture_files import FITS, PictureError, read_picture
 from fastconv.functional.activation import softmax
-from fastconv.picture_files import FITS, PictureError, read_picture
-from fastconv.progress import Display, percent
-from fastconv.saved_run import RunError, SavedRun, load_run
+from fastconv.runs.saved_run import RunError, SavedRun, load_run
 
 _MODULE = "fastconv.predict"
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from fastconv.command_line import (
+from fastconv.cli.command_line import (
     EXIT_INTERRUPTED,
     Parser,
     check_precision,
@@ -18,10 +18,10 @@ from fastconv.command_line import (
     use_device,
     write_json,
 )
+from fastconv.cli.progress import Display
 from fastconv.data import DATASETS
-from fastconv.progress import Display
 from fastconv.recipe import load_recipe, parse_setting, recipe_names
-from fastconv.run_folder import new_run_path
+from fastconv.runs.run_folder import new_run_path
 from fastconv.training_run import RunOptions, explain_run, show_result, train_recipe
 
 _MODULE = "fastconv.train"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import fastconv
-from fastconv import kernel_sources
 from fastconv.backends import cython as cython_backend
+from fastconv.backends.cupy import kernel_sources
 
 PACKAGE = Path(fastconv.__file__).parent
 TREE = PACKAGE.parent
@@ -30,7 +30,7 @@ def test_the_package_says_that_it_is_typed():
     assert (PACKAGE / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("folder", ["recipes", "searches"])
+@pytest.mark.parametrize("folder", ["recipes", "search/searches"])
 def test_recipes_and_searches_are_shipped_and_readable(folder):
     files = sorted((PACKAGE / folder).glob("*.toml"))
     assert files

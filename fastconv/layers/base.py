@@ -1,14 +1,15 @@
-"""What every layer is, and the record of one layer within a plan."""
+"""What every layer is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
+from fastconv.plans.node import Node as Node
 from fastconv.spec import Shape
 
 if TYPE_CHECKING:
-    from fastconv.plan_builder import PlanBuilder
+    from fastconv.plans.plan_builder import PlanBuilder
 
 ParameterKind: TypeAlias = Literal["weight", "bias", "scale", "state"]
 
@@ -46,38 +47,6 @@ class Parameter:
         for n in self.shape:
             count *= n
         return count
-
-
-@dataclass(slots=True)
-class Node:
-    """A layer at its place in a plan: the numbers of its buffers.
-
-    Parameters
-    ----------
-    layer, name
-        The layer, and its name in the network.
-    input_shape, output_shape
-        Of one sample, without the batch.
-    x, y
-        Input and output.
-    parameters, gradients
-        By parameter name.
-    saved
-        What forward leaves for backward.
-    spec
-        The spec of the forward call, where backward needs the same.
-    """
-
-    layer: Layer
-    name: str
-    input_shape: Shape
-    output_shape: Shape
-    x: int
-    y: int = -1
-    parameters: dict[str, int] = field(default_factory=dict)
-    gradients: dict[str, int] = field(default_factory=dict)
-    saved: dict[str, int] = field(default_factory=dict)
-    spec: object = None
 
 
 class Layer:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastconv.command_line import Parser, run, say
-from fastconv.data_of_run import check_data, load_data
-from fastconv.run_folder import OutputError
-from fastconv.saved_run import RunError, load_run
+from fastconv.cli.command_line import Parser, run, say
+from fastconv.runs.data_of_run import check_data, load_data
+from fastconv.runs.run_folder import OutputError
+from fastconv.runs.saved_run import RunError, load_run
 
 _MODULE = "fastconv.report"
 

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from fastconv import plots
-from fastconv.files import replace_file
+from fastconv._files import replace_file
 from fastconv.plots import save
 from fastconv.plots.style import DARK_COLOURS, LIGHT_COLOURS
 from fastconv.report.content import Page, Picture, Plain, Statement, Table

@@ -11,7 +11,7 @@ from fastconv import plots
 from fastconv.plots.style import WIDTH
 from fastconv.report.content import Numbers, Picture, Section, decimal, percent
 from fastconv.report.findings import Findings
-from fastconv.saved_run import SavedRun
+from fastconv.runs.saved_run import SavedRun
 
 _RATES = 500
 """Steps whose learning rate is drawn."""

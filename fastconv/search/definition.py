@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fastconv.files import as_text
+from fastconv._files import as_text
 from fastconv.recipe import Recipe, load_recipe, set_key
-from fastconv.schema import RecipeError, read_dataclass
+from fastconv.recipes.schema import RecipeError, read_dataclass
+from fastconv.recipes.shipped_files import is_path, read_toml, shipped_names
 from fastconv.search.space import Dimension, Settings, combinations
-from fastconv.shipped_files import is_path, read_toml, shipped_names
 
 
 class SearchError(RecipeError):
@@ -217,7 +217,7 @@ def dimension_table(dimension: Dimension) -> dict[str, Any]:
 
 def search_names() -> tuple[str, ...]:
     """Names of the searches that come with fastconv."""
-    return shipped_names("searches")
+    return shipped_names("search/searches")
 
 
 def load_search(
@@ -239,7 +239,7 @@ def load_search(
     RecipeError
         If there is no such search, or what it says is not as it must be.
     """
-    table = read_toml("search", "searches", name_or_file, "--list")
+    table = read_toml("search", "search/searches", name_or_file, "--list")
     table.setdefault("name", as_text(Path(name_or_file).stem))
     if trials is not None:
         table["trials"] = trials

@@ -1,0 +1,1 @@
+"""The instruction stream of the CPU engine: records, their layouts, what each reads and writes."""

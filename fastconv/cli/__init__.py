@@ -1,0 +1,1 @@
+"""What the commands share: options, mistakes as one line, progress, streams."""

@@ -1,0 +1,1 @@
+"""Measuring: a training step call by call, and a cold start."""

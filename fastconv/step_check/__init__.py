@@ -1,0 +1,1 @@
+"""Whole training steps of a backend against those of the reference."""
