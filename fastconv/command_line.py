@@ -121,8 +121,8 @@ class Parser(argparse.ArgumentParser):
     def add_figures(self) -> None:
         """Add --figures."""
         self.add_argument(
-            "--figures", choices=FIGURES, default="png",
-            help="files of the report's pictures: png, or svg for both (default: png)",
+            "--figures", choices=FIGURES,
+            help="write the page's pictures as files too: png, or svg for both (default: neither)",
         )  # fmt: skip
 
     def add_json(self, what: str) -> None:

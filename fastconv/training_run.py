@@ -184,7 +184,7 @@ def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
     return check
 
 
-def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") -> Path:
+def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = None) -> Path:
     """Write the page that explains a run, and return its path.
 
     Parameters
@@ -194,7 +194,7 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") 
     options
         How it was run.
     figures
-        "png", or "svg" for SVG files beside the PNG ones.
+        Files of the pictures too: "png", or "svg" for SVG beside PNG; None for none.
 
     Raises
     ------

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from fastconv import plots
 from fastconv.analysis.saliency import gradient_maps, most_activating, occlusion_maps
 from fastconv.layers import BatchNorm, Conv2D, ConvTranspose2D, Dense
-from fastconv.plots.style import WIDTH
 from fastconv.report.content import Numbers, Picture, Section
+from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 
 _BEHIND = ("batch_norm", "dropout", "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh",
@@ -42,7 +38,7 @@ def filters(findings: Findings) -> Section | None:
         w = network[weight]
         picture = Picture(
             "filters",
-            plots.filters(w[..., :_MOST_MAPS]),
+            Drawing("filters", w[..., :_MOST_MAPS]),
             f"The {w.shape[3]} filters of {network.names[first]}, {w.shape[0]}x{w.shape[1]} "
             f"pixels each{_first_of(w.shape[3])}.",
             f"{network.names[first]}: {w.shape[3]} filters of {w.shape[0]}x{w.shape[1]}"
@@ -56,7 +52,7 @@ def filters(findings: Findings) -> Section | None:
     if len(weighted) == 1 and len(names) == w.shape[1]:
         picture = Picture(
             "templates",
-            plots.class_templates(w, shape, names),
+            Drawing("class_templates", w, shape, names),
             f"The weights of each of {len(names)} classes as a picture.",
             "What each class should look like: its score is the sum of these weights times the "
             "pixels.",
@@ -65,7 +61,7 @@ def filters(findings: Findings) -> Section | None:
     units = min(_MOST_UNITS, w.shape[1])
     picture = Picture(
         "filters",
-        plots.filters(w[:, :units].reshape(*shape, units)),
+        Drawing("filters", w[:, :units].reshape(*shape, units)),
         f"The weights of {units} units of {network.names[first]} as pictures.",
         f"{network.names[first]}: {units} of {w.shape[1]} units",
     )
@@ -125,7 +121,7 @@ def feature_maps(findings: Findings) -> Section | None:
         section.items.append(
             Picture(
                 f"maps-{kind}-image",
-                plots.image_grid(images[n : n + 1], titles=[findings.title_of(index)]),
+                Drawing("image_grid", images[n : n + 1], titles=[findings.title_of(index)]),
                 f"The image: taken for {title}.",
                 f"{'A correct one' if right else 'A mistake'}: {title}",
             )
@@ -137,8 +133,11 @@ def feature_maps(findings: Findings) -> Section | None:
             section.items.append(
                 Picture(
                     f"maps-{kind}-{layer}",
-                    plots.feature_maps(
-                        maps[..., :_MOST_MAPS], scale="each", columns=_columns(maps.shape[2])
+                    Drawing(
+                        "feature_maps",
+                        maps[..., :_MOST_MAPS],
+                        scale="each",
+                        columns=_columns(maps.shape[2]),
                     ),
                     f"Feature maps of {layer} for that image: {maps.shape[2]} channels of "
                     f"{maps.shape[0]}x{maps.shape[1]}{more}.",
@@ -190,24 +189,12 @@ def saliency(findings: Findings) -> Section | None:
         section.items.append(
             Picture(
                 f"saliency-{name}",
-                _heat(images, maps, labels, signed=name == "occlusion"),
+                Drawing("saliency_grid", images, maps, labels, signed=name == "occlusion"),
                 f"{what}, laid over {len(chosen)} images ({said}): {', '.join(labels)}.",
                 what,
             )
         )
     return section
-
-
-def _heat(
-    images: NDArray[np.uint8], maps: NDArray[np.float64], titles: list[str], *, signed: bool
-) -> Axes:
-    rows = -(-len(titles) // 2)
-    figure = Figure(figsize=(WIDTH, 2.9 * rows), layout="constrained")
-    for number, title in enumerate(titles):
-        ax = figure.add_subplot(rows, 2, number + 1)
-        plots.saliency(images[number], maps[number], signed=signed, bar=False, ax=ax)
-        ax.set_xlabel(title)
-    return figure.axes[0]
 
 
 def excitation(findings: Findings) -> Section | None:
@@ -237,8 +224,8 @@ def excitation(findings: Findings) -> Section | None:
         section.items.append(
             Picture(
                 f"excitation-{layer}",
-                plots.image_grid(
-                    images[chosen.reshape(-1)], titles=titles, columns=chosen.shape[1]
+                Drawing(
+                    "image_grid", images[chosen.reshape(-1)], titles=titles, columns=chosen.shape[1]
                 ),
                 f"The {chosen.shape[1]} images that excite each of {len(filters)} filters of "
                 f"{layer} most, a row for each filter{said}.",

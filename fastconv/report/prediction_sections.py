@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv import metrics, plots
+from fastconv import metrics
 from fastconv.report.content import Numbers, Picture, Section, Table, decimal, percent
+from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 
 
@@ -29,24 +30,23 @@ def confusion(findings: Findings) -> Section:
     accuracy = percent(scores.accuracy)
     return Section(
         "confusion",
-        "Which classes are taken for which",
+        "Confusion matrix",
         f"All {len(findings.samples):,} samples of the {findings.part} part; accuracy {accuracy}."
         + worst,
         [
             Picture(
                 "confusion-matrix",
-                plots.confusion_matrix(matrix, names),
+                Drawing("confusion_matrix", matrix, names),
                 f"Confusion matrix of {len(names)} classes in percent of each true class.{worst}",
                 "Percent of the samples of each true class (rows).",
                 Numbers(
                     ("true class", *names),
                     [(name, *map(int, row)) for name, row in zip(names, matrix, strict=True)],
                 ),
-                on_paper=True,
             ),
             Picture(
                 "class-scores",
-                plots.class_scores(scores, names),
+                Drawing("class_scores", scores, names),
                 "Precision, recall and F1 of each class; the table below has the numbers.",
                 "",
                 Numbers(
@@ -92,7 +92,7 @@ def examples(findings: Findings) -> Section | None:
         section.items.append(
             Picture(
                 name,
-                plots.image_grid(findings.samples.images[chosen], titles=titles),
+                Drawing("image_grid", findings.samples.images[chosen], titles=titles),
                 f"{what}, {len(chosen)} images: {said}{' ...' if len(titles) > 6 else ''}.",
                 what,
                 Numbers(
@@ -124,7 +124,7 @@ def regression(findings: Findings) -> Section:
     section.items.append(
         Picture(
             "predictions-against-targets",
-            plots.predictions_against_targets(targets, predictions),
+            Drawing("predictions_against_targets", targets, predictions),
             f"Predicted numbers over their targets: mean squared error "
             f"{decimal(scores.mean_squared_error)}, R² {decimal(scores.r2, 3)}.",
             "Right predictions lie on the diagonal.",
@@ -158,7 +158,7 @@ def _fit(findings: Findings) -> Picture:
     curve = findings.observed.scores(grid.reshape(-1, 1, 1, 1))[:, 0]
     return Picture(
         "fit",
-        plots.regression_fit(x, y, grid, curve, test=others, test_name=findings.part),
+        Drawing("regression_fit", x, y, grid, curve, test=others, test_name=findings.part),
         f"The fitted curve from {both.min():.3g} to {both.max():.3g}, over {len(x)} samples of the "
         f"training part" + (f" and {len(test[0])} of the {findings.part} part." if others else "."),
         "The curve that was learned, and the data.",
