@@ -20,6 +20,8 @@ from fastconv.report.charts.ticks import (
 
 _GAP = 7.0
 """Between an axis and its numbers."""
+_OVERHANG = 14.0
+"""How far the last number may go beyond a horizontal axis."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,9 @@ def axis_over(
         found = logarithmic_ticks(low, high, most)
         return Axis(low, high, tuple(found), tuple(logarithmic_labels(found)), title, log=True)
     found = linear_ticks(low, high, most)
+    if percent and not (numbers < 0).any():
+        # No share is less than nothing, though there is room for it.
+        found = [tick for tick in found if tick >= 0]
     labels = tick_labels(found, percent=percent)
     return Axis(low, high, tuple(found), tuple(labels), title)
 
@@ -154,19 +159,19 @@ def draw_axes(canvas: Canvas, box: Box, x: Axis, y: Axis, *, numbers_below: bool
     if y.title:
         canvas.text(TEXT, middle, y.title, anchor="middle", turned=True)
     if numbers_below:
-        for at, label in _apart(xs, x.labels):
+        for at, label in _apart(xs, x.labels, box.right + _OVERHANG):
             canvas.text(at, box.bottom + _GAP + 0.8 * TEXT, label, anchor="middle")
         across = (box.left + box.right) / 2
         canvas.text(across, box.bottom + _GAP + 2.2 * TEXT, x.title, anchor="middle")
 
 
-def _apart(places: FloatArray, labels: Sequence[str]) -> list[tuple[float, str]]:
-    """Return the labels that do not touch the one before."""
+def _apart(places: FloatArray, labels: Sequence[str], limit: float) -> list[tuple[float, str]]:
+    """Return the labels that neither touch the one before nor go beyond the chart."""
     kept: list[tuple[float, str]] = []
     end = -np.inf
     for at, label in zip(places.tolist(), labels, strict=True):
         half = widest([label]) / 2
-        if at - half > end + 0.4 * TEXT:
+        if at - half > end + 0.4 * TEXT and at + half <= limit:
             kept.append((at, label))
             end = at + half
     return kept
@@ -177,7 +182,7 @@ def draw_axis_above(canvas: Canvas, box: Box, axis: Axis) -> None:
     places = axis.places(axis.ticks, box.left, box.right)
     marks = "".join(f"M{number(at)} {number(box.top)}v-4" for at in places)
     canvas.path(f"M{number(box.left)} {number(box.top)}H{number(box.right)}{marks}", "axis")
-    for at, label in _apart(places, axis.labels):
+    for at, label in _apart(places, axis.labels, box.right + _OVERHANG):
         canvas.text(at, box.top - _GAP - 1, label, anchor="middle")
     across = (box.left + box.right) / 2
     canvas.text(across, box.top - _GAP - 1.25 * TEXT, axis.title, anchor="middle")

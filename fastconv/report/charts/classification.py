@@ -12,9 +12,9 @@ from fastconv.plots.annotation import MOST_CELLS, named_places, names_stand_upri
 from fastconv.plots.arguments import names_of, with_axes
 from fastconv.report.charts.canvas import SMALL, TEXT, WIDTH, Canvas, number, series_class, widest
 
-CELL_LIGHT, CELL_DARK = "#08306b", "#7fabde"
+CELL_LIGHT, CELL_DARK = "#084594", "#639fe0"
 """Colours of a full cell on a light and on a dark page; other cells are less opaque."""
-TEXT_TURNS = 0.67
+TEXT_TURNS = 0.73
 """Opacity from which the text of a cell is white on a light page, black on a dark one."""
 _BAR = 74.0
 _BAR_SHARES = (0, 1, 5, 20, 50, 100)
@@ -138,9 +138,8 @@ def class_scores(canvas: Canvas, scores: ClassScores, class_names: Sequence[str]
 
 def _draw_hatches(canvas: Canvas) -> None:
     """Define what tells the bars apart beside their colours."""
-    for series, drawn in ((1, "M-1 1l2-2M0 6l6-6M5 7l2-2"), (2, "M3 3h.01")):
-        more = ' stroke-linecap="round" stroke-width="1.6"' if series == 2 else ""
+    for series, kind, drawn in ((1, "lines", "M-1 1l2-2M0 6l6-6M5 7l2-2"), (2, "dots", "M3 3h0")):
         canvas.add(
             f'<pattern id="{canvas.name}-hatch-{series}" width="6" height="6" '
-            f'patternUnits="userSpaceOnUse"><path class="hatching" d="{drawn}"{more}/></pattern>'
+            f'patternUnits="userSpaceOnUse"><path class="{kind}" d="{drawn}"/></pattern>'
         )

@@ -18,7 +18,7 @@ from fastconv.report.charts.axes import (
 )
 from fastconv.report.charts.canvas import TEXT, WIDTH, Canvas, number, series_class
 
-_GAP = 22.0
+_GAP, _RIGHT = 14.0, 14.0
 
 
 def histogram_pairs(
@@ -35,7 +35,7 @@ def histogram_pairs(
     width = (WIDTH - (columns - 1) * _GAP) / columns
     height = 268.0 if columns > 1 else 250.0
     canvas.name_series(names[0], '<rect class="bar area c0" x="4" y="3" width="32" height="11"/>')
-    canvas.name_series(names[1], '<path class="line c1" d="M4 13V4H20V9H36V13"/>')
+    canvas.name_series(names[1], '<path class="line c1" d="M4 12V4H20V9H36V12"/>')
     for place, (label, (before, after)) in enumerate(pairs.items()):
         row, column = divmod(place, columns)
         left, top = column * (width + _GAP), row * height
@@ -64,14 +64,14 @@ def _draw_pair(
     bottom = height - 2.8 * TEXT
     everything = np.concatenate(finite)
     if not everything.size:
-        draw_no_data(canvas, Box(2 * TEXT, 8, width - 4, bottom), titles[1], titles[0])
+        draw_no_data(canvas, Box(2 * TEXT, 8, width - _RIGHT, bottom), titles[1], titles[0])
         return
     edges = np.histogram_bin_edges(everything, bins)
     counts = [np.histogram(each, edges)[0] for each in finite]
     y = _counted(max(int(each.max()) for each in counts), titles[1], log=log)
     x = axis_over(edges, titles[0], most=5, margin=0.03)
     assert x is not None  # edges are finite
-    box = Box(room_on_the_left(y), 8, width - 4, bottom)
+    box = Box(room_on_the_left(y), 8, width - _RIGHT, bottom)
     draw_axes(canvas, box, x, y)
     at = x.places(edges, box.left, box.right)
     tops = [y.places(each, box.bottom, box.top) for each in counts]

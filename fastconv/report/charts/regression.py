@@ -41,7 +41,7 @@ def regression_fit(
                        most=9)  # fmt: skip
     up = axis_over(np.concatenate([each[1] for each in (*samples.values(), curve)]), ylabel, most=8)
     left = room_on_the_left(up) if up else 3 * TEXT
-    box = Box(left, 8, WIDTH - 12, 330)
+    box = Box(left, 8, WIDTH - 14, 330)
     canvas.height = box.bottom + 3 * TEXT
     if across is None or up is None:
         draw_no_data(canvas, box, ylabel, xlabel)
