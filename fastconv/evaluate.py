@@ -61,8 +61,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         samples = _part(dataset, options.part)
         check = check_data(saved, dataset, any_data=options.any_data)
         say(_MODULE, check.remark)
-        loss = inference.evaluate(samples).loss
-        scores = inference.predict(samples.images)
+        scores = inference.empty_scores(samples)
+        loss = inference.evaluate(samples, scores=scores).loss
     saved.require_finite(scores)
     content: dict[str, Any] = {
         "run": str(saved.path),

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,8 +103,22 @@ class SavedRun:
         RunError
             If the weights are missing, damaged or not this network's.
         """
+        return self.inference_of(self.network(), backend, threads)
+
+    def inference_of(
+        self, network: Sequential, backend: str | None = None, threads: int | None = None
+    ) -> Inference:
+        """Return a network that takes what this run's takes, ready to be applied.
+
+        Parameters
+        ----------
+        network
+            The network, such as one from :meth:`network`.
+        backend, threads
+            As for :class:`fastconv.Trainer`.
+        """
         return Inference(
-            self.network(),
+            network,
             loss=self.recipe.loss,
             preprocessing=self.preprocessing,
             backend=backend,
@@ -117,6 +132,11 @@ class SavedRun:
                 f"run {self.path}: the network's scores are not finite numbers: its training "
                 f"diverged; train again with a smaller learning rate"
             )
+
+    @cached_property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of the network."""
+        return self.initial_network().output_shape
 
     def initial_network(self) -> Sequential:
         """Return the network as it was before the first step."""
@@ -184,7 +204,7 @@ def load_run(path: str | Path) -> SavedRun:
     if run.recipe.loss == "mean_squared_error":
         fits = outputs is None
     else:
-        fits = run.initial_network().output_shape == (outputs,)
+        fits = run.output_shape == (outputs,)
     if not fits:
         raise RunError(
             f"run {folder}: model.json is damaged ({len(names)} names of classes do not fit the "

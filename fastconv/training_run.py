@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fastconv.analysis.probe import Probe
@@ -78,12 +79,15 @@ class FinishedRun:
         Of the training.
     summary
         As in summary.json.
+    test_scores
+        The network's scores of the test part, where the page of the run will want them.
     """
 
     experiment: Experiment
     folder: RunFolder
     result: Result
     summary: dict[str, Any]
+    test_scores: NDArray[Any] | None = None
 
 
 def train_recipe(
@@ -135,10 +139,10 @@ def train_recipe(
             experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
         )
         _show_head(display, experiment, options.threads)
-        result, summary = _train(options, experiment, folder, display)
+        result, summary, test_scores = _train(options, experiment, folder, display)
         folder.write_weights(experiment.trainer.network)
         folder.write_json("summary.json", summary)
-    return FinishedRun(experiment, folder, result, summary)
+    return FinishedRun(experiment, folder, result, summary, test_scores)
 
 
 def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
@@ -211,8 +215,9 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = 
             # Without the copy that augmentation appends: what the command that writes it again
             # loads, and compares with what was trained on, which these data are.
             findings = Findings(
-                load_run(path), experiment.plain_dataset, experiment.trainer.backend
-            )
+                load_run(path), experiment.plain_dataset, experiment.trainer.backend,
+                test_scores=run.test_scores,
+            )  # fmt: skip
             return write_run_page(findings, figures=figures)
     except OSError as fault:
         raise OutputError(
@@ -250,7 +255,7 @@ def show_result(display: Display, run: FinishedRun) -> None:
 
 def _train(
     options: RunOptions, experiment: Experiment, folder: RunFolder, display: Display
-) -> tuple[Result, dict[str, Any]]:
+) -> tuple[Result, dict[str, Any], NDArray[Any] | None]:
     """Train and test."""
     recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
     validation = dataset.validation if options.validates else None
@@ -273,9 +278,12 @@ def _train(
                 is_interrupted=is_interrupted,
             )
             display.stop()
-            test = final = None
+            test = final = test_scores = None
             if result.stopped in ("completed", "steps") and not is_interrupted():
-                test = trainer.evaluate(dataset.test) if len(dataset.test) else None
+                if len(dataset.test):
+                    if options.probes:
+                        test_scores = trainer.inference.empty_scores(dataset.test)
+                    test = trainer.evaluate(dataset.test, scores=test_scores)
                 if recipe.evaluate_train and not is_interrupted():
                     final = trainer.evaluate(experiment.plain_training)
             if result.stopped != "diverged" and is_interrupted():
@@ -284,7 +292,7 @@ def _train(
     finally:
         display.stop()
     summary = summarize(experiment, result, threads=options.threads, test=test, train_final=final)
-    return result, summary
+    return result, summary, test_scores
 
 
 def _probe(experiment: Experiment) -> Probe:

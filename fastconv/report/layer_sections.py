@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.analysis.saliency import gradient_maps, most_activating, occlusion_maps
+from fastconv.analysis.saliency import gradient_maps, most_activating_of_layers, occlusion_maps
 from fastconv.layers import BatchNorm, Conv2D, ConvTranspose2D, Dense
 from fastconv.report.content import Numbers, Picture, Section
 from fastconv.report.drawing import Drawing
@@ -212,8 +212,11 @@ def excitation(findings: Findings) -> Section | None:
         f"filters of a convolution: the images with its largest outputs, of {len(images):,} of "
         f"the {findings.part} part.",
     )
+    strongest = most_activating_of_layers(
+        findings.observed, images, list(dict.fromkeys(layers.values())), count=_EXCITING
+    )
     for layer, shown in layers.items():
-        found = most_activating(findings.observed, images, shown, count=_EXCITING)
+        found = strongest[shown]
         dead = [n for n, values in enumerate(found.values) if not values[0] > 0]
         filters = [n for n in range(len(found.values)) if n not in dead][:_EXCITED]
         said = f"; {_counted(dead)} excited by none" if dead else ""
