@@ -18,6 +18,30 @@ _ANCHORS: dict[str, str] = {
 }
 
 
+CLEAR = 255
+"""Where an image of :func:`indices_of` shows nothing."""
+
+
+def indices_of(shares: npt.ArrayLike, shown: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """Return numbers from 0 to 1 as places in :func:`palette_of`, :data:`CLEAR` if not shown.
+
+    Parameters
+    ----------
+    shares
+        Numbers in any shape.
+    shown
+        Booleans in this shape.
+    """
+    places = np.clip(np.nan_to_num(np.asarray(shares, float)), 0, 1) * (CLEAR - 1)
+    indices: npt.NDArray[np.uint8] = np.where(shown, places.round(), CLEAR).astype(np.uint8)
+    return indices
+
+
+def palette_of(name: Name) -> bytes:
+    """Return the colours of a colour map as the palette of an image, three bytes each."""
+    return colours_of(name, np.linspace(0, 1, CLEAR)).tobytes() + bytes(3)
+
+
 def colours_of(name: Name, shares: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     """Return red, green and blue of numbers from 0 to 1.
 

@@ -21,7 +21,7 @@ from fastconv.plots.pixels import (
 )
 from fastconv.plots.tile_layout import TileLayout, good_columns, zoom_of
 from fastconv.report.charts.canvas import SMALL, TEXT, WIDTH, Canvas, number, widest
-from fastconv.report.charts.colormaps import Name, colours_of
+from fastconv.report.charts.colormaps import CLEAR, Name, colours_of, indices_of, palette_of
 from fastconv.report.charts.ticks import linear_ticks, tick_labels
 
 _LARGEST = 145.0
@@ -92,10 +92,9 @@ def feature_maps(
         low = float(tiles.min(initial=np.inf, where=finite)) if finite.any() else 0.0
         high = float(tiles.max(initial=-np.inf, where=finite)) if finite.any() else 1.0
         shares = (tiles - low) / ((high - low) or 1.0)
-    bar: tuple[Name, float, float, str] = ("activation", low, high, "activation")
     _draw_tiles(
-        canvas, _coloured("activation", shares, finite), columns=columns,
-        bar=bar if scale == "common" else None,
+        canvas, indices_of(shares, finite), columns=columns, name="activation",
+        bar=(low, high, "activation") if scale == "common" else None,
     )  # fmt: skip
 
 
@@ -129,12 +128,6 @@ def _bytes(colours: FloatArray) -> npt.NDArray[np.uint8]:
     return (255 * colours + 0.5).astype(np.uint8)
 
 
-def _coloured(name: Name, shares: FloatArray, shown: Any) -> npt.NDArray[np.uint8]:
-    """Colours of a colour map, clear where nothing is to be shown."""
-    opacity = np.where(shown, 255, 0).astype(np.uint8)[..., None]
-    return np.concatenate([colours_of(name, shares), opacity], axis=-1)
-
-
 def _draw_signed(
     canvas: Canvas,
     tiles: FloatArray,
@@ -148,10 +141,9 @@ def _draw_signed(
         _draw_tiles(canvas, _bytes(signed_colours(tiles)), titles=titles, columns=columns)
         return
     most, values = largest(tiles), tiles[..., 0]
-    colours = _coloured("signed", 0.5 + 0.5 * values / most, np.isfinite(values))
     _draw_tiles(
-        canvas, colours, titles=titles, columns=columns, sides=sides,
-        bar=("signed", -most, most, "weight"),
+        canvas, indices_of(0.5 + 0.5 * values / most, np.isfinite(values)), name="signed",
+        titles=titles, columns=columns, sides=sides, bar=(-most, most, "weight"),
     )  # fmt: skip
 
 
@@ -161,25 +153,28 @@ def _draw_tiles(
     *,
     titles: Sequence[str] | None = None,
     columns: int | None = None,
-    bar: tuple[Name, float, float, str] | None = None,
+    name: Name | None = None,
+    bar: tuple[float, float, str] | None = None,
     sides: tuple[str, str] | None = None,
     most: float = _LARGEST,
     size: float = SMALL,
 ) -> None:
-    """Draw tiles (count, height, width, 4) as one image, with text under each.
+    """Draw tiles as one image, with text under each.
 
     Parameters
     ----------
     canvas
         Where.
     tiles
-        Colours.
+        Colours (count, height, width, 4), or places in a palette (count, height, width).
     titles
         Text under each tile.
     columns
         Tiles in a row; None: so many that the titles do not touch, and that few places stay empty.
+    name
+        Of the colour map whose palette it is.
     bar
-        Colour map, ends and title of the scale that is given beside the tiles.
+        Ends and title of its scale, which is given beside the tiles.
     sides
         What rows and columns are.
     most
@@ -210,7 +205,8 @@ def _draw_tiles(
     text = int(np.ceil((lines + 0.3) * line_height / unit)) if lines else 0
     layout = TileLayout(count, columns, height, width, gap, text)
     rows, across = (unit * pixels for pixels in layout.shape)
-    _add_png(canvas, layout.assemble(tiles, 0), left, 0.0, across, rows)
+    image = layout.assemble(tiles, 0 if name is None else CLEAR)
+    _add_png(canvas, image, (left, 0.0, across, rows), name)
     for place, title in enumerate(titles or ()):
         top, at = (unit * pixels for pixels in layout.corner(place))
         for row, line in enumerate(title.split("\n")):
@@ -222,19 +218,17 @@ def _draw_tiles(
         canvas.text(TEXT, rows / 2, sides[0], anchor="middle", turned=True)
         canvas.text(left + across / 2, rows + 1.2 * TEXT, sides[1], anchor="middle")
         canvas.height += 1.6 * TEXT
-    if bar:
-        _draw_bar(canvas, left + across + 12, max(rows, 7 * TEXT), *bar)
+    if bar and name:
+        _draw_bar(canvas, left + across + 12, max(rows, 7 * TEXT), name, *bar)
 
 
 def _draw_bar(
     canvas: Canvas, left: float, height: float, name: Name, low: float, high: float, title: str
 ) -> None:
     """Draw the scale of the colours."""
-    shares = np.linspace(1, 0, _BAR_STEPS)[:, None]
-    ends = np.full((*shares.shape, 1), 255, np.uint8)
+    pixels = indices_of(np.linspace(1, 0, _BAR_STEPS)[:, None], True)
     top = 0.5 * TEXT
-    pixels = np.concatenate([colours_of(name, shares), ends], axis=-1)
-    _add_png(canvas, pixels, left, top, 14.0, height - 2 * top, smooth=True)
+    _add_png(canvas, pixels, (left, top, 14.0, height - 2 * top), name, smooth=True)
     ticks = linear_ticks(low, high, max(3, min(7, int(height / (2 * TEXT)))))
     labels = tick_labels(ticks)
     for tick, label in zip(ticks, labels, strict=True):
@@ -249,26 +243,43 @@ def _draw_bar(
 def _add_png(
     canvas: Canvas,
     pixels: npt.NDArray[np.uint8],
-    x: float,
-    y: float,
-    width: float,
-    height: float,
+    place: tuple[float, float, float, float],
+    name: Name | None = None,
     *,
     smooth: bool = False,
 ) -> None:
-    """Add an image of red, green, blue and opacity as the smallest PNG without a loss."""
+    """Add an image as a PNG without a loss.
+
+    Parameters
+    ----------
+    canvas
+        Where.
+    pixels
+        Red, green, blue and opacity, or places in a palette.
+    place
+        Left, top, width and height.
+    name
+        Of the colour map whose palette it is.
+    smooth
+        Whether there is something between two pixels.
+    """
     from PIL import Image
 
-    if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
-        picture = Image.fromarray(np.ascontiguousarray(pixels[..., ::3]), "LA")
+    options: dict[str, Any] = {}
+    if name is not None:
+        picture = Image.fromarray(pixels)
+        picture.putpalette(palette_of(name))
+        options["transparency"] = CLEAR
+    elif (pixels[..., :1] == pixels[..., 1:3]).all():
+        picture = Image.fromarray(np.ascontiguousarray(pixels[..., ::3]))
     else:
-        picture = Image.fromarray(np.ascontiguousarray(pixels), "RGBA")
+        picture = Image.fromarray(pixels)
     file = io.BytesIO()
-    picture.save(file, "png")
+    picture.save(file, "png", **options)
     data = base64.b64encode(file.getvalue()).decode("ascii")
+    x, y, width, height = map(number, place)
     classes = "" if smooth else ' class="pixels"'
     canvas.add(
-        f'<image{classes} x="{number(x)}" y="{number(y)}" width="{number(width)}" '
-        f'height="{number(height)}" preserveAspectRatio="none" '
-        f'href="data:image/png;base64,{data}"/>'
+        f'<image{classes} x="{x}" y="{y}" width="{width}" height="{height}" '
+        f'preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
     )
