@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastconv.files import replace_file
 from fastconv.initializers import He, Initializer
 from fastconv.layers import Layer, Parameter
+from fastconv.mistakes import Mistake
 from fastconv.spec import Shape
 
 _ALIGNMENT = 16
@@ -46,7 +47,7 @@ class Place:
         return self.offset + self.parameter.size
 
 
-class NetworkError(ValueError):
+class NetworkError(Mistake, ValueError):
     """A network that cannot be: the layer and the reason in one line."""
 
 

@@ -19,6 +19,7 @@ import tomli_w
 from fastconv.data import Dataset
 from fastconv.data.identity import PartIdentity, identify_parts
 from fastconv.files import replace_file
+from fastconv.mistakes import Mistake
 from fastconv.network import Sequential
 from fastconv.preprocessing import Preprocessing
 from fastconv.recipe import Recipe
@@ -53,7 +54,7 @@ FORMAT = 1
 """Of a run's folder, in model.json; a newer one is refused."""
 
 
-class OutputError(OSError):
+class OutputError(Mistake, OSError):
     """A folder or file that cannot be written: which, why, and the fix, in one line."""
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fastconv.data.identity import PartIdentity
 from fastconv.files import as_text
 from fastconv.inference import Inference
+from fastconv.mistakes import Mistake
 from fastconv.network import NetworkError, Sequential
 from fastconv.preprocessing import Preprocessing
 from fastconv.recipe import Recipe, load_recipe
@@ -40,7 +41,7 @@ _DAMAGE = (
 """What reading a damaged file raises."""
 
 
-class RunError(ValueError):
+class RunError(Mistake, ValueError):
     """A run's folder that cannot be read: which file, why, and the fix, in one line."""
 
 

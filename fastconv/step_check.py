@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv.backends.selection import choose_backend, load_module, require_precision
 from fastconv.functional.arrays import check_shape, take_integers
+from fastconv.mistakes import Mistake
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.plan_builder import LOSSES
@@ -22,7 +23,7 @@ _LANES = 16
 _EPSILON_OF_PRODUCTS = {"float32": None, "tf32": 2.0**-10, "bf16": 2.0**-7}
 
 
-class StepCheckError(RuntimeError):
+class StepCheckError(Mistake, RuntimeError):
     """Training steps of a backend that are not those of the reference."""
 
 

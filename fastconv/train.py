@@ -18,11 +18,8 @@ from fastconv.command_line import (
     use_device,
     write_json,
 )
-from fastconv.data import DATASETS
-from fastconv.progress import Display
-from fastconv.recipe import load_recipe, parse_setting, recipe_names
-from fastconv.run_folder import new_run_path
-from fastconv.training_run import RunOptions, explain_run, show_result, train_recipe
+from fastconv.data.names import DATASETS
+from fastconv.shipped_files import read_toml, shipped_names
 
 _MODULE = "fastconv.train"
 _EXIT_DIVERGED = 1
@@ -79,14 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list_recipes() -> int:
-    width = max(map(len, recipe_names()))
-    for name in recipe_names():
-        print(f"{name:<{width}}  {load_recipe(name).description}")
+    names = shipped_names("recipes")
+    width = max(map(len, names))
+    for name in names:
+        table = read_toml("recipe", "recipes", name, "--list-recipes")
+        print(f"{name:<{width}}  {table['description']}")
     return 0
 
 
 def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
     """The options that are keys of the recipe, after those of --set."""
+    from fastconv.recipe import parse_setting
+
     settings = [parse_setting(text) for text in options.settings]
     for key, value in (
         ("data.dataset", options.dataset),
@@ -105,6 +106,12 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
     """Prepare, train, test, write."""
     if options.list_recipes:
         return _list_recipes()
+    # Imported when used: --help and --list-recipes are to be there at once.
+    from fastconv.progress import Display
+    from fastconv.recipe import load_recipe
+    from fastconv.run_folder import new_run_path
+    from fastconv.training_run import RunOptions, explain_run, show_result, train_recipe
+
     recipe = load_recipe(options.recipe, _settings(options))
     check_writable(options.json)
     threads = thread_count(options)
