@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.analysis.probe import Probe
 from fastconv.configuration import environment
 from fastconv.data import Dataset, epoch_order
 from fastconv.data.identity import PartIdentity
@@ -20,10 +19,12 @@ from fastconv.progress import Display, percent
 from fastconv.recipe import Recipe
 from fastconv.run_folder import OutputError, RunFolder
 from fastconv.saved_run import load_run
-from fastconv.step_check import StepCheckError, check_step
-from fastconv.step_comparison import StepCheck
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Entry, Result, fit, interruption
+
+if TYPE_CHECKING:
+    from fastconv.analysis.probe import Probe
+    from fastconv.step_comparison import StepCheck
 
 _CHECKED_STEPS = 3
 _MOST_PROBES = 50
@@ -160,6 +161,8 @@ def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
     StepCheckError
         If they are not the same but for rounding.
     """
+    from fastconv.step_check import StepCheckError, check_step
+
     recipe, trainer = experiment.recipe, experiment.trainer
     training = trainer.training
     order = epoch_order(len(training), trainer.seed, 0)[: _CHECKED_STEPS * trainer.batch_size]
@@ -297,6 +300,8 @@ def _train(
 
 def _probe(experiment: Experiment) -> Probe:
     """Return what looks at the network beside the training."""
+    from fastconv.analysis.probe import Probe
+
     recipe, trainer = experiment.recipe, experiment.trainer
     return Probe(
         trainer.network,
