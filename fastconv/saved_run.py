@@ -29,7 +29,8 @@ SUMMARY_NUMBERS = (
     "batch_size", "steps", "epochs", "parameters", "warmup_seconds", "train_seconds", "step_ms",
     "samples_per_second", "train_loss", "train_accuracy", "train_loss_final",
     "train_accuracy_final", "validation_loss", "validation_accuracy", "test_loss",
-    "test_accuracy", "peak_rss_mib",
+    "test_accuracy", "peak_rss_mib", "start_seconds", "load_seconds", "validate_seconds",
+    "test_seconds", "report_seconds", "total_seconds",
 )  # fmt: skip
 """What of a summary is a number, or null."""
 

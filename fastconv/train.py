@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from fastconv.command_line import (
     write_json,
 )
 from fastconv.data.names import DATASETS
+from fastconv.process_time import process_seconds
 from fastconv.shipped_files import read_toml, shipped_names
 
 _MODULE = "fastconv.train"
@@ -71,8 +73,10 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    # Called by another program, it is not that program's time that is counted.
+    began = time.perf_counter() - (process_seconds() if arguments is None else 0.0)
     typed = tuple(sys.argv[1:] if arguments is None else arguments)
-    return run(make_parser(), arguments, lambda options: _train(options, typed))
+    return run(make_parser(), arguments, lambda options: _train(options, typed, began))
 
 
 def _list_recipes() -> int:
@@ -102,7 +106,7 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
     return settings
 
 
-def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
+def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) -> int:
     """Prepare, train, test, write."""
     if options.list_recipes:
         return _list_recipes()
@@ -110,7 +114,13 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
     from fastconv.progress import Display
     from fastconv.recipe import load_recipe
     from fastconv.run_folder import new_run_path
-    from fastconv.training_run import RunOptions, explain_run, show_result, train_recipe
+    from fastconv.training_run import (
+        RunOptions,
+        explain_run,
+        show_result,
+        show_seconds,
+        train_recipe,
+    )
 
     recipe = load_recipe(options.recipe, _settings(options))
     check_writable(options.json)
@@ -128,13 +138,17 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
         probes=not options.no_report,
         checks=options.check,
         command=("train", *typed),
+        began=began,
     )
     path = new_run_path(recipe.name) if options.out is None else options.out
     finished = train_recipe(recipe, path, how, display)
-    write_json(options.json, finished.summary)
     show_result(display, finished)
-    if not options.no_report:
-        display.text(f"report: {explain_run(finished, how, figures=options.figures)}")
+    try:
+        if not options.no_report:
+            display.text(f"report: {explain_run(finished, how, figures=options.figures)}")
+    finally:
+        write_json(options.json, finished.summary)
+    show_seconds(display, finished)
     if finished.result.stopped == "diverged":
         print(
             f"fastconv.train: diverged: the loss is not finite after "

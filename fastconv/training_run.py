@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,9 @@ class RunOptions:
         Whether to compare the first steps with the reference's before the training.
     command
         The command line that makes this run, for environment.json.
+    began
+        Moment by ``time.perf_counter`` from which seconds of starting are counted; None: when
+        :func:`train_recipe` is called.
     """
 
     threads: int
@@ -64,6 +68,7 @@ class RunOptions:
     probes: bool = True
     checks: bool = False
     command: Sequence[str] = ()
+    began: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ class FinishedRun:
         As in summary.json.
     test_scores
         The network's scores of the test part, where the page of the run will want them.
+    began
+        Moment by ``time.perf_counter`` from which its seconds are counted.
     """
 
     experiment: Experiment
@@ -89,6 +96,7 @@ class FinishedRun:
     result: Result
     summary: dict[str, Any]
     test_scores: NDArray[Any] | None = None
+    began: float = 0.0
 
 
 def train_recipe(
@@ -126,6 +134,8 @@ def train_recipe(
     OutputError
         If the folder cannot be written or is not empty.
     """
+    called = time.perf_counter()
+    began = called if options.began is None else options.began
     with threadpool_limits(options.threads):
         experiment = prepare(
             recipe, data_dir=options.data_dir, backend=options.backend, threads=options.threads,
@@ -140,10 +150,15 @@ def train_recipe(
             experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
         )
         _show_head(display, experiment, options.threads)
+        loaded = time.perf_counter()
         result, summary, test_scores = _train(options, experiment, folder, display)
         folder.write_weights(experiment.trainer.network)
+        summary["start_seconds"] = called - began
+        summary["load_seconds"] = loaded - called
+        summary["report_seconds"] = None
+        summary["total_seconds"] = time.perf_counter() - began
         folder.write_json("summary.json", summary)
-    return FinishedRun(experiment, folder, result, summary, test_scores)
+    return FinishedRun(experiment, folder, result, summary, test_scores, began)
 
 
 def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
@@ -194,6 +209,8 @@ def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
 def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = None) -> Path:
     """Write the page that explains a run, and return its path.
 
+    How long that took is added to the run's summary.
+
     Parameters
     ----------
     run
@@ -213,6 +230,7 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = 
     from fastconv.report.run_report import write_run_page
 
     experiment, path = run.experiment, run.folder.path
+    started = time.perf_counter()
     try:
         with threadpool_limits(options.threads):
             # Without the copy that augmentation appends: what the command that writes it again
@@ -221,12 +239,34 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = 
                 load_run(path), experiment.plain_dataset, experiment.trainer.backend,
                 test_scores=run.test_scores,
             )  # fmt: skip
-            return write_run_page(findings, figures=figures)
+            page = write_run_page(findings, figures=figures)
+        ended = time.perf_counter()
+        run.summary["report_seconds"] = ended - started
+        run.summary["total_seconds"] = ended - run.began
+        run.folder.write_json("summary.json", run.summary)
+        return page
     except OSError as fault:
         raise OutputError(
             f"{path}: the run is complete, but its report cannot be written "
             f"({fault.strerror or fault}); make room and write it with python -m fastconv.report"
         ) from None
+
+
+def show_seconds(display: Display, run: FinishedRun) -> None:
+    """Show where the time went, from the start of the process to now."""
+    parts = [
+        f"{name} {run.summary[key]:.2f} s"
+        for name, key in (
+            ("starting", "start_seconds"),
+            ("loading", "load_seconds"),
+            ("training", "train_seconds"),
+            ("validation and probe", "validate_seconds"),
+            ("testing", "test_seconds"),
+            ("report", "report_seconds"),
+        )
+        if run.summary[key] is not None
+    ]
+    display.text(f"time: {', '.join(parts)}; {run.summary['total_seconds']:.2f} s in all")
 
 
 def show_result(display: Display, run: FinishedRun) -> None:
@@ -269,6 +309,7 @@ def _train(
     probe = _probe(experiment) if options.probes else None
     lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
     watcher = _Watcher(display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES))
+    fitting = fitted = time.perf_counter()
     try:
         with interruption() as is_interrupted:
             result = fit(
@@ -281,6 +322,7 @@ def _train(
                 is_interrupted=is_interrupted,
             )
             display.stop()
+            fitted = time.perf_counter()
             test = final = test_scores = None
             if result.stopped in ("completed", "steps") and not is_interrupted():
                 if len(dataset.test):
@@ -294,7 +336,10 @@ def _train(
                 result.stopped = "interrupted"
     finally:
         display.stop()
+    tested = time.perf_counter() - fitted
     summary = summarize(experiment, result, threads=options.threads, test=test, train_final=final)
+    summary["validate_seconds"] = fitted - fitting - summary["train_seconds"]
+    summary["test_seconds"] = tested if test or final else None
     return result, summary, test_scores
 
 

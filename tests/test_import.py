@@ -145,7 +145,8 @@ LAYOUT = [
     {
         "fastconv.spec", "fastconv.files", "fastconv.kernel_sources", "fastconv._checkout",
         "fastconv.picture_files", "fastconv.standard_streams", "fastconv.interrupts",
-        "fastconv.pace", "fastconv.network_access",
+        "fastconv.pace", "fastconv.network_access", "fastconv.mistakes",
+        "fastconv.process_time",
     },
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}

@@ -1,4 +1,4 @@
-"""What the layers have learned: filters, templates, feature maps, what excites them."""
+"""What the layers have learned: filters, templates, feature maps, what activates them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _BEHIND = ("batch_norm", "dropout", "relu", "leaky_relu", "elu", "selu", "sigmoi
 """Layers that belong to the one before them."""
 _MOST_MAPS = 64
 _MOST_UNITS = 50
-_EXCITED, _EXCITING = 6, 6
+_ACTIVATED, _ACTIVATING = 6, 6
 """Filters in a picture, and images for each."""
 _SEARCHED = 1000
-"""Images among which those that excite a filter most are looked for."""
+"""Images among which those that activate a filter most are looked for."""
 
 
 def filters(findings: Findings) -> Section | None:
@@ -98,7 +98,7 @@ def chosen_images(findings: Findings, each: int) -> list[int]:
 
 
 def feature_maps(findings: Findings) -> Section | None:
-    """What each convolution gives for a correct image and for a mistake."""
+    """What each convolution gives for a correctly classified sample and a misclassified one."""
     if not (findings.is_classification and findings.looks_at_images):
         return None
     layers = convolutions(findings)
@@ -108,9 +108,9 @@ def feature_maps(findings: Findings) -> Section | None:
     section = Section(
         "feature-maps",
         "Feature maps",
-        "What each convolution gives for one image that is taken for the right class and for one "
-        "mistake, behind its activation. Each map goes from its own smallest to its own largest "
-        "value.",
+        "What each convolution gives for one image that is classified correctly and for one that "
+        "is misclassified, behind its activation. Each map goes from its own smallest to its own "
+        "largest value.",
     )
     images = findings.samples.images[chosen]
     outputs = findings.observed.outputs(images, list(dict.fromkeys(layers.values())))
@@ -122,8 +122,8 @@ def feature_maps(findings: Findings) -> Section | None:
             Picture(
                 f"maps-{kind}-image",
                 Drawing("image_grid", images[n : n + 1], titles=[findings.title_of(index)]),
-                f"The image: taken for {title}.",
-                f"{'A correct one' if right else 'A mistake'}: {title}",
+                f"The image: predicted as {title}.",
+                f"{'Correctly classified' if right else 'Misclassified'}: {title}",
             )
         )
         for layer, shown in layers.items():
@@ -170,8 +170,8 @@ def saliency(findings: Findings) -> Section | None:
     said = "; ".join(title.replace("\n", ", ") for title in titles)
     section = Section(
         "saliency",
-        "Where the network looks",
-        "For the class that each image was taken for, each image with a scale of its own. The "
+        "Saliency maps",
+        "Which pixels decide on the predicted class, each image with a scale of its own. The "
         "gradient says where small changes of a pixel change the score most; occlusion, how much "
         f"probability is lost where a square of {patch}x{patch} pixels is covered with the image's "
         "mean (red: lost, blue: gained).",
@@ -197,8 +197,8 @@ def saliency(findings: Findings) -> Section | None:
     return section
 
 
-def excitation(findings: Findings) -> Section | None:
-    """The images that excite the filters of each convolution most."""
+def maximally_activating(findings: Findings) -> Section | None:
+    """The images that activate the filters of each convolution most."""
     layers = convolutions(findings) if findings.looks_at_images else {}
     if not layers:
         return None
@@ -207,19 +207,18 @@ def excitation(findings: Findings) -> Section | None:
     images = findings.samples.images[looked]
     section = Section(
         "excitation",
-        "What excites the filters",
-        f"A filter is excited by an image where its output is large. A row for each of the first "
-        f"filters of a convolution: the images with its largest outputs, of {len(images):,} of "
-        f"the {findings.part} part.",
+        "Maximally activating images",
+        f"A row for each of the first filters of a convolution: the images with its largest "
+        f"outputs, of {len(images):,} of the {findings.part} part.",
     )
     strongest = most_activating_of_layers(
-        findings.observed, images, list(dict.fromkeys(layers.values())), count=_EXCITING
+        findings.observed, images, list(dict.fromkeys(layers.values())), count=_ACTIVATING
     )
     for layer, shown in layers.items():
         found = strongest[shown]
         dead = [n for n, values in enumerate(found.values) if not values[0] > 0]
-        filters = [n for n in range(len(found.values)) if n not in dead][:_EXCITED]
-        said = f"; {_counted(dead)} excited by none" if dead else ""
+        filters = [n for n in range(len(found.values)) if n not in dead][:_ACTIVATED]
+        said = f"; {_counted(dead)} activated by no image" if dead else ""
         if not filters:
             continue
         chosen = found.indices[filters]
@@ -230,9 +229,9 @@ def excitation(findings: Findings) -> Section | None:
                 Drawing(
                     "image_grid", images[chosen.reshape(-1)], titles=titles, columns=chosen.shape[1]
                 ),
-                f"The {chosen.shape[1]} images that excite each of {len(filters)} filters of "
+                f"The {chosen.shape[1]} images that activate each of {len(filters)} filters of "
                 f"{layer} most, a row for each filter{said}.",
-                f"{layer}: number of the filter and its largest output{said}",
+                f"{layer}: number of the filter and its largest activation{said}",
                 Numbers(
                     ("filter", "sample", "output", "row", "column"),
                     [

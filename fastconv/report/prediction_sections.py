@@ -17,9 +17,10 @@ def confusion(findings: Findings) -> Section:
     off = matrix - np.diag(np.diag(matrix))
     true, taken = np.unravel_index(off.argmax(), off.shape)
     worst = (
-        f" The most frequent mistake: {names[true]} taken for {names[taken]}, {off.max():,} times."
+        f" The most frequent confusion: {names[true]} predicted as {names[taken]}, {off.max():,} "
+        f"times."
         if off.any()
-        else " There is no mistake."
+        else " No sample is misclassified."
     )
     rows = [
         (name, *(percent(values[n]) for values in (scores.precision, scores.recall, scores.f1)),
@@ -72,18 +73,22 @@ def _number(*values: float) -> list[float | None]:
 
 
 def examples(findings: Findings) -> Section | None:
-    """The most confident mistakes, and some correct ones."""
+    """The most confident misclassified samples, and some correctly classified ones."""
     if not findings.looks_at_images:
         return None
     section = Section(
         "examples",
-        "Right and wrong",
-        f"Images of the {findings.part} part, what the network takes them for, and how probable "
-        f"it holds that.",
+        "Misclassified samples",
+        f"Images of the {findings.part} part with their predicted class and its probability, those "
+        f"that are misclassified also with their true class; and some that are right.",
     )
     for name, what, chosen in (
-        ("mistakes", "The most confident mistakes", findings.mistakes),
-        ("correct", "The most confident correct ones of each class", findings.correct),
+        ("mistakes", "The most confident misclassified samples", findings.mistakes),
+        (
+            "correct",
+            "The most confident correctly classified samples of each class",
+            findings.correct,
+        ),
     ):
         if not len(chosen):
             continue

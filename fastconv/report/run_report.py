@@ -30,7 +30,7 @@ _OF_NETWORK: tuple[Callable[[Findings], Section | None], ...] = (
     layer_sections.filters,
     layer_sections.feature_maps,
     layer_sections.saliency,
-    layer_sections.excitation,
+    layer_sections.maximally_activating,
     training_sections.weights,
 )
 _OF_PROBE: tuple[Callable[[Findings], Section | None], ...] = (
