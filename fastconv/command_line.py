@@ -99,11 +99,12 @@ class Parser(argparse.ArgumentParser):
             help="threads (default: FASTCONV_THREADS, or the cores there are)",
         )  # fmt: skip
 
-    def add_figures(self) -> None:
+    def add_figures(self, default: str | None = None) -> None:
         """Add --figures."""
         self.add_argument(
-            "--figures", choices=FIGURES,
-            help="write the page's pictures as files too: png, or svg for both (default: neither)",
+            "--figures", choices=FIGURES, default=default,
+            help="write the page's pictures as files too: png, or svg for both (default: "
+            f"{default or 'neither'})",
         )  # fmt: skip
 
     def add_json(self, what: str) -> None:

@@ -118,7 +118,6 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         RunOptions,
         explain_run,
         show_result,
-        show_seconds,
         train_recipe,
     )
 
@@ -142,13 +141,16 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
     )
     path = new_run_path(recipe.name) if options.out is None else options.out
     finished = train_recipe(recipe, path, how, display)
-    show_result(display, finished)
+    page = None
     try:
         if not options.no_report:
-            display.text(f"report: {explain_run(finished, how, figures=options.figures)}")
+            page = explain_run(finished, how, figures=options.figures)
     finally:
+        # How long the page took is part of it; without one, there is the result all the same.
         write_json(options.json, finished.summary)
-    show_seconds(display, finished)
+        show_result(display, finished)
+    if page is not None:
+        display.text(f"report: {page}")
     if finished.result.stopped == "diverged":
         print(
             f"fastconv.train: diverged: the loss is not finite after "

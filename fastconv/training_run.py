@@ -252,23 +252,6 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = 
         ) from None
 
 
-def show_seconds(display: Display, run: FinishedRun) -> None:
-    """Show where the time went, from the start of the process to now."""
-    parts = [
-        f"{name} {run.summary[key]:.2f} s"
-        for name, key in (
-            ("starting", "start_seconds"),
-            ("loading", "load_seconds"),
-            ("training", "train_seconds"),
-            ("validation and probe", "validate_seconds"),
-            ("testing", "test_seconds"),
-            ("report", "report_seconds"),
-        )
-        if run.summary[key] is not None
-    ]
-    display.text(f"time: {', '.join(parts)}; {run.summary['total_seconds']:.2f} s in all")
-
-
 def show_result(display: Display, run: FinishedRun) -> None:
     """Show what came of a run, and where its files are."""
     summary = run.summary
@@ -292,8 +275,32 @@ def show_result(display: Display, run: FinishedRun) -> None:
             rows.append((label, f"loss {loss:.4f}{shown}"))
     display.text()
     display.table("Result", rows)
-    # Not in the table, which would cut a long path short.
+    # Not in the table, which would cut what is long short.
+    display.text(f"time: {seconds_of(summary)}")
     display.text(f"files: {run.folder.path}")
+
+
+def seconds_of(summary: Mapping[str, Any]) -> str:
+    """Return where the time of a run went, from the start of the process on.
+
+    Parameters
+    ----------
+    summary
+        As in summary.json.
+    """
+    parts = [
+        f"{name} {summary[key]:.2f} s"
+        for name, key in (
+            ("starting", "start_seconds"),
+            ("loading", "load_seconds"),
+            ("training", "train_seconds"),
+            ("validation and probe", "validate_seconds"),
+            ("testing", "test_seconds"),
+            ("report", "report_seconds"),
+        )
+        if summary[key] is not None
+    ]
+    return f"{', '.join(parts)}; {summary['total_seconds']:.2f} s in all"
 
 
 def _train(

@@ -55,7 +55,9 @@ class Axis:
             with np.errstate(divide="ignore", invalid="ignore"):
                 numbers = np.log10(np.where(numbers < low, low, numbers))
             low, high = float(np.log10(low)), float(np.log10(high))
-        placed: FloatArray = start + (numbers - low) / (high - low) * (end - start)
+        # Halves: the span of what is as large as numbers can be is none.
+        shares = (numbers / 2 - low / 2) / (high / 2 - low / 2)
+        placed: FloatArray = start + shares * (end - start)
         return placed
 
 
@@ -95,14 +97,14 @@ def axis_over(
         return None
     low, high = float(numbers.min()), float(numbers.max())
     # Half of it first: what is as large as numbers can be has no span.
-    room = (high / 2 - low / 2) * 2 * margin if high > low else abs(low) * margin or 0.05
-    if high == low:
-        room = max(room, 1e-300)
-    low, high = max(low - room, -1e308), min(high + room, 1e308)
+    room = (high / 2 - low / 2) * 2 * margin
     if log:
-        low, high = 10**low, 10**high
+        room = room or 0.3
+        low, high = 10 ** max(low - room, -307.0), 10 ** min(high + room, 308.0)
         found = logarithmic_ticks(low, high, most)
         return Axis(low, high, tuple(found), tuple(logarithmic_labels(found)), title, log=True)
+    room = room or abs(low) * margin or margin
+    low, high = max(low - room, -1.7e308), min(high + room, 1.7e308)
     found = linear_ticks(low, high, most)
     if percent and not (numbers < 0).any():
         # No share is less than nothing, though there is room for it.

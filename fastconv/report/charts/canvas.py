@@ -175,7 +175,7 @@ class Canvas:
             return
         key = f"{self.name}-series-{number_of_it}"
         self._names.append(
-            f'<input type="checkbox" id="{key}" class="h{number_of_it}" checked>'
+            f'<input type="checkbox" id="{key}" class="h{number_of_it}" checked=""/>'
             f'<label for="{key}">{shown}</label>'
         )
 
