@@ -94,7 +94,7 @@ def _draw_scale(
     for mark in marks:
         y = height * (1 - (mark / most) ** 0.5)
         # The ends stay within the picture.
-        canvas.text(left + 19, min(max(y + 0.35 * TEXT, 0.8 * TEXT), height), str(mark))
+        canvas.text(left + 19, min(max(y + 0.35 * TEXT, TEXT), height), str(mark))
     canvas.text(left + _BAR - 3, height / 2, title, anchor="middle", turned=True)
 
 
