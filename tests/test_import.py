@@ -89,11 +89,8 @@ def imported_by(arguments, folder):
 
 def others(modules):
     """The packages among modules that are neither Python's nor ours."""
-    made_by_cython = {"cython_runtime"}
-    tops = {name.split(".")[0] for name in modules if not name.startswith("__")}
-    return {
-        name for name in tops - STANDARD - {"fastconv"} - made_by_cython if not name.startswith("_")
-    }
+    tops = {name.split(".")[0] for name in modules if not name.startswith("_")}
+    return tops - STANDARD - {"fastconv", "cython_runtime"}  # the latter is Cython's own
 
 
 @pytest.fixture(scope="module")

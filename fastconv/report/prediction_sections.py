@@ -17,8 +17,8 @@ def confusion(findings: Findings) -> Section:
     off = matrix - np.diag(np.diag(matrix))
     true, taken = np.unravel_index(off.argmax(), off.shape)
     worst = (
-        f" The most frequent confusion: {names[true]} predicted as {names[taken]}, {off.max():,} "
-        f"times."
+        f" The most frequent confusion: {names[true]} predicted as {names[taken]}, "
+        f"{'once' if off.max() == 1 else f'{off.max():,} times'}."
         if off.any()
         else " No sample is misclassified."
     )
