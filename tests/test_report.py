@@ -325,11 +325,25 @@ def test_names_are_no_formulas(tmp_path):
 def test_the_same_run_gives_the_same_page_without_pictures_of_an_earlier_one(reported):
     path, experiment = reported
     before = path.read_bytes()
-    old = path.parent / "figures" / "old.png"
+    old, own = (path.parent / "figures" / name for name in ("old.png", "own.png"))
     old.write_bytes(b"")
+    own.write_bytes(b"")
+    path.write_bytes(before + b'<figure id="picture-old">')  # such as the page of another version
     write_report(load_run(path.parent), experiment.dataset, figures="svg")
     assert not old.exists()
+    assert own.exists()  # of which no page knows
+    own.unlink()
     assert path.read_bytes() == before
+
+
+def test_behind_a_link_nothing_is_removed(tmp_path):
+    experiment = save_run(tmp_path / "run", recipe_of(LINEAR), shades())
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "templates.png").write_bytes(b"")
+    (tmp_path / "run" / "figures").symlink_to(tmp_path / "photos")
+    write_report(load_run(tmp_path / "run"), experiment.dataset)
+    assert (tmp_path / "photos" / "templates.png").exists()
+    assert (tmp_path / "photos" / "loss-curve.csv").exists()
 
 
 def test_facts_stand_on_top(reported):

@@ -15,7 +15,7 @@ from fastconv.plots.palette import DARK_COLOURS, LIGHT_COLOURS
 from fastconv.report.charts.canvas import MOST_HIDDEN, SMALL, TEXT
 from fastconv.report.charts.classification import CELL_DARK, CELL_LIGHT
 from fastconv.report.content import Page, Picture, Plain, Statement, Table
-from fastconv.report.picture_files import remove_others, save_drawings
+from fastconv.report.picture_files import pictures_on, remove_files_of, save_drawings
 
 _FORMATS = {"png": ("png",), "svg": ("png", "svg")}
 
@@ -67,23 +67,26 @@ def write_page(
     """
     # A folder's name may hold bytes that are no text.
     text = render(page).encode("utf-8", "replace").decode("utf-8")
+    earlier = pictures_on(path)
     with replace_file(path) as file:
         file.write(text)
     if folder is not None:
         pictures = [picture for section in page.sections for picture in section.pictures]
-        _write_files(pictures, folder, _FORMATS[figures] if figures else ())
+        _write_files(pictures, folder, _FORMATS[figures] if figures else (), earlier)
 
 
-def _write_files(pictures: Sequence[Picture], folder: Path, formats: tuple[str, ...]) -> None:
+def _write_files(
+    pictures: Sequence[Picture], folder: Path, formats: tuple[str, ...], earlier: set[str]
+) -> None:
     """Write the numbers behind pictures as CSV, and the pictures in some formats.
 
-    Those of an earlier page that this one does not have are removed.
+    Those of the earlier page that this one does not have are removed.
     """
     folder.mkdir(exist_ok=True)
     with_numbers = [picture for picture in pictures if picture.numbers is not None]
     written = {f"{picture.name}.csv" for picture in with_numbers}
     written |= {f"{picture.name}.{suffix}" for picture in pictures for suffix in formats}
-    remove_others(folder, written)
+    remove_files_of(earlier | {picture.name for picture in pictures}, folder, written)
     for picture in with_numbers:
         assert picture.numbers is not None
         with replace_file(folder / f"{picture.name}.csv") as file:

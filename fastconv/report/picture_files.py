@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ Task: TypeAlias = tuple[str, Drawing]
 """Path without suffix, and what is to be drawn there."""
 _FEW = 6
 """Pictures for which it does not pay to start a process, which has to import matplotlib."""
+_FIGURE = re.compile(r'<figure id="picture-([\w.-]+)">')
 _CHILD = "from fastconv.report.picture_files import serve; serve()"
 
 
@@ -87,16 +89,35 @@ def serve() -> None:
     sys.stdout.buffer.write(pickle.dumps(fault))
 
 
-def remove_others(folder: Path, written: set[str]) -> None:
-    """Remove pictures and numbers of an earlier page.
+def pictures_on(page: Path) -> set[str]:
+    """Return the names of the pictures on a page that is to be replaced; none where there is none.
 
     Parameters
     ----------
-    folder
-        Of pictures and numbers.
-    written
-        Names of the files that stay.
+    page
+        The HTML file.
     """
-    for old in folder.iterdir():
-        if old.suffix in (".png", ".svg", ".csv") and old.name not in written:
-            old.unlink()
+    try:
+        return set(_FIGURE.findall(page.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return set()
+
+
+def remove_files_of(names: set[str], folder: Path, written: set[str]) -> None:
+    """Remove files that an earlier page has left, and nothing that may be somebody else's.
+
+    Parameters
+    ----------
+    names
+        Of the pictures on the earlier page and on the new one.
+    folder
+        Of their files. Behind a link nothing is removed: who made it may keep other files there.
+    written
+        Names of the files that the new page has.
+    """
+    if folder.is_symlink():
+        return
+    for name in names:
+        for suffix in (".png", ".svg", ".csv"):
+            if f"{name}{suffix}" not in written:
+                (folder / f"{name}{suffix}").unlink(missing_ok=True)
