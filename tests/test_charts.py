@@ -142,6 +142,15 @@ def test_the_pointer_is_told_the_values_of_all_lines():
     assert told == chart.titles  # on a phone too, which has no tooltips
 
 
+def test_of_more_lines_than_there_is_room_for_the_title_tells_the_rest():
+    statistics = {f"relu_{n}": ([n, n], [1, 1], [0, 0]) for n in range(20)}
+    chart = Chart("activation_statistics", [0, 1], statistics)
+    told = [list(each.itertext()) for each in chart.svg.iter("text") if each.get("class") == "told"]
+    assert {len(lines) for lines in told} == {8}
+    assert {lines[-1] for lines in told} == {"\N{HORIZONTAL ELLIPSIS}"}
+    assert all(len(title.split("\n")) == 21 for title in chart.titles)
+
+
 def test_of_many_points_some_answer_the_pointer():
     steps = np.arange(5000)
     chart = Chart("learning_rate_curve", steps, 1 / (1 + steps))

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -249,6 +250,22 @@ def test_the_seconds_of_a_run_add_up(tmp_path, capsys):
     (said,) = re.findall(r"^time: (.*)$", out, re.MULTILINE)
     numbers = [float(number) for number in re.findall(r"(\d+\.\d+) s", said)]
     assert numbers == [round(each, 2) for each in (*seconds, summary["total_seconds"])]
+
+
+def test_the_seconds_of_a_command_begin_with_its_process(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY_RECIPE, encoding="utf-8")
+    arguments = ["--recipe", "tiny.toml", "--no-report", "--quiet", "--json", "-"]
+    path = os.pathsep.join(filter(None, sys.path))
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "fastconv.train", *arguments], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    seconds = time.monotonic() - began
+    summary = json.loads(done.stdout)
+    # The imports alone take more; and no part lies outside what was seen from here.
+    assert summary["start_seconds"] > 0.02
+    assert summary["total_seconds"] < seconds + 0.05
 
 
 def test_without_a_page_there_are_no_seconds_of_one(tmp_path):

@@ -120,6 +120,9 @@ def _told(
 
 def _write(canvas: Canvas, box: Box, x: float, rows: Sequence[str]) -> None:
     """Write lines of text on the side of the box where the pointer is not."""
+    most = int((box.bottom - box.top) / _LINE_HEIGHT)
+    if len(rows) > most:  # the title has them all
+        rows = [*rows[: most - 1], "\N{HORIZONTAL ELLIPSIS}"]
     on_left = x > (box.left + box.right) / 2
     at = number(box.left + 8 if on_left else box.right - 4)
     anchor = "" if on_left else ' text-anchor="end"'
