@@ -19,7 +19,7 @@ from fastconv.data import Dataset, Samples
 from fastconv.data_of_run import load_data
 from fastconv.progress import Display
 from fastconv.recipe import load_recipe
-from fastconv.report import picture_files, write_report
+from fastconv.report import figure_files, write_report
 from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 from fastconv.saved_run import load_run
@@ -132,13 +132,13 @@ def test_processes_side_by_side_draw_what_one_draws(tmp_path, monkeypatch):
         Drawing("histogram_pairs", {"weight": (np.arange(9.0), np.arange(9.0) / 2)}),
         Drawing("saliency_grid", np.zeros((2, 8, 8, 1), np.uint8), np.ones((2, 8, 8)), ["a", "b"]),
     ]  # fmt: skip
-    monkeypatch.setattr(picture_files, "_FEW", 2)
+    monkeypatch.setattr(figure_files, "_FEW", 2)
     for threads in ("1", "3"):
         monkeypatch.setenv("FASTCONV_THREADS", threads)
         folder = tmp_path / threads
         folder.mkdir()
         tasks = [(str(folder / str(n)), each) for n, each in enumerate(drawings)]
-        picture_files.save_drawings(tasks, ("png", "svg"))
+        figure_files.save_drawings(tasks, ("png", "svg"))
     one, three = (
         {path.name: path.read_bytes() for path in (tmp_path / threads).iterdir()}
         for threads in ("1", "3")
@@ -148,12 +148,12 @@ def test_processes_side_by_side_draw_what_one_draws(tmp_path, monkeypatch):
 
 
 def test_what_goes_wrong_in_a_process_is_raised_here(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_files, "_FEW", 1)
+    monkeypatch.setattr(figure_files, "_FEW", 1)
     monkeypatch.setenv("FASTCONV_THREADS", "2")
     rate = Drawing("learning_rate_curve", [0, 1], [0.1, 0.2])
     tasks = [(str(tmp_path / "good"), rate), (str(tmp_path / "missing" / "bad"), rate)]
     with pytest.raises(FileNotFoundError, match="missing"):
-        picture_files.save_drawings(tasks, ("png",))
+        figure_files.save_drawings(tasks, ("png",))
     assert (tmp_path / "good.png").exists()
 
 

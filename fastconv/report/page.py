@@ -15,7 +15,7 @@ from fastconv.plots.palette import DARK_COLOURS, LIGHT_COLOURS
 from fastconv.report.charts.canvas import MOST_HIDDEN, SMALL, TEXT
 from fastconv.report.charts.classification import CELL_DARK, CELL_LIGHT
 from fastconv.report.content import Page, Picture, Plain, Statement, Table
-from fastconv.report.picture_files import pictures_on, remove_files_of, save_drawings
+from fastconv.report.figure_files import pictures_on, remove_files_of, save_drawings
 
 _FORMATS = {"png": ("png",), "svg": ("png", "svg")}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -199,13 +198,12 @@ def scaled(axis: Axis, factor: float, title: str, most: int) -> Axis:
     )
 
 
-def draw_no_data(canvas: Canvas, box: Box, *titles: Any) -> None:
-    """Write "no data" into empty axes, and their titles, the vertical one first."""
+def draw_no_data(canvas: Canvas, box: Box, ylabel: str, xlabel: str) -> None:
+    """Write "no data" into empty axes, and their titles."""
     canvas.path(
         f"M{number(box.left)} {number(box.top)}V{number(box.bottom)}H{number(box.right)}", "axis"
     )
     middle, across = (box.top + box.bottom) / 2, (box.left + box.right) / 2
     canvas.text(across, middle, "no data", anchor="middle")
-    vertical, horizontal = titles
-    canvas.text(TEXT, middle, vertical, anchor="middle", turned=True)
-    canvas.text(across, box.bottom + _GAP + 2.2 * TEXT, horizontal, anchor="middle")
+    canvas.text(TEXT, middle, ylabel, anchor="middle", turned=True)
+    canvas.text(across, box.bottom + _GAP + 2.2 * TEXT, xlabel, anchor="middle")

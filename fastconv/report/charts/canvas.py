@@ -36,12 +36,8 @@ def number(value: float) -> str:
     >>> number(12.04), number(-0.01)
     ('12', '0')
     """
-    text = f"{value:.1f}"
-    return (
-        text[:-2].replace("-0", "0")
-        if text.endswith(".0") and abs(value) < 1
-        else (text.removesuffix(".0"))
-    )
+    text = f"{value:.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
 
 
 def points(xs: Iterable[float], ys: Iterable[float]) -> str:

@@ -20,7 +20,7 @@ Task: TypeAlias = tuple[str, Drawing]
 _FEW = 6
 """Pictures for which it does not pay to start a process, which has to import matplotlib."""
 _FIGURE = re.compile(r'<figure id="picture-([\w.-]+)">')
-_CHILD = "from fastconv.report.picture_files import serve; serve()"
+_CHILD = "from fastconv.report.figure_files import serve; serve()"
 
 
 def save_drawings(tasks: Sequence[Task], formats: tuple[str, ...]) -> None:
