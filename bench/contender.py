@@ -27,7 +27,7 @@ READY_BATCHES = 16
 
 def fastconv(workload: Workload, backend: str, threads: int) -> dict[str, Step]:
     """Whole steps from uint8 images: gathering and preprocessing count."""
-    from fastconv.experiment import prepare
+    from fastconv.runs.experiment import prepare
 
     experiment = prepare(
         workload.recipe, dataset=workload.dataset(), backend=backend, threads=threads

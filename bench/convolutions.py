@@ -16,8 +16,8 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from fastconv.backends.configuration import available_cores, processor_name
 from fastconv.backends.selection import load_kernel
-from fastconv.configuration import available_cores, processor_name
 from fastconv.spec import ConvSpec
 
 try:

@@ -31,7 +31,7 @@ import markdown_table
 import numpy as np
 from turns import Rounds
 
-from fastconv.configuration import available_cores, processor_name
+from fastconv.backends.configuration import available_cores, processor_name
 from fastconv.spec import ConvSpec
 
 Call = Callable[[], tuple[Any, ...]]

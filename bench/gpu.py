@@ -30,13 +30,13 @@ from gpu_table import Cell, Report
 from turns import MOST_STEPS, STEPS_OF_A_PIECE, Contender, Line, take_turns, told
 from workload import Workload
 
+from fastconv._files import replace_file
 from fastconv.backends import selection
+from fastconv.backends.configuration import available_cores
 from fastconv.backends.cupy.device import device
 from fastconv.backends.selection import BackendError
-from fastconv.cold_start import ColdStartError, measure_cold_start
-from fastconv.command_line import Parser, check_writable, positive, run, use_device, write_json
-from fastconv.configuration import available_cores
-from fastconv.files import replace_file
+from fastconv.cli.command_line import Parser, check_writable, positive, run, use_device, write_json
+from fastconv.profiling.cold_start import ColdStartError, measure_cold_start
 
 _NAME = "bench/gpu.py"
 _PEERS = ("eager", "graph", "compile")

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 from fastconv.backends import cupy
-from fastconv.configuration import package_version, processor_name
+from fastconv.backends.configuration import package_version, processor_name
 
 
 def driver_version() -> str:

@@ -15,8 +15,8 @@ from turns import MOST_STEPS, STEPS_OF_A_PIECE, Contender, Run
 from workload import Workload
 
 from fastconv.backends.cupy.device import Recording, device, stand_in
-from fastconv.experiment import prepare
-from fastconv.step_profile import gflop_of_step, synthetic_dataset
+from fastconv.profiling.step_profile import gflop_of_step, synthetic_dataset
+from fastconv.runs.experiment import prepare
 from fastconv.trainer import Trainer
 
 GRAPH, STREAM = "fastconv graph", "fastconv stream"

@@ -10,7 +10,7 @@ from gpu_ceilings import BYTES_COPIED, COPY, gemm_flop
 from gpu_fastconv import GRAPH, STREAM, WholeTraining
 from turns import OUT_OF_MEMORY, Line
 
-from fastconv.cold_start import ColdStart
+from fastconv.profiling.cold_start import ColdStart
 
 
 @dataclass(frozen=True)

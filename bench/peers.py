@@ -24,7 +24,7 @@ from pathlib import Path
 import markdown_table
 from turns import Rounds
 
-from fastconv.configuration import available_cores, processor_name
+from fastconv.backends.configuration import available_cores, processor_name
 
 WORKLOADS = (
     ("cifar10-deep", 1),

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
+from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.selection import NAMES, backend_state, load_kernel
-from fastconv.native.threads import default_threads
 from fastconv.spec import ConvSpec
 
 SPECS = [

@@ -12,9 +12,9 @@ import time
 import pytest
 from workload import Workload
 
+from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.selection import NAMES, backend_state
-from fastconv.experiment import prepare
-from fastconv.native.threads import default_threads
+from fastconv.runs.experiment import prepare
 
 WORKLOADS = [
     ("cifar10-deep", 1, 20),

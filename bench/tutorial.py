@@ -36,11 +36,18 @@ from tutorial_stages import (
 )
 
 from fastconv import use_backend
+from fastconv._files import replace_file
+from fastconv.backends.configuration import environment, processor_name
 from fastconv.backends.selection import choose_backend
-from fastconv.command_line import Parser, check_writable, positive, run, thread_count, write_json
-from fastconv.configuration import environment, processor_name
-from fastconv.files import replace_file
-from fastconv.run_folder import OutputError
+from fastconv.cli.command_line import (
+    Parser,
+    check_writable,
+    positive,
+    run,
+    thread_count,
+    write_json,
+)
+from fastconv.runs.run_folder import OutputError
 
 EPOCH = 50000
 """Training images of CIFAR-10."""

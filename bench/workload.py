@@ -13,7 +13,7 @@ import numpy as np
 from fastconv.data import Dataset, Samples
 from fastconv.network import Sequential
 from fastconv.recipe import Recipe, load_recipe
-from fastconv.schema import RecipeError
+from fastconv.recipes.schema import RecipeError
 
 DATA_SETS = {"cifar10": ((32, 32, 3), 50000), "mnist": ((28, 28, 1), 60000)}
 """Image shape and number of training samples."""

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from fastconv._checkout import warn_if_shadowing
 
 if TYPE_CHECKING:
+    from fastconv.backends.configuration import show_config as show_config
+    from fastconv.backends.explanation import explain as explain
     from fastconv.backends.selection import BackendError as BackendError
     from fastconv.backends.selection import use_backend as use_backend
-    from fastconv.configuration import show_config as show_config
-    from fastconv.explanation import explain as explain
     from fastconv.functional.activation import elu as elu
     from fastconv.functional.activation import elu_backward as elu_backward
     from fastconv.functional.activation import leaky_relu as leaky_relu
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from fastconv.recipe import load_recipe as load_recipe
     from fastconv.spec import ConvSpec as ConvSpec
     from fastconv.spec import PoolSpec as PoolSpec
-    from fastconv.step_check import check_step as check_step
+    from fastconv.step_check.check import check_step as check_step
     from fastconv.trainer import Trainer as Trainer
 
 _ORIGINS = {

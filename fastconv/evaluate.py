@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastconv.command_line import (
+from fastconv.cli.command_line import (
     Parser,
     check_writable,
     run,
@@ -19,9 +19,9 @@ from fastconv.command_line import (
 )
 
 if TYPE_CHECKING:
+    from fastconv.cli.progress import Display
     from fastconv.data import Dataset, Samples
-    from fastconv.progress import Display
-    from fastconv.saved_run import SavedRun
+    from fastconv.runs.saved_run import SavedRun
 
 _MODULE = "fastconv.evaluate"
 PARTS = ("test", "validation", "training")
@@ -53,9 +53,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     # Imported when used: --help is to be there at once.
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    from fastconv.data_of_run import check_data, load_data
-    from fastconv.progress import Display
-    from fastconv.saved_run import load_run
+    from fastconv.cli.progress import Display
+    from fastconv.runs.data_of_run import check_data, load_data
+    from fastconv.runs.saved_run import load_run
 
     saved = load_run(options.run)
     check_writable(options.json)
@@ -110,7 +110,7 @@ def _classes(
 ) -> dict[str, Any]:
     """Show and return what there is to say of a classification."""
     from fastconv import metrics
-    from fastconv.progress import percent
+    from fastconv.cli.progress import percent
 
     names = saved.class_names
     matrix = metrics.confusion_matrix(samples.labels, scores.argmax(axis=1), len(names))

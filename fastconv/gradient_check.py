@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastconv.backends.selection import choose_backend, load_module
 from fastconv.functional.arrays import check_shape, take_integers
 from fastconv.network import Sequential
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 
 _STEPS = tuple(1e-2 * 0.25**k for k in range(5))
 """Values of h, largest first."""

@@ -18,14 +18,14 @@ from fastconv.backends.selection import (
     require_precision,
 )
 from fastconv.data import DataError, Samples
-from fastconv.evaluator import Evaluator, RecentEvaluators, evaluation_batches
-from fastconv.interrupts import DeferredInterrupts
+from fastconv.execution.evaluator import Evaluator, RecentEvaluators, evaluation_batches
+from fastconv.execution.interrupts import DeferredInterrupts
+from fastconv.execution.network_access import NetworkAccess
+from fastconv.execution.outputs import check_output
+from fastconv.execution.uploads import Arrays, Uploads
 from fastconv.network import Sequential
-from fastconv.network_access import NetworkAccess
-from fastconv.outputs import check_output
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Augmentation, Preprocessing
-from fastconv.uploads import Arrays, Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Inference:
         If the network or the preprocessing do not fit.
     NetworkError
         If the network ends with what the loss does not take: see
-        :func:`fastconv.outputs.check_output`.
+        :func:`fastconv.execution.outputs.check_output`.
     BackendError
         If the backend cannot run plans here.
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.files import replace_file
+from fastconv._errors import UserError
+from fastconv._files import replace_file
 from fastconv.initializers import He, Initializer
 from fastconv.layers import Layer, Parameter
-from fastconv.mistakes import Mistake
 from fastconv.spec import Shape
 
 _ALIGNMENT = 16
@@ -47,7 +47,7 @@ class Place:
         return self.offset + self.parameter.size
 
 
-class NetworkError(Mistake, ValueError):
+class NetworkError(UserError, ValueError):
     """A network that cannot be: the layer and the reason in one line."""
 
 

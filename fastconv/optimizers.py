@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from fastconv.network import Sequential
-from fastconv.operation import OptimizerKind, OptimizerSpec
+from fastconv.plans.operation import OptimizerKind, OptimizerSpec
 
 DecayMode: TypeAlias = Literal["coupled", "decoupled"]
 

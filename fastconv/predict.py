@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastconv.command_line import (
+from fastconv.cli.command_line import (
     EXIT_USER_ERROR,
     Parser,
     check_writable,
@@ -19,11 +19,11 @@ from fastconv.command_line import (
 )
 
 if TYPE_CHECKING:
-    from fastconv.saved_run import SavedRun
+    from fastconv.runs.saved_run import SavedRun
 
 _MODULE = "fastconv.predict"
 FITS = ("crop", "pad", "stretch")
-"""As :data:`fastconv.picture_files.FITS`, which Pillow would be imported for."""
+"""As :data:`fastconv.data.picture_files.FITS`, which Pillow would be imported for."""
 
 
 def make_parser() -> Parser:
@@ -55,9 +55,9 @@ def _predict(options: argparse.Namespace) -> int:
     import numpy as np
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    from fastconv.picture_files import PictureError, read_picture
-    from fastconv.progress import Display, percent
-    from fastconv.saved_run import RunError, load_run
+    from fastconv.cli.progress import Display, percent
+    from fastconv.data.picture_files import PictureError, read_picture
+    from fastconv.runs.saved_run import RunError, load_run
 
     saved = load_run(options.run)
     if not saved.class_names:

@@ -82,7 +82,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes to each training image; see :class:`fastconv.operation.AugmentSpec`."""
+    """Random changes to each training image; see :class:`fastconv.plans.operation.AugmentSpec`."""
 
     flip: bool = False
     crop: int = 0

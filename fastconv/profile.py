@@ -13,8 +13,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fastconv.backends.selection import BackendError, choose_backend
-from fastconv.cold_start import PHASES, ColdStart, ColdStartError, measure_cold_start
-from fastconv.command_line import (
+from fastconv.cli.command_line import (
     Parser,
     check_precision,
     check_writable,
@@ -24,10 +23,11 @@ from fastconv.command_line import (
     use_device,
     write_json,
 )
-from fastconv.experiment import prepare
-from fastconv.progress import PipedConsole
+from fastconv.cli.progress import PipedConsole
+from fastconv.profiling.cold_start import PHASES, ColdStart, ColdStartError, measure_cold_start
+from fastconv.profiling.step_profile import StepProfile, measure, synthetic_dataset
 from fastconv.recipe import Recipe, load_recipe
-from fastconv.step_profile import StepProfile, measure, synthetic_dataset
+from fastconv.runs.experiment import prepare
 
 _MODULE = "fastconv.profile"
 _WIDTH = 180

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from fastconv._files import as_text
 from fastconv.data import DATASETS
-from fastconv.files import as_text
 from fastconv.layers import LAYERS, Layer
 from fastconv.network import Sequential
-from fastconv.recipe_sections import (
+from fastconv.recipes.recipe_sections import (
     AugmentationSection,
     DataSection,
     InitializationSection,
@@ -21,8 +21,8 @@ from fastconv.recipe_sections import (
     PreprocessingSection,
     ScheduleSection,
 )
-from fastconv.schema import RecipeError, nearest, read_dataclass
-from fastconv.shipped_files import read_toml, shipped_names
+from fastconv.recipes.schema import RecipeError, nearest, read_dataclass
+from fastconv.recipes.shipped_files import read_toml, shipped_names
 
 
 @dataclass(frozen=True)

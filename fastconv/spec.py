@@ -2,7 +2,7 @@
 
 This module is the only place where output sizes, padding and FLOPs are computed. Every kernel
 of every backend takes a spec as its first argument; those without a geometry are in
-:mod:`fastconv.operation`. Shapes are those that kernels see: images NHWC, convolution weights HWIO.
+:mod:`fastconv.plans.operation`. Shapes are those that kernels see: images NHWC, convolution weights HWIO.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from fastconv.command_line import (
+from fastconv.cli.command_line import (
     EXIT_INTERRUPTED,
     Parser,
     check_precision,
@@ -19,9 +19,9 @@ from fastconv.command_line import (
     use_device,
     write_json,
 )
+from fastconv.cli.process_time import process_seconds
 from fastconv.data.names import DATASETS
-from fastconv.process_time import process_seconds
-from fastconv.shipped_files import read_toml, shipped_names
+from fastconv.recipes.shipped_files import read_toml, shipped_names
 
 _MODULE = "fastconv.train"
 _EXIT_DIVERGED = 1
@@ -111,9 +111,9 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
     if options.list_recipes:
         return _list_recipes()
     # Imported when used: --help and --list-recipes are to be there at once.
-    from fastconv.progress import Display
+    from fastconv.cli.progress import Display
     from fastconv.recipe import load_recipe
-    from fastconv.run_folder import new_run_path
+    from fastconv.runs.run_folder import new_run_path
     from fastconv.training_run import (
         RunOptions,
         explain_run,

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.data import DataError, Samples, epoch_order
+from fastconv.execution.interrupts import DeferredInterrupts
+from fastconv.execution.pace import Pace
 from fastconv.inference import Inference, Score
-from fastconv.interrupts import DeferredInterrupts
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.pace import Pace
-from fastconv.plan_builder import Purpose
+from fastconv.plans.plan_builder import Purpose
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.schedules import Schedule
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from fastconv.data import Samples
+from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.inference import Score
-from fastconv.interrupts import DeferredInterrupts
 from fastconv.trainer import Trainer
 
 Stopped: TypeAlias = Literal["completed", "steps", "interrupted", "diverged"]
@@ -72,7 +72,7 @@ class Result:
 
 
 class Observer(Protocol):
-    """Is told what happens; see :mod:`fastconv.progress`."""
+    """Is told what happens; see :mod:`fastconv.cli.progress`."""
 
     def on_steps(self, step: int, epoch: int, score: Score) -> None:
         """Some steps were made; ``score`` is over the epoch so far."""

@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.configuration import environment
+from fastconv.backends.configuration import environment
+from fastconv.cli.progress import Display, percent
 from fastconv.data import Dataset, epoch_order
 from fastconv.data.identity import PartIdentity
-from fastconv.experiment import Experiment, prepare, summarize
-from fastconv.progress import Display, percent
 from fastconv.recipe import Recipe
-from fastconv.run_folder import OutputError, RunFolder
-from fastconv.saved_run import load_run
+from fastconv.runs.experiment import Experiment, prepare, summarize
+from fastconv.runs.run_folder import OutputError, RunFolder
+from fastconv.runs.saved_run import load_run
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Entry, Result, fit, interruption
 
 if TYPE_CHECKING:
     from fastconv.analysis.probe import Probe
-    from fastconv.step_comparison import StepCheck
+    from fastconv.step_check.step_comparison import StepCheck
 
 _CHECKED_STEPS = 3
 _MOST_PROBES = 50
@@ -115,13 +115,13 @@ def train_recipe(
     recipe
         What to train.
     path
-        The run's folder, as for :class:`fastconv.run_folder.RunFolder`.
+        The run's folder, as for :class:`fastconv.runs.run_folder.RunFolder`.
     options
         How.
     display
         Shows how it goes.
     dataset
-        As for :func:`fastconv.experiment.prepare`; data of one's own too.
+        As for :func:`fastconv.runs.experiment.prepare`; data of one's own too.
     identity
         Which samples its parts have, where that is known already.
 
@@ -176,7 +176,7 @@ def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
     StepCheckError
         If they are not the same but for rounding.
     """
-    from fastconv.step_check import StepCheckError, check_step
+    from fastconv.step_check.check import StepCheckError, check_step
 
     recipe, trainer = experiment.recipe, experiment.trainer
     training = trainer.training

@@ -1,6 +1,6 @@
 """The cases that every backend is tested with, as specs; ``str(spec)`` is the test id."""
 
-from fastconv.operation import (
+from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
     AugmentSpec,

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from fastconv.backends.cupy.device import stand_in
+from fastconv.backends.cupy.kernel_sources import kernel_folder
 from fastconv.backends.cupy.sources import instances_of, kernels_of
-from fastconv.kernel_sources import kernel_folder
 
 SOURCES = tuple(sorted(path.name for path in kernel_folder().glob("*.cu")))
 DTYPES = ("float32", "float64")

@@ -4,8 +4,8 @@ import numpy as np
 
 from fastconv.backends.cupy import run
 from fastconv.backends.cupy.fusion import FusedCall
-from fastconv.operation import OptimizerSpec
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.operation import OptimizerSpec
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
 
 

@@ -4,8 +4,8 @@ import ctypes
 
 import numpy as np
 
-from fastconv.native.effects import effects_of
-from fastconv.native.record import rows_of
+from fastconv.backends.compiled.instructions.effects import effects_of
+from fastconv.backends.compiled.instructions.record import rows_of
 
 GUARD = 512
 """Bytes in front of an array and behind it."""

@@ -32,7 +32,7 @@ from fastconv.layers import (
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Preprocessing
-from fastconv.training_steps import TrainingSteps
+from fastconv.step_check.training_steps import TrainingSteps
 
 STEPS = 3
 _MOST_LAYERS = 8

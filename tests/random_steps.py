@@ -27,7 +27,7 @@ from random_networks import Seeded, draw_case
 from step_runners import check_steps, cython_engines, reference_of, runner_names
 from threadpoolctl import threadpool_limits
 
-from fastconv.files import replace_file
+from fastconv._files import replace_file
 
 _MOST = 2.0
 """Tolerances of ``check_step`` that an error may come to: among very many networks there is one
@@ -65,7 +65,7 @@ def _compare_with_torch(steps, reference):
     """The comparison with PyTorch's steps; None where it has no such network."""
     from torch_steps import NotComparable, steps_of_torch
 
-    from fastconv.step_comparison import StepCheck, compare
+    from fastconv.step_check.step_comparison import StepCheck, compare
 
     try:
         made = steps_of_torch(steps)

@@ -4,10 +4,10 @@ import numpy as np
 
 from fastconv.analysis.probe import Probe
 from fastconv.data import Dataset, Samples
-from fastconv.experiment import prepare, summarize
 from fastconv.recipe import Recipe
-from fastconv.run_folder import RunFolder
-from fastconv.schema import read_dataclass
+from fastconv.recipes.schema import read_dataclass
+from fastconv.runs.experiment import prepare, summarize
+from fastconv.runs.run_folder import RunFolder
 from fastconv.training_loop import fit
 
 CONVOLUTIONAL = [

@@ -6,11 +6,11 @@ import numpy as np
 from random_networks import STEPS
 from vectorised_reference import VectorisedRoundedRunner, VectorisedRunner
 
+from fastconv.backends.compiled.instructions.record import Target
+from fastconv.backends.compiled.runner import ProgramRunner
 from fastconv.backends.selection import backend_state, load_module
-from fastconv.native.record import Target
-from fastconv.native.runner import ProgramRunner
-from fastconv.step_comparison import StepCheck, compare
-from fastconv.training_steps import ReferenceSteps
+from fastconv.step_check.step_comparison import StepCheck, compare
+from fastconv.step_check.training_steps import ReferenceSteps
 
 
 class _Engine:

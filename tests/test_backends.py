@@ -14,7 +14,7 @@ from tolerances import assert_close
 from watched import CUDA_ON_HOST, calls_and_expected, parameters_of, run
 
 from fastconv.backends.selection import NAMES, backend_state
-from fastconv.operation import ActivationSpec, NormSpec
+from fastconv.plans.operation import ActivationSpec, NormSpec
 
 MODULES = sorted({kernel.partition(".")[0] for kernel in KERNELS})
 _SUMS = ("conv.", "planes.", "dense.")

@@ -24,14 +24,14 @@ import pytest
 from saved_runs import TINY_RECIPE
 
 import fastconv
+from fastconv.backends.configuration import available_cores
 from fastconv.backends.selection import NAMES, backend_state
-from fastconv.configuration import available_cores
+from fastconv.cli.progress import entry_line, percent
 from fastconv.data import load
 from fastconv.inference import Score
 from fastconv.network import Sequential
-from fastconv.progress import entry_line, percent
 from fastconv.recipe import load_recipe, recipe_names
-from fastconv.run_folder import new_run_path, to_json
+from fastconv.runs.run_folder import new_run_path, to_json
 from fastconv.train import main
 from fastconv.training_loop import Entry, interruption
 

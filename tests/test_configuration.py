@@ -13,14 +13,14 @@ from backend_states import say_that
 
 import fastconv
 from fastconv.backends import selection
-from fastconv.backends.selection import BackendError, backend_state, choose_backend, use_backend
-from fastconv.configuration import (
+from fastconv.backends.configuration import (
     available_cores,
     environment,
     instruction_sets,
     package_version,
     show_config,
 )
+from fastconv.backends.selection import BackendError, backend_state, choose_backend, use_backend
 
 PACKAGE = Path(fastconv.__file__).parent
 
@@ -87,7 +87,7 @@ def test_cores_are_those_that_this_process_may_use():
     one = min(os.sched_getaffinity(0))
     code = (
         f"import os; os.sched_setaffinity(0, [{one}]); "
-        "from fastconv.configuration import available_cores; print(available_cores())"
+        "from fastconv.backends.configuration import available_cores; print(available_cores())"
     )
     assert run_python(["-c", code]).stdout.strip() == "1"
 

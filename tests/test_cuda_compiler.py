@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cuda_on_host import DTYPES, SOURCES
 
+from fastconv.backends.cupy.kernel_sources import kernel_folder
 from fastconv.backends.cupy.sources import SIDES, code_of, instances_of
-from fastconv.kernel_sources import kernel_folder
 
 
 @functools.cache

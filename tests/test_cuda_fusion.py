@@ -22,7 +22,7 @@ from fastconv.layers import (
     Tanh,
 )  # fmt: skip
 from fastconv.network import Sequential
-from fastconv.operation import LossSpec
+from fastconv.plans.operation import LossSpec
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ import pytest
 from cuda_on_host import DTYPES, SOURCES, HostDevice, standing_in
 
 from fastconv.backends.cupy import dropout, launches, norm, sources
+from fastconv.backends.cupy.kernel_sources import kernel_folder, kernel_source
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, Product
 from fastconv.backends.cupy.sources import instances_of, kernels_of
-from fastconv.kernel_sources import kernel_folder, kernel_source
-from fastconv.operation import DropoutSpec, NormSpec, RandomSpec
+from fastconv.plans.operation import DropoutSpec, NormSpec, RandomSpec
 
 KERNELS = r"""
 #include <cuda_host_shim.h>

@@ -14,9 +14,9 @@ from fastconv.backends.reference import conv as reference_conv
 from fastconv.backends.reference import pool as reference_pool
 from fastconv.layers import Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU
 from fastconv.network import Sequential
-from fastconv.operation import ActivationSpec, OptimizerSpec
-from fastconv.plan import Plan
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.operation import ActivationSpec, OptimizerSpec
+from fastconv.plans.plan import Plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
 from fastconv.recipe import load_recipe
 from fastconv.spec import ConvSpec, PoolSpec

@@ -21,15 +21,15 @@ from fastconv.backends.cupy.run import Runner, check_precision
 from fastconv.backends.cupy.sources import compiled_with, instances_of
 from fastconv.backends.selection import BackendError, backend_state
 from fastconv.data import Samples
-from fastconv.experiment import prepare
 from fastconv.layers import Dense
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plan import Plan
+from fastconv.plans.plan import Plan
+from fastconv.profiling.step_profile import synthetic_dataset
 from fastconv.recipe import load_recipe
+from fastconv.runs.experiment import prepare
 from fastconv.schedules import Constant
 from fastconv.spec import ConvSpec, DenseSpec
-from fastconv.step_profile import synthetic_dataset
 from fastconv.trainer import Trainer
 
 PRECISIONS = ("tf32", "bf16")

@@ -12,14 +12,14 @@ from cuda_on_host import HostDevice, Replayed, standing_in
 from fastconv import train
 from fastconv.backends.cupy import run
 from fastconv.backends.cupy.device import CudaDevice
-from fastconv.experiment import prepare
 from fastconv.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Augmentation, Preprocessing
+from fastconv.profiling.step_profile import synthetic_dataset
 from fastconv.recipe import load_recipe
+from fastconv.runs.experiment import prepare
 from fastconv.schedules import Constant
-from fastconv.step_profile import synthetic_dataset
 from fastconv.trainer import Trainer
 
 

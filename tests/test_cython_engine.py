@@ -14,7 +14,7 @@ from watched import parameters_of, run
 import fastconv
 from fastconv.backends.reference import dense as reference
 from fastconv.backends.selection import backend_state
-from fastconv.operation import (
+from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
     AugmentSpec,
@@ -33,9 +33,9 @@ if not backend_state("cython").works:
         raise ImportError(backend_state("cython").reason)
     pytest.skip(backend_state("cython").reason, allow_module_level=True)
 
+from fastconv.backends.compiled.instructions.record import PARTS, Target, rows_of
+from fastconv.backends.compiled.lowering.launches import launch_of
 from fastconv.backends.cython import _engine, dense, engine
-from fastconv.native.launches import launch_of
-from fastconv.native.record import PARTS, Target, rows_of
 
 SETS = [each["name"] for each in _engine.instruction_sets()]
 KNOWN = ("avx512", "avx2", "sse2", "neon", "plain")

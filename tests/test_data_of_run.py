@@ -12,15 +12,15 @@ import pytest
 from saved_runs import CONVOLUTIONAL, TINY_RECIPE, line, recipe_of, shades
 
 from fastconv import evaluate, reproduce, train
+from fastconv.cli.progress import Display
 from fastconv.data import DATASETS, Samples, load
 from fastconv.data.identity import hash_array, identify
-from fastconv.data_of_run import check_data
-from fastconv.progress import Display
 from fastconv.recipe import load_recipe
 from fastconv.report import __main__ as report
 from fastconv.report import write_report
-from fastconv.reproduction.runs import Datasets
-from fastconv.saved_run import RunError, load_run
+from fastconv.reproduce.runs import Datasets
+from fastconv.runs.data_of_run import check_data
+from fastconv.runs.saved_run import RunError, load_run
 from fastconv.training_run import RunOptions, explain_run, train_recipe
 
 SYSTEM = "regression-relu"
@@ -367,7 +367,7 @@ def test_a_reproduction_refuses_runs_of_other_data(reproduced, tmp_path):
 def test_a_reproduction_reads_a_data_set_once_to_compare_it(monkeypatch):
     read = []
     monkeypatch.setattr(
-        "fastconv.reproduction.runs.identify_parts", lambda dataset: read.append(dataset.name) or {}
+        "fastconv.reproduce.runs.identify_parts", lambda dataset: read.append(dataset.name) or {}
     )
     datasets, recipe = Datasets(), load_recipe("digits")
     assert datasets.identity_of(recipe) == datasets.identity_of(recipe) == {}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastconv.data import DataError, Samples, append_transformed_copy
-from fastconv.operation import AugmentSpec, InputSpec, RandomSpec
+from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
 
 augmentation = pytest.importorskip("fastconv.backends.numpy.input")
 

@@ -3,8 +3,8 @@
 import pytest
 
 import fastconv
+from fastconv.backends.compiled.lowering.launches import launch_of
 from fastconv.backends.selection import BackendError, backend_state, load_module
-from fastconv.native.launches import launch_of
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
 SPEC = "g1mb2ic3ih10iw12oc32kh3kw3sh1sw1ph1pw1dh1dw1"

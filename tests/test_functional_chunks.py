@@ -8,11 +8,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_array_equal
 
 import fastconv
+from fastconv.backends.compiled import chunks, interleaved, launches, turned
+from fastconv.backends.compiled.instructions.record import Target
 from fastconv.backends.selection import backend_state, load_module
 from fastconv.functional import arrays as arrays_module
 from fastconv.functional import memory
-from fastconv.native import chunks, interleaved, launches, turned
-from fastconv.native.record import Target
 from fastconv.spec import ConvSpec
 
 BACKENDS = [name for name in ("cython", "numba") if backend_state(name).works]

@@ -13,9 +13,9 @@ import fastconv
 from fastconv.backends.cupy import fusion
 from fastconv.backends.cupy.run import check_precision
 from fastconv.backends.selection import backend_state
-from fastconv.experiment import prepare
+from fastconv.profiling.step_profile import synthetic_dataset
 from fastconv.recipe import load_recipe
-from fastconv.step_profile import synthetic_dataset
+from fastconv.runs.experiment import prepare
 
 pytestmark = [
     pytest.mark.gpu,

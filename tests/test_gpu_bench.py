@@ -16,8 +16,8 @@ from backend_states import say_that
 from cuda_on_host import HostDevice, Replayed, standing_in
 
 from fastconv.backends.selection import backend_state
-from fastconv.cold_start import PHASES, ColdStart, ColdStartError
-from fastconv.experiment import prepare
+from fastconv.profiling.cold_start import PHASES, ColdStart, ColdStartError
+from fastconv.runs.experiment import prepare
 
 BENCH = Path(__file__).parent.parent / "bench"
 if not BENCH.is_dir():

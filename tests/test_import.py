@@ -199,42 +199,42 @@ COMMAND_LINES = {
 }  # fmt: skip
 LAYOUT = [
     COMMAND_LINES,
-    {"fastconv.search", "fastconv.reproduction"},
+    {"fastconv.search", "fastconv.reproduce"},
     {"fastconv.training_run"},
     {"fastconv.report"},
     {"fastconv.plots"},
     {"fastconv.metrics"},
-    {"fastconv.command_line", "fastconv.cold_start", "fastconv.data_of_run"},
-    {"fastconv.progress", "fastconv.saved_run", "fastconv.step_profile"},
-    {"fastconv.run_folder"},
-    {"fastconv.experiment"},
+    {"fastconv.cli.command_line", "fastconv.profiling.cold_start", "fastconv.runs.data_of_run"},
+    {"fastconv.cli.progress", "fastconv.runs.saved_run", "fastconv.profiling.step_profile"},
+    {"fastconv.runs.run_folder"},
+    {"fastconv.runs.experiment"},
     {"fastconv.training_loop"},
     {"fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check", "fastconv.step_check"},
-    {"fastconv.step_comparison"},
-    {"fastconv.training_steps"},
+    {"fastconv.step_check.step_comparison"},
+    {"fastconv.step_check.training_steps"},
     {"fastconv.analysis"},
     {"fastconv.inference"},
-    {"fastconv.evaluator", "fastconv.outputs"},
-    {"fastconv.uploads"},
-    {"fastconv.recipe_sections", "fastconv.shipped_files"},
-    {"fastconv.schema"},
-    {"fastconv.plan_builder", "fastconv.optimizers", "fastconv.schedules"},
+    {"fastconv.execution.evaluator", "fastconv.execution.outputs"},
+    {"fastconv.execution.uploads"},
+    {"fastconv.recipes.recipe_sections", "fastconv.recipes.shipped_files"},
+    {"fastconv.recipes.schema"},
+    {"fastconv.plans.plan_builder", "fastconv.optimizers", "fastconv.schedules"},
     {"fastconv.network"},
     {"fastconv.layers", "fastconv.initializers", "fastconv.preprocessing"},
-    {"fastconv.functional", "fastconv.data", "fastconv.configuration", "fastconv.explanation"},
-    {"fastconv.rounding"},
+    {"fastconv.functional", "fastconv.data", "fastconv.backends.configuration", "fastconv.backends.explanation"},
+    {"fastconv.step_check.rounding"},
     {"fastconv.backends"},
-    {"fastconv.native"},
-    {"fastconv.plan_check"},
-    {"fastconv.rewriting"},
-    {"fastconv.effects"},
-    {"fastconv.plan"},
-    {"fastconv.operation"},
+    {"fastconv.backends.compiled"},
+    {"fastconv.plans.plan_check"},
+    {"fastconv.plans.rewriting"},
+    {"fastconv.plans.effects"},
+    {"fastconv.plans.plan"},
+    {"fastconv.plans.operation"},
     {
-        "fastconv.spec", "fastconv.files", "fastconv.kernel_sources", "fastconv._checkout",
-        "fastconv.picture_files", "fastconv.standard_streams", "fastconv.interrupts",
-        "fastconv.pace", "fastconv.network_access", "fastconv.mistakes",
-        "fastconv.process_time",
+        "fastconv.spec", "fastconv._files", "fastconv.backends.cupy.kernel_sources", "fastconv._checkout",
+        "fastconv.data.picture_files", "fastconv.cli.standard_streams", "fastconv.execution.interrupts",
+        "fastconv.execution.pace", "fastconv.execution.network_access", "fastconv._errors",
+        "fastconv.cli.process_time",
     },
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}
@@ -306,11 +306,13 @@ def test_a_backend_knows_specs_operations_plans_and_its_own_folder(backend):
     for module, imported in IMPORTS.items():
         if module == own or module.startswith(f"{own}."):
             outside = {name for name in imported if name != own and not name.startswith(f"{own}.")}
-            allowed = {"fastconv.spec", "fastconv.operation", "fastconv.plan"}
+            allowed = {"fastconv.spec", "fastconv.plans.operation", "fastconv.plans.plan"}
             if backend in ("cython", "numba"):
-                allowed |= {name for name in IMPORTS if part_of(name) == "fastconv.native"}
+                allowed |= {
+                    name for name in IMPORTS if part_of(name) == "fastconv.backends.compiled"
+                }
             if backend == "cupy":
-                allowed.add("fastconv.kernel_sources")
+                allowed.add("fastconv.backends.cupy.kernel_sources")
                 allowed |= {f"fastconv.{name}" for name in ("effects", "rewriting", "plan_check")}
             assert outside <= allowed, module
 
@@ -329,9 +331,9 @@ def test_the_reference_imports_only_numpy_the_specs_and_what_a_plan_is():
                 allowed = (
                     top in sys.stdlib_module_names
                     or top == "numpy"
-                    or name in ("fastconv.spec", "fastconv.operation")
+                    or name in ("fastconv.spec", "fastconv.plans.operation")
                     or name.startswith("fastconv.backends.reference")
-                    or (name == "fastconv.plan" and path.name == "run.py")
+                    or (name == "fastconv.plans.plan" and path.name == "run.py")
                 )
                 assert allowed, f"{path.name} imports {name}"
 
@@ -340,7 +342,9 @@ def test_public_functions_stand_on_backends_and_specs_alone():
     for module, imported in IMPORTS.items():
         if part_of(module) == "fastconv.functional":
             parts = {part_of(name) for name in imported} - {"fastconv.functional"}
-            assert parts <= {"fastconv.backends", "fastconv.spec", "fastconv.operation"}, module
+            assert parts <= {"fastconv.backends", "fastconv.spec", "fastconv.plans.operation"}, (
+                module
+            )
             kernels = {name for name in imported if name.startswith("fastconv.backends.")}
             # Which backend is a choice made at run time.
             assert kernels <= {"fastconv.backends.selection"}, module
@@ -348,15 +352,15 @@ def test_public_functions_stand_on_backends_and_specs_alone():
 
 def test_the_specs_import_nothing_of_the_house():
     assert IMPORTS["fastconv.spec"] == set()
-    assert IMPORTS["fastconv.operation"] == {"fastconv.spec"}
-    assert IMPORTS["fastconv.plan"] == set()
+    assert IMPORTS["fastconv.plans.operation"] == {"fastconv.spec"}
+    assert IMPORTS["fastconv.plans.plan"] == set()
 
 
 def test_layers_build_plans_without_importing_what_collects_them():
     for module, imported in IMPORTS.items():
         if part_of(module) == "fastconv.layers":
             parts = {part_of(name) for name in imported} - {"fastconv.layers"}
-            assert parts <= {"fastconv.spec", "fastconv.operation"}, module
+            assert parts <= {"fastconv.spec", "fastconv.plans.operation"}, module
 
 
 def test_the_command_line_is_imported_by_nothing():

@@ -13,10 +13,10 @@ import pytest
 import fastconv
 from fastconv.backends.selection import NAMES, backend_state, load_module
 from fastconv.data import DataError, Samples
+from fastconv.execution.network_access import NetworkAccess
 from fastconv.inference import Inference
 from fastconv.layers import Dense, Dropout, Flatten, LogSoftmax, Softmax, Tanh
 from fastconv.network import NetworkError
-from fastconv.network_access import NetworkAccess
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Preprocessing
 from fastconv.schedules import Constant

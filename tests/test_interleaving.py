@@ -7,13 +7,13 @@ import math
 
 import pytest
 
+from fastconv.backends.compiled.instructions.record import Target
+from fastconv.backends.compiled.lowering.interleaving import interleave
+from fastconv.backends.compiled.lowering.reordering import reorder
 from fastconv.layers import Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Sigmoid
-from fastconv.native.interleaving import interleave
-from fastconv.native.record import Target
-from fastconv.native.reordering import reorder
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
 
 AVX512 = Target("avx512", 64, 32, masks=True)

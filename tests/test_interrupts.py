@@ -13,10 +13,10 @@ import fastconv
 from fastconv import interrupts as interrupts_module
 from fastconv.backends.selection import NAMES, backend_state
 from fastconv.data import Samples, epoch_order
-from fastconv.interrupts import DeferredInterrupts
+from fastconv.execution.interrupts import DeferredInterrupts
+from fastconv.execution.pace import Pace
 from fastconv.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, ReLU
 from fastconv.optimizers import Optimizer
-from fastconv.pace import Pace
 from fastconv.preprocessing import Preprocessing
 from fastconv.schedules import Step
 from fastconv.training_loop import fit, interruption

@@ -25,7 +25,7 @@ from fastconv.layers import (
 )
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
 
 SAMPLES = 12

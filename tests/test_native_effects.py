@@ -9,6 +9,11 @@ from guarded_memory import GuardedMemory, Processor
 from kernel_calls import KERNELS, calls_of, specs_of
 from watched import parameters_of
 
+from fastconv.backends.compiled.instructions.layouts import LAYOUTS
+from fastconv.backends.compiled.instructions.record import Pointer, Target
+from fastconv.backends.compiled.lowering.interleaving import interleave
+from fastconv.backends.compiled.lowering.launches import launch_of
+from fastconv.backends.compiled.lowering.lowering import lower
 from fastconv.backends.selection import backend_state
 from fastconv.layers import (
     BatchNorm,
@@ -24,14 +29,9 @@ from fastconv.layers import (
     ReLU,
     Tanh,
 )  # fmt: skip
-from fastconv.native.interleaving import interleave
-from fastconv.native.launches import launch_of
-from fastconv.native.layouts import LAYOUTS
-from fastconv.native.lowering import lower
-from fastconv.native.record import Pointer, Target
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Augmentation, Preprocessing
 
 if not backend_state("cython").works:

@@ -1,15 +1,22 @@
-"""Kernel calls as records and rows: what fastconv/native makes for the compiled backends."""
+"""Kernel calls as records and rows: what fastconv/backends/compiled makes for the compiled backends."""
 
 import numpy as np
 import pytest
 from kernel_calls import KERNELS, calls_of, specs_of
 from watched import parameters_of
 
-from fastconv.native.launches import launch_of, workspace_of
-from fastconv.native.lowering import _without_idle_barriers
-from fastconv.native.record import MOST_POINTERS, WORKSPACE, Pointer, Record, Target, rows_of
-from fastconv.native.threads import default_threads
-from fastconv.native.tiles import choose_tile, most_rows, pieces_of
+from fastconv.backends.compiled.instructions.record import (
+    MOST_POINTERS,
+    WORKSPACE,
+    Pointer,
+    Record,
+    Target,
+    rows_of,
+)
+from fastconv.backends.compiled.lowering.launches import launch_of, workspace_of
+from fastconv.backends.compiled.lowering.lowering import _without_idle_barriers
+from fastconv.backends.compiled.rules.tiles import choose_tile, most_rows, pieces_of
+from fastconv.backends.compiled.threads import default_threads
 
 TARGETS = [
     Target("avx512", 64, 32, masks=True),

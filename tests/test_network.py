@@ -26,7 +26,7 @@ from fastconv.layers import (
     Softmax,
 )
 from fastconv.network import NetworkError, Sequential
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.recipe import load_recipe
 
 

@@ -24,6 +24,8 @@ import numba
 from kernel_calls import KERNELS, calls_of, specs_of
 from watched import run
 
+from fastconv.backends.compiled import launches, split
+from fastconv.backends.compiled.instructions.record import BARRIER, PARTS, Pointer, Record, rows_of
 from fastconv.backends.numba import (
     compilation,
     compiled_code,
@@ -42,12 +44,16 @@ from fastconv.backends.numba.vector_functions import multiply_add
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of
 from fastconv.backends.selection import backend_state
-from fastconv.experiment import prepare
-from fastconv.native import launches, split
-from fastconv.native.record import BARRIER, PARTS, Pointer, Record, rows_of
-from fastconv.operation import ActivationSpec, DropoutSpec, NormSpec, OptimizerSpec, RandomSpec
+from fastconv.plans.operation import (
+    ActivationSpec,
+    DropoutSpec,
+    NormSpec,
+    OptimizerSpec,
+    RandomSpec,
+)
+from fastconv.profiling.step_profile import synthetic_dataset
 from fastconv.recipe import load_recipe
-from fastconv.step_profile import synthetic_dataset
+from fastconv.runs.experiment import prepare
 
 PACKAGE = Path(fastconv.__file__).parent
 TESTS = Path(__file__).parent
@@ -77,7 +83,7 @@ def python(code, *, path=PACKAGE.parent, **environment):
 TANH = """
     import numpy as np
     from fastconv.backends.numba import activation, compiled_code
-    from fastconv.operation import ActivationSpec
+    from fastconv.plans.operation import ActivationSpec
     x = np.array([0.5, -2.0])
     activation.activation_forward(ActivationSpec("tanh", 2), x, x, None)
     print(*np.round(x, 4), "from disk:", compiled_code._taken == set(compiled_code._addresses))
@@ -161,9 +167,9 @@ def test_a_full_disk_is_a_warning_too(monkeypatch, tmp_path):
 TRAINING = """
     import sys
     import numpy as np
-    from fastconv.experiment import prepare
+    from fastconv.runs.experiment import prepare
     from fastconv.recipe import load_recipe
-    from fastconv.step_profile import synthetic_dataset
+    from fastconv.profiling.step_profile import synthetic_dataset
     recipe = load_recipe("mnist-strided", [("batch_size", 5)])
     dataset = synthetic_dataset(recipe, 50)
     trainer = prepare(recipe, backend="numba", dataset=dataset).trainer
@@ -427,7 +433,7 @@ TWO_THREADS = """
     import os, threading, time
     import numpy as np
     from fastconv.backends.numba import engine
-    from fastconv.native.record import Pointer, Record, rows_of
+    from fastconv.backends.compiled.instructions.record import Pointer, Record, rows_of
     def program(w, steps):
         pointers, integers, reals = map(Pointer, range(3)), (w.size, 0, 0), (0.0, 0.0, 0.0)
         record = Record("sgd_update", "float64", tuple(pointers), integers, reals, 2)

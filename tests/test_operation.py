@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from fastconv.operation import (
+from fastconv.plans.operation import (
     SELU_ALPHA,
     SELU_SCALE,
     ActivationSpec,

@@ -26,7 +26,7 @@ from fastconv.layers import (
     Tanh,
 )
 from fastconv.network import Sequential
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
 
 SEED = 5

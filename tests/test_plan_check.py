@@ -5,7 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastconv.effects import ACCESS, access_of, effects_of
+from fastconv.backends.compiled import lowering
+from fastconv.backends.compiled.instructions.layouts import pointer_of
+from fastconv.backends.compiled.instructions.record import Record, Target
+from fastconv.backends.compiled.lowering.interleaving import interleave
+from fastconv.backends.compiled.lowering.lowering import lower
+from fastconv.backends.compiled.lowering.order_check import check_barriers, check_lowered
+from fastconv.backends.compiled.lowering.reordering import reorder
 from fastconv.layers import (
     AvgPool2D,
     BatchNorm,
@@ -20,20 +26,14 @@ from fastconv.layers import (
     ReLU,
     Sigmoid,
 )  # fmt: skip
-from fastconv.native import lowering
-from fastconv.native.interleaving import interleave
-from fastconv.native.layouts import pointer_of
-from fastconv.native.lowering import lower
-from fastconv.native.order_check import check_barriers, check_lowered
-from fastconv.native.record import Record, Target
-from fastconv.native.reordering import reorder
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plan import Buffer, Call, Plan
-from fastconv.plan_builder import Purpose, Source, build_plan
-from fastconv.plan_check import Access, PlanError, Step, check_rewritten
+from fastconv.plans.effects import ACCESS, access_of, effects_of
+from fastconv.plans.plan import Buffer, Call, Plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_check import Access, PlanError, Step, check_rewritten
+from fastconv.plans.rewriting import Rewriting, Rewritten
 from fastconv.preprocessing import Preprocessing
-from fastconv.rewriting import Rewriting, Rewritten
 
 AVX512 = Target("avx512", 64, 32, masks=True)
 TARGETS = [AVX512, Target("avx2", 32, 16), Target("sse2", 16, 16), Target("plain", 0, 8)]

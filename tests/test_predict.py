@@ -11,9 +11,9 @@ from saved_runs import CONVOLUTIONAL, NAMES, line, recipe_of, save_run, shades
 from sklearn.metrics import precision_recall_fscore_support
 
 from fastconv import predict
+from fastconv.data.picture_files import PictureError, read_picture
 from fastconv.evaluate import main as evaluate
-from fastconv.picture_files import PictureError, read_picture
-from fastconv.saved_run import load_run
+from fastconv.runs.saved_run import load_run
 from fastconv.train import main as train
 
 LINEAR = [{"kind": "flatten"}, {"kind": "dense", "units": 3}]

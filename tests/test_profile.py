@@ -11,15 +11,15 @@ from backend_states import say_that
 from cuda_on_host import HostDevice, standing_in
 
 from fastconv import cold_start
+from fastconv.backends.compiled.instructions.record import Target
+from fastconv.backends.compiled.instructions.work import is_product, multiplications
+from fastconv.backends.compiled.lowering.lowering import lower
 from fastconv.backends.selection import BackendError, backend_state
-from fastconv.cold_start import PHASES, ColdStartError, measure_cold_start
-from fastconv.experiment import prepare
-from fastconv.native.lowering import lower
-from fastconv.native.record import Target
-from fastconv.native.work import is_product, multiplications
 from fastconv.profile import main
+from fastconv.profiling.cold_start import PHASES, ColdStartError, measure_cold_start
+from fastconv.profiling.step_profile import measure, synthetic_dataset
 from fastconv.recipe import load_recipe
-from fastconv.step_profile import measure, synthetic_dataset
+from fastconv.runs.experiment import prepare
 
 BACKENDS = ("numpy", "cython", "numba")
 TARGETS = [Target("avx512", 64, 32, masks=True), Target("avx2", 32, 16), Target("plain", 0, 16)]
@@ -307,6 +307,6 @@ def test_a_cold_start_that_fails_says_why_in_one_line():
 
 
 def test_nothing_heavy_is_imported_with_the_module_that_times_imports():
-    module = importlib.import_module("fastconv.cold_start")
+    module = importlib.import_module("fastconv.profiling.cold_start")
     assert not hasattr(module, "np")
     assert "numpy" not in {getattr(thing, "__name__", "") for thing in vars(module).values()}

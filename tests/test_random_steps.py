@@ -27,10 +27,10 @@ from fastconv.backends.numpy import optim
 from fastconv.backends.selection import backend_state
 from fastconv.layers import Conv2D, Flatten, GlobalAvgPool2D, LogSoftmax, MaxPool2D, ReLU
 from fastconv.optimizers import Optimizer
-from fastconv.plan_check import PlanError
-from fastconv.rewriting import Rewriting
-from fastconv.step_comparison import compare
-from fastconv.training_steps import ReferenceSteps
+from fastconv.plans.plan_check import PlanError
+from fastconv.plans.rewriting import Rewriting
+from fastconv.step_check.step_comparison import compare
+from fastconv.step_check.training_steps import ReferenceSteps
 
 COMPILED_AHEAD = [name for name in runner_names() if name != "numba"]
 PARTS = 6

@@ -20,8 +20,8 @@ from fastconv.recipe import (
     recipe_names,
     set_key,
 )
+from fastconv.recipes.schema import RecipeError, nearest
 from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Step
-from fastconv.schema import RecipeError, nearest
 
 HEAD = "epochs = 2\n"
 LAYERS_OF_FILE = """

@@ -8,10 +8,10 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from fastconv.data import DATASETS, Dataset, Samples, load
-from fastconv.experiment import prepare
 from fastconv.layers import Conv2D, Dense
 from fastconv.network import Sequential
 from fastconv.recipe import load_recipe
+from fastconv.runs.experiment import prepare
 from fastconv.schedules import Constant
 from fastconv.trainer import Trainer
 from fastconv.training_loop import fit

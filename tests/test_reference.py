@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastconv.backends.reference import conv, dense, pool, random
-from fastconv.operation import InputSpec, RandomSpec
+from fastconv.plans.operation import InputSpec, RandomSpec
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
 CONTRACT = Path(__file__).parent.parent / "docs" / "kernels.md"

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastconv.backends.reference import activation, dropout, loss, norm
-from fastconv.operation import (
+from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
     DropoutSpec,

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from fastconv.backends.reference import input as reference_input
 from fastconv.backends.reference import optim
-from fastconv.operation import AugmentSpec, InputSpec, OptimizerSpec, RandomSpec
+from fastconv.plans.operation import AugmentSpec, InputSpec, OptimizerSpec, RandomSpec
 
 
 def apply(kernel, spec, *inputs, shape, dtype=np.float64):

@@ -23,7 +23,7 @@ from fastconv.report.findings import Findings
 from fastconv.report.overview import step_operations
 from fastconv.report.run_report import run_page
 from fastconv.report.svg import inline_svg
-from fastconv.saved_run import RunError, load_run
+from fastconv.runs.saved_run import RunError, load_run
 from fastconv.train import main as train
 
 LINEAR = [{"kind": "flatten"}, {"kind": "dense", "units": 3}]

@@ -6,7 +6,7 @@ import pytest
 from saved_runs import CONVOLUTIONAL, recipe_of, save_run, shades
 
 from fastconv.report import write_report
-from fastconv.saved_run import load_run
+from fastconv.runs.saved_run import load_run
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, _NAMES)), None)

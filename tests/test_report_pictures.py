@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 from saved_runs import CONVOLUTIONAL, TINY_RECIPE, line, recipe_of, save_run, shades
 
+from fastconv.cli.progress import Display
 from fastconv.data import Dataset, Samples
-from fastconv.data_of_run import load_data
-from fastconv.progress import Display
 from fastconv.recipe import load_recipe
 from fastconv.report import figure_files, write_report
 from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
-from fastconv.saved_run import load_run
+from fastconv.runs.data_of_run import load_data
+from fastconv.runs.saved_run import load_run
 from fastconv.train import main as train
 from fastconv.training_run import RunOptions, explain_run, train_recipe
 
@@ -199,7 +199,7 @@ def test_the_page_takes_the_scores_of_the_final_test(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the test part was scored again")
 
-    monkeypatch.setattr("fastconv.saved_run.SavedRun.inference_of", refuse)
+    monkeypatch.setattr("fastconv.runs.saved_run.SavedRun.inference_of", refuse)
     explain_run(finished, options)
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert f"accuracy {100 * accuracy:.2f} %" in text

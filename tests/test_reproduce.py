@@ -12,12 +12,12 @@ from saved_runs import CONVOLUTIONAL, recipe_of, save_run, shades
 
 from fastconv import reproduce, training_run
 from fastconv.report.findings import Findings
-from fastconv.reproduction import claims_by_hand, claims_perceptron, claims_softmax, results
-from fastconv.reproduction.claim import examine
-from fastconv.reproduction.claims import CLAIMS
-from fastconv.reproduction.comparisons import Comparison, Variation
-from fastconv.reproduction.systems import chosen_systems
-from fastconv.saved_run import load_run
+from fastconv.reproduce import claims_by_hand, claims_perceptron, claims_softmax, results
+from fastconv.reproduce.claim import examine
+from fastconv.reproduce.claims import CLAIMS
+from fastconv.reproduce.comparisons import Comparison, Variation
+from fastconv.reproduce.systems import chosen_systems
+from fastconv.runs.saved_run import load_run
 
 SYSTEM = "regression-relu"
 

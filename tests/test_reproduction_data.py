@@ -6,10 +6,10 @@ import pytest
 
 from fastconv import train
 from fastconv.recipe import load_recipe
-from fastconv.reproduction.claims import CLAIMS
-from fastconv.reproduction.comparisons import comparisons_of
-from fastconv.reproduction.systems import reports, systems
-from fastconv.reproduction.verdicts import outcome_of
+from fastconv.reproduce.claims import CLAIMS
+from fastconv.reproduce.comparisons import comparisons_of
+from fastconv.reproduce.systems import reports, systems
+from fastconv.reproduce.verdicts import outcome_of
 
 # As in the reports, in percent; losses as they are.
 STATED = {

@@ -11,7 +11,7 @@ from saved_runs import CONVOLUTIONAL, NAMES, recipe_of, save_run, shades
 
 from fastconv import evaluate, predict
 from fastconv.report import __main__ as report
-from fastconv.saved_run import RunError, load_run
+from fastconv.runs.saved_run import RunError, load_run
 
 REQUIRED = (
     "model.json", "recipe.toml", "environment.json", "summary.json", "history.csv",

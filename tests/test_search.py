@@ -20,10 +20,10 @@ from PIL import Image
 from saved_runs import TINY_RECIPE, line, shades
 
 from fastconv import plots
-from fastconv.configuration import available_cores
+from fastconv.backends.configuration import available_cores
 from fastconv.data import Dataset, Samples, load
-from fastconv.experiment import prepare
 from fastconv.recipe import recipe_names
+from fastconv.runs.experiment import prepare
 from fastconv.train import main as train
 from fastconv.training_loop import fit
 

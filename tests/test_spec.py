@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastconv.operation import (
+from fastconv.plans.operation import (
     InputSpec,
     SoftmaxSpec,
 )

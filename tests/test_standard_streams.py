@@ -15,11 +15,11 @@ from saved_runs import CONVOLUTIONAL, TINY_RECIPE, recipe_of, save_run, shades
 
 import fastconv
 from fastconv import evaluate, predict, profile, reproduce, standard_streams, train
-from fastconv.files import as_text
+from fastconv._files import as_text
 from fastconv.report import __main__ as report
 from fastconv.report.comparison import names_of
-from fastconv.run_folder import new_run_path
-from fastconv.saved_run import load_run
+from fastconv.runs.run_folder import new_run_path
+from fastconv.runs.saved_run import load_run
 from fastconv.search import __main__ as search
 
 PACKAGE_PARENT = Path(fastconv.__file__).parent.parent

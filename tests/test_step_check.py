@@ -23,12 +23,12 @@ from fastconv.layers import (
 )
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plan import Call, Plan
+from fastconv.plans.plan import Call, Plan
 from fastconv.preprocessing import Augmentation, Preprocessing
-from fastconv.rounding import RoundedRunner, longest_sum
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
-from fastconv.step_comparison import ArrayCheck, StepCheck
-from fastconv.training_steps import TrainingSteps
+from fastconv.step_check.rounding import RoundedRunner, longest_sum
+from fastconv.step_check.step_comparison import ArrayCheck, StepCheck
+from fastconv.step_check.training_steps import TrainingSteps
 
 WORKING = [name for name in NAMES if backend_state(name).works]
 IMAGE = (7, 6, 2)

@@ -12,7 +12,7 @@ import pytest
 import fastconv
 from fastconv.backends.selection import NAMES, backend_state, load_module
 from fastconv.data import DataError, Samples
-from fastconv.evaluator import evaluation_batches
+from fastconv.execution.evaluator import evaluation_batches
 from fastconv.layers import Conv2D, Dense, Flatten, ReLU
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Preprocessing

@@ -11,7 +11,6 @@ from threadpoolctl import threadpool_limits
 
 from fastconv.backends.selection import backend_state, load_module
 from fastconv.data import DataError, Samples, epoch_order, load
-from fastconv.experiment import prepare, summarize
 from fastconv.inference import Score
 from fastconv.layers import (
     BatchNorm,
@@ -26,11 +25,12 @@ from fastconv.layers import (
 )
 from fastconv.network import NetworkError, Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.recipe import load_recipe
+from fastconv.recipes.schema import RecipeError
+from fastconv.runs.experiment import prepare, summarize
 from fastconv.schedules import Constant, Step
-from fastconv.schema import RecipeError
 from fastconv.trainer import Trainer
 from fastconv.training_loop import fit
 

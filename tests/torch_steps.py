@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from fastconv.backends.reference.random import random_words
-from fastconv.operation import DropoutSpec, RandomSpec
+from fastconv.plans.operation import DropoutSpec, RandomSpec
 from fastconv.spec import as_pair, resolve_padding
 
 torch.set_num_threads(1)  # products this small gain nothing from more

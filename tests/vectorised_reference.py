@@ -9,8 +9,8 @@ import numpy as np
 
 from fastconv.backends.reference import random as reference_random
 from fastconv.backends.reference.run import Runner
-from fastconv.operation import SELU_ALPHA, SELU_SCALE
-from fastconv.rounding import RoundedRunner
+from fastconv.plans.operation import SELU_ALPHA, SELU_SCALE
+from fastconv.step_check.rounding import RoundedRunner
 
 
 def _windows(spec, x):

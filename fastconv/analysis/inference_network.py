@@ -12,7 +12,7 @@ from fastconv.network import Sequential
 from fastconv.spec import ConvSpec, Shape
 
 if TYPE_CHECKING:
-    from fastconv.plan_builder import PlanBuilder
+    from fastconv.plans.plan_builder import PlanBuilder
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv.analysis.inference_network import inference_network
 from fastconv.analysis.stepwise_plan import StepwisePlan, host_backend
+from fastconv.execution.uploads import image_dtype
 from fastconv.network import Sequential
-from fastconv.plan import Plan
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan import Plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
-from fastconv.uploads import image_dtype
 
 _LOSS = "mean_squared_error"
 """Any would do: only the gradient of the scores behind it is used, and replaced."""

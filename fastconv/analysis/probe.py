@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from fastconv.analysis.observed_network import observable_layers
 from fastconv.analysis.stepwise_plan import StepwisePlan, host_backend
 from fastconv.data import Samples
+from fastconv.execution.uploads import arrays_of, image_dtype
 from fastconv.network import Sequential
-from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
-from fastconv.uploads import arrays_of, image_dtype
 
 PROBE_SAMPLES = 50
 """Samples of the fixed batch."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.backends.selection import choose_backend
-from fastconv.plan import Plan
+from fastconv.plans.plan import Plan
 
 _HOST_BACKENDS = ("numpy", "numba", "cython")
 

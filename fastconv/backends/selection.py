@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from fastconv.mistakes import Mistake
+from fastconv._errors import UserError
 
 NAMES = ("numpy", "numba", "cython", "cupy")
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -26,7 +26,7 @@ _AUTO = "auto: the fastest that works here"
 _chosen: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
 
 
-class BackendError(Mistake, RuntimeError):
+class BackendError(UserError, RuntimeError):
     """A backend that cannot do what was asked, with the reason and the fix in one line."""
 
 

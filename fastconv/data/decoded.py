@@ -21,8 +21,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._files import replace_file
 from fastconv.data.download import cache_folder
-from fastconv.files import replace_file
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.data.dataset import Samples
 from fastconv.data.errors import DataError
-from fastconv.operation import AugmentSpec
+from fastconv.plans.operation import AugmentSpec
 
 
 def append_transformed_copy(

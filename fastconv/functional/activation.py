@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import Array, check_number, check_shape, launch, take_floats
-from fastconv.operation import ActivationKind, ActivationSpec, SoftmaxSpec
+from fastconv.plans.operation import ActivationKind, ActivationSpec, SoftmaxSpec
 
 
 def _forward(kind: ActivationKind, x: Array, alpha: float, backend: str | None) -> Array:

@@ -20,7 +20,7 @@ from fastconv.backends.selection import (
 )
 from fastconv.functional.array_types import as_array, check_beside, check_writable, module_of
 from fastconv.functional.memory import keep_memory, take_memory
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Array: TypeAlias = NDArray[Any]

@@ -13,7 +13,7 @@ from fastconv.functional.arrays import (
     take_floats,
     take_returned,
 )
-from fastconv.operation import DropoutSpec, RandomSpec
+from fastconv.plans.operation import DropoutSpec, RandomSpec
 
 
 def _dropout_spec(
@@ -48,7 +48,7 @@ def dropout(
         Share of the elements to drop, 0 or more and below 1.
     seed, step, stream
         The mask is a function of these three alone (Philox4x32-10, see
-        :class:`fastconv.operation.RandomSpec`): count ``step`` up in training, give each dropout
+        :class:`fastconv.plans.operation.RandomSpec`): count ``step`` up in training, give each dropout
         its own ``stream``.
     backend
         As for :func:`fastconv.conv2d`.

@@ -15,7 +15,7 @@ from fastconv.functional.arrays import (
     take_floats,
     take_integers,
 )
-from fastconv.operation import LossSpec
+from fastconv.plans.operation import LossSpec
 
 
 def _loss_spec(owner: str, name: str, scores: Array) -> LossSpec:

@@ -17,7 +17,7 @@ from fastconv.functional.arrays import (
     take_floats,
     to_nhwc,
 )
-from fastconv.operation import NormSpec
+from fastconv.plans.operation import NormSpec
 
 
 def _norm_spec(

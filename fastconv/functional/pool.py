@@ -23,7 +23,7 @@ from fastconv.functional.arrays import (
     take_returned,
     to_nhwc,
 )
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 from fastconv.spec import PoolSpec, as_pair, resolve_padding
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from fastconv.layers.base import Layer, Node
-from fastconv.operation import ActivationKind, ActivationSpec, SoftmaxSpec
+from fastconv.plans.operation import ActivationKind, ActivationSpec, SoftmaxSpec
 from fastconv.spec import Shape
 
 if TYPE_CHECKING:
-    from fastconv.plan_builder import PlanBuilder
+    from fastconv.plans.plan_builder import PlanBuilder
 
 
 class _Elementwise(Layer):
-    """An activation by :class:`fastconv.operation.ActivationSpec`."""
+    """An activation by :class:`fastconv.plans.operation.ActivationSpec`."""
 
     kind: ClassVar[ActivationKind]
     retains: ClassVar[tuple[str, ...]] = ("y",)

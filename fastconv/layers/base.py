@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 from fastconv.spec import Shape
 
 if TYPE_CHECKING:
-    from fastconv.plan_builder import PlanBuilder
+    from fastconv.plans.plan_builder import PlanBuilder
 
 ParameterKind: TypeAlias = Literal["weight", "bias", "scale", "state"]
 

@@ -9,7 +9,7 @@ from fastconv.layers.base import Layer, Node, Parameter, image_shape
 from fastconv.spec import ConvSpec, Shape, as_pair, require_int, resolve_padding
 
 if TYPE_CHECKING:
-    from fastconv.plan_builder import PlanBuilder
+    from fastconv.plans.plan_builder import PlanBuilder
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fastconv.layers.base import Layer, Node, Parameter
 from fastconv.spec import DenseSpec, Shape, require_int
 
 if TYPE_CHECKING:
-    from fastconv.plan_builder import PlanBuilder
+    from fastconv.plans.plan_builder import PlanBuilder
 
 
 @dataclass(frozen=True)

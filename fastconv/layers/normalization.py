@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from fastconv.layers.base import Layer, Node, Parameter
-from fastconv.operation import DropoutSpec, NormSpec, RandomSpec
+from fastconv.plans.operation import DropoutSpec, NormSpec, RandomSpec
 from fastconv.spec import Shape
 
 if TYPE_CHECKING:
-    from fastconv.plan_builder import PlanBuilder
+    from fastconv.plans.plan_builder import PlanBuilder
 
 
 @dataclass(frozen=True)

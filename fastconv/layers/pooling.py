@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastconv.layers.base import Layer, Node, image_shape
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 from fastconv.spec import PoolSpec, Shape, as_pair, resolve_padding
 
 if TYPE_CHECKING:
-    from fastconv.plan_builder import PlanBuilder
+    from fastconv.plans.plan_builder import PlanBuilder
 
 
 def _spec(

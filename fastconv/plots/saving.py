@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fastconv.files import replace_file
+from fastconv._files import replace_file
 
 _FORMATS = ("png", "svg")
 

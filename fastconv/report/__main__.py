@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastconv.command_line import Parser, run, say
+from fastconv.cli.command_line import Parser, run, say
 
 _MODULE = "fastconv.report"
 
@@ -38,11 +38,11 @@ def _report(options: argparse.Namespace) -> int:
     if len(options.runs) > 1:
         return _compare(options)
     # Imported when used: --help is to be there at once.
-    from fastconv.data_of_run import check_data, load_data
     from fastconv.report.findings import Findings
     from fastconv.report.run_report import write_run_page
-    from fastconv.run_folder import OutputError
-    from fastconv.saved_run import load_run
+    from fastconv.runs.data_of_run import check_data, load_data
+    from fastconv.runs.run_folder import OutputError
+    from fastconv.runs.saved_run import load_run
 
     if options.out is not None:
         raise OutputError(
@@ -59,8 +59,8 @@ def _report(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from fastconv.report.comparison import write_comparison
-    from fastconv.run_folder import OutputError
-    from fastconv.saved_run import RunError, load_run
+    from fastconv.runs.run_folder import OutputError
+    from fastconv.runs.saved_run import RunError, load_run
 
     for option, value in (
         ("--backend", options.backend),

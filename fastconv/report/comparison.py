@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.files import as_text
+from fastconv._files import as_text
 from fastconv.report.content import DASH, Numbers, Page, Picture, Section, Table, decimal, duration
 from fastconv.report.content import percent as as_percent
 from fastconv.report.drawing import Drawing
 from fastconv.report.overview import duration_of_step
 from fastconv.report.page import write_page
 from fastconv.report.training_sections import steps_per_epoch
-from fastconv.saved_run import RunError, SavedRun
+from fastconv.runs.saved_run import RunError, SavedRun
 
 _CURVES = (
     ("validation_accuracy", "validation accuracy", True),

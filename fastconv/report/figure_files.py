@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from fastconv.configuration import configured_threads
+from fastconv.backends.configuration import configured_threads
 from fastconv.report.drawing import Drawing
 
 Task: TypeAlias = tuple[str, Drawing]

@@ -14,7 +14,7 @@ from fastconv.analysis.observed_network import ObservedNetwork
 from fastconv.backends.selection import choose_backend
 from fastconv.data import Dataset, Samples
 from fastconv.network import Sequential
-from fastconv.saved_run import SavedRun
+from fastconv.runs.saved_run import SavedRun
 
 _COMPILED = ("cython", "numba")
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastconv.network import Sequential
 from fastconv.report.content import DASH, Plain, Section, Table, decimal, duration, percent
 from fastconv.report.findings import Findings
-from fastconv.saved_run import SavedRun
+from fastconv.runs.saved_run import SavedRun
 
 _STOPPED = {
     "completed": "all steps of the recipe",

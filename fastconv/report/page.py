@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from fastconv.files import replace_file
+from fastconv._files import replace_file
 from fastconv.plots.palette import DARK_COLOURS, LIGHT_COLOURS
 from fastconv.report.charts.canvas import MOST_HIDDEN, SMALL, TEXT
 from fastconv.report.charts.classification import CELL_DARK, CELL_LIGHT

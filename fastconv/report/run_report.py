@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fastconv.data import Dataset
-from fastconv.data_of_run import check_data
 from fastconv.report import (
     layer_sections,
     overview,
@@ -16,7 +15,8 @@ from fastconv.report import (
 from fastconv.report.content import Page, Section
 from fastconv.report.findings import Findings
 from fastconv.report.page import write_page
-from fastconv.saved_run import SavedRun
+from fastconv.runs.data_of_run import check_data
+from fastconv.runs.saved_run import SavedRun
 
 _OF_TRAINING: tuple[Callable[[Findings], Section | None], ...] = (
     overview.overview,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fastconv.report.content import Numbers, Picture, Section, decimal, percent
 from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
-from fastconv.saved_run import SavedRun
+from fastconv.runs.saved_run import SavedRun
 
 _RATES = 500
 """Steps whose learning rate is drawn."""

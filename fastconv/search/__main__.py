@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastconv.backends.configuration import available_cores
 from fastconv.backends.selection import choose_backend
-from fastconv.command_line import (
+from fastconv.cli.command_line import (
     EXIT_INTERRUPTED,
     Parser,
     check_writable,
@@ -18,7 +19,6 @@ from fastconv.command_line import (
     run,
     write_json,
 )
-from fastconv.configuration import available_cores
 from fastconv.recipe import parse_setting
 from fastconv.search.definition import Search, SearchError, load_search, search_names
 from fastconv.search.folder import SearchFolder

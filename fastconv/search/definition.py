@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fastconv.files import as_text
+from fastconv._files import as_text
 from fastconv.recipe import Recipe, load_recipe, set_key
-from fastconv.schema import RecipeError, read_dataclass
+from fastconv.recipes.schema import RecipeError, read_dataclass
+from fastconv.recipes.shipped_files import is_path, read_toml, shipped_names
 from fastconv.search.space import Dimension, Settings, combinations
-from fastconv.shipped_files import is_path, read_toml, shipped_names
 
 
 class SearchError(RecipeError):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from fastconv.progress import Display
+from fastconv.cli.progress import Display
 from fastconv.report.content import DASH, decimal, duration, percent
 from fastconv.search.definition import Definition, Search
 from fastconv.search.outcome import Outcome, Trial, best_of

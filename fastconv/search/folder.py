@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tomli_w
 
-from fastconv.files import replace_file
-from fastconv.run_folder import OutputError, to_json
+from fastconv._files import replace_file
+from fastconv.runs.run_folder import OutputError, to_json
 from fastconv.search.definition import Search
 from fastconv.search.outcome import Outcome, csv_rows
 

@@ -15,7 +15,7 @@ import optuna
 import sqlalchemy.exc
 from optuna.trial import FrozenTrial, TrialState
 
-from fastconv.schema import read_dataclass
+from fastconv.recipes.schema import read_dataclass
 from fastconv.search.definition import Definition, SearchError
 from fastconv.search.draws import AGAIN, INDEX, Draws, derived_seed, draw_index, suggest
 from fastconv.search.outcome import State, Trial

@@ -16,12 +16,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fastconv.backends.selection import BackendError, choose_backend
 from fastconv.data import DataError, Dataset, Samples, k_folds
-from fastconv.experiment import load_dataset, prepare
 from fastconv.inference import Score
 from fastconv.network import NetworkError
 from fastconv.recipe import Recipe
-from fastconv.recipe_sections import DataSection
-from fastconv.schema import RecipeError
+from fastconv.recipes.recipe_sections import DataSection
+from fastconv.recipes.schema import RecipeError
+from fastconv.runs.experiment import load_dataset, prepare
 from fastconv.search.definition import Search, SearchError
 from fastconv.search.outcome import State
 from fastconv.search.space import Settings
@@ -40,7 +40,7 @@ class Conditions:
     search
         The search.
     data_dir, backend, threads
-        As for :func:`fastconv.experiment.prepare`.
+        As for :func:`fastconv.runs.experiment.prepare`.
     reports_lines
         Whether to validate, and report, at every line of the history; else at the end alone.
     """

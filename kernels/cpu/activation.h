@@ -1,9 +1,9 @@
-/* Elementwise activations, and softmax and log-softmax over rows; fastconv/native/activation.py
+/* Elementwise activations, and softmax and log-softmax over rows; fastconv/backends/compiled/rules/activation.py
  * makes their rows. An output may be the input, element for element. */
 
 #ifndef FASTCONV_ACTIVATION_KINDS
 #define FASTCONV_ACTIVATION_KINDS
-/* In the order of fastconv.operation.ACTIVATION_KINDS. */
+/* In the order of fastconv.plans.operation.ACTIVATION_KINDS. */
 enum { KIND_RELU, KIND_LEAKY_RELU, KIND_ELU, KIND_SELU, KIND_SIGMOID, KIND_TANH };
 #endif
 

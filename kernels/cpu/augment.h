@@ -1,4 +1,4 @@
-/* Random changes to a batch of images; fastconv.operation.AugmentSpec has the formulas. */
+/* Random changes to a batch of images; fastconv.plans.operation.AugmentSpec has the formulas. */
 #ifndef FASTCONV_AUGMENT_H
 #define FASTCONV_AUGMENT_H
 

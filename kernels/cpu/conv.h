@@ -1,4 +1,4 @@
-/* Convolutions as tiles of gemm.h; fastconv/native/conv.py makes their rows.
+/* Convolutions as tiles of gemm.h; fastconv/backends/compiled/rules/conv.py makes their rows.
  *
  * Images are NHWC. What the rows call A is the image that is read along its patches: x for forward
  * and weight gradient, dy for the data gradient. It holds its own padding: where there is some, a row of

@@ -1,4 +1,4 @@
-/* Dense layers where a tile of gemm.h does not fit; fastconv/native/dense.py makes their rows. */
+/* Dense layers where a tile of gemm.h does not fit; fastconv/backends/compiled/rules/dense.py makes their rows. */
 
 #ifndef DEPTH_OF_A_SUM
 #define DEPTH_OF_A_SUM 4096 /* a multiple of two vectors */

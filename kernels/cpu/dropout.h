@@ -1,4 +1,4 @@
-/* Inverted dropout; fastconv/native/dropout.py makes its rows. An output may be the input. */
+/* Inverted dropout; fastconv/backends/compiled/rules/dropout.py makes its rows. An output may be the input. */
 
 /* mask = word >> 8 >= threshold, y = scale x where kept, else 0: an infinity that is dropped too.
  *

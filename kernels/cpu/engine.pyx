@@ -2,7 +2,7 @@
 """The compiled engine: kernels of every instruction set, and the threads that run programs of them.
 
 Built by setup.py as fastconv.backends.cython._engine. What a program is: kernels/cpu/record.h and
-fastconv.native.
+fastconv.backends.compiled.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer

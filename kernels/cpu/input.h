@@ -1,4 +1,4 @@
-/* The beginning of a step; fastconv/native/input.py makes the rows. */
+/* The beginning of a step; fastconv/backends/compiled/rules/input.py makes the rows. */
 
 #ifndef FASTCONV_FETCH
 #define FASTCONV_FETCH

@@ -1,4 +1,4 @@
-/* Convolutions of interleaved samples; fastconv/native/interleaved.py makes their rows.
+/* Convolutions of interleaved samples; fastconv/backends/compiled/rules/interleaved.py makes their rows.
  *
  * Images are [samples / LANES][height][width][channel][LANES]: a vector holds one value of LANES samples, so
  * that few channels fill it as well as many. Every product of one sample becomes a product of vectors; the

@@ -1,5 +1,5 @@
 /* Transposing matrices: images between NCHW and NHWC, weights between OIHW and HWIO;
- * fastconv/native/layout.py makes their rows.
+ * fastconv/backends/compiled/rules/layout.py makes their rows.
  */
 
 /* Where the rows of a matrix begin that are taken in an order of their own: row j of the order is

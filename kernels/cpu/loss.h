@@ -1,4 +1,4 @@
-/* Losses, their gradients and the statistics of an epoch; fastconv/native/loss.py makes their
+/* Losses, their gradients and the statistics of an epoch; fastconv/backends/compiled/rules/loss.py makes their
  * rows. A label that is none of the classes gives a loss of NaN, and nothing is taken from its
  * sample's gradient: nothing beside a row is read or written. */
 

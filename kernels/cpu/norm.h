@@ -1,4 +1,4 @@
-/* Batch normalisation over the rows of a (rows, channels) array; fastconv/native/norm.py makes
+/* Batch normalisation over the rows of a (rows, channels) array; fastconv/backends/compiled/rules/norm.py makes
  * the rows of the program.
  *
  * A sum over all rows is made of the sums of blocks of rows, in float64, which are added in

@@ -1,4 +1,4 @@
-/* Updates of the flat parameter buffer; fastconv/native/optim.py makes their rows. */
+/* Updates of the flat parameter buffer; fastconv/backends/compiled/rules/optim.py makes their rows. */
 
 /* What the penalties do to a stretch of the buffer, and the share of a thread in that stretch. */
 struct TYPED(stretch) {

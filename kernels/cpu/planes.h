@@ -3,7 +3,7 @@
  * Vectors run along the rows of a plane. The rows that some output rows read are first copied to
  * `lines` on the stack, with zeros where the padding is, so that no tap meets an edge; the columns
  * of a stride lie apart there, and those of a strided output have zeros in between.
- * fastconv/native/plane_products.py chooses how much is done at once.
+ * fastconv/backends/compiled/rules/plane_products.py chooses how much is done at once.
  *
  * Integers of a record here:
  *   0 samples, 1 channels; 2, 3 height and width of the planes that are copied; 4, 5 rows and
@@ -16,7 +16,7 @@
  */
 
 #ifndef PLANE_LINES_BYTES
-#define PLANE_LINES_BYTES 24576 /* as in fastconv/native/plane_products.py */
+#define PLANE_LINES_BYTES 24576 /* as in fastconv/backends/compiled/rules/plane_products.py */
 #define MOST_TAPS_ACROSS 32
 #define MOST_PHASES 8
 #define AHEAD (4096 / (ptrdiff_t)sizeof(REAL)) /* elements from what is read to what is asked for */

@@ -1,4 +1,4 @@
-/* Pooling of NHWC images; fastconv/native/pool.py makes the rows. Channels are innermost, so that a
+/* Pooling of NHWC images; fastconv/backends/compiled/rules/pool.py makes the rows. Channels are innermost, so that a
  * window is a few loops over contiguous channels. */
 
 #ifndef FASTCONV_POOL_H

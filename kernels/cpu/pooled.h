@@ -3,7 +3,7 @@
  * Of four entries of the gradient that enters such a convolution three are exactly zero. So its weight
  * gradient and its data gradient run over the pooled gradient, with the place of each entry in its window:
  * the same sums without the zeros, in another order. The convolution has stride 1, no dilation, no
- * padding, one group. fastconv/native/pooled.py makes the rows.
+ * padding, one group. fastconv/backends/compiled/rules/pooled.py makes the rows.
  *
  * Lists, for each sample and pooled pixel p:
  *   plain   gradient[p][n] of each channel n, and offset[p][n]: of the pixel taken, in elements of x
@@ -11,7 +11,7 @@
  */
 
 #ifndef MOST_POOLED
-/* Sums of a weight tile at most, as in fastconv/native/pooled.py, and vectors in a row of them. */
+/* Sums of a weight tile at most, as in fastconv/backends/compiled/rules/pooled.py, and vectors in a row of them. */
 #define MOST_POOLED 24
 #define MOST_POOLED_VECTORS 12
 /* Pixels down that a tile of dx has: all 4 that a pooled pixel reaches, or, where there are too few

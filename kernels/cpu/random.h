@@ -1,5 +1,5 @@
 /* Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011): every
- * word by itself, from its number. fastconv.operation.RandomSpec says which counter gives which
+ * word by itself, from its number. fastconv.plans.operation.RandomSpec says which counter gives which
  * word. */
 #ifndef FASTCONV_RANDOM_H
 #define FASTCONV_RANDOM_H

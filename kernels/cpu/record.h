@@ -1,6 +1,6 @@
 /* A kernel call as a row of 64 integers: what a program, a step of a plan, is made of.
  *
- * Rows are made in Python (fastconv/native), so that the choice of algorithm, tile and split is
+ * Rows are made in Python (fastconv/backends/compiled), so that the choice of algorithm, tile and split is
  * written once and readable there; a kernel only unpacks its row. Word by word:
  *
  *    0        address of the kernel

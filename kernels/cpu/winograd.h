@@ -1,4 +1,4 @@
-/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/native/winograd.py makes their rows.
+/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/backends/compiled/rules/winograd.py makes their rows.
  *
  * Four outputs, a tile, take 16 products of transformed inputs and weights instead of 36:
  *

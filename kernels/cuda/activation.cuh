@@ -1,5 +1,5 @@
 // Activations of one number, and what the kernels before them do to save a pass over memory. The
-// numbers of the kinds are those of fastconv.operation.ACTIVATION_KINDS.
+// numbers of the kinds are those of fastconv.plans.operation.ACTIVATION_KINDS.
 #pragma once
 
 namespace fastconv {

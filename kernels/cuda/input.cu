@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(THREADS)
 
 namespace {
 
-// What one image's draws come to; fastconv.operation.AugmentSpec has the formulas.
+// What one image's draws come to; fastconv.plans.operation.AugmentSpec has the formulas.
 struct Change {
     bool flips;
     int crop_row, crop_column;

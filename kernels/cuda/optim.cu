@@ -1,5 +1,5 @@
 // Updates of the flat parameter buffer (backends/cupy/optim.py), by the formulas of
-// fastconv.operation.OptimizerSpec. The rate and the step are read from device memory, so that a
+// fastconv.plans.operation.OptimizerSpec. The rate and the step are read from device memory, so that a
 // recorded graph follows a schedule. Launch with any grid and block of one dimension.
 #include "threads.cuh"
 

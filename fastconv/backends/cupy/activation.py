@@ -6,7 +6,7 @@ from typing import Any
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import check_size, launch_elements, launch_rows, numbers_of
-from fastconv.operation import ActivationSpec, SoftmaxSpec
+from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
 
 
 def _softmax(name: str, spec: SoftmaxSpec, logarithms: int, *arrays: Array) -> None:

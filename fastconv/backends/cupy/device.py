@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from fastconv.backends.cupy.kernel_sources import kernel_folder
 from fastconv.backends.cupy.sources import code_of, compiled_with
-from fastconv.kernel_sources import kernel_folder
 
 Dimensions: TypeAlias = tuple[int, int, int]
 Array: TypeAlias = Any

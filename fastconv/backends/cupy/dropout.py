@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import launch_elements, stream_of
-from fastconv.operation import DropoutSpec
+from fastconv.plans.operation import DropoutSpec
 
 
 def dropout_forward(

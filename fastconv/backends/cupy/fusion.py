@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastconv.backends.cupy import input_of_batch, loss_of_batch, with_activation, with_pooling
-from fastconv.effects import effects_of, span_of
-from fastconv.operation import ActivationSpec
-from fastconv.plan import Call, Plan
-from fastconv.plan_check import Access, Step, check_steps
-from fastconv.rewriting import together
+from fastconv.plans.effects import effects_of, span_of
+from fastconv.plans.operation import ActivationSpec
+from fastconv.plans.plan import Call, Plan
+from fastconv.plans.plan_check import Access, Step, check_steps
+from fastconv.plans.rewriting import together
 from fastconv.spec import ConvSpec, PoolSpec
 
 _FORWARD: dict[str, Callable[..., None]] = {

@@ -16,7 +16,7 @@ from fastconv.backends.cupy.launches import (
     launch_rows,
     stream_of,
 )
-from fastconv.operation import AugmentSpec, InputSpec
+from fastconv.plans.operation import AugmentSpec, InputSpec
 
 _GATHER = {
     "uint8": "gather_bytes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import THREADS, check_size, launch_rows
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 
 
 def gather_min_max(

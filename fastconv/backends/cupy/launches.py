@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.backends.cupy.device import Dimensions, device
 from fastconv.backends.cupy.sources import expression_of
-from fastconv.operation import ACTIVATION_KINDS, ActivationSpec, RandomSpec
+from fastconv.plans.operation import ACTIVATION_KINDS, ActivationSpec, RandomSpec
 
 THREADS = 256
 """Threads of a block where the kernel does not ask for a number of its own."""

@@ -12,7 +12,7 @@ from fastconv.backends.cupy.launches import (
     check_size,
     launch,
 )
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 
 _SIDE, _ROWS = 32, 8
 """Rows and columns of a tile, and the rows of threads that move it."""

@@ -12,7 +12,7 @@ from fastconv.backends.cupy.launches import (
     launch_elements,
     launch_rows,
 )
-from fastconv.operation import LossSpec
+from fastconv.plans.operation import LossSpec
 
 
 def _sizes(spec: LossSpec) -> tuple[int, int]:

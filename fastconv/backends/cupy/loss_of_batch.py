@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import THREADS, launch
-from fastconv.operation import LossSpec
+from fastconv.plans.operation import LossSpec
 
 
 def softmax_cross_entropy(

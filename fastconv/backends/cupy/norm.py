@@ -10,7 +10,7 @@ import numpy as np
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import check_size, launch, launch_elements
 from fastconv.backends.cupy.products import memory_of
-from fastconv.operation import NormSpec
+from fastconv.plans.operation import NormSpec
 
 _LANES, _ROWS = 32, 8
 """Threads of a block: channels, and rows that are added up side by side."""

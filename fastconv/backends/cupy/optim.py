@@ -6,7 +6,7 @@ from typing import Any
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import launch_elements
-from fastconv.operation import OptimizerSpec
+from fastconv.plans.operation import OptimizerSpec
 
 
 def _update(kernel: str, spec: OptimizerSpec, *arguments: Any, dtype: Any) -> None:

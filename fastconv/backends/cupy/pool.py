@@ -8,7 +8,7 @@ from fastconv.backends.cupy import with_activation
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import check_size, launch_elements
 from fastconv.backends.cupy.with_activation import averages_of, inputs_of, windows_of
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 from fastconv.spec import PoolSpec
 
 

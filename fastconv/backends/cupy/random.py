@@ -6,7 +6,7 @@ from typing import Any
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import launch_elements, stream_of
-from fastconv.operation import RandomSpec
+from fastconv.plans.operation import RandomSpec
 
 
 def random_words(

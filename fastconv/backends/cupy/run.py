@@ -10,9 +10,9 @@ from fastconv.backends.cupy.device import Array, Recording, device
 from fastconv.backends.cupy.fusion import check_fused, fuse
 from fastconv.backends.cupy.launches import THREADS, launch
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
-from fastconv.plan import Plan
-from fastconv.plan_check import check_rewritten, is_wanted
-from fastconv.rewriting import Rewriting, activation_gradients_behind_data_gradients
+from fastconv.plans.plan import Plan
+from fastconv.plans.plan_check import check_rewritten, is_wanted
+from fastconv.plans.rewriting import Rewriting, activation_gradients_behind_data_gradients
 
 STEPS_OF_A_GRAPH = 16
 """Steps that one recording holds."""

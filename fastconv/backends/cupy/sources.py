@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.kernel_sources import kernel_folder, kernel_source
+from fastconv.backends.cupy.kernel_sources import kernel_folder, kernel_source
 
 SIDES = (32, 64)
 """Rows and columns of the tiles that products are made in; small ones for small products."""

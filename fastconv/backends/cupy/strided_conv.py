@@ -18,7 +18,7 @@ from fastconv.backends.cupy.launches import (
     numbers_of,
 )
 from fastconv.backends.cupy.products import CountedWorkspace, Product
-from fastconv.operation import ActivationSpec
+from fastconv.plans.operation import ActivationSpec
 from fastconv.spec import ConvSpec, Shape
 
 Strides = tuple[int, int, int, int]

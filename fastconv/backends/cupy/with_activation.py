@@ -10,7 +10,7 @@ from fastconv.backends.cupy import strided_conv
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import check_size, launch_elements, numbers_of
 from fastconv.backends.cupy.products import Product
-from fastconv.operation import ActivationSpec
+from fastconv.plans.operation import ActivationSpec
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
 

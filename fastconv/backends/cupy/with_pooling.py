@@ -9,7 +9,7 @@ from __future__ import annotations
 from fastconv.backends.cupy import strided_conv
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.products import CountedWorkspace
-from fastconv.operation import ActivationSpec
+from fastconv.plans.operation import ActivationSpec
 from fastconv.spec import ConvSpec, PoolSpec
 
 

@@ -68,8 +68,8 @@ def unavailable_because() -> str | None:
 
 def description() -> str:
     """Return one line on what it runs on."""
+    from fastconv.backends.compiled.threads import default_threads
     from fastconv.backends.cython import engine
-    from fastconv.native.threads import default_threads
 
     threads = default_threads()
     return f"C kernels, {engine.target().name}, {threads} thread{'s' if threads > 1 else ''}"

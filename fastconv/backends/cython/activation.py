@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cython import engine
-from fastconv.operation import ActivationSpec, SoftmaxSpec
+from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
 
 
 def activation_forward(

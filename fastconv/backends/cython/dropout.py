@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cython import engine
-from fastconv.operation import DropoutSpec
+from fastconv.plans.operation import DropoutSpec
 
 
 def dropout_forward(

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.backends.compiled.instructions.record import Target, choose_target, rows_of
+from fastconv.backends.compiled.instructions.recorder import ALIGNMENT
+from fastconv.backends.compiled.lowering.launches import launch_of, name_of, workspace_of
+from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.cython import missing
-from fastconv.native.launches import launch_of, name_of, workspace_of
-from fastconv.native.record import Target, choose_target, rows_of
-from fastconv.native.recorder import ALIGNMENT
-from fastconv.native.threads import default_threads
 
 try:
     from fastconv.backends.cython import _engine

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.rules.input import spec_of_features, spec_of_rows
 from fastconv.backends.cython import engine
-from fastconv.native.input import spec_of_features, spec_of_rows
-from fastconv.operation import AugmentSpec, InputSpec
+from fastconv.plans.operation import AugmentSpec, InputSpec
 
 
 def gather_images(
@@ -88,7 +88,7 @@ def augment_images(
     y: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """Apply the random changes of :class:`fastconv.operation.AugmentSpec` to every image."""
+    """Apply the random changes of :class:`fastconv.plans.operation.AugmentSpec` to every image."""
     engine.execute("input.augment_images", spec, x, step, y, workspace)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cython import engine
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 
 
 def nchw_to_nhwc(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cython import engine
-from fastconv.operation import LossSpec
+from fastconv.plans.operation import LossSpec
 
 
 def softmax_cross_entropy_forward(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cython import engine
-from fastconv.operation import NormSpec
+from fastconv.plans.operation import NormSpec
 
 
 def batch_norm_forward_training(

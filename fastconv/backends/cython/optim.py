@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cython import engine
-from fastconv.operation import OptimizerSpec
+from fastconv.plans.operation import OptimizerSpec
 
 
 def sgd_update(

@@ -1,4 +1,4 @@
-"""Convolutions of NCHW images in C, by the rules of :mod:`fastconv.native.planes`."""
+"""Convolutions of NCHW images in C, by the rules of :mod:`fastconv.backends.compiled.rules.planes`."""
 
 from __future__ import annotations
 

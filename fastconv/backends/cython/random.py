@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.rules.random import WordsSpec
 from fastconv.backends.cython import engine
-from fastconv.native.random import WordsSpec
-from fastconv.operation import RandomSpec
+from fastconv.plans.operation import RandomSpec
 
 
 def random_words(

@@ -20,8 +20,8 @@ def unavailable_because() -> str | None:
 
 def description() -> str:
     """Return one line on what it runs on."""
+    from fastconv.backends.compiled.threads import default_threads
     from fastconv.backends.numba.instruction_set import target
-    from fastconv.native.threads import default_threads
 
     threads = default_threads()
     version = importlib.metadata.version("numba")

@@ -26,9 +26,9 @@ from fastconv.backends.numba.reductions import sum_of, sum_of_products
 from fastconv.backends.numba.rows import exponentials, shift_rows
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
-from fastconv.operation import ActivationSpec, SoftmaxSpec
+from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
 
-# In the order of fastconv.operation.ACTIVATION_KINDS.
+# In the order of fastconv.plans.operation.ACTIVATION_KINDS.
 _RELU, _LEAKY_RELU, _ELU, _SELU, _SIGMOID, _TANH, _SOFTPLUS = range(7)
 
 

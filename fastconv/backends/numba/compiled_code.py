@@ -95,7 +95,7 @@ def address_of_function(name: str, compile_now: Callable[[str], Compiled]) -> in
 def sources_hash() -> str:
     """Return a hash of all that compiled code is made of."""
     files = [*importlib.resources.files(__package__).iterdir()]
-    native = importlib.resources.files("fastconv.native")
+    native = importlib.resources.files("fastconv.backends.compiled")
     files += [native / "record.py", native / "recorder.py"]
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):

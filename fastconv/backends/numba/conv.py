@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.recorder import START_C, START_ROWS, START_ZERO, UPDATE
 from fastconv.backends.numba import engine
 from fastconv.backends.numba import tile_instructions as tile
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
@@ -24,7 +25,6 @@ from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import load_beside, store
 from fastconv.backends.numba.vectors import lanes_of
-from fastconv.native.recorder import START_C, START_ROWS, START_ZERO, UPDATE
 from fastconv.spec import ConvSpec
 
 # The integers of the records are described in kernels/cpu/conv.h.

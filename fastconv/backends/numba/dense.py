@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT, LEAKY_RELU
 from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
 from fastconv.backends.numba.interleaved_instructions import sums_of_lanes
@@ -20,7 +21,6 @@ from fastconv.backends.numba.pointers import (
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
-from fastconv.native.recorder import LEAKY_GRADIENT, LEAKY_RELU
 from fastconv.spec import DenseSpec
 
 # The integers of the records are described in kernels/cpu/dense.h.

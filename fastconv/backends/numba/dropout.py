@@ -19,7 +19,7 @@ from fastconv.backends.numba.pointers import (
 )
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, select
-from fastconv.operation import DropoutSpec
+from fastconv.plans.operation import DropoutSpec
 
 
 @kernel

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.backends.compiled.instructions.record import WORDS, rows_of
+from fastconv.backends.compiled.instructions.recorder import ALIGNMENT
+from fastconv.backends.compiled.lowering.launches import launch_of, name_of, workspace_of
+from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.numba import team
 from fastconv.backends.numba.compiled_code import Compiled, address_of_function
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.tiles import tiles_of
-from fastconv.native.launches import launch_of, name_of, workspace_of
-from fastconv.native.record import WORDS, rows_of
-from fastconv.native.recorder import ALIGNMENT
-from fastconv.native.threads import default_threads
 
 __all__ = [
     "address_of", "barrier_nanoseconds", "execute", "import_kernels", "run_program",

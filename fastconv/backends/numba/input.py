@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.rules.input import spec_of_features, spec_of_rows
 from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
 from fastconv.backends.numba.philox import fill_words
@@ -30,8 +31,7 @@ from fastconv.backends.numba.vector_memory import (
     store,
 )
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread
-from fastconv.native.input import spec_of_features, spec_of_rows
-from fastconv.operation import AugmentSpec, InputSpec
+from fastconv.plans.operation import AugmentSpec, InputSpec
 
 _IMAGES_AHEAD = 2
 """Images lie anywhere in the data set, which no cache holds: from one to that asked for beside."""
@@ -238,7 +238,7 @@ def _part(size: int, moved: int) -> tuple[int, int]:
 
 @kernel
 def _augment_images(real: Real) -> Kernel:
-    """Flip, crop, warp, cut out; fastconv.operation.AugmentSpec has the formulas."""
+    """Flip, crop, warp, cut out; fastconv.plans.operation.AugmentSpec has the formulas."""
 
     def augment_images(record: int, step: int, thread: int, threads: int) -> None:
         x, y = pointer_of(record, 0, real), pointer_of(record, 2, real)
@@ -415,7 +415,7 @@ def augment_images(
     y: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """Apply the random changes of :class:`fastconv.operation.AugmentSpec` to every image."""
+    """Apply the random changes of :class:`fastconv.plans.operation.AugmentSpec` to every image."""
     engine.execute("input.augment_images", spec, x, step, y, workspace)
 
 

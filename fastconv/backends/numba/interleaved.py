@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.recorder import START_C, START_ZERO
 from fastconv.backends.numba import tile_instructions as tile
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
 from fastconv.backends.numba.interleaved_instructions import sums_of_lanes
@@ -24,7 +25,6 @@ from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vectors import lanes_of, spread_beside
-from fastconv.native.recorder import START_C, START_ZERO
 
 # The integers of the records are described in kernels/cpu/interleaved.h.
 

@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT, LEAKY_RELU, START_C
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as, offset
 from fastconv.backends.numba.tile_instructions import (
@@ -49,7 +50,6 @@ from fastconv.backends.numba.vectors import (
     llvm_type,
     write_spread,
 )
-from fastconv.native.recorder import LEAKY_GRADIENT, LEAKY_RELU, START_C
 
 
 class _Tile:

@@ -22,7 +22,7 @@ from fastconv.backends.numba.pointers import (
 )
 from fastconv.backends.numba.vector_memory import write_load, write_store
 from fastconv.backends.numba.vectors import Vector, lanes_of
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 
 _MATRICES, _ROWS, _COLUMNS, _X_PERIOD, _Y_PERIOD, _DOWN, _ACROSS = range(7)
 

@@ -21,7 +21,7 @@ from fastconv.backends.numba.rows import exponentials, shift_rows
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread
-from fastconv.operation import LossSpec
+from fastconv.plans.operation import LossSpec
 
 
 @inlined

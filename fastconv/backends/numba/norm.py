@@ -12,12 +12,12 @@ from fastconv.backends.numba.pointers import first_of, integer_of, pointer_of, r
 from fastconv.backends.numba.vector_functions import square_root
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread_beside
-from fastconv.operation import NormSpec
+from fastconv.plans.operation import NormSpec
 
 # A sum over all rows is made of the sums of blocks of rows, in float64, which are added in order:
 # the size of a block is fixed, so that the number of threads changes nothing. A block and a piece
 # of the channels are small enough for the second-level cache, so that they are read twice at the
-# cost of once. Both numbers are those of fastconv/native/norm.py.
+# cost of once. Both numbers are those of fastconv/backends/compiled/rules/norm.py.
 _ROWS_OF_A_BLOCK = 256
 _CHANNELS_OF_A_PIECE = 64
 _ELEMENTS_AT_ONCE = 64

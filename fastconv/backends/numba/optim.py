@@ -13,7 +13,7 @@ from fastconv.backends.numba.pointers import first_in_blocks, integer_of, pointe
 from fastconv.backends.numba.vector_functions import square_root
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of
-from fastconv.operation import OptimizerSpec
+from fastconv.plans.operation import OptimizerSpec
 
 
 @inlined

@@ -1,6 +1,6 @@
 """Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011).
 
-:class:`fastconv.operation.RandomSpec` says which counter gives which word.
+:class:`fastconv.plans.operation.RandomSpec` says which counter gives which word.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastconv.native.record import INTEGERS, POINTERS, REALS
+from fastconv.backends.compiled.instructions.record import INTEGERS, POINTERS, REALS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Instructions = Callable[[Any, Any, Any, Any], Any]

@@ -12,7 +12,7 @@ from fastconv.backends.numba.pixel_sums import sum_of_pixels
 from fastconv.backends.numba.pointers import clear, first_of, integer_of, pointer_of
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, select, spread, spread_beside
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 from fastconv.spec import PoolSpec
 
 # Channels are innermost: a window is a few vectors of contiguous channels. The record of a kernel
@@ -24,7 +24,7 @@ _KERNEL, _STRIDE, _BEFORE, _AFTER, _COUNT_PADDING = 6, 8, 10, 12, 14
 _CELLS_SUMMED_NARROW = 16
 """Of a window, in the dtype of the pixels: more are summed in float64."""
 _CHANNELS_AT_ONCE = 64
-"""As in fastconv/native/pool.py."""
+"""As in fastconv/backends/compiled/rules/pool.py."""
 
 
 @inlined

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT, UPDATE
 from fastconv.backends.numba import pooled_instructions as tile
 from fastconv.backends.numba.compilation import Kernel, Real, kernel
 from fastconv.backends.numba.pointers import (
@@ -22,7 +23,6 @@ from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread, spread_beside
-from fastconv.native.recorder import LEAKY_GRADIENT, UPDATE
 
 # The integers of the records are described in kernels/cpu/pooled.h.
 

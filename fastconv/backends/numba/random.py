@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.rules.random import WordsSpec
 from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import Kernel, Real, kernel
 from fastconv.backends.numba.philox import WORDS_AT_ONCE, fill_words
 from fastconv.backends.numba.pointers import copy, first_of, integer_of, local, pointer_of
-from fastconv.native.random import WordsSpec
-from fastconv.operation import RandomSpec
+from fastconv.plans.operation import RandomSpec
 
 
 @kernel

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fastconv.backends.compiled.runner import ProgramRunner
 from fastconv.backends.numba import engine
-from fastconv.native.runner import ProgramRunner
-from fastconv.plan import Plan
+from fastconv.plans.plan import Plan
 
 IS_ON_HOST = True
 """Whether plans use the host's arrays where they lie."""

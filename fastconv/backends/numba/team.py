@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.backends.compiled.instructions.record import PARTS
 from fastconv.backends.numba.compiled_code import Compiled, address_of_function, is_disabled
 from fastconv.backends.numba.team_words import (
     BARRIERS,
@@ -34,7 +35,6 @@ from fastconv.backends.numba.team_words import (
     TEAM_WORDS,
     THREADS,
 )
-from fastconv.native.record import PARTS
 
 _ARGUMENTS = {"run": 1, "prepare": 1, "work": 3}
 """Words that each of the compiled functions takes."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from fastconv.backends.compiled.instructions.record import BARRIER, PARTS, WORDS
 from fastconv.backends.numba.compilation import compile_function, part
 from fastconv.backends.numba.compiled_code import Compiled
 from fastconv.backends.numba.pointers import address_at, local, pointer
@@ -60,7 +61,6 @@ from fastconv.backends.numba.team_words import (
     WITHOUT_A_JOB,
     YIELDS,
 )
-from fastconv.native.record import BARRIER, PARTS, WORDS
 
 _WORD = types.int64
 _CLOCK = getattr(time, "CLOCK_MONOTONIC", 0)

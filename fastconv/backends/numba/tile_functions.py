@@ -9,6 +9,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from fastconv.backends.compiled.instructions.record import TILES
 from fastconv.backends.numba.compilation import Real, compile_function, inlined, python_function
 from fastconv.backends.numba.compiled_code import Compiled
 from fastconv.backends.numba.interleaved_instructions import (
@@ -19,7 +20,6 @@ from fastconv.backends.numba.pointers import WORD, Instructions, compiled_as, po
 from fastconv.backends.numba.pooled_instructions import pooled_product
 from fastconv.backends.numba.tile_instructions import product
 from fastconv.backends.numba.tiles import ROOM
-from fastconv.native.record import TILES
 
 
 def _deep(rows: int, vectors: int, real: Real) -> Callable[[int], None]:

@@ -19,11 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastconv.backends.numba.instruction_set import target
-from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as
-from fastconv.backends.numba.vector_memory import first_lanes, write_load, write_store
-from fastconv.backends.numba.vectors import FLAGS, Vector, llvm_element, llvm_type, write_spread
-from fastconv.native.recorder import (
+from fastconv.backends.compiled.instructions.recorder import (
     LEAKY_GRADIENT,
     LEAKY_RELU,
     START_BIAS,
@@ -31,6 +27,10 @@ from fastconv.native.recorder import (
     START_ROWS,
     UPDATE,
 )
+from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as
+from fastconv.backends.numba.vector_memory import first_lanes, write_load, write_store
+from fastconv.backends.numba.vectors import FLAGS, Vector, llvm_element, llvm_type, write_spread
 
 A, B, START, C, OTHER = range(5)
 """Addresses; OTHER has the strides of C."""

@@ -12,10 +12,10 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.backends.compiled.instructions.record import Record
+from fastconv.backends.compiled.rules.tiles import pieces_of
 from fastconv.backends.numba.compiled_code import Compiled, address_of_function
 from fastconv.backends.numba.instruction_set import target
-from fastconv.native.record import Record
-from fastconv.native.tiles import pieces_of
 
 ROOM = 32
 """Places in a table for each number of vectors: more than a tile has rows."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT, START_ZERO, STORE
 from fastconv.backends.numba import tile_instructions as tile
 from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
 from fastconv.backends.numba.pointers import (
@@ -21,7 +22,6 @@ from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
-from fastconv.native.recorder import LEAKY_GRADIENT, START_ZERO, STORE
 
 # The integers of the records are described in kernels/cpu/winograd.h.
 

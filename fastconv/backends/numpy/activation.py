@@ -1,6 +1,6 @@
 """Elementwise activations, and softmax over the last axis.
 
-The backward kernels need only the output ``y``; see :class:`fastconv.operation.ActivationSpec`.
+The backward kernels need only the output ``y``; see :class:`fastconv.plans.operation.ActivationSpec`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.operation import SELU_ALPHA, SELU_SCALE, ActivationSpec, SoftmaxSpec
+from fastconv.plans.operation import SELU_ALPHA, SELU_SCALE, ActivationSpec, SoftmaxSpec
 
 
 def activation_forward(

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.backends.numpy import random
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.operation import DropoutSpec
+from fastconv.plans.operation import DropoutSpec
 
 
 def dropout_forward(

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.backends.numpy import random
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.operation import AugmentSpec, InputSpec
+from fastconv.plans.operation import AugmentSpec, InputSpec
 
 
 def gather_images(
@@ -89,7 +89,7 @@ def augment_images(
     y: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """Apply the random changes of :class:`fastconv.operation.AugmentSpec` to every image."""
+    """Apply the random changes of :class:`fastconv.plans.operation.AugmentSpec` to every image."""
     carver = Carver(workspace)
     count = spec.input.batch * spec.words_per_image
     words = carver.take((count,), np.uint32)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 
 
 def nchw_to_nhwc(

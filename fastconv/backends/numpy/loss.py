@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.operation import LossSpec
+from fastconv.plans.operation import LossSpec
 
 
 def _labelled(labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv.backends.numpy.sums import sum_rows
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.operation import NormSpec
+from fastconv.plans.operation import NormSpec
 
 _ELEMENTS_OF_A_BLOCK = 1 << 15
 

@@ -1,4 +1,4 @@
-"""Updates of the flat parameter buffer; :class:`fastconv.operation.OptimizerSpec` has the rules."""
+"""Updates of the flat parameter buffer; :class:`fastconv.plans.operation.OptimizerSpec` has the rules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.operation import OptimizerSpec
+from fastconv.plans.operation import OptimizerSpec
 
 
 def _effective_gradient(

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv.backends.numpy.sums import sum_rows
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 from fastconv.spec import PoolSpec, tap_range
 
 _View = tuple[slice, slice, slice]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.operation import RandomSpec
+from fastconv.plans.operation import RandomSpec
 
 _ROUNDS = 10
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from fastconv.plan import Plan
+from fastconv.plans.plan import Plan
 
 IS_ON_HOST = True
 """Whether plans use the host's arrays where they lie."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.operation import SELU_ALPHA, SELU_SCALE, ActivationSpec, SoftmaxSpec
+from fastconv.plans.operation import SELU_ALPHA, SELU_SCALE, ActivationSpec, SoftmaxSpec
 
 
 def _value(spec: ActivationSpec, x: float) -> float:
@@ -61,7 +61,7 @@ def activation_forward(
     Parameters
     ----------
     spec
-        Kind and alpha; :class:`fastconv.operation.ActivationSpec` has the formulas.
+        Kind and alpha; :class:`fastconv.plans.operation.ActivationSpec` has the formulas.
     x
         Input, any shape.
     y

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.reference.random import random_words
-from fastconv.operation import DropoutSpec
+from fastconv.plans.operation import DropoutSpec
 
 
 @np.errstate(all="ignore")
@@ -24,7 +24,7 @@ def dropout_forward(
     Parameters
     ----------
     spec
-        Probability and random stream; :class:`fastconv.operation.DropoutSpec` has the rule.
+        Probability and random stream; :class:`fastconv.plans.operation.DropoutSpec` has the rule.
     x
         Input, any shape.
     step

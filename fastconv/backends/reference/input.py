@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.reference.random import random_words
-from fastconv.operation import AugmentSpec, InputSpec
+from fastconv.plans.operation import AugmentSpec, InputSpec
 
 
 def gather_images(
@@ -153,7 +153,7 @@ def augment_images(
     Parameters
     ----------
     spec
-        What may change; :class:`fastconv.operation.AugmentSpec` has the formulas and the draws.
+        What may change; :class:`fastconv.plans.operation.AugmentSpec` has the formulas and the draws.
     x
         The batch (``spec.input.x_shape``).
     step

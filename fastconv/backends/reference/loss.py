@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.operation import LossSpec
+from fastconv.plans.operation import LossSpec
 
 
 def _score_of(row: np.ndarray, label: int) -> float:

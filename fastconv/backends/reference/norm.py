@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.operation import NormSpec
+from fastconv.plans.operation import NormSpec
 
 
 def _channel(spec: NormSpec, x: np.ndarray, c: int) -> np.ndarray:

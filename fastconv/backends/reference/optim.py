@@ -1,6 +1,6 @@
 """Updates of the flat parameter buffer, one element at a time.
 
-The formulas are those of :class:`fastconv.operation.OptimizerSpec`. Sources: Sutskever et al., "On
+The formulas are those of :class:`fastconv.plans.operation.OptimizerSpec`. Sources: Sutskever et al., "On
 the importance of initialization and momentum in deep learning" (ICML 2013); Kingma & Ba
 (arXiv:1412.6980); Loshchilov & Hutter (arXiv:1711.05101).
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.operation import OptimizerSpec
+from fastconv.plans.operation import OptimizerSpec
 
 
 def _gradient(spec: OptimizerSpec, i: int, w: np.ndarray, dw: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.operation import InputSpec
+from fastconv.plans.operation import InputSpec
 from fastconv.spec import PoolSpec
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.operation import RandomSpec
+from fastconv.plans.operation import RandomSpec
 
 
 def random_words(
@@ -20,7 +20,7 @@ def random_words(
     Parameters
     ----------
     spec
-        Seed and stream; :class:`fastconv.operation.RandomSpec` says which counter gives which word.
+        Seed and stream; :class:`fastconv.plans.operation.RandomSpec` says which counter gives which word.
     step
         int64, (1,): the step ``t``.
     words

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.plan import Call, Plan
+from fastconv.plans.plan import Call, Plan
 
 
 def to_device(array: np.ndarray) -> np.ndarray:

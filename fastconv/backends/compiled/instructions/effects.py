@@ -1,0 +1,816 @@
+"""What the kernel of a record reads and writes: byte for byte, for every thread together.
+
+Writes are exact, down to the strides: records that write neighbouring pixels of one image do not
+meet. Reads are runs from the first to the last element; what lies between belongs to the same
+array. That both are true of the compiled kernels is tested by running them over guarded memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.compiled.instructions.layouts import integers_of, pointer_of
+from fastconv.backends.compiled.instructions.record import Pointer, Record
+from fastconv.backends.compiled.instructions.recorder import (
+    LEAKY_GRADIENT,
+    START_BIAS,
+    START_C,
+    START_ROWS,
+    UPDATE,
+)
+from fastconv.backends.compiled.rules.norm import ROWS_OF_A_BLOCK
+
+_Axis = tuple[int, int]
+"""A size and a stride, in elements."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Elements in memory, in rows at equal distances.
+
+    Parameters
+    ----------
+    pointer
+        Where they are counted from.
+    itemsize
+        Bytes of an element.
+    start
+        The first one, in elements behind the pointer.
+    sizes, strides
+        How many there are along each axis, and elements from one to the next; None: all of the
+        array that the pointer is the beginning of.
+    """
+
+    pointer: Pointer
+    itemsize: int
+    start: int = 0
+    sizes: tuple[int, ...] | None = None
+    strides: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEffects:
+    """What a record reads and writes.
+
+    Parameters
+    ----------
+    reads, writes
+        What it updates is in both; what it writes, it writes whole.
+    scratch
+        What it may write for itself, and nothing reads after it.
+    """
+
+    reads: tuple[Region, ...]
+    writes: tuple[Region, ...]
+    scratch: tuple[Region, ...] = ()
+
+
+class _Collector:
+    """The regions of one record; pointers go by their names, and null pointers are passed over."""
+
+    def __init__(self, record: Record, lanes: int) -> None:
+        self.record = record
+        self.lanes = lanes
+        self.n = integers_of(record)
+        self.reads: list[Region] = []
+        self.writes: list[Region] = []
+        self.scratch: list[Region] = []
+
+    def _region(
+        self, name: str, axes: tuple[_Axis, ...], start: int, dtype: str | None
+    ) -> Region | None:
+        pointer = pointer_of(self.record, name)
+        if pointer is None or not all(size > 0 for size, _ in axes):
+            return None
+        itemsize = np.dtype(dtype or self.record.dtype).itemsize
+        sizes, strides = zip(*axes, strict=True)
+        return Region(pointer, itemsize, start, sizes, strides)
+
+    def reads_run(self, name: str, count: int, dtype: str | None = None) -> None:
+        """Read ``count`` elements from the pointer on."""
+        if region := self._region(name, ((count, 1),), 0, dtype):
+            self.reads.append(region)
+
+    def writes_run(self, name: str, count: int, dtype: str | None = None) -> None:
+        """Write ``count`` elements from the pointer on."""
+        if region := self._region(name, ((count, 1),), 0, dtype):
+            self.writes.append(region)
+
+    def updates_run(self, name: str, count: int, dtype: str | None = None) -> None:
+        """Read and write ``count`` elements from the pointer on."""
+        self.reads_run(name, count, dtype)
+        self.writes_run(name, count, dtype)
+
+    def scratch_run(self, name: str, count: int) -> None:
+        """Use ``count`` elements from the pointer on."""
+        if region := self._region(name, ((count, 1),), 0, None):
+            self.scratch.append(region)
+
+    def reads_all(self, name: str, dtype: str | None = None) -> None:
+        """Read anything of the array that begins at the pointer."""
+        if pointer := pointer_of(self.record, name):
+            itemsize = np.dtype(dtype or self.record.dtype).itemsize
+            self.reads.append(Region(pointer, itemsize))
+
+    def reads_reach(self, name: str, *axes: _Axis, start: int = 0) -> None:
+        """Read from the first to the last of these elements; strides may be negative."""
+        if all(size > 0 for size, _ in axes):
+            first = start + sum(min(0, stride) * (size - 1) for size, stride in axes)
+            last = start + sum(max(0, stride) * (size - 1) for size, stride in axes)
+            if region := self._region(name, ((last + 1 - first, 1),), first, None):
+                self.reads.append(region)
+
+    def reads_axes(self, name: str, *axes: _Axis, start: int = 0) -> None:
+        """Read just these elements."""
+        if region := self._region(name, axes, start, None):
+            self.reads.append(region)
+
+    def writes_axes(self, name: str, *axes: _Axis, start: int = 0) -> None:
+        """Write just these elements."""
+        if region := self._region(name, axes, start, None):
+            self.writes.append(region)
+
+    def rate_and_update(self, *runs: tuple[str, int]) -> None:
+        """Write parameters, or where the record ends with an update, update them at a rate."""
+        updates = getattr(self.n, "finish", UPDATE) == UPDATE
+        for name, count in runs:
+            if updates:
+                self.updates_run(name, count)
+            else:
+                self.writes_run(name, count)
+        if updates:
+            self.reads_run("rate", 1, "float64")
+
+
+_Kernel = Callable[[_Collector], None]
+_KERNELS: dict[str, _Kernel] = {}
+
+
+def _kernel(*names: str) -> Callable[[_Kernel], _Kernel]:
+    def register(function: _Kernel) -> _Kernel:
+        for name in names:
+            _KERNELS[name] = function
+        return function
+
+    return register
+
+
+@functools.lru_cache(maxsize=4096)
+def effects_of(record: Record, lanes: int) -> RecordEffects:
+    """Return what a record reads and writes.
+
+    Parameters
+    ----------
+    record
+        The record.
+    lanes
+        Elements of a vector of the record's dtype: packed weights are filled up to whole vectors.
+
+    Raises
+    ------
+    KeyError
+        If the kernel has not declared it.
+    """
+    collector = _Collector(record, lanes)
+    _KERNELS[record.kernel](collector)
+    return RecordEffects(tuple(collector.reads), tuple(collector.writes), tuple(collector.scratch))
+
+
+# Products
+
+
+def _bands_of_c(n: Any) -> Iterator[tuple[int, int, int]]:
+    """Yield the first row, rows and columns of what ``conv_tiles`` writes of each sample."""
+    if n.rows > 1:
+        yield 0, n.rows - 1, n.columns
+    if n.rows > 0:
+        yield n.rows - 1, 1, n.last_columns
+
+
+@_kernel("conv_tiles")
+def _conv_tiles(at: _Collector) -> None:
+    n = at.n
+    for first, rows, columns in _bands_of_c(n):
+        axes = (
+            (n.samples, n.c_sample), (rows, n.c_row), (columns, n.c_column),
+            (n.groups, n.c_group), (n.outputs, 1),
+        )  # fmt: skip
+        at.writes_axes("c", *axes, start=first * n.c_row)
+        at.reads_axes("other", *axes, start=first * n.c_row)
+        if n.start == START_C:
+            at.reads_axes("c", *axes, start=first * n.c_row)
+        at.reads_reach(
+            "a", (n.samples, n.a_sample), (rows, n.a_row), (columns, n.a_column),
+            (n.groups, n.a_group), (n.taps_down, n.a_down), (n.taps_across, n.a_across),
+            (n.depth, 1), start=first * n.a_row,
+        )  # fmt: skip
+    if n.start == START_BIAS:
+        at.reads_run("bias", n.groups * n.outputs)
+    elif n.start == START_ROWS:
+        at.reads_run("bias", max(n.columns, n.last_columns))
+    width = n.vectors * at.lanes
+    blocks = -(-n.outputs // width)
+    last = n.outputs - (blocks - 1) * width
+    groups, whole = (n.groups, n.b_group), (blocks, n.b_block)
+    if n.b_depth:
+        at.reads_reach(
+            "b", groups, whole, (n.taps_down, n.b_down), (n.taps_across, n.b_across),
+            (n.depth, n.b_depth), (last, 1),
+        )  # fmt: skip
+    else:
+        wide = -(-last // at.lanes) * at.lanes
+        taps = (n.taps_down, n.b_down * wide), (n.taps_across, n.b_across * wide)
+        at.reads_reach("b", groups, whole, *taps, (n.depth * wide, 1))
+
+
+def _reads_of_weight_gradient(at: _Collector, lanes: int, *, clipped: bool) -> None:
+    n = at.n
+    down = _places_inside(n, n.taps_down) if clipped else (0, (n.taps_down - 1) * n.a_down)
+    rows = (1, 0) if clipped else (n.rows, n.a_row)
+    if down is not None and n.rows:
+        start, end = down
+        at.reads_reach(
+            "a", (n.samples, n.a_sample), rows, (n.columns, n.a_column), (n.groups, n.a_group),
+            (2, end - start), (n.taps_across, n.a_across), (n.depth * lanes, 1), start=start,
+        )  # fmt: skip
+    at.reads_reach(
+        "dy", (n.samples, n.dy_sample), (n.rows, n.dy_row), (n.columns, n.dy_column),
+        (n.groups, n.dy_group), (n.outputs * lanes, 1),
+    )  # fmt: skip
+
+
+def _places_inside(n: Any, taps: int) -> tuple[int, int] | None:
+    """The first and the last place of a row and a tap that is inside of interleaved images."""
+    places = [
+        n.first_row + row * n.a_row + tap * n.a_down for row in range(n.rows) for tap in range(taps)
+    ]
+    inside = [place for place in places if 0 <= place < n.image]
+    return (min(inside), max(inside)) if inside else None
+
+
+@_kernel("conv_weight_tiles")
+def _conv_weight_tiles(at: _Collector) -> None:
+    n = at.n
+    axes = (
+        (n.groups, n.dw_group), (n.taps_down, n.dw_down), (n.taps_across, n.dw_across),
+        (n.depth, n.dw_depth), (n.outputs, 1),
+    )  # fmt: skip
+    at.writes_axes("dw", *axes)
+    if n.finish == UPDATE:
+        at.reads_axes("dw", *axes)
+    at.rate_and_update(("db", n.groups * n.outputs))
+    _reads_of_weight_gradient(at, 1, clipped=False)
+
+
+@_kernel("interleaved_tiles")
+def _interleaved_tiles(at: _Collector) -> None:
+    n = at.n
+    axes = (
+        (n.samples, n.c_sample), (n.rows, n.c_row), (n.columns, n.c_column),
+        (n.groups, n.c_group), (n.outputs * at.lanes, 1),
+    )  # fmt: skip
+    at.writes_axes("c", *axes)
+    at.reads_axes("other", *axes)
+    at.reads_run("bias", n.groups * n.outputs)
+    at.reads_reach(
+        "b", (n.groups, n.b_group), (n.taps_down, n.b_down), (n.taps_across, n.b_across),
+        (n.depth, n.b_depth), (n.outputs, 1),
+    )  # fmt: skip
+    down, across = _places_inside(n, n.taps_down), _columns_read(n)
+    if down and across and n.depth:
+        at.reads_reach(
+            "a", (n.samples, n.a_sample), (2, down[1] - down[0]), (2, across[1] - across[0]),
+            (n.groups, n.a_group), (n.depth * at.lanes, 1),
+            start=down[0] - n.first_column + across[0],
+        )  # fmt: skip
+
+
+def _columns_read(n: Any) -> tuple[int, int] | None:
+    """The first and the last column that tiles of ``interleaved_tiles`` read, from a row's begin.
+
+    A tap is left out where no pixel of a tile is inside of the image; else all of them take it.
+    """
+    read = []
+    for column in range(0, n.columns, n.tile_pixels):
+        pixels = min(n.tile_pixels, n.columns - column)
+        for tap in range(n.taps_across):
+            first = n.first_column + column * n.a_column + tap * n.a_across
+            last = first + (pixels - 1) * n.a_column
+            if last >= 0 and first < n.image_row:
+                read += [first, last]
+    return (min(read), max(read)) if read else None
+
+
+@_kernel("interleaved_weight_tiles")
+def _interleaved_weight_tiles(at: _Collector) -> None:
+    n = at.n
+    at.writes_axes(
+        "dw", (n.parts, n.dw_part), (n.groups, n.dw_group), (n.taps_down, n.dw_down),
+        (n.taps_across, n.dw_across), (n.depth, n.dw_depth), (n.outputs, 1),
+    )  # fmt: skip
+    at.writes_run("db", n.parts * n.groups * n.outputs)
+    blocks = -(-n.outputs // n.tile_outputs)
+    tiles = n.groups * n.taps_down * n.taps_across * -(-n.depth // n.tile_inputs) * blocks
+    if pointer_of(at.record, "db") is not None:
+        tiles += n.groups * blocks
+    # The sums of the last few lanes are made of whole vectors.
+    at.scratch_run("sums", (n.parts * tiles * n.tile_outputs * n.tile_inputs + at.lanes) * at.lanes)
+    _reads_of_weight_gradient(at, at.lanes, clipped=True)
+
+
+@_kernel("winograd_weights")
+def _winograd_weights(at: _Collector) -> None:
+    n = at.n
+    at.reads_reach("w", (3, n.w_down), (3, n.w_across), (n.inputs, n.w_input), (n.outputs, 1))
+    at.writes_axes("transformed", (16, n.place), (n.inputs * n.outputs, 1))
+
+
+@_kernel("winograd_tiles")
+def _winograd_tiles(at: _Collector) -> None:
+    n = at.n
+    axes = (
+        (n.samples, n.c_sample), (2 * n.tile_rows, n.c_row), (2 * n.tiles, n.c_column),
+        (n.outputs, 1),
+    )  # fmt: skip
+    at.writes_axes("c", *axes)
+    at.reads_axes("other", *axes)
+    at.reads_run("bias", n.outputs)
+    at.reads_axes("b", (16, n.place), (n.inputs * n.outputs, 1))
+    at.reads_reach(
+        "a", (n.samples, n.a_sample), (2 * n.tile_rows + 2, n.a_row),
+        (2 * n.tiles + 2, n.a_column), (n.inputs, 1),
+    )  # fmt: skip
+
+
+@_kernel("row_products")
+def _row_products(at: _Collector) -> None:
+    n = at.n
+    at.reads_reach("a", (n.a_rows, n.a_row), (n.depth, 1))
+    at.reads_reach("b", (n.b_rows, n.b_row), (n.depth, 1))
+    at.writes_axes("c", (n.a_rows, n.c_row), (n.b_rows, 1))
+
+
+@_kernel("add_parts")
+def _add_parts(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("terms", n.parts * n.size)
+    at.reads_run("b", n.b_size)
+    at.writes_run("y", n.size)
+
+
+@_kernel("dense_backward_update")
+def _dense_backward_update(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("dy", n.outputs)
+    at.reads_run("x", n.inputs)
+    at.writes_run("dx", n.inputs)
+    at.updates_run("w", n.inputs * n.outputs)
+    at.updates_run("b", n.outputs)
+    at.reads_run("rate", 1, "float64")
+    if n.finish == LEAKY_GRADIENT:
+        at.reads_run("other", n.inputs)
+
+
+# Copies
+
+
+@_kernel("pad_images")
+def _pad_images(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("x", n.samples * n.height * n.width * n.channels)
+    at.writes_run("y", n.samples * n.out_height * n.out_width * n.out_channels)
+
+
+@_kernel("pack_weights")
+def _pack_weights(at: _Collector) -> None:
+    n = at.n
+    at.reads_reach(
+        "w", (n.groups, n.w_group), (n.outputs, n.w_output), (n.taps_down, n.w_down),
+        (n.taps_across, n.w_across), (n.depth, n.w_depth),
+    )  # fmt: skip
+    count = n.taps_down * n.taps_across * n.depth
+    wide = -(-n.outputs // at.lanes) * at.lanes
+    at.writes_axes("packed", (n.groups, n.packed_group), (count * wide, 1))
+
+
+@_kernel("pack_phases")
+def _pack_phases(at: _Collector) -> None:
+    n = at.n
+    at.reads_reach(
+        "w", (n.taps_down, n.w_down), (n.taps_across, n.step * n.w_across),
+        (n.phases, n.w_across), (n.inputs, n.w_input), (n.depth, 1), start=n.first * n.w_across,
+    )  # fmt: skip
+    count = n.taps_down * n.taps_across * n.depth
+    wide = -(-n.phases * n.inputs // at.lanes) * at.lanes
+    at.writes_run("packed", count * wide)
+
+
+@_kernel("transpose")
+def _transpose(at: _Collector) -> None:
+    size = at.n.matrices * at.n.rows * at.n.columns
+    at.reads_run("x", size)
+    at.writes_run("y", size)
+
+
+@_kernel("spread_channels")
+def _spread_channels(at: _Collector) -> None:
+    n = at.n
+    few = n.pixels * n.channels
+    read, written = (few * n.times, few) if n.adds else (few, few * n.times)
+    at.reads_run("x", read)
+    at.writes_run("y", written)
+    at.reads_run("b", n.channels)
+
+
+@_kernel("sum_pixels")
+def _sum_pixels(at: _Collector) -> None:
+    at.reads_run("x", at.n.pixels * at.n.channels)
+    at.writes_run("total", at.n.channels)
+
+
+# Depthwise convolutions
+
+
+@_kernel("depthwise_tiles")
+def _depthwise_tiles(at: _Collector) -> None:
+    n = at.n
+    row, channels = n.y_width * n.channels, n.channels
+    at.writes_axes(
+        "y", (n.samples, n.y_height * row), (n.rows, n.row_step * row),
+        (n.columns, n.column_step * channels), (channels, 1),
+        start=n.first_row * row + n.first_column * channels,
+    )  # fmt: skip
+    at.reads_run("b", channels)
+    at.reads_reach("w", (n.taps_down, n.w_down), (n.taps_across, n.w_across), (channels, 1))
+    at.reads_run("x", n.samples * n.height * n.width * channels)
+
+
+@_kernel("depthwise_weight_tiles")
+def _depthwise_weight_tiles(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("x", n.samples * n.height * n.width * n.channels)
+    at.reads_run("dy", n.samples * n.rows * n.columns * n.channels)
+    at.writes_run("dw", n.taps_down * n.taps_across * n.channels)
+    at.writes_run("db", n.channels)
+
+
+@_kernel("plane_products")
+def _plane_products(at: _Collector) -> None:
+    n = at.n
+    at.writes_axes(
+        "y", (n.samples * n.channels, n.other_plane), (n.rows, n.other_row), (n.columns, 1)
+    )
+    at.reads_run("x", n.samples * n.channels * n.height * n.width)
+    at.reads_run("b", n.channels)
+    at.reads_reach(
+        "w", (n.channels, n.w_channel), (n.taps_down, n.w_down), (n.taps_across, n.w_across)
+    )
+
+
+@_kernel("plane_weight_products")
+def _plane_weight_products(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("x", n.samples * n.channels * n.height * n.width)
+    at.reads_reach(
+        "dy", (n.samples * n.channels, n.other_plane), (n.rows, n.other_row), (n.columns, 1)
+    )
+    at.writes_axes(
+        "dw", (n.parts * n.channels, n.w_channel), (n.taps_down, n.w_down),
+        (n.taps_across, n.w_across),
+    )  # fmt: skip
+    at.writes_run("db", n.parts * n.channels)
+
+
+# Behind a max pool
+
+
+@_kernel("pooled_lists")
+def _pooled_lists(at: _Collector) -> None:
+    n = at.n
+    pixels = n.samples * n.rows * n.columns
+    size = pixels * n.channels
+    at.reads_run("dy", size)
+    at.reads_run("argmax", size, "int32")
+    at.reads_run("y", size)
+    for name in ("gradient", "sorted_gradient"):
+        at.writes_run(name, size)
+    for name in ("offset", "channel"):
+        at.writes_run(name, size, "int32")
+    at.writes_run("count", 4 * pixels, "int32")
+
+
+@_kernel("pooled_weight_tiles")
+def _pooled_weight_tiles(at: _Collector) -> None:
+    n = at.n
+    size = n.samples * n.pixels * n.channels
+    at.reads_run("x", n.samples * n.x_sample)
+    at.reads_run("gradient", size)
+    at.reads_run("offset", size, "int32")
+    at.writes_run("dw", n.channels * n.taps_down * n.vectors * at.lanes)
+    at.writes_run("db", n.channels)
+
+
+@_kernel("pooled_data_tiles")
+def _pooled_data_tiles(at: _Collector) -> None:
+    n = at.n
+    pixels, images = n.samples * n.rows * n.columns, n.samples * n.height * n.width * n.inputs
+    at.reads_run("gradient", pixels * n.channels)
+    at.reads_run("channel", pixels * n.channels, "int32")
+    at.reads_run("count", 4 * pixels, "int32")
+    at.reads_run("w", 9 * n.inputs * n.channels)
+    at.writes_run("dx", images)
+    if n.finish == LEAKY_GRADIENT:
+        at.reads_run("other", images)
+
+
+@_kernel("transpose_weights")
+def _transpose_weights(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("sums", n.depth * n.outputs)
+    at.reads_run("bias_sums", n.outputs)
+    at.rate_and_update(("dw", n.depth * n.outputs))
+    if pointer_of(at.record, "bias_sums") is not None:
+        at.rate_and_update(("db", n.outputs))
+
+
+# The input
+
+
+@_kernel("gather_images", "gather_min_max_images")
+def _gather_images(at: _Collector) -> None:
+    n = at.n
+    itemsize = getattr(n, "itemsize", 1)  # the other kernel takes bytes only
+    at.reads_all("images", {1: "uint8", 4: "float32", 8: "float64"}[itemsize])
+    at.reads_run("indices", n.batch, "int64")
+    at.writes_run("x", n.batch * n.elements)
+
+
+@_kernel("gather_rows")
+def _gather_rows(at: _Collector) -> None:
+    n = at.n
+    at.reads_all("rows", "uint8")
+    at.reads_run("indices", n.batch, "int64")
+    at.writes_run("y", n.batch * n.bytes, "uint8")
+
+
+@_kernel("scale_images")
+def _scale_images(at: _Collector) -> None:
+    at.reads_run("x", at.n.size)
+    at.reads_run("factor", 1, "float64")
+    at.writes_run("y", at.n.size)
+
+
+@_kernel("standardize_images")
+def _standardize_images(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("x", n.rows * n.period)
+    at.reads_run("mean", n.period)
+    at.reads_run("deviation", n.period)
+    at.writes_run("y", n.rows * n.period)
+
+
+@_kernel("min_max_images")
+def _min_max_images(at: _Collector) -> None:
+    at.reads_run("x", at.n.batch * at.n.elements)
+    at.writes_run("y", at.n.batch * at.n.elements)
+
+
+@_kernel("augment_images")
+def _augment_images(at: _Collector) -> None:
+    n = at.n
+    size = n.batch * n.height * n.width * n.channels
+    at.reads_run("x", size)
+    at.reads_run("step", 1, "int64")
+    at.writes_run("y", size)
+
+
+@_kernel("random_words")
+def _random_words(at: _Collector) -> None:
+    at.reads_run("step", 1, "int64")
+    at.writes_run("words", at.n.count, "uint32")
+
+
+# Elementwise, and over rows
+
+
+@_kernel("dropout_forward")
+def _dropout_forward(at: _Collector) -> None:
+    at.reads_run("x", at.n.size)
+    at.reads_run("step", 1, "int64")
+    at.writes_run("mask", at.n.size, "uint8")
+    at.writes_run("y", at.n.size)
+
+
+@_kernel("dropout_backward")
+def _dropout_backward(at: _Collector) -> None:
+    at.reads_run("dy", at.n.size)
+    at.reads_run("mask", at.n.size, "uint8")
+    at.writes_run("dx", at.n.size)
+
+
+@_kernel("activation_forward")
+def _activation_forward(at: _Collector) -> None:
+    at.reads_run("x", at.n.size)
+    at.writes_run("y", at.n.size)
+
+
+@_kernel("activation_backward")
+def _activation_backward(at: _Collector) -> None:
+    at.reads_run("dy", at.n.size)
+    at.reads_run("y", at.n.size)
+    at.writes_run("dx", at.n.size)
+
+
+@_kernel("softmax_forward", "log_softmax_forward")
+def _softmax_forward(at: _Collector) -> None:
+    size = at.n.rows * at.n.classes
+    at.reads_run("x", size)
+    at.writes_run("y", size)
+    if at.record.kernel == "log_softmax_forward":
+        at.scratch_run("powers", size)
+
+
+@_kernel("softmax_backward", "log_softmax_backward")
+def _softmax_backward(at: _Collector) -> None:
+    size = at.n.rows * at.n.classes
+    at.reads_run("dy", size)
+    at.reads_run("y", size)
+    at.writes_run("dx", size)
+    if at.record.kernel == "log_softmax_backward":
+        at.scratch_run("powers", size)
+
+
+# Pooling
+
+
+def _sizes_of_pool(n: Any) -> tuple[int, int]:
+    """Elements of the images, and of what is pooled."""
+    each = n.batch * n.channels
+    return each * n.height * n.width, each * n.out_height * n.out_width
+
+
+@_kernel("max_pool2d_forward", "avg_pool2d_forward")
+def _pool_forward(at: _Collector) -> None:
+    large, small = _sizes_of_pool(at.n)
+    at.reads_run("x", large)
+    at.writes_run("y", small)
+    if at.record.kernel == "max_pool2d_forward":
+        at.writes_run("argmax", small, "int32")
+
+
+@_kernel("max_pool2d_backward", "max_pool2d_backward_pairs", "avg_pool2d_backward")
+def _pool_backward(at: _Collector) -> None:
+    large, small = _sizes_of_pool(at.n)
+    at.reads_run("dy", small)
+    if at.record.kernel != "avg_pool2d_backward":
+        at.reads_run("argmax", small, "int32")
+    at.writes_run("dx", large)
+
+
+@_kernel("global_avg_pool2d_forward")
+def _global_avg_pool2d_forward(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("x", n.batch * n.pixels * n.channels)
+    at.writes_run("y", n.batch * n.channels)
+
+
+@_kernel("global_avg_pool2d_backward")
+def _global_avg_pool2d_backward(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("dy", n.batch * n.channels)
+    at.writes_run("dx", n.batch * n.height * n.width * n.channels)
+
+
+# Normalisation
+
+
+def _sums_of_blocks(n: Any) -> int:
+    blocks: int = -(-n.rows // ROWS_OF_A_BLOCK)
+    return 2 * blocks * int(n.channels)
+
+
+def _reads_channels(at: _Collector, *names: str, times: int = 1) -> None:
+    for name in names:
+        at.reads_run(name, times * at.n.channels)
+
+
+@_kernel("norm_sums")
+def _norm_sums(at: _Collector) -> None:
+    at.reads_run("x", at.n.rows * at.n.channels)
+    at.writes_run("sums", _sums_of_blocks(at.n), "float64")
+
+
+@_kernel("norm_statistics")
+def _norm_statistics(at: _Collector) -> None:
+    at.reads_run("sums", _sums_of_blocks(at.n), "float64")
+    _reads_channels(at, "gamma")
+    for name in ("running_mean", "running_variance"):
+        at.updates_run(name, at.n.channels)
+    for name in ("mean", "inverse_deviation", "factor"):
+        at.writes_run(name, at.n.channels)
+
+
+@_kernel("norm_factor")
+def _norm_factor(at: _Collector) -> None:
+    _reads_channels(at, "gamma", "variance")
+    at.writes_run("factor", at.n.channels)
+
+
+@_kernel("norm_apply")
+def _norm_apply(at: _Collector) -> None:
+    size = at.n.rows * at.n.channels
+    at.reads_run("x", size)
+    _reads_channels(at, "mean", "factor", "beta")
+    at.writes_run("y", size)
+
+
+@_kernel("norm_gradient_sums")
+def _norm_gradient_sums(at: _Collector) -> None:
+    size = at.n.rows * at.n.channels
+    at.reads_run("dy", size)
+    at.reads_run("x", size)
+    _reads_channels(at, "mean", "inverse_deviation")
+    at.writes_run("sums", _sums_of_blocks(at.n), "float64")
+
+
+@_kernel("norm_gradients")
+def _norm_gradients(at: _Collector) -> None:
+    at.reads_run("sums", _sums_of_blocks(at.n), "float64")
+    _reads_channels(at, "gamma", "inverse_deviation")
+    for name in ("dgamma", "dbeta", "factor"):
+        at.writes_run(name, at.n.channels)
+    at.writes_run("means", 2 * at.n.channels)
+
+
+@_kernel("norm_backward_data")
+def _norm_backward_data(at: _Collector) -> None:
+    size = at.n.rows * at.n.channels
+    at.reads_run("dy", size)
+    at.reads_run("x", size)
+    _reads_channels(at, "mean", "inverse_deviation", "factor")
+    _reads_channels(at, "means", times=2)
+    at.writes_run("dx", size)
+
+
+# Losses and updates
+
+
+@_kernel("softmax_cross_entropy_forward", "nll_forward")
+def _losses_of_classes(at: _Collector) -> None:
+    at.reads_run("scores", at.n.batch * at.n.outputs)
+    at.reads_run("labels", at.n.batch, "int64")
+    at.writes_run("losses", at.n.batch)
+    if at.record.kernel == "softmax_cross_entropy_forward":
+        at.writes_run("probabilities", at.n.batch * at.n.outputs)
+
+
+@_kernel("softmax_cross_entropy_backward", "nll_backward")
+def _gradient_of_classes(at: _Collector) -> None:
+    if at.record.kernel == "softmax_cross_entropy_backward":
+        at.reads_run("probabilities", at.n.batch * at.n.outputs)
+    at.reads_run("labels", at.n.batch, "int64")
+    at.writes_run("dscores", at.n.batch * at.n.outputs)
+
+
+@_kernel("mean_squared_error_forward")
+def _mean_squared_error_forward(at: _Collector) -> None:
+    at.reads_run("y", at.n.batch * at.n.outputs)
+    at.reads_run("target", at.n.batch * at.n.outputs)
+    at.writes_run("losses", at.n.batch)
+
+
+@_kernel("mean_squared_error_backward")
+def _mean_squared_error_backward(at: _Collector) -> None:
+    at.reads_run("y", at.n.size)
+    at.reads_run("target", at.n.size)
+    at.writes_run("dy", at.n.size)
+
+
+@_kernel("sum_losses")
+def _sum_losses(at: _Collector) -> None:
+    at.reads_run("losses", at.n.batch)
+    at.updates_run("statistics", 3, "float64")
+
+
+@_kernel("count_correct")
+def _count_correct(at: _Collector) -> None:
+    at.reads_run("scores", at.n.batch * at.n.outputs)
+    at.reads_run("labels", at.n.batch, "int64")
+    at.updates_run("statistics", 3, "float64")
+
+
+@_kernel("sgd_update", "momentum_update", "adam_update")
+def _optimizer_update(at: _Collector) -> None:
+    size = at.n.size
+    at.reads_run("dw", size)
+    for name in {"momentum_update": "m", "adam_update": "mv"}.get(at.record.kernel, ""):
+        at.updates_run(name, size)
+    at.updates_run("w", size)
+    at.reads_run("rate", 1, "float64")
+    if at.record.kernel == "adam_update":
+        at.reads_run("step", 1, "int64")

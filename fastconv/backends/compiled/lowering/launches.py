@@ -1,0 +1,48 @@
+"""Finding what a kernel of the contract becomes."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.compiled.instructions.record import MOST_POINTERS, Launch, Target
+from fastconv.backends.compiled.instructions.recorder import ALIGNMENT
+
+
+@functools.lru_cache(maxsize=1024)
+def launch_of(kernel: str, spec: Any, types: tuple[str | None, ...], target: Target) -> Launch:
+    """Return the records of one kernel of the contract.
+
+    Parameters
+    ----------
+    kernel
+        ``module.function``, as in a plan.
+    spec
+        Its spec.
+    types
+        Names of the dtypes of its arrays, without the workspace; None where an array is None.
+    target
+        The instruction set.
+    """
+    module, _, function = kernel.partition(".")
+    make = getattr(importlib.import_module(f"{__package__}.{module}"), function)
+    launch: Launch = make(spec, types, target)
+    return launch
+
+
+@functools.cache
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Return the name of a dtype, which NumPy makes anew each time it is asked."""
+    return dtype.name
+
+
+def workspace_of(kernel: str, spec: Any, dtype: str, target: Target) -> int:
+    """Return the bytes of workspace of a kernel of the contract, all of its arrays given.
+
+    The engine starts the workspace at a cache line, which may be a few bytes into the array.
+    """
+    size = launch_of(kernel, spec, (dtype,) * MOST_POINTERS, target).workspace_bytes
+    return size + ALIGNMENT if size else 0

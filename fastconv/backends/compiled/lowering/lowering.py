@@ -1,0 +1,528 @@
+"""From a plan to records: what runs in a step.
+
+A plan's calls are lowered one by one, and neighbours are fused where that gives the same numbers:
+
+* bytes are gathered and brought to [0, 1] in one pass;
+* an activation behind a convolution or a dense layer becomes the end of its tiles (``LEAKY_RELU``);
+* the gradient of an activation behind a data gradient likewise (``LEAKY_GRADIENT``);
+* plain gradient descent becomes the end of the weight gradient (``UPDATE``), where one pass over
+  the samples makes it, and where nothing reads the weight after that: no gradient buffer is written
+  or read for it then.
+
+Calls change their places by :class:`fastconv.plans.rewriting.Rewriting`, which makes legal moves only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+
+from fastconv.backends.compiled import input as input_records
+from fastconv.backends.compiled import pooled, recorder, winograd
+from fastconv.backends.compiled.instructions.layouts import integers_of, place_of, pointer_of
+from fastconv.backends.compiled.instructions.record import WORKSPACE, Pointer, Record, Target
+from fastconv.backends.compiled.lowering.launches import launch_of
+from fastconv.backends.compiled.lowering.reordering import signed_output_of_pool
+from fastconv.backends.compiled.rules.split import parts_of_product
+from fastconv.plans.effects import span_of
+from fastconv.plans.operation import ActivationSpec, InputSpec, OptimizerSpec
+from fastconv.plans.plan import Call, Plan
+from fastconv.plans.rewriting import Rewriting
+from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
+
+_FORWARD = (
+    "conv.conv2d_forward",
+    "conv.conv_transpose2d_forward",
+    "interleaved.conv2d_forward",
+    "dense.dense_forward",
+)
+_DATA = (
+    "conv.conv2d_backward_data",
+    "interleaved.conv2d_backward_data",
+    "dense.dense_backward_data",
+)
+_WEIGHT = (
+    "conv.conv2d_backward_weight",
+    "interleaved.conv2d_backward_weight",
+    "dense.dense_backward_weight",
+)
+_UPDATE = "optim.sgd_update"
+
+_ENDS = ("conv_tiles", "interleaved_tiles", "winograd_tiles")
+"""Kernels whose tiles may end with an activation or the gradient of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A plan as records.
+
+    Parameters
+    ----------
+    records
+        Their pointers count the plan's buffers; -1, -2, ... are the memory below.
+    memory_bytes
+        Bytes of memory beside the plan's buffers.
+    origins
+        For each record, the numbers of the plan's calls that it does, or a part of them.
+    holds
+        For some records, by number: buffers that the plan's calls do not read, each with the number
+        of the call whose output it must hold.
+    """
+
+    records: tuple[Record, ...]
+    memory_bytes: tuple[int, ...]
+    origins: tuple[tuple[int, ...], ...] = ()
+    holds: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+
+
+def lower(plan: Plan, target: Target) -> Lowered:
+    """Make the records of one step of a plan."""
+    return _Lowering(plan, target).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """The update of one layer, right behind its weight gradient.
+
+    Parameters
+    ----------
+    order
+        The calls, with that update where it belongs.
+    pieces
+        How many calls it is: of the weight, and of the bias where there is one.
+    w, b
+        What is updated; b None where there is no bias.
+    rate
+        Where the learning rate is.
+    decays
+        Factors of rate * w and rate * b that are subtracted beside.
+    """
+
+    order: Rewriting
+    pieces: int
+    w: Pointer | None
+    b: Pointer | None
+    rate: Pointer
+    decays: tuple[float, float]
+
+
+class _Lowering:
+    """The state of one lowering: the calls as they are now, and records so far."""
+
+    def __init__(self, plan: Plan, target: Target) -> None:
+        self._plan = plan
+        self._target = target
+        self._order = Rewriting(plan)
+        self._records: list[Record] = []
+        self._origins: list[tuple[int, ...]] = []
+        self._holds: dict[int, tuple[tuple[int, int], ...]] = {}
+        self._workspace_bytes = 0
+
+    def run(self) -> Lowered:
+        position = 0
+        while position < len(self._order.calls):
+            position += (
+                self._gather_min_max(position)
+                or self._pooled(position)
+                or self._dense_update(position)
+                or self._call(position)
+            )
+        memory = (self._workspace_bytes,) if self._workspace_bytes else ()
+        done = tuple(_without_idle_barriers(self._records))
+        return Lowered(done, memory, tuple(self._origins), self._holds)
+
+    def _calls(self, position: int, count: int) -> tuple[Call, ...]:
+        return self._order.calls[position : position + count]
+
+    def _call(self, position: int) -> int:
+        """Add the records of a call, and of what its tiles can end with; return how many calls."""
+        call, *following = self._calls(position, 2)
+        records = plain = self._launch(call)
+        count = 1
+        if following and self._fuses_activation(call, following[0], records):
+            records = self._with_activation(call, following[0], records)
+            count = 2
+        elif (
+            call.kernel in _WEIGHT
+            and (writer := self._only_writer(call, records))
+            and (update := self._update_behind(position))
+        ):
+            self._order = update.order
+            records = [_updating(r, update) if r is writer else r for r in records]
+            count += update.pieces
+        self._add(records, position, count, plain)
+        return count
+
+    def _add(
+        self, records: Sequence[Record], position: int, count: int, plain: Sequence[Record] = ()
+    ) -> None:
+        """Add what some calls became; only a record that reads the learning rate updates.
+
+        ``plain`` is what the first call became before others were fused into it.
+        """
+        calls, origins = self._calls(position, count), self._order.origins[position:]
+        for record in records:
+            made: set[int] = set()
+            for call, numbers in zip(
+                calls[: 1 if record in plain else None], origins, strict=False
+            ):
+                if call.kernel != _UPDATE or _names(record, call.arguments[2]):
+                    made.update(numbers)
+            self._records.append(record)
+            self._origins.append(tuple(sorted(made)))
+
+    def _launch(self, call: Call) -> list[Record]:
+        buffers = self._order.plan.buffers
+        types = tuple([None if n is None else buffers[n].dtype for n in call.arguments])
+        spec: object = call.spec
+        module, _, function = call.kernel.partition(".")
+        if module == "input":
+            shapes = tuple([None if n is None else buffers[n].shape for n in call.arguments])
+            spec = input_records.spec_for(function, spec, shapes)
+        kernel = self._winograd(call) or call.kernel
+        launch = launch_of(kernel, spec, types, self._target)
+        self._workspace_bytes = max(self._workspace_bytes, launch.workspace_bytes)
+        return [self._bound(record, call.arguments) for record in launch.records]
+
+    def _winograd(self, call: Call) -> str | None:
+        """The kernel that does a convolution with fewer products, where one pays."""
+        spec, dtype = call.spec, self._plan.dtype
+        if not isinstance(spec, ConvSpec):
+            return None
+        if call.kernel == _FORWARD[0] and winograd.pays(spec, self._target, dtype):
+            return "winograd.conv2d_forward"
+        backwards = call.kernel == _DATA[0]
+        if backwards and winograd.pays(spec, self._target, dtype, backwards=True):
+            return "winograd.conv2d_backward_data"
+        return None
+
+    def _gather_min_max(self, position: int) -> int:
+        """Gather bytes and bring each image to [0, 1] in one pass over it; 0 if that is not so."""
+        calls = self._calls(position, 2)
+        if [call.kernel for call in calls] != ["input.gather_images", "input.min_max_images"]:
+            return 0
+        images, indices, x = calls[0].arguments
+        if images is None or self._plan.buffers[images].dtype != "uint8":
+            return 0
+        if calls[1].arguments != (x, x):
+            return 0
+        spec, types = calls[0].spec, ("uint8", "int64", self._plan.dtype)
+        assert isinstance(spec, InputSpec)
+        launch = input_records.gather_min_max_images(spec, types, self._target)
+        arguments = images, indices, x
+        self._add([self._bound(record, arguments) for record in launch.records], position, 2)
+        return 2
+
+    def _pooled(self, position: int) -> int:
+        """The backward passes of a convolution behind a max pool, for so many calls; or 0."""
+        calls = self._calls(position, 5)
+        pool, dtype = calls[0].spec, self._plan.dtype
+        if calls[0].kernel != "pool.max_pool2d_backward" or not isinstance(pool, PoolSpec):
+            return 0
+        dy, argmax, unpooled = calls[0].arguments
+        rest = list(calls[1:])
+        above = rest.pop(0) if rest and self._is_gradient_in_place(rest[0], unpooled) else None
+        conv = rest[0].spec if rest else None
+        if not isinstance(conv, ConvSpec) or not pooled.fits(pool, conv, self._target, dtype):
+            return 0
+        data = rest.pop(0) if rest[0].kernel == _DATA[0] else None
+        dx = None if data is None else data.arguments[2]
+        below = None
+        if data is not None and rest and self._is_gradient_in_place(rest[0], dx):
+            below = rest.pop(0)
+        if not rest or rest[0].kernel != _WEIGHT[0] or rest[0].spec != conv:
+            return 0
+        weight = rest[0]
+        y: int | None = None
+        holds: tuple[tuple[int, int], ...] = ()
+        if above is not None:
+            found = signed_output_of_pool(self._order, argmax, position)
+            if found is None:
+                return 0
+            y, writer = found
+            memory = span_of(self._plan, y).memory
+            holds = ((memory, max(self._order.origins[writer])),)
+        for user in filter(None, (data, weight)):
+            if self._plan.memory_of(user.arguments[0]) != self._plan.memory_of(unpooled):
+                return 0
+        count = len(calls) - len(rest) + 1
+        gradients, decays, rate = weight.arguments[2:4], (0.0, 0.0), None
+        places = _pointer(gradients[0]), _pointer(gradients[1])
+        if update := self._update_behind(position + count - 1):
+            self._order = update.order
+            places, decays, rate = (update.w, update.b), update.decays, update.rate
+            count += update.pieces
+        x = weight.arguments[1]
+        assert None not in (dy, argmax, x)
+        records, size = pooled.records_of(
+            pooled.PooledBackward(
+                pool, conv, Pointer(dy or 0), Pointer(argmax or 0), _pointer(y),
+                _slope(above) or 0.0, Pointer(x or 0),
+                Pointer(0) if data is None else Pointer(data.arguments[1] or 0),
+                _pointer(dx), *places, rate, decays,
+                None if below is None else _pointer(below.arguments[1]), _slope(below) or 0.0,
+            ),
+            self._target, dtype,
+        )  # fmt: skip
+        self._workspace_bytes = max(self._workspace_bytes, size)
+        if holds:
+            first = len(self._records)
+            self._holds.update(dict.fromkeys(range(first, first + len(records)), holds))
+        self._add(records, position, count)
+        return count
+
+    def _is_gradient_in_place(self, call: Call, number: int | None) -> bool:
+        """Whether a call is the gradient of a (leaky) ReLU in place of this buffer."""
+        if call.kernel != "activation.activation_backward" or _slope(call) is None:
+            return False
+        dy, _, dx = call.arguments
+        return self._plan.memory_of(dy) == self._plan.memory_of(dx) == self._plan.memory_of(number)
+
+    def _fuses_activation(
+        self, call: Call, following: Call, records: Sequence[Record] | None = None
+    ) -> bool:
+        """Whether the next call is an activation in place of what this one writes.
+
+        With ``records``, also whether these are tiles that can end with it.
+        """
+        if not isinstance(following.spec, ActivationSpec) or _slope(following) is None:
+            return False
+        if call.kernel in _FORWARD and following.kernel == "activation.activation_forward":
+            x, y = following.arguments
+            result = call.arguments[3]
+        elif call.kernel in _DATA and following.kernel == "activation.activation_backward":
+            x, _, y = following.arguments
+            result = call.arguments[2]
+        else:
+            return False
+        in_place = (
+            self._plan.memory_of(x) == self._plan.memory_of(y) == self._plan.memory_of(result)
+        )
+        if records is None:
+            return in_place
+        writers = [
+            # What adds to sums that are there already does not see all of them.
+            "" if record.kernel == "conv_tiles" and integers_of(record).start == recorder.START_C
+            else record.kernel
+            for record in records if _names(record, result)
+        ]  # fmt: skip
+        known = _ENDS + ("add_parts",) * (call.kernel in _FORWARD)
+        return in_place and bool(writers) and all(writer in known for writer in writers)
+
+    def _with_activation(
+        self, call: Call, following: Call, records: Sequence[Record]
+    ) -> list[Record]:
+        slope = _slope(following) or 0.0
+        forward = call.kernel in _FORWARD
+        result = call.arguments[3 if forward else 2]
+        other = None if forward else following.arguments[1]
+        finish = recorder.LEAKY_RELU if forward else recorder.LEAKY_GRADIENT
+        done: list[Record] = []
+        for record in records:
+            if _names(record, result):
+                record = _finish(record, finish, (slope,))
+                if other is not None:
+                    c = pointer_of(record, "c")
+                    assert c is not None
+                    # What `other` points to lies as C does.
+                    pointers = *record.pointers[:4], Pointer(other, c.offset)
+                    record = replace(record, pointers=pointers)
+            done.append(record)
+        return done
+
+    def _dense_update(self, position: int) -> int:
+        """One pass over the weights of a dense layer of one sample, for so many calls; or 0."""
+        first, *after = self._calls(position, 3)
+        spec = first.spec
+        if first.kernel not in _DATA or not isinstance(spec, DenseSpec) or spec.batch != 1:
+            return 0
+        activation = after.pop(0) if after and self._fuses_activation(first, after[0]) else None
+        if not after or after[0].kernel not in _WEIGHT or after[0].spec != spec:
+            return 0
+        count = 2 if activation is None else 3
+        update = self._update_behind(position + count - 1)
+        if update is None:
+            return 0
+        self._order = update.order
+        other, slope, finish = None, 0.0, recorder.STORE
+        if activation is not None:
+            other, finish = _pointer(activation.arguments[1]), recorder.LEAKY_GRADIENT
+            slope = _slope(activation) or 0.0
+        dy, _, dx = first.arguments
+        record = Record(
+            "dense_backward_update",
+            self._plan.dtype,
+            (
+                _pointer(dy), _pointer(after[0].arguments[1]), update.w, update.b, _pointer(dx),
+                other, update.rate,
+            ),
+            (spec.inputs, spec.outputs, finish),
+            (*update.decays, slope),
+            parts=parts_of_product(2 * spec.flops, spec.inputs),
+        )  # fmt: skip
+        self._add([record], position, count + update.pieces)
+        return count + update.pieces
+
+    def _only_writer(self, call: Call, records: Sequence[Record]) -> Record | None:
+        """The record that makes a weight gradient in one pass over the samples, if one does."""
+        results = [number for number in call.arguments[2:4] if number is not None]
+        writers = [r for r in records if any(_names(r, number) for number in results)]
+        if len(writers) != 1 or writers[0].kernel != "conv_weight_tiles":
+            return None
+        n = integers_of(writers[0])
+        return writers[0] if n.samples <= n.together else None
+
+    def _update_behind(self, position: int) -> _Update | None:
+        """Take the update of a layer's parameters right behind its weight gradient, if it may go.
+
+        None if the optimiser is no plain gradient descent, if parameters cannot be updated each by
+        itself, or if a call in between reads what is updated: the data gradient of the same layer,
+        say. Nothing has changed until the order that is returned is taken.
+        """
+        order, weight = self._order.copy(), self._order.calls[position]
+        decays: list[float] = []
+        pointers: list[Pointer | None] = []
+        rate, pieces = None, 0
+        for number in weight.arguments[2:4]:
+            decay, pointer = 0.0, None
+            if number is not None:
+                found = _piece_of_update(order, number)
+                if found is None:
+                    return None
+                piece, decay = found
+                call = order.calls[piece]
+                pointer, rate = self._bind(order, call.arguments[0]), call.arguments[2]
+                pieces += 1
+                if not order.move(piece, position + pieces):
+                    return None
+            decays.append(decay)
+            pointers.append(pointer)
+        if rate is None:
+            return None
+        return _Update(
+            order, pieces, pointers[0], pointers[1], Pointer(rate), (decays[0], decays[1])
+        )
+
+    def _bind(self, order: Rewriting, number: int | None) -> Pointer | None:
+        """A pointer to a buffer, or for a view that was added to the plan, into its owner."""
+        if number is None or number < len(self._plan.buffers):
+            return _pointer(number)
+        owner, offset = order.plan.memory_of(number) or (-1, 0)
+        return Pointer(owner, offset * np.dtype(self._plan.buffers[owner].dtype).itemsize)
+
+    def _bound(self, record: Record, arguments: tuple[int | None, ...]) -> Record:
+        """Let the pointers of a record count buffers of the plan, not arguments of its kernel."""
+        pointers: list[Pointer | None] = []
+        for pointer in record.pointers:
+            if pointer is not None and pointer.argument != WORKSPACE:
+                array = self._bind(self._order, arguments[pointer.argument])
+                pointer = None if array is None else array.skip(pointer.offset)
+            pointers.append(pointer)
+        return replace(record, pointers=tuple(pointers))
+
+
+def _piece_of_update(order: Rewriting, gradient: int) -> tuple[int, float] | None:
+    """Cut plain gradient descent so that one call updates the parameter of a gradient alone.
+
+    Returns its position and the factor of rate * w that it subtracts beside; None if the gradient
+    is not what an update reads, or decay begins within it.
+    """
+    wanted = span_of(order.plan, gradient)
+    for position, call in enumerate(order.calls):
+        spec = call.spec
+        if call.kernel != _UPDATE or not isinstance(spec, OptimizerSpec):
+            continue
+        w, dw, rate = call.arguments
+        assert w is not None
+        assert dw is not None
+        whole, parameters = span_of(order.plan, dw), span_of(order.plan, w)
+        if not whole.covers(wanted):
+            continue
+        before, after = wanted.start - whole.start, wanted.stop - whole.start
+        decay = _decay(spec, before, after)
+        if decay is None:
+            return None
+        cuts = sorted({0, before, after, spec.size})
+        parts = []
+        for start, stop in pairwise(cuts):
+            views = [
+                order.add_view(
+                    f"{order.plan.buffers[span.memory].name}.{span.start + start}",
+                    span.memory, span.start + start, stop - start,
+                )
+                for span in (parameters, whole)
+            ]  # fmt: skip
+            part = replace(
+                spec, size=stop - start,
+                weights=max(0, min(stop, spec.weights) - start),
+                decayed=max(0, min(stop, spec.decayed) - start),
+            )  # fmt: skip
+            parts.append(Call(_UPDATE, part, (*views, rate)))
+        order.split(position, parts)
+        return position + cuts.index(before), decay
+    return None
+
+
+def _without_idle_barriers(records: Sequence[Record]) -> Iterator[Record]:
+    """Drop the barriers between records that all are done by the same single thread.
+
+    What lies between two barriers counts as a whole: any of it may need what came before.
+    """
+    stretches: list[list[Record]] = [[]]
+    for record in records:
+        stretches[-1].append(record)
+        if record.barrier:
+            stretches.append([])
+    alone = [bool(s) and all(record.parts == 1 for record in s) for s in stretches]
+    for stretch, here, after in zip(stretches, alone, [*alone[1:], False], strict=True):
+        yield from stretch[:-1]
+        for record in stretch[-1:]:
+            yield replace(record, barrier=False) if here and after else record
+
+
+def _decay(spec: OptimizerSpec, start: int, end: int) -> float | None:
+    """Factor of rate * w that is subtracted; None where it changes within the range."""
+    factor = 0.0
+    for limit, share in (
+        (spec.weights, 2 * spec.l2),
+        (spec.decayed, spec.coupled_decay + spec.decoupled_decay),
+    ):
+        if end <= limit:
+            factor += share
+        elif start < limit and share:
+            return None
+    return factor
+
+
+def _names(record: Record, number: int | None) -> bool:
+    """Whether a pointer of a record is this buffer."""
+    return any(p is not None and p.argument == number for p in record.pointers)
+
+
+def _finish(record: Record, finish: int, reals: tuple[float, ...]) -> Record:
+    """Let a record end with something else, with the numbers that it takes."""
+    place = place_of(record.kernel, "finish")
+    integers = (*record.integers[:place], finish, *record.integers[place + 1 :])
+    return replace(record, integers=integers, reals=reals)
+
+
+def _updating(record: Record, update: _Update) -> Record:
+    """Let a weight gradient update its parameters in place of being stored."""
+    record = _finish(record, recorder.UPDATE, update.decays)
+    pointers = *record.pointers[:2], update.w, update.b, update.rate
+    return replace(record, pointers=pointers)
+
+
+def _slope(call: Call | None) -> float | None:
+    """Slope of a (leaky) ReLU; 1 without a call, None for another activation."""
+    if call is None:
+        return 1.0
+    assert isinstance(call.spec, ActivationSpec)
+    return {"relu": 0.0, "leaky_relu": call.spec.alpha}.get(call.spec.kind)
+
+
+def _pointer(number: int | None) -> Pointer | None:
+    return None if number is None else Pointer(number)

@@ -1,0 +1,122 @@
+"""Whether records do what a plan says, in an order and with barriers that keep threads apart.
+
+Two things are checked of the records that a plan became. That every read finds the value that the
+plan's own order gives it: :mod:`fastconv.plans.plan_check`. And that between two barriers no thread
+writes what another one reads or writes: what one thread does alone stays in its order, all else
+must lie apart. A step follows the one before it, so that the last records and the first are
+neighbours too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from fastconv.backends.compiled.instructions.effects import Region, effects_of
+from fastconv.backends.compiled.instructions.record import Record, Target
+from fastconv.backends.compiled.lowering.lowering import Lowered
+from fastconv.plans.plan import Plan
+from fastconv.plans.plan_check import Access, PlanError, Step, check_steps
+
+_GRAIN = 4
+"""Bytes of an element of memory beside the plan's buffers."""
+
+
+def check_lowered(plan: Plan, lowered: Lowered, target: Target) -> None:
+    """Check the records of a plan.
+
+    Raises
+    ------
+    PlanError
+        If a record reads another value than the plan's order gives it, reaches beyond its arrays,
+        or meets what another thread does at the same time.
+    """
+    steps = [
+        _step(plan, lowered, number, record, target)
+        for number, record in enumerate(lowered.records)
+    ]
+    sizes = {-1 - n: -(-size // _GRAIN) for n, size in enumerate(lowered.memory_bytes)}
+    check_steps(plan, steps, sizes)
+    check_barriers(lowered.records, steps)
+
+
+def check_barriers(records: Sequence[Record], steps: Sequence[Step]) -> None:
+    """Check that no two records between the same barriers meet, but in one thread.
+
+    Raises
+    ------
+    PlanError
+        If two do.
+    """
+    for stretch in _stretches(records):
+        for first, second in combinations(stretch, 2):
+            if first == second or records[first].parts == records[second].parts == 1:
+                continue
+            one, other = steps[first], steps[second]
+            if (
+                _meet(one.writes, other.writes)
+                or _meet(one.writes, other.reads)
+                or _meet(one.reads, other.writes)
+            ):
+                raise PlanError(
+                    f"records {first} ({one.name}) and {second} ({other.name}) have no barrier "
+                    f"between them, and one writes what the other reads or writes"
+                )
+
+
+def _stretches(records: Sequence[Record]) -> list[list[int]]:
+    """The numbers of the records between two barriers; the end of a step meets its beginning."""
+    stretches: list[list[int]] = [[]]
+    for number, record in enumerate(records):
+        stretches[-1].append(number)
+        if record.barrier:
+            stretches.append([])
+    last = stretches.pop()
+    if stretches:
+        stretches[0] = last + stretches[0]
+    else:
+        stretches = [last]
+    return stretches
+
+
+def _meet(some: Sequence[Access], others: Sequence[Access]) -> bool:
+    return any(access.meets(other) for access in some for other in others)
+
+
+def _step(plan: Plan, lowered: Lowered, number: int, record: Record, target: Target) -> Step:
+    effects = effects_of(record, target.lanes(record.dtype))
+    reads = tuple(_access(plan, lowered, region) for region in effects.reads)
+    written = (*effects.writes, *effects.scratch)
+    writes = tuple(_access(plan, lowered, region) for region in written)
+    holds = lowered.holds.get(number, ())
+    return Step(record.kernel, lowered.origins[number], reads, writes, holds=holds)
+
+
+def _access(plan: Plan, lowered: Lowered, region: Region) -> Access:
+    """What a region is of the buffer that owns it, in elements of that buffer."""
+    argument, offset = region.pointer
+    if argument < 0:
+        memory, first, grain = argument, 0, _GRAIN
+        whole = lowered.memory_bytes[-1 - argument]
+    else:
+        memory, first = plan.memory_of(argument) or (-1, 0)
+        grain = np.dtype(plan.buffers[memory].dtype).itemsize
+        whole = math.prod(plan.buffers[argument].shape) * grain
+    if region.sizes is None:
+        return Access(memory, first + offset // grain, ((whole - offset) // grain,), (1,))
+    start = first * grain + offset + region.start * region.itemsize
+    if region.itemsize == grain:
+        return Access(memory, start // grain, region.sizes, region.strides)
+    if region.itemsize % grain == 0:
+        times = region.itemsize // grain
+        strides = tuple(stride * times for stride in region.strides)
+        return Access(memory, start // grain, (*region.sizes, times), (*strides, 1))
+    if len(region.sizes) > 1:
+        raise ValueError(
+            f"a region has elements of {region.itemsize} bytes in rows, in a buffer of {grain}"
+        )
+    count = -(-region.sizes[0] * region.itemsize // grain)
+    return Access(memory, start // grain, (count,), (1,))

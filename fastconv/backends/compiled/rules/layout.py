@@ -1,0 +1,47 @@
+"""Records of layouts: every one of them is a transposition of matrices."""
+
+from __future__ import annotations
+
+from fastconv.backends.compiled.instructions.record import Launch, Pointer, Record, Target
+from fastconv.backends.compiled.rules.split import parts_of
+from fastconv.plans.operation import InputSpec
+
+_Types = tuple[str | None, ...]
+
+_SIDE = 64
+"""Rows and columns of a tile: both of its copies stay in the first cache."""
+
+
+def transposition(
+    dtype: str, x: Pointer, y: Pointer, matrices: int, rows: int, columns: int,
+    x_period: int = 1, y_period: int = 1,
+) -> Record:  # fmt: skip
+    """Matrices of so many rows and columns; ``kernels/cpu/layout.h`` says what the periods are."""
+    if min(rows, columns) == 1 and x_period == y_period == 1:
+        # The same order in memory: one row, which is copied.
+        matrices, rows, columns = 1, 1, matrices * rows * columns
+    # Thin matrices have long tiles.
+    down = _SIDE * _SIDE // max(1, min(columns, _SIDE))
+    across = _SIDE * _SIDE // min(rows, _SIDE)
+    tiles = matrices * -(-rows // down) * -(-columns // across)
+    return Record(
+        "transpose",
+        dtype,
+        (x, y),
+        (matrices, rows, columns, x_period, y_period, down, across),
+        parts=max(1, min(tiles, parts_of(matrices * rows * columns))),
+    )
+
+
+def nchw_to_nhwc(spec: InputSpec, types: _Types, target: Target) -> Launch:
+    """Each image is a matrix of channels by pixels."""
+    pixels = spec.height * spec.width
+    x, y = Pointer(0), Pointer(1)
+    return Launch((transposition(str(types[0]), x, y, spec.batch, spec.channels, pixels),))
+
+
+def nhwc_to_nchw(spec: InputSpec, types: _Types, target: Target) -> Launch:
+    """Each image is a matrix of pixels by channels."""
+    pixels = spec.height * spec.width
+    x, y = Pointer(0), Pointer(1)
+    return Launch((transposition(str(types[0]), x, y, spec.batch, pixels, spec.channels),))

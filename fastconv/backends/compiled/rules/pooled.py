@@ -1,0 +1,148 @@
+"""Records of the backward passes of a convolution behind a 2x2 max pool.
+
+Three of four entries of the gradient behind such a pool are exactly zero; see
+``kernels/cpu/pooled.h``. The rule: stride 1, no dilation, one group, no padding, taps 3x3, whole
+vectors of input channels, and registers for the 3x4 pixels that a pooled pixel reaches from one row
+of its window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastconv.backends.compiled.instructions.record import Pointer, Record, Target
+from fastconv.backends.compiled.instructions.recorder import (
+    LEAKY_GRADIENT,
+    STORE,
+    UPDATE,
+    Recorder,
+    Source,
+    Taps,
+)
+from fastconv.backends.compiled.rules.split import parts_of, parts_of_product
+from fastconv.spec import ConvSpec, PoolSpec
+
+_MOST_SUMS = {32: 24, 16: 12}
+"""Sums of a weight tile by registers, as many as the engines have tiles for."""
+_MOST_VECTORS = 12
+_FEW_SAMPLES = 8
+"""Samples below which an image is cut into two strips for the data gradient: each does again a
+pooled row of its neighbour."""
+_NO_PADDING = ((0, 0), (0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class PooledBackward:
+    """The arrays of a convolution's backward pass behind a pool; all are buffers of a plan.
+
+    Parameters
+    ----------
+    pool, conv
+        The specs.
+    dy, where, y
+        Gradient of the pool's output, the places that it took, and its output: None if there is no
+        activation between convolution and pool; else ``slope`` is that activation's.
+    x, w, dx
+        Of the convolution; dx None where it is not needed.
+    dw, db
+        The gradients, or with ``rate`` the weights and the bias that are updated; db may be None.
+    decays
+        Factors of rate * w and rate * b that an update subtracts beside.
+    other, other_slope
+        The activation below, whose gradient ends dx, or None.
+    """
+
+    pool: PoolSpec
+    conv: ConvSpec
+    dy: Pointer
+    where: Pointer
+    y: Pointer | None
+    slope: float
+    x: Pointer
+    w: Pointer
+    dx: Pointer | None
+    dw: Pointer | None
+    db: Pointer | None
+    rate: Pointer | None = None
+    decays: tuple[float, float] = (0.0, 0.0)
+    other: Pointer | None = None
+    other_slope: float = 0.0
+
+
+def fits(pool: PoolSpec, conv: ConvSpec, target: Target, dtype: str) -> bool:
+    """Whether the kernels can do this pair."""
+    return (
+        pool.kernel == pool.stride == (2, 2)
+        and pool.padding == _NO_PADDING
+        and 2 * pool.out_height <= pool.height
+        and 2 * pool.out_width <= pool.width
+        and conv.kernel == (3, 3)
+        and conv.stride == conv.dilation == (1, 1)
+        and conv.padding == _NO_PADDING
+        and conv.groups == 1
+        and conv.in_channels % target.lanes(dtype) == 0
+        and conv.batch > 0
+        and target.lanes(dtype) > 1
+        and target.registers >= 16
+    )
+
+
+def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[Record, ...], int]:
+    """Return the records and the bytes of workspace that they share."""
+    recorder = Recorder(dtype, target)
+    pool, conv = call.pool, call.conv
+    samples, pixels = conv.batch, pool.out_height * pool.out_width
+    channels, inputs, (kh, kw) = conv.out_channels, conv.in_channels, conv.kernel
+    row, size = conv.width * inputs, samples * pixels * channels
+    plain, offsets = recorder.take(size), _integers(recorder, size)
+    gradient = order = count = None
+    packed = None
+    if call.dx is not None:
+        gradient, order = recorder.take(size), _integers(recorder, size)
+        count = _integers(recorder, samples * pixels * 4)
+    recorder.add(
+        "pooled_lists",
+        (call.dy, call.where, call.y, plain, offsets, gradient, order, count),
+        samples, pool.out_height, pool.out_width, channels, pool.width, row, inputs,
+        reals=(call.slope,),
+        parts=min(samples * pool.out_height, parts_of(size, 4)),
+        barrier=call.dx is None,
+    )  # fmt: skip
+    if call.dx is not None:
+        # [vector of inputs][output][tap][lane]: what is read for one output is one run.
+        source = Source(call.w, 0, channels, 0, 1, inputs * channels)
+        packed = recorder.pack(source, Taps(1, channels, kh * kw), inputs, 1, 1).pointer
+    sums, bias = recorder.take(channels * kh * kw * inputs), recorder.take(channels)
+    vectors = kw * inputs // recorder.lanes
+    most = _MOST_SUMS[32 if target.registers >= 32 else 16]
+    rows = max(1, min(kh, 3, most // min(vectors, _MOST_VECTORS)))
+    flops = conv.flops // 4
+    has_bias = call.db is not None
+    recorder.add(
+        "pooled_weight_tiles",
+        (call.x, plain, offsets, sums, bias if has_bias else None),
+        samples, pixels, channels, conv.height * row, row, kh, vectors, rows,
+        parts=parts_of_product(flops, channels), barrier=call.dx is None,
+    )  # fmt: skip
+    if call.dx is not None:
+        strip = -(-conv.height // 2) if samples < _FEW_SAMPLES else conv.height
+        recorder.add(
+            "pooled_data_tiles", (gradient, order, count, packed, call.dx, call.other),
+            samples, pool.out_height, pool.out_width, channels, conv.height, conv.width, inputs,
+            strip, STORE if call.other is None else LEAKY_GRADIENT,
+            reals=(call.other_slope,),
+            parts=parts_of_product(flops, samples * -(-conv.height // strip)),
+        )  # fmt: skip
+    recorder.add(
+        "transpose_weights",
+        (sums, bias if has_bias else None, call.dw, call.db, call.rate),
+        kh * kw * inputs, channels, STORE if call.rate is None else UPDATE,
+        reals=call.decays, parts=parts_of(kh * kw * inputs * channels, 2),
+    )  # fmt: skip
+    launch = recorder.launch()
+    return launch.records, launch.workspace_bytes
+
+
+def _integers(recorder: Recorder, count: int) -> Pointer:
+    """Room for int32 numbers."""
+    return recorder.take(-(-count * 4 // recorder.itemsize))

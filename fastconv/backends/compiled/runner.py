@@ -1,0 +1,176 @@
+"""Running a plan as a program: one call of the engine for many steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.backends.compiled.instructions.record import Record, Target, rows_of
+from fastconv.backends.compiled.instructions.recorder import ALIGNMENT
+from fastconv.backends.compiled.lowering.interleaving import interleave
+from fastconv.backends.compiled.lowering.lowering import lower
+from fastconv.backends.compiled.lowering.order_check import check_lowered
+from fastconv.backends.compiled.lowering.reordering import reorder
+from fastconv.backends.compiled.threads import default_threads
+from fastconv.plans.plan import Plan
+from fastconv.plans.plan_check import check_rewritten, is_wanted
+
+
+class Engine(Protocol):
+    """What a compiled backend offers."""
+
+    @property
+    def tiles_of(self) -> Callable[[Record], int] | None:
+        """Gives the address of the tiles of a record, where they are compiled for it."""
+
+    def target(self) -> Target:
+        """Return the instruction set in use."""
+
+    def address_of(self, kernel: str, dtype: str) -> int:
+        """Return the address of a compiled kernel."""
+
+    def run_program(
+        self,
+        program: NDArray[np.int64],
+        steps: int,
+        threads: int,
+        nanoseconds: NDArray[np.int64] | None = None,
+    ) -> int:
+        """Run rows ``steps`` times; return the number of threads it ran on."""
+
+
+def aligned(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """Return an array of zeros that begins at a cache line."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+class ProgramRunner:
+    """A plan with its buffers allocated and its program made.
+
+    Parameters
+    ----------
+    plan
+        What to run.
+    shared
+        Arrays for the buffers that the plan marks as shared, by name.
+    threads
+        How many threads may take part; None: FASTCONV_THREADS, else all cores of this process.
+    engine
+        Of the backend.
+    """
+
+    def __init__(
+        self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None, engine: Engine
+    ) -> None:
+        reordered = reorder(plan)
+        interleaved = interleave(reordered.plan, engine.target())
+        lowered = lower(interleaved.plan, engine.target())
+        if is_wanted():
+            check_rewritten(plan, reordered)
+            check_rewritten(reordered.plan, interleaved)
+            check_lowered(interleaved.plan, lowered, engine.target())
+        self.plan = plan = interleaved.plan
+        self.threads = threads or default_threads()
+        self._engine = engine
+        self.records: tuple[Record, ...] = lowered.records
+        self.origins: tuple[tuple[int, ...], ...] = lowered.origins
+        self._arrays: list[np.ndarray] = plan.allocate(shared, aligned)
+        self._more = [aligned((size,), "uint8") for size in lowered.memory_bytes]
+        self._first_step = np.zeros(1, np.int64)
+        self._program, places = rows_of(self.records, engine.address_of, engine.tiles_of)
+        self._place(places)
+        names = [buffer.name for buffer in plan.buffers]
+        self._statistics = self.buffer("statistics") if "statistics" in names else None
+
+    def _place(self, places: NDArray[np.int64]) -> None:
+        """Write addresses into the program; remember those that change with every run."""
+        moving = {self.plan.number_of(name): name for name in ("indices", "rate", "step")}
+        self._moving: dict[str, list[tuple[int, int]]] = {name: [] for name in moving.values()}
+        addresses: dict[int, int] = {}
+        for row, word, argument, offset in places.tolist():
+            if argument in moving:
+                self._moving[moving[argument]].append((row, word))
+                continue
+            if argument not in addresses:
+                addresses[argument] = self._array(argument).ctypes.data
+            self._program[row, word] = addresses[argument] + offset
+        self._point("step", self._first_step)
+
+    def _array(self, argument: int) -> np.ndarray:
+        """Buffers of the plan by number; memory that the lowering added as -1, -2, ..."""
+        return self._more[-1 - argument] if argument < 0 else self._arrays[argument]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the arrays that this runner allocated, without the shared ones."""
+        return self.plan.memory_bytes + sum(array.nbytes for array in self._more)
+
+    def buffer(self, name: str) -> np.ndarray:
+        """Return the array of the buffer with this name.
+
+        Raises
+        ------
+        KeyError
+            If there is none, or it changes its place with every run.
+        """
+        if name in self._moving:
+            raise KeyError(name)
+        return self._arrays[self.plan.number_of(name)]
+
+    def run(
+        self,
+        order: np.ndarray,
+        rates: np.ndarray | None = None,
+        first_step: int = 0,
+        nanoseconds: NDArray[np.int64] | None = None,
+        *,
+        continues: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> np.ndarray | None:
+        """Run one step for each row of ``order``, in one call of the engine.
+
+        Parameters
+        ----------
+        order
+            int64 (steps, batch): which samples make each step's batch.
+        rates
+            float64 (steps,): the learning rates, for a plan that updates.
+        first_step
+            Number of the first step: random numbers and Adam's bias correction depend on it.
+        nanoseconds
+            int64 (records,): the time of each record is added to it.
+
+        continues
+            Whether the statistics go on from those of the last run: steps in several runs then
+            have the bits of the same steps in one.
+        meanwhile
+            Not used: a run is one call of the engine.
+
+        Returns
+        -------
+        ndarray or None
+            The plan's statistics over these steps, float64 (3,): sum of losses, correct,
+            samples; None if it has no loss.
+        """
+        order = np.ascontiguousarray(order, np.int64)
+        self._point("indices", order)
+        if rates is not None:
+            rates = np.ascontiguousarray(rates, np.float64)
+            self._point("rate", rates)
+        self._first_step[0] = first_step
+        if self._statistics is not None and not continues:
+            self._statistics.fill(0)
+        self._engine.run_program(self._program, len(order), self.threads, nanoseconds)
+        return None if self._statistics is None else self._statistics.copy()
+
+    def _point(self, name: str, array: np.ndarray) -> None:
+        address = array.ctypes.data
+        for row, word in self._moving[name]:
+            self._program[row, word] = address

@@ -1,0 +1,293 @@
+"""What the command lines share: parsing, and one line and an exit code for every mistake."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastconv import standard_streams
+from fastconv._errors import UserError
+from fastconv.backends.selection import NAMES, PRECISIONS
+
+FIGURES = ("png", "svg")
+"""Files of pictures: PNG alone, or SVG beside it."""
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
+"""Nobody reads what is printed any more, as in ``... | head``: 128 + SIGPIPE, as shells count."""
+
+
+def positive(text: str) -> int:
+    """Read an integer of 1 or more, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}; expected 1 or more")
+    return number
+
+
+positive.__name__ = "integer"  # argparse names the type by it: "invalid integer value"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line.
+
+    Parameters
+    ----------
+    module
+        The module that ``python -m`` runs, such as "fastconv.train".
+    description
+        What it does, in a sentence.
+    """
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False)
+        self.module = module
+
+    def error(self, message: str) -> Any:
+        """Say what is wrong and exit with code 2."""
+        self.exit(EXIT_USER_ERROR, f"{self.module}: {message} (see --help)\n")
+
+    def add_recipe(self, default: str, verb: str) -> None:
+        """Add --recipe."""
+        self.add_argument(
+            "--recipe", default=default, metavar="NAME|FILE",
+            help=f"recipe to {verb} (default: {default})",
+        )  # fmt: skip
+
+    def add_data_dir(self, otherwise: str) -> None:
+        """Add --data-dir."""
+        self.add_argument(
+            "--data-dir", metavar="DIR", help=f"folder of the data sets (default: {otherwise})"
+        )
+
+    def add_any_data(self) -> None:
+        """Add --any-data."""
+        self.add_argument(
+            "--any-data", action="store_true",
+            help="go on where the data found are not those that the run was trained on",
+        )  # fmt: skip
+
+    def add_device(self) -> None:
+        """Add --device."""
+        self.add_argument(
+            "--device", type=int, metavar="N", help="number of the CUDA device, for --backend cupy"
+        )
+
+    def add_precision(self) -> None:
+        """Add --precision; :func:`check_precision` checks it."""
+        self.add_argument(
+            "--precision", choices=PRECISIONS, default=PRECISIONS[0],
+            help="what factors of products are rounded to: tf32 and bf16 for the tensor cores of "
+            "--backend cupy (default: float32)",
+        )  # fmt: skip
+
+    def add_backend(self) -> None:
+        """Add --backend."""
+        self.add_argument(
+            "--backend", metavar="NAME",
+            help=f"auto, {', '.join(NAMES)} (default: FASTCONV_BACKEND, or auto)",
+        )  # fmt: skip
+
+    def add_threads(self) -> None:
+        """Add --threads; :func:`thread_count` reads it."""
+        self.add_argument(
+            "--threads", type=positive, metavar="N",
+            help="threads (default: FASTCONV_THREADS, or the cores there are)",
+        )  # fmt: skip
+
+    def add_figures(self, default: str | None = None) -> None:
+        """Add --figures."""
+        self.add_argument(
+            "--figures", choices=FIGURES, default=default,
+            help="write the page's pictures as files too: png, or svg for both (default: "
+            f"{default or 'neither'})",
+        )  # fmt: skip
+
+    def add_json(self, what: str) -> None:
+        """Add --json."""
+        self.add_argument(
+            "--json", metavar="FILE|-",
+            help=f"write the {what} as JSON; - is stdout, left to it alone",
+        )  # fmt: skip
+
+
+def thread_count(options: argparse.Namespace) -> int:
+    """Return --threads, else FASTCONV_THREADS, else the cores of this process.
+
+    Raises
+    ------
+    BackendError
+        If FASTCONV_THREADS is not a number of 1 or more.
+    """
+    from fastconv.backends.configuration import configured_threads
+
+    return options.threads or configured_threads()
+
+
+def check_writable(file: str | None, option: str = "--json") -> None:
+    """Find out before the work that the file of an option can be written.
+
+    Parameters
+    ----------
+    file
+        The option's value; there is nothing to find out for None, and for -, which is stdout.
+    option
+        Its name.
+
+    Raises
+    ------
+    OutputError
+        If not.
+    """
+    if file in (None, "-"):
+        return
+    from fastconv.runs.run_folder import OutputError
+
+    path = Path(str(file))
+    if not path.parent.is_dir() or path.is_dir():
+        raise OutputError(
+            f"{option} {path}: no such folder, or a folder itself; give a file's path"
+        )
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as fault:
+        raise OutputError(
+            f"{option} {path}: cannot be written ({fault.strerror}); give another file's path"
+        ) from None
+
+
+def use_device(options: argparse.Namespace) -> None:
+    """Compute on the CUDA device that --device names.
+
+    Raises
+    ------
+    BackendError
+        If there is no such device, or the backend is another.
+    """
+    if options.device is None:
+        return
+    from fastconv.backends.selection import BackendError, choose_backend, load_module
+
+    choice = choose_backend(options.backend)
+    if choice.name != "cupy":
+        raise BackendError(
+            f"--device is {options.device} but the backend is {choice.name}; "
+            f"add --backend cupy, or leave --device out"
+        )
+    try:
+        load_module("cupy", "run").use_device(options.device)
+    except ValueError as fault:
+        raise BackendError(f"--device: {fault}") from None
+
+
+def check_precision(options: argparse.Namespace) -> None:
+    """Find out before the work whether the backend has the precision of --precision.
+
+    Raises
+    ------
+    BackendError
+        If not.
+    """
+    from fastconv.backends.selection import choose_backend, require_precision
+
+    require_precision(choose_backend(options.backend), options.precision)
+
+
+def write_json(json: str | None, content: dict[str, Any]) -> None:
+    """Write what --json asked for: nothing, to stdout or to a file."""
+    if not json:
+        return
+    from fastconv._files import replace_file
+    from fastconv.runs.run_folder import to_json
+
+    if json == "-":
+        print(to_json(content), end="")
+    else:
+        with replace_file(json) as file:
+            file.write(to_json(content))
+
+
+def run(
+    parser: Parser, arguments: Sequence[str] | None, work: Callable[[argparse.Namespace], int]
+) -> int:
+    """Do the work of a command line; return its exit code, and say each mistake in one line.
+
+    Parameters
+    ----------
+    parser
+        Of the command line.
+    arguments
+        To parse; None for those of the process.
+    work
+        Is given the options, does the work, and returns the exit code.
+
+    Raises
+    ------
+    SystemExit
+        After --help, or wrong arguments.
+    """
+    with standard_streams.any_text():
+        try:
+            try:
+                return _do(parser.module, lambda: work(parser.parse_args(arguments)))
+            finally:
+                # Here rather than when Python ends, where a fault could not be answered any more.
+                standard_streams.flush()
+        except BrokenPipeError:
+            standard_streams.discard()
+            return EXIT_UNREAD
+        except OSError as fault:  # a full disk behind > FILE
+            standard_streams.discard()
+            return _fail(parser.module, f"output: {fault.strerror or fault}")
+
+
+def _do(module: str, work: Callable[[], int]) -> int:
+    """Do the work, and say each mistake in one line."""
+    try:
+        return work()
+    except BrokenPipeError:
+        raise  # no mistake: who read has seen enough
+    except MemoryError as fault:
+        return _fail(module, f"not enough memory ({fault}); use a smaller batch size or network")
+    except (UserError, OSError, UnicodeEncodeError) as fault:
+        return _fail(module, _message(fault))
+    except KeyboardInterrupt:
+        print(f"{module}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _message(fault: UserError | OSError | UnicodeEncodeError) -> str:
+    """Say in one line what is wrong."""
+    if isinstance(fault, UserError):
+        return str(fault)
+    if isinstance(fault, OSError):  # a full disk, a folder taken away
+        return f"{fault.filename or 'output'}: {fault.strerror or fault}"
+    # What is printed is written as escapes: this is a file's name.
+    return (
+        f"{fault.object!r} cannot be written: {fault.encoding} lacks "
+        f"{fault.object[fault.start : fault.end]!r}; set PYTHONUTF8=1, or choose another name"
+    )
+
+
+def say(module: str, remark: str) -> None:
+    """Say in one line on stderr what must not be missed, if there is something.
+
+    Parameters
+    ----------
+    module
+        The module that ``python -m`` runs.
+    remark
+        The line; empty for nothing.
+    """
+    if remark:
+        print(f"{module}: {' '.join(remark.split())}", file=sys.stderr)
+
+
+def _fail(module: str, message: str) -> int:
+    """Say what is wrong in one line."""
+    say(module, message)
+    return EXIT_USER_ERROR

@@ -1,0 +1,238 @@
+"""The sections of a recipe: one dataclass for each table of the TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastconv.initializers import INITIALIZERS, Initializer
+from fastconv.optimizers import Optimizer
+from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
+from fastconv.preprocessing import Augmentation
+from fastconv.recipes.schema import RecipeError
+from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Schedule, Step
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """``[data]``: what to train on.
+
+    Parameters
+    ----------
+    dataset
+        Its name.
+    validation
+        Samples to hold out of the training part; 0 for none; left out, the data set's own
+        validation part if it has one.
+    validation_seed
+        Draws which ones; left out, the last ones are held out.
+    training_samples
+        Train on the first so many of those that are left; left out, on all.
+    training_batches, validation_batches
+        CIFAR-10 only: files such as "data_batch_1".
+    training_noise, test_noise, dark_intervals, curve_seed
+        Curve only: see :func:`fastconv.data.load_curve`.
+    """
+
+    dataset: str = "digits"
+    validation: int | None = None
+    validation_seed: int | None = None
+    training_samples: int | None = None
+    training_batches: tuple[str, ...] | None = None
+    validation_batches: tuple[str, ...] | None = None
+    training_noise: float | None = None
+    test_noise: float | None = None
+    dark_intervals: tuple[tuple[float, ...], ...] | None = None
+    curve_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("validation", "validation_seed"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise RecipeError(f"data.{name} is {value}; expected 0 or more")
+        if self.training_samples is not None and self.training_samples < 1:
+            raise RecipeError(
+                f"data.training_samples is {self.training_samples}; expected 1 or more"
+            )
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of :func:`fastconv.data.load` that this section gives.
+
+        Raises
+        ------
+        RecipeError
+            If one belongs to another data set.
+        """
+        given: dict[str, Any] = {}
+        for key, (owner, option) in _DATA_OPTIONS.items():
+            value = getattr(self, key)
+            if value is None:
+                continue
+            if self.dataset != owner:
+                raise RecipeError(f"data.{key} is for {owner}, not {self.dataset}; leave it out")
+            given[option] = value
+        return given
+
+
+_DATA_OPTIONS = {
+    "training_batches": ("cifar10", "training"),
+    "validation_batches": ("cifar10", "validation"),
+    "training_noise": ("curve", "training_noise"),
+    "test_noise": ("curve", "test_noise"),
+    "dark_intervals": ("curve", "dark_intervals"),
+    "curve_seed": ("curve", "seed"),
+}
+"""Keys of ``[data]`` that one data set alone has: its name, and the option of its loader."""
+
+
+@dataclass(frozen=True)
+class PreprocessingSection:
+    """``[preprocessing]``: how raw pixels become numbers of order one.
+
+    Parameters
+    ----------
+    kind
+        "none", "scale" (/255), "min_max" (each image to [0, 1]) or "standardize".
+    per
+        Of "standardize": statistics of the training set per "feature" or per "channel".
+    mean, deviation
+        Of "standardize": fixed numbers instead, one for each channel, of pixels in [0, 1].
+    """
+
+    kind: Literal["none", "scale", "min_max", "standardize"] = "scale"
+    per: Literal["feature", "channel"] = "feature"
+    mean: tuple[float, ...] | None = None
+    deviation: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class AugmentationSection:
+    """``[augmentation]``: random changes to training images.
+
+    Parameters
+    ----------
+    mode
+        "step": drawn anew for every image of every batch; "append": one transformed copy of the
+        training set is appended before training.
+    flip, crop, rotation, shear, translation, cutout
+        See :class:`fastconv.plans.operation.AugmentSpec`.
+    """
+
+    mode: Literal["step", "append"] = "step"
+    flip: bool = False
+    crop: int = 0
+    rotation: float = 0.0
+    shear: float = 0.0
+    translation: float = 0.0
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        values = dataclasses.asdict(self)
+        del values["mode"]
+        try:
+            AugmentSpec(InputSpec(1, 1, 1, 1), RandomSpec(0, 0), **values)
+        except ValueError as fault:
+            raise ValueError(str(fault).replace("AugmentSpec: ", "")) from None
+
+    def augmentation(self) -> Augmentation:
+        """Return the changes without the mode."""
+        values = dataclasses.asdict(self)
+        del values["mode"]
+        return Augmentation(**values)
+
+
+@dataclass(frozen=True)
+class InitializationSection:
+    """``[initialization]``: the first weights.
+
+    Parameters
+    ----------
+    kind
+        "normal", "he", "glorot" or "lecun".
+    deviation
+        Of "normal".
+    distribution
+        Of the others: "normal" or "uniform"; left out, the usual one.
+    """
+
+    kind: Literal["normal", "he", "glorot", "lecun"] = "he"
+    deviation: float | None = None
+    distribution: Literal["normal", "uniform"] | None = None
+
+    def initializer(self) -> Initializer:
+        """Return the initialiser that this section describes."""
+        options: dict[str, Any] = {
+            name: value
+            for name in ("deviation", "distribution")
+            if (value := getattr(self, name)) is not None
+        }
+        own = {f.name for f in dataclasses.fields(INITIALIZERS[self.kind])}
+        for name in options.keys() - own:
+            raise RecipeError(f"initialization.{name} does not belong to kind {self.kind!r}")
+        made: Initializer = INITIALIZERS[self.kind](**options)
+        return made
+
+
+@dataclass(frozen=True)
+class OptimizerSection(Optimizer):
+    """``[optimizer]``: the learning rate, and :class:`fastconv.optimizers.Optimizer`."""
+
+    lr: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.lr > 0:
+            raise ValueError(f"optimizer lr is {self.lr!r}; expected more than 0")
+
+
+@dataclass(frozen=True)
+class ScheduleSection:
+    """``[schedule]``: how the learning rate changes; see :mod:`fastconv.schedules`.
+
+    Parameters
+    ----------
+    kind
+        "constant", "step", "exponential", "cosine", "one_cycle" or "cyclic".
+    every_epochs
+        Of step and exponential: epochs between (or per) multiplication by ``factor``.
+    factor
+        Of step and exponential.
+    final
+        Of cosine: the last learning rate.
+    rise, start_divisor, final_divisor
+        Of one_cycle.
+    eta_min, eta_max, n_s
+        Of cyclic, which does not use ``optimizer.lr``.
+    """
+
+    kind: Literal["constant", "step", "exponential", "cosine", "one_cycle", "cyclic"] = "constant"
+    every_epochs: float = 1.0
+    factor: float = 0.1
+    final: float = 0.0
+    rise: float = 0.3
+    start_divisor: float = 25.0
+    final_divisor: float = 1e4
+    eta_min: float = 1e-5
+    eta_max: float = 1e-1
+    n_s: int = 500
+
+    def __post_init__(self) -> None:
+        if not self.every_epochs > 0:
+            raise ValueError(f"every_epochs is {self.every_epochs!r}; expected more than 0")
+        self.schedule(1.0, 1, 1)  # checks the numbers of this kind
+
+    def schedule(self, lr: float, steps_per_epoch: int, total: int) -> Schedule:
+        """Return the schedule over a recipe of ``total`` steps."""
+        every = max(1, round(self.every_epochs * steps_per_epoch))
+        if self.kind == "step":
+            return Step(lr, every, self.factor)
+        if self.kind == "exponential":
+            return Exponential(lr, every, self.factor)
+        if self.kind == "cosine":
+            return Cosine(lr, total, self.final)
+        if self.kind == "one_cycle":
+            return OneCycle(lr, total, self.rise, self.start_divisor, self.final_divisor)
+        if self.kind == "cyclic":
+            return Cyclic(self.eta_min, self.eta_max, self.n_s)
+        return Constant(lr)

@@ -1,0 +1,253 @@
+"""A recipe made real: data loaded, network built, trainer ready, results summed up."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastconv.data import (
+    DataError,
+    Dataset,
+    Samples,
+    append_transformed_copy,
+    load,
+    split,
+    training_statistics,
+)
+from fastconv.inference import Score
+from fastconv.network import NetworkError, Sequential
+from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
+from fastconv.preprocessing import Augmentation, Preprocessing
+from fastconv.recipe import Recipe
+from fastconv.recipes.schema import RecipeError
+from fastconv.trainer import Trainer
+from fastconv.training_loop import Result
+
+_APPEND_STREAM = 2**32 - 1
+"""Random stream of the appended copy, apart from those of the plan."""
+_APPEND_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a recipe names, loaded.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    dataset
+        Training part (with its appended copy, if any), validation and test parts.
+    plain_training
+        The training part without the appended copy.
+    trainer
+        Ready to train.
+    steps
+        Length of the recipe in updates.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    plain_training: Samples
+    trainer: Trainer
+    steps: int
+
+    @property
+    def plain_dataset(self) -> Dataset:
+        """The data set without the appended copy: what the recipe names, or what was given."""
+        made = self.dataset
+        return Dataset(made.name, self.plain_training, made.test, made.class_names, made.validation)
+
+
+def prepare(
+    recipe: Recipe,
+    *,
+    data_dir: str | Path | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+    dataset: Dataset | None = None,
+) -> Experiment:
+    """Load the data, build the network and the trainer.
+
+    Parameters
+    ----------
+    recipe
+        What to train.
+    data_dir
+        As for :func:`fastconv.data.load`.
+    backend, threads, precision
+        As for :class:`fastconv.Trainer`.
+    dataset
+        Used instead of the recipe's data set, as it is.
+
+    Raises
+    ------
+    DataError, NetworkError, RecipeError, BackendError
+        If something named in the recipe is not there or does not fit.
+    """
+    if dataset is None:
+        dataset = load_dataset(recipe, data_dir)
+    plain_training = dataset.training
+    preprocessing = _preprocessing(recipe, dataset.training)
+    augmentation = recipe.augmentation.augmentation()
+    if recipe.augmentation.mode == "append" and augmentation.is_active:
+        training = _with_copy(dataset.training, augmentation, recipe.seed)
+        dataset = Dataset(
+            dataset.name, training, dataset.test, dataset.class_names, dataset.validation
+        )
+        augmentation = Augmentation()
+    network = recipe.make_network(dataset.image_shape)
+    _check_outputs(recipe, network, dataset)
+    steps_per_epoch = max(1, len(dataset.training) // recipe.batch_size)
+    steps = recipe.steps or (recipe.epochs or 0) * steps_per_epoch
+    trainer = Trainer(
+        network,
+        dataset.training,
+        loss=recipe.loss,
+        optimizer=recipe.optimizer,
+        schedule=recipe.schedule.schedule(recipe.optimizer.lr, steps_per_epoch, steps),
+        batch_size=recipe.batch_size,
+        preprocessing=preprocessing,
+        augmentation=augmentation,
+        seed=recipe.seed,
+        backend=backend,
+        threads=threads,
+        precision=precision,
+    )
+    return Experiment(recipe, dataset, plain_training, trainer, steps)
+
+
+def load_dataset(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
+    """Load a recipe's data set and hold out the validation part.
+
+    Parameters
+    ----------
+    recipe, data_dir
+        As for :func:`prepare`.
+
+    Raises
+    ------
+    DataError, RecipeError
+        If the data are not there, or there are none of what the recipe asks for.
+    """
+    section = recipe.data
+    try:
+        dataset = load(section.dataset, data_dir, **section.options())
+    except (DataError, RecipeError):
+        raise
+    except ValueError as fault:  # such as batches that there are not
+        raise RecipeError(f"[data]: {fault}") from None
+    training, validation = dataset.training, dataset.validation
+    if section.validation is not None:
+        if section.validation >= len(training):
+            raise DataError(
+                f"data.validation is {section.validation} but there are {len(training)} training "
+                f"samples; expected less, so that some are left to train on"
+            )
+        validation = None
+        if section.validation > 0:
+            training, validation = split(training, section.validation, section.validation_seed)
+    if section.training_samples is not None:
+        if section.training_samples > len(training):
+            raise DataError(
+                f"data.training_samples is {section.training_samples} but there are "
+                f"{len(training)} training samples; expected 1 to {len(training)}"
+            )
+        first = section.training_samples
+        training = Samples(training.images[:first], training.labels[:first])
+    return Dataset(dataset.name, training, dataset.test, dataset.class_names, validation)
+
+
+def _preprocessing(recipe: Recipe, training: Samples) -> Preprocessing:
+    section = recipe.preprocessing
+    if section.kind != "standardize":
+        return Preprocessing(section.kind)
+    if section.mean is not None and section.deviation is not None:
+        # Given for pixels in [0, 1], as is usual; raw pixels go to 255.
+        mean, deviation = 255 * np.array(section.mean), 255 * np.array(section.deviation)
+        return Preprocessing("standardize", mean=mean, deviation=deviation)
+    mean, deviation = training_statistics(training.images, section.per)
+    return Preprocessing("standardize", mean=mean, deviation=deviation)
+
+
+def _with_copy(training: Samples, augmentation: Augmentation, seed: int) -> Samples:
+    height, width, channels = training.images.shape[1:]
+    a = augmentation
+    spec = AugmentSpec(
+        InputSpec(_APPEND_BATCH, height, width, channels),
+        RandomSpec(seed, _APPEND_STREAM),
+        a.flip,
+        a.crop,
+        a.rotation,
+        a.shear,
+        a.translation,
+        a.cutout,
+    )
+    return append_transformed_copy(training, spec)
+
+
+def _check_outputs(recipe: Recipe, network: Sequential, dataset: Dataset) -> None:
+    classes = len(dataset.class_names)
+    if classes and network.output_shape != (classes,):
+        raise NetworkError(
+            f"the network's output is {network.output_shape} but {dataset.name} has {classes} "
+            f"classes; end it with a dense layer of {classes} units"
+        )
+
+
+def summarize(
+    experiment: Experiment,
+    result: Result,
+    *,
+    threads: int,
+    test: Score | None,
+    train_final: Score | None,
+) -> dict[str, Any]:
+    """Return the numbers of a run, as in summary.json; None where a field does not apply."""
+    recipe, trainer = experiment.recipe, experiment.trainer
+    steps = trainer.step
+    seconds = trainer.train_seconds
+    validation = result.validation
+    return {
+        "recipe": recipe.name,
+        "dataset": experiment.dataset.name,
+        "backend": trainer.backend,
+        "threads": threads,
+        "precision": trainer.precision,
+        "batch_size": recipe.batch_size,
+        "seed": recipe.seed,
+        "steps": steps,
+        "epochs": steps / trainer.steps_per_epoch,
+        "parameters": trainer.network.parameter_count,
+        "warmup_seconds": trainer.warmup_seconds,
+        "train_seconds": seconds,
+        "step_ms": 1000 * seconds / steps if steps else None,
+        "samples_per_second": steps * recipe.batch_size / seconds if seconds else None,
+        "train_loss": result.training.loss if steps else None,
+        "train_accuracy": result.training.accuracy,
+        "train_loss_final": train_final.loss if train_final else None,
+        "train_accuracy_final": train_final.accuracy if train_final else None,
+        "penalty": trainer.network.penalty(recipe.optimizer.l2),
+        "validation_loss": validation.loss if validation else None,
+        "validation_accuracy": validation.accuracy if validation else None,
+        "test_loss": test.loss if test else None,
+        "test_accuracy": test.accuracy if test else None,
+        "peak_rss_mib": peak_rss_mib(),
+        "launches": getattr(trainer.runner, "launches", None),
+        "stopped": result.stopped,
+    }
+
+
+def peak_rss_mib() -> float | None:
+    """Largest resident memory of this process so far in MiB; None where the system is silent."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

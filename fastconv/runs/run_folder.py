@@ -1,0 +1,189 @@
+"""The folder that a run leaves: recipe, environment, history, weights, summary."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from fastconv._errors import UserError
+from fastconv._files import replace_file
+from fastconv.data import Dataset
+from fastconv.data.identity import PartIdentity, identify_parts
+from fastconv.network import Sequential
+from fastconv.preprocessing import Preprocessing
+from fastconv.recipe import Recipe
+from fastconv.training_loop import Entry
+
+if TYPE_CHECKING:
+    from fastconv.analysis.probe import LayerState
+
+HISTORY_COLUMNS = (
+    "step",
+    "epoch",
+    "learning_rate",
+    "loss",
+    "accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "seconds",
+    "train_seconds",
+)
+"""Columns of history.csv; accuracies are fractions of 1, empty where there is none."""
+PROBE_COLUMNS = (
+    "step",
+    "layer",
+    "gradient_norm",
+    "weight_norm",
+    "mean",
+    "deviation",
+    "dead",
+)
+"""Columns of probe.csv; see :class:`fastconv.analysis.probe.LayerState`."""
+FORMAT = 1
+"""Of a run's folder, in model.json; a newer one is refused."""
+
+
+class OutputError(UserError, OSError):
+    """A folder or file that cannot be written: which, why, and the fix, in one line."""
+
+
+class RunFolder:
+    """Writes a run's files as they come.
+
+    Parameters
+    ----------
+    path
+        The folder; it is made, with its parents. It must be empty or not exist, so that no earlier
+        run is overwritten.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written, or holds files already.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            taken = next(self.path.iterdir(), None)
+            if taken is None:
+                # Found out now, not after hours of training.
+                with replace_file(self.path / "history.csv") as file:
+                    csv.writer(file, lineterminator="\n").writerow(HISTORY_COLUMNS)
+        except OSError as fault:
+            raise OutputError(
+                f"output folder {self.path}: cannot be written ({fault.strerror}); choose another "
+                f"with --out"
+            ) from None
+        if taken is not None:
+            raise OutputError(
+                f"output folder {self.path}: not empty ({taken.name}); choose another with --out, "
+                f"or remove it"
+            )
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the full resolved recipe, which ``--recipe FILE`` runs again."""
+        with replace_file(self.path / "recipe.toml", "wb") as file:
+            tomli_w.dump(recipe.table(), file)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file."""
+        with replace_file(self.path / name) as file:
+            file.write(to_json(content))
+
+    def append_history(self, entry: Entry) -> None:
+        """Add a line to history.csv."""
+        validation = entry.validation
+        row = (
+            entry.step,
+            entry.epoch,
+            repr(entry.learning_rate),
+            repr(entry.training.loss),
+            _cell(entry.training.accuracy),
+            _cell(validation.loss if validation else None),
+            _cell(validation.accuracy if validation else None),
+            f"{entry.seconds:.6f}",
+            f"{entry.train_seconds:.6f}",
+        )
+        self._append("history.csv", [row])
+
+    def append_probe(self, step: int, states: Sequence[LayerState]) -> None:
+        """Add a line for each layer to probe.csv."""
+        rows = [(step, each.layer, *map(_cell, dataclasses.astuple(each)[1:])) for each in states]
+        if not (self.path / "probe.csv").exists():
+            rows.insert(0, PROBE_COLUMNS)
+        self._append("probe.csv", rows)
+
+    def _append(self, name: str, rows: Sequence[Sequence[object]]) -> None:
+        """Add lines to a CSV file, at once."""
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows(rows)
+        with open(self.path / name, "a", encoding="utf-8", newline="\n") as file:
+            file.write(lines.getvalue())
+
+    def write_model(
+        self,
+        dataset: Dataset,
+        preprocessing: Preprocessing,
+        identity: Mapping[str, PartIdentity] | None = None,
+    ) -> None:
+        """Write model.json: what it takes beside recipe and weights to use the network.
+
+        Also which data it is trained on, to tell other data of the same name from them: their
+        identity, read from the data unless it is given.
+        """
+        parts = identify_parts(dataset) if identity is None else identity
+        content = {
+            "format": FORMAT,
+            "dataset": dataset.name,
+            "data": {part: samples.table() for part, samples in parts.items()},
+            "class_names": list(dataset.class_names),
+            "image_shape": list(dataset.image_shape),
+            "preprocessing": preprocessing.table(),
+        }
+        self.write_json("model.json", content)
+
+    def write_weights(self, network: Sequential) -> None:
+        """Write weights.safetensors."""
+        network.save_weights(self.path / "weights.safetensors")
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """Return strict JSON: numbers that are not finite become null."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [clean(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(clean(content), indent=2, allow_nan=False) + "\n"
+
+
+def new_run_path(recipe: str) -> Path:
+    """Return a path for a run's folder that nothing has yet: runs/NAME-DATE-TIME."""
+    encoding = sys.getfilesystemencoding()  # a recipe's name is any text, a folder's is not
+    name = re.sub(r"[^\w.-]+", "-", recipe.encode(encoding, "replace").decode(encoding))
+    base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = base, 2
+    while path.exists():
+        path = base.with_name(f"{base.name}-{number}")
+        number += 1
+    return path
