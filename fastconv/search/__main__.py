@@ -60,7 +60,7 @@ def make_parser() -> Parser:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="set a key of the recipe in all trials, such as epochs=5 (repeatable)",
     )  # fmt: skip
-    parser.add_figures()
+    parser.add_figures("png")
     parser.add_json("summary")
     add("--quiet", action="store_true", help="print nothing")
     return parser
