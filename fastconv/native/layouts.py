@@ -123,7 +123,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "pooled_weight_tiles": _layout(
         "x gradient offset dw db",
-        "samples pixels channels x_sample x_row taps_down vectors tile_rows",
+        "samples pixels channels x_sample x_row taps_down vectors tile_rows band",
     ),
     "pooled_data_tiles": _layout(
         "gradient channel count w dx other",
