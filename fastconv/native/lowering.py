@@ -22,7 +22,7 @@ import numpy as np
 
 from fastconv.effects import span_of
 from fastconv.native import input as input_records
-from fastconv.native import pooled, recorder, winograd
+from fastconv.native import pooled, recorder, winograd, winograd_gradient
 from fastconv.native.launches import launch_of
 from fastconv.native.layouts import integers_of, place_of, pointer_of
 from fastconv.native.record import WORKSPACE, Pointer, Record, Target
@@ -197,6 +197,8 @@ class _Lowering:
         backwards = call.kernel == _DATA[0]
         if backwards and winograd.pays(spec, self._target, dtype, backwards=True):
             return "winograd.conv2d_backward_data"
+        if call.kernel == _WEIGHT[0] and winograd_gradient.pays(spec, self._target, dtype):
+            return "winograd_gradient.conv2d_backward_weight"
         return None
 
     def _gather_min_max(self, position: int) -> int:
@@ -370,10 +372,12 @@ class _Lowering:
         """The record that makes a weight gradient in one pass over the samples, if one does."""
         results = [number for number in call.arguments[2:4] if number is not None]
         writers = [r for r in records if any(_names(r, number) for number in results)]
-        if len(writers) != 1 or writers[0].kernel != "conv_weight_tiles":
+        if len(writers) != 1:
             return None
-        n = integers_of(writers[0])
-        return writers[0] if n.samples <= n.together else None
+        if writers[0].kernel == "conv_weight_tiles":
+            n = integers_of(writers[0])
+            return writers[0] if n.samples <= n.together else None
+        return writers[0] if writers[0].kernel == "winograd_weight_gradient" else None
 
     def _update_behind(self, position: int) -> _Update | None:
         """Take the update of a layer's parameters right behind its weight gradient, if it may go.

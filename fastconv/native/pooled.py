@@ -23,8 +23,8 @@ _FEW_SAMPLES = 8
 """Samples below which an image is cut into two strips for the data gradient: each does again a
 pooled row of its neighbour."""
 _BAND_BYTES = 40 * 1024
-"""Bytes of x and of the lists that a weight gradient takes through all channels together, about what
-the nearest cache holds."""
+"""Bytes of x and of the lists that a weight gradient takes through all channels together: about
+what the nearest cache holds."""
 _LEAST_OF_A_BAND = 24
 """Pooled pixels below which the sums that go to memory and back cost more than is gained."""
 _NO_PADDING = ((0, 0), (0, 0))
@@ -144,7 +144,7 @@ def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[
 
 
 def _rows_of_band(call: PooledBackward, itemsize: int) -> int:
-    """Pooled rows that a weight gradient takes together; they read two more rows of x than their own."""
+    """Pooled rows that a weight gradient takes together; of x they read two rows each, and two."""
     pool, conv = call.pool, call.conv
     line = conv.width * conv.in_channels * itemsize
     lists = pool.out_width * conv.out_channels * (itemsize + 4)
