@@ -50,6 +50,7 @@ _WEIGHT = (
     "dense.dense_backward_weight",
 )
 _UPDATE = "optim.sgd_update"
+_DIVIDING_UPDATE = "optim.adam_update"
 
 _ENDS = ("conv_tiles", "interleaved_tiles", "winograd_tiles")
 """Kernels whose tiles may end with an activation or the gradient of one."""
@@ -120,6 +121,9 @@ class _Lowering:
         self._origins: list[tuple[int, ...]] = []
         self._holds: dict[int, tuple[tuple[int, int], ...]] = {}
         self._workspace_bytes = 0
+        # Adam divides each element of a gradient by its own size. The errors of fewer products are
+        # those of the largest elements around.
+        self._divides_gradients = any(call.kernel == _DIVIDING_UPDATE for call in plan.calls)
 
     def run(self) -> Lowered:
         position = 0
@@ -197,7 +201,11 @@ class _Lowering:
         backwards = call.kernel == _DATA[0]
         if backwards and winograd.pays(spec, self._target, dtype, backwards=True):
             return "winograd.conv2d_backward_data"
-        if call.kernel == _WEIGHT[0] and winograd_gradient.pays(spec, self._target, dtype):
+        if (
+            call.kernel == _WEIGHT[0]
+            and winograd_gradient.pays(spec, self._target, dtype)
+            and not self._divides_gradients
+        ):
             return "winograd_gradient.conv2d_backward_weight"
         return None
 
