@@ -8,9 +8,15 @@ from tolerances import assert_close
 
 from fastconv.backends.reference import conv as reference
 from fastconv.backends.selection import backend_state
+from fastconv.layers import Conv2D, Dense, Flatten, ReLU
 from fastconv.native import winograd, winograd_gradient
 from fastconv.native.launches import launch_of
+from fastconv.native.lowering import lower
 from fastconv.native.record import Target
+from fastconv.network import Sequential
+from fastconv.optimizers import Optimizer
+from fastconv.plan_builder import Purpose, Source, build_plan
+from fastconv.preprocessing import Preprocessing
 from fastconv.spec import ConvSpec
 
 ENGINES = [name for name in ("cython", "numba") if backend_state(name).works]
@@ -144,3 +150,29 @@ def test_groups_of_an_image_are_of_nearly_the_same_size():
     )
     assert record.integers[5] == 6
     assert record.parts == 9 * 2
+
+
+def kernels_of(optimizer):
+    """Native kernels of a step of a network whose second convolution could do with less."""
+    network = Sequential(
+        (Conv2D(32), ReLU(), Conv2D(32), ReLU(), Flatten(), Dense(4)), (12, 12, 3), seed=0
+    )
+    rule = Optimizer(optimizer).spec(network)
+    plan = build_plan(
+        network, 4, Purpose(True, True, "softmax_cross_entropy", rule),
+        Source(8, "uint8", Preprocessing("min_max")), seed=0,
+    )  # fmt: skip
+    return [record.kernel for record in lower(plan, AVX2).records]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+def test_plans_make_weight_gradients_of_fewer_products(optimizer):
+    kernels = kernels_of(optimizer)
+    assert kernels.count("winograd_weight_sums") == 1
+    assert kernels.count("winograd_weight_gradient") == 1
+
+
+def test_adam_divides_gradients_and_gets_direct_sums():
+    kernels = kernels_of("adam")
+    assert "winograd_tiles" in kernels
+    assert "winograd_weight_sums" not in kernels
