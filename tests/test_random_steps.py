@@ -44,7 +44,7 @@ _MANY_REGISTERS = {
 }  # fmt: skip
 _VECTORS = {
     "interleaved_tiles", "interleaved_weight_tiles", "pack_phases", "transpose", "winograd_tiles",
-    "winograd_weights",
+    "winograd_weight_gradient", "winograd_weight_sums", "winograd_weights",
 }  # fmt: skip
 NEEDS = {
     "avx512": set(), "neon": set(), "avx2": _MANY_REGISTERS, "sse2": _MANY_REGISTERS,

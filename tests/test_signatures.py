@@ -23,6 +23,7 @@ OF_ITS_OWN = {
         "pixel_sums", "pointers", "pooled", "pooled_instructions", "reductions", "rows",
         "synchronization", "team", "team_functions", "team_words", "tile_functions",
         "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors", "winograd",
+        "winograd_gradient",
     },
 }  # fmt: skip
 """Files beside the kernels."""

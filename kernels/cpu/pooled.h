@@ -153,11 +153,28 @@ static TYPED(pooled_function) *const
 #undef VECTORS_1_TO_4
 #undef POOLED_TILE
 
+/* db[n] is the sum of the gradient of channel n, added up sample by sample, for channels first to end. */
+INLINE void TYPED(pooled_biases)(const REAL *gradients, ptrdiff_t pixels, ptrdiff_t channels,
+                                 ptrdiff_t first, ptrdiff_t end, REAL *db, int add) {
+    for (ptrdiff_t c = first; c < end; c += LANES) {
+        const ptrdiff_t count = least_of(LANES, end - c);
+        VECTOR sum = {0};
+        for (ptrdiff_t p = 0; p < pixels; p++)
+            sum += TYPED(load_first)(gradients + p * channels + c, count);
+        if (add) sum += TYPED(load_first)(db + c, count);
+        TYPED(store_first)(db + c, sum, count);
+    }
+}
+
 /* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy.
+ *
+ * A band of pixels is taken through all channels before the next: what it reads of x and of the lists
+ * stays in the nearest cache. The sums go on in their order, from band to band.
  *
  * pointers: x, gradient and offset (int32), dw, db (NULL: none)
  * integers: 0 samples, 1 pooled pixels, 2 channels of dy; 3, 4 strides of x from sample to sample and
- *           row to row; 5 taps down; 6 vectors of a row of taps; 7 rows of taps in a tile
+ *           row to row; 5 taps down; 6 vectors of a row of taps; 7 rows of taps in a tile;
+ *           8 pooled pixels of a band
  */
 static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int64_t thread,
                                        int64_t threads) {
@@ -167,32 +184,30 @@ static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int6
     const int32_t *const offsets = pointer_of(record, 2);
     REAL *const dw = pointer_of(record, 3), *const db = pointer_of(record, 4);
     const ptrdiff_t samples = n[0], pixels = n[1], channels = n[2], row = n[4], down = n[5];
-    const ptrdiff_t wide = n[6] * LANES;
+    const ptrdiff_t wide = n[6] * LANES, band = n[8], bands = (pixels + band - 1) / band;
     const ptrdiff_t begin = first_of(channels, thread, threads);
     const ptrdiff_t end = first_of(channels, thread + 1, threads);
-    for (ptrdiff_t sample = 0; sample < samples; sample++) {
+    for (ptrdiff_t number = 0; number < samples * bands; number++) {
+        const ptrdiff_t sample = number / bands, pixel = number % bands * band;
+        const REAL *const gradient = gradients + (sample * pixels + pixel) * channels;
+        const int32_t *const offset = offsets + (sample * pixels + pixel) * channels;
         for (ptrdiff_t c = begin; c < end; c++) {
-            const REAL *const gradient = gradients + sample * pixels * channels + c;
-            const int32_t *const offset = offsets + sample * pixels * channels + c;
             for (ptrdiff_t i = 0; i < down; i += n[7]) {
                 const ptrdiff_t rows = least_of(n[7], down - i);
                 for (ptrdiff_t v = 0; v < n[6]; v += MOST_POOLED_VECTORS) {
                     const ptrdiff_t vectors = least_of(MOST_POOLED_VECTORS, n[6] - v);
                     const struct TYPED(pooled_run) t = {
-                        .x = x + sample * n[3] + i * row + v * LANES, .gradient = gradient,
-                        .offset = offset, .dw = dw + (c * down + i) * wide + v * LANES,
-                        .row = row, .dw_row = wide, .pixels = pixels, .channels = channels,
-                        .add = sample > 0,
+                        .x = x + sample * n[3] + i * row + v * LANES, .gradient = gradient + c,
+                        .offset = offset + c, .dw = dw + (c * down + i) * wide + v * LANES,
+                        .row = row, .dw_row = wide, .pixels = least_of(band, pixels - pixel),
+                        .channels = channels, .add = number > 0,
                     };
                     TYPED(pooled)[rows][vectors](&t);
                 }
             }
-            if (db) {
-                REAL sum = 0;
-                for (ptrdiff_t p = 0; p < pixels; p++) sum += gradient[p * channels];
-                db[c] = sample ? db[c] + sum : sum;
-            }
         }
+        if (db && pixel == 0)
+            TYPED(pooled_biases)(gradient, pixels, channels, begin, end, db, sample > 0);
     }
 }
 

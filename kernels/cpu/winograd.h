@@ -82,11 +82,71 @@ INLINE void TYPED(winograd_pixels)(const REAL *from, ptrdiff_t row, ptrdiff_t pi
     }
 }
 
+/* places[tile] = where the tile begins, for some tiles from the first of them on, which are counted
+ * through the samples: `size` tiles down and across, at two rows or pixels from each other. */
+INLINE void TYPED(winograd_places)(ptrdiff_t first, ptrdiff_t tiles, const int64_t *size,
+                                   ptrdiff_t sample, ptrdiff_t row, ptrdiff_t pixel,
+                                   ptrdiff_t *places) {
+    ptrdiff_t line = first / size[1], column = first % size[1];
+    ptrdiff_t start = line / size[0] * sample, down = line % size[0];
+    for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+        places[tile] = start + 2 * (down * row + column * pixel);
+        if (++column < size[1]) continue;
+        column = 0;
+        if (++down < size[0]) continue;
+        down = 0, start += sample;
+    }
+}
+
+/* The outputs of a tile from the sums of its places, of one vector of outputs. */
+INLINE void TYPED(winograd_outputs)(const REAL *m, ptrdiff_t place, VECTOR start, REAL *c,
+                                    const REAL *other, ptrdiff_t row, ptrdiff_t column, int finish,
+                                    VECTOR slope) {
+    VECTOR down[2][4];
+    UNROLL for (int j = 0; j < 4; j++) {
+        const VECTOR m1 = TYPED(load)(m + (4 + j) * place);
+        const VECTOR m2 = TYPED(load)(m + (8 + j) * place);
+        down[0][j] = TYPED(load)(m + j * place) + (m1 + m2);
+        down[1][j] = (m1 - m2) - TYPED(load)(m + (12 + j) * place);
+    }
+    UNROLL for (int i = 0; i < 2; i++) {
+        VECTOR y[2];
+        y[0] = start + (down[i][0] + (down[i][1] + down[i][2]));
+        y[1] = start + ((down[i][1] - down[i][2]) - down[i][3]);
+        UNROLL for (int j = 0; j < 2; j++) {
+            const ptrdiff_t at = i * row + j * column;
+            if (finish != STORE) {
+                const VECTOR test = finish == LEAKY_RELU ? y[j] : TYPED(load)(other + at);
+                y[j] = TYPED(where_positive)(test, y[j], y[j] * slope);
+            }
+            TYPED(store)(c + at, y[j]);
+        }
+    }
+}
+
+/* Ask for some elements of 2 x 2 pixels to come near. */
+INLINE void TYPED(winograd_ask_for)(const REAL *pixel, ptrdiff_t row, ptrdiff_t column,
+                                    ptrdiff_t elements) {
+#if defined(__GNUC__)
+    for (ptrdiff_t k = 0; k < elements; k += 64 / (ptrdiff_t)sizeof(REAL)) {
+        __builtin_prefetch(pixel + k);
+        __builtin_prefetch(pixel + column + k);
+        __builtin_prefetch(pixel + row + k);
+        __builtin_prefetch(pixel + row + column + k);
+    }
+#else
+    (void)pixel, (void)row, (void)column, (void)elements;
+#endif
+}
+
 /* C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n].
+ *
+ * The tiles of an image are cut into groups of nearly the same size. While the products of a group are
+ * made, the memory that its outputs go to and the pixels that are new to the next group are asked for.
  *
  * pointers: A, transformed weights, C, bias (NULL: none), other (LEAKY_GRADIENT)
  * integers: 0 samples, 1 rows of tiles, 2 tiles of a row; 3 vectors of a block; 4 outputs;
- *           5 tiles that are taken together; 6, 7, 8 strides of A: sample, row, pixel;
+ *           5 tiles of a group, at most; 6, 7, 8 strides of A: sample, row, pixel;
  *           9, 10, 11 those of C; 12 inputs; 13 what becomes of the sums;
  *           14 stride of the weights from place to place
  * reals:    slope
@@ -99,63 +159,65 @@ static void TYPED(winograd_tiles)(const int64_t *record, int64_t step, int64_t t
     REAL *const c = pointer_of(record, 2);
     const REAL *const bias = pointer_of(record, 3), *const other = pointer_of(record, 4);
     const ptrdiff_t vectors = n[3], width = vectors * LANES, blocks = n[4] / width, depth = n[12];
-    const ptrdiff_t together = n[5], strips = (n[2] + together - 1) / together;
+    const ptrdiff_t all = n[1] * n[2], groups = (all + n[5] - 1) / n[5];
+    const int finish = (int)n[13];
     const VECTOR slope = TYPED(spread)((REAL)real_of(record, 0));
     REAL pixels[WINOGRAD_ELEMENTS];
     REAL results[WINOGRAD_PLACES * WINOGRAD_TILES * 2 * (sizeof(VECTOR) / sizeof(REAL))];
+    ptrdiff_t from[WINOGRAD_TILES], to[WINOGRAD_TILES], next[WINOGRAD_TILES];
     struct TYPED(tile) t = {
         .runs1 = 1, .runs2 = 1, .depth = depth, .a_row = depth, .b_step = width, .c_row = width,
         .columns = width, .from = START_ZERO, .finish = STORE,
     };
-    const ptrdiff_t pieces = n[0] * n[1] * strips * blocks;
+    const ptrdiff_t pieces = n[0] * groups * blocks;
     const ptrdiff_t begin = first_of(pieces, thread, threads);
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
+    ptrdiff_t coming = 0; /* tiles of the next group of this thread */
     for (ptrdiff_t piece = begin; piece < end; piece++) {
-        const ptrdiff_t block = piece % blocks, strip = piece / blocks % strips;
-        const ptrdiff_t row = piece / (blocks * strips) % n[1];
-        const ptrdiff_t sample = piece / (blocks * strips * n[1]);
-        const ptrdiff_t first = strip * together, tiles = least_of(together, n[2] - first);
+        const ptrdiff_t block = piece % blocks, group = piece / blocks % groups;
+        const ptrdiff_t sample = piece / (blocks * groups);
+        const ptrdiff_t first = first_of(all, group, groups);
+        const ptrdiff_t tiles = first_of(all, group + 1, groups) - first;
         const ptrdiff_t place = tiles * depth;
         if (piece == begin || block == 0) {
-            const REAL *const start = a + sample * n[6] + 2 * row * n[7] + 2 * first * n[8];
+            TYPED(winograd_places)(sample * all + first, tiles, n + 1, n[6], n[7], n[8], from);
+            TYPED(winograd_places)(sample * all + first, tiles, n + 1, n[9], n[10], n[11], to);
             for (ptrdiff_t tile = 0; tile < tiles; tile++)
-                TYPED(winograd_pixels)(start + 2 * tile * n[8], n[7], n[8], depth,
-                                       pixels + tile * depth, place);
+                TYPED(winograd_pixels)(a + from[tile], n[7], n[8], depth, pixels + tile * depth,
+                                       place);
+            const ptrdiff_t beyond = piece - block + blocks;
+            coming = 0;
+            if (beyond < end) {
+                const ptrdiff_t after = beyond / blocks % groups;
+                const ptrdiff_t tile = first_of(all, after, groups);
+                coming = first_of(all, after + 1, groups) - tile;
+                TYPED(winograd_places)(beyond / (blocks * groups) * all + tile, coming, n + 1,
+                                       n[6], n[7], n[8], next);
+            }
         }
+        const ptrdiff_t k = first_of(depth, block, blocks);
+        const ptrdiff_t share = first_of(depth, block + 1, blocks) - k;
         for (ptrdiff_t i = 0; i < WINOGRAD_PLACES; i++) {
             t.a = pixels + i * place;
             t.b = b + i * n[14] + block * depth * width;
             t.c = results + i * tiles * width;
             TYPED(deep)[vectors][tiles](&t);
+            if (i < tiles) {
+                const ptrdiff_t at = to[i] + block * width;
+                TYPED(winograd_ask_for)(c + at, n[10], n[11], width);
+                if (finish == LEAKY_GRADIENT)
+                    TYPED(winograd_ask_for)(other + at, n[10], n[11], width);
+            }
+            if (i < coming)
+                TYPED(winograd_ask_for)(a + next[i] + 2 * (n[7] + n[8]) + k, n[7], n[8], share);
         }
         for (ptrdiff_t tile = 0; tile < tiles; tile++) {
             for (ptrdiff_t v = 0; v < width; v += LANES) {
-                const REAL *const m = results + tile * width + v;
-                const ptrdiff_t next = tiles * width;
-                VECTOR down[2][4];
-                UNROLL for (int j = 0; j < 4; j++) {
-                    const VECTOR m1 = TYPED(load)(m + (4 + j) * next);
-                    const VECTOR m2 = TYPED(load)(m + (8 + j) * next);
-                    down[0][j] = TYPED(load)(m + j * next) + (m1 + m2);
-                    down[1][j] = (m1 - m2) - TYPED(load)(m + (12 + j) * next);
-                }
-                VECTOR begin_at = {0};
-                if (bias) begin_at = TYPED(load)(bias + block * width + v);
-                UNROLL for (int i = 0; i < 2; i++) {
-                    const ptrdiff_t at = sample * n[9] + (2 * row + i) * n[10] +
-                                         2 * (first + tile) * n[11] + block * width + v;
-                    VECTOR y[2];
-                    y[0] = begin_at + (down[i][0] + (down[i][1] + down[i][2]));
-                    y[1] = begin_at + ((down[i][1] - down[i][2]) - down[i][3]);
-                    UNROLL for (int j = 0; j < 2; j++) {
-                        const ptrdiff_t to = at + j * n[11];
-                        if (n[13] != STORE) {
-                            const VECTOR test = n[13] == LEAKY_RELU ? y[j] : TYPED(load)(other + to);
-                            y[j] = TYPED(where_positive)(test, y[j], y[j] * slope);
-                        }
-                        TYPED(store)(c + to, y[j]);
-                    }
-                }
+                const ptrdiff_t at = to[tile] + block * width + v;
+                VECTOR start = {0};
+                if (bias) start = TYPED(load)(bias + block * width + v);
+                TYPED(winograd_outputs)(results + tile * width + v, tiles * width, start, c + at,
+                                        other ? other + at : NULL, n[10], n[11], finish, slope);
             }
         }
     }

@@ -25,7 +25,8 @@ __all__ = [
 
 _KERNEL_MODULES = (
     "conv", "packing", "depthwise", "plane_products", "dense", "pooled", "interleaved", "winograd",
-    "optim", "activation", "loss", "random", "input", "dropout", "pool", "norm", "layout",
+    "winograd_gradient", "optim", "activation", "loss", "random", "input", "dropout", "pool",
+    "norm", "layout",
 )  # fmt: skip
 
 run_program = team.run_program

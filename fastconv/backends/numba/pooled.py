@@ -50,13 +50,15 @@ def _pooled_weight_tiles(real: Real) -> Kernel:
         lanes = lanes_of(real)
         wide = vectors * lanes
         t = local(POOLED_WORDS, np.int64)
-        t[tile.ROW], t[tile.PIXELS], t[tile.CHANNELS], t[tile.DW_ROW] = row, pixels, channels, wide
-        call = address_at(t, 0)
+        t[tile.ROW], t[tile.CHANNELS], t[tile.DW_ROW] = row, channels, wide
+        call, band = address_at(t, 0), integer_of(record, 8)
+        bands = (pixels + band - 1) // band
         begin, end = first_of(channels, thread, threads), first_of(channels, thread + 1, threads)
-        for sample in range(samples):
-            t[tile.ADD] = 1 if sample > 0 else 0
+        for number in range(samples * bands):
+            sample, pixel = number // bands, number % bands * band
+            t[tile.PIXELS], t[tile.ADD] = min(band, pixels - pixel), 1 if number > 0 else 0
             for c in range(begin, end):
-                first = sample * pixels * channels + c
+                first = (sample * pixels + pixel) * channels + c
                 t[tile.GRADIENT] = address_at(gradients, first)
                 t[tile.OFFSET] = address_at(offsets, first)
                 for i in range(0, down, rows):
@@ -66,7 +68,7 @@ def _pooled_weight_tiles(real: Real) -> Kernel:
                         t[tile.DW] = address_at(dw, (c * down + i) * wide + v * lanes)
                         some = min(_MOST_VECTORS, vectors - v)
                         run_tile(record, min(rows, down - i), some, call)
-                if not is_null(db):
+                if pixel == 0 and not is_null(db):
                     total = real(0)
                     for p in range(pixels):
                         total += gradients[first + p * channels]

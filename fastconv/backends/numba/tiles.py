@@ -24,6 +24,7 @@ _KINDS = {
     "conv_tiles": "deep",
     "conv_weight_tiles": "wide",
     "winograd_tiles": "deep",
+    "winograd_weight_sums": "wide",
     "pooled_weight_tiles": "pooled",
     "interleaved_tiles": "interleaved",
     "interleaved_weight_tiles": "moments",
@@ -53,13 +54,22 @@ def _sizes(record: Record, lanes: int) -> set[tuple[int, int]]:
         if not is_product and record.pointers[3] is not None:
             rows.append(1)  # the gradient of the bias
     elif record.kernel == "winograd_tiles":
-        rows = [size for _, size in pieces_of(n[2], n[5])]
+        rows = _sizes_of_shares(n[1] * n[2], n[5])
+        vectors = [n[3]]
+    elif record.kernel == "winograd_weight_sums":
+        rows = _sizes_of_shares(n[12], n[5])
         vectors = [n[3]]
     else:
         of_rows = (n[2], n[28]) if record.kernel == "conv_tiles" else (n[18],)
         rows = [size for count in of_rows for _, size in pieces_of(count, n[5])]
         vectors = [size for _, size in pieces_of(-(-n[4] // lanes), n[3])]
     return {(each, wide) for each in rows for wide in vectors}
+
+
+def _sizes_of_shares(count: int, most: int) -> list[int]:
+    """Sizes of the fewest nearly equal shares, none above ``most``."""
+    shares = -(-count // most)
+    return [count // shares, -(-count // shares)]
 
 
 def tiles_of(record: Record) -> int:

@@ -86,6 +86,14 @@ LAYOUTS: dict[str, Layout] = {
         f"samples tile_rows tiles vectors outputs together {_C_STRIDES} inputs finish place",
         "slope",
     ),
+    "winograd_weight_sums": _layout(
+        "a dy sums bias_sums",
+        "samples tile_rows tiles vectors outputs tile_inputs "
+        "a_sample a_row a_column dy_sample dy_row dy_column inputs parts together",
+    ),
+    "winograd_weight_gradient": _layout(
+        "sums bias_sums dw db rate", "inputs outputs parts finish", "decay bias_decay"
+    ),
     "pad_images": _layout(
         "x y",
         "samples height width channels out_height out_width out_channels top left",
@@ -123,7 +131,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "pooled_weight_tiles": _layout(
         "x gradient offset dw db",
-        "samples pixels channels x_sample x_row taps_down vectors tile_rows",
+        "samples pixels channels x_sample x_row taps_down vectors tile_rows band",
     ),
     "pooled_data_tiles": _layout(
         "gradient channel count w dx other",

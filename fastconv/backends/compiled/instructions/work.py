@@ -13,11 +13,13 @@ from fastconv.backends.compiled.instructions.record import Record, Target
 _NOT_PRODUCTS = frozenset(
     {
         *("pad_images", "pack_weights", "pack_phases", "transpose", "spread_channels"),
-        *("add_parts", "sum_pixels", "winograd_weights"),
+        *("add_parts", "sum_pixels", "winograd_weights", "winograd_weight_gradient"),
     }
 )
 """Kernels beside the products of convolutions and dense layers."""
 _TILES = frozenset({"conv_tiles", "conv_weight_tiles"})
+_WINOGRAD = frozenset({"winograd_tiles", "winograd_weight_sums"})
+"""Tiles whose outputs are whole vectors."""
 _INTERLEAVED = frozenset({"interleaved_tiles", "interleaved_weight_tiles"})
 """Tiles whose vectors hold samples."""
 
@@ -65,7 +67,7 @@ def tile_of(record: Record, target: Target) -> Tile | None:
     """Return the tile of a product that is done in tiles, else None."""
     if record.kernel in _INTERLEAVED:
         return Tile(record.integers[5], record.integers[3])
-    if record.kernel == "winograd_tiles":
+    if record.kernel in _WINOGRAD:
         outputs = record.integers[4]
         return Tile(record.integers[5], record.integers[3], outputs, outputs)
     if record.kernel not in _TILES:

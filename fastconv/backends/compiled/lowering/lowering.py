@@ -27,7 +27,7 @@ from fastconv.backends.compiled.instructions.record import WORKSPACE, Pointer, R
 from fastconv.backends.compiled.lowering.launches import launch_of
 from fastconv.backends.compiled.lowering.reordering import signed_output_of_pool
 from fastconv.backends.compiled.rules import input as input_records
-from fastconv.backends.compiled.rules import pooled, winograd
+from fastconv.backends.compiled.rules import pooled, winograd, winograd_gradient
 from fastconv.backends.compiled.rules.split import parts_of_product
 from fastconv.plans.effects import span_of
 from fastconv.plans.operation import ActivationSpec, InputSpec, OptimizerSpec
@@ -52,6 +52,7 @@ _WEIGHT = (
     "dense.dense_backward_weight",
 )
 _UPDATE = "optim.sgd_update"
+_DIVIDING_UPDATE = "optim.adam_update"
 
 _ENDS = ("conv_tiles", "interleaved_tiles", "winograd_tiles")
 """Kernels whose tiles may end with an activation or the gradient of one."""
@@ -122,6 +123,9 @@ class _Lowering:
         self._origins: list[tuple[int, ...]] = []
         self._holds: dict[int, tuple[tuple[int, int], ...]] = {}
         self._workspace_bytes = 0
+        # Adam divides each element of a gradient by its own size. The errors of fewer products are
+        # those of the largest elements around.
+        self._divides_gradients = any(call.kernel == _DIVIDING_UPDATE for call in plan.calls)
 
     def run(self) -> Lowered:
         position = 0
@@ -199,6 +203,12 @@ class _Lowering:
         backwards = call.kernel == _DATA[0]
         if backwards and winograd.pays(spec, self._target, dtype, backwards=True):
             return "winograd.conv2d_backward_data"
+        if (
+            call.kernel == _WEIGHT[0]
+            and winograd_gradient.pays(spec, self._target, dtype)
+            and not self._divides_gradients
+        ):
+            return "winograd_gradient.conv2d_backward_weight"
         return None
 
     def _gather_min_max(self, position: int) -> int:
@@ -372,10 +382,12 @@ class _Lowering:
         """The record that makes a weight gradient in one pass over the samples, if one does."""
         results = [number for number in call.arguments[2:4] if number is not None]
         writers = [r for r in records if any(_names(r, number) for number in results)]
-        if len(writers) != 1 or writers[0].kernel != "conv_weight_tiles":
+        if len(writers) != 1:
             return None
-        n = integers_of(writers[0])
-        return writers[0] if n.samples <= n.together else None
+        if writers[0].kernel == "conv_weight_tiles":
+            n = integers_of(writers[0])
+            return writers[0] if n.samples <= n.together else None
+        return writers[0] if writers[0].kernel == "winograd_weight_gradient" else None
 
     def _update_behind(self, position: int) -> _Update | None:
         """Take the update of a layer's parameters right behind its weight gradient, if it may go.

@@ -20,6 +20,7 @@ from fastconv.backends.compiled.instructions.recorder import (
     Taps,
 )
 from fastconv.backends.compiled.rules.split import parts_of, parts_of_product
+from fastconv.backends.compiled.rules.tiles import even_part
 from fastconv.spec import ConvSpec, PoolSpec
 
 _MOST_SUMS = {32: 24, 16: 12}
@@ -28,6 +29,11 @@ _MOST_VECTORS = 12
 _FEW_SAMPLES = 8
 """Samples below which an image is cut into two strips for the data gradient: each does again a
 pooled row of its neighbour."""
+_BAND_BYTES = 40 * 1024
+"""Bytes of x and of the lists that a weight gradient takes through all channels together: about
+what the nearest cache holds."""
+_LEAST_OF_A_BAND = 24
+"""Pooled pixels below which the sums that go to memory and back cost more than is gained."""
 _NO_PADDING = ((0, 0), (0, 0))
 
 
@@ -122,6 +128,7 @@ def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[
         "pooled_weight_tiles",
         (call.x, plain, offsets, sums, bias if has_bias else None),
         samples, pixels, channels, conv.height * row, row, kh, vectors, rows,
+        _rows_of_band(call, recorder.itemsize) * pool.out_width,
         parts=parts_of_product(flops, channels), barrier=call.dx is None,
     )  # fmt: skip
     if call.dx is not None:
@@ -141,6 +148,16 @@ def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[
     )  # fmt: skip
     launch = recorder.launch()
     return launch.records, launch.workspace_bytes
+
+
+def _rows_of_band(call: PooledBackward, itemsize: int) -> int:
+    """Pooled rows that a weight gradient takes together; of x they read two rows each, and two."""
+    pool, conv = call.pool, call.conv
+    line = conv.width * conv.in_channels * itemsize
+    lists = pool.out_width * conv.out_channels * (itemsize + 4)
+    least = -(-_LEAST_OF_A_BAND // pool.out_width)
+    fitting = max(least, (_BAND_BYTES - 2 * line) // (2 * line + lists))
+    return even_part(pool.out_height, fitting)
 
 
 def _integers(recorder: Recorder, count: int) -> Pointer:

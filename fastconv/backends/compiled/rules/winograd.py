@@ -12,7 +12,7 @@ from fastconv.backends.compiled.instructions.record import Launch, Pointer, Targ
 from fastconv.backends.compiled.instructions.recorder import STORE, Images, Recorder, Source, Taps
 from fastconv.backends.compiled.rules.phases import reach
 from fastconv.backends.compiled.rules.split import parts_of, parts_of_product
-from fastconv.backends.compiled.rules.tiles import even_part, most_rows
+from fastconv.backends.compiled.rules.tiles import most_rows
 from fastconv.spec import ConvSpec
 
 Types = tuple[str | None, ...]
@@ -46,7 +46,7 @@ def pays(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False)
         and height % 2 == width % 2 == 0
         and inputs % lanes == outputs % lanes == 0
         and inputs >= _LEAST_VECTORS * lanes
-        and min(width // 2, _tiles_together(target, inputs, 1)) >= _LEAST_TILES
+        and min(height // 2 * (width // 2), _tiles_together(target, inputs, 1)) >= _LEAST_TILES
     )
 
 
@@ -63,12 +63,12 @@ def _convolution(
         "winograd_weights", (weights, transformed), outputs, inputs, vectors, *strides, place,
         parts=min(inputs, parts_of(_PLACES * inputs * outputs)),
     )  # fmt: skip
-    tiles = c.width // 2
-    together = even_part(tiles, _tiles_together(recorder.target, inputs, vectors))
-    pieces = c.samples * (c.height // 2) * -(-tiles // together) * (outputs // (vectors * lanes))
+    tiles = c.height // 2 * (c.width // 2)
+    together = min(tiles, _tiles_together(recorder.target, inputs, vectors))
+    pieces = c.samples * -(-tiles // together) * (outputs // (vectors * lanes))
     recorder.add(
         "winograd_tiles", (a.pointer, transformed, c.pointer, bias),
-        c.samples, c.height // 2, tiles, vectors, outputs, together,
+        c.samples, c.height // 2, c.width // 2, vectors, outputs, together,
         a.sample, a.row, a.pixel, c.sample, c.row, c.pixel, inputs, STORE, place,
         reals=(0.0,), parts=parts_of_product(flops, pieces),
     )  # fmt: skip
