@@ -27,10 +27,11 @@ READY_BATCHES = 16
 
 def fastconv(workload: Workload, backend: str, threads: int) -> dict[str, Step]:
     """Whole steps from uint8 images: gathering and preprocessing count."""
+    from fastconv.execution.config import ExecutionConfig
     from fastconv.runs.experiment import prepare
 
     experiment = prepare(
-        workload.recipe, dataset=workload.dataset(), backend=backend, threads=threads
+        workload.recipe, dataset=workload.dataset(), config=ExecutionConfig(backend, threads)
     )
     trainer = experiment.trainer
 

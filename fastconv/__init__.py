@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastconv.backends.explanation import explain as explain
     from fastconv.backends.selection import BackendError as BackendError
     from fastconv.backends.selection import use_backend as use_backend
+    from fastconv.execution.config import ExecutionConfig as ExecutionConfig
     from fastconv.functional.activation import elu as elu
     from fastconv.functional.activation import elu_backward as elu_backward
     from fastconv.functional.activation import leaky_relu as leaky_relu
@@ -77,6 +78,7 @@ _ORIGINS = {
     "backends.selection": "BackendError use_backend",
     "backends.configuration": "show_config",
     "backends.explanation": "explain",
+    "execution.config": "ExecutionConfig",
     "functional.activation": (
         "elu elu_backward leaky_relu leaky_relu_backward log_softmax log_softmax_backward relu "
         "relu_backward selu selu_backward sigmoid sigmoid_backward softmax softmax_backward "

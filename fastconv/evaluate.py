@@ -13,10 +13,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from fastconv.cli.command_line import (
     Parser,
     check_writable,
+    execution_config,
     run,
     say,
-    thread_count,
-    use_device,
     write_json,
 )
 from fastconv.cli.progress import Display, percent
@@ -53,10 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     saved = load_run(options.run)
     check_writable(options.json)
-    threads = thread_count(options)
-    use_device(options)
-    with threadpool_limits(threads):
-        inference = saved.inference(options.backend, threads)
+    config = execution_config(options)
+    with threadpool_limits(config.threads):
+        inference = saved.inference(config)
         dataset = load_data(saved, options.data_dir, any_data=options.any_data)
         samples = _part(dataset, options.part)
         check = check_data(saved, dataset, any_data=options.any_data)
@@ -70,7 +68,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         "data": check.agreement,
         "part": options.part,
         "samples": len(samples),
-        "backend": inference.backend,
+        "backend": config.backend,
         "loss": loss,
     }
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")

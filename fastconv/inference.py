@@ -11,12 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.selection import (
-    choose_backend,
-    load_module,
-    require_precision,
-)
 from fastconv.data import DataError, Samples
+from fastconv.execution.config import ExecutionConfig
 from fastconv.execution.evaluator import Evaluator, RecentEvaluators, evaluation_batches
 from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.execution.network_access import NetworkAccess
@@ -83,13 +79,11 @@ class Inference:
         "softmax_cross_entropy", "nll" or "mean_squared_error".
     preprocessing
         What happens to a batch before the first layer.
-    backend, threads, precision
-        As for :class:`fastconv.Trainer`.
+    config
+        Where and how it computes; None for what is chosen here.
 
     Attributes
     ----------
-    backend
-        Name of the backend that was chosen; ``why`` says why.
     plan_seconds
         Time that building plans took.
     access
@@ -109,7 +103,7 @@ class Inference:
     --------
     >>> from fastconv.layers import Dense
     >>> network = Sequential([Dense(3)], input_shape=(5,))
-    >>> Inference(network, backend="numpy").predict(np.zeros((2, 1, 1, 5), np.uint8)).shape
+    >>> Inference(network).predict(np.zeros((2, 1, 1, 5), np.uint8)).shape
     (2, 3)
     """
 
@@ -119,18 +113,13 @@ class Inference:
         *,
         loss: str = "softmax_cross_entropy",
         preprocessing: Preprocessing | None = None,
-        backend: str | None = None,
-        threads: int | None = None,
-        precision: str = "float32",
+        config: ExecutionConfig | None = None,
     ) -> None:
-        choice = choose_backend(backend)
-        require_precision(choice, precision, str(network.dtype))
-        self.backend, self.why = choice.name, choice.why
+        self.config = config or ExecutionConfig()
+        self.config.check_dtype(str(network.dtype))
         self.network = network
         self.loss = loss
         self.preprocessing = preprocessing or Preprocessing()
-        self.threads = threads
-        self.precision = precision
         self.plan_seconds = 0.0
         if len(network.output_shape) != 1:
             raise DataError(
@@ -139,7 +128,7 @@ class Inference:
             )
         check_output(network, loss)
         self._check_preprocessing()
-        self._run = load_module(choice.name, "run")
+        self._run = self.config.run_module
         self._uploads = Uploads(self._run, str(network.dtype))
         self.access = NetworkAccess()
         self._evaluations = threading.Lock()
@@ -275,9 +264,7 @@ class Inference:
         )
         plan = build_plan(self.network, batch, purpose, source, seed)
         self.plan_seconds += time.perf_counter() - started
-        # Only the cupy backend has more than one precision.
-        more = {} if self.precision == "float32" else {"precision": self.precision}
-        return self._run.Runner(plan, {**self._arrays, **arrays}, self.threads, **more)
+        return self.config.make_runner(plan, {**self._arrays, **arrays})
 
     def upload(self, samples: Samples) -> Arrays:
         """Bring samples to the backend, or return what is there of them already.
@@ -318,6 +305,7 @@ class Inference:
             If they do not fit the network or the loss.
         """
         with self._evaluations, DeferredInterrupts() as interrupts:
+            self.config.select_device()
             evaluator = self._evaluators.find(samples, self._make_evaluator)
             with self.access.reading():
                 score = self.score_of(evaluator.run(interrupts))

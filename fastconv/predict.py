@@ -14,10 +14,9 @@ from fastconv.cli.command_line import (
     EXIT_USER_ERROR,
     Parser,
     check_writable,
+    execution_config,
     positive,
     run,
-    thread_count,
-    use_device,
     write_json,
 )
 from fastconv.cli.progress import Display, percent
@@ -57,8 +56,7 @@ def _predict(options: argparse.Namespace) -> int:
     if not saved.class_names:
         raise RunError(f"run {saved.path}: is a regression; predict is for classes of images")
     check_writable(options.json)
-    threads = thread_count(options)
-    use_device(options)
+    config = execution_config(options)
     pixels, names, unreadable = [], [], []
     for path in options.images:
         try:
@@ -71,8 +69,8 @@ def _predict(options: argparse.Namespace) -> int:
         names.append(path)
     found: list[dict[str, Any]] = []
     if pixels:
-        with threadpool_limits(threads):
-            inference = saved.inference(options.backend, threads)
+        with threadpool_limits(config.threads):
+            inference = saved.inference(config)
             scores = inference.predict(np.stack(pixels))
         saved.require_finite(scores)
         found = _classes(saved, names, scores, options.top)

@@ -10,12 +10,10 @@ from typing import Any
 from fastconv.cli.command_line import (
     EXIT_INTERRUPTED,
     Parser,
-    check_precision,
     check_writable,
+    execution_config,
     positive,
     run,
-    thread_count,
-    use_device,
     write_json,
 )
 from fastconv.cli.progress import Display
@@ -107,14 +105,10 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
         return _list_recipes()
     recipe = load_recipe(options.recipe, _settings(options))
     check_writable(options.json)
-    threads = thread_count(options)
-    use_device(options)
-    check_precision(options)
+    config = execution_config(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     how = RunOptions(
-        threads,
-        options.backend,
-        options.precision,
+        config,
         options.data_dir,
         steps=options.steps,
         validates=not options.no_validate,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.data import DataError, Samples, epoch_order
+from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.execution.pace import Pace
 from fastconv.inference import Inference, Score
@@ -44,23 +45,19 @@ class Trainer:
         What happens to a batch before the first layer.
     seed
         Of shuffling, dropout and augmentation.
-    backend
-        As for :func:`fastconv.conv2d`.
-    threads
-        How many threads a step may use; None: FASTCONV_THREADS, else the cores of this process.
-        The numpy backend has no threads of its own: see ``fastconv.backends.numpy.run``.
-    precision
-        "float32", or with the cupy backend "tf32" or "bf16": what tensor cores round the factors of
-        products to. Parameters, activations and sums stay float32.
+    backend, threads, precision, device
+        Where and how it computes: the fields of :class:`fastconv.ExecutionConfig`.
+    config
+        An :class:`fastconv.ExecutionConfig` in their place.
 
     Attributes
     ----------
+    config
+        Where and how it computes, as it was settled.
     step
         Updates made so far.
     steps_per_epoch
         Updates in an epoch.
-    backend
-        Name of the backend that was chosen; ``why`` says why.
     runner
         What makes the training steps: the backend's ``Runner`` of the training plan.
     warmup_seconds, train_seconds
@@ -90,23 +87,21 @@ class Trainer:
         seed: int = 0,
         backend: str | None = None,
         threads: int | None = None,
-        precision: str = "float32",
+        precision: str | None = None,
+        device: int | None = None,
+        config: ExecutionConfig | None = None,
     ) -> None:
-        self._inference = Inference(
-            network,
-            loss=loss,
-            preprocessing=preprocessing,
-            backend=backend,
-            threads=threads,
-            precision=precision,
+        self.config = settle(
+            "Trainer", config, backend=backend, threads=threads, precision=precision, device=device
         )
-        self.backend, self.why = self._inference.backend, self._inference.why
+        self._inference = Inference(
+            network, loss=loss, preprocessing=preprocessing, config=self.config
+        )
         self.network = network
         self.training = training
         self.loss = loss
         self.schedule = schedule
         self.seed = seed
-        self.precision = precision
         self.step = 0
         self.train_seconds = 0.0
         self._check(batch_size)
@@ -195,6 +190,7 @@ class Trainer:
             when an epoch begins, and when a loss is not finite: theirs is NaN.
         """
         with self._turns, DeferredInterrupts() as interrupts:
+            self.config.select_device()
             if not 1 <= steps <= self.steps_left_in_epoch():
                 raise ValueError(
                     f"steps is {steps}; expected 1 to {self.steps_left_in_epoch()}, "

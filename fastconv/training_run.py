@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from fastconv.backends.configuration import environment
 from fastconv.cli.progress import Display, percent
 from fastconv.data import Dataset, epoch_order
 from fastconv.data.identity import PartIdentity
+from fastconv.execution.config import ExecutionConfig
 from fastconv.recipe import Recipe
 from fastconv.runs.experiment import Experiment, prepare, summarize
 from fastconv.runs.run_folder import OutputError, RunFolder
@@ -35,10 +36,8 @@ class RunOptions:
 
     Parameters
     ----------
-    threads
-        That share the work.
-    backend, precision
-        As for :class:`fastconv.Trainer`.
+    config
+        Where and how it computes.
     data_dir
         As for :func:`fastconv.data.load`.
     steps
@@ -53,9 +52,7 @@ class RunOptions:
         The command line that makes this run, for environment.json.
     """
 
-    threads: int
-    backend: str | None = None
-    precision: str = "float32"
+    config: ExecutionConfig = field(default_factory=ExecutionConfig)
     data_dir: str | Path | None = None
     steps: int | None = None
     validates: bool = True
@@ -121,35 +118,32 @@ def train_recipe(
     OutputError
         If the folder cannot be written or is not empty.
     """
-    with threadpool_limits(options.threads):
+    with threadpool_limits(options.config.threads):
         experiment = prepare(
-            recipe, data_dir=options.data_dir, backend=options.backend, threads=options.threads,
-            precision=options.precision, dataset=dataset,
-        )  # fmt: skip
+            recipe, data_dir=options.data_dir, config=options.config, dataset=dataset
+        )
         if options.checks:
-            display.text(f"check {check_first_steps(experiment, options).summary}")
+            display.text(f"check {check_first_steps(experiment).summary}")
         folder = RunFolder(path)
         folder.write_recipe(recipe)
-        folder.write_json("environment.json", _environment(experiment, options))
+        folder.write_json("environment.json", _environment(experiment.trainer.config, options))
         folder.write_model(
             experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
         )
-        _show_head(display, experiment, options.threads)
+        _show_head(display, experiment)
         result, summary = _train(options, experiment, folder, display)
         folder.write_weights(experiment.trainer.network)
         folder.write_json("summary.json", summary)
     return FinishedRun(experiment, folder, result, summary)
 
 
-def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
+def check_first_steps(experiment: Experiment) -> StepCheck:
     """Compare the first steps of a training with those of the reference; see ``check_step``.
 
     Parameters
     ----------
     experiment
-        What is to be trained: its network, data, optimiser, rates and seed as they are.
-    options
-        How.
+        What is to be trained: its network, data, optimiser, rates, seed and config as they are.
 
     Raises
     ------
@@ -172,9 +166,7 @@ def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
         preprocessing=trainer.inference.preprocessing,
         augmentation=None if appended else recipe.augmentation.augmentation(),
         seed=trainer.seed,
-        backend=trainer.backend,
-        threads=options.threads,
-        precision=options.precision,
+        config=trainer.config,
         verbose=False,
     )
     if check.differs:
@@ -207,11 +199,11 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") 
 
     experiment, path = run.experiment, run.folder.path
     try:
-        with threadpool_limits(options.threads):
+        with threadpool_limits(options.config.threads):
             # Without the copy that augmentation appends: what the command that writes it again
             # loads, and compares with what was trained on, which these data are.
             findings = Findings(
-                load_run(path), experiment.plain_dataset, experiment.trainer.backend
+                load_run(path), experiment.plain_dataset, experiment.trainer.config.backend
             )
             return write_run_page(findings, figures=figures)
     except OSError as fault:
@@ -283,7 +275,7 @@ def _train(
                 result.stopped = "interrupted"
     finally:
         display.stop()
-    summary = summarize(experiment, result, threads=options.threads, test=test, train_final=final)
+    summary = summarize(experiment, result, test=test, train_final=final)
     return result, summary
 
 
@@ -296,7 +288,7 @@ def _probe(experiment: Experiment) -> Probe:
         loss=recipe.loss,
         preprocessing=trainer.inference.preprocessing,
         seed=recipe.seed,
-        backend=trainer.backend,
+        backend=trainer.config.backend,
     )
 
 
@@ -332,26 +324,28 @@ class _Watcher:
             self._folder.append_probe(self._trainer.step, self._probe.measure())
 
 
-def _environment(experiment: Experiment, options: RunOptions) -> dict[str, Any]:
-    trainer = experiment.trainer
+def _environment(config: ExecutionConfig, options: RunOptions) -> dict[str, Any]:
     return {
         **environment(),
-        "backend": trainer.backend,
-        "backend_choice": trainer.why,
-        "threads": options.threads,
-        "precision": trainer.precision,
+        "backend": config.backend,
+        "backend_choice": config.why,
+        "threads": config.threads,
+        "precision": config.precision,
         "command": list(options.command),
     }
 
 
-def _show_head(display: Display, experiment: Experiment, threads: int) -> None:
+def _show_head(display: Display, experiment: Experiment) -> None:
     recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
     sizes = ", ".join(f"{len(samples)} {part}" for part, samples in dataset.parts.items())
-    plural = "s" if threads != 1 else ""
+    config = trainer.config
+    plural = "s" if config.threads != 1 else ""
     display.text(f"recipe {recipe.name}: {recipe.description}")
     display.text(f"data set {dataset.name}: {sizes}")
-    precision = "" if trainer.precision == "float32" else f", products in {trainer.precision}"
-    display.text(f"backend {trainer.backend} ({trainer.why}), {threads} thread{plural}{precision}")
+    precision = "" if config.precision == "float32" else f", products in {config.precision}"
+    display.text(
+        f"backend {config.backend} ({config.why}), {config.threads} thread{plural}{precision}"
+    )
     display.text()
     for line in trainer.network.summary().splitlines():
         display.text(line)

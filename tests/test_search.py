@@ -22,6 +22,7 @@ from saved_runs import TINY_RECIPE, line, shades
 from fastconv import plots
 from fastconv.backends.configuration import available_cores
 from fastconv.data import Dataset, Samples, load
+from fastconv.execution.config import ExecutionConfig
 from fastconv.recipe import recipe_names
 from fastconv.runs.experiment import prepare
 from fastconv.train import main as train
@@ -446,7 +447,7 @@ def test_a_fold_is_judged_by_what_it_holds_out(search, monkeypatch):
             "digits", dataset.training.take(kept), dataset.test, dataset.class_names,
             dataset.training.take(judged),
         )  # fmt: skip
-        experiment = prepare(found.recipe({}), dataset=fold, threads=1)
+        experiment = prepare(found.recipe({}), dataset=fold, config=ExecutionConfig(threads=1))
         fit(experiment.trainer, experiment.steps)
         expected.append(experiment.trainer.evaluate(fold.validation).accuracy)
     assert list(done.scores) == expected
@@ -479,7 +480,7 @@ def test_a_search_without_samples_to_judge_by_says_how_to_get_some(search):
         RANDOM.replace("trials = 4", "trials = 4\nfolds = 2")
         + '[settings]\n"data.validation" = 0\n'
     )
-    assert Trainings(Conditions(folded, backend="numpy")).check({}) == "numpy"
+    assert Trainings(Conditions(folded, config=ExecutionConfig("numpy", 1))).check({}) == "numpy"
 
 
 def test_a_regression_has_no_accuracy(search, monkeypatch):
@@ -525,7 +526,7 @@ def test_the_data_are_loaded_once(search, monkeypatch):
         return shades()
 
     monkeypatch.setattr(worker, "load_dataset", counted)
-    trainings = Trainings(Conditions(search(RANDOM), backend="numpy"))
+    trainings = Trainings(Conditions(search(RANDOM), config=ExecutionConfig("numpy", 1)))
     fits = {"layers.1.units": 3, "batch_size": 20}
     for rate in (0.1, 0.2, 0.3):
         assert trainings.train(Task(0, {**fits, "optimizer.lr": rate})).state == "completed"

@@ -10,17 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fastconv._files import replace_file
-from fastconv.backends.configuration import configured_threads
-from fastconv.backends.selection import (
-    NAMES,
-    PRECISIONS,
-    BackendError,
-    choose_backend,
-    load_module,
-    require_precision,
-)
+from fastconv.backends.selection import NAMES, PRECISIONS, BackendError
 from fastconv.cli import standard_streams
 from fastconv.data import DataError
+from fastconv.execution.config import ExecutionConfig
 from fastconv.network import NetworkError
 from fastconv.recipes.schema import RecipeError
 from fastconv.runs.run_folder import OutputError, to_json
@@ -91,13 +84,13 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
     def add_device(self) -> None:
-        """Add --device."""
+        """Add --device; :func:`execution_config` reads it."""
         self.add_argument(
             "--device", type=int, metavar="N", help="number of the CUDA device, for --backend cupy"
         )
 
     def add_precision(self) -> None:
-        """Add --precision; :func:`check_precision` checks it."""
+        """Add --precision; :func:`execution_config` reads it."""
         self.add_argument(
             "--precision", choices=PRECISIONS, default=PRECISIONS[0],
             help="what factors of products are rounded to: tf32 and bf16 for the tensor cores of "
@@ -105,14 +98,14 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
     def add_backend(self) -> None:
-        """Add --backend."""
+        """Add --backend; :func:`execution_config` reads it."""
         self.add_argument(
             "--backend", metavar="NAME",
             help=f"auto, {', '.join(NAMES)} (default: FASTCONV_BACKEND, or auto)",
         )  # fmt: skip
 
     def add_threads(self) -> None:
-        """Add --threads; :func:`thread_count` reads it."""
+        """Add --threads; :func:`execution_config` reads it."""
         self.add_argument(
             "--threads", type=positive, metavar="N",
             help="threads (default: FASTCONV_THREADS, or the cores there are)",
@@ -133,15 +126,16 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
 
-def thread_count(options: argparse.Namespace) -> int:
-    """Return --threads, else FASTCONV_THREADS, else the cores of this process.
+def execution_config(options: argparse.Namespace) -> ExecutionConfig:
+    """Return what --backend, --threads, --precision and --device say, as far as there are such.
 
     Raises
     ------
     BackendError
-        If FASTCONV_THREADS is not a number of 1 or more.
+        If one of them, or FASTCONV_THREADS, is not what it may be.
     """
-    return options.threads or configured_threads()
+    given = {name: getattr(options, name, None) for name in ("backend", "threads", "device")}
+    return ExecutionConfig(**given, precision=getattr(options, "precision", PRECISIONS[0]))
 
 
 def check_writable(file: str | None, option: str = "--json") -> None:
@@ -172,39 +166,6 @@ def check_writable(file: str | None, option: str = "--json") -> None:
         raise OutputError(
             f"{option} {path}: cannot be written ({fault.strerror}); give another file's path"
         ) from None
-
-
-def use_device(options: argparse.Namespace) -> None:
-    """Compute on the CUDA device that --device names.
-
-    Raises
-    ------
-    BackendError
-        If there is no such device, or the backend is another.
-    """
-    if options.device is None:
-        return
-    choice = choose_backend(options.backend)
-    if choice.name != "cupy":
-        raise BackendError(
-            f"--device is {options.device} but the backend is {choice.name}; "
-            f"add --backend cupy, or leave --device out"
-        )
-    try:
-        load_module("cupy", "run").use_device(options.device)
-    except ValueError as fault:
-        raise BackendError(f"--device: {fault}") from None
-
-
-def check_precision(options: argparse.Namespace) -> None:
-    """Find out before the work whether the backend has the precision of --precision.
-
-    Raises
-    ------
-    BackendError
-        If not.
-    """
-    require_precision(choose_backend(options.backend), options.precision)
 
 
 def write_json(json: str | None, content: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from fastconv import metrics
 from fastconv.analysis.observed_network import ObservedNetwork
 from fastconv.backends.selection import choose_backend
 from fastconv.data import Dataset, Samples
+from fastconv.execution.config import ExecutionConfig
 from fastconv.network import Sequential
 from fastconv.runs.saved_run import SavedRun
 
@@ -88,7 +89,7 @@ class Findings:
     @cached_property
     def scores(self) -> NDArray[Any]:
         """The network's scores of all samples."""
-        return self.run.inference(self._backend).predict(self.samples.images)
+        return self.run.inference(ExecutionConfig(self._backend)).predict(self.samples.images)
 
     @cached_property
     def probabilities(self) -> NDArray[Any]:

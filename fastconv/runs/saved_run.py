@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastconv._files import as_text
 from fastconv.data.identity import PartIdentity
+from fastconv.execution.config import ExecutionConfig
 from fastconv.inference import Inference
 from fastconv.network import NetworkError, Sequential
 from fastconv.preprocessing import Preprocessing
@@ -89,13 +90,13 @@ class SavedRun:
         """The folder's own name, as text."""
         return as_text(self.path.resolve().name)
 
-    def inference(self, backend: str | None = None, threads: int | None = None) -> Inference:
+    def inference(self, config: ExecutionConfig | None = None) -> Inference:
         """Return the trained network, ready to be applied.
 
         Parameters
         ----------
-        backend, threads
-            As for :class:`fastconv.Trainer`.
+        config
+            Where and how it computes; None for what is chosen here.
 
         Raises
         ------
@@ -106,8 +107,7 @@ class SavedRun:
             self.network(),
             loss=self.recipe.loss,
             preprocessing=self.preprocessing,
-            backend=backend,
-            threads=threads,
+            config=config,
         )
 
     def require_finite(self, scores: NDArray[Any]) -> None:
