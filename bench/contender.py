@@ -257,6 +257,11 @@ def main() -> None:
         variants = sgemm(threads)
     else:
         variants = {"pytorch": pytorch, "jax": jax, "keras": keras}[who](workload, threads)
+    answer(variants)
+
+
+def answer(variants: dict[str, Step]) -> None:
+    """Say which variants there are, then run one for each line."""
     print(json.dumps(list(variants)), flush=True)
     for line in sys.stdin:
         name, _, steps = line.strip().rpartition(" ")

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
+    from fastconv.predictor import Predictor as Predictor
     from fastconv.recipe import load_recipe as load_recipe
     from fastconv.spec import ConvSpec as ConvSpec
     from fastconv.spec import PoolSpec as PoolSpec
@@ -98,6 +99,7 @@ _ORIGINS = {
     ),
     "gradient_check": "check_gradients",
     "network": "Sequential",
+    "predictor": "Predictor",
     "recipe": "load_recipe",
     "spec": "ConvSpec PoolSpec",
     "step_check.check": "check_step",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ _MOST_PLANS = 8
 """Plans that are kept: of the batches that were predicted last."""
 _BYTES = np.dtype(np.uint8)
 _IMAGE_TYPES = (_BYTES, np.dtype(np.float32), np.dtype(np.float64))
+_LITTLE_WORK = 2_000_000
+"""Floating point operations that one thread is done with before others would be awake to help."""
 _SCORES = Purpose(training=False, backward=False, loss=None)
 
 
@@ -175,16 +179,16 @@ class Predictor:
                 f"Predictor: images is a {type(images).__name__}; expected a NumPy array; use "
                 f"numpy.asarray(images)"
             )
-        images = np.asarray(images)
+        array: NDArray[Any] = np.asarray(images)
         own = self.network.input_shape
-        if images.shape[1:] == self._image_shape:
-            return images
-        if images.ndim and images.shape[1:] == own:
-            return images.reshape(len(images), *self._image_shape)
-        one = images.shape in (own, self._image_shape)
+        if array.shape[1:] == self._image_shape:
+            return array
+        if array.ndim and array.shape[1:] == own:
+            return array.reshape(len(array), *self._image_shape)
+        one = array.shape in (own, self._image_shape)
         fix = "use images[numpy.newaxis] for one image" if one else "use images.reshape(...)"
         raise DataError(
-            f"Predictor: images has shape {images.shape}; expected "
+            f"Predictor: images has shape {array.shape}; expected "
             f"({', '.join(['N', *map(str, own)])}), as the network takes them; {fix}"
         )
 
@@ -206,7 +210,8 @@ class Predictor:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what it is made of: in another process it makes plans of its own."""
         self._placed.update_network()
-        return Predictor, (self.network, self.config), {"preprocessing": self.preprocessing}
+        make = functools.partial(Predictor, preprocessing=self.preprocessing)
+        return make, (self.network, self.config)
 
 
 class _PlanOfBatch:
@@ -218,7 +223,10 @@ class _PlanOfBatch:
         self._run_module = placed.run_module
         placed.config.select_device()
         self._images = placed.to_device(np.zeros((batch, *placed.image_shape), dtype))
-        self._runner = placed.make_runner(batch, _SCORES, {"images": self._images})
+        config = placed.config
+        if batch * placed.network.flops < _LITTLE_WORK:
+            config = replace(config, threads=1)
+        self._runner = placed.make_runner(batch, _SCORES, {"images": self._images}, config=config)
         self._scores = self._runner.buffer("scores")
         self._order = np.arange(batch, dtype=np.int64)[None]
 

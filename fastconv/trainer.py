@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from fastconv.data import DataError, Samples, epoch_order
 from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.execution.interrupts import DeferredInterrupts
+from fastconv.execution.network_on_backend import NetworkOnBackend
 from fastconv.execution.pace import Pace
 from fastconv.inference import Inference, Score
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.plans.plan_builder import Purpose
+from fastconv.predictor import Predictor
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.schedules import Schedule
 
@@ -94,9 +96,8 @@ class Trainer:
         self.config = settle(
             "Trainer", config, backend=backend, threads=threads, precision=precision, device=device
         )
-        self._inference = Inference(
-            network, loss=loss, preprocessing=preprocessing, config=self.config
-        )
+        self._placed = NetworkOnBackend(network, preprocessing, self.config)
+        self._inference = Inference.of(self._placed, loss)
         self.network = network
         self.training = training
         self.loss = loss
@@ -109,15 +110,14 @@ class Trainer:
         self.steps_per_epoch = len(training) // batch_size
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._turns = threading.Lock()
-        self._pace = Pace(self._inference.steps_together)
+        self._pace = Pace(self._placed.steps_together)
         started = time.perf_counter()
-        self._uploaded = self._inference.upload(training)
+        self._uploaded = self._placed.upload(training)
         flat = {
-            name: self._inference.to_device(np.zeros(network.parameters.size, network.dtype))
+            name: self._placed.to_device(np.zeros(network.parameters.size, network.dtype))
             for name in ("gradients", "first_moment", "second_moment")
         }
-        self._runner = self._inference.make_runner(
-            training,
+        self._runner = self._placed.make_runner(
             batch_size,
             Purpose(True, True, loss, optimizer.spec(network)),
             {**self._uploaded, **flat},
@@ -140,12 +140,17 @@ class Trainer:
     @property
     def plan_seconds(self) -> float:
         """The part of ``warmup_seconds`` that building plans took; the rest is the backend's."""
-        return self._inference.plan_seconds
+        return self._placed.plan_seconds
 
     @property
     def inference(self) -> Inference:
-        """Applies the network as it is."""
+        """Scores samples with the network as it is."""
         return self._inference
+
+    @property
+    def predictor(self) -> Predictor:
+        """Says what the network, as it is, makes of images."""
+        return self._inference.predictor
 
     @property
     def runner(self) -> Any:
@@ -214,7 +219,7 @@ class Trainer:
         first = self.step % self.steps_per_epoch * self.batch_size
         batches = order[first : first + steps * self.batch_size].reshape(steps, self.batch_size)
         rates = self.schedule.rates(np.arange(self.step, self.step + steps))
-        access, pace = self._inference.access, self._pace
+        access, pace = self._placed.access, self._pace
         made = 0
         while True:
             end = min(steps, made + pace.steps)
@@ -249,12 +254,12 @@ class Trainer:
         self.warmup_seconds += time.perf_counter() - started
 
     def predict(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Return the network's scores for images; see :meth:`Inference.predict`."""
-        return self._inference.predict(images)
+        """Return the network's scores for images; see :class:`fastconv.Predictor`."""
+        return self.predictor(images)
 
     def update_network(self) -> None:
         """Bring parameters and state back into the network from where the backend has them."""
-        self._inference.update_network()
+        self._placed.update_network()
 
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from fastconv.backends.configuration import environment
 from fastconv.cli.progress import Display, percent
 from fastconv.data import Dataset, epoch_order
 from fastconv.data.identity import PartIdentity
-from fastconv.execution.config import ExecutionConfig
+from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.recipe import Recipe
 from fastconv.runs.experiment import Experiment, prepare, summarize
 from fastconv.runs.run_folder import OutputError, RunFolder
@@ -30,7 +30,7 @@ _MOST_PROBES = 50
 """Of a run, evenly spaced among its validations; and one before its first step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RunOptions:
     """How a recipe is run: all that is no key of it.
 
@@ -38,6 +38,8 @@ class RunOptions:
     ----------
     config
         Where and how it computes.
+    backend, threads
+        Fields of one, in its place.
     data_dir
         As for :func:`fastconv.data.load`.
     steps
@@ -52,13 +54,38 @@ class RunOptions:
         The command line that makes this run, for environment.json.
     """
 
-    config: ExecutionConfig = field(default_factory=ExecutionConfig)
-    data_dir: str | Path | None = None
-    steps: int | None = None
-    validates: bool = True
-    probes: bool = True
-    checks: bool = False
-    command: Sequence[str] = ()
+    config: ExecutionConfig
+    data_dir: str | Path | None
+    steps: int | None
+    validates: bool
+    probes: bool
+    checks: bool
+    command: Sequence[str]
+
+    def __init__(
+        self,
+        config: ExecutionConfig | None = None,
+        data_dir: str | Path | None = None,
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
+        steps: int | None = None,
+        validates: bool = True,
+        probes: bool = True,
+        checks: bool = False,
+        command: Sequence[str] = (),
+    ) -> None:
+        settled = settle("RunOptions", config, backend=backend, threads=threads)
+        for name, value in (
+            ("config", settled),
+            ("data_dir", data_dir),
+            ("steps", steps),
+            ("validates", validates),
+            ("probes", probes),
+            ("checks", checks),
+            ("command", command),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import fastconv
 from fastconv import BackendError, ExecutionConfig
 from fastconv.backends.configuration import available_cores
 from fastconv.data import Samples
+from fastconv.inference import Inference
 from fastconv.layers import Dense
 from fastconv.optimizers import Optimizer
 from fastconv.schedules import Constant
@@ -29,6 +30,20 @@ def checked(**options):
     network = fastconv.Sequential([Dense(3)], input_shape=(5,))
     batch = np.ones((2, 5), np.float32), np.array([0, 2])
     return fastconv.check_step(network, batch, Optimizer("sgd"), verbose=False, **options)
+
+
+def made_predictor(**options):
+    return fastconv.Predictor(fastconv.Sequential([Dense(3)], input_shape=(5,)), **options)
+
+
+def made_inference(**options):
+    return Inference(fastconv.Sequential([Dense(3)], input_shape=(5,)), **options)
+
+
+MAKERS = {
+    "Trainer": made_trainer, "Inference": made_inference, "Predictor": made_predictor,
+    "check_step": checked,
+}  # fmt: skip
 
 
 # What is left open is settled.
@@ -99,15 +114,16 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("fields", "told"), WRONG)
-@pytest.mark.parametrize("make", [ExecutionConfig, made_trainer, checked])
+@pytest.mark.parametrize("make", [ExecutionConfig, *MAKERS.values()])
 def test_a_wrong_field_is_named_wherever_it_is_typed(make, fields, told):
     with pytest.raises(BackendError, match=told) as caught:
         make(**{"backend": "numpy", **fields})
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("make", "owner"), [(made_trainer, "Trainer"), (checked, "check_step")])
-def test_a_field_beside_a_config_is_refused(make, owner):
+@pytest.mark.parametrize("owner", MAKERS)
+def test_a_field_beside_a_config_is_refused(owner):
+    make = MAKERS[owner]
     told = (
         rf"{owner}: threads is 2 beside a config; .* use dataclasses.replace\(config, threads=2\)"
     )
@@ -125,7 +141,15 @@ def test_the_keywords_and_a_config_say_the_same():
 # Inside, it alone travels.
 
 _FIELDS = {"threads", "precision"}
-_TYPED_BY_USERS = {"Trainer.__init__", "check_step", "settle", "ExecutionConfig.__init__"}
+_TYPED_BY_USERS = {
+    "Trainer.__init__",
+    "Inference.__init__",
+    "Predictor.__init__",
+    "check_step",
+    "settle",
+    "ExecutionConfig.__init__",
+    "RunOptions.__init__",
+}
 _PACKAGE = Path(fastconv.__file__).parent
 
 

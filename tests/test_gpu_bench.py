@@ -322,8 +322,8 @@ def test_a_whole_report_from_the_host(host, little, capsys, tmp_path):
     assert [cell["gflop"] for cell in content["cells"]] == pytest.approx(
         [flop / 1e9, 2 * flop / 1e9]
     )
-    assert little[0][:2] == ("mnist-strided", "cupy")
-    assert little[0][-2:] == (3, 0)  # so many processes, on the device asked for
+    recipe, config, _, processes = little[0]
+    assert (recipe, config.backend, config.device, processes) == ("mnist-strided", "cupy", 0, 3)
 
 
 def test_peers_stand_beside_us_and_are_measured_in_the_same_rounds(

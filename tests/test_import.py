@@ -122,6 +122,7 @@ LAYOUT = [
     {"fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check", "fastconv.step_check"},
     {"fastconv.analysis"},
     {"fastconv.inference"},
+    {"fastconv.predictor"},
     {"fastconv.execution", "fastconv.recipes"},
     {"fastconv.optimizers", "fastconv.schedules"},
     {"fastconv.network"},

@@ -169,6 +169,7 @@ def test_a_full_disk_is_a_warning_too(monkeypatch, tmp_path):
 TRAINING = """
     import sys
     import numpy as np
+    from fastconv.execution.config import ExecutionConfig
     from fastconv.runs.experiment import prepare
     from fastconv.recipe import load_recipe
     from fastconv.profiling.step_profile import synthetic_dataset

@@ -500,7 +500,7 @@ def test_more_folds_than_samples_are_refused(search, monkeypatch):
 def test_a_training_that_diverges_is_an_answer(search):
     found = search(RANDOM)
     with np.errstate(all="ignore"):
-        done = trained(found, {"optimizer.lr": 1e39}, backend="numpy")
+        done = trained(found, {"optimizer.lr": 1e39}, config=ExecutionConfig("numpy", 1))
     assert (done.state, done.scores) == ("diverged", ())
 
 

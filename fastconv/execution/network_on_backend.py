@@ -108,6 +108,7 @@ class NetworkOnBackend:
         *,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        config: ExecutionConfig | None = None,
     ) -> Any:
         """Build a plan over samples, and make it ready to run.
 
@@ -121,6 +122,8 @@ class NetworkOnBackend:
             The samples as :meth:`upload` returns them, and what else the plan shares.
         augmentation, seed
             Of training.
+        config
+            In place of the network's own: for fewer threads.
 
         Returns
         -------
@@ -138,7 +141,7 @@ class NetworkOnBackend:
         )
         plan = build_plan(self.network, batch, purpose, source, seed)
         self.plan_seconds += time.perf_counter() - started
-        return self.config.make_runner(plan, {**self._arrays, **arrays})
+        return (config or self.config).make_runner(plan, {**self._arrays, **arrays})
 
     def update_network(self) -> None:
         """Bring parameters and state back into the network from where the backend has them."""
