@@ -126,7 +126,7 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
         print(
             f"fastconv.train: diverged: the loss is not finite after "
             f"{finished.summary['steps']} steps; try a smaller learning rate "
-            f"(--set optimizer.lr=...)",
+            f"(--set {recipe.rate_key}=...)",
             file=sys.stderr,
         )
         return _EXIT_DIVERGED

@@ -152,6 +152,14 @@ def test_a_setting_of_the_command_wins_over_the_file(search):
         (RANDOM.replace("log_uniform", "int"), "expected integers"),
         (RANDOM.replace("log_uniform", "choice").replace("low = 1e-3\nhigh = 1.0", ""),
          "give values"),
+        (RANDOM + '[settings]\n"optimizer.momentum" = 0.5\n',
+         "settings: .*optimizer.momentum does nothing under optimizer.kind = 'sgd'|"
+         "optimizer.momentum does nothing under optimizer.kind = 'sgd'"),
+        (RANDOM + '[space."optimizer.beta1"]\nvalues = [0.8, 0.9]\n',
+         "space: optimizer.beta1 does nothing under optimizer.kind = 'sgd'; leave it out, or set"),
+        (RANDOM + '[space."optimizer.kind"]\nvalues = ["momentum", "sgd"]\n'
+         '[space."optimizer.momentum"]\nvalues = [0.8, 0.9]\n',
+         "space: optimizer.momentum does nothing under optimizer.kind = 'sgd'"),
         (RANDOM.replace("optimizer.lr", "batch_size"), "batch_size is 0.001, a float"),
         (RANDOM + '[settings]\n"optimizer.lr" = 1\n', r"optimizer.lr is in \[settings\] and in"),
         (RANDOM + "[settings.optimizer]\nl2 = 1\n", 'in quotes: "optimizer.l2" = ...'),

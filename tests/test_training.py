@@ -467,8 +467,8 @@ def test_data_that_does_not_fit_is_refused(options, told):
         ([("layers.6.units", 7)], NetworkError, r"output is \(7,\) but digits has 10 classes"),
         ([("layers.0.kernel", 11)], NetworkError, "spans 11.*only 10"),
         ([("data.validation", 1297)], DataError, "data.validation is 1297 but there are 1297"),
-        ([("data.training_batches", ["data_batch_1"])], RecipeError, "is for cifar10, not digits"),
-        ([("data.curve_seed", 1)], RecipeError, "data.curve_seed is for curve, not digits"),
+        ([("data.training_batches", ["data_batch_1"])], RecipeError, "batches does nothing under"),
+        ([("data.curve_seed", 1)], RecipeError, "data.curve_seed does nothing"),
         ([("data.dataset", "curve"), ("data.test_noise", -1)], RecipeError, "test_noise is -1"),
         ([("data.training_samples", 1298)], DataError, "1298 but there are 1297 training samples"),
         (

@@ -18,7 +18,7 @@ from fastconv.execution.config import ExecutionConfig
 from fastconv.inference import Inference
 from fastconv.network import NetworkError, Sequential
 from fastconv.preprocessing import Preprocessing
-from fastconv.recipe import Recipe, load_recipe
+from fastconv.recipe import Recipe, load_written_recipe
 from fastconv.recipes.schema import RecipeError
 from fastconv.runs.run_folder import FORMAT, HISTORY_COLUMNS, PROBE_COLUMNS
 
@@ -169,7 +169,7 @@ def load_run(path: str | Path) -> SavedRun:
     name, data = _read(folder, "model.json", lambda _: _data(model))
     run = SavedRun(
         folder,
-        _read(folder, "recipe.toml", lambda file: load_recipe(str(file))),
+        _read(folder, "recipe.toml", load_written_recipe),
         _read(folder, "environment.json", _object),
         _read(folder, "summary.json", _summary),
         names,
