@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from fastconv.recipe import load_recipe as load_recipe
     from fastconv.spec import ConvSpec as ConvSpec
     from fastconv.spec import PoolSpec as PoolSpec
+    from fastconv.spec import SpecError as SpecError
     from fastconv.step_check.check import check_step as check_step
     from fastconv.trainer import Trainer as Trainer
 
@@ -101,7 +102,7 @@ _ORIGINS = {
     "network": "Sequential",
     "predictor": "Predictor",
     "recipe": "load_recipe",
-    "spec": "ConvSpec PoolSpec",
+    "spec": "ConvSpec PoolSpec SpecError",
     "step_check.check": "check_step",
     "trainer": "Trainer",
 }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastconv._files import replace_file
 from fastconv.initializers import He, Initializer
 from fastconv.layers import Layer, Parameter
-from fastconv.spec import Shape
+from fastconv.spec import Shape, SpecError
 
 _ALIGNMENT = 16
 """Elements: every parameter starts on a cache line (64 bytes of float32)."""
@@ -132,8 +132,8 @@ class Sequential:
             try:
                 shapes.append(layer.output_shape(shapes[-1]))
             except ValueError as fault:
-                text = str(fault).replace("ConvSpec: ", "").replace("PoolSpec: ", "")
-                raise NetworkError(f"layer {number} ({name}), input {shapes[-1]}: {text}") from None
+                told = fault.said if isinstance(fault, SpecError) else fault
+                raise NetworkError(f"layer {number} ({name}), input {shapes[-1]}: {told}") from None
         return tuple(shapes)
 
     def _place_parameters(self) -> dict[str, Place]:

@@ -18,6 +18,7 @@ from fastconv.functional.arrays import (
     to_nhwc,
 )
 from fastconv.plans.operation import NormSpec
+from fastconv.spec import SpecError
 
 
 def _norm_spec(
@@ -37,8 +38,8 @@ def _norm_spec(
     momentum = check_number(owner, "momentum", momentum)
     try:
         return NormSpec(x.size // channels, channels, epsilon, momentum)
-    except ValueError as fault:
-        raise ValueError(str(fault).replace("NormSpec:", f"{owner}:")) from None
+    except SpecError as fault:
+        raise fault.of(owner) from None
 
 
 def _in(x: Array, layout: Layout, backend: str | None) -> Array:

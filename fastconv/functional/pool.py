@@ -24,7 +24,13 @@ from fastconv.functional.arrays import (
     to_nhwc,
 )
 from fastconv.plans.operation import InputSpec
-from fastconv.spec import PoolSpec, as_pair, resolve_padding
+from fastconv.spec import PoolSpec, SpecError, as_pair, resolve_padding
+
+_NAMES = {
+    "batch": "the batch of x", "channels": "the number of channels of x",
+    "height": "the height of x", "width": "the width of x",
+}  # fmt: skip
+"""Of fields of the spec that come from the shape of an argument."""
 
 
 def _pool_spec(
@@ -48,15 +54,15 @@ def _pool_spec(
         )
     try:
         return PoolSpec(n, c, h, w, window, strides, sides, ceil_mode, count_include_pad)
-    except (TypeError, ValueError) as fault:
-        raise ValueError(str(fault).replace("PoolSpec:", f"{owner}:")) from None
+    except SpecError as fault:
+        raise fault.of(owner, **_NAMES) from None
 
 
 def _input_spec(owner: str, name: str, shape: Sequence[int], layout: Layout) -> InputSpec:
     try:
         return InputSpec(*shape_to_nhwc(owner, name, shape, layout))
-    except (TypeError, ValueError) as fault:
-        raise ValueError(str(fault).replace("InputSpec:", f"{owner}:")) from None
+    except SpecError as fault:
+        raise fault.of(owner, **_NAMES) from None
 
 
 def max_pool2d(

@@ -12,6 +12,7 @@ from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
 from fastconv.preprocessing import Augmentation
 from fastconv.recipes.schema import RecipeError, used_under
 from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Schedule, Step
+from fastconv.spec import SpecError
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,7 @@ class AugmentationSection:
     def __post_init__(self) -> None:
         values = dataclasses.asdict(self)
         del values["mode"]
-        try:
-            AugmentSpec(InputSpec(1, 1, 1, 1), RandomSpec(0, 0), **values)
-        except ValueError as fault:
-            raise ValueError(str(fault).replace("AugmentSpec: ", "")) from None
+        AugmentSpec(InputSpec(1, 1, 1, 1), RandomSpec(0, 0), **values)
 
     def augmentation(self) -> Augmentation:
         """Return the changes without the mode."""
@@ -166,7 +164,10 @@ class InitializationSection:
             for name in ("deviation", "distribution")
             if (value := getattr(self, name)) is not None
         }
-        made: Initializer = INITIALIZERS[self.kind](**options)
+        try:
+            made: Initializer = INITIALIZERS[self.kind](**options)
+        except SpecError as fault:
+            raise fault.within("initialization") from None
         return made
 
 
@@ -199,7 +200,7 @@ class OptimizerSection(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.lr > 0:
-            raise ValueError(f"optimizer lr is {self.lr!r}; expected more than 0")
+            raise SpecError("Optimizer", "lr", self.lr, "more than 0")
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ class ScheduleSection:
 
     def __post_init__(self) -> None:
         if not self.every_epochs > 0:
-            raise ValueError(f"every_epochs is {self.every_epochs!r}; expected more than 0")
+            raise SpecError("schedule", "every_epochs", self.every_epochs, "more than 0")
         self.schedule(1.0, 1, 1)  # checks the numbers of this kind
 
     def schedule(self, lr: float, steps_per_epoch: int, total: int) -> Schedule:

@@ -10,6 +10,8 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
+from fastconv.spec import SpecError
+
 T = TypeVar("T")
 
 
@@ -128,6 +130,8 @@ def read_dataclass(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         return kind(**values)
     except RecipeError:
         raise
+    except SpecError as fault:
+        raise RecipeError(str(fault.within(where))) from None
     except ValueError as fault:
         raise RecipeError(f"{where}: {fault}" if where else str(fault)) from None
 
