@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._extras import missing_extra
 from fastconv._files import replace_file
 from fastconv.initializers import He, Initializer
 from fastconv.layers import Layer, Parameter
@@ -253,8 +254,10 @@ class Sequential:
 
         Convolution weights are HWIO, dense weights (inputs, units).
         """
-        from safetensors.numpy import save
-
+        try:
+            from safetensors.numpy import save
+        except ModuleNotFoundError as fault:
+            raise missing_extra("save_weights", fault) from None
         arrays = {name: np.ascontiguousarray(a) for name, a in self.named_arrays().items()}
         content = save(dict(sorted(arrays.items())))
         with replace_file(path, "wb") as file:
@@ -268,9 +271,11 @@ class Sequential:
         NetworkError
             If the file is damaged or belongs to another network; then nothing is changed.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
+        try:
+            from safetensors import SafetensorError
+            from safetensors.numpy import load_file
+        except ModuleNotFoundError as fault:
+            raise missing_extra("load_weights", fault) from None
         try:
             stored: Mapping[str, NDArray[np.floating]] = load_file(path)
         except OSError as fault:

@@ -131,6 +131,7 @@ LAYOUT = [
     {"fastconv.backends"},
     {"fastconv.plans"},
     {"fastconv.preprocessing", "fastconv.spec", "fastconv._files", "fastconv._checkout"},
+    {"fastconv._extras"},
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastconv._extras import MissingExtra, missing_extra
 from fastconv._files import replace_file
 from fastconv.backends.selection import NAMES, PRECISIONS, BackendError
 from fastconv.cli import standard_streams
@@ -223,6 +224,13 @@ def _do(module: str, work: Callable[[], int]) -> int:
         return _fail(module, f"{fault.filename or 'output'}: {fault.strerror or fault}")
     except USER_ERRORS as fault:
         return _fail(module, str(fault))
+    except MissingExtra as fault:
+        return _fail(module, str(fault))
+    except ModuleNotFoundError as fault:
+        told = missing_extra(module, fault)
+        if told is fault:
+            raise
+        return _fail(module, str(told).removeprefix(f"{module}: "))
     except UnicodeEncodeError as fault:  # what is printed is written as escapes: a file's name
         return _fail(
             module,

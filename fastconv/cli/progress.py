@@ -7,9 +7,15 @@ import os
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from fastconv._extras import missing_extra
+
+try:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+except ModuleNotFoundError as fault:
+    raise missing_extra("fastconv.cli.progress", fault) from None
+
 
 from fastconv.inference import Score
 from fastconv.training_loop import Entry

@@ -15,6 +15,13 @@ Colour is never all that tells two things apart: lines have their own dashes and
 hatching.
 """
 
+from fastconv._extras import missing_extra
+
+try:
+    import matplotlib as _  # noqa: F401
+except ModuleNotFoundError as fault:
+    raise missing_extra("fastconv.plots", fault) from None
+
 from fastconv.plots.classification import class_scores as class_scores
 from fastconv.plots.classification import confusion_matrix as confusion_matrix
 from fastconv.plots.classification import prediction_bars as prediction_bars

@@ -9,6 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastconv._extras import require_extra
+
+if __name__ == "__main__":  # before what needs them is imported
+    require_extra("train", "python -m fastconv.reproduce")
+
 from fastconv._files import replace_file
 from fastconv.backends.selection import choose_backend
 from fastconv.cli.command_line import (

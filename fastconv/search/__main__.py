@@ -9,6 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastconv._extras import require_extra
+
+if __name__ == "__main__":  # before what needs them is imported
+    require_extra("search", "python -m fastconv.search")
+
 from fastconv.backends.configuration import available_cores
 from fastconv.cli.command_line import (
     EXIT_INTERRUPTED,
@@ -87,9 +92,7 @@ def _search(options: argparse.Namespace) -> int:
             "say which search: NAME or FILE; --list lists those that come with fastconv"
         )
     if importlib.util.find_spec("optuna") is None:
-        raise SearchError(
-            "Optuna is not installed, which does the searching; pip install 'fastconv[search]'"
-        )
+        raise ModuleNotFoundError(name="optuna")  # before there is a folder
     search = load_search(
         options.search, [parse_setting(text) for text in options.settings], options.trials
     )
