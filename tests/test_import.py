@@ -204,6 +204,7 @@ def test_a_backend_knows_specs_operations_plans_and_its_own_folder(backend):
             outside = {name for name in imported if name != own and not name.startswith(f"{own}.")}
             allowed = {"fastconv.spec", "fastconv.plans.operation", "fastconv.plans.plan"}
             if backend in ("cython", "numba"):
+                allowed.add("fastconv.backends.workspace")
                 shared = "fastconv.backends.compiled"
                 allowed |= {name for name in IMPORTS if name.startswith(shared)}
             if backend == "cupy":
@@ -242,7 +243,7 @@ def test_public_functions_stand_on_backends_and_specs_alone():
             )
             kernels = {name for name in imported if name.startswith("fastconv.backends.")}
             # Which backend is a choice made at run time.
-            assert kernels <= {"fastconv.backends.selection"}, module
+            assert kernels <= {"fastconv.backends.selection", "fastconv.backends.workspace"}, module
 
 
 def test_the_specs_import_nothing_of_the_house():

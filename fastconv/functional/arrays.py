@@ -18,8 +18,9 @@ from fastconv.backends.selection import (
     load_kernel,
     load_module,
 )
+from fastconv.backends.workspace import WorkspaceTooSmall
 from fastconv.functional.array_types import as_array, check_beside, check_writable, module_of
-from fastconv.functional.memory import keep_memory, take_memory
+from fastconv.functional.memory import keep_memory, kept_memory, take_memory
 from fastconv.plans.operation import InputSpec
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
@@ -320,18 +321,26 @@ def launch(
     """Call one kernel of the chosen backend, with a workspace."""
     name = _backend_for(arrays[0], backend)
     function = load_kernel(name, kernel)[0]
+    if name in _COMPILED:
+        # What it needs it knows when it has been lowered for these arrays, which is done once.
+        memory = kept_memory()
+        try:
+            function(spec, *arrays, memory)
+        except WorkspaceTooSmall as small:
+            memory = take_memory(small.needed)
+            function(spec, *arrays, memory)
+        if memory is not None:
+            keep_memory(memory)
+        return
     size = _workspace_bytes(name, kernel, spec, dtype)
     if name == "cupy":
         # The pool gives a workspace to nothing else of this stream before the kernel is done.
         function(spec, *arrays, module_of(arrays[0]).empty(size, np.uint8) if size else None)
         return
     workspace = take_memory(size) if size else None
-    if name in _COMPILED:
+    # NaN and infinities are carried through, as the functions promise, without a warning.
+    with np.errstate(all="ignore"):
         function(spec, *arrays, workspace)
-    else:
-        # NaN and infinities are carried through, as the functions promise, without a warning.
-        with np.errstate(all="ignore"):
-            function(spec, *arrays, workspace)
     if workspace is not None:
         keep_memory(workspace)
 
