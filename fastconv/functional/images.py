@@ -91,7 +91,8 @@ def launch_on_images(
 def to_nhwc(images: Array, backend: str | None) -> Array:
     """Return images in NCHW as a kernel takes them in NHWC: copied unless they lie so already."""
     turned: Array = images.transpose(_LAST)
-    if images.size < _LEAST_FOR_A_KERNEL or not is_dense(images) or is_dense(turned):
+    is_small = images.size < _LEAST_FOR_A_KERNEL and isinstance(images, np.ndarray)
+    if is_small or not is_dense(images) or is_dense(turned):
         return dense(module_of(images).ascontiguousarray(turned))
     out: Array = module_of(images).empty(turned.shape, images.dtype)
     _transpose(images, _LAST, out, "layout.nchw_to_nhwc", backend)
