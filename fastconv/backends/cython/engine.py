@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.backends.compiled.instructions.record import Target, choose_target, rows_of
-from fastconv.backends.compiled.instructions.recorder import ALIGNMENT
-from fastconv.backends.compiled.lowering.launches import launch_of, name_of, workspace_of
+from fastconv.backends.compiled.lowering.launches import launch_of, name_of, with_room, workspace_of
 from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.cython import missing
+from fastconv.backends.workspace import WorkspaceTooSmall
 
 try:
     from fastconv.backends.cython import _engine
@@ -50,14 +50,19 @@ def address_of(kernel: str, dtype: str) -> int:
 @functools.lru_cache(maxsize=1024)
 def _rows(
     kernel: str, spec: Any, types: tuple[str | None, ...]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return rows_of(launch_of(kernel, spec, types, target()).records, address_of)
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Rows, places, and bytes of workspace wherever it begins."""
+    launch = launch_of(kernel, spec, types, target())
+    return *rows_of(launch.records, address_of), with_room(launch.workspace_bytes)
 
 
 def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
     """Run one kernel of the contract; the workspace is the last array."""
     types = tuple([None if a is None else name_of(a.dtype) for a in arrays[:-1]])
-    rows, places = _rows(kernel, spec, types)
+    rows, places, needed = _rows(kernel, spec, types)
+    workspace = arrays[-1]
+    if needed and (workspace is None or workspace.nbytes < needed):
+        raise WorkspaceTooSmall(kernel, needed, 0 if workspace is None else workspace.nbytes)
     _engine.run_call(rows, places, arrays, default_threads())
 
 
@@ -109,9 +114,8 @@ def rows_of_kernel(kernel: str, spec: Any, *types: str | None) -> KernelRows:
     >>> made.rows.shape[1]
     64
     """
-    rows, places = _rows(kernel, spec, types)
-    size = launch_of(kernel, spec, types, target()).workspace_bytes
-    return KernelRows(rows.copy(), places.copy(), size + ALIGNMENT if size else 0)
+    rows, places, needed = _rows(kernel, spec, types)
+    return KernelRows(rows.copy(), places.copy(), needed)
 
 
 run_program = _engine.run_program

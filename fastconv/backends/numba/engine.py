@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from fastconv.backends.compiled.instructions.record import WORDS, rows_of
 from fastconv.backends.compiled.instructions.recorder import ALIGNMENT
-from fastconv.backends.compiled.lowering.launches import launch_of, name_of, workspace_of
+from fastconv.backends.compiled.lowering.launches import launch_of, name_of, with_room, workspace_of
 from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.numba import team
 from fastconv.backends.numba.compiled_code import Compiled, address_of_function
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.tiles import tiles_of
+from fastconv.backends.workspace import WorkspaceTooSmall
 
 __all__ = [
     "address_of", "barrier_nanoseconds", "execute", "import_kernels", "run_program",
@@ -55,21 +56,27 @@ def address_of(kernel: str, dtype: str) -> int:
 @functools.lru_cache(maxsize=1024)
 def _rows(
     kernel: str, spec: Any, types: tuple[str | None, ...]
-) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
-    records = launch_of(kernel, spec, types, target()).records
-    rows, places = rows_of(records, address_of, tiles_of)
-    return rows, [(row * WORDS + word, number, skip) for row, word, number, skip in places.tolist()]
+) -> tuple[NDArray[np.int64], list[tuple[int, int, int]], int]:
+    """Rows, places, and bytes of workspace wherever it begins."""
+    launch = launch_of(kernel, spec, types, target())
+    rows, places = rows_of(launch.records, address_of, tiles_of)
+    words = [(row * WORDS + word, number, skip) for row, word, number, skip in places.tolist()]
+    return rows, words, with_room(launch.workspace_bytes)
 
 
 def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
     """Run one kernel of the contract; the workspace is the last array."""
     types = tuple([None if a is None else name_of(a.dtype) for a in arrays[:-1]])
-    rows, places = _rows(kernel, spec, types)
+    rows, places, needed = _rows(kernel, spec, types)
     program = rows.copy()
     words = program.reshape(-1)
-    addresses = [None if a is None else a.ctypes.data for a in arrays]
-    if addresses[-1] is not None:
-        addresses[-1] += -addresses[-1] % ALIGNMENT  # the workspace begins at a cache line
+    addresses = [None if a is None else a.ctypes.data for a in arrays[:-1]]
+    if needed:
+        workspace = arrays[-1]
+        if workspace is None or workspace.nbytes < needed:
+            raise WorkspaceTooSmall(kernel, needed, 0 if workspace is None else workspace.nbytes)
+        start = workspace.ctypes.data
+        addresses.append(start + -start % ALIGNMENT)  # it begins at a cache line
     for word, number, skip in places:
         address = addresses[number]
         if address is not None:
