@@ -20,7 +20,7 @@ Stopped: TypeAlias = Literal["completed", "steps", "interrupted", "diverged"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HistoryRecord:
     """One line of the history.
 
     Parameters
@@ -62,13 +62,13 @@ class Result:
     validation
         The last one, or None.
     history
-        One entry for each line.
+        One record for each line.
     """
 
     stopped: Stopped
     training: Score
     validation: Score | None = None
-    history: list[Entry] = field(default_factory=list)
+    history: list[HistoryRecord] = field(default_factory=list)
 
 
 class Observer(Protocol):
@@ -78,7 +78,7 @@ class Observer(Protocol):
         """Some steps were made; ``score`` is over the epoch so far."""
         ...
 
-    def on_entry(self, entry: Entry) -> None:
+    def on_record(self, record: HistoryRecord) -> None:
         """A line of the history is complete."""
         ...
 
@@ -87,7 +87,7 @@ class _Silent:
     def on_steps(self, step: int, epoch: int, score: Score) -> None:
         pass
 
-    def on_entry(self, entry: Entry) -> None:
+    def on_record(self, record: HistoryRecord) -> None:
         pass
 
 
@@ -119,7 +119,7 @@ def fit(
     steps: int,
     *,
     validation: Samples | None = None,
-    line_every: int | None = None,
+    record_every: int | None = None,
     is_shortened: bool = False,
     observer: Observer | None = None,
     is_interrupted: Callable[[], bool] = lambda: False,
@@ -139,7 +139,7 @@ def fit(
         Updates to end at.
     validation
         Samples to evaluate at every line of the history, or None.
-    line_every
+    record_every
         Steps between lines; None for one line an epoch.
     is_shortened
         Whether ``steps`` was asked for instead of the recipe's own length.
@@ -154,7 +154,7 @@ def fit(
     """
     with DeferredInterrupts() as interrupts:
         result, interrupt = _fit(
-            trainer, steps, validation, line_every, is_shortened, observer or _Silent(),
+            trainer, steps, validation, record_every, is_shortened, observer or _Silent(),
             is_interrupted, interrupts,
         )  # fmt: skip
     if interrupt is not None:
@@ -166,7 +166,7 @@ def _fit(
     trainer: Trainer,
     steps: int,
     validation: Samples | None,
-    line_every: int | None,
+    record_every: int | None,
     is_shortened: bool,
     observer: Observer,
     is_interrupted: Callable[[], bool],
@@ -175,20 +175,20 @@ def _fit(
     """Train, and return the interrupt that ended it besides."""
     nothing = Score(0.0, 0.0, 0.0, trainer.training.has_classes)
     result = Result("steps" if is_shortened else "completed", nothing)
-    epoch_score = line_score = last_epochs_score = nothing
-    line_every = line_every or trainer.steps_per_epoch
+    epoch_score = record_score = last_epochs_score = nothing
+    record_every = record_every or trainer.steps_per_epoch
     line_began = time.perf_counter()
     interrupt: KeyboardInterrupt | None = None
     while trainer.step < steps:
-        to_line = line_every - trainer.step % line_every
-        left = min(steps - trainer.step, trainer.steps_left_in_epoch(), to_line)
+        to_record = record_every - trainer.step % record_every
+        left = min(steps - trainer.step, trainer.steps_left_in_epoch(), to_record)
         epoch, score = trainer.epoch + 1, nothing
         try:
             score = trainer.train(min(trainer.steps_at_a_time, left))
             interrupts.let_through()
         except KeyboardInterrupt as raised:
             interrupt = raised
-        epoch_score, line_score = epoch_score + score, line_score + score
+        epoch_score, record_score = epoch_score + score, record_score + score
         diverged = not math.isfinite(score.loss_sum)
         if score.samples:
             observer.on_steps(trainer.step, epoch, epoch_score)
@@ -197,7 +197,7 @@ def _fit(
             epoch_score = nothing
         interrupted = interrupt is not None or (trainer.step < steps and is_interrupted())
         ending = trainer.step == steps or diverged or interrupted
-        if line_score.samples and (trainer.step % line_every == 0 or ending):
+        if record_score.samples and (trainer.step % record_every == 0 or ending):
             if validation is not None and not interrupted:
                 try:
                     result.validation = trainer.evaluate(validation)
@@ -205,18 +205,18 @@ def _fit(
                     interrupt, interrupted = raised, True
             rate = float(trainer.schedule.rates([trainer.step - 1])[0])
             now = time.perf_counter()
-            entry = Entry(
+            record = HistoryRecord(
                 trainer.step,
                 epoch,
                 rate,
-                line_score,
+                record_score,
                 None if interrupted else result.validation,
                 now - line_began,
                 trainer.train_seconds,
             )
-            line_score = nothing
-            result.history.append(entry)
-            observer.on_entry(entry)
+            record_score = nothing
+            result.history.append(record)
+            observer.on_record(record)
             line_began = time.perf_counter()
         if diverged or interrupted:
             result.stopped = "diverged" if diverged else "interrupted"

@@ -22,7 +22,7 @@ from fastconv.runs.experiment import Experiment, prepare, summarize
 from fastconv.runs.run_folder import OutputError, RunFolder
 from fastconv.runs.saved_run import load_run
 from fastconv.trainer import Trainer
-from fastconv.training_loop import Entry, Result, fit, interruption
+from fastconv.training_loop import HistoryRecord, Result, fit, interruption
 
 if TYPE_CHECKING:
     from fastconv.analysis.probe import Probe
@@ -344,7 +344,7 @@ def _train(
                 trainer,
                 steps,
                 validation=validation,
-                line_every=recipe.validate_every,
+                record_every=recipe.validate_every,
                 is_shortened=options.steps is not None,
                 observer=watcher,
                 is_interrupted=is_interrupted,
@@ -405,11 +405,11 @@ class _Watcher:
         self.on_steps = display.on_steps
         self._measure()
 
-    def on_entry(self, entry: Entry) -> None:
-        self._folder.append_history(entry)
-        self._display.on_entry(entry)
+    def on_record(self, record: HistoryRecord) -> None:
+        self._folder.append_history(record)
+        self._display.on_record(record)
         self._lines += 1
-        if self._lines % self._every == 0 or entry.step == self._steps:
+        if self._lines % self._every == 0 or record.step == self._steps:
             self._measure()
 
     def _measure(self) -> None:

@@ -87,8 +87,8 @@ def save_run(folder, recipe, dataset, *, with_probe=True):
         def on_steps(self, step, epoch, score):
             pass
 
-        def on_entry(self, entry):
-            files.append_history(entry)
+        def on_record(self, record):
+            files.append_history(record)
             if with_probe:
                 files.append_probe(trainer.step, probe.measure())
 

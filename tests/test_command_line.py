@@ -26,14 +26,14 @@ from saved_runs import TINY_RECIPE
 import fastconv
 from fastconv.backends.configuration import available_cores
 from fastconv.backends.selection import NAMES, backend_state
-from fastconv.cli.progress import entry_line, percent
+from fastconv.cli.progress import percent, record_line
 from fastconv.data import load
 from fastconv.inference import Score
 from fastconv.network import Sequential
 from fastconv.recipe import load_recipe, recipe_names
 from fastconv.runs.run_folder import new_run_path, to_json
 from fastconv.train import main
-from fastconv.training_loop import Entry, interruption
+from fastconv.training_loop import HistoryRecord, interruption
 
 PACKAGE_PARENT = Path(fastconv.__file__).parent.parent
 
@@ -305,17 +305,17 @@ def test_lines_give_percent_and_the_history_fractions(command):
 
 def test_a_line_looks_as_promised():
     training, validation = Score(125.2, 59.54, 100), Score(76.9, 75.88, 100)
-    entry = Entry(1000, 1, 0.01, training, validation, 0.0204, 0.01)
-    assert entry_line(entry) == (
+    record = HistoryRecord(1000, 1, 0.01, training, validation, 0.0204, 0.01)
+    assert record_line(record) == (
         "[Step 01000]: Loss 1.252 | Accuracy: 59.540 | Time: 0.02 seconds | "
         "Validation Loss 0.769 | Validation Accuracy: 75.880"
     )
-    entry = Entry(123456, 1, 0.01, training, None, 1.0, 0.01)
-    assert entry_line(entry) == (
+    record = HistoryRecord(123456, 1, 0.01, training, None, 1.0, 0.01)
+    assert record_line(record) == (
         "[Step 123456]: Loss 1.252 | Accuracy: 59.540 | Time: 1.00 seconds"
     )
     regression = Score(125.2, 0, 100, False), Score(76.9, 0, 100, False)
-    assert entry_line(Entry(1, 1, 0.01, *regression, 1.0, 0.01)) == (
+    assert record_line(HistoryRecord(1, 1, 0.01, *regression, 1.0, 0.01)) == (
         "[Step 00001]: Loss 1.252 | Time: 1.00 seconds | Validation Loss 0.769"
     )
 

@@ -258,7 +258,7 @@ def test_a_few_samples_are_kept_ready_and_no_more(monkeypatch):
 def test_a_training_run_makes_the_runners_of_its_validation_once(monkeypatch):
     runners = _Runners(monkeypatch, "numpy")
     trainer = made_trainer(made_samples(), backend="numpy")
-    fit(trainer, 12, validation=made_samples(300, 1), line_every=1)
+    fit(trainer, 12, validation=made_samples(300, 1), record_every=1)
     assert runners.made == 3
 
 

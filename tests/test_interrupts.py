@@ -188,13 +188,13 @@ class Watch:
     """Notes what the training loop tells."""
 
     def __init__(self) -> None:
-        self.steps, self.entries = [], []
+        self.steps, self.records = [], []
 
     def on_steps(self, step, epoch, score):
         self.steps.append(step)
 
-    def on_entry(self, entry):
-        self.entries.append(entry)
+    def on_record(self, record):
+        self.records.append(record)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -203,14 +203,14 @@ def test_ctrl_c_in_fit_ends_the_line_that_was_begun(backend):
     runner = trainer._runner
     trainer._runner = Pressed(runner, run=20)
     with pytest.raises(KeyboardInterrupt):
-        fit(trainer, 10 * STEPS, validation=trainer.training, line_every=20, observer=watch)
+        fit(trainer, 10 * STEPS, validation=trainer.training, record_every=20, observer=watch)
     # Lines are of 20 steps: six runs of three, and one of two.
     assert trainer.step == 58
-    assert [entry.step for entry in watch.entries] == [20, 40, 58]
-    assert [entry.training.samples for entry in watch.entries] == [80, 80, 18 * BATCH]
-    assert [entry.validation is None for entry in watch.entries] == [False, False, True]
+    assert [record.step for record in watch.records] == [20, 40, 58]
+    assert [record.training.samples for record in watch.records] == [80, 80, 18 * BATCH]
+    assert [record.validation is None for record in watch.records] == [False, False, True]
     assert watch.steps[-1] == 58
-    assert watch.entries[-1].train_seconds == trainer.train_seconds
+    assert watch.records[-1].train_seconds == trainer.train_seconds
     np.testing.assert_array_equal(weights_of(trainer), weights_after(backend, 58))
     trainer._runner = runner
     fit(trainer, 2 * STEPS)
@@ -226,7 +226,7 @@ def test_ctrl_c_in_the_midst_of_the_first_step_of_fit_tells_nothing(steps):
     with pytest.raises(KeyboardInterrupt):
         fit(trainer, 2 * STEPS, observer=watch)
     assert trainer.step == steps
-    assert (watch.steps, watch.entries) == ([], [])
+    assert (watch.steps, watch.records) == ([], [])
 
 
 def _never(samples):
@@ -250,7 +250,7 @@ def test_ctrl_c_in_a_validation_ends_it_and_keeps_the_line():
     with pytest.raises(KeyboardInterrupt):
         fit(trainer, STEPS, validation=validation, observer=watch)
     assert rows == [1, 1]
-    assert [(entry.step, entry.validation) for entry in watch.entries] == [(STEPS, None)]
+    assert [(record.step, record.validation) for record in watch.records] == [(STEPS, None)]
     assert trainer.step == STEPS
 
 

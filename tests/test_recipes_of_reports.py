@@ -244,7 +244,7 @@ def losses_on(dataset, name, settings, steps):
     experiment = prepare(
         load_recipe(name, settings), dataset=dataset, config=ExecutionConfig("numpy", threads=1)
     )
-    result = fit(experiment.trainer, steps, line_every=steps // 10, is_shortened=True)
+    result = fit(experiment.trainer, steps, record_every=steps // 10, is_shortened=True)
     return result.history[0].training.loss, result.history[-1].training.loss
 
 

@@ -402,7 +402,7 @@ def test_the_gap_is_training_score_less_score():
 def test_looking_at_every_line_changes_no_score(search):
     found = search(RANDOM)
     lines = []
-    trainings = Trainings(WorkerConfig(found, reports_lines=True))
+    trainings = Trainings(WorkerConfig(found, reports_records=True))
     done = trainings.train(Task(0, {}), lambda line, value: lines.append((line, value)))
     assert done.scores == trained(found).scores
     assert [line for line, _ in lines] == [0, 1]
@@ -475,7 +475,7 @@ def test_the_test_part_is_not_looked_at(search, monkeypatch, folds):
     with pytest.raises(AssertionError, match="somebody looked"):
         _ = dataset.test.images
     found = search(RANDOM.replace("trials = 4", f"trials = 4\nfolds = {folds}"))
-    done = trained(found, {}, dataset, monkeypatch, reports_lines=True)
+    done = trained(found, {}, dataset, monkeypatch, reports_records=True)
     assert done.state == "completed"
 
 
@@ -599,7 +599,7 @@ def test_a_worker_that_is_killed_is_one_line(search):
 
 def test_a_worker_gives_the_trial_up_that_it_is_told_to(search):
     endless = {"epochs": 10**7}
-    with Pool(WorkerConfig(search(RANDOM), reports_lines=True), 1) as pool:
+    with Pool(WorkerConfig(search(RANDOM), reports_records=True), 1) as pool:
         while not pool.has_free_worker():
             assert list(pool.messages(10)) == []
         pool.start(Task(7, endless))

@@ -99,13 +99,13 @@ class Watch:
     """Notes what the training loop tells."""
 
     def __init__(self):
-        self.steps, self.entries = [], []
+        self.steps, self.records = [], []
 
     def on_steps(self, step, epoch, score):
         self.steps.append((step, epoch, score))
 
-    def on_entry(self, entry):
-        self.entries.append(entry)
+    def on_record(self, record):
+        self.records.append(record)
 
 
 # Reproducibility.
@@ -160,7 +160,7 @@ def test_steps_in_pieces_are_the_steps_at_once():
 def test_validation_on_the_way_changes_nothing_of_the_training():
     plain, validated = make_trainer(), make_trainer()
     fit(plain, 12)
-    fit(validated, 12, validation=make_samples(9, 3), line_every=2)
+    fit(validated, 12, validation=make_samples(9, 3), record_every=2)
     np.testing.assert_array_equal(plain.network.parameters, validated.network.parameters)
 
 
@@ -295,7 +295,7 @@ def test_the_score_of_a_regression_has_no_accuracy():
     result = fit(trainer, 9, validation=samples, observer=watch)
     assert result.training.accuracy is None
     assert result.training.loss < expected
-    assert watch.entries[0].validation.accuracy is None
+    assert watch.records[0].validation.accuracy is None
 
 
 def test_scores_add_up():
@@ -336,11 +336,11 @@ def test_steps_go_over_as_many_epochs_as_they_need():
         twin.train(count)
     # The third epoch is unfinished: the mean is over what there is of it.
     assert_same(result.training, twin.train(2))
-    assert result.history == watch.entries
+    assert result.history == watch.records
 
 
 def test_lines_count_steps_and_do_not_care_for_epochs():
-    result = fit(make_trainer(), 14, line_every=3)
+    result = fit(make_trainer(), 14, record_every=3)
     assert [(e.step, e.epoch) for e in result.history] == [
         (3, 1), (6, 2), (9, 2), (12, 3), (14, 3),
     ]  # fmt: skip
@@ -349,39 +349,39 @@ def test_lines_count_steps_and_do_not_care_for_epochs():
 
 def test_lines_hold_the_validation_of_the_network_after_that_many_updates():
     validation = make_samples(9, 3)
-    result = fit(make_trainer(), 10, validation=validation, line_every=4)
+    result = fit(make_trainer(), 10, validation=validation, record_every=4)
     twin = make_trainer()
-    for entry in result.history:
-        while twin.step < entry.step:
+    for record in result.history:
+        while twin.step < record.step:
             twin.train(1)
-        assert entry.validation == twin.evaluate(validation)
-    assert [entry.step for entry in result.history] == [4, 8, 10]
+        assert record.validation == twin.evaluate(validation)
+    assert [record.step for record in result.history] == [4, 8, 10]
     assert result.validation == result.history[-1].validation
 
 
 def test_without_validation_lines_have_none():
     result = fit(make_trainer(), 5)
     assert result.validation is None
-    assert [entry.validation for entry in result.history] == [None]
+    assert [record.validation for record in result.history] == [None]
 
 
 def test_lines_give_the_rate_of_the_last_update_before_them():
     trainer = make_trainer(schedule=Step(0.8, every=4, factor=0.5))
-    result = fit(trainer, 10, line_every=2)
-    assert [entry.learning_rate for entry in result.history] == [0.8, 0.8, 0.4, 0.4, 0.2]
+    result = fit(trainer, 10, record_every=2)
+    assert [record.learning_rate for record in result.history] == [0.8, 0.8, 0.4, 0.4, 0.2]
 
 
 def test_the_times_of_the_lines_do_not_overlap():
     trainer, validation = make_trainer(), make_samples(50, 3)
     began = time.perf_counter()
-    result = fit(trainer, 10, validation=validation, line_every=1)
+    result = fit(trainer, 10, validation=validation, record_every=1)
     whole = time.perf_counter() - began
-    assert all(entry.seconds > 0 for entry in result.history)
-    assert sum(entry.seconds for entry in result.history) <= whole
-    in_training = [entry.train_seconds for entry in result.history]
+    assert all(record.seconds > 0 for record in result.history)
+    assert sum(record.seconds for record in result.history) <= whole
+    in_training = [record.train_seconds for record in result.history]
     assert in_training == sorted(in_training)
     # Validation counts in the one and not in the other.
-    assert sum(entry.seconds for entry in result.history) > in_training[-1]
+    assert sum(record.seconds for record in result.history) > in_training[-1]
 
 
 def test_the_observer_sees_the_mean_of_the_epoch_so_far():
@@ -647,8 +647,8 @@ def test_exclusive_or_is_learned():
 @needs("mnist")
 def test_mnist_strided_learns_from_4000_images():
     experiment = prepare(load_recipe("mnist-strided"), config=ExecutionConfig("numpy"))
-    result = fit(experiment.trainer, 4000, line_every=1000, is_shortened=True)
-    losses = [entry.training.loss for entry in result.history]
+    result = fit(experiment.trainer, 4000, record_every=1000, is_shortened=True)
+    losses = [record.training.loss for record in result.history]
     assert losses == sorted(losses, reverse=True)
     # Chance is 10 %; the whole recipe is 55000 images.
     assert experiment.trainer.evaluate(experiment.dataset.test).accuracy > 0.8
@@ -660,8 +660,8 @@ def test_the_loss_of_cifar10_deep_falls():
     experiment = prepare(
         load_recipe("cifar10-deep", [("batch_size", 100)]), config=ExecutionConfig("numpy")
     )
-    result = fit(experiment.trainer, 20, line_every=5, is_shortened=True)
-    losses = [entry.training.loss for entry in result.history]
+    result = fit(experiment.trainer, 20, record_every=5, is_shortened=True)
+    losses = [record.training.loss for record in result.history]
     # The first is that of weights of deviation 0.1, above chance (log 10 = 2.303).
     assert losses[0] > 2.303
     assert losses[-1] < 0.9 * losses[0]

@@ -16,7 +16,7 @@ except ModuleNotFoundError as fault:
     raise missing_extra("fastconv.cli.progress", fault) from None
 
 from fastconv.inference import Score
-from fastconv.training_loop import Entry
+from fastconv.training_loop import HistoryRecord
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -27,16 +27,16 @@ def percent(accuracy: float | None) -> str:
     return "-" if accuracy is None else f"{100 * accuracy:.3f}"
 
 
-def entry_line(entry: Entry) -> str:
+def record_line(record: HistoryRecord) -> str:
     """One line of plain text for a line of the history."""
-    parts = [f"[Step {entry.step:05d}]: Loss {entry.training.loss:.3f}"]
-    if entry.training.accuracy is not None:
-        parts.append(f"Accuracy: {percent(entry.training.accuracy)}")
-    parts.append(f"Time: {entry.seconds:.2f} seconds")
-    if entry.validation is not None:
-        parts.append(f"Validation Loss {entry.validation.loss:.3f}")
-        if entry.validation.accuracy is not None:
-            parts.append(f"Validation Accuracy: {percent(entry.validation.accuracy)}")
+    parts = [f"[Step {record.step:05d}]: Loss {record.training.loss:.3f}"]
+    if record.training.accuracy is not None:
+        parts.append(f"Accuracy: {percent(record.training.accuracy)}")
+    parts.append(f"Time: {record.seconds:.2f} seconds")
+    if record.validation is not None:
+        parts.append(f"Validation Loss {record.validation.loss:.3f}")
+        if record.validation.accuracy is not None:
+            parts.append(f"Validation Accuracy: {percent(record.validation.accuracy)}")
     return " | ".join(parts)
 
 
@@ -143,6 +143,6 @@ class Display:
             speed=f"{speed:,.0f}",
         )
 
-    def on_entry(self, entry: Entry) -> None:
+    def on_record(self, record: HistoryRecord) -> None:
         """Show a line of the history."""
-        self._console.print(entry_line(entry))
+        self._console.print(record_line(record))

@@ -21,7 +21,7 @@ from fastconv.data.identity import PartIdentity, identify_parts
 from fastconv.network import Sequential
 from fastconv.preprocessing import Preprocessing
 from fastconv.recipe import Recipe
-from fastconv.training_loop import Entry
+from fastconv.training_loop import HistoryRecord
 
 if TYPE_CHECKING:
     from fastconv.analysis.probe import LayerState
@@ -100,19 +100,19 @@ class RunFolder:
         with replace_file(self.path / name) as file:
             file.write(to_json(content))
 
-    def append_history(self, entry: Entry) -> None:
+    def append_history(self, record: HistoryRecord) -> None:
         """Add a line to history.csv."""
-        validation = entry.validation
+        validation = record.validation
         row = (
-            entry.step,
-            entry.epoch,
-            repr(entry.learning_rate),
-            repr(entry.training.loss),
-            _cell(entry.training.accuracy),
+            record.step,
+            record.epoch,
+            repr(record.learning_rate),
+            repr(record.training.loss),
+            _cell(record.training.accuracy),
             _cell(validation.loss if validation else None),
             _cell(validation.accuracy if validation else None),
-            f"{entry.seconds:.6f}",
-            f"{entry.train_seconds:.6f}",
+            f"{record.seconds:.6f}",
+            f"{record.train_seconds:.6f}",
         )
         self._append("history.csv", [row])
 

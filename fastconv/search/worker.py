@@ -26,7 +26,7 @@ from fastconv.runs.experiment import load_dataset, prepare
 from fastconv.search.definition import Search, SearchError
 from fastconv.search.outcome import State
 from fastconv.search.space import Settings
-from fastconv.training_loop import Entry, fit
+from fastconv.training_loop import HistoryRecord, fit
 
 _IMPOSSIBLE = (RecipeError, DataError, NetworkError)
 """What may be wrong with some settings, while others can be trained."""
@@ -42,14 +42,14 @@ class WorkerConfig:
         The search.
     data_dir, execution
         As for :func:`fastconv.runs.experiment.prepare`.
-    reports_lines
+    reports_records
         Whether to validate, and report, at every line of the history; else at the end alone.
     """
 
     search: Search
     data_dir: str | Path | None = None
     execution: ExecutionConfig = field(default_factory=lambda: ExecutionConfig(threads=1))
-    reports_lines: bool = False
+    reports_records: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,10 +177,10 @@ class Trainings:
 
         lines = 0
 
-        def report(entry: Entry) -> None:
+        def report(record: HistoryRecord) -> None:
             nonlocal lines
-            value = None if entry.validation is None else self._metric(entry.validation)
-            is_told = self._config.reports_lines  # else there is one at the end of a training
+            value = None if record.validation is None else self._metric(record.validation)
+            is_told = self._config.reports_records  # else there is one at the end of a training
             if is_told and value is not None:
                 on_line(lines, value)
             lines += 1
@@ -210,7 +210,7 @@ class Trainings:
         self,
         recipe: Recipe,
         dataset: Dataset,
-        report: Callable[[Entry], None],
+        report: Callable[[HistoryRecord], None],
         reason_to_stop: Callable[[], Order | None],
     ) -> tuple[str, float | None, float | None]:
         """Make one training; return how it stopped, its score, and that of its own samples.
@@ -226,7 +226,7 @@ class Trainings:
             experiment.steps,
             validation=dataset.validation,
             # The steps are the same, however often they are interrupted for a look.
-            line_every=recipe.validate_every if given.reports_lines else experiment.steps,
+            record_every=recipe.validate_every if given.reports_records else experiment.steps,
             observer=_Observer(report),
             is_interrupted=lambda: reason_to_stop() is not None,
         )
@@ -295,8 +295,8 @@ def without_test(dataset: Dataset) -> Dataset:
 
 
 class _Observer:
-    def __init__(self, report: Callable[[Entry], None]) -> None:
-        self.on_entry = report
+    def __init__(self, report: Callable[[HistoryRecord], None]) -> None:
+        self.on_record = report
 
     def on_steps(self, step: int, epoch: int, score: Score) -> None:
         pass
