@@ -144,7 +144,7 @@ def train_recipe(
         if options.checks:
             display.text(f"check {check_first_steps(experiment, options).summary}")
         folder = RunFolder(path)
-        folder.write_recipe(recipe)
+        folder.write_recipe(experiment.recipe)
         folder.write_json("environment.json", _environment(experiment, options))
         folder.write_model(
             experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
@@ -415,6 +415,8 @@ def _show_head(display: Display, experiment: Experiment, threads: int) -> None:
     plural = "s" if threads != 1 else ""
     display.text(f"recipe {recipe.name}: {recipe.description}")
     display.text(f"data set {dataset.name}: {sizes}")
+    for remark in dataset.remarks:
+        display.text(f"data: {remark}")
     precision = "" if trainer.precision == "float32" else f", products in {trainer.precision}"
     display.text(f"backend {trainer.backend} ({trainer.why}), {threads} thread{plural}{precision}")
     display.text()
