@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import struct
 import zipfile
@@ -35,6 +36,7 @@ class _Member:
     """One array that is not read yet."""
 
     name: str
+    file: Path
     source: str
     read: Callable[[], Array]
 
@@ -58,7 +60,11 @@ def array_file(path: Path, options: OwnOptions) -> Source:
         members, files = _members(path), [path]
     else:
         folder = path if path.is_dir() else path.parent
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in (".npy", ".npz"))
+        kinds = (".npy", ".npz") if path.is_dir() else (".npy",)
+        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in kinds and f.is_file())
+        if path.is_file():
+            family = _family(path)
+            files = [file for file in files if _family(file) == family]
         members = []
         for file in files:
             members += [_npy(file)] if file.suffix.lower() == ".npy" else _members(file)
@@ -88,13 +94,19 @@ def array_file(path: Path, options: OwnOptions) -> Source:
     return Source(path, f"{path.suffix[1:] or 'npy'} arrays", tuple(files), read, class_names)
 
 
+def _family(file: Path) -> list[str]:
+    """What the names of the files of one data set have in common."""
+    words = words_of(file.stem)
+    return [w for w in words if w not in _IMAGES | _LABELS and part_named(w) is None]
+
+
 def _pairs(
     path: Path, members: list[_Member], options: OwnOptions
 ) -> dict[str, dict[str, _Member]]:
     """Return which array is what, by part and role."""
     parts: dict[str, dict[str, _Member]] = {}
     for member in members:
-        part = part_named(member.name) or "training"
+        part = part_named(member.name) or part_named(member.file.stem) or "training"
         role = _role(member.name, options)
         if role is None:
             continue
@@ -145,7 +157,7 @@ def _npy(file: Path) -> _Member:
             mapped: Array = np.load(file, mmap_mode="r", allow_pickle=False)
             return mapped
 
-    return _Member(file.stem, str(file), read)
+    return _Member(file.stem, file, str(file), read)
 
 
 def _members(file: Path) -> list[_Member]:
@@ -158,8 +170,8 @@ def _members(file: Path) -> list[_Member]:
         if len(names) == 1 and shown == "arr_0":
             shown = file.stem
         source = f"{file} ({name.removesuffix('.npy')})"
-        members.append(_Member(shown, source, lambda name=name, source=source: _member(  # type: ignore[misc]
-            file, name, source)))  # fmt: skip
+        read = functools.partial(_member, file, name, source)
+        members.append(_Member(shown, file, source, read))
     return members
 
 
