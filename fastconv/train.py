@@ -104,6 +104,11 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
         raise RecipeError(
             f"--data is {options.data} and --dataset is {options.dataset}; give one of the two"
         )
+    if options.data is not None and options.data_dir is not None:
+        raise RecipeError(
+            f"--data is {options.data} and --data-dir is {options.data_dir}; the first is the path "
+            f"of your data: leave the other out"
+        )
     for key, value in (
         ("data.dataset", None if options.data is None else OWN),
         ("data.path", options.data),

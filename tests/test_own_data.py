@@ -632,5 +632,5 @@ def test_the_catalogue_knows_data_of_ones_own(tmp_path):
     images, labels = stripes(30)
     np.savez(tmp_path / "a.npz", x=images, y=labels)
     assert_holds(load("own", tmp_path / "a.npz"), images, labels)
-    with pytest.raises(MissingData, match="no path"):
+    with pytest.raises(MissingData, match="no path of the data"):
         load("own")

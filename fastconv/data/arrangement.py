@@ -95,7 +95,12 @@ class Plan:
 
 
 def arranged(
-    path: Path, files: Sequence[Path], options: OwnOptions, plan: Callable[[], Plan]
+    path: Path,
+    files: Sequence[Path],
+    options: OwnOptions,
+    plan: Callable[[], Plan],
+    *,
+    purpose: str = "training",
 ) -> Arranged:
     """Return what was arranged an earlier time, or arrange it.
 
@@ -109,6 +114,8 @@ def arranged(
         How they are read and divided.
     plan
         Reads what there is; not called where it was arranged already.
+    purpose
+        What is arranged for another one is kept beside it.
 
     Raises
     ------
@@ -117,6 +124,7 @@ def arranged(
         memory.
     """
     folder, name = (path, "fastconv") if path.is_dir() else (path.parent, path.name)
+    name = name if purpose == "training" else f"{name}.{purpose}"
     places, key = cache_places(name, folder), _key(folder, files, options)
     for place in places:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

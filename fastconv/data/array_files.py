@@ -100,6 +100,27 @@ def _family(file: Path) -> list[str]:
     return [w for w in words if w not in _IMAGES | _LABELS and part_named(w) is None]
 
 
+def images_of_file(path: Path) -> Array:
+    """Return the images of an .npy file, or those of an .npz file that has one such array.
+
+    Raises
+    ------
+    DataError
+        If it is unclear which array holds the images.
+    """
+    if path.suffix.lower() == ".npy":
+        return _npy(path).read()
+    members = _members(path)
+    images = [m for m in members if _role(m.name, OwnOptions()) == "images"]
+    if len(images) != 1 and len(members) != 1:
+        names = ", ".join(m.name for m in members) or "none"
+        raise DataError(
+            f"{path}: {len(images)} arrays are images; expected one, such as images; there are: "
+            f"{names}; save it alone"
+        )
+    return (images or members)[0].read()
+
+
 def _pairs(
     path: Path, members: list[_Member], options: OwnOptions
 ) -> dict[str, dict[str, _Member]]:

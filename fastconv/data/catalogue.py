@@ -81,7 +81,7 @@ def load(name: str, data_dir: str | PathLike[str] | None = None, **options: Any)
 
         if data_dir is None:
             raise MissingData(
-                f"load: name is {OWN!r} but there is no path; give it by --data PATH, in a recipe "
+                f"{OWN}: there is no path of the data; give it by --data PATH, in a recipe "
                 f"as data.path, or as data_dir"
             )
         return load_own(data_dir, **options)

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastconv.data.array_images import Layout, in_rows
 from fastconv.data.available_memory import require_memory
+from fastconv.data.dataset import Array
 from fastconv.data.errors import DataError
 from fastconv.data.idx import read_idx
 from fastconv.data.source import Rows, Source, part_named
@@ -126,22 +127,33 @@ def _labels_of(file: Path, images: list[Path], labels: list[Path]) -> Path:
     return found[0]
 
 
+def read_idx_images(file: Path) -> Array:
+    """Read an IDX file of images as (samples, height, width, channels)."""
+    _require_honest_header(file)
+    images = read_idx(file)
+    layout: Layout | None = "NCHW" if images.ndim == 4 and images.shape[1] in (1, 3) else None
+    return in_rows(str(file), images, layout)
+
+
+def _require_honest_header(file: Path) -> None:
+    shape, item = cast(tuple[tuple[int, ...], int], _header(file))
+    size = math.prod(shape) * item
+    # Gzip packs zeros into a thousandth, and no tighter.
+    if size > 1100 * file.stat().st_size:
+        raise DataError(
+            f"{file}: its header asks for {size} bytes, which its {file.stat().st_size} "
+            f"cannot hold; delete it and download it again"
+        )
+    require_memory(str(file), 2 * size, "save the data as .npy, which is mapped")
+
+
 def _read(images_file: Path, labels_file: Path) -> Rows:
-    for file in (images_file, labels_file):
-        shape, item = cast(tuple[tuple[int, ...], int], _header(file))
-        size = math.prod(shape) * item
-        # Gzip packs zeros into a thousandth, and no tighter.
-        if size > 1100 * file.stat().st_size:
-            raise DataError(
-                f"{file}: its header asks for {size} bytes, which its {file.stat().st_size} "
-                f"cannot hold; delete it and download it again"
-            )
-        require_memory(str(file), 2 * size, "save the data as .npy, which is mapped")
-    images, labels = read_idx(images_file), read_idx(labels_file)
+    images = read_idx_images(images_file)
+    _require_honest_header(labels_file)
+    labels = read_idx(labels_file)
     if len(images) != len(labels):
         raise DataError(
             f"{images_file}: holds {len(images)} images but {labels_file.name} holds "
             f"{len(labels)} labels; expected as many"
         )
-    layout: Layout | None = "NCHW" if images.ndim == 4 and images.shape[1] in (1, 3) else None
-    return Rows(in_rows(str(images_file), images, layout), np.asarray(labels))
+    return Rows(images, np.asarray(labels))

@@ -57,7 +57,7 @@ def load_own(path: str | PathLike[str], *, title: str | None = None, **options: 
     for file in split_file:
         if not file.is_file():
             raise MissingData(f"{file}: there is no such file; correct data.split_file")
-    made = arranged(place, (*source.files, *split_file), chosen, lambda: _plan(source, chosen))
+    made = arranged(place, (*source.files, *split_file), chosen, lambda: plan_of(source, chosen))
     name = as_text(data_name(str(place.resolve()))) if title is None else title
     return _dataset(name, made)
 
@@ -90,7 +90,10 @@ def chosen_options(path: str | PathLike[str], options: dict[str, Any]) -> tuple[
     except ValueError as fault:
         raise DataError(f"{place}: {fault}") from None
     if not place.exists():
-        raise MissingData(f"{place}: there is no such file or folder; correct the path of the data")
+        raise MissingData(
+            f"{place}: there is no such file or folder; correct the path, or say with --data-dir "
+            f"where the data of a run are now"
+        )
     return place, chosen
 
 
@@ -161,8 +164,21 @@ def _folder_source(path: Path, options: OwnOptions) -> Source:
     return picture_folder(path, options)
 
 
-def _plan(source: Source, options: OwnOptions) -> Plan:
-    """Read what there is, number its classes, and divide it into parts."""
+def plan_of(source: Source, options: OwnOptions) -> Plan:
+    """Read what there is, number its classes, and divide it into parts.
+
+    Parameters
+    ----------
+    source
+        The data.
+    options
+        How they are divided.
+
+    Raises
+    ------
+    DataError
+        If a part has no labels, there is one class only, or a class that training lacks.
+    """
     remarks: list[str] = []
     found = dict(source.read(remarks))
     owner = str(source.path)

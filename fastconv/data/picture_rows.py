@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,19 @@ import numpy.typing as npt
 from fastconv.data.errors import DataError
 from fastconv.data.own_options import OwnFit, OwnOptions
 
+if TYPE_CHECKING:
+    from fastconv.data.picture_files import Fit
+
 _AT_A_TIME = 256
 """Pictures that are decoded before any is asked for again: bounds the memory."""
 _MOST_THREADS = 16
 
-FIT_OF = {"refuse": "crop", "resize": "stretch", "center_crop": "crop", "pad": "pad"}
+FIT_OF: dict[OwnFit, Fit] = {
+    "refuse": "crop",
+    "resize": "stretch",
+    "center_crop": "crop",
+    "pad": "pad",
+}
 """By the names of :data:`fastconv.data.picture_files.Fit`."""
 
 
@@ -67,7 +76,7 @@ class PictureRows:
 
         def decode(index: int) -> tuple[int, npt.NDArray[np.uint8] | str]:
             try:
-                return index, decode_picture(self.files[index], shape, fit=fit)  # type: ignore[arg-type]
+                return index, decode_picture(self.files[index], shape, fit=fit)
             except PictureError as fault:
                 return index, str(fault)
             except MemoryError:
