@@ -63,8 +63,8 @@ class OwnOptions:
         Whether every part gets about the same share of each class; by default it does.
     group
         What must not be in two parts: the column of a table, the array of an .npz, or for pictures
-        a regular expression whose first group, searched for in the path within the class's folder,
-        is the name of the group.
+        a regular expression whose first group, searched for in the file's name, is the name of the
+        group.
     split_file
         A CSV file of ``name,part``; what it does not name is for training.
     split_seed

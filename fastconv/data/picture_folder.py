@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ def picture_folder(path: Path, options: OwnOptions) -> Source:
     MissingData
         If there is nothing in it.
     """
+    pattern = options.group_pattern()
     folders = _folders(path)
     part_of = {folder: part_named(folder.name) for folder in folders}
     ignored: list[Path] = []
@@ -70,19 +72,22 @@ def picture_folder(path: Path, options: OwnOptions) -> Source:
                 f"ignored {len(ignored)} file{'s' * (len(ignored) > 1)} that are no pictures, such "
                 f"as {ignored[0]}"
             )
-        return _read(path, found, options, remarks)
+        return _read(path, found, options, pattern, remarks)
 
     files = tuple(file for part in found.values() for file in part.files)
     return Source(path, "folder of pictures", files, read)
 
 
 def _read(
-    path: Path, found: dict[str, _Found], options: OwnOptions, remarks: list[str]
+    path: Path,
+    found: dict[str, _Found],
+    options: OwnOptions,
+    pattern: re.Pattern[str] | None,
+    remarks: list[str],
 ) -> dict[str, Rows]:
     """Look at all headers at once, so that every part has the same shape."""
     files = [file for part in found.values() for file in part.files]
     rows, kept = picture_rows(path, files, options, remarks)
-    pattern = options.group_pattern()
     start, position, parts = 0, 0, {}
     for name, part in found.items():
         end = start + len(part.files)
@@ -107,9 +112,8 @@ def _read(
     return parts
 
 
-def _group(pattern: object, name: str, options: OwnOptions) -> str:
-    inner = name.rsplit("/", 1)[-1]
-    match = pattern.search(inner)  # type: ignore[attr-defined]
+def _group(pattern: re.Pattern[str], name: str, options: OwnOptions) -> str:
+    match = pattern.search(name.rsplit("/", 1)[-1])
     if match is None or match.group(1) is None:
         raise DataError(
             f"{name}: data.group, which is {options.group!r}, finds no group in this name; "
