@@ -1,6 +1,7 @@
 """Data of one's own: what is read of folders, arrays, tables and IDX files, with which classes."""
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -177,8 +178,25 @@ def test_folders_of_parts_are_the_parts(tmp_path):
     for part, name in (("training", "train"), ("validation", "val"), ("test", "test")):
         images, labels = held[name]
         order = np.argsort(labels, kind="stable")  # by folder, then by name
-        np.testing.assert_array_equal(dataset.parts[part].images[..., 0], images[order])
-        np.testing.assert_array_equal(dataset.parts[part].labels, labels[order])
+        found = dataset.parts[part]
+        if part == "training":  # in an order that is drawn
+            assert found.labels.tolist() != sorted(found.labels.tolist())
+            found = found.take(np.lexsort([found.images.sum(axis=(1, 2, 3)), found.labels]))
+            order = np.lexsort([images.sum(axis=(1, 2)), labels])
+        np.testing.assert_array_equal(found.images[..., 0], images[order])
+        np.testing.assert_array_equal(found.labels, labels[order])
+
+
+def test_the_first_and_the_last_of_a_folder_are_of_every_class(tmp_path):
+    picture_folder(tmp_path, count=90)
+    for seed in range(3):
+        labels = load_own(tmp_path, split_seed=seed).training.labels
+        assert set(labels[:20]) == set(labels[-20:]) == {0, 1, 2}
+
+
+def test_names_of_classes_are_any_text(tmp_path):
+    picture_folder(tmp_path, names=("train station", "été", "😀 & <b>"))
+    assert load_own(tmp_path).class_names == ("train station", "été", "😀 & <b>")
 
 
 def test_numbered_folders_are_classes_in_the_order_of_their_numbers(tmp_path):
@@ -187,7 +205,7 @@ def test_numbered_folders_are_classes_in_the_order_of_their_numbers(tmp_path):
 
 
 def test_pictures_of_other_sizes_are_refused_with_a_way_out_or_brought_to_one(tmp_path):
-    picture_folder(tmp_path)
+    images, _ = picture_folder(tmp_path)
     wide = np.full((8, 24), 90, np.uint8)
     wide[:, 8:16] = 200
     save_picture(tmp_path / "top" / "wide.png", wide)
@@ -197,7 +215,11 @@ def test_pictures_of_other_sizes_are_refused_with_a_way_out_or_brought_to_one(tm
     options = {"size": (8, 8), "test_fraction": 0.0, "validation_fraction": 0.0}
     for fit, middle, left in (("resize", 200, 90), ("center_crop", 200, 200), ("pad", 200, 90)):
         dataset = load_own(tmp_path, fit=fit, **options)
-        found = dataset.training.images[-1, ..., 0]  # the last by class and name
+        # The one that is bright in its middle rows and columns alone.
+        others = {image.tobytes() for image in images}
+        (found,) = (
+            image[..., 0] for image in dataset.training.images if image.tobytes() not in others
+        )
         assert abs(int(found[4, 4]) - middle) <= (60 if fit == "pad" else 8)
         assert abs(int(found[4, 0]) - left) <= 8
         assert (found[0] == 0).all() == (fit == "pad")
@@ -227,11 +249,20 @@ def test_a_header_that_asks_for_gigabytes_takes_none(tmp_path):
     file.write_bytes(content)
     with pytest.raises(DataError, match=r"000.bmp: too large"):
         load_own(tmp_path)
+    file.unlink()
+    file = tmp_path / "top" / "002.png"
+    content = bytearray(file.read_bytes())
+    content[16:24] = (65535).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"002.png: too large"):
+        load_own(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
+        (lambda f: (f / "train" / "a").mkdir(parents=True), "'bottom' lies beside 'train'"),
         (lambda f: (f / "empty").mkdir(), "class 'empty' has no pictures"),
         (lambda f: (f / "loose.png").write_bytes(b""), "loose.png lies beside the folders"),
         (lambda f: [p.rename(f.parent / f"{p.name}-away") for p in f.iterdir() if p.name > "c"],
@@ -295,6 +326,15 @@ def test_parts_of_an_npz_file_are_found_by_their_names(tmp_path):
     np.testing.assert_array_equal(dataset.training.images[..., 0], images[:20])
     np.testing.assert_array_equal(dataset.test.labels, labels[20:])
     assert dataset.validation is None
+
+
+def test_an_npz_file_may_name_its_classes(tmp_path):
+    images, labels = stripes(30)
+    names = np.array(["c", "b", "a", "unused"])
+    np.savez(tmp_path / "a.npz", x=images, y=labels, class_names=names)
+    dataset = load_own(tmp_path / "a.npz")
+    assert dataset.class_names == ("c", "b", "a", "unused")
+    assert_holds(dataset, images, labels)
 
 
 def test_one_hot_labels_are_converted_and_that_is_said(tmp_path):

@@ -249,11 +249,21 @@ def _portions(
     portions = []
     for part in PARTS:
         if part in indices and len(indices[part]):
-            portions.append(Portion(part, owner, rows, indices[part], numbers))
+            chosen = indices[part]
+            if part == "training":
+                chosen = _mixed(chosen, numbers, options.split_seed or 0)
+            portions.append(Portion(part, owner, rows, chosen, numbers))
         elif part in found and part != "training":
             there = np.arange(len(found[part]))
             portions.append(Portion(part, owner, found[part], there, labels[part]))
     return portions
+
+
+def _mixed(indices: IndexArray, numbers: Array, seed: int) -> IndexArray:
+    """Draw an order for samples that lie class by class: their first or last are a fair part."""
+    if numbers.ndim != 1 or (np.diff(numbers[indices]) < 0).any():
+        return indices
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,))).permutation(indices)
 
 
 def _training_indices(

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fastconv._files import as_text
 from fastconv.data.errors import DataError, MissingData
 from fastconv.data.own_options import OwnOptions
 from fastconv.data.picture_rows import picture_rows
-from fastconv.data.source import Rows, Source, part_named
+from fastconv.data.source import PART_ALIASES, Rows, Source
 
 ENDINGS = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -50,7 +51,8 @@ def picture_folder(path: Path, options: OwnOptions) -> Source:
     """
     pattern = options.group_pattern()
     folders = _folders(path)
-    part_of = {folder: part_named(folder.name) for folder in folders}
+    part_of = {folder: PART_ALIASES.get(folder.name.lower()) for folder in folders}
+    _require_no_mixture(path, part_of)
     ignored: list[Path] = []
     if folders and all(part_of.values()):
         found: dict[str, _Found] = {}
@@ -76,6 +78,17 @@ def picture_folder(path: Path, options: OwnOptions) -> Source:
 
     files = tuple(file for part in found.values() for file in part.files)
     return Source(path, "folder of pictures", files, read)
+
+
+def _require_no_mixture(path: Path, part_of: dict[Path, str | None]) -> None:
+    """Raise where folders of parts lie beside others, which would make classes of them."""
+    parts = [folder for folder, part in part_of.items() if part is not None]
+    others = [folder for folder, part in part_of.items() if part is None]
+    if parts and others and any(_folders(folder) for folder in parts):
+        raise DataError(
+            f"{path}: folder {others[0].name!r} lies beside {parts[0].name!r}, which holds the "
+            f"classes of a part; expected train, validation and test alone; move it away"
+        )
 
 
 def _read(
@@ -163,7 +176,7 @@ def _part(folder: Path, prefix: str, ignored: list[Path]) -> _Found:
                 f"({', '.join(sorted(ENDINGS))}); put some there, or take it away"
             )
         files += found
-        owners += [inner.name] * len(found)
+        owners += [as_text(inner.name)] * len(found)
         names += [prefix + file.relative_to(folder).as_posix() for file in found]
     return _Found(tuple(files), tuple(owners), tuple(names))
 

@@ -11,11 +11,12 @@ from fastconv.data.dataset import Array
 from fastconv.data.picture_rows import PictureRows
 
 PARTS = ("training", "validation", "test")
-_ALIASES = {
+PART_ALIASES = {
     "train": "training", "training": "training", "trn": "training",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test", "t10k": "test", "tst": "test",
 }  # fmt: skip
+"""Words that name a part, and its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ def part_named(name: str) -> str | None:
     >>> part_named("val"), part_named("x_train"), part_named("cats")
     ('validation', 'training', None)
     """
-    found = {_ALIASES[word] for word in words_of(name) if word in _ALIASES}
+    found = {PART_ALIASES[word] for word in words_of(name) if word in PART_ALIASES}
     return found.pop() if len(found) == 1 else None
 
 
