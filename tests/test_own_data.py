@@ -240,6 +240,14 @@ def test_a_bad_picture_is_named_and_refused_or_left_out(tmp_path):
         assert sum(name in remark for remark in dataset.remarks) == 1
 
 
+def test_a_link_to_nowhere_is_a_bad_picture(tmp_path):
+    images, labels = picture_folder(tmp_path)
+    (tmp_path / "top" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"gone.png: no such file.*data.bad=skip"):
+        load_own(tmp_path)
+    assert_holds(load_own(tmp_path, bad="skip"), images, labels)
+
+
 def test_a_header_that_asks_for_gigabytes_takes_none(tmp_path):
     picture_folder(tmp_path)
     file = tmp_path / "top" / "000.bmp"
@@ -326,6 +334,15 @@ def test_parts_of_an_npz_file_are_found_by_their_names(tmp_path):
     np.testing.assert_array_equal(dataset.training.images[..., 0], images[:20])
     np.testing.assert_array_equal(dataset.test.labels, labels[20:])
     assert dataset.validation is None
+
+
+def test_the_layout_of_an_array_may_be_said(tmp_path):
+    images = np.arange(30 * 6 * 8 * 9, dtype=np.float32).reshape(30, 6, 8, 9)
+    np.savez(tmp_path / "a.npz", x=images, y=np.arange(30) % 2)
+    with pytest.raises(DataError, match=r"a.npz.*data.layout=NCHW"):
+        load_own(tmp_path / "a.npz")
+    dataset = load_own(tmp_path / "a.npz", layout="NCHW")
+    assert_holds(dataset, images.transpose(0, 2, 3, 1), np.arange(30) % 2)
 
 
 def test_an_npz_file_may_name_its_classes(tmp_path):
@@ -456,6 +473,7 @@ def test_colours_of_a_table_have_the_shape_that_is_given(tmp_path):
     ("change", "says"),
     [
         (("\n1,", "\n1,,"), "row 2 has 66 columns; expected 65"),
+        (("\n2,", "\n2,3,"), "row 3 has 66 columns; expected 65"),
         (("\n1,", "\n1.5,"), "labels are floating numbers"),
         (("\n1,", "\n,"), "label of sample 1 is empty"),
         (("label", "kind"), "no column is named label"),
@@ -468,6 +486,16 @@ def test_lines_of_a_table_that_are_wrong_are_named(tmp_path, change, says):
     file.write_text(text.replace(*change, 1))
     with pytest.raises(DataError, match=says):
         load_own(file)
+
+
+def test_a_value_too_many_or_too_few_is_named_in_quoted_tables_too(tmp_path):
+    file = tmp_path / "a.csv"
+    for last, width in (('"x, y",1,2,3', 4), ('"x, y",1', 2)):
+        file.write_text('label,a,b\n"x, y",1,2\n\nz,3,4\n' + last, encoding="utf-8")
+        with pytest.raises(DataError, match=f"row 4 has {width} columns; expected 3"):
+            load_own(file)
+    file.write_text("label,a,b\n" + 'z,3,4\n\n"x, y",1,2\n' * 5, encoding="utf-8")
+    assert load_own(file).class_names == ("x, y", "z")
 
 
 @pytest.mark.parametrize(

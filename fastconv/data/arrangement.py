@@ -240,9 +240,12 @@ def _key(folder: Path, files: Sequence[Path], options: OwnOptions) -> str:
     said = {**dataclasses.asdict(options), "path": None}
     found = hashlib.sha256(json.dumps([_FORMAT, said]).encode())
     for file in files:
-        status = file.stat()
-        name = os.path.relpath(file, folder)
-        found.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+        try:
+            status = file.stat()
+            told_by = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError:  # a link to nowhere, which reading names
+            told_by = "unreadable"
+        found.update(os.fsencode(f"{os.path.relpath(file, folder)}\0{told_by}\n"))
     return found.hexdigest()
 
 

@@ -78,7 +78,7 @@ def array_file(path: Path, options: OwnOptions) -> Source:
         parts = {}
         for part, roles in known.items():
             member = roles["images"]
-            images = in_rows(member.source, member.read())
+            images = in_rows(member.source, member.read(), options.layout)
             labels = roles["labels"].read() if "labels" in roles else None
             if labels is not None and len(labels) != len(images):
                 raise DataError(

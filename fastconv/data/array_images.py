@@ -66,7 +66,7 @@ def _layout(owner: str, shape: tuple[int, ...]) -> Layout:
         return "NCHW"
     raise DataError(
         f"{owner}: the images have shape {shape}, which may be NHWC or NCHW; say which by "
-        f"layout='NHWC' or layout='NCHW', or transpose them in their file"
+        f"layout='NHWC' or layout='NCHW' (--set data.layout=NCHW)"
     )
 
 

@@ -54,6 +54,7 @@ def read_csv(path: Path, options: OwnOptions, *, requires_label: bool = True) ->
         names = first if has_names else [str(n) for n in range(len(first))]
         columns = find_columns(str(path), names, options, requires_label=requires_label)
         skipped = 1 if has_names else 0
+        _require_widths(path, delimiter, len(names), skipped)
         values = _numbers(path, delimiter, skipped, columns)
         if not len(values):
             raise DataError(f"{path}: there are no rows below the names; add some")
@@ -72,6 +73,33 @@ def read_csv(path: Path, options: OwnOptions, *, requires_label: bool = True) ->
     return Rows(images, labels, groups=None if group is None else group.tolist())
 
 
+def _require_widths(path: Path, delimiter: str, width: int, skipped: int) -> None:
+    """Raise a DataError that names the first line with more or fewer columns."""
+    with open(path, encoding="utf-8-sig", newline="") as lines:
+        # To count is many times faster than to parse; quotes are for the parser.
+        for number, line in enumerate(lines):
+            if line.count(delimiter) == width - 1 or not line.strip():
+                continue
+            if '"' in line:
+                return _require_parsed_widths(path, delimiter, width, skipped)
+            found = line.count(delimiter) + 1
+            raise _wrong_width(path, number + 1 - skipped, found, width)
+
+
+def _require_parsed_widths(path: Path, delimiter: str, width: int, skipped: int) -> None:
+    with open(path, encoding="utf-8-sig", newline="") as lines:
+        for number, row in enumerate(csv.reader(lines, delimiter=delimiter)):
+            if row and len(row) != width:
+                raise _wrong_width(path, number + 1 - skipped, len(row), width)
+
+
+def _wrong_width(path: Path, row: int, found: int, width: int) -> DataError:
+    return DataError(
+        f"{path}: row {row} has {found} columns; expected {width}, as the first line has; correct "
+        f"it"
+    )
+
+
 def _is_number(cell: str) -> bool:
     try:
         return math.isfinite(float(cell))
@@ -81,7 +109,7 @@ def _is_number(cell: str) -> bool:
 
 def _loadtxt(path: Path, delimiter: str, skipped: int, **more: Any) -> Array:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+        warnings.simplefilter("ignore", UserWarning)  # of lines without data
         found: Array = np.loadtxt(
             path, delimiter=delimiter, skiprows=skipped, quotechar='"', comments=None,
             encoding="utf-8-sig", ndmin=2, **more,
@@ -112,16 +140,11 @@ def _numbers(path: Path, delimiter: str, skipped: int, columns: Columns) -> Arra
 
 
 def _find_fault(path: Path, delimiter: str, skipped: int, columns: Columns) -> None:
-    """Raise a DataError that names the first cell that is no number, or a line of other length."""
+    """Raise a DataError that names the first cell that is no number."""
     with open(path, encoding="utf-8-sig", newline="") as lines:
         for number, row in enumerate(csv.reader(lines, delimiter=delimiter)):
             if number < skipped or not row:
                 continue
-            if len(row) != len(columns.names):
-                raise DataError(
-                    f"{path}: row {number + 1 - skipped} has {len(row)} columns; expected "
-                    f"{len(columns.names)}; correct the line"
-                )
             for column in columns.values:
                 try:
                     float(row[column])

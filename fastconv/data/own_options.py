@@ -57,6 +57,8 @@ class OwnOptions:
     image_shape
         (height, width) or (height, width, channels) of what a row of a table holds; by default a
         square where the columns are named pixel..., and else a vector of features.
+    layout
+        "NHWC" or "NCHW": of arrays of images in four dimensions, where it is not clear.
     test_fraction, validation_fraction
         Shares of the samples that are held out where the data have no such part: 0.2 and 0.1.
     stratify
@@ -86,6 +88,7 @@ class OwnOptions:
     label: str | None = None
     leave_out: tuple[str, ...] | None = None
     image_shape: tuple[int, ...] | None = None
+    layout: Literal["NHWC", "NCHW"] | None = None
     test_fraction: float | None = None
     validation_fraction: float | None = None
     stratify: bool | None = None
@@ -120,6 +123,8 @@ class OwnOptions:
             raise ValueError(
                 f"data.fit is {self.fit!r}; expected refuse, resize, center_crop or pad"
             )
+        if self.layout not in (None, "NHWC", "NCHW"):
+            raise ValueError(f"data.layout is {self.layout!r}; expected NHWC or NCHW")
         if self.bad not in (None, "refuse", "skip"):
             raise ValueError(f"data.bad is {self.bad!r}; expected refuse or skip")
         if self.channels not in (None, 1, 3):

@@ -145,8 +145,11 @@ def _pictures(where: str, column: Any) -> Array:
                     picture = file.convert("L" if file.mode in ("1", "L", "LA") else "RGB")
             except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError,
                     Image.DecompressionBombWarning) as fault:  # fmt: skip
-                reason = " ".join(str(fault).split())
-                raise DataError(f"{where}, row {row + 1}: is no picture ({reason})") from None
+                reason = type(fault).__name__
+                raise DataError(
+                    f"{where}, row {row + 1}: is no picture that Pillow can read ({reason}); "
+                    f"correct it, or take the row away"
+                ) from None
             pixels = np.asarray(picture)
             decoded.append(pixels if pixels.ndim == 3 else pixels[..., np.newaxis])
             if decoded[-1].shape != decoded[0].shape:

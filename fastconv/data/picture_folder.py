@@ -70,10 +70,7 @@ def picture_folder(path: Path, options: OwnOptions) -> Source:
 
     def read(remarks: list[str]) -> dict[str, Rows]:
         if ignored:
-            remarks.append(
-                f"ignored {len(ignored)} file{'s' * (len(ignored) > 1)} that are no pictures, such "
-                f"as {ignored[0]}"
-            )
+            remarks.append(f"ignored as no pictures by their names: {_shown(ignored)}")
         return _read(path, found, options, pattern, remarks)
 
     files = tuple(file for part in found.values() for file in part.files)
@@ -123,6 +120,11 @@ def _read(
         parts[name] = Rows(images, np.array(classes, dtype=np.str_), names, groups)
         start = end
     return parts
+
+
+def _shown(files: list[Path], most: int = 3) -> str:
+    names = ", ".join(map(str, files[:most]))
+    return names + (f" and {len(files) - most} more files" if len(files) > most else "")
 
 
 def _group(pattern: re.Pattern[str], name: str, options: OwnOptions) -> str:

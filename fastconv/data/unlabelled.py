@@ -103,7 +103,7 @@ def _images(
             array = array.reshape(1, *image_shape)  # a single one
         if array.shape[1:] == image_shape:
             return array, 0
-        return in_rows(str(place), array), 0
+        return in_rows(str(place), array, options.layout), 0
     if place.is_file() and idx_shape(place) is not None:
         return read_idx_images(place), 0
     return None, 0
