@@ -106,10 +106,11 @@ def _samples(saved: SavedRun, options: argparse.Namespace) -> tuple[str, str, Sa
             f"run's own data: leave one out"
         )
     from fastconv.data.labelled import load_labelled
+    from fastconv.data.names import OWN
     from fastconv.data.own_options import data_name
 
     section = saved.recipe.data
-    own = section.options() if section.dataset == "own" else {}
+    own = section.options() if section.dataset == OWN else {}
     samples, part, remarks = load_labelled(
         options.data, saved.class_names, saved.image_shape, part=options.part, **own
     )

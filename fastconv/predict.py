@@ -112,11 +112,12 @@ def _batches(
     import numpy as np
 
     from fastconv.data.errors import DataError
+    from fastconv.data.names import OWN
     from fastconv.data.picture_files import PictureError, read_picture
     from fastconv.data.picture_rows import FIT_OF
     from fastconv.data.unlabelled import NamedImages
 
-    usual = saved.recipe.data.effective_fit if saved.recipe.data.dataset == "own" else "refuse"
+    usual = saved.recipe.data.effective_fit if saved.recipe.data.dataset == OWN else "refuse"
     fit = options.fit or FIT_OF[usual]
     scale = _pixel_scale(saved)
     names: list[str] = []

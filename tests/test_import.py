@@ -110,6 +110,7 @@ def run_folder(tmp_path_factory):
         ["fastconv.train", "--list-recipes"],
         ["fastconv.evaluate", "--help"],
         ["fastconv.predict", "--help"],
+        ["fastconv.data", "--help"],
         ["fastconv.report", "--help"],
     ],
 )
