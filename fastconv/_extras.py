@@ -12,6 +12,8 @@ EXTRAS = {
     "numba": ("numba",),
     "train": _TRAIN,
     "search": (*_TRAIN, "optuna", "sklearn"),
+    "parquet": ("pyarrow",),
+    "svhn": ("scipy",),
 }
 """By their names: the modules that they bring."""
 

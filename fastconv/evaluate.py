@@ -38,6 +38,11 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--part", choices=PARTS, default="test", help="part of the data set (default: test)"
     )
+    parser.add_argument(
+        "--data", metavar="PATH",
+        help="other labelled data with the run's classes: a folder of pictures, or an .npz, .csv, "
+        ".parquet or IDX file; all of them, or --part where they have parts",
+    )  # fmt: skip
     parser.add_data_dir("FASTCONV_DATA, or download")
     parser.add_any_data()
     parser.add_backend()
@@ -58,7 +63,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     from fastconv.cli.progress import Display
-    from fastconv.runs.data_of_run import check_data, load_data
     from fastconv.runs.saved_run import load_run
 
     saved = load_run(options.run)
@@ -66,18 +70,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     config = execution_config(options)
     with threadpool_limits(config.threads):
         inference = saved.inference(config)
-        dataset = load_data(saved, options.data_dir, any_data=options.any_data)
-        samples = _part(dataset, options.part)
-        check = check_data(saved, dataset, any_data=options.any_data)
-        say(_MODULE, check.remark)
+        name, part, samples, agreement = _samples(saved, options)
         scores = inference.empty_scores(samples)
         loss = inference.evaluate(samples, scores=scores).loss
     saved.require_finite(scores)
     content: dict[str, Any] = {
         "run": str(saved.path),
-        "dataset": dataset.name,
-        "data": check.agreement,
-        "part": options.part,
+        "dataset": name,
+        "data": agreement,
+        "part": part,
         "samples": len(samples),
         "backend": config.backend,
         "loss": loss,
@@ -89,6 +90,36 @@ def _evaluate(options: argparse.Namespace) -> int:
         content.update(_regression(display, content, samples, scores))
     write_json(options.json, content)
     return 0
+
+
+def _samples(saved: SavedRun, options: argparse.Namespace) -> tuple[str, str, Samples, str]:
+    """Return name, part, samples, and whether they are those of the run."""
+    from fastconv.runs.data_of_run import check_data, load_data
+    from fastconv.runs.saved_run import RunError
+
+    if options.data is None:
+        dataset = load_data(saved, options.data_dir, any_data=options.any_data)
+        samples = _part(dataset, options.part)
+        check = check_data(saved, dataset, any_data=options.any_data)
+        say(_MODULE, check.remark)
+        return dataset.name, options.part, samples, check.agreement
+    if options.data_dir is not None:
+        raise RunError(
+            f"--data is {options.data} and --data-dir is {options.data_dir}; the second is for the "
+            f"run's own data: leave one out"
+        )
+    from fastconv.data.labelled import load_labelled
+    from fastconv.data.names import OWN
+    from fastconv.data.own_options import data_name
+
+    section = saved.recipe.data
+    own = section.options() if section.dataset == OWN else {}
+    samples, part, remarks = load_labelled(
+        options.data, saved.class_names, saved.image_shape, part=options.part, **own
+    )
+    for remark in remarks:
+        say(_MODULE, remark)
+    return data_name(options.data), part, samples, "other"
 
 
 def _part(dataset: Dataset, name: str) -> Samples:

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 from fastconv._files import as_text
 from fastconv.data import DATASETS
+from fastconv.data.names import OWN
 from fastconv.layers import LAYERS, Layer
 from fastconv.network import Sequential
 from fastconv.recipes.recipe_sections import (
@@ -28,6 +29,8 @@ _CHOOSING = frozenset(
     {"data.dataset", "preprocessing.kind", "initialization.kind", "optimizer.kind", "schedule.kind"}
 )
 """Keys that say which others do something."""
+_CLASSES = "classes"
+"""In place of a number of units: as many as the data have classes."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,11 @@ class Recipe:
             raise RecipeError(f"batch_size is {self.batch_size}; expected 1 or more")
         if not 0 <= self.seed < 2**64:
             raise RecipeError(f"seed is {self.seed}; expected 0 to 2**64 - 1")
-        if self.data.dataset not in DATASETS:
+        if self.data.dataset not in (*DATASETS, OWN):
             raise RecipeError(
                 f"data.dataset is {self.data.dataset!r}; expected one of {', '.join(DATASETS)}"
                 f"{nearest(self.data.dataset, DATASETS)}"
+                f"{'' if nearest(self.data.dataset, DATASETS) else '; or own with data.path'}"
             )
         fixed = self.preprocessing.mean, self.preprocessing.deviation
         if (fixed[0] is None) != (fixed[1] is None):
@@ -108,8 +112,36 @@ class Recipe:
         """The key of the largest learning rate: a cyclic schedule has rates of its own."""
         return "schedule.eta_max" if self.schedule.kind == "cyclic" else "optimizer.lr"
 
+    def for_outputs(self, outputs: int) -> Recipe:
+        """Return the recipe with so many units where it says ``units = "classes"``.
+
+        Parameters
+        ----------
+        outputs
+            Classes of the data, or numbers that a regression is to find.
+
+        Examples
+        --------
+        >>> load_recipe("own-pictures").for_outputs(7).layers[-1]["units"]
+        7
+        """
+        if not self.awaits_classes:
+            return self
+        layers = tuple(
+            {**table, "units": outputs} if table.get("units") == _CLASSES else table
+            for table in self.layers
+        )
+        return dataclasses.replace(self, layers=layers)
+
+    @property
+    def awaits_classes(self) -> bool:
+        """Whether a layer has ``units = "classes"``, as many as the data will have classes."""
+        return any(table.get("units") == _CLASSES for table in self.layers)
+
     def make_layers(self) -> tuple[Layer, ...]:
         """Return the layers that the tables describe.
+
+        Where the units are to follow from the classes, a dense layer has one unit.
 
         Raises
         ------
@@ -126,6 +158,8 @@ class Recipe:
                     f"{nearest(str(kind), tuple(LAYERS))}"
                 )
             values = {key: value for key, value in table.items() if key != "kind"}
+            if kind == "dense" and values.get("units") == _CLASSES:
+                values["units"] = 1
             made.append(read_dataclass(LAYERS[kind], values, where))
         return tuple(made)
 
@@ -149,7 +183,11 @@ class Recipe:
     def table(self) -> dict[str, Any]:
         """Return the whole recipe as a TOML table: every key that does something, and its value."""
         table = used_of(dataclasses.asdict(self))
-        layers = [{"kind": layer.kind, **_fields(layer)} for layer in self.make_layers()]
+        layers = [
+            {"kind": layer.kind, **_fields(layer)}
+            | ({"units": _CLASSES} if given.get("units") == _CLASSES else {})
+            for layer, given in zip(self.make_layers(), self.layers, strict=True)
+        ]
         cleaned: dict[str, Any] = _without_none({**table, "layers": layers})
         return cleaned
 

@@ -23,7 +23,7 @@ from fastconv.cli.command_line import (
     write_json,
 )
 from fastconv.cli.process_time import process_seconds
-from fastconv.data.names import DATASETS
+from fastconv.data.names import DATASETS, OWN
 from fastconv.recipes.shipped_files import read_toml, shipped_names
 
 _MODULE = "fastconv.train"
@@ -34,11 +34,17 @@ def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_MODULE, "Train a small convolutional network from a recipe.")
     add = parser.add_argument
-    parser.add_recipe("digits", "train")
+    parser.add_recipe("digits, or own-pictures with --data", "train")
+    parser.set_defaults(recipe=None)
     add("--list-recipes", action="store_true", help="list the recipes and exit")
     add(
         "--dataset", metavar="NAME", help=f"data set instead of the recipe's: {', '.join(DATASETS)}"
     )
+    add(
+        "--data", metavar="PATH",
+        help="data of your own: a folder with one folder of pictures for each class, or an .npz, "
+        ".npy, .csv, .parquet or IDX file (docs/data.md)",
+    )  # fmt: skip
     parser.add_data_dir("FASTCONV_DATA, or download")
     parser.add_backend()
     parser.add_device()
@@ -94,9 +100,21 @@ def _list_recipes() -> int:
 def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
     """The options that are keys of the recipe, after those of --set."""
     from fastconv.recipe import parse_setting
+    from fastconv.recipes.schema import RecipeError
 
     settings = [parse_setting(text) for text in options.settings]
+    if options.data is not None and options.dataset is not None:
+        raise RecipeError(
+            f"--data is {options.data} and --dataset is {options.dataset}; give one of the two"
+        )
+    if options.data is not None and options.data_dir is not None:
+        raise RecipeError(
+            f"--data is {options.data} and --data-dir is {options.data_dir}; the first is the path "
+            f"of your data: leave the other out"
+        )
     for key, value in (
+        ("data.dataset", None if options.data is None else OWN),
+        ("data.path", options.data),
         ("data.dataset", options.dataset),
         ("epochs", options.epochs),
         ("batch_size", options.batch_size),
@@ -124,7 +142,8 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         train_recipe,
     )
 
-    recipe = load_recipe(options.recipe, _settings(options))
+    name = options.recipe or ("digits" if options.data is None else "own-pictures")
+    recipe = load_recipe(name, _settings(options))
     check_writable(options.json)
     config = execution_config(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")

@@ -169,7 +169,7 @@ def train_recipe(
         if options.checks:
             display.text(f"check {check_first_steps(experiment).summary}")
         folder = RunFolder(path)
-        folder.write_recipe(recipe)
+        folder.write_recipe(experiment.recipe)
         folder.write_json("environment.json", _environment(experiment.trainer.config, options))
         folder.write_model(
             experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
@@ -436,6 +436,8 @@ def _show_head(display: Display, experiment: Experiment) -> None:
     plural = "s" if config.threads != 1 else ""
     display.text(f"recipe {recipe.name}: {recipe.description}")
     display.text(f"data set {dataset.name}: {sizes}")
+    for remark in dataset.remarks:
+        display.text(f"data: {remark}")
     precision = "" if config.precision == "float32" else f", products in {config.precision}"
     display.text(
         f"backend {config.backend} ({config.why}), {config.threads} thread{plural}{precision}"

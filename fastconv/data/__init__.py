@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fastconv.data.order import epoch_order as epoch_order
     from fastconv.data.order import k_folds as k_folds
     from fastconv.data.order import split as split
+    from fastconv.data.own import load_own as load_own
+    from fastconv.data.own_options import OwnOptions as OwnOptions
     from fastconv.data.statistics import training_statistics as training_statistics
     from fastconv.data.transformed_copy import append_transformed_copy as append_transformed_copy
 
@@ -39,6 +41,8 @@ _ORIGINS = {
     "mnist": "load_mnist",
     "names": "DATASETS",
     "order": "epoch_order k_folds split",
+    "own": "load_own",
+    "own_options": "OwnOptions",
     "statistics": "training_statistics",
     "transformed_copy": "append_transformed_copy",
 }
@@ -49,6 +53,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "MissingData",
+    "OwnOptions",
     "Samples",
     "append_transformed_copy",
     "epoch_order",
@@ -58,6 +63,7 @@ __all__ = [
     "load_curve",
     "load_digits",
     "load_mnist",
+    "load_own",
     "read_idx",
     "split",
     "training_statistics",

@@ -17,7 +17,7 @@ from fastconv.data.digits import load_digits
 from fastconv.data.download import CIFAR10_FILES, MNIST_FILES, RemoteFile, download
 from fastconv.data.errors import DataError, MissingData
 from fastconv.data.mnist import load_mnist
-from fastconv.data.names import DATASETS
+from fastconv.data.names import DATASETS, OWN
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def load(name: str, data_dir: str | PathLike[str] | None = None, **options: Any)
     Parameters
     ----------
     name
-        One of :data:`DATASETS`.
+        One of :data:`DATASETS`; or "own" for :func:`fastconv.data.load_own`, whose path is
+        ``data_dir``.
     data_dir
         Folder of the data sets: the files are in ``data_dir/name``, or in ``data_dir`` itself where
         that does not exist. By default the folder that the environment variable FASTCONV_DATA
@@ -75,6 +76,15 @@ def load(name: str, data_dir: str | PathLike[str] | None = None, **options: Any)
     >>> len(load("digits").training)
     1297
     """
+    if name == OWN:
+        from fastconv.data.own import load_own
+
+        if data_dir is None:
+            raise MissingData(
+                f"{OWN}: there is no path of the data; give it by --data PATH, in a recipe "
+                f"as data.path, or as data_dir"
+            )
+        return load_own(data_dir, **options)
     source = _SOURCES.get(name)
     if source is None:
         nearest = difflib.get_close_matches(name.lower(), DATASETS, n=1, cutoff=0)
@@ -92,7 +102,7 @@ def load(name: str, data_dir: str | PathLike[str] | None = None, **options: Any)
 
 def has_files(name: str) -> bool:
     """Whether a data set is read from files, which there may be others of, rather than made."""
-    return bool(_SOURCES[name].files)
+    return name == OWN or bool(_SOURCES[name].files)
 
 
 def _folder(name: str, source: _Source, data_dir: Path, from_environment: bool) -> Path:

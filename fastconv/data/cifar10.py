@@ -107,8 +107,8 @@ def load_cifar10(
         images, labels = arrays["images"], arrays["labels"]
         if len(runs) == 1:
             return Samples(images[runs[0]], labels[runs[0]])
-        joined = (np.concatenate([each[run] for run in runs]) for each in (images, labels))
-        return Samples(*joined)
+        images, labels = (np.concatenate([each[run] for run in runs]) for each in (images, labels))
+        return Samples(images, labels)
 
     return Dataset(
         name="cifar10",

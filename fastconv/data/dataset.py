@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,9 @@ class Samples:
     labels
         Class numbers, int64 of shape (samples,); or the targets of a regression, float32 or
         float64 of shape (samples, outputs).
+    class_names
+        Of the class numbers, where they were numbered by names: a data set with other ones refuses
+        the samples. Empty where the numbers are as they were given.
 
     Raises
     ------
@@ -44,6 +48,58 @@ class Samples:
 
     images: Array
     labels: Array
+    class_names: tuple[str, ...] = ()
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        *,
+        layout: Literal["NHWC", "NCHW"] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> Samples:
+        """Make samples of arrays as one has them.
+
+        Parameters
+        ----------
+        images
+            (samples, height, width, channels), (samples, channels, height, width), (samples,
+            height, width) or (samples, features); whole numbers from 0 to 255 and booleans (0 and
+            255 then) become uint8, float64 stays, and all else becomes float32.
+        labels
+            Whole numbers, text or one-hot rows; or the floating targets of a regression, (samples,
+            outputs).
+        layout
+            Of images in four dimensions; by default channels are where there are 1 to 4.
+        class_names
+            The classes in the order of their numbers: labels are looked up among them, numbers
+            too. Without them numbers are kept as they are, and text is numbered in its order; give
+            the names of the training samples where others are made.
+
+        Raises
+        ------
+        DataError
+            If the layout is not clear, a value is not finite, or the labels are of no such kind.
+
+        Examples
+        --------
+        >>> samples = Samples.from_arrays(np.zeros((3, 1, 8, 8)), ["cat", "dog", "cat"])
+        >>> samples.images.shape, samples.labels.tolist(), samples.class_names
+        ((3, 8, 8, 1), [0, 1, 0], ('cat', 'dog'))
+        """
+        from fastconv.data.array_images import as_images
+        from fastconv.data.class_labels import class_names_of, class_numbers, label_values
+
+        owner = "Samples.from_arrays"
+        values, _ = label_values(owner, labels)
+        names = None if class_names is None else tuple(str(name) for name in class_names)
+        if names is None and values.dtype.kind == "U":
+            names = class_names_of(values)
+        if names is not None and values.ndim == 1:
+            values = class_numbers(owner, values, names)
+        made = as_images(owner, np.asarray(images), layout)
+        return cls(made, np.ascontiguousarray(values), names or ())
 
     def __post_init__(self) -> None:
         """Check shapes, types and counts."""
@@ -133,7 +189,7 @@ class Samples:
                 f"Samples.take: indices holds {chosen[outside.argmax()]}; "
                 f"expected 0 to {len(self) - 1}"
             )
-        return Samples(self.images[chosen], self.labels[chosen])
+        return Samples(self.images[chosen], self.labels[chosen], self.class_names)
 
 
 def require_labels(owner: str, labels: IndexArray, class_names: tuple[str, ...]) -> None:
@@ -177,6 +233,8 @@ class Dataset:
         One name for each class, in the order of the class numbers; empty for a regression.
     validation
         Held out of the training part, or None; :func:`fastconv.data.split` makes one.
+    remarks
+        What was done to the data when they were read, and who trains on them should know.
 
     Raises
     ------
@@ -190,6 +248,7 @@ class Dataset:
     test: Samples
     class_names: tuple[str, ...]
     validation: Samples | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit together and every label names a class."""
@@ -207,6 +266,12 @@ class Dataset:
                     f"{self.name}: the {part} part has {_form(samples)} but the training part has "
                     f"{_form(self.training)}; expected the same in all parts"
                 )
+            if samples.class_names and samples.class_names != self.class_names:
+                raise DataError(
+                    f"{self.name}: the {part} part was numbered by the classes "
+                    f"{_shown(samples.class_names)} but the data set has "
+                    f"{_shown(self.class_names)}; make it with class_names= of the training part"
+                )
             if samples.has_classes:
                 require_labels(f"{self.name} ({part} part)", samples.labels, self.class_names)
 
@@ -223,6 +288,10 @@ class Dataset:
         """(height, width, channels) of every image."""
         height, width, channels = self.training.images.shape[1:]
         return height, width, channels
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
 
 
 def _form(samples: Samples) -> str:

@@ -52,7 +52,7 @@ def decoded(
         As ``decode`` returns them. Arrays from an earlier time are mapped: what is written into
         them stays in this process.
     """
-    places = _places(name, files)
+    places = cache_places(name, files[0].resolve().parent)
     for place in places:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             if found := _read(place, files):
@@ -66,9 +66,17 @@ def decoded(
     return arrays, text
 
 
-def _places(name: str, files: Sequence[Path]) -> list[Path]:
-    """Folders for the arrays: beside the first file, and in the user's cache folder."""
-    folder = files[0].resolve().parent
+def cache_places(name: str, folder: Path) -> list[Path]:
+    """Return where decoded arrays may lie: beside the files, and in the user's cache folder.
+
+    Parameters
+    ----------
+    name
+        Of the data set and of the way it is decoded.
+    folder
+        Of the files.
+    """
+    folder = folder.resolve()
     key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     places = [cache_folder() / "decoded" / f"{name}-{key}"]
     # The superuser may write anywhere; where nobody is meant to, neither do we.

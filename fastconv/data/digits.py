@@ -43,4 +43,5 @@ def load_digits() -> Dataset:
         name: Samples(images[part == number], labels[part == number])
         for number, name in enumerate(_PARTS)
     }
-    return Dataset("digits", class_names=tuple("0123456789"), **parts)
+    names = tuple("0123456789")
+    return Dataset("digits", parts["training"], parts["test"], names, parts["validation"])

@@ -4,3 +4,6 @@ from __future__ import annotations
 
 DATASETS = ("digits", "mnist", "cifar10", "curve")
 """Names that :func:`fastconv.data.load` knows."""
+
+OWN = "own"
+"""The name of data of one's own in a recipe; :func:`fastconv.data.load_own` reads them."""

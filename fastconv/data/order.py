@@ -53,8 +53,8 @@ def split(
     kept = count - validation_size
     if seed is None:
         return (
-            Samples(samples.images[:kept], samples.labels[:kept]),
-            Samples(samples.images[kept:], samples.labels[kept:]),
+            Samples(samples.images[:kept], samples.labels[:kept], samples.class_names),
+            Samples(samples.images[kept:], samples.labels[kept:], samples.class_names),
         )
     require_int("split", "seed", seed, 0)
     # A spawn key sets these draws apart from those of epoch_order with the same seed.

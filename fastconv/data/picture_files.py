@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -22,6 +23,9 @@ except ModuleNotFoundError as fault:
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 _MODES = {1: "L", 3: "RGB"}
+_GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"))
+_ORIENTATION = 0x0112
+_TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 
 
 class PictureError(ValueError):
@@ -58,19 +62,28 @@ def read_picture(
     PictureError
         If the file cannot be read, or is no picture.
     """
-    height, width, channels = shape
-    if channels not in _MODES:
-        raise PictureError(
-            f"{path}: the network takes images of {channels} channels; pictures have 1 or 3"
-        )
+    with bomb_is_error():
+        return decode_picture(path, shape, fit=fit, invert=invert)
+
+
+@contextmanager
+def bomb_is_error() -> Iterator[None]:
+    """Silence Pillow's warnings, but make an error of that of a picture too large to be honest.
+
+    What is damaged beside the pixels does not matter; a picture so large that it may be an attack
+    does. Filters of warnings are the process's: around threads that decode, not within.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+@contextmanager
+def _named_faults(path: str | Path) -> Iterator[None]:
+    """Make a PictureError of whatever reading a picture raises."""
     try:
-        with warnings.catch_warnings():
-            # What is damaged beside the pixels does not matter; a picture so large that it may be
-            # an attack does.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                picture = _flat(ImageOps.exif_transpose(file), _MODES[channels])
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(f"{path}: too large; resize it first") from None
     except FileNotFoundError:
@@ -80,6 +93,47 @@ def read_picture(
     except (OSError, ValueError, TypeError, SyntaxError, EOFError, struct.error) as fault:
         reason = getattr(fault, "strerror", None) or " ".join(str(fault).split())
         raise PictureError(f"{path}: cannot be read ({reason})") from None
+
+
+def picture_form(path: str | Path) -> tuple[int, int, bool]:
+    """Read from a picture's header its height and width as it is seen, and whether it is grey.
+
+    Within :func:`bomb_is_error`.
+
+    Raises
+    ------
+    PictureError
+        If the file cannot be read, or is no picture.
+    """
+    with _named_faults(path), Image.open(path) as file:
+        width, height = file.size
+        if file.getexif().get(_ORIENTATION) in _TURNED_BY_A_QUARTER:
+            width, height = height, width
+        return height, width, file.mode in _GREY_MODES
+
+
+def decode_picture(
+    path: str | Path, shape: Sequence[int], *, fit: Fit = "crop", invert: bool = False
+) -> NDArray[np.uint8]:
+    """Read a picture as :func:`read_picture` does, within :func:`bomb_is_error`.
+
+    Parameters
+    ----------
+    path, shape, fit, invert
+        As for :func:`read_picture`.
+
+    Raises
+    ------
+    PictureError
+        If the file cannot be read, or is no picture.
+    """
+    height, width, channels = shape
+    if channels not in _MODES:
+        raise PictureError(
+            f"{path}: the network takes images of {channels} channels; pictures have 1 or 3"
+        )
+    with _named_faults(path), Image.open(path) as file:
+        picture = _flat(ImageOps.exif_transpose(file), _MODES[channels])
     if invert:
         picture = ImageOps.invert(picture)
     size = (width, height)

@@ -18,6 +18,7 @@ from fastconv.execution.config import ExecutionConfig
 from fastconv.plans.operation import ActivationSpec, InputSpec, OptimizerSpec
 from fastconv.plans.plan import Call, Plan
 from fastconv.recipe import Recipe
+from fastconv.recipes.schema import RecipeError
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec, describe
 from fastconv.trainer import Trainer
 
@@ -137,6 +138,11 @@ def synthetic_dataset(recipe: Recipe, samples: int = 0) -> Dataset:
     samples
         How many; 0 for enough to profile with.
     """
+    if recipe.data.dataset not in _IMAGE_SHAPES and recipe.data.dataset != "curve":
+        raise RecipeError(
+            f"recipe {recipe.name}: is for data of one's own, of which no random ones can be made; "
+            f"give them with --data-dir PATH"
+        )
     samples = samples or max(recipe.batch_size, _LEAST_SAMPLES)
     generator = np.random.default_rng(recipe.seed)
     if recipe.data.dataset == "curve":

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fastconv._files import as_text
+from fastconv.data.names import OWN
+from fastconv.data.own_options import OwnOptions, data_name
 from fastconv.initializers import INITIALIZERS, Initializer
 from fastconv.optimizers import Optimizer
 from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
@@ -16,13 +20,15 @@ from fastconv.spec import SpecError
 
 
 @dataclass(frozen=True)
-class DataSection:
+class DataSection(OwnOptions):
     """``[data]``: what to train on.
+
+    The keys of :class:`fastconv.data.OwnOptions`, the path first, are for data of one's own.
 
     Parameters
     ----------
     dataset
-        Its name.
+        Its name; "own" for data of one's own, which ``path`` says.
     validation
         Samples to hold out of the training part; 0 for none; left out, the data set's own
         validation part if it has one.
@@ -50,6 +56,11 @@ class DataSection:
     curve_seed: int | None = used_under("dataset", "curve", default=None)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path is not None:
+            # The recipe in a run's folder finds the data from every other folder.
+            path = os.path.abspath(os.path.expanduser(self.path)) if "://" not in self.path else ""
+            object.__setattr__(self, "path", as_text(path) or self.path)
         for name in ("validation", "validation_seed"):
             value = getattr(self, name)
             if value is not None and value < 0:
@@ -59,13 +70,42 @@ class DataSection:
                 f"data.training_samples is {self.training_samples}; expected 1 or more"
             )
 
+    @property
+    def name(self) -> str:
+        """Of the data set: that of the file or the folder where it is one's own."""
+        if self.dataset != OWN or self.path is None:
+            return self.dataset
+        return data_name(self.path)
+
     def options(self) -> dict[str, Any]:
-        """Return the options of :func:`fastconv.data.load` that this section gives."""
-        return {
+        """Return the options of :func:`fastconv.data.load` that this section gives.
+
+        Raises
+        ------
+        RecipeError
+            If one belongs to another data set.
+        """
+        given = {
             option: value
             for key, option in _DATA_OPTIONS.items()
             if (value := getattr(self, key)) is not None
         }
+        for own in dataclasses.fields(OwnOptions):
+            value = getattr(self, own.name)
+            if value is None:
+                continue
+            if self.dataset != OWN:
+                raise RecipeError(
+                    f"data.{own.name} is for data of one's own, not {self.dataset}; leave it out, "
+                    f'or set data.dataset = "own"'
+                )
+            if own.name != "path":
+                given[own.name] = value
+        if self.dataset == OWN:
+            given["title"] = self.name
+            if self.validation is not None:
+                given["validation_fraction"] = 0.0  # those are held out of the whole
+        return given
 
 
 _DATA_OPTIONS = {

@@ -52,12 +52,12 @@ def load_data(run: SavedRun, data_dir: str | Path | None, *, any_data: bool = Fa
     RunError
         If the run's are data of one's own, of which no command knows where they are.
     """
-    if run.dataset_name != run.recipe.data.dataset and not any_data:
+    if run.dataset_name != run.recipe.data.name and not any_data:
         raise RunError(
             f"run {run.path}: was trained on data of one's own, named {run.dataset_name!r}, which "
             f"a command cannot load; give them in Python: fastconv.report.write_report(load_run"
             f"(...), dataset), load_run(...).inference().evaluate(dataset.test); or take "
-            f"{run.recipe.data.dataset} in their place with --any-data"
+            f"{run.recipe.data.name} in their place with --any-data"
         )
     return load_dataset(run.recipe, data_dir)
 
@@ -90,7 +90,7 @@ def check_data(
     other = _differences(run, dataset, found)
     if other and not any_data:
         fix = "give the folder of its data with --data-dir"
-        if not (dataset.name == run.recipe.data.dataset and has_files(dataset.name)):
+        if not (dataset.name == run.recipe.data.name and has_files(run.recipe.data.dataset)):
             fix = "give the data set that it was trained on, or train it again"
         raise RunError(
             f"run {run.path}: was trained on other data than this {dataset.name}, which has "

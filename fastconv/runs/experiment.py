@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from fastconv.data import (
     split,
     training_statistics,
 )
+from fastconv.data.names import OWN
 from fastconv.execution.config import ExecutionConfig
 from fastconv.inference import Score
 from fastconv.network import NetworkError, Sequential
@@ -91,15 +93,15 @@ def prepare(
     """
     if dataset is None:
         dataset = load_dataset(recipe, data_dir)
+    recipe = recipe.for_outputs(len(dataset.class_names) or dataset.training.labels.shape[1])
     plain_training = dataset.training
     preprocessing = _preprocessing(recipe, dataset.training)
     augmentation = recipe.augmentation.augmentation()
     if recipe.augmentation.mode == "append" and augmentation.is_active:
         training = _with_copy(dataset.training, augmentation, recipe.seed)
-        dataset = Dataset(
-            dataset.name, training, dataset.test, dataset.class_names, dataset.validation
-        )
+        dataset = dataclasses.replace(dataset, training=training)
         augmentation = Augmentation()
+    _check_form(recipe, dataset)
     network = recipe.make_network(dataset.image_shape)
     _check_outputs(recipe, network, dataset)
     steps_per_epoch = max(1, len(dataset.training) // recipe.batch_size)
@@ -134,7 +136,10 @@ def load_dataset(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
     """
     section = recipe.data
     try:
-        dataset = load(section.dataset, data_dir, **section.options())
+        options = section.options()
+        if section.dataset == OWN and data_dir is None:
+            data_dir = section.path
+        dataset = load(section.dataset, data_dir, **options)
     except (DataError, RecipeError):
         raise
     except ValueError as fault:  # such as batches that there are not
@@ -157,7 +162,7 @@ def load_dataset(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
             )
         first = section.training_samples
         training = Samples(training.images[:first], training.labels[:first])
-    return Dataset(dataset.name, training, dataset.test, dataset.class_names, validation)
+    return dataclasses.replace(dataset, training=training, validation=validation)
 
 
 def _preprocessing(recipe: Recipe, training: Samples) -> Preprocessing:
@@ -186,6 +191,18 @@ def _with_copy(training: Samples, augmentation: Augmentation, seed: int) -> Samp
         a.cutout,
     )
     return append_transformed_copy(training, spec)
+
+
+def _check_form(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise where features are given to convolutions, with what to use instead."""
+    if recipe.data.dataset != OWN or dataset.image_shape[:2] != (1, 1):
+        return
+    if recipe.layers and recipe.layers[0].get("kind") in ("conv2d", "max_pool2d", "avg_pool2d"):
+        raise NetworkError(
+            f"{dataset.name} has {dataset.image_shape[2]} features for each sample but recipe "
+            f"{recipe.name} begins with {recipe.layers[0]['kind']}, which takes pictures; use "
+            f"--recipe own-features, or say their form by --set data.image_shape=[HEIGHT,WIDTH]"
+        )
 
 
 def _check_outputs(recipe: Recipe, network: Sequential, dataset: Dataset) -> None:

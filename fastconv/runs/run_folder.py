@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastconv._errors import UserError
 from fastconv._files import replace_file, write_toml
 from fastconv.data import Dataset
@@ -148,6 +151,7 @@ class RunFolder:
             "data": {part: samples.table() for part, samples in parts.items()},
             "class_names": list(dataset.class_names),
             "image_shape": list(dataset.image_shape),
+            "image_range": _range(dataset.training.images),
             "preprocessing": preprocessing.table(),
         }
         self.write_json("model.json", content)
@@ -155,6 +159,13 @@ class RunFolder:
     def write_weights(self, network: Sequential) -> None:
         """Write weights.safetensors."""
         network.save_weights(self.path / "weights.safetensors")
+
+
+def _range(images: NDArray[Any]) -> list[float] | None:
+    """Return the smallest and the largest value of floating images; None of pixels of a byte."""
+    if images.dtype == np.uint8:
+        return None
+    return [float(images.min()), float(images.max())]
 
 
 def _cell(value: float | None) -> str:

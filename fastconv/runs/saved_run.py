@@ -74,6 +74,9 @@ class SavedRun:
     data
         Which samples each part of the data had, by its name; empty for a run of an earlier version,
         which does not say.
+    image_range
+        Smallest and largest value of floating images that it was trained on; None for pixels of a
+        byte, and for a run of an earlier version.
     """
 
     path: Path
@@ -87,6 +90,7 @@ class SavedRun:
     dataset_name: str
     probe: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
     data: dict[str, PartIdentity] = field(default_factory=dict)
+    image_range: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -199,6 +203,7 @@ def load_run(path: str | Path) -> SavedRun:
         name,
         _read(folder, "probe.csv", _probe) if (folder / "probe.csv").exists() else {},
         data,
+        _read(folder, "model.json", lambda _: _image_range(model)),
     )
     outputs = len(names) or None
     if run.recipe.loss == "mean_squared_error":
@@ -259,6 +264,14 @@ def _fields(
     height, width, channels = (int(size) for size in model["image_shape"])
     names = tuple(str(name) for name in model["class_names"])
     return names, (height, width, channels), Preprocessing.from_table(model["preprocessing"])
+
+
+def _image_range(model: dict[str, Any]) -> tuple[float, float] | None:
+    found = model.get("image_range")
+    if found is None:
+        return None
+    low, high = found
+    return float(low), float(high)
 
 
 def _data(model: dict[str, Any]) -> tuple[str, dict[str, PartIdentity]]:
