@@ -6,7 +6,7 @@ import numpy as np
 from random_networks import STEPS
 from vectorised_reference import VectorisedRoundedRunner, VectorisedRunner
 
-from fastconv.backends.compiled.instructions.record import Target
+from fastconv.backends.compiled.instructions.instruction import Target
 from fastconv.backends.compiled.runner import ProgramRunner
 from fastconv.backends.selection import backend_state, load_module
 from fastconv.step_check.step_comparison import StepCheck, compare
@@ -76,7 +76,7 @@ def check_steps(case, name, reference=None, seen=None):
     def runner_on(threads, plan, shared):
         runner = make_runner(name, plan, shared, threads)
         if seen is not None:
-            seen.update((r.kernel, r.dtype) for r in getattr(runner, "records", ()))
+            seen.update((r.kernel, r.dtype) for r in getattr(runner, "instructions", ()))
         return runner
 
     each = steps.made_by(functools.partial(runner_on, 2))

@@ -18,10 +18,12 @@ OF_ITS_OWN = {
         "sources", "strided_conv", "with_activation", "with_pooling",
     },
     "numba": {
-        "compilation", "compiled_code", "depthwise", "engine", "exponential", "instruction_set",
-        "interleaved", "interleaved_instructions", "packing", "philox", "plane_products",
+        "compilation", "compiled_code", "depthwise", "engine", "exponential", "fields",
+        "instruction_set",
+        "batch_blocked", "batch_blocked_instructions", "packing", "philox", "plane_products",
         "pixel_sums", "pointers", "pooled", "pooled_instructions", "reductions", "rows",
-        "synchronization", "team", "team_functions", "team_words", "tile_functions",
+        "synchronization", "thread_pool", "thread_pool_functions", "thread_pool_words",
+        "tile_functions",
         "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors", "winograd",
     },
 }  # fmt: skip

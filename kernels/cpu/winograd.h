@@ -1,4 +1,4 @@
-/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/backends/compiled/rules/winograd.py makes their rows.
+/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/backends/compiled/rules/winograd.py makes their instructions.
  *
  * Four outputs, a tile, take 16 products of transformed inputs and weights instead of 36:
  *
@@ -18,28 +18,23 @@
 #endif
 
 /* to[place][block][k][n] = G g G' of the weights g of input k and output n.
- *
- * pointers: from, to
- * integers: 0 outputs, whole blocks; 1 inputs; 2 vectors of a block;
- *           3, 4, 5 strides of `from`: row and column of the kernel, input; 6 stride of `to` from
- *           place to place, which is no multiple of 4 KiB: all places would be in one set of a cache
  */
-static void TYPED(winograd_weights)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(winograd_weights)(const int64_t *instruction, int64_t step, int64_t thread,
                                     int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const from = pointer_of(record, 0);
-    REAL *const to = pointer_of(record, 1);
-    const ptrdiff_t outputs = n[0], depth = n[1], width = n[2] * LANES;
+    const struct winograd_weights *const n = fields_of(instruction);
+    const REAL *const from = array_at(n->w);
+    REAL *const to = array_at(n->transformed);
+    const ptrdiff_t outputs = n->outputs, depth = n->inputs, width = n->vectors * LANES;
     const VECTOR half = TYPED(spread)((REAL)0.5);
     const ptrdiff_t end = first_of(depth, thread + 1, threads);
     for (ptrdiff_t k = first_of(depth, thread, threads); k < end; k++) {
         for (ptrdiff_t j = 0; j < outputs; j += LANES) {
             VECTOR down[4][3];
             UNROLL for (int column = 0; column < 3; column++) {
-                const REAL *const g = from + column * n[4] + k * n[5] + j;
-                const VECTOR g0 = TYPED(load)(g), g1 = TYPED(load)(g + n[3]);
-                const VECTOR g2 = TYPED(load)(g + 2 * n[3]), outer = (g0 + g2) * half;
+                const REAL *const g = from + column * n->w_across + k * n->w_input + j;
+                const VECTOR g0 = TYPED(load)(g), g1 = TYPED(load)(g + n->w_down);
+                const VECTOR g2 = TYPED(load)(g + 2 * n->w_down), outer = (g0 + g2) * half;
                 down[0][column] = g0;
                 down[1][column] = outer + g1 * half;
                 down[2][column] = outer - g1 * half;
@@ -49,10 +44,10 @@ static void TYPED(winograd_weights)(const int64_t *record, int64_t step, int64_t
             UNROLL for (int row = 0; row < 4; row++) {
                 const VECTOR g0 = down[row][0], g1 = down[row][1], g2 = down[row][2];
                 const VECTOR outer = (g0 + g2) * half;
-                TYPED(store)(out + (4 * row + 0) * n[6], g0);
-                TYPED(store)(out + (4 * row + 1) * n[6], outer + g1 * half);
-                TYPED(store)(out + (4 * row + 2) * n[6], outer - g1 * half);
-                TYPED(store)(out + (4 * row + 3) * n[6], g2);
+                TYPED(store)(out + (4 * row + 0) * n->place, g0);
+                TYPED(store)(out + (4 * row + 1) * n->place, outer + g1 * half);
+                TYPED(store)(out + (4 * row + 2) * n->place, outer - g1 * half);
+                TYPED(store)(out + (4 * row + 3) * n->place, g2);
             }
         }
     }
@@ -83,48 +78,51 @@ INLINE void TYPED(winograd_pixels)(const REAL *from, ptrdiff_t row, ptrdiff_t pi
 }
 
 /* C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n].
- *
- * pointers: A, transformed weights, C, bias (NULL: none), other (LEAKY_GRADIENT)
- * integers: 0 samples, 1 rows of tiles, 2 tiles of a row; 3 vectors of a block; 4 outputs;
- *           5 tiles that are taken together; 6, 7, 8 strides of A: sample, row, pixel;
- *           9, 10, 11 those of C; 12 inputs; 13 what becomes of the sums;
- *           14 stride of the weights from place to place
- * reals:    slope
  */
-static void TYPED(winograd_tiles)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const a = pointer_of(record, 0), *const b = pointer_of(record, 1);
-    REAL *const c = pointer_of(record, 2);
-    const REAL *const bias = pointer_of(record, 3), *const other = pointer_of(record, 4);
-    const ptrdiff_t vectors = n[3], width = vectors * LANES, blocks = n[4] / width, depth = n[12];
-    const ptrdiff_t together = n[5], strips = (n[2] + together - 1) / together;
-    const VECTOR slope = TYPED(spread)((REAL)real_of(record, 0));
+    const struct winograd_tiles *const n = fields_of(instruction);
+    const REAL *const a = array_at(n->a), *const b = array_at(n->b);
+    REAL *const c = array_at(n->c);
+    const REAL *const bias = array_at(n->bias), *const other = array_at(n->other);
+    const ptrdiff_t vectors = n->vectors, width = vectors * LANES, blocks = n->outputs / width,
+                    depth = n->inputs;
+    const ptrdiff_t together = n->together, strips = (n->tiles + together - 1) / together;
+    const VECTOR slope = TYPED(spread)((REAL)n->slope);
     REAL pixels[WINOGRAD_ELEMENTS];
     REAL results[WINOGRAD_PLACES * WINOGRAD_TILES * 2 * (sizeof(VECTOR) / sizeof(REAL))];
     struct TYPED(tile) t = {
-        .runs1 = 1, .runs2 = 1, .depth = depth, .a_row = depth, .b_step = width, .c_row = width,
-        .columns = width, .from = START_ZERO, .finish = STORE,
+        .runs1 = 1,
+        .runs2 = 1,
+        .depth = depth,
+        .a_row = depth,
+        .b_step = width,
+        .c_row = width,
+        .columns = width,
+        .init = INIT_ZERO,
+        .epilogue = STORE,
     };
-    const ptrdiff_t pieces = n[0] * n[1] * strips * blocks;
+    const ptrdiff_t pieces = n->samples * n->tile_rows * strips * blocks;
     const ptrdiff_t begin = first_of(pieces, thread, threads);
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
     for (ptrdiff_t piece = begin; piece < end; piece++) {
         const ptrdiff_t block = piece % blocks, strip = piece / blocks % strips;
-        const ptrdiff_t row = piece / (blocks * strips) % n[1];
-        const ptrdiff_t sample = piece / (blocks * strips * n[1]);
-        const ptrdiff_t first = strip * together, tiles = least_of(together, n[2] - first);
+        const ptrdiff_t row = piece / (blocks * strips) % n->tile_rows;
+        const ptrdiff_t sample = piece / (blocks * strips * n->tile_rows);
+        const ptrdiff_t first = strip * together, tiles = least_of(together, n->tiles - first);
         const ptrdiff_t place = tiles * depth;
         if (piece == begin || block == 0) {
-            const REAL *const start = a + sample * n[6] + 2 * row * n[7] + 2 * first * n[8];
+            const REAL *const start =
+                a + sample * n->a_sample + 2 * row * n->a_row + 2 * first * n->a_column;
             for (ptrdiff_t tile = 0; tile < tiles; tile++)
-                TYPED(winograd_pixels)(start + 2 * tile * n[8], n[7], n[8], depth,
-                                       pixels + tile * depth, place);
+                TYPED(winograd_pixels)
+                (start + 2 * tile * n->a_column, n->a_row, n->a_column, depth,
+                 pixels + tile * depth, place);
         }
         for (ptrdiff_t i = 0; i < WINOGRAD_PLACES; i++) {
             t.a = pixels + i * place;
-            t.b = b + i * n[14] + block * depth * width;
+            t.b = b + i * n->place + block * depth * width;
             t.c = results + i * tiles * width;
             TYPED(deep)[vectors][tiles](&t);
         }
@@ -142,15 +140,16 @@ static void TYPED(winograd_tiles)(const int64_t *record, int64_t step, int64_t t
                 VECTOR begin_at = {0};
                 if (bias) begin_at = TYPED(load)(bias + block * width + v);
                 UNROLL for (int i = 0; i < 2; i++) {
-                    const ptrdiff_t at = sample * n[9] + (2 * row + i) * n[10] +
-                                         2 * (first + tile) * n[11] + block * width + v;
+                    const ptrdiff_t at = sample * n->c_sample + (2 * row + i) * n->c_row +
+                                         2 * (first + tile) * n->c_column + block * width + v;
                     VECTOR y[2];
                     y[0] = begin_at + (down[i][0] + (down[i][1] + down[i][2]));
                     y[1] = begin_at + ((down[i][1] - down[i][2]) - down[i][3]);
                     UNROLL for (int j = 0; j < 2; j++) {
-                        const ptrdiff_t to = at + j * n[11];
-                        if (n[13] != STORE) {
-                            const VECTOR test = n[13] == LEAKY_RELU ? y[j] : TYPED(load)(other + to);
+                        const ptrdiff_t to = at + j * n->c_column;
+                        if (n->epilogue != STORE) {
+                            const VECTOR test =
+                                n->epilogue == LEAKY_RELU ? y[j] : TYPED(load)(other + to);
                             y[j] = TYPED(where_positive)(test, y[j], y[j] * slope);
                         }
                         TYPED(store)(c + to, y[j]);

@@ -8,7 +8,7 @@ import platform
 
 from llvmlite.binding import get_host_cpu_features
 
-from fastconv.backends.compiled.instructions.record import Target, choose_target
+from fastconv.backends.compiled.instructions.instruction import Target, choose_target
 
 _AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 

@@ -8,8 +8,10 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.pointers import (
     WORD,
@@ -17,14 +19,11 @@ from fastconv.backends.numba.pointers import (
     compiled_as,
     copy,
     first_of,
-    integer_of,
-    pointer_of,
+    pointer,
 )
 from fastconv.backends.numba.vector_memory import write_load, write_store
 from fastconv.backends.numba.vectors import Vector, lanes_of
 from fastconv.plans.operation import InputSpec
-
-_MATRICES, _ROWS, _COLUMNS, _X_PERIOD, _Y_PERIOD, _DOWN, _ACROSS = range(7)
 
 
 @inlined
@@ -109,19 +108,19 @@ def _block(
         x_place = x_place if x_place < x_period else 0
 
 
-@kernel
-def _transpose(real: Real) -> Kernel:
+@kernel(Kernel.TRANSPOSE)
+def _transpose(real: Real) -> KernelFunction:
     """As in kernels/cpu/layout.h."""
 
-    def transpose(record: int, step: int, thread: int, threads: int) -> None:
-        x, y, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
-        rows, columns = integer_of(record, _ROWS), integer_of(record, _COLUMNS)
-        x_period, y_period = integer_of(record, _X_PERIOD), integer_of(record, _Y_PERIOD)
+    def transpose(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y, lanes = pointer(n.x, real), pointer(n.y, real), lanes_of(real)
+        rows, columns = n.rows, n.columns
+        x_period, y_period = n.x_period, n.y_period
         x_steps, y_steps = rows // x_period, columns // y_period
-        tile_rows, tile_columns = integer_of(record, _DOWN), integer_of(record, _ACROSS)
+        tile_rows, tile_columns = n.tile_rows, n.tile_columns
         down = (rows + tile_rows - 1) // tile_rows
         across = (columns + tile_columns - 1) // tile_columns
-        tiles = integer_of(record, _MATRICES) * down * across
+        tiles = n.matrices * down * across
         for tile in range(first_of(tiles, thread, threads), first_of(tiles, thread + 1, threads)):
             matrix = tile // (down * across) * rows * columns
             top, left = tile // across % down * tile_rows, tile % across * tile_columns

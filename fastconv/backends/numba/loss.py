@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.pointers import (
-    clear,
-    first_in_blocks,
-    first_of,
-    integer_of,
-    pointer_of,
-)
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.pointers import clear, first_in_blocks, first_of, pointer
 from fastconv.backends.numba.reductions import sum_of, sum_of_squares
 from fastconv.backends.numba.rows import exponentials, shift_rows
 from fastconv.backends.numba.vector_functions import sum_of_lanes
@@ -31,15 +27,15 @@ def _label_of(labels: Any, row: int, classes: int) -> int:
     return label if 0 <= label < classes else -1
 
 
-@kernel
-def _softmax_cross_entropy_forward(real: Real) -> Kernel:
-    def softmax_cross_entropy_forward(record: int, step: int, thread: int, threads: int) -> None:
-        scores, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
-        losses, y = pointer_of(record, 2, real), pointer_of(record, 3, real)
+@kernel(Kernel.SOFTMAX_CROSS_ENTROPY_FORWARD)
+def _softmax_cross_entropy_forward(real: Real) -> KernelFunction:
+    def softmax_cross_entropy_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        scores, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
+        losses, y = pointer(n.losses, real), pointer(n.probabilities, real)
         rows, classes, together = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            integer_of(record, 2),
+            n.batch,
+            n.outputs,
+            n.together,
         )
         chunks, lanes = (rows + together - 1) // together, lanes_of(real)
         for chunk in range(
@@ -64,15 +60,15 @@ def _softmax_cross_entropy_forward(real: Real) -> Kernel:
     return softmax_cross_entropy_forward
 
 
-@kernel
-def _softmax_cross_entropy_backward(real: Real) -> Kernel:
-    def softmax_cross_entropy_backward(record: int, step: int, thread: int, threads: int) -> None:
-        probabilities, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
-        dscores, lanes = pointer_of(record, 2, real), lanes_of(real)
+@kernel(Kernel.SOFTMAX_CROSS_ENTROPY_BACKWARD)
+def _softmax_cross_entropy_backward(real: Real) -> KernelFunction:
+    def softmax_cross_entropy_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        probabilities, labels = pointer(n.probabilities, real), pointer(n.labels, np.int64)
+        dscores, lanes = pointer(n.dscores, real), lanes_of(real)
         rows, classes, together = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            integer_of(record, 2),
+            n.batch,
+            n.outputs,
+            n.together,
         )
         chunks, share = (rows + together - 1) // together, real(1 / max(1, rows))
         for chunk in range(
@@ -92,14 +88,14 @@ def _softmax_cross_entropy_backward(real: Real) -> Kernel:
     return softmax_cross_entropy_backward
 
 
-@kernel
-def _nll_forward(real: Real) -> Kernel:
-    def nll_forward(record: int, step: int, thread: int, threads: int) -> None:
-        log_probabilities, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
+@kernel(Kernel.NLL_FORWARD)
+def _nll_forward(real: Real) -> KernelFunction:
+    def nll_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        log_probabilities, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
         losses, rows, classes = (
-            pointer_of(record, 2, real),
-            integer_of(record, 0),
-            integer_of(record, 1),
+            pointer(n.losses, real),
+            n.batch,
+            n.outputs,
         )
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             label = _label_of(labels, row, classes)
@@ -108,11 +104,11 @@ def _nll_forward(real: Real) -> Kernel:
     return nll_forward
 
 
-@kernel
-def _nll_backward(real: Real) -> Kernel:
-    def nll_backward(record: int, step: int, thread: int, threads: int) -> None:
-        labels, gradient = pointer_of(record, 0, np.int64), pointer_of(record, 1, real)
-        rows, classes = integer_of(record, 0), integer_of(record, 1)
+@kernel(Kernel.NLL_BACKWARD)
+def _nll_backward(real: Real) -> KernelFunction:
+    def nll_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        labels, gradient = pointer(n.labels, np.int64), pointer(n.dscores, real)
+        rows, classes = n.batch, n.outputs
         first, end = first_of(rows, thread, threads), first_of(rows, thread + 1, threads)
         clear(gradient, first * classes, (end - first) * classes)
         for row in range(first, end):
@@ -123,14 +119,14 @@ def _nll_backward(real: Real) -> Kernel:
     return nll_backward
 
 
-@kernel
-def _mean_squared_error_forward(real: Real) -> Kernel:
-    def mean_squared_error_forward(record: int, step: int, thread: int, threads: int) -> None:
-        y, target = pointer_of(record, 0, real), pointer_of(record, 1, real)
+@kernel(Kernel.MEAN_SQUARED_ERROR_FORWARD)
+def _mean_squared_error_forward(real: Real) -> KernelFunction:
+    def mean_squared_error_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        y, target = pointer(n.y, real), pointer(n.target, real)
         losses, rows, outputs = (
-            pointer_of(record, 2, real),
-            integer_of(record, 0),
-            integer_of(record, 1),
+            pointer(n.losses, real),
+            n.batch,
+            n.outputs,
         )
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             total = sum_of_squares(y, target, row * outputs, (row + 1) * outputs, real)
@@ -139,11 +135,11 @@ def _mean_squared_error_forward(real: Real) -> Kernel:
     return mean_squared_error_forward
 
 
-@kernel
-def _mean_squared_error_backward(real: Real) -> Kernel:
-    def mean_squared_error_backward(record: int, step: int, thread: int, threads: int) -> None:
-        y, target = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        dy, size, lanes = pointer_of(record, 2, real), integer_of(record, 0), lanes_of(real)
+@kernel(Kernel.MEAN_SQUARED_ERROR_BACKWARD)
+def _mean_squared_error_backward(real: Real) -> KernelFunction:
+    def mean_squared_error_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        y, target = pointer(n.y, real), pointer(n.target, real)
+        dy, size, lanes = pointer(n.dy, real), n.size, lanes_of(real)
         factor, end = real(2 / max(1, size)), first_in_blocks(size, thread + 1, threads)
         for i in range(first_in_blocks(size, thread, threads), end, lanes):
             count = min(lanes, end - i)
@@ -152,11 +148,11 @@ def _mean_squared_error_backward(real: Real) -> Kernel:
     return mean_squared_error_backward
 
 
-@kernel
-def _sum_losses(real: Real) -> Kernel:
-    def sum_losses(record: int, step: int, thread: int, threads: int) -> None:
-        losses, statistics = pointer_of(record, 0, real), pointer_of(record, 1, np.float64)
-        batch, lanes, total = integer_of(record, 0), lanes_of(np.float64), spread(0, np.float64)
+@kernel(Kernel.SUM_LOSSES)
+def _sum_losses(real: Real) -> KernelFunction:
+    def sum_losses(n: Fields, step: int, thread: int, threads: int) -> None:
+        losses, statistics = pointer(n.losses, real), pointer(n.statistics, np.float64)
+        batch, lanes, total = n.batch, lanes_of(np.float64), spread(0, np.float64)
         for i in range(0, batch, lanes):
             some = load_beside(losses, i, min(lanes, batch - i), np.float64)
             total = total + as_dtype(some, np.float64)
@@ -166,14 +162,14 @@ def _sum_losses(real: Real) -> Kernel:
     return sum_losses
 
 
-@kernel
-def _count_correct(real: Real) -> Kernel:
-    def count_correct(record: int, step: int, thread: int, threads: int) -> None:
-        scores, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
+@kernel(Kernel.COUNT_CORRECT)
+def _count_correct(real: Real) -> KernelFunction:
+    def count_correct(n: Fields, step: int, thread: int, threads: int) -> None:
+        scores, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
         statistics, rows, classes = (
-            pointer_of(record, 2, np.float64),
-            integer_of(record, 0),
-            integer_of(record, 1),
+            pointer(n.statistics, np.float64),
+            n.batch,
+            n.outputs,
         )
         correct = 0
         for row in range(rows):

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.pointers import first_of, integer_of, pointer_of, real_of
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.pointers import first_of, pointer
 from fastconv.backends.numba.vector_functions import square_root
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread_beside
@@ -52,13 +54,13 @@ def _channels_of_threads(channels: int, thread: int, threads: int) -> tuple[int,
     return first, min(channels, first_of(pieces, thread + 1, threads) * _CHANNELS_OF_A_PIECE)
 
 
-@kernel
-def _norm_sums(real: Real) -> Kernel:
+@kernel(Kernel.NORM_SUMS)
+def _norm_sums(real: Real) -> KernelFunction:
     """Of each block: the sum of x, and that of the squared distances from the block's own mean."""
 
-    def norm_sums(record: int, step: int, thread: int, threads: int) -> None:
-        x, sums = pointer_of(record, 0, real), pointer_of(record, 1, np.float64)
-        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+    def norm_sums(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, sums = pointer(n.x, real), pointer(n.sums, np.float64)
+        rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         begin, finish = _pieces_of_threads(rows, channels, thread, threads)
         for number in range(begin, finish):
             block, first, end, channel, last = _piece(number, rows, channels)
@@ -78,20 +80,23 @@ def _norm_sums(real: Real) -> Kernel:
     return norm_sums
 
 
-@kernel
-def _norm_statistics(real: Real) -> Kernel:
+@kernel(Kernel.NORM_STATISTICS)
+def _norm_statistics(real: Real) -> KernelFunction:
     """Mean and inverse deviation of all rows, the running statistics, and gamma / deviation."""
 
-    def norm_statistics(record: int, step: int, thread: int, threads: int) -> None:
-        sums, gamma = pointer_of(record, 0, np.float64), pointer_of(record, 1, real)
-        running_mean, running_variance = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        mean, inverse_deviation = pointer_of(record, 4, real), pointer_of(record, 5, real)
-        factor, rows, channels = (
-            pointer_of(record, 6, real),
-            integer_of(record, 0),
-            integer_of(record, 1),
+    def norm_statistics(n: Fields, step: int, thread: int, threads: int) -> None:
+        sums, gamma = pointer(n.sums, np.float64), pointer(n.gamma, real)
+        running_mean, running_variance = (
+            pointer(n.running_mean, real),
+            pointer(n.running_variance, real),
         )
-        epsilon, momentum, lanes = real_of(record, 0), real_of(record, 1), lanes_of(real)
+        mean, inverse_deviation = pointer(n.mean, real), pointer(n.inverse_std, real)
+        factor, rows, channels = (
+            pointer(n.factor, real),
+            n.rows,
+            n.channels,
+        )
+        epsilon, momentum, lanes = n.epsilon, n.momentum, lanes_of(real)
         blocks = (rows + _ROWS_OF_A_BLOCK - 1) // _ROWS_OF_A_BLOCK
         first, end = _channels_of_threads(channels, thread, threads)
         for k in range(first, end, lanes):
@@ -130,36 +135,34 @@ def _norm_statistics(real: Real) -> Kernel:
     return norm_statistics
 
 
-@kernel
-def _norm_factor(real: Real) -> Kernel:
+@kernel(Kernel.NORM_FACTOR)
+def _norm_factor(real: Real) -> KernelFunction:
     """``gamma / sqrt(variance + epsilon)``."""
 
-    def norm_factor(record: int, step: int, thread: int, threads: int) -> None:
-        gamma, variance = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        factor, channels, lanes = pointer_of(record, 2, real), integer_of(record, 0), lanes_of(real)
+    def norm_factor(n: Fields, step: int, thread: int, threads: int) -> None:
+        gamma, variance = pointer(n.gamma, real), pointer(n.variance, real)
+        factor, channels, lanes = pointer(n.factor, real), n.channels, lanes_of(real)
         for k in range(0, channels, lanes):
             count = min(lanes, channels - k)
             wide = as_dtype(load(gamma, k, count), np.float64)
-            deviation = square_root(
-                as_dtype(load(variance, k, count), np.float64) + real_of(record, 0)
-            )
+            deviation = square_root(as_dtype(load(variance, k, count), np.float64) + n.epsilon)
             store(factor, k, as_dtype(wide / deviation, real), count)
 
     return norm_factor
 
 
-@kernel
-def _norm_apply(real: Real) -> Kernel:
+@kernel(Kernel.NORM_APPLY)
+def _norm_apply(real: Real) -> KernelFunction:
     """``y = (x - mean) * factor + beta``."""
 
-    def norm_apply(record: int, step: int, thread: int, threads: int) -> None:
+    def norm_apply(n: Fields, step: int, thread: int, threads: int) -> None:
         x, mean, factor = (
-            pointer_of(record, 0, real),
-            pointer_of(record, 1, real),
-            pointer_of(record, 2, real),
+            pointer(n.x, real),
+            pointer(n.mean, real),
+            pointer(n.factor, real),
         )
-        beta, y = pointer_of(record, 3, real), pointer_of(record, 4, real)
-        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        beta, y = pointer(n.beta, real), pointer(n.y, real)
+        rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
         for block in range(first_of(rows, thread, threads), end, together):
             for k in range(0, channels, lanes):
@@ -173,15 +176,15 @@ def _norm_apply(real: Real) -> Kernel:
     return norm_apply
 
 
-@kernel
-def _norm_gradient_sums(real: Real) -> Kernel:
+@kernel(Kernel.NORM_GRADIENT_SUMS)
+def _norm_gradient_sums(real: Real) -> KernelFunction:
     """Of each block: the sum of dy, and that of dy * z with z = (x - mean) * inverse_deviation."""
 
-    def norm_gradient_sums(record: int, step: int, thread: int, threads: int) -> None:
-        dy, x = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        mean, inverse_deviation = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        sums, lanes = pointer_of(record, 4, np.float64), lanes_of(real)
-        rows, channels = integer_of(record, 0), integer_of(record, 1)
+    def norm_gradient_sums(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, x = pointer(n.dy, real), pointer(n.x, real)
+        mean, inverse_deviation = pointer(n.mean, real), pointer(n.inverse_std, real)
+        sums, lanes = pointer(n.sums, np.float64), lanes_of(real)
+        rows, channels = n.rows, n.channels
         begin, finish = _pieces_of_threads(rows, channels, thread, threads)
         for number in range(begin, finish):
             block, first, end, channel, last = _piece(number, rows, channels)
@@ -201,19 +204,19 @@ def _norm_gradient_sums(real: Real) -> Kernel:
     return norm_gradient_sums
 
 
-@kernel
-def _norm_gradients(real: Real) -> Kernel:
+@kernel(Kernel.NORM_GRADIENTS)
+def _norm_gradients(real: Real) -> KernelFunction:
     """Sums of dy and of dy * z; their means and gamma * inverse_deviation for dx."""
 
-    def norm_gradients(record: int, step: int, thread: int, threads: int) -> None:
-        sums, gamma = pointer_of(record, 0, np.float64), pointer_of(record, 1, real)
-        inverse_deviation, dgamma = pointer_of(record, 2, real), pointer_of(record, 3, real)
+    def norm_gradients(n: Fields, step: int, thread: int, threads: int) -> None:
+        sums, gamma = pointer(n.sums, np.float64), pointer(n.gamma, real)
+        inverse_deviation, dgamma = pointer(n.inverse_std, real), pointer(n.dgamma, real)
         dbeta, means, factor = (
-            pointer_of(record, 4, real),
-            pointer_of(record, 5, real),
-            pointer_of(record, 6, real),
+            pointer(n.dbeta, real),
+            pointer(n.means, real),
+            pointer(n.factor, real),
         )
-        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         blocks = (rows + _ROWS_OF_A_BLOCK - 1) // _ROWS_OF_A_BLOCK
         first, end = _channels_of_threads(channels, thread, threads)
         share = 1 / float(max(1, rows))
@@ -233,19 +236,19 @@ def _norm_gradients(real: Real) -> Kernel:
     return norm_gradients
 
 
-@kernel
-def _norm_backward_data(real: Real) -> Kernel:
+@kernel(Kernel.NORM_BACKWARD_DATA)
+def _norm_backward_data(real: Real) -> KernelFunction:
     """``dx = factor * (dy - mean of dy - z * mean of dy * z)``."""
 
-    def norm_backward_data(record: int, step: int, thread: int, threads: int) -> None:
+    def norm_backward_data(n: Fields, step: int, thread: int, threads: int) -> None:
         dy, x, mean = (
-            pointer_of(record, 0, real),
-            pointer_of(record, 1, real),
-            pointer_of(record, 2, real),
+            pointer(n.dy, real),
+            pointer(n.x, real),
+            pointer(n.mean, real),
         )
-        inverse_deviation, means = pointer_of(record, 3, real), pointer_of(record, 4, real)
-        factor, dx = pointer_of(record, 5, real), pointer_of(record, 6, real)
-        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        inverse_deviation, means = pointer(n.inverse_std, real), pointer(n.means, real)
+        factor, dx = pointer(n.factor, real), pointer(n.dx, real)
+        rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
         for block in range(first_of(rows, thread, threads), end, together):
             for k in range(0, channels, lanes):

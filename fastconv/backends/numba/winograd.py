@@ -6,24 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT, START_ZERO, STORE
+from fastconv.backends.compiled.instructions.choices import INIT_ZERO, LEAKY_GRADIENT, STORE
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.numba import tile_instructions as tile
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.pointers import (
-    address_at,
-    first_of,
-    integer_of,
-    is_null,
-    local,
-    pointer_of,
-    real_of,
-)
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.pointers import address_at, first_of, is_null, local, pointer
 from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
 
-# The integers of the records are described in kernels/cpu/winograd.h.
+# The integers of the instructions are described in kernels/cpu/winograd.h.
 
 _ELEMENTS = 16384
 """Elements of the transformed pixels of some tiles."""
@@ -40,18 +34,18 @@ def _filtered(g0: Any, g1: Any, g2: Any, half: Any) -> Any:
     return g0, outer + g1 * half, outer - g1 * half, g2
 
 
-@kernel
-def _winograd_weights(real: Real) -> Kernel:
+@kernel(Kernel.WINOGRAD_WEIGHTS)
+def _winograd_weights(real: Real) -> KernelFunction:
     """``to[place][block][k][n] = G g G'`` of the weights g of input k and output n."""
 
-    def winograd_weights(record: int, step: int, thread: int, threads: int) -> None:
-        source, to, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
-        outputs, depth = integer_of(record, 0), integer_of(record, 1)
-        width, half, row = integer_of(record, 2) * lanes, spread(0.5, real), integer_of(record, 3)
-        place = integer_of(record, 6)
+    def winograd_weights(n: Fields, step: int, thread: int, threads: int) -> None:
+        source, to, lanes = pointer(n.w, real), pointer(n.transformed, real), lanes_of(real)
+        outputs, depth = n.outputs, n.inputs
+        width, half, row = n.vectors * lanes, spread(0.5, real), n.w_down
+        place = n.place
         for k in range(first_of(depth, thread, threads), first_of(depth, thread + 1, threads)):
             for j in range(0, outputs, lanes):
-                at, column = k * integer_of(record, 5) + j, integer_of(record, 4)
+                at, column = k * n.w_input + j, n.w_across
                 a0, a1, a2, a3 = _filtered(
                     load(source, at, lanes), load(source, at + row, lanes),
                     load(source, at + 2 * row, lanes), half,
@@ -135,44 +129,44 @@ def _finish(
     store(c, at, select(test > 0, value, value * slope), lanes)
 
 
-@kernel
-def _winograd_tiles(real: Real) -> Kernel:
+@kernel(Kernel.WINOGRAD_TILES)
+def _winograd_tiles(real: Real) -> KernelFunction:
     """``C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]``."""
 
-    def winograd_tiles(record: int, step: int, thread: int, threads: int) -> None:
+    def winograd_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
         a, b, c = (
-            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
+            pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
         )  # fmt: skip
-        bias, other = pointer_of(record, 3, real), pointer_of(record, 4, real)
-        lanes, vectors, depth = lanes_of(real), integer_of(record, 3), integer_of(record, 12)
+        bias, other = pointer(n.bias, real), pointer(n.other, real)
+        lanes, vectors, depth = lanes_of(real), n.vectors, n.inputs
         width = vectors * lanes
-        blocks, rows = integer_of(record, 4) // width, integer_of(record, 1)
-        together, finish = integer_of(record, 5), integer_of(record, 13)
+        blocks, rows = n.outputs // width, n.tile_rows
+        together, epilogue = n.together, n.epilogue
         # One condition in the loops: LLVM makes a copy of them for each combination.
-        by_other = finish == LEAKY_GRADIENT
-        strips = (integer_of(record, 2) + together - 1) // together
+        by_other = epilogue == LEAKY_GRADIENT
+        strips = (n.tiles + together - 1) // together
         row_of_a, pixel, slope = (
-            integer_of(record, 7),
-            integer_of(record, 8),
-            real(1) if finish == STORE else real(real_of(record, 0)),
+            n.a_row,
+            n.a_column,
+            real(1) if epilogue == STORE else real(n.slope),
         )
         pixels, results = local(_ELEMENTS, real), local(_RESULTS, real)
         bases, t = local(_MOST_WIDTH, real), local(TILE_WORDS, np.int64)
         t[tile.RUNS1], t[tile.RUNS2], t[tile.DEPTH], t[tile.A_STRIDE] = 1, 1, depth, depth
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
         t[tile.B_STEP], t[tile.C_ROW], t[tile.COLUMNS] = width, width, width
-        t[tile.FROM], t[tile.FINISH], t[tile.OTHER], t[tile.START] = START_ZERO, STORE, 0, 0
+        t[tile.INIT], t[tile.EPILOGUE], t[tile.OTHER], t[tile.BIAS] = INIT_ZERO, STORE, 0, 0
         call = address_at(t, 0)
-        pieces = integer_of(record, 0) * rows * strips * blocks
+        pieces = n.samples * rows * strips * blocks
         begin = first_of(pieces, thread, threads)
         for piece in range(begin, first_of(pieces, thread + 1, threads)):
             block, strip = piece % blocks, piece // blocks % strips
             row, sample = piece // (blocks * strips) % rows, piece // (blocks * strips * rows)
             first = strip * together
-            tiles = min(together, integer_of(record, 2) - first)
+            tiles = min(together, n.tiles - first)
             place = tiles * depth
             if piece == begin or block == 0:
-                start = sample * integer_of(record, 6) + 2 * row * row_of_a + 2 * first * pixel
+                start = sample * n.a_sample + 2 * row * row_of_a + 2 * first * pixel
                 for each in range(tiles):
                     _pixels(
                         a, start + 2 * each * pixel, row_of_a, pixel, depth, pixels, each * depth,
@@ -180,10 +174,10 @@ def _winograd_tiles(real: Real) -> Kernel:
                     )  # fmt: skip
             for i in range(16):
                 t[tile.A] = address_at(pixels, i * place)
-                t[tile.B] = address_at(b, i * integer_of(record, 14) + block * depth * width)
+                t[tile.B] = address_at(b, i * n.place + block * depth * width)
                 t[tile.C] = address_at(results, i * tiles * width)
-                run_tile(record, tiles, vectors, call)
-            next_place, pixel_of_c = tiles * width, integer_of(record, 11)
+                run_tile(n, tiles, vectors, call)
+            next_place, pixel_of_c = tiles * width, n.c_column
             for v in range(0, width, lanes):
                 base = spread(0, real)
                 if not is_null(bias):
@@ -197,13 +191,13 @@ def _winograd_tiles(real: Real) -> Kernel:
                     c0, c1 = _down(results, at + 2 * next_place, next_place, lanes)
                     d0, d1 = _down(results, at + 3 * next_place, next_place, lanes)
                     base = load(bases, v, lanes)
-                    to = sample * integer_of(record, 9) + 2 * row * integer_of(record, 10)
+                    to = sample * n.c_sample + 2 * row * n.c_row
                     to += 2 * (first + each) * pixel_of_c + block * width + v
                     _finish(c, to, base + (a0 + (b0 + c0)), other, by_other, slope, lanes)
                     _finish(
                         c, to + pixel_of_c, base + ((b0 - c0) - d0), other, by_other, slope, lanes
                     )
-                    to += integer_of(record, 10)
+                    to += n.c_row
                     _finish(c, to, base + (a1 + (b1 + c1)), other, by_other, slope, lanes)
                     _finish(
                         c, to + pixel_of_c, base + ((b1 - c1) - d1), other, by_other, slope, lanes
