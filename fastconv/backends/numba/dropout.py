@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import KernelFunction, Real, kernel
 from fastconv.backends.numba.fields import Fields
@@ -14,7 +13,6 @@ from fastconv.backends.numba.philox import WORDS_AT_ONCE, fill_words
 from fastconv.backends.numba.pointers import first_in_blocks, first_of, local, pointer
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, select
-from fastconv.plans.operation import DropoutSpec
 
 
 @kernel(Kernel.DROPOUT_FORWARD)
@@ -60,29 +58,6 @@ def _dropout_backward(real: Real) -> KernelFunction:
     return dropout_backward
 
 
-def dropout_forward(
-    spec: DropoutSpec,
-    x: np.ndarray,
-    step: np.ndarray,
-    mask: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Draw the mask of this step; keep and scale, or zero."""
-    engine.execute("dropout.dropout_forward", spec, x, step, mask, y, workspace)
-
-
-def dropout_backward(
-    spec: DropoutSpec,
-    dy: np.ndarray,
-    mask: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Send the gradient through the elements that were kept."""
-    engine.execute("dropout.dropout_backward", spec, dy, mask, dx, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"dropout.{kernel}", spec, dtype)
+dropout_forward = contract_kernel(engine, "dropout.dropout_forward", __name__)
+dropout_backward = contract_kernel(engine, "dropout.dropout_backward", __name__)
+workspace_bytes = workspace_of_module(engine, "dropout", __name__)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
 from fastconv.backends.numba.fields import Fields
@@ -15,7 +15,6 @@ from fastconv.backends.numba.pointers import first_in_blocks, pointer
 from fastconv.backends.numba.vector_functions import square_root
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of
-from fastconv.plans.operation import OptimizerSpec
 
 
 @inlined
@@ -115,43 +114,7 @@ def _adam_update(real: Real) -> KernelFunction:
     return adam_update
 
 
-def sgd_update(
-    spec: OptimizerSpec,
-    w: np.ndarray,
-    dw: np.ndarray,
-    rate: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Plain gradient descent."""
-    engine.execute("optim.sgd_update", spec, w, dw, rate, workspace)
-
-
-def momentum_update(
-    spec: OptimizerSpec,
-    w: np.ndarray,
-    dw: np.ndarray,
-    m: np.ndarray,
-    rate: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Momentum and Nesterov's momentum."""
-    engine.execute("optim.momentum_update", spec, w, dw, m, rate, workspace)
-
-
-def adam_update(
-    spec: OptimizerSpec,
-    w: np.ndarray,
-    dw: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    rate: np.ndarray,
-    step: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Adam."""
-    engine.execute("optim.adam_update", spec, w, dw, m, v, rate, step, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"optim.{kernel}", spec, dtype)
+sgd_update = contract_kernel(engine, "optim.sgd_update", __name__)
+momentum_update = contract_kernel(engine, "optim.momentum_update", __name__)
+adam_update = contract_kernel(engine, "optim.adam_update", __name__)
+workspace_bytes = workspace_of_module(engine, "optim", __name__)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.compiled.instructions.kernels import Kernel
-from fastconv.backends.compiled.rules.random import WordsSpec
+from fastconv.backends.compiled.kernels import contract_kernel
+from fastconv.backends.compiled.rules.random import spec_of_words
 from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import KernelFunction, Real, kernel
 from fastconv.backends.numba.fields import Fields
@@ -33,14 +34,7 @@ def _random_words(real: Real) -> KernelFunction:
     return random_words
 
 
-def random_words(
-    spec: RandomSpec,
-    step: np.ndarray,
-    words: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Fill ``words`` (uint32, 1-D) with the stream's words of this step."""
-    engine.execute("random.random_words", WordsSpec(spec, words.size), step, words, workspace)
+random_words = contract_kernel(engine, "random.random_words", __name__, spec_of_words)
 
 
 def workspace_bytes(kernel: str, spec: RandomSpec, dtype: Any) -> int:

@@ -45,6 +45,18 @@ def spec_of_features(spec: InputSpec, features: int) -> InputSpec:
     return InputSpec(spec.batch, 1, 1, features)
 
 
+def spec_of_gathered_rows(spec: InputSpec, rows: np.ndarray, *_: np.ndarray | None) -> InputSpec:
+    """Return the spec of ``gather_rows`` for these rows."""
+    return spec_of_rows(spec, rows.size // max(1, len(rows)))
+
+
+def spec_of_standardized_images(
+    spec: InputSpec, _: np.ndarray, mean: np.ndarray, *__: np.ndarray | None
+) -> InputSpec:
+    """Return the spec of ``standardize_images`` for these means."""
+    return spec_of_features(spec, mean.size)
+
+
 def spec_for(kernel: str, spec: Any, shapes: tuple[Shape | None, ...]) -> Any:
     """Return the spec that the functions of this module want for a call with these arrays.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastconv.backends.compiled.instructions.instruction import (
     Instruction,
     LoweredKernel,
@@ -29,6 +31,11 @@ class WordsSpec:
 
     random: RandomSpec
     words: int
+
+
+def spec_of_words(spec: RandomSpec, _: np.ndarray, words: np.ndarray, *__: object) -> WordsSpec:
+    """Return the spec of ``random_words`` for this array of words."""
+    return WordsSpec(spec, words.size)
 
 
 def random_key(random: RandomSpec) -> dict[str, Any]:
