@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from typing import TYPE_CHECKING, Any
 
 from fastconv.cli.command_line import (
     Parser,
@@ -19,10 +17,11 @@ from fastconv.cli.command_line import (
     use_device,
     write_json,
 )
-from fastconv.cli.progress import Display, percent
-from fastconv.data import DataError, Dataset, Samples
-from fastconv.runs.data_of_run import check_data, load_data
-from fastconv.runs.saved_run import SavedRun, load_run
+
+if TYPE_CHECKING:
+    from fastconv.cli.progress import Display
+    from fastconv.data import Dataset, Samples
+    from fastconv.runs.saved_run import SavedRun
 
 _MODULE = "fastconv.evaluate"
 PARTS = ("test", "validation", "training")
@@ -51,6 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    # Imported when used: --help is to be there at once.
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    from fastconv.cli.progress import Display
+    from fastconv.runs.data_of_run import check_data, load_data
+    from fastconv.runs.saved_run import load_run
+
     saved = load_run(options.run)
     check_writable(options.json)
     threads = thread_count(options)
@@ -61,8 +67,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         samples = _part(dataset, options.part)
         check = check_data(saved, dataset, any_data=options.any_data)
         say(_MODULE, check.remark)
-        loss = inference.evaluate(samples).loss
-        scores = inference.predict(samples.images)
+        scores = inference.empty_scores(samples)
+        loss = inference.evaluate(samples, scores=scores).loss
     saved.require_finite(scores)
     content: dict[str, Any] = {
         "run": str(saved.path),
@@ -85,6 +91,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _part(dataset: Dataset, name: str) -> Samples:
     samples = dataset.parts.get(name)
     if samples is None or not len(samples):
+        from fastconv.data import DataError
+
         there = [part for part, each in dataset.parts.items() if len(each)]
         raise DataError(
             f"--part is {name} but this run of {dataset.name} has none; expected "
@@ -102,6 +110,7 @@ def _classes(
 ) -> dict[str, Any]:
     """Show and return what there is to say of a classification."""
     from fastconv import metrics
+    from fastconv.cli.progress import percent
 
     names = saved.class_names
     matrix = metrics.confusion_matrix(samples.labels, scores.argmax(axis=1), len(names))
@@ -134,7 +143,7 @@ def _classes(
 
 
 def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None
 
 
 def _regression(

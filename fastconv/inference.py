@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -297,7 +298,7 @@ class Inference:
         """
         return self._uploads.arrays_of(samples)
 
-    def evaluate(self, samples: Samples) -> Score:
+    def evaluate(self, samples: Samples, *, scores: NDArray[Any] | None = None) -> Score:
         """Score all samples with the network as it is (inference, a last short batch included).
 
         The plans are kept for the next time, until the samples are gone or those of others were
@@ -311,6 +312,8 @@ class Inference:
         ----------
         samples
             What to score.
+        scores
+            (N, outputs): filled with the network's scores of each sample, as from :meth:`predict`.
 
         Raises
         ------
@@ -320,10 +323,24 @@ class Inference:
         with self._evaluations, DeferredInterrupts() as interrupts:
             evaluator = self._evaluators.find(samples, self._make_evaluator)
             with self.access.reading():
-                score = self.score_of(evaluator.run(interrupts))
+                score = self.score_of(evaluator.run(interrupts, self._reader(scores)))
         if not math.isfinite(score.loss_sum):
             self.check_labels_again(samples)
         return score
+
+    def _reader(self, scores: NDArray[Any] | None) -> Callable[[Any, Any], None] | None:
+        """Return what copies the scores of a batch to where they are wanted."""
+        if scores is None:
+            return None
+
+        def read(row: Any, runner: Any) -> None:
+            scores[row] = self._run.to_host(runner.buffer("scores"))
+
+        return read
+
+    def empty_scores(self, samples: Samples) -> NDArray[Any]:
+        """Return an array for the scores that :meth:`evaluate` fills."""
+        return np.empty((len(samples), self.network.output_shape[0]), self.network.dtype)
 
     def prepare(self, samples: Samples) -> None:
         """Make the plans that :meth:`evaluate` needs now."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._errors import UserError
 from fastconv._files import replace_file
 from fastconv.initializers import He, Initializer
 from fastconv.layers import Layer, Parameter
@@ -46,7 +47,7 @@ class Place:
         return self.offset + self.parameter.size
 
 
-class NetworkError(ValueError):
+class NetworkError(UserError, ValueError):
     """A network that cannot be: the layer and the reason in one line."""
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from typing import TYPE_CHECKING, Any
 
 from fastconv.cli.command_line import (
     EXIT_USER_ERROR,
@@ -20,12 +17,13 @@ from fastconv.cli.command_line import (
     use_device,
     write_json,
 )
-from fastconv.cli.progress import Display, percent
-from fastconv.data.picture_files import FITS, PictureError, read_picture
-from fastconv.functional.activation import softmax
-from fastconv.runs.saved_run import RunError, SavedRun, load_run
+
+if TYPE_CHECKING:
+    from fastconv.runs.saved_run import SavedRun
 
 _MODULE = "fastconv.predict"
+FITS = ("crop", "pad", "stretch")
+"""As :data:`fastconv.data.picture_files.FITS`, which Pillow would be imported for."""
 
 
 def make_parser() -> Parser:
@@ -53,6 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    # Imported when used: --help is to be there at once.
+    import numpy as np
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    from fastconv.cli.progress import Display, percent
+    from fastconv.data.picture_files import PictureError, read_picture
+    from fastconv.runs.saved_run import RunError, load_run
+
     saved = load_run(options.run)
     if not saved.class_names:
         raise RunError(f"run {saved.path}: is a regression; predict is for classes of images")
@@ -87,6 +93,10 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _classes(saved: SavedRun, names: Sequence[str], scores: Any, top: int) -> list[dict[str, Any]]:
     """Return the most probable classes of each image."""
+    import numpy as np
+
+    from fastconv.functional.activation import softmax
+
     probabilities = softmax(scores.astype(np.float64))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     return [

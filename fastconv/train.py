@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,11 +19,9 @@ from fastconv.cli.command_line import (
     use_device,
     write_json,
 )
-from fastconv.cli.progress import Display
-from fastconv.data import DATASETS
-from fastconv.recipe import load_recipe, parse_setting, recipe_names
-from fastconv.runs.run_folder import new_run_path
-from fastconv.training_run import RunOptions, explain_run, show_result, train_recipe
+from fastconv.cli.process_time import process_seconds
+from fastconv.data.names import DATASETS
+from fastconv.recipes.shipped_files import read_toml, shipped_names
 
 _MODULE = "fastconv.train"
 _EXIT_DIVERGED = 1
@@ -74,19 +73,25 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    # Called by another program, it is not that program's time that is counted.
+    began = time.perf_counter() - (process_seconds() if arguments is None else 0.0)
     typed = tuple(sys.argv[1:] if arguments is None else arguments)
-    return run(make_parser(), arguments, lambda options: _train(options, typed))
+    return run(make_parser(), arguments, lambda options: _train(options, typed, began))
 
 
 def _list_recipes() -> int:
-    width = max(map(len, recipe_names()))
-    for name in recipe_names():
-        print(f"{name:<{width}}  {load_recipe(name).description}")
+    names = shipped_names("recipes")
+    width = max(map(len, names))
+    for name in names:
+        table = read_toml("recipe", "recipes", name, "--list-recipes")
+        print(f"{name:<{width}}  {table['description']}")
     return 0
 
 
 def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
     """The options that are keys of the recipe, after those of --set."""
+    from fastconv.recipe import parse_setting
+
     settings = [parse_setting(text) for text in options.settings]
     for key, value in (
         ("data.dataset", options.dataset),
@@ -101,10 +106,21 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
     return settings
 
 
-def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
+def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) -> int:
     """Prepare, train, test, write."""
     if options.list_recipes:
         return _list_recipes()
+    # Imported when used: --help and --list-recipes are to be there at once.
+    from fastconv.cli.progress import Display
+    from fastconv.recipe import load_recipe
+    from fastconv.runs.run_folder import new_run_path
+    from fastconv.training_run import (
+        RunOptions,
+        explain_run,
+        show_result,
+        train_recipe,
+    )
+
     recipe = load_recipe(options.recipe, _settings(options))
     check_writable(options.json)
     threads = thread_count(options)
@@ -121,13 +137,20 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...]) -> int:
         probes=not options.no_report,
         checks=options.check,
         command=("train", *typed),
+        began=began,
     )
     path = new_run_path(recipe.name) if options.out is None else options.out
     finished = train_recipe(recipe, path, how, display)
-    write_json(options.json, finished.summary)
-    show_result(display, finished)
-    if not options.no_report:
-        display.text(f"report: {explain_run(finished, how, figures=options.figures)}")
+    page = None
+    try:
+        if not options.no_report:
+            page = explain_run(finished, how, figures=options.figures)
+    finally:
+        # How long the page took is part of it; without one, there is the result all the same.
+        write_json(options.json, finished.summary)
+        show_result(display, finished)
+    if page is not None:
+        display.text(f"report: {page}")
     if finished.result.stopped == "diverged":
         print(
             f"fastconv.train: diverged: the loss is not finite after "

@@ -239,12 +239,12 @@ class Trainer:
                 return self._inference.score_of(statistics)
             interrupts.let_through()
 
-    def evaluate(self, samples: Samples) -> Score:
+    def evaluate(self, samples: Samples, *, scores: NDArray[Any] | None = None) -> Score:
         """Score all samples with the network as it is; see :meth:`Inference.evaluate`.
 
         While another thread trains, as it is after some step.
         """
-        return self._inference.evaluate(samples)
+        return self._inference.evaluate(samples, scores=scores)
 
     def prepare_evaluation(self, samples: Samples) -> None:
         """Make the plans that :meth:`evaluate` needs now, as a part of the warm-up."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.analysis.probe import Probe
 from fastconv.backends.configuration import environment
 from fastconv.cli.progress import Display, percent
 from fastconv.data import Dataset, epoch_order
@@ -19,10 +20,12 @@ from fastconv.recipe import Recipe
 from fastconv.runs.experiment import Experiment, prepare, summarize
 from fastconv.runs.run_folder import OutputError, RunFolder
 from fastconv.runs.saved_run import load_run
-from fastconv.step_check.check import StepCheckError, check_step
-from fastconv.step_check.step_comparison import StepCheck
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Entry, Result, fit, interruption
+
+if TYPE_CHECKING:
+    from fastconv.analysis.probe import Probe
+    from fastconv.step_check.step_comparison import StepCheck
 
 _CHECKED_STEPS = 3
 _MOST_PROBES = 50
@@ -51,6 +54,9 @@ class RunOptions:
         Whether to compare the first steps with the reference's before the training.
     command
         The command line that makes this run, for environment.json.
+    began
+        Moment by ``time.perf_counter`` from which seconds of starting are counted; None: when
+        :func:`train_recipe` is called.
     """
 
     threads: int
@@ -62,6 +68,7 @@ class RunOptions:
     probes: bool = True
     checks: bool = False
     command: Sequence[str] = ()
+    began: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,18 @@ class FinishedRun:
         Of the training.
     summary
         As in summary.json.
+    test_scores
+        The network's scores of the test part, where the page of the run will want them.
+    began
+        Moment by ``time.perf_counter`` from which its seconds are counted.
     """
 
     experiment: Experiment
     folder: RunFolder
     result: Result
     summary: dict[str, Any]
+    test_scores: NDArray[Any] | None = None
+    began: float = 0.0
 
 
 def train_recipe(
@@ -121,6 +134,8 @@ def train_recipe(
     OutputError
         If the folder cannot be written or is not empty.
     """
+    called = time.perf_counter()
+    began = called if options.began is None else options.began
     with threadpool_limits(options.threads):
         experiment = prepare(
             recipe, data_dir=options.data_dir, backend=options.backend, threads=options.threads,
@@ -135,10 +150,15 @@ def train_recipe(
             experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
         )
         _show_head(display, experiment, options.threads)
-        result, summary = _train(options, experiment, folder, display)
+        loaded = time.perf_counter()
+        result, summary, test_scores = _train(options, experiment, folder, display)
         folder.write_weights(experiment.trainer.network)
+        summary["start_seconds"] = called - began
+        summary["load_seconds"] = loaded - called
+        summary["report_seconds"] = None
+        summary["total_seconds"] = time.perf_counter() - began
         folder.write_json("summary.json", summary)
-    return FinishedRun(experiment, folder, result, summary)
+    return FinishedRun(experiment, folder, result, summary, test_scores, began)
 
 
 def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
@@ -156,6 +176,8 @@ def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
     StepCheckError
         If they are not the same but for rounding.
     """
+    from fastconv.step_check.check import StepCheckError, check_step
+
     recipe, trainer = experiment.recipe, experiment.trainer
     training = trainer.training
     order = epoch_order(len(training), trainer.seed, 0)[: _CHECKED_STEPS * trainer.batch_size]
@@ -184,8 +206,10 @@ def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
     return check
 
 
-def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") -> Path:
+def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = None) -> Path:
     """Write the page that explains a run, and return its path.
+
+    How long that took is added to the run's summary.
 
     Parameters
     ----------
@@ -194,7 +218,7 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") 
     options
         How it was run.
     figures
-        "png", or "svg" for SVG files beside the PNG ones.
+        Files of the pictures too: "png", or "svg" for SVG beside PNG; None for none.
 
     Raises
     ------
@@ -206,14 +230,21 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str = "png") 
     from fastconv.report.run_report import write_run_page
 
     experiment, path = run.experiment, run.folder.path
+    started = time.perf_counter()
     try:
         with threadpool_limits(options.threads):
             # Without the copy that augmentation appends: what the command that writes it again
             # loads, and compares with what was trained on, which these data are.
             findings = Findings(
-                load_run(path), experiment.plain_dataset, experiment.trainer.backend
-            )
-            return write_run_page(findings, figures=figures)
+                load_run(path), experiment.plain_dataset, experiment.trainer.backend,
+                test_scores=run.test_scores,
+            )  # fmt: skip
+            page = write_run_page(findings, figures=figures)
+        ended = time.perf_counter()
+        run.summary["report_seconds"] = ended - started
+        run.summary["total_seconds"] = ended - run.began
+        run.folder.write_json("summary.json", run.summary)
+        return page
     except OSError as fault:
         raise OutputError(
             f"{path}: the run is complete, but its report cannot be written "
@@ -244,13 +275,37 @@ def show_result(display: Display, run: FinishedRun) -> None:
             rows.append((label, f"loss {loss:.4f}{shown}"))
     display.text()
     display.table("Result", rows)
-    # Not in the table, which would cut a long path short.
+    # Not in the table, which would cut what is long short.
+    display.text(f"time: {seconds_of(summary)}")
     display.text(f"files: {run.folder.path}")
+
+
+def seconds_of(summary: Mapping[str, Any]) -> str:
+    """Return where the time of a run went, from the start of the process on.
+
+    Parameters
+    ----------
+    summary
+        As in summary.json.
+    """
+    parts = [
+        f"{name} {summary[key]:.2f} s"
+        for name, key in (
+            ("starting", "start_seconds"),
+            ("loading", "load_seconds"),
+            ("training", "train_seconds"),
+            ("validation and probe", "validate_seconds"),
+            ("testing", "test_seconds"),
+            ("report", "report_seconds"),
+        )
+        if summary[key] is not None
+    ]
+    return f"{', '.join(parts)}; {summary['total_seconds']:.2f} s in all"
 
 
 def _train(
     options: RunOptions, experiment: Experiment, folder: RunFolder, display: Display
-) -> tuple[Result, dict[str, Any]]:
+) -> tuple[Result, dict[str, Any], NDArray[Any] | None]:
     """Train and test."""
     recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
     validation = dataset.validation if options.validates else None
@@ -261,6 +316,7 @@ def _train(
     probe = _probe(experiment) if options.probes else None
     lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
     watcher = _Watcher(display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES))
+    fitting = fitted = time.perf_counter()
     try:
         with interruption() as is_interrupted:
             result = fit(
@@ -273,9 +329,13 @@ def _train(
                 is_interrupted=is_interrupted,
             )
             display.stop()
-            test = final = None
+            fitted = time.perf_counter()
+            test = final = test_scores = None
             if result.stopped in ("completed", "steps") and not is_interrupted():
-                test = trainer.evaluate(dataset.test) if len(dataset.test) else None
+                if len(dataset.test):
+                    if options.probes:
+                        test_scores = trainer.inference.empty_scores(dataset.test)
+                    test = trainer.evaluate(dataset.test, scores=test_scores)
                 if recipe.evaluate_train and not is_interrupted():
                     final = trainer.evaluate(experiment.plain_training)
             if result.stopped != "diverged" and is_interrupted():
@@ -283,12 +343,17 @@ def _train(
                 result.stopped = "interrupted"
     finally:
         display.stop()
+    tested = time.perf_counter() - fitted
     summary = summarize(experiment, result, threads=options.threads, test=test, train_final=final)
-    return result, summary
+    summary["validate_seconds"] = fitted - fitting - summary["train_seconds"]
+    summary["test_seconds"] = tested if test or final else None
+    return result, summary, test_scores
 
 
 def _probe(experiment: Experiment) -> Probe:
     """Return what looks at the network beside the training."""
+    from fastconv.analysis.probe import Probe
+
     recipe, trainer = experiment.recipe, experiment.trainer
     return Probe(
         trainer.network,

@@ -8,8 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from saved_runs import TINY_RECIPE
 
 import fastconv
+from fastconv import predict
+from fastconv.backends.selection import choose_backend
+from fastconv.data import picture_files
 
 PACKAGE = Path(fastconv.__file__).parent
 HEAVY = ("numba", "cupy", "matplotlib", "optuna", "scipy", "sklearn", "torch")
@@ -62,6 +67,90 @@ def test_nothing_heavy_is_imported_before_it_is_needed(statement, tmp_path):
 def test_import_alone_does_not_even_import_numpy(tmp_path):
     modules = python("import fastconv, sys; print(*sys.modules)", tmp_path).split()
     assert "numpy" not in modules
+
+
+# What commands import: what is used, and little more.
+
+STANDARD = set(sys.stdlib_module_names)
+
+
+def imported_by(arguments, folder):
+    """The modules that a command imports, and what it prints, as ``python -m`` runs it."""
+    module, *rest = arguments
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = {[module, *rest]!r}\n"
+        f"try: runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as ended: assert not ended.code, ended\n"
+        "print('modules:', *sorted(sys.modules))"
+    )
+    *_, modules = python(code, folder).splitlines()
+    return set(modules.split()[1:])
+
+
+def others(modules):
+    """The packages among modules that are neither Python's nor ours."""
+    tops = {name.split(".")[0] for name in modules if not name.startswith("_")}
+    return tops - STANDARD - {"fastconv", "cython_runtime"}  # the latter is Cython's own
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A run of a small recipe without a page, and the modules that it took."""
+    folder = tmp_path_factory.mktemp("imports")
+    (folder / "tiny.toml").write_text(TINY_RECIPE, encoding="utf-8")
+    arguments = ["--recipe", "tiny.toml", "--no-report", "--quiet", "--out", "run"]
+    return folder, imported_by(["fastconv.train", *arguments], folder)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fastconv.train", "--help"],
+        ["fastconv.train", "--list-recipes"],
+        ["fastconv.evaluate", "--help"],
+        ["fastconv.predict", "--help"],
+        ["fastconv.report", "--help"],
+    ],
+)
+def test_help_and_lists_import_nothing_but_python(arguments, tmp_path):
+    modules = imported_by(arguments, tmp_path)
+    assert others(modules) == set()
+    assert len({name for name in modules if name.startswith("fastconv")}) <= 16
+
+
+def test_import_alone_imports_two_modules(tmp_path):
+    modules = set(python("import fastconv, sys; print(*sys.modules)", tmp_path).split())
+    assert others(modules) == set()
+    assert {name for name in modules if name.startswith("fastconv")} == {
+        "fastconv", "fastconv._checkout"
+    }  # fmt: skip
+
+
+def test_a_training_without_a_page_imports_what_it_computes_with(run_folder):
+    _, modules = run_folder
+    compiled = {"numba", "llvmlite"} if choose_backend("auto").name == "numba" else set()
+    assert others(modules) - compiled == {
+        "numpy", "rich", "safetensors", "threadpoolctl", "tomli_w"
+    }  # fmt: skip
+    ours = {name for name in modules if name.startswith("fastconv.")}
+    assert not {name for name in ours if name.split(".")[1] in ("report", "plots", "analysis")}
+    assert len(ours) <= 115
+
+
+def test_a_prediction_imports_what_it_computes_with(run_folder):
+    folder, _ = run_folder
+    Image.new("L", (8, 8)).save(folder / "digit.png")
+    modules = imported_by(["fastconv.predict", "run", "digit.png"], folder)
+    compiled = {"numba", "llvmlite"} if choose_backend("auto").name == "numba" else set()
+    assert others(modules) - compiled == {
+        "PIL", "numpy", "rich", "safetensors", "threadpoolctl", "tomli_w"
+    }  # fmt: skip
+    assert len({name for name in modules if name.startswith("fastconv.")}) <= 110
+
+
+def test_ways_to_fit_a_picture_are_those_that_there_are():
+    assert predict.FITS == picture_files.FITS
 
 
 # The names of the package.
@@ -129,7 +218,8 @@ LAYOUT = [
     {"fastconv.functional", "fastconv.data"},
     {"fastconv.backends"},
     {"fastconv.plans"},
-    {"fastconv.preprocessing", "fastconv.spec", "fastconv._files", "fastconv._checkout"},
+    {"fastconv.preprocessing", "fastconv.spec"},
+    {"fastconv._files", "fastconv._errors", "fastconv._checkout"},
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}
 
@@ -191,7 +281,7 @@ def test_the_package_imports_nothing_of_its_own_but_the_check_of_the_checkout():
     assert IMPORTS["fastconv"] == {"fastconv._checkout"}
 
 
-BACKENDS = sorted(p.name for p in (PACKAGE / "backends").iterdir() if (p / "__init__.py").is_file())
+BACKENDS = sorted(p.parent.name for p in (PACKAGE / "backends").glob("*/run.py"))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -231,16 +321,18 @@ def test_the_reference_imports_only_numpy_the_specs_and_what_a_plan_is():
                 assert allowed, f"{path.name} imports {name}"
 
 
-def test_public_functions_stand_on_backends_and_specs_alone():
+def outside_of(part):
+    """Pairs of a module of a part, and the modules of other parts that it imports."""
     for module, imported in IMPORTS.items():
-        if part_of(module) == "fastconv.functional":
-            parts = {part_of(name) for name in imported} - {"fastconv.functional"}
-            assert parts <= {"fastconv.backends", "fastconv.spec", "fastconv.plans.operation"}, (
-                module
-            )
-            kernels = {name for name in imported if name.startswith("fastconv.backends.")}
-            # Which backend is a choice made at run time.
-            assert kernels <= {"fastconv.backends.selection"}, module
+        if part_of(module) == part:
+            yield module, {name for name in imported if part_of(name) != part}
+
+
+def test_public_functions_stand_on_backends_and_specs_alone():
+    # Which backend is a choice made at run time.
+    allowed = {"fastconv.backends.selection", "fastconv.spec", "fastconv.plans.operation"}
+    for module, outside in outside_of("fastconv.functional"):
+        assert outside <= allowed, module
 
 
 def test_the_specs_import_nothing_of_the_house():
@@ -250,10 +342,9 @@ def test_the_specs_import_nothing_of_the_house():
 
 
 def test_layers_build_plans_without_importing_what_collects_them():
-    for module, imported in IMPORTS.items():
-        if part_of(module) == "fastconv.layers":
-            parts = {part_of(name) for name in imported} - {"fastconv.layers"}
-            assert parts <= {"fastconv.spec", "fastconv.plans.operation"}, module
+    allowed = {"fastconv.spec", "fastconv.plans.operation", "fastconv.plans.node"}
+    for module, outside in outside_of("fastconv.layers"):
+        assert outside <= allowed, module
 
 
 def test_the_command_line_is_imported_by_nothing():

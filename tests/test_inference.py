@@ -62,6 +62,35 @@ def loss_by_hand(network, samples) -> float:
     return float((np.log(np.exp(scores).sum(axis=1)) - wanted).mean())
 
 
+# Scores beside the score.
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("count", [1, 20, 256, 600])  # batches of 256, and a last short one
+def test_an_evaluation_gives_the_scores_that_it_saw(backend, count):
+    network, samples = made_network(), made_samples(count)
+    inference = made_inference(network, backend=backend)
+    plain = inference.evaluate(samples)
+    scores = inference.empty_scores(samples)
+    scores[...] = np.nan
+    assert inference.evaluate(samples, scores=scores) == plain  # the same bits
+    np.testing.assert_allclose(
+        scores, scores_by_hand(network, samples.images), rtol=1e-5, atol=1e-5
+    )
+    assert inference.evaluate(samples) == plain
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_regression_gives_its_scores_too(backend):
+    network = made_network()
+    inference = made_inference(network, backend=backend, loss=SQUARES)
+    images = made_samples(300).images
+    samples = Samples(images, np.zeros((300, CLASSES), np.float32))
+    scores = inference.empty_scores(samples)
+    inference.evaluate(samples, scores=scores)
+    np.testing.assert_allclose(scores, scores_by_hand(network, images), rtol=1e-5, atol=1e-5)
+
+
 # Threads.
 
 

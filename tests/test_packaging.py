@@ -197,3 +197,17 @@ def test_a_build_that_works_forgets_the_failure_of_the_one_before(tree_copy):
     # The generated C stays in the build folder.
     assert files_below(tree_copy / "kernels") == before
     assert not list((tree_copy / "fastconv").rglob("*.c"))
+
+
+@needs_tree
+def test_no_file_in_the_repository_is_above_300_kb():
+    if shutil.which("git") is None or not (TREE / ".git").exists():
+        pytest.skip("no git, or no repository")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=TREE, capture_output=True, text=True, check=True
+    ).stdout
+    sizes = {
+        name: (TREE / name).stat().st_size for name in listed.split("\0") if (TREE / name).is_file()
+    }
+    assert sizes
+    assert {name: size for name, size in sizes.items() if size > 300_000} == {}

@@ -49,7 +49,7 @@ class Page(HTMLParser):
         self.ids += [found["id"]] if "id" in found else []
         if tag == "section":
             self.sections.append(found["id"])
-        if tag == "svg":
+        if tag == "svg" and "aria-hidden" not in found:  # what hides stands beside a name
             self.pictures.append(found)
 
 
@@ -185,7 +185,7 @@ def test_the_numbers_of_the_histograms_count_every_weight(reported):
             assert counted == values.size
 
 
-def test_the_images_that_excite_a_filter_are_named(reported):
+def test_the_maximally_activating_images_are_named(reported):
     path, experiment = reported
     head, *body = rows(path.parent / "figures" / "excitation-conv2d_1.csv")
     assert head == ["filter", "sample", "output", "row", "column"]
@@ -212,7 +212,7 @@ def picture_of(folder, dataset, name):
 def test_the_filters_drawn_are_those_of_the_trained_network(reported):
     path, experiment = reported
     picture = picture_of(path.parent, experiment.dataset, "filters")
-    drawn = np.asarray(picture.axes.images[0].get_array())
+    drawn = np.asarray(picture.drawing.axes().images[0].get_array())
     w = experiment.trainer.network["conv2d_1.weight"]
     # Colours around grey, which is 0, on one scale; the first filter's first pixel is on the left.
     expected = 0.5 + 0.5 * w[0, 0, :, 0] / abs(w).max()
@@ -229,7 +229,7 @@ def test_feature_maps_are_those_of_the_image_that_they_stand_below(reported):
         x, network["conv2d_1.weight"], network["conv2d_1.bias"], padding="same", layout="NHWC"
     )[0]
     picture = picture_of(path.parent, experiment.dataset, "maps-correct-conv2d_1")
-    drawn = np.ma.filled(picture.axes.images[0].get_array(), np.nan)
+    drawn = np.ma.filled(picture.drawing.axes().images[0].get_array(), np.nan)
     zoom = next(n for n in range(1, 99) if not np.isnan(drawn[0, : 10 * n]).any()
                 and np.isnan(drawn[0, 10 * n]))  # fmt: skip
     y = np.maximum(y, 0)
@@ -290,14 +290,14 @@ def test_the_learning_rate_is_drawn_between_the_validations_too(tmp_path):
     assert len(picture.numbers.rows) == 18
 
 
-def test_filters_that_nothing_excites_are_named_and_not_drawn(tmp_path):
+def test_filters_that_nothing_activates_are_named_and_not_drawn(tmp_path):
     experiment = save_run(tmp_path / "run", recipe_of(CONVOLUTIONAL), shades())
     network = experiment.trainer.network
     network["conv2d_1.bias"][1] = -1e6
     network.save_weights(tmp_path / "run" / "weights.safetensors")
     picture = picture_of(tmp_path / "run", experiment.dataset, "excitation-conv2d_1")
     assert {row[0] for row in picture.numbers.rows} == {0, 2, 3}
-    assert "filter 1 is excited by none" in picture.caption
+    assert "filter 1 is activated by no image" in picture.caption
 
 
 def test_scores_that_are_not_finite_have_no_confusion_matrix(tmp_path, capsys):
@@ -325,11 +325,25 @@ def test_names_are_no_formulas(tmp_path):
 def test_the_same_run_gives_the_same_page_without_pictures_of_an_earlier_one(reported):
     path, experiment = reported
     before = path.read_bytes()
-    old = path.parent / "figures" / "old.png"
+    old, own = (path.parent / "figures" / name for name in ("old.png", "own.png"))
     old.write_bytes(b"")
+    own.write_bytes(b"")
+    path.write_bytes(before + b'<figure id="picture-old">')  # such as the page of another version
     write_report(load_run(path.parent), experiment.dataset, figures="svg")
     assert not old.exists()
+    assert own.exists()  # of which no page knows
+    own.unlink()
     assert path.read_bytes() == before
+
+
+def test_behind_a_link_nothing_is_removed(tmp_path):
+    experiment = save_run(tmp_path / "run", recipe_of(LINEAR), shades())
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "templates.png").write_bytes(b"")
+    (tmp_path / "run" / "figures").symlink_to(tmp_path / "photos")
+    write_report(load_run(tmp_path / "run"), experiment.dataset)
+    assert (tmp_path / "photos" / "templates.png").exists()
+    assert (tmp_path / "photos" / "loss-curve.csv").exists()
 
 
 def test_facts_stand_on_top(reported):

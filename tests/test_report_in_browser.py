@@ -115,3 +115,88 @@ def test_text_stands_out_from_the_paper(shown):
     assert min(ratio) >= 4.5, ratio
     paper = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(255, 255, 255)") is (shown.scheme == "light")
+
+
+# ---- what answers the pointer ------------------------------------------------------------------
+
+
+def shown_text(figure):
+    """The lines of text that are visible in the readouts of a picture."""
+    return figure.evaluate(
+        """figure => [...figure.querySelectorAll('.told')]
+            .filter(each => getComputedStyle(each).visibility === 'visible')
+            .flatMap(each => [...each.querySelectorAll('tspan')].map(line => line.textContent))"""
+    )
+
+
+def test_a_curve_tells_its_values_under_the_pointer(shown):
+    figure = shown.page.locator("#picture-loss-curve")
+    figure.scroll_into_view_if_needed()
+    assert shown_text(figure) == []
+    strip = figure.locator(".strip").nth(1)
+    strip.hover()
+    lines = shown_text(figure)
+    assert lines[0].startswith("step ")
+    assert [line.split()[0] for line in lines[1:]] == ["training", "validation"]
+    assert lines == strip.locator("title").text_content().split("\n")
+    shown.page.mouse.move(0, 0)
+    assert shown_text(figure) == []
+
+
+def test_a_click_on_a_name_hides_its_curve_and_another_brings_it_back(shown):
+    figure = shown.page.locator("#picture-loss-curve")
+    training, validation = (figure.locator(f"path.line.n{n}") for n in (0, 1))
+    name = figure.locator("label", has_text="training")
+    assert training.is_visible()
+    name.click()
+    assert not training.is_visible()
+    assert validation.is_visible()
+    name.click()
+    assert training.is_visible()
+
+
+def test_a_name_can_be_reached_and_switched_by_the_keyboard(shown):
+    figure = shown.page.locator("#picture-loss-curve")
+    box = figure.locator("input").first
+    box.focus()
+    shown.page.keyboard.press("Space")
+    assert not figure.locator("path.line.n0").is_visible()
+
+
+def test_names_beyond_what_fits_a_line_are_within_the_screen(shown):
+    for box in shown.page.locator(".chart label").all():
+        place = box.bounding_box()
+        assert place["x"] >= 0
+        assert place["x"] + place["width"] <= shown.width
+
+
+def test_text_in_pictures_stays_within_them(shown):
+    outside = shown.page.evaluate(
+        """() => [...document.querySelectorAll('.chart > svg')].flatMap(svg => {
+            const room = svg.getBoundingClientRect();
+            return [...svg.querySelectorAll('text:not(.told)')].filter(text => {
+                const box = text.getBoundingClientRect();
+                return box.left < room.left - 1 || box.right > room.right + 1
+                    || box.top < room.top - 2 || box.bottom > room.bottom + 2;
+            }).map(text => svg.getAttribute('aria-label').slice(0, 30) + ': ' + text.textContent);
+        })"""
+    )
+    assert outside == []
+
+
+def test_pixels_are_sharp(shown):
+    rendering = shown.page.evaluate(
+        "getComputedStyle(document.querySelector('image.pixels')).imageRendering"
+    )
+    assert rendering == "pixelated"
+
+
+def test_without_javascript_everything_is_shown(browser, report):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    figure = page.locator("#picture-loss-curve")
+    assert figure.locator("path.line.n0").is_visible()
+    figure.locator("label", has_text="training").click()
+    assert not figure.locator("path.line.n0").is_visible()
+    context.close()

@@ -16,8 +16,8 @@ OF_ITS_OWN = {
     "numpy": {"sums", "workspace"},
     "cython": {"engine"},
     "cupy": {
-        "device", "fusion", "input_of_batch", "launches", "loss_of_batch", "products",
-        "sources", "strided_conv", "with_activation", "with_pooling",
+        "device", "fusion", "input_of_batch", "kernel_sources", "launches", "loss_of_batch",
+        "products", "sources", "strided_conv", "with_activation", "with_pooling",
     },
     "numba": {
         "compilation", "compiled_code", "depthwise", "engine", "exponential", "fields",

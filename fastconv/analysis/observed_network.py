@@ -88,20 +88,43 @@ class ObservedNetwork:
         ValueError
             If the images have another shape than the network takes.
         """
-        stepwise = self._stepwise(images)
-        observable = observable_layers(self._network, stepwise.plan)
-        there = {old: new for old, new in self._names.items() if new in observable}
-        wanted = {name: there[name] for name in (there if layers is None else layers)}
+        wanted = self._wanted(self._stepwise(images), layers)
         found: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
-        for count in self._batches(stepwise, images):
-            stepwise.run(0, self._forward_calls(stepwise.plan))
-            for old, new in wanted.items():
-                found[old].append(stepwise.buffer(new)[:count].copy())
+        for batch in self.batches_of_outputs(images, layers):
+            for name, output in batch.items():
+                found[name].append(output.copy())
         shapes = dict(zip(self._network.names, self._network.shapes[1:], strict=True))
         return {
             old: np.concatenate([np.empty((0, *shapes[wanted[old]]), self._network.dtype), *parts])
             for old, parts in found.items()
         }
+
+    def batches_of_outputs(
+        self, images: NDArray[Any], layers: Sequence[str] | None = None
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield what layers give for some images after the other, in the order of the images.
+
+        Parameters
+        ----------
+        images, layers
+            As for :meth:`outputs`.
+
+        Yields
+        ------
+        dict
+            (count, ...) for each layer: memory that the next batch takes.
+        """
+        stepwise = self._stepwise(images)
+        wanted = self._wanted(stepwise, layers)
+        for count in self._batches(stepwise, images):
+            stepwise.run(0, self._forward_calls(stepwise.plan))
+            yield {old: stepwise.buffer(new)[:count] for old, new in wanted.items()}
+
+    def _wanted(self, stepwise: StepwisePlan, layers: Sequence[str] | None) -> dict[str, str]:
+        """Return the names of layers in the plan, by their names in the network."""
+        observable = observable_layers(self._network, stepwise.plan)
+        there = {old: new for old, new in self._names.items() if new in observable}
+        return {name: there[name] for name in (there if layers is None else layers)}
 
     def scores(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the scores of images: (N, outputs)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,12 +100,16 @@ def occlusion_maps(
     covers = np.zeros((height, width))
     for i, j in corners:
         covers[i : i + patch, j : j + patch] += 1
-    for n, (image, output) in enumerate(zip(images, outputs, strict=True)):
-        covered = np.repeat(image[None], len(corners) + 1, axis=0)
+    variants = len(corners) + 1
+    covered = np.repeat(images, variants, axis=0)
+    for n, image in enumerate(images):
         colour = image.mean() if fill is None else fill
-        for number, (i, j) in enumerate(corners):
+        for number, (i, j) in enumerate(corners, n * variants):
             covered[number, i : i + patch, j : j + patch] = colour
-        probabilities = softmax(observed.scores(covered).astype(np.float64))[:, output]
+    # All together: the last batch of each image would be filled up with images for nothing.
+    scores = softmax(observed.scores(covered).astype(np.float64))
+    for n, output in enumerate(outputs):
+        probabilities = scores[n * variants : (n + 1) * variants, output]
         for loss, (i, j) in zip(probabilities[-1] - probabilities[:-1], corners, strict=True):
             maps[n, i : i + patch, j : j + patch] += loss
     return maps / np.maximum(covers, 1)
@@ -153,15 +158,52 @@ def most_activating(
     count
         Images for each filter; fewer where there are fewer images.
     chunk
-        Images whose outputs are in memory at a time.
+        Images that are handed to the network at a time.
     """
-    found: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
-    width = 1
-    for start in range(0, len(images), chunk):
-        y = observed.outputs(images[start : start + chunk], [layer])[layer]
-        width = y.shape[2] if y.ndim == 4 else 1
-        flat = y.reshape(len(y), -1, y.shape[-1])
-        found.append((flat.max(axis=1), flat.argmax(axis=1)))
+    return most_activating_of_layers(observed, images, [layer], count=count, chunk=chunk)[layer]
+
+
+def most_activating_of_layers(
+    observed: ObservedNetwork,
+    images: NDArray[Any],
+    layers: Sequence[str],
+    *,
+    count: int = 9,
+    chunk: int = 500,
+) -> dict[str, MostActivating]:
+    """Find the images with the largest output of each filter of several layers, in one pass.
+
+    Parameters
+    ----------
+    observed, images, count, chunk
+        As for :func:`most_activating`.
+    layers
+        Those whose filters are asked about.
+
+    Returns
+    -------
+    dict
+        For each layer what :func:`most_activating` returns.
+    """
+    widths = dict.fromkeys(layers, 1)
+    found: dict[str, list[tuple[NDArray[Any], NDArray[np.int64]]]] = {name: [] for name in layers}
+    parts = (images[start : start + chunk] for start in range(0, len(images), chunk))
+    for batch in (each for part in parts for each in observed.batches_of_outputs(part, layers)):
+        for name, y in batch.items():
+            widths[name] = y.shape[2] if y.ndim == 4 else 1
+            flat = y.reshape(len(y), -1, y.shape[-1])
+            spots = flat.argmax(axis=1)
+            found[name].append((np.take_along_axis(flat, spots[:, None], 1)[:, 0], spots))
+    return {name: _strongest(name, found[name], widths[name], count) for name in layers}
+
+
+def _strongest(
+    layer: str,
+    found: Sequence[tuple[NDArray[Any], NDArray[np.int64]]],
+    width: int,
+    count: int,
+) -> MostActivating:
+    """Choose images by the largest outputs of each filter, and where these are."""
     values = np.concatenate([each[0] for each in found])
     spots = np.concatenate([each[1] for each in found])
     # Ties go to the earlier image.

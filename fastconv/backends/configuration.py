@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 
 from fastconv.backends.compiled.threads import available_cores as available_cores
 from fastconv.backends.compiled.threads import default_threads
@@ -27,7 +26,9 @@ def configured_threads() -> int:
 
 
 def package_version(name: str) -> str | None:
-    """Version of an installed distribution, or None; nothing is imported."""
+    """Version of an installed distribution, or None; nothing of it is imported."""
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

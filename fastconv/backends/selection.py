@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from fastconv._errors import UserError
+
 NAMES = ("numpy", "numba", "cython", "cupy")
 PRECISIONS = ("float32", "tf32", "bf16")
 """What the factors of products are rounded to; all but float32 are for the cupy backend."""
@@ -24,7 +26,7 @@ _AUTO = "auto: the fastest that works here"
 _chosen: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
 
 
-class BackendError(RuntimeError):
+class BackendError(UserError, RuntimeError):
     """A backend that cannot do what was asked, with the reason and the fix in one line."""
 
 

@@ -9,28 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastconv._files import replace_file
-from fastconv.backends.configuration import configured_threads
-from fastconv.backends.selection import (
-    NAMES,
-    PRECISIONS,
-    BackendError,
-    choose_backend,
-    load_module,
-    require_precision,
-)
+from fastconv._errors import UserError
+from fastconv.backends.selection import NAMES, PRECISIONS
 from fastconv.cli import standard_streams
-from fastconv.data import DataError
-from fastconv.network import NetworkError
-from fastconv.recipes.schema import RecipeError
-from fastconv.runs.run_folder import OutputError, to_json
-from fastconv.runs.saved_run import RunError
-from fastconv.step_check.check import StepCheckError
-
-USER_ERRORS = (
-    RecipeError, DataError, NetworkError, BackendError, OutputError, RunError, StepCheckError,
-)  # fmt: skip
-"""What is not to go on, mistakes of the user above all: one line on stderr and exit code 2."""
 
 FIGURES = ("png", "svg")
 """Files of pictures: PNG alone, or SVG beside it."""
@@ -118,11 +99,12 @@ class Parser(argparse.ArgumentParser):
             help="threads (default: FASTCONV_THREADS, or the cores there are)",
         )  # fmt: skip
 
-    def add_figures(self) -> None:
+    def add_figures(self, default: str | None = None) -> None:
         """Add --figures."""
         self.add_argument(
-            "--figures", choices=FIGURES, default="png",
-            help="files of the report's pictures: png, or svg for both (default: png)",
+            "--figures", choices=FIGURES, default=default,
+            help="write the page's pictures as files too: png, or svg for both (default: "
+            f"{default or 'neither'})",
         )  # fmt: skip
 
     def add_json(self, what: str) -> None:
@@ -141,6 +123,8 @@ def thread_count(options: argparse.Namespace) -> int:
     BackendError
         If FASTCONV_THREADS is not a number of 1 or more.
     """
+    from fastconv.backends.configuration import configured_threads
+
     return options.threads or configured_threads()
 
 
@@ -161,6 +145,8 @@ def check_writable(file: str | None, option: str = "--json") -> None:
     """
     if file in (None, "-"):
         return
+    from fastconv.runs.run_folder import OutputError
+
     path = Path(str(file))
     if not path.parent.is_dir() or path.is_dir():
         raise OutputError(
@@ -184,6 +170,8 @@ def use_device(options: argparse.Namespace) -> None:
     """
     if options.device is None:
         return
+    from fastconv.backends.selection import BackendError, choose_backend, load_module
+
     choice = choose_backend(options.backend)
     if choice.name != "cupy":
         raise BackendError(
@@ -204,14 +192,21 @@ def check_precision(options: argparse.Namespace) -> None:
     BackendError
         If not.
     """
+    from fastconv.backends.selection import choose_backend, require_precision
+
     require_precision(choose_backend(options.backend), options.precision)
 
 
 def write_json(json: str | None, content: dict[str, Any]) -> None:
     """Write what --json asked for: nothing, to stdout or to a file."""
+    if not json:
+        return
+    from fastconv._files import replace_file
+    from fastconv.runs.run_folder import to_json
+
     if json == "-":
         print(to_json(content), end="")
-    elif json:
+    else:
         with replace_file(json) as file:
             file.write(to_json(content))
 
@@ -254,25 +249,28 @@ def _do(module: str, work: Callable[[], int]) -> int:
     """Do the work, and say each mistake in one line."""
     try:
         return work()
-    except OutputError as fault:
-        return _fail(module, str(fault))
     except BrokenPipeError:
         raise  # no mistake: who read has seen enough
-    except OSError as fault:  # a full disk, a folder taken away
-        return _fail(module, f"{fault.filename or 'output'}: {fault.strerror or fault}")
-    except USER_ERRORS as fault:
-        return _fail(module, str(fault))
-    except UnicodeEncodeError as fault:  # what is printed is written as escapes: a file's name
-        return _fail(
-            module,
-            f"{fault.object!r} cannot be written: {fault.encoding} lacks "
-            f"{fault.object[fault.start : fault.end]!r}; set PYTHONUTF8=1, or choose another name",
-        )
     except MemoryError as fault:
         return _fail(module, f"not enough memory ({fault}); use a smaller batch size or network")
+    except (UserError, OSError, UnicodeEncodeError) as fault:
+        return _fail(module, _message(fault))
     except KeyboardInterrupt:
         print(f"{module}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _message(fault: UserError | OSError | UnicodeEncodeError) -> str:
+    """Say in one line what is wrong."""
+    if isinstance(fault, UserError):
+        return str(fault)
+    if isinstance(fault, OSError):  # a full disk, a folder taken away
+        return f"{fault.filename or 'output'}: {fault.strerror or fault}"
+    # What is printed is written as escapes: this is a file's name.
+    return (
+        f"{fault.object!r} cannot be written: {fault.encoding} lacks "
+        f"{fault.object[fault.start : fault.end]!r}; set PYTHONUTF8=1, or choose another name"
+    )
 
 
 def say(module: str, remark: str) -> None:

@@ -6,13 +6,15 @@ import errno
 import os
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from fastconv.inference import Score
 from fastconv.training_loop import Entry
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def percent(accuracy: float | None) -> str:
@@ -61,7 +63,7 @@ class Display:
         )
         self._batch_size = 1
         self._progress: Progress | None = None
-        self._task = TaskID(0)
+        self._task: TaskID
         self._began = (0, 0.0)
 
     def text(self, line: str = "") -> None:
@@ -70,6 +72,8 @@ class Display:
 
     def table(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Show names and values."""
+        from rich.table import Table
+
         table = Table(title=title, show_header=False, title_justify="left")
         table.add_column(style="bold" if self._console.is_terminal else "")
         table.add_column()
@@ -79,6 +83,8 @@ class Display:
 
     def columns(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show rows below heads; all cells but the first to the right."""
+        from rich.table import Table
+
         table = Table()
         for number, head in enumerate(heads):
             table.add_column(head, justify="right" if number else "left")
@@ -92,6 +98,8 @@ class Display:
         self._began = step, time.perf_counter()
         if not self._console.is_terminal or self._console.quiet:
             return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=None),

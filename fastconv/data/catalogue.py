@@ -17,6 +17,7 @@ from fastconv.data.digits import load_digits
 from fastconv.data.download import CIFAR10_FILES, MNIST_FILES, RemoteFile, download
 from fastconv.data.errors import DataError, MissingData
 from fastconv.data.mnist import load_mnist
+from fastconv.data.names import DATASETS
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,6 @@ _SOURCES = {
     "cifar10": _Source(load_cifar10, CIFAR10_FILES),
     "curve": _Source(load_curve),
 }
-
-DATASETS = tuple(_SOURCES)
-"""Names that :func:`load` knows."""
 
 
 def load(name: str, data_dir: str | PathLike[str] | None = None, **options: Any) -> Dataset:

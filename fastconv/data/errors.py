@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fastconv._errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError, ValueError):
     """A data set, or a file of one, is not what it should be.
 
     The message is one line: the file or the data set, what was found, what was expected, and the

@@ -63,16 +63,32 @@ class Evaluator:
             for order, batch in evaluation_batches(samples)
         ]
 
-    def run(self, interrupts: DeferredInterrupts) -> NDArray[np.float64]:
-        """Return the statistics over all samples, and let interrupts through in between."""
+    def run(
+        self,
+        interrupts: DeferredInterrupts,
+        read: Callable[[NDArray[np.int64], Any], None] | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the statistics over all samples, and let interrupts through in between.
+
+        Parameters
+        ----------
+        interrupts
+            Those to let through.
+        read
+            Is given the indices of each batch, and the runner behind it; None: nobody reads, and
+            batches are run together.
+        """
         total = np.zeros(3)
         for order, runner, pace in self._parts:
             done = 0
             while done < len(order):
                 began = time.perf_counter()
-                rows = order[done : done + pace.steps]
+                rows = order[done : done + (1 if read else pace.steps)]
                 statistics = runner.run(rows, continues=done > 0)
-                pace.measure(len(rows), time.perf_counter() - began)
+                if read is None:
+                    pace.measure(len(rows), time.perf_counter() - began)
+                else:
+                    read(rows[0], runner)
                 done += len(rows)
                 interrupts.let_through()
             total += statistics

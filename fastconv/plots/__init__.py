@@ -15,25 +15,43 @@ Colour is never all that tells two things apart: lines have their own dashes and
 hatching.
 """
 
-from fastconv.plots.classification import class_scores as class_scores
-from fastconv.plots.classification import confusion_matrix as confusion_matrix
-from fastconv.plots.classification import prediction_bars as prediction_bars
-from fastconv.plots.curves import activation_statistics as activation_statistics
-from fastconv.plots.curves import gradient_norms as gradient_norms
-from fastconv.plots.curves import learning_curves as learning_curves
-from fastconv.plots.curves import learning_rate_curve as learning_rate_curve
-from fastconv.plots.distributions import histograms as histograms
-from fastconv.plots.images import class_templates as class_templates
-from fastconv.plots.images import feature_maps as feature_maps
-from fastconv.plots.images import filters as filters
-from fastconv.plots.images import image_grid as image_grid
-from fastconv.plots.images import saliency as saliency
-from fastconv.plots.regression import predictions_against_targets as predictions_against_targets
-from fastconv.plots.regression import regression_fit as regression_fit
-from fastconv.plots.saving import save as save
-from fastconv.plots.search import accuracy_against as accuracy_against
-from fastconv.plots.search import parallel_coordinates as parallel_coordinates
-from fastconv.plots.style import theme as theme
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastconv.plots.classification import class_scores as class_scores
+    from fastconv.plots.classification import confusion_matrix as confusion_matrix
+    from fastconv.plots.classification import prediction_bars as prediction_bars
+    from fastconv.plots.curves import activation_statistics as activation_statistics
+    from fastconv.plots.curves import gradient_norms as gradient_norms
+    from fastconv.plots.curves import learning_curves as learning_curves
+    from fastconv.plots.curves import learning_rate_curve as learning_rate_curve
+    from fastconv.plots.distributions import histograms as histograms
+    from fastconv.plots.images import class_templates as class_templates
+    from fastconv.plots.images import feature_maps as feature_maps
+    from fastconv.plots.images import filters as filters
+    from fastconv.plots.images import image_grid as image_grid
+    from fastconv.plots.images import saliency as saliency
+    from fastconv.plots.regression import predictions_against_targets as predictions_against_targets
+    from fastconv.plots.regression import regression_fit as regression_fit
+    from fastconv.plots.saving import save as save
+    from fastconv.plots.search import accuracy_against as accuracy_against
+    from fastconv.plots.search import parallel_coordinates as parallel_coordinates
+    from fastconv.plots.style import theme as theme
+
+_ORIGINS = {
+    "classification": "class_scores confusion_matrix prediction_bars",
+    "curves": "activation_statistics gradient_norms learning_curves learning_rate_curve",
+    "distributions": "histograms",
+    "images": "class_templates feature_maps filters image_grid saliency",
+    "regression": "predictions_against_targets regression_fit",
+    "saving": "save",
+    "search": "accuracy_against parallel_coordinates",
+    "style": "theme",
+}
+_MODULE_OF = {name: module for module, names in _ORIGINS.items() for name in names.split()}
 
 __all__ = [
     "accuracy_against",
@@ -56,3 +74,17 @@ __all__ = [
     "save",
     "theme",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a function, and matplotlib with it, when it is first used."""
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'fastconv.plots' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fastconv.plots.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -11,9 +11,15 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import PercentFormatter
 
 from fastconv.metrics import ClassScores
+from fastconv.plots.annotation import (
+    MOST_CELLS,
+    named_places,
+    names_stand_upright,
+    whole_percent,
+)
 from fastconv.plots.arguments import FloatArray, check_range, names_of, with_axes
+from fastconv.plots.palette import HATCHES
 from fastconv.plots.style import (
-    HATCHES,
     amounts,
     axes_or_new,
     colour,
@@ -23,12 +29,6 @@ from fastconv.plots.style import (
     small_text,
     text_on,
 )
-
-_MOST_CELLS = 16
-"""Classes up to which the cells of a confusion matrix hold numbers."""
-
-_MOST_NAMES = 20
-"""Names that there is room for along a side of it."""
 
 
 def confusion_matrix(
@@ -82,10 +82,10 @@ def confusion_matrix(
     # The root of a share, so that a mistake of one percent can be seen beside 99.
     norm = PowerNorm(0.5, vmin=0, vmax=100 if normalize else max(1.0, float(values.max())))
     image = ax.imshow(np.ma.masked_equal(values, 0), cmap=amounts(), norm=norm)
-    if len(names) <= _MOST_CELLS:
+    if len(names) <= MOST_CELLS:
         for row, column in np.argwhere(values > 0):
             background = image.cmap(float(norm(values[row, column])))
-            text = _percent(values[row, column]) if normalize else f"{values[row, column]:.0f}"
+            text = whole_percent(values[row, column]) if normalize else f"{values[row, column]:.0f}"
             ax.text(
                 column, row, text, ha="center", va="center", fontsize=small_text(),
                 color=text_on(background),
@@ -97,21 +97,12 @@ def confusion_matrix(
     return ax
 
 
-def _percent(value: float) -> str:
-    """Whole percent; what is not 0 is never written as 0, what is not 100 never as 100."""
-    if value < 1:
-        return f"{value:.1f}" if value >= 0.05 else "<0.1"
-    return f"{value:.1f}" if 99 <= value < 100 else f"{value:.0f}"
-
-
 def _label_classes(ax: Axes, names: list[str]) -> None:
-    # Where there is no room for every name, some stand for all.
-    places = range(0, len(names), -(-len(names) // _MOST_NAMES))
+    places = named_places(len(names))
     shown = [names[place] for place in places]
-    upright = max(map(len, names)) * len(names) > 40
-    ax.set_xticks(places, shown, rotation=90 if upright else 0)
+    ax.set_xticks(places, shown, rotation=90 if names_stand_upright(names) else 0)
     ax.set_yticks(places, shown)
-    if len(names) <= _MOST_CELLS:
+    if len(names) <= MOST_CELLS:
         ax.set_xticks(np.arange(0.5, len(names) - 1), minor=True)
         ax.set_yticks(np.arange(0.5, len(names) - 1), minor=True)
         ax.grid(which="minor", alpha=0.3)

@@ -9,17 +9,16 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from fastconv.plots.annotation import last_value, marked_points
 from fastconv.plots.arguments import FloatArray, same_length
 from fastconv.plots.style import axes_or_new, legend_above, make_logarithmic, say_no_data, stroke
-
-_MARKS = 8
-"""About how many markers a line has: enough to know it by, few enough to see it."""
 
 
 def learning_curves(
     series: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
     *,
     ylabel: str,
+    xlabel: str = "step",
     steps_per_epoch: float | None = None,
     log: bool = False,
     percent: bool = False,
@@ -34,6 +33,8 @@ def learning_curves(
         gap.
     ylabel
         What the values are, such as "loss".
+    xlabel
+        What the steps are, such as "epoch".
     steps_per_epoch
         Adds an axis in epochs at the top.
     log
@@ -69,8 +70,9 @@ def learning_curves(
     }
     ax = axes_or_new(ax)
     for number, (name, (steps, values)) in enumerate(checked.items()):
-        _draw_line(ax, steps, values, number, f"{name}: {_last(values, percent)}")
+        _draw_line(ax, steps, values, number, f"{name}: {last_value(values, percent=percent)}")
     _finish(ax, ylabel, log=log, percent=percent)
+    ax.set_xlabel(xlabel)
     _add_epochs(owner, ax, steps_per_epoch)
     if checked:
         # By hand: matplotlib leaves out names that begin with an underscore.
@@ -233,31 +235,11 @@ def _draw_line(ax: Axes, steps: FloatArray, values: FloatArray, number: int, lab
         steps,
         values,
         **stroke(number, len(values)),
-        markevery=_marked(values, number),
+        markevery=marked_points(values, number),
         markersize=5,
         linewidth=1.6,
         label=label,
     )
-
-
-def _marked(values: FloatArray, number: int) -> list[int]:
-    """Points to mark: some along the line, and those that no line reaches."""
-    finite = np.isfinite(values)
-    points = np.flatnonzero(finite)
-    every = -(-len(points) // _MARKS) or 1
-    # Lines that lie on each other are marked at different places.
-    some = points[number * every // 3 % every :: every]
-    around = np.pad(finite, 1)
-    alone = np.flatnonzero(finite & ~around[:-2] & ~around[2:])
-    return [int(point) for point in np.union1d(some, alone)]
-
-
-def _last(values: FloatArray, percent: bool) -> str:
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return str(values[-1]) if values.size else "none"
-    text = f"{finite[-1]:.1%}".replace("%", " %") if percent else f"{finite[-1]:.4g}"
-    return text if np.isfinite(values[-1]) else f"{text}, then {values[-1]}"
 
 
 def _finish(ax: Axes, ylabel: str, *, log: bool = False, percent: bool = False) -> None:

@@ -9,7 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from fastconv.plots.arguments import FloatArray, check_range, names_of, with_axes
+from fastconv.plots.arguments import FloatArray, names_of, with_axes
+from fastconv.plots.pixels import (
+    from_zero_to_one,
+    grey_of,
+    heat_opacity,
+    image_colours,
+    largest,
+    signed_colours,
+)
 from fastconv.plots.style import axes_or_new, colour_bar, signed_amounts
 from fastconv.plots.tiles import draw_tiles, hide_frame
 
@@ -54,7 +62,7 @@ def image_grid(
     ['a', 'b']
     """
     owner = "image_grid"
-    colours = _colours(owner, "images", images, "NHWC")
+    colours = image_colours(owner, "images", images, "NHWC")
     if titles is not None:
         titles = names_of(owner, "titles", titles, len(colours), "image")
     _check_columns(owner, columns)
@@ -209,7 +217,7 @@ def feature_maps(
     _check_columns(owner, columns)
     tiles = np.where(np.isfinite(tiles), tiles, np.nan)
     if scale == "each":
-        tiles = np.stack([_from_zero_to_one(tile) for tile in tiles]) if len(tiles) else tiles
+        tiles = np.stack([from_zero_to_one(tile) for tile in tiles]) if len(tiles) else tiles
     bar = "activation" if scale == "common" else None
     return draw_tiles(tiles, columns=columns, bar=bar, ax=ax, cmap="viridis")
 
@@ -257,17 +265,16 @@ def saliency(
     [[0.0, 1.0], [0.5, 0.25]]
     """
     owner = "saliency"
-    colours = _colours(owner, "image", image, "HWC")
+    colours = image_colours(owner, "image", image, "HWC")
     values = with_axes(owner, "heat", heat, "HW")
     if not colours.size or not values.size:
         name, shape = ("heat", values.shape) if colours.size else ("image", colours.shape[:2])
         raise ValueError(f"{owner}: {name} has shape {shape}; expected at least one pixel")
-    # Rec. 709: how bright a colour looks.
-    grey = colours[..., :3] @ [0.2126, 0.7152, 0.0722]
+    grey = grey_of(colours)
     ax = axes_or_new(ax, width=4.5, height=3.6, layout="compressed")
     ax.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     hide_frame(ax)
-    most = _largest(values)
+    most = largest(values)
     if signed is None:
         signed = bool((values < 0).any())
     height, width = grey.shape
@@ -276,7 +283,7 @@ def saliency(
         cmap=signed_amounts() if signed else "inferno",
         vmin=-most if signed else 0,
         vmax=most,
-        alpha=0.75 * np.clip(np.nan_to_num(abs(values), posinf=0) / most, 0, 1) ** 0.5,
+        alpha=heat_opacity(values),
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         interpolation="nearest",
     )
@@ -285,52 +292,17 @@ def saliency(
     return ax
 
 
-def _colours(owner: str, name: str, images: npt.ArrayLike, axes: str) -> FloatArray:
-    """Return images as red, green, blue and opacity, from 0 to 1."""
-    given = np.asarray(images)
-    values = with_axes(owner, name, given, axes)
-    if values.shape[-1] not in (1, 3):
-        raise ValueError(
-            f"{owner}: {name} has shape {values.shape}; expected 1 or 3 channels in the last axis"
-        )
-    if given.dtype.kind == "f":
-        check_range(owner, name, values, 0, 1)
-    else:
-        check_range(owner, name, values, 0, 255)
-        values = values / 255
-    values = np.broadcast_to(values, (*values.shape[:-1], 3))
-    return np.concatenate([values, np.ones((*values.shape[:-1], 1))], axis=-1)
-
-
 def _draw_signed(
     tiles: FloatArray, titles: Sequence[str] | None, columns: int | None, ax: Axes | None
 ) -> Axes:
     """Draw tiles (N, H, W, 1 or 3) of numbers of either sign on one scale around 0."""
-    most = _largest(tiles)
     if tiles.shape[3] == 3:
-        finite = np.isfinite(tiles)
-        shown = 0.5 + 0.5 * np.where(finite, tiles, 0) / most
-        opaque = finite.all(axis=3, keepdims=True).astype(np.float64)
-        colours = np.concatenate([shown, opaque], axis=3)
-        return draw_tiles(colours, titles=titles, columns=columns, ax=ax)
+        return draw_tiles(signed_colours(tiles), titles=titles, columns=columns, ax=ax)
+    most = largest(tiles)
     return draw_tiles(
         tiles[..., 0], titles=titles, columns=columns, bar="weight", ax=ax,
         cmap=signed_amounts(), vmin=-most, vmax=most,
     )  # fmt: skip
-
-
-def _largest(values: FloatArray) -> float:
-    """Largest finite magnitude, or 1 where there is none: the end of a scale."""
-    most = float(abs(values[np.isfinite(values)]).max(initial=0.0))
-    return most if most > 0 else 1.0
-
-
-def _from_zero_to_one(tile: FloatArray) -> FloatArray:
-    finite = tile[np.isfinite(tile)]
-    if not finite.size:
-        return tile
-    low, high = float(finite.min()), float(finite.max())
-    return (tile - low) / (high - low) if high > low else tile - low
 
 
 def _check_columns(owner: str, columns: int | None) -> None:

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from fastconv.functional.arrays import as_numbers, check_shape
 from fastconv.metrics import regression_scores
 from fastconv.plots.arguments import same_length
-from fastconv.plots.style import axes_or_new, colour, ink, marker, say_no_data
+from fastconv.plots.palette import marker
+from fastconv.plots.style import axes_or_new, colour, ink, say_no_data
 
 
 def regression_fit(

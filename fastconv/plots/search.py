@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fastconv.plots.arguments import FloatArray, same_length, with_axes
+from fastconv.plots.palette import marker
 from fastconv.plots.style import (
     WIDTH,
     axes_or_new,
@@ -19,7 +20,6 @@ from fastconv.plots.style import (
     ink,
     legend_above,
     make_logarithmic,
-    marker,
     paper,
     say_no_data,
     small_text,

@@ -17,24 +17,14 @@ from matplotlib.image import AxesImage
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from fastconv.plots.palette import DARK_COLOURS, LIGHT_COLOURS, dashes, marker
+
 ThemeName: TypeAlias = Literal["light", "dark"]
 
 WIDTH = 6.0
 """Width of a picture in inches. Its text is readable on a page 720 pixels wide, and on a phone."""
 
-LIGHT_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#56B4E9")
-DARK_COLOURS = ("#56B4E9", "#E69F00", "#00B88A", "#CC79A7", "#F0E442", "#FF7F3F")
-"""After Okabe and Ito, "Color universal design" (2008): colours that colour-blind readers can tell
-apart, here without those that vanish on the background."""
-
 _DARK_BLUES = ("#10243a", "#1f5a94", "#4f9bd5", "#d6ebfa")
-
-_DASHES = ("-", "--", "-.", ":")
-_MOST_DASHED = 150
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
-HATCHES = ("", "////", "....")
-"""What tells bars apart beside their colours."""
 
 _THEME: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -127,14 +117,11 @@ def colour(number: int) -> str:
 
 def stroke(number: int, points: int) -> dict[str, Any]:
     """Colour, dashes and marker of the line of this number."""
-    # Dashes along many points that go up and down cannot be seen; there are the markers.
-    dashes = _DASHES[number % len(_DASHES)] if points <= _MOST_DASHED else "-"
-    return {"color": colour(number), "linestyle": dashes, "marker": marker(number)}
-
-
-def marker(number: int) -> str:
-    """Marker of the series of this number."""
-    return _MARKERS[number % len(_MARKERS)]
+    return {
+        "color": colour(number),
+        "linestyle": dashes(number, points),
+        "marker": marker(number),
+    }
 
 
 def amounts() -> Colormap:

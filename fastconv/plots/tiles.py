@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fastconv.plots.style import (
     text_inches,
     width_inches,
 )
+from fastconv.plots.tile_layout import TileLayout, good_columns, zoom_of
 
 _LARGEST = 1.4
 """Width in inches that a tile has at most, in a figure of its own."""
@@ -28,55 +28,6 @@ _BAR = 0.9
 
 _LINE = 1.25
 """Height of a line of text as a multiple of its size."""
-
-
-@dataclass(frozen=True)
-class TileLayout:
-    """Where each tile lies, in pixels of the image that holds them all.
-
-    Parameters
-    ----------
-    count, columns
-        How many tiles there are, and how many in a row.
-    height, width
-        Of a tile.
-    gap
-        Pixels between columns, and between rows.
-    text
-        Pixels for text under each tile.
-    """
-
-    count: int
-    columns: int
-    height: int
-    width: int
-    gap: int
-    text: int = 0
-
-    @property
-    def rows(self) -> int:
-        """How many rows of tiles there are."""
-        return -(-self.count // self.columns)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the image."""
-        height = self.rows * (self.height + self.text + self.gap) - self.gap
-        return height, self.columns * (self.width + self.gap) - self.gap
-
-    def corner(self, number: int) -> tuple[int, int]:
-        """Row and column of a tile's upper left pixel."""
-        row, column = divmod(number, self.columns)
-        return row * (self.height + self.text + self.gap), column * (self.width + self.gap)
-
-    def assemble(self, tiles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Put tiles (count, height, width) or (..., 4) into one image; gaps are NaN or clear."""
-        empty = np.nan if tiles.ndim == 3 else 0.0
-        image = np.full(self.shape + tiles.shape[3:], empty)
-        for number, tile in enumerate(tiles):
-            top, left = self.corner(number)
-            image[top : top + self.height, left : left + self.width] = tile
-        return image
 
 
 def draw_tiles(
@@ -125,7 +76,7 @@ def draw_tiles(
     room = WIDTH - (_BAR if bar else 0.0)
     if columns is None:
         # Rather a picture that is a little wider than a column less.
-        columns = _good_columns(count, most=max(1, int(1.08 * room / max(least, 0.3))))
+        columns = good_columns(count, most=max(1, int(1.08 * room / max(least, 0.3))))
     gap = max(1, round(0.06 * width))
     if ax is None:
         # A tile whose title is long gets the room; a picture of few tiles stays small.
@@ -143,7 +94,7 @@ def draw_tiles(
             layout="compressed",
             width=inches[1] + 0.1 + (_BAR if bar else 0.0),
         )
-    image = layout.assemble(tiles)
+    image = layout.assemble(tiles, np.nan if tiles.ndim == 3 else 0.0)
     drawn = ax.imshow(
         np.ma.masked_invalid(image) if image.ndim == 2 else image,
         interpolation="nearest",
@@ -171,22 +122,6 @@ def hide_frame(ax: Axes) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
-
-
-def zoom_of(width: int) -> int:
-    """How many pixels a pixel of a tile becomes in each direction: more than 1 under 32."""
-    return max(1, -(-32 // width))
-
-
-def _good_columns(count: int, most: int) -> int:
-    """Columns that leave few places empty, of those that give a picture wider than high."""
-    ideal = (1.6 * count) ** 0.5
-    low, high = int(np.ceil(count**0.5)), int(2.2 * count**0.5)
-    candidates = [columns for columns in range(low, high + 1) if columns <= most]
-    if not candidates:
-        # As few rows as there is room for, evenly filled.
-        return -(-count // -(-count // most))
-    return min(candidates, key=lambda columns: (-count % columns, abs(columns - ideal)))
 
 
 def _pitch_inside(ax: Axes, count: int, columns: int, shape: float, text: float) -> float:

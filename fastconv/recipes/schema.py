@@ -10,10 +10,12 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
+from fastconv._errors import UserError
+
 T = TypeVar("T")
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError, ValueError):
     """A recipe that says something impossible: the key, the value and the fix in one line."""
 
 

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastconv.cli.command_line import Parser, run, say
-from fastconv.runs.data_of_run import check_data, load_data
-from fastconv.runs.run_folder import OutputError
-from fastconv.runs.saved_run import RunError, load_run
 
 _MODULE = "fastconv.report"
 
@@ -40,8 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> int:
     if len(options.runs) > 1:
         return _compare(options)
+    # Imported when used: --help is to be there at once.
     from fastconv.report.findings import Findings
     from fastconv.report.run_report import write_run_page
+    from fastconv.runs.data_of_run import check_data, load_data
+    from fastconv.runs.run_folder import OutputError
+    from fastconv.runs.saved_run import load_run
 
     if options.out is not None:
         raise OutputError(
@@ -57,7 +58,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from fastconv.report import write_comparison
+    from fastconv.report.comparison import write_comparison
+    from fastconv.runs.run_folder import OutputError
+    from fastconv.runs.saved_run import RunError, load_run
 
     for option, value in (
         ("--backend", options.backend),

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv import plots
 from fastconv._files import as_text
 from fastconv.report.content import DASH, Numbers, Page, Picture, Section, Table, decimal, duration
 from fastconv.report.content import percent as as_percent
+from fastconv.report.drawing import Drawing
 from fastconv.report.overview import duration_of_step
 from fastconv.report.page import write_page
 from fastconv.report.training_sections import steps_per_epoch
@@ -145,8 +145,6 @@ def overlaid(
             series[name] = (steps / per_epoch if per_epoch else steps, values)
     if not series:
         return None
-    axes = plots.learning_curves(series, ylabel=title, percent=in_percent)
-    axes.set_xlabel(axis)
     said = as_percent if in_percent else decimal
     ends = ", ".join(
         f"{name} ends at {said(values[np.isfinite(values)][-1])}"
@@ -160,7 +158,7 @@ def overlaid(
     ]
     return Picture(
         picture or f"comparison-{column.replace('_', '-')}",
-        axes,
+        Drawing("learning_curves", series, ylabel=title, xlabel=axis, percent=in_percent),
         f"{title.capitalize()} by {axis} of {len(series)} runs: {ends}.",
         title.capitalize(),
         Numbers(("run", axis, column), rows),
@@ -199,8 +197,10 @@ def comparison_page(runs: Sequence[SavedRun]) -> Page:
     return Page("Runs compared", ", ".join(names), [], sections)
 
 
-def write_comparison(runs: Sequence[SavedRun], path: str | Path, *, figures: str = "png") -> Path:
-    """Write a page that compares runs, and its pictures into ``NAME-figures`` beside NAME.html.
+def write_comparison(
+    runs: Sequence[SavedRun], path: str | Path, *, figures: str | None = None
+) -> Path:
+    """Write a page that compares runs, and its numbers into ``NAME-figures`` beside NAME.html.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def write_comparison(runs: Sequence[SavedRun], path: str | Path, *, figures: str
     path
         Of the page.
     figures
-        "png", or "svg" for SVG files beside the PNG ones.
+        Files of the pictures too: "png", or "svg" for SVG beside PNG; None for none.
 
     Returns
     -------
@@ -223,7 +223,7 @@ def write_comparison(runs: Sequence[SavedRun], path: str | Path, *, figures: str
     """
     path = Path(path)
     write_page(
-        lambda: comparison_page(runs),
+        comparison_page(runs),
         path,
         figures=figures,
         folder=path.with_name(f"{path.stem}-figures"),

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
-from matplotlib.axes import Axes
-
-from fastconv.report.svg import inline_svg
+from fastconv.report.drawing import Drawing
 
 DASH = "\N{EN DASH}"
 """Where there is no value."""
@@ -40,29 +38,26 @@ class Picture:
     ----------
     name
         Of its files, unique within the page.
-    axes
-        Of its figure.
+    drawing
+        What is drawn.
     alternative
         What it shows, for who does not see it; a sentence with the main numbers.
     caption
         Text below it.
     numbers
         What it was drawn from, where these are not pixels.
-    on_paper
-        Whether its colours need white paper, on a dark page too.
     """
 
     name: str
-    axes: Axes
+    drawing: Drawing
     alternative: str
     caption: str = ""
     numbers: Numbers | None = None
-    on_paper: bool = False
 
     @cached_property
-    def svg(self) -> str:
-        """Itself as an ``<svg>`` element, drawn once however often its page is written."""
-        return inline_svg(self.axes, self.name, self.alternative)
+    def html(self) -> str:
+        """Itself as an element of a page, drawn once however often its page is written."""
+        return self.drawing.html(self.name, self.alternative)
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,15 @@ class Findings:
         Whose kernels apply the network; for "numpy" and "cupy" the best on the host.
     remark
         What there is to say of the data: that they are others, or were not compared.
+    test_scores
+        The network's scores of the test part, where they are known already.
     """
 
     run: SavedRun
     dataset: Dataset
     backend: str | None = None
     remark: str = ""
+    test_scores: NDArray[Any] | None = None
 
     @cached_property
     def network(self) -> Sequential:
@@ -88,7 +91,13 @@ class Findings:
     @cached_property
     def scores(self) -> NDArray[Any]:
         """The network's scores of all samples."""
-        return self.run.inference(self._backend).predict(self.samples.images)
+        if self.test_scores is not None and self.part == "test":
+            return self.test_scores
+        inference = self.run.inference_of(self.network, self._backend)
+        scores = inference.empty_scores(self.samples)
+        # As at the end of a training: the same plan gives the same bits.
+        inference.evaluate(self.samples, scores=scores)
+        return scores
 
     @cached_property
     def probabilities(self) -> NDArray[Any]:

@@ -1,17 +1,13 @@
-"""What the layers have learned: filters, templates, feature maps, what excites them."""
+"""What the layers have learned: filters, templates, feature maps, what activates them."""
 
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from fastconv import plots
-from fastconv.analysis.saliency import gradient_maps, most_activating, occlusion_maps
+from fastconv.analysis.saliency import gradient_maps, most_activating_of_layers, occlusion_maps
 from fastconv.layers import BatchNorm, Conv2D, ConvTranspose2D, Dense
-from fastconv.plots.style import WIDTH
 from fastconv.report.content import Numbers, Picture, Section
+from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 
 _BEHIND = ("batch_norm", "dropout", "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh",
@@ -19,10 +15,10 @@ _BEHIND = ("batch_norm", "dropout", "relu", "leaky_relu", "elu", "selu", "sigmoi
 """Layers that belong to the one before them."""
 _MOST_MAPS = 64
 _MOST_UNITS = 50
-_EXCITED, _EXCITING = 6, 6
+_ACTIVATED, _ACTIVATING = 6, 6
 """Filters in a picture, and images for each."""
 _SEARCHED = 1000
-"""Images among which those that excite a filter most are looked for."""
+"""Images among which those that activate a filter most are looked for."""
 
 
 def filters(findings: Findings) -> Section | None:
@@ -42,7 +38,7 @@ def filters(findings: Findings) -> Section | None:
         w = network[weight]
         picture = Picture(
             "filters",
-            plots.filters(w[..., :_MOST_MAPS]),
+            Drawing("filters", w[..., :_MOST_MAPS]),
             f"The {w.shape[3]} filters of {network.names[first]}, {w.shape[0]}x{w.shape[1]} "
             f"pixels each{_first_of(w.shape[3])}.",
             f"{network.names[first]}: {w.shape[3]} filters of {w.shape[0]}x{w.shape[1]}"
@@ -56,7 +52,7 @@ def filters(findings: Findings) -> Section | None:
     if len(weighted) == 1 and len(names) == w.shape[1]:
         picture = Picture(
             "templates",
-            plots.class_templates(w, shape, names),
+            Drawing("class_templates", w, shape, names),
             f"The weights of each of {len(names)} classes as a picture.",
             "What each class should look like: its score is the sum of these weights times the "
             "pixels.",
@@ -65,7 +61,7 @@ def filters(findings: Findings) -> Section | None:
     units = min(_MOST_UNITS, w.shape[1])
     picture = Picture(
         "filters",
-        plots.filters(w[:, :units].reshape(*shape, units)),
+        Drawing("filters", w[:, :units].reshape(*shape, units)),
         f"The weights of {units} units of {network.names[first]} as pictures.",
         f"{network.names[first]}: {units} of {w.shape[1]} units",
     )
@@ -102,7 +98,7 @@ def chosen_images(findings: Findings, each: int) -> list[int]:
 
 
 def feature_maps(findings: Findings) -> Section | None:
-    """What each convolution gives for a correct image and for a mistake."""
+    """What each convolution gives for a correctly classified sample and a misclassified one."""
     if not (findings.is_classification and findings.looks_at_images):
         return None
     layers = convolutions(findings)
@@ -112,9 +108,9 @@ def feature_maps(findings: Findings) -> Section | None:
     section = Section(
         "feature-maps",
         "Feature maps",
-        "What each convolution gives for one image that is taken for the right class and for one "
-        "mistake, behind its activation. Each map goes from its own smallest to its own largest "
-        "value.",
+        "What each convolution gives for one image that is classified correctly and for one that "
+        "is misclassified, behind its activation. Each map goes from its own smallest to its own "
+        "largest value.",
     )
     images = findings.samples.images[chosen]
     outputs = findings.observed.outputs(images, list(dict.fromkeys(layers.values())))
@@ -125,9 +121,9 @@ def feature_maps(findings: Findings) -> Section | None:
         section.items.append(
             Picture(
                 f"maps-{kind}-image",
-                plots.image_grid(images[n : n + 1], titles=[findings.title_of(index)]),
-                f"The image: taken for {title}.",
-                f"{'A correct one' if right else 'A mistake'}: {title}",
+                Drawing("image_grid", images[n : n + 1], titles=[findings.title_of(index)]),
+                f"The image: predicted as {title}.",
+                f"{'Correctly classified' if right else 'Misclassified'}: {title}",
             )
         )
         for layer, shown in layers.items():
@@ -137,8 +133,11 @@ def feature_maps(findings: Findings) -> Section | None:
             section.items.append(
                 Picture(
                     f"maps-{kind}-{layer}",
-                    plots.feature_maps(
-                        maps[..., :_MOST_MAPS], scale="each", columns=_columns(maps.shape[2])
+                    Drawing(
+                        "feature_maps",
+                        maps[..., :_MOST_MAPS],
+                        scale="each",
+                        columns=_columns(maps.shape[2]),
                     ),
                     f"Feature maps of {layer} for that image: {maps.shape[2]} channels of "
                     f"{maps.shape[0]}x{maps.shape[1]}{more}.",
@@ -171,8 +170,8 @@ def saliency(findings: Findings) -> Section | None:
     said = "; ".join(title.replace("\n", ", ") for title in titles)
     section = Section(
         "saliency",
-        "Where the network looks",
-        "For the class that each image was taken for, each image with a scale of its own. The "
+        "Saliency maps",
+        "Which pixels decide on the predicted class, each image with a scale of its own. The "
         "gradient says where small changes of a pixel change the score most; occlusion, how much "
         f"probability is lost where a square of {patch}x{patch} pixels is covered with the image's "
         "mean (red: lost, blue: gained).",
@@ -190,7 +189,7 @@ def saliency(findings: Findings) -> Section | None:
         section.items.append(
             Picture(
                 f"saliency-{name}",
-                _heat(images, maps, labels, signed=name == "occlusion"),
+                Drawing("saliency_grid", images, maps, labels, signed=name == "occlusion"),
                 f"{what}, laid over {len(chosen)} images ({said}): {', '.join(labels)}.",
                 what,
             )
@@ -198,20 +197,8 @@ def saliency(findings: Findings) -> Section | None:
     return section
 
 
-def _heat(
-    images: NDArray[np.uint8], maps: NDArray[np.float64], titles: list[str], *, signed: bool
-) -> Axes:
-    rows = -(-len(titles) // 2)
-    figure = Figure(figsize=(WIDTH, 2.9 * rows), layout="constrained")
-    for number, title in enumerate(titles):
-        ax = figure.add_subplot(rows, 2, number + 1)
-        plots.saliency(images[number], maps[number], signed=signed, bar=False, ax=ax)
-        ax.set_xlabel(title)
-    return figure.axes[0]
-
-
-def excitation(findings: Findings) -> Section | None:
-    """The images that excite the filters of each convolution most."""
+def maximally_activating(findings: Findings) -> Section | None:
+    """The images that activate the filters of each convolution most."""
     layers = convolutions(findings) if findings.looks_at_images else {}
     if not layers:
         return None
@@ -220,16 +207,18 @@ def excitation(findings: Findings) -> Section | None:
     images = findings.samples.images[looked]
     section = Section(
         "excitation",
-        "What excites the filters",
-        f"A filter is excited by an image where its output is large. A row for each of the first "
-        f"filters of a convolution: the images with its largest outputs, of {len(images):,} of "
-        f"the {findings.part} part.",
+        "Maximally activating images",
+        f"A row for each of the first filters of a convolution: the images with its largest "
+        f"outputs, of {len(images):,} of the {findings.part} part.",
+    )
+    strongest = most_activating_of_layers(
+        findings.observed, images, list(dict.fromkeys(layers.values())), count=_ACTIVATING
     )
     for layer, shown in layers.items():
-        found = most_activating(findings.observed, images, shown, count=_EXCITING)
+        found = strongest[shown]
         dead = [n for n, values in enumerate(found.values) if not values[0] > 0]
-        filters = [n for n in range(len(found.values)) if n not in dead][:_EXCITED]
-        said = f"; {_counted(dead)} excited by none" if dead else ""
+        filters = [n for n in range(len(found.values)) if n not in dead][:_ACTIVATED]
+        said = f"; {_counted(dead)} activated by no image" if dead else ""
         if not filters:
             continue
         chosen = found.indices[filters]
@@ -237,12 +226,12 @@ def excitation(findings: Findings) -> Section | None:
         section.items.append(
             Picture(
                 f"excitation-{layer}",
-                plots.image_grid(
-                    images[chosen.reshape(-1)], titles=titles, columns=chosen.shape[1]
+                Drawing(
+                    "image_grid", images[chosen.reshape(-1)], titles=titles, columns=chosen.shape[1]
                 ),
-                f"The {chosen.shape[1]} images that excite each of {len(filters)} filters of "
+                f"The {chosen.shape[1]} images that activate each of {len(filters)} filters of "
                 f"{layer} most, a row for each filter{said}.",
-                f"{layer}: number of the filter and its largest output{said}",
+                f"{layer}: number of the filter and its largest activation{said}",
                 Numbers(
                     ("filter", "sample", "output", "row", "column"),
                     [

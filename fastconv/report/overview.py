@@ -1,4 +1,4 @@
-"""What ran, on what, and what came of it."""
+"""The configuration of a run, where it ran, and what came of it."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def overview(findings: Findings) -> Section:
     ]  # fmt: skip
     return Section(
         "what-ran",
-        "What ran",
+        "Configuration",
         recipe.description,
         [
             Table((), rows),
-            Table((), _work(findings), "Time beside the work done"),
+            Table((), _work(findings), "Time and throughput"),
             Table((), _machine(environment, summary), "Machine"),
             Table((), [("command", _command(environment))]),
         ],
@@ -96,14 +96,25 @@ def _work(findings: Findings) -> list[tuple[str, str]]:
         ("training steps", f"{steps:,} in {duration(seconds)}"),
         ("samples seen", f"{samples:,}"),
         ("arithmetic of convolutions and dense layers", _operations(operations)),
-        ("making ready", duration(summary.get("warmup_seconds"))),
+        ("warm-up", duration(summary.get("warmup_seconds"))),
+    ]
+    # A run of an earlier version has none of these.
+    rows += [
+        (name, duration(summary[key]))
+        for name, key in (
+            ("starting the program", "start_seconds"),
+            ("loading data and network, warm-up included", "load_seconds"),
+            ("validation and probe", "validate_seconds"),
+            ("testing", "test_seconds"),
+        )
+        if summary.get(key) is not None
     ]
     if seconds and steps:
         rows.insert(2, ("samples per second", f"{samples / seconds:,.0f}"))
         per_second = _operations(operations / seconds)
-        rows.insert(4, ("rate of that arithmetic", f"{per_second} per second"))
+        rows.insert(4, ("arithmetic throughput", f"{per_second} per second"))
     if summary.get("peak_rss_mib") is not None:
-        rows.append(("most memory", f"{summary['peak_rss_mib']:,.0f} MiB"))
+        rows.append(("peak memory", f"{summary['peak_rss_mib']:,.0f} MiB"))
     return rows
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import csv
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
-from fastconv import plots
 from fastconv._files import replace_file
-from fastconv.plots import save
-from fastconv.plots.style import DARK_COLOURS, LIGHT_COLOURS
+from fastconv.plots.palette import DARK_COLOURS, LIGHT_COLOURS
+from fastconv.report.charts.canvas import MOST_HIDDEN, SMALL, TEXT
+from fastconv.report.charts.classification import CELL_DARK, CELL_LIGHT
 from fastconv.report.content import Page, Picture, Plain, Statement, Table
+from fastconv.report.figure_files import pictures_on, remove_files_of, save_drawings
 
 _FORMATS = {"png": ("png",), "svg": ("png", "svg")}
 
@@ -37,71 +37,61 @@ def render(page: Page) -> str:
         plain=lambda item: isinstance(item, Plain),
         statement=lambda item: isinstance(item, Statement),
     )
-    environment.filters["svg"] = lambda picture: Markup(picture.svg)
+    environment.filters["drawn"] = lambda picture: Markup(picture.html)
     source = (resources.files("fastconv.report") / "page.html").read_text(encoding="utf-8")
-    colours = {"light": LIGHT_COLOURS, "dark": DARK_COLOURS}
-    return environment.from_string(source).render(page=page, colours=colours)
+    return environment.from_string(source).render(
+        page=page,
+        colours={"light": LIGHT_COLOURS, "dark": DARK_COLOURS},
+        cells={"light": CELL_LIGHT, "dark": CELL_DARK},
+        sizes={"text": TEXT, "small": SMALL},
+        most_hidden=MOST_HIDDEN,
+    )
 
 
 def write_page(
-    make: Callable[[], Page],
-    path: Path,
-    *,
-    figures: str | None = None,
-    folder: Path | None = None,
+    page: Page, path: Path, *, folder: Path | None = None, figures: str | None = None
 ) -> None:
-    """Make a page and write it, complete or not at all, and its pictures beside it.
+    """Write a page, complete or not at all, and beside it the numbers that its pictures show.
 
     Parameters
     ----------
-    make
-        Returns the page; its pictures are drawn in the colours of the light theme, in place of
-        which the page has its own.
+    page
+        Its content.
     path
         Of the HTML file.
-    figures
-        Files of the pictures: "png", or "svg" for SVG beside PNG; None for none.
     folder
-        Of these files; None: ``figures`` beside the page.
+        Of the numbers, as CSV, and of the pictures; None for neither.
+    figures
+        Files of the pictures, which matplotlib draws: "png", or "svg" for SVG beside PNG; None for
+        none.
     """
-    with plots.theme("light"), warnings.catch_warnings():
-        # Characters that the font lacks become boxes.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        page = make()
-        # A folder's name may hold bytes that are no text.
-        text = render(page).encode("utf-8", "replace").decode("utf-8")
-        with replace_file(path) as file:
-            file.write(text)
-        if figures is not None:
-            pictures = [picture for section in page.sections for picture in section.pictures]
-            _write_pictures(pictures, folder or path.parent / "figures", figures)
+    # A folder's name may hold bytes that are no text.
+    text = render(page).encode("utf-8", "replace").decode("utf-8")
+    earlier = pictures_on(path)
+    with replace_file(path) as file:
+        file.write(text)
+    if folder is not None:
+        pictures = [picture for section in page.sections for picture in section.pictures]
+        _write_files(pictures, folder, _FORMATS[figures] if figures else (), earlier)
 
 
-def _write_pictures(pictures: Sequence[Picture], folder: Path, figures: str) -> None:
-    """Write pictures as files, and beside each the numbers that it was drawn from as CSV.
+def _write_files(
+    pictures: Sequence[Picture], folder: Path, formats: tuple[str, ...], earlier: set[str]
+) -> None:
+    """Write the numbers behind pictures as CSV, and the pictures in some formats.
 
-    Pictures and numbers of an earlier page that this one does not have are removed.
-
-    Parameters
-    ----------
-    pictures
-        The pictures.
-    folder
-        Where; it is made if need be.
-    figures
-        "png", or "svg" for SVG beside PNG.
+    Those of the earlier page that this one does not have are removed.
     """
     folder.mkdir(exist_ok=True)
-    names = {picture.name for picture in pictures}
-    for old in folder.iterdir():
-        if old.suffix in (".png", ".svg", ".csv") and old.stem not in names:
-            old.unlink()
-    for picture in pictures:
-        # A file may be looked at on any background, the page's own pictures are clear.
-        picture.axes.figure.set_facecolor("white")
-        save(picture.axes, folder / picture.name, _FORMATS[figures])
-        if picture.numbers is not None:
-            with replace_file(folder / f"{picture.name}.csv") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(picture.numbers.columns)
-                writer.writerows(picture.numbers.rows)
+    with_numbers = [picture for picture in pictures if picture.numbers is not None]
+    written = {f"{picture.name}.csv" for picture in with_numbers}
+    written |= {f"{picture.name}.{suffix}" for picture in pictures for suffix in formats}
+    remove_files_of(earlier | {picture.name for picture in pictures}, folder, written)
+    for picture in with_numbers:
+        assert picture.numbers is not None
+        with replace_file(folder / f"{picture.name}.csv") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(picture.numbers.columns)
+            writer.writerows(picture.numbers.rows)
+    if formats:
+        save_drawings([(str(folder / each.name), each.drawing) for each in pictures], formats)

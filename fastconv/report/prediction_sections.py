@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv import metrics, plots
+from fastconv import metrics
 from fastconv.report.content import Numbers, Picture, Section, Table, decimal, percent
+from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 
 
@@ -16,9 +17,10 @@ def confusion(findings: Findings) -> Section:
     off = matrix - np.diag(np.diag(matrix))
     true, taken = np.unravel_index(off.argmax(), off.shape)
     worst = (
-        f" The most frequent mistake: {names[true]} taken for {names[taken]}, {off.max():,} times."
+        f" The most frequent confusion: {names[true]} predicted as {names[taken]}, "
+        f"{'once' if off.max() == 1 else f'{off.max():,} times'}."
         if off.any()
-        else " There is no mistake."
+        else " No sample is misclassified."
     )
     rows = [
         (name, *(percent(values[n]) for values in (scores.precision, scores.recall, scores.f1)),
@@ -29,24 +31,23 @@ def confusion(findings: Findings) -> Section:
     accuracy = percent(scores.accuracy)
     return Section(
         "confusion",
-        "Which classes are taken for which",
+        "Confusion matrix",
         f"All {len(findings.samples):,} samples of the {findings.part} part; accuracy {accuracy}."
         + worst,
         [
             Picture(
                 "confusion-matrix",
-                plots.confusion_matrix(matrix, names),
+                Drawing("confusion_matrix", matrix, names),
                 f"Confusion matrix of {len(names)} classes in percent of each true class.{worst}",
                 "Percent of the samples of each true class (rows).",
                 Numbers(
                     ("true class", *names),
                     [(name, *map(int, row)) for name, row in zip(names, matrix, strict=True)],
                 ),
-                on_paper=True,
             ),
             Picture(
                 "class-scores",
-                plots.class_scores(scores, names),
+                Drawing("class_scores", scores, names),
                 "Precision, recall and F1 of each class; the table below has the numbers.",
                 "",
                 Numbers(
@@ -72,18 +73,22 @@ def _number(*values: float) -> list[float | None]:
 
 
 def examples(findings: Findings) -> Section | None:
-    """The most confident mistakes, and some correct ones."""
+    """The most confident misclassified samples, and some correctly classified ones."""
     if not findings.looks_at_images:
         return None
     section = Section(
         "examples",
-        "Right and wrong",
-        f"Images of the {findings.part} part, what the network takes them for, and how probable "
-        f"it holds that.",
+        "Misclassified samples",
+        f"Images of the {findings.part} part with their predicted class and its probability, those "
+        f"that are misclassified also with their true class; and some that are right.",
     )
     for name, what, chosen in (
-        ("mistakes", "The most confident mistakes", findings.mistakes),
-        ("correct", "The most confident correct ones of each class", findings.correct),
+        ("mistakes", "The most confident misclassified samples", findings.mistakes),
+        (
+            "correct",
+            "The most confident correctly classified samples of each class",
+            findings.correct,
+        ),
     ):
         if not len(chosen):
             continue
@@ -92,7 +97,7 @@ def examples(findings: Findings) -> Section | None:
         section.items.append(
             Picture(
                 name,
-                plots.image_grid(findings.samples.images[chosen], titles=titles),
+                Drawing("image_grid", findings.samples.images[chosen], titles=titles),
                 f"{what}, {len(chosen)} images: {said}{' ...' if len(titles) > 6 else ''}.",
                 what,
                 Numbers(
@@ -124,7 +129,7 @@ def regression(findings: Findings) -> Section:
     section.items.append(
         Picture(
             "predictions-against-targets",
-            plots.predictions_against_targets(targets, predictions),
+            Drawing("predictions_against_targets", targets, predictions),
             f"Predicted numbers over their targets: mean squared error "
             f"{decimal(scores.mean_squared_error)}, R² {decimal(scores.r2, 3)}.",
             "Right predictions lie on the diagonal.",
@@ -158,7 +163,7 @@ def _fit(findings: Findings) -> Picture:
     curve = findings.observed.scores(grid.reshape(-1, 1, 1, 1))[:, 0]
     return Picture(
         "fit",
-        plots.regression_fit(x, y, grid, curve, test=others, test_name=findings.part),
+        Drawing("regression_fit", x, y, grid, curve, test=others, test_name=findings.part),
         f"The fitted curve from {both.min():.3g} to {both.max():.3g}, over {len(x)} samples of the "
         f"training part" + (f" and {len(test[0])} of the {findings.part} part." if others else "."),
         "The curve that was learned, and the data.",

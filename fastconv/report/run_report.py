@@ -30,7 +30,7 @@ _OF_NETWORK: tuple[Callable[[Findings], Section | None], ...] = (
     layer_sections.filters,
     layer_sections.feature_maps,
     layer_sections.saliency,
-    layer_sections.excitation,
+    layer_sections.maximally_activating,
     training_sections.weights,
 )
 _OF_PROBE: tuple[Callable[[Findings], Section | None], ...] = (
@@ -63,10 +63,10 @@ def write_report(
     dataset: Dataset,
     *,
     backend: str | None = None,
-    figures: str = "png",
+    figures: str | None = None,
     any_data: bool = False,
 ) -> Path:
-    """Write ``report.html`` into a run's folder, and its pictures into ``figures``.
+    """Write ``report.html`` into a run's folder, and the numbers of its pictures into ``figures``.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def write_report(
     backend
         Whose kernels apply the network; for "numpy" and "cupy" the best on the host.
     figures
-        "png", or "svg" for SVG files beside the PNG ones.
+        Files of the pictures too: "png", or "svg" for SVG beside PNG; None for none.
     any_data
         Whether other data than the run's will do; the page then says so.
 
@@ -97,7 +97,7 @@ def write_report(
     return write_run_page(Findings(run, dataset, backend, remark), figures=figures)
 
 
-def write_run_page(findings: Findings, *, figures: str = "png") -> Path:
+def write_run_page(findings: Findings, *, figures: str | None = None) -> Path:
     """Write the page of a run whose data were compared already, as :func:`write_report` does.
 
     Parameters
@@ -108,5 +108,5 @@ def write_run_page(findings: Findings, *, figures: str = "png") -> Path:
         As for :func:`write_report`.
     """
     path = findings.run.path / "report.html"
-    write_page(lambda: run_page(findings), path, figures=figures)
+    write_page(run_page(findings), path, folder=path.parent / "figures", figures=figures)
     return path

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import StepPatch
 from numpy.typing import NDArray
 
-from fastconv import plots
-from fastconv.plots.style import WIDTH
 from fastconv.report.content import Numbers, Picture, Section, decimal, percent
+from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 from fastconv.runs.saved_run import SavedRun
 
 _RATES = 500
 """Steps whose learning rate is drawn."""
+_BINS = 40
+"""Intervals of a histogram."""
 
 
 def steps_per_epoch(run: SavedRun) -> int | None:
@@ -46,7 +45,7 @@ def learning_rate(run: SavedRun) -> Picture:
     ends = f"from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "without a value"
     return Picture(
         "learning-rate",
-        plots.learning_rate_curve(steps, rates, steps_per_epoch=steps_per_epoch(run)),
+        Drawing("learning_rate_curve", steps, rates, steps_per_epoch=steps_per_epoch(run)),
         f"Learning rate by step, {ends}.",
         "Learning rate",
         Numbers(("step", "learning_rate"), _rows(steps, rates)),
@@ -75,8 +74,12 @@ def _curve(run: SavedRun, column: str, ylabel: str, *, percent_values: bool) -> 
     ends = ", ".join(f"{name} ends at {said(_last(v))}" for name, (_, v) in series.items())
     return Picture(
         f"{column}-curve",
-        plots.learning_curves(
-            series, ylabel=ylabel, steps_per_epoch=steps_per_epoch(run), percent=percent_values
+        Drawing(
+            "learning_curves",
+            series,
+            ylabel=ylabel,
+            steps_per_epoch=steps_per_epoch(run),
+            percent=percent_values,
         ),
         f"{ylabel.capitalize()} by step: {ends}.",
         ylabel.capitalize(),
@@ -118,7 +121,7 @@ def gradients(findings: Findings) -> Section | None:
         [
             Picture(
                 "gradient-norms",
-                plots.gradient_norms(steps, norms),
+                Drawing("gradient_norms", steps, norms),
                 f"Gradient norms of {len(norms)} layers by step; at the end that of {largest} is "
                 f"the largest, {decimal(_last(norms[largest]), 3)}.",
                 "",
@@ -155,7 +158,7 @@ def activations(findings: Findings) -> Section | None:
         [
             Picture(
                 "activation-statistics",
-                plots.activation_statistics(steps, statistics),
+                Drawing("activation_statistics", steps, statistics),
                 f"Mean, deviation and dead share of {len(chosen)} activations by step; at the end "
                 f"{worst} has the most dead units, {percent(dead[worst])}.",
                 "",
@@ -181,28 +184,36 @@ def weights(findings: Findings) -> Section:
         ]  # fmt: skip
         if not names:
             continue
-        figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
-        spreads, rows = [], []
-        for number, name in enumerate(names):
-            ax = figure.add_subplot(1, len(names), number + 1)
+        pairs, spreads, rows = {}, [], []
+        for name in names:
             kind = name.rpartition(".")[2]
-            plots.histograms(before[name], after[name], bins=40, xlabel=kind, ax=ax)
-            drawn = [each.get_data() for each in ax.patches if isinstance(each, StepPatch)]
-            (first_counts, edges, _), (last_counts, *_) = drawn
-            rows += [
-                (kind, float(edges[n]), float(edges[n + 1]), int(first_counts[n]), int(count))
-                for n, count in enumerate(last_counts)
-            ]
-            deviations = (float(network[name].std()) for network in (before, after))
-            first, last = deviations
+            pairs[kind] = before[name], after[name]
+            rows += [(kind, *row) for row in _histogram_rows(before[name], after[name])]
+            first, last = (float(network[name].std()) for network in (before, after))
             spreads.append(f"{kind} deviation {decimal(first, 3)} before, {decimal(last, 3)} after")
         section.items.append(
             Picture(
                 f"weights-{layer}",
-                figure.axes[0],
+                Drawing("histogram_pairs", pairs, bins=_BINS),
                 f"Histograms of {layer}: {'; '.join(spreads)}.",
                 layer,
                 Numbers(("parameter", "from", "to", "before", "after"), rows),
             )
         )
     return section
+
+
+def _histogram_rows(
+    before: NDArray[np.floating], after: NDArray[np.floating]
+) -> list[tuple[float, float, int, int]]:
+    """Ends of each interval, and how many weights are in it before and after."""
+    finite = [values[np.isfinite(values)].astype(np.float64) for values in (before, after)]
+    everything = np.concatenate([values.ravel() for values in finite])
+    if not everything.size:
+        return []
+    edges = np.histogram_bin_edges(everything, _BINS)
+    counts = [np.histogram(values, edges)[0] for values in finite]
+    return [
+        (float(edges[n]), float(edges[n + 1]), int(counts[0][n]), int(counts[1][n]))
+        for n in range(_BINS)
+    ]

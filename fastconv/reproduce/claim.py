@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from fastconv import plots
-from fastconv.plots.style import WIDTH
 from fastconv.report.comparison import overlaid
 from fastconv.report.content import Picture, Section, Table
+from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 from fastconv.reproduce.verdicts import Measurement, Verdict, measure
 
@@ -164,17 +162,7 @@ def weight_histograms(
     names
         Of the two.
     """
-    rows = -(-len(weights) // 2)
-    figure = Figure(figsize=(WIDTH, 2.4 * rows), layout="constrained")
-    axes = []
-    for number, (layer, (one, other)) in enumerate(weights.items()):
-        ax = figure.add_subplot(rows, 2, number + 1)
-        # Logarithmic: the tails hold few weights.
-        plots.histograms(one, other, bins=50, log=True, xlabel=layer, names=names, ax=ax)
-        axes.append(ax)
-        legend = ax.get_legend()
-        assert legend is not None
-        legend.remove()  # one is enough for all
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    # Logarithmic: the tails hold few weights.
+    drawing = Drawing("histogram_pairs", weights, bins=50, columns=2, log=True, names=names)
     caption = f"Weights of each layer, {names[0]} and {names[1]}; counts are logarithmic."
-    return Picture(name, axes[0], alternative, caption)
+    return Picture(name, drawing, alternative, caption)

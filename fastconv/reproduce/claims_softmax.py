@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv import plots
 from fastconv.gradient_check import check_gradients
 from fastconv.report.content import Picture, Table, decimal
+from fastconv.report.drawing import Drawing
 from fastconv.reproduce.claim import Claim, Evidence, Found, Items, curves, measured
 from fastconv.reproduce.gaps import gap_table, narrower_gap
 from fastconv.reproduce.paired import accuracy_difference
@@ -191,7 +191,7 @@ def _templates(found: Found) -> Evidence:
         items.append(
             Picture(
                 f"{name}-templates",
-                plots.class_templates(weights, shape, classes),
+                Drawing("class_templates", weights, shape, classes),
                 f"The weights of each class as a picture, {label}.",
                 f"Class templates, {label}",
             )

@@ -74,7 +74,7 @@ def write_reproduction(results: Results, path: Path, *, links: bool = True) -> N
     links
         As for :func:`reproduction_page`; leave them out of a page outside the folder of the runs.
     """
-    write_page(lambda: reproduction_page(results, links=links), path)
+    write_page(reproduction_page(results, links=links), path)
 
 
 def _how_to_read(*, links: bool) -> str:

@@ -129,7 +129,7 @@ def _differences(
 def _require_form(run: SavedRun, dataset: Dataset) -> None:
     """Raise a RunError unless the network can be applied to the data."""
     labels = dataset.training.labels
-    expected = run.image_shape, len(run.class_names), run.initial_network().output_shape
+    expected = run.image_shape, len(run.class_names), run.output_shape
     outputs = (len(dataset.class_names) or labels.shape[1],)
     if expected != (dataset.image_shape, len(dataset.class_names), outputs):
         kind = "classes" if dataset.class_names else "numbers"

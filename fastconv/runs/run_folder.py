@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from fastconv._errors import UserError
 from fastconv._files import replace_file
 from fastconv.data import Dataset
 from fastconv.data.identity import PartIdentity, identify_parts
@@ -53,7 +54,7 @@ FORMAT = 1
 """Of a run's folder, in model.json; a newer one is refused."""
 
 
-class OutputError(OSError):
+class OutputError(UserError, OSError):
     """A folder or file that cannot be written: which, why, and the fix, in one line."""
 
 

@@ -6,12 +6,14 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._errors import UserError
 from fastconv._files import as_text
 from fastconv.data.identity import PartIdentity
 from fastconv.inference import Inference
@@ -27,7 +29,8 @@ SUMMARY_NUMBERS = (
     "batch_size", "steps", "epochs", "parameters", "warmup_seconds", "train_seconds", "step_ms",
     "samples_per_second", "train_loss", "train_accuracy", "train_loss_final",
     "train_accuracy_final", "validation_loss", "validation_accuracy", "test_loss",
-    "test_accuracy", "peak_rss_mib",
+    "test_accuracy", "peak_rss_mib", "start_seconds", "load_seconds", "validate_seconds",
+    "test_seconds", "report_seconds", "total_seconds",
 )  # fmt: skip
 """What of a summary is a number, or null."""
 
@@ -39,7 +42,7 @@ _DAMAGE = (
 """What reading a damaged file raises."""
 
 
-class RunError(ValueError):
+class RunError(UserError, ValueError):
     """A run's folder that cannot be read: which file, why, and the fix, in one line."""
 
 
@@ -102,8 +105,22 @@ class SavedRun:
         RunError
             If the weights are missing, damaged or not this network's.
         """
+        return self.inference_of(self.network(), backend, threads)
+
+    def inference_of(
+        self, network: Sequential, backend: str | None = None, threads: int | None = None
+    ) -> Inference:
+        """Return a network that takes what this run's takes, ready to be applied.
+
+        Parameters
+        ----------
+        network
+            The network, such as one from :meth:`network`.
+        backend, threads
+            As for :class:`fastconv.Trainer`.
+        """
         return Inference(
-            self.network(),
+            network,
             loss=self.recipe.loss,
             preprocessing=self.preprocessing,
             backend=backend,
@@ -117,6 +134,11 @@ class SavedRun:
                 f"run {self.path}: the network's scores are not finite numbers: its training "
                 f"diverged; train again with a smaller learning rate"
             )
+
+    @cached_property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of the network."""
+        return self.initial_network().output_shape
 
     def initial_network(self) -> Sequential:
         """Return the network as it was before the first step."""
@@ -184,7 +206,7 @@ def load_run(path: str | Path) -> SavedRun:
     if run.recipe.loss == "mean_squared_error":
         fits = outputs is None
     else:
-        fits = run.initial_network().output_shape == (outputs,)
+        fits = run.output_shape == (outputs,)
     if not fits:
         raise RunError(
             f"run {folder}: model.json is damaged ({len(names)} names of classes do not fit the "

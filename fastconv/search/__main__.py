@@ -60,7 +60,7 @@ def make_parser() -> Parser:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="set a key of the recipe in all trials, such as epochs=5 (repeatable)",
     )  # fmt: skip
-    parser.add_figures()
+    parser.add_figures("png")
     parser.add_json("summary")
     add("--quiet", action="store_true", help="print nothing")
     return parser
@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace, search: Search, folder: SearchFolder, jobs
     from fastconv.search.display import SearchDisplay
     from fastconv.search.engine import Engine
     from fastconv.search.study import open_storage, url_of_file
-    from fastconv.search.worker import Conditions
+    from fastconv.search.worker import WorkerConfig
 
     is_shared = options.storage is not None
     storage = open_storage(options.storage or url_of_file(folder.study_path), is_shared=is_shared)
@@ -123,9 +123,7 @@ def _run(options: argparse.Namespace, search: Search, folder: SearchFolder, jobs
             search,
             storage,
             is_alone=not is_shared,
-            conditions=Conditions(
-                search, options.data_dir, options.backend, threads, options.prune
-            ),
+            config=WorkerConfig(search, options.data_dir, options.backend, threads, options.prune),
             jobs=jobs,
             watcher=display,
             is_interrupted=is_interrupted,

@@ -14,7 +14,7 @@ from fastconv.search.outcome import Outcome, Trial, best_of
 from fastconv.search.pool import Pool
 from fastconv.search.space import Space
 from fastconv.search.study import Stage, stored_space, study_name
-from fastconv.search.worker import Conditions, Line, Task
+from fastconv.search.worker import IntermediateValue, Task, WorkerConfig
 
 _PACE_SECONDS = 0.2
 """How soon Ctrl-C is answered."""
@@ -49,7 +49,7 @@ class Engine:
         Where the trials are kept.
     is_alone
         Whether no other process uses the storage.
-    conditions, jobs
+    config, jobs
         Of the workers.
     watcher
         Is told what happens.
@@ -68,13 +68,13 @@ class Engine:
         storage: optuna.storages.RDBStorage,
         *,
         is_alone: bool,
-        conditions: Conditions,
+        config: WorkerConfig,
         jobs: int,
         watcher: Watcher,
         is_interrupted: Callable[[], bool],
     ) -> None:
         self._search, self._storage, self._is_alone = search, storage, is_alone
-        self._conditions, self._jobs = conditions, jobs
+        self._config, self._jobs = config, jobs
         self._watcher, self._is_interrupted = watcher, is_interrupted
         self._stages: list[Stage] = []
         self._pool: Pool | None = None
@@ -150,7 +150,7 @@ class Engine:
             # The workers of the first stage stay for the second: they have the data.
             finer = self._search.definition.finer
             most = max(missing, finer.trials if finer is not None else 0)
-            self._pool = pools.enter_context(Pool(self._conditions, min(self._jobs, most)))
+            self._pool = pools.enter_context(Pool(self._config, min(self._jobs, most)))
         try:
             self._work(stage, self._pool)
             if self.interrupted:
@@ -180,7 +180,7 @@ class Engine:
                 is_waiting = True
                 self._watcher.on_wait()
             for message in pool.messages(_PACE_SECONDS):
-                if isinstance(message, Line):
+                if isinstance(message, IntermediateValue):
                     if stage.report(message.number, message.line, message.value):
                         pool.prune(message.number)
                 elif message.state is not None:

@@ -8,9 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-
-from fastconv import plots
 from fastconv.report.content import (
     DASH,
     Numbers,
@@ -22,6 +19,7 @@ from fastconv.report.content import (
     duration,
     percent,
 )
+from fastconv.report.drawing import Drawing
 from fastconv.report.page import write_page
 from fastconv.search.definition import Definition
 from fastconv.search.display import (
@@ -60,8 +58,8 @@ def search_page(outcome: Outcome) -> Page:
     return Page(f"Search {definition.name}", lead, facts, sections)
 
 
-def write_search_page(outcome: Outcome, folder: Path, *, figures: str = "png") -> Path:
-    """Write ``search.html`` into a search's folder, and its pictures into ``figures``.
+def write_search_page(outcome: Outcome, folder: Path, *, figures: str | None = None) -> Path:
+    """Write ``search.html`` into a search's folder, and its numbers into ``figures``.
 
     Parameters
     ----------
@@ -70,7 +68,7 @@ def write_search_page(outcome: Outcome, folder: Path, *, figures: str = "png") -
     folder
         Where.
     figures
-        "png", or "svg" for SVG files beside the PNG ones.
+        Files of the pictures too: "png", or "svg" for SVG beside PNG; None for none.
 
     Returns
     -------
@@ -83,7 +81,7 @@ def write_search_page(outcome: Outcome, folder: Path, *, figures: str = "png") -
         If a file cannot be written.
     """
     path = folder / "search.html"
-    write_page(lambda: search_page(outcome), path, figures=figures)
+    write_page(search_page(outcome), path, folder=folder / "figures", figures=figures)
     return path
 
 
@@ -198,8 +196,8 @@ def _against(
     measured: Callable[[Trial], tuple[float | None, float | None]],
     *,
     ylabel: str,
-) -> Axes:
-    """Draw a figure of some trials, and its spread, by the value of a key."""
+) -> Drawing:
+    """Return the drawing of a figure of some trials, and its spread, by the value of a key."""
     definition = outcome.search.definition
     dimension = definition.space[key]
     is_choice = dimension.kind == "choice"
@@ -213,7 +211,8 @@ def _against(
             [figure for figure, _ in figures],
             [spread for _, spread in figures],
         )
-    return plots.accuracy_against(
+    return Drawing(
+        "accuracy_against",
         series,
         xlabel=key,
         ylabel=ylabel,
@@ -237,7 +236,8 @@ def _together(outcome: Outcome) -> Section:
         ]
         for key in space
     }
-    axes = plots.parallel_coordinates(
+    drawing = Drawing(
+        "parallel_coordinates",
         columns,
         _scores(completed),
         score_label=_metric(definition),
@@ -251,7 +251,7 @@ def _together(outcome: Outcome) -> Section:
     )
     picture = Picture(
         "parallel-coordinates",
-        axes,
+        drawing,
         f"{len(completed)} trials as lines through their values of {', '.join(space)} to their "
         f"{_metric(definition)}; the best: {told}.",
         f"A line for each trial; the {len(best)} best are thick, with round markers.",

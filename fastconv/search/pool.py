@@ -13,17 +13,17 @@ from types import TracebackType
 
 from fastconv.search.definition import SearchError
 from fastconv.search.worker import (
-    Broken,
-    Conditions,
+    ConfigError,
     Done,
-    Line,
+    IntermediateValue,
     Message,
     Order,
     Prune,
     Ready,
-    Refused,
     Stop,
     Task,
+    WorkerConfig,
+    WorkerCrash,
     work,
 )
 
@@ -86,7 +86,7 @@ class Pool:
 
     Parameters
     ----------
-    conditions
+    config
         What is the same in all trials.
     jobs
         Number of processes.
@@ -97,14 +97,14 @@ class Pool:
         That trains, once a worker is ready.
     """
 
-    def __init__(self, conditions: Conditions, jobs: int) -> None:
+    def __init__(self, config: WorkerConfig, jobs: int) -> None:
         self.backend = ""
         self._workers: list[_Worker] = []
         # Not forked: threads, and what a backend holds, do not survive it.
         context = multiprocessing.get_context("spawn")
         for _ in range(jobs):
             ours, theirs = context.Pipe()
-            process = context.Process(target=work, args=(theirs, conditions), daemon=True)
+            process = context.Process(target=work, args=(theirs, config), daemon=True)
             process.start()
             theirs.close()
             self._workers.append(_Worker(process, ours))
@@ -145,7 +145,7 @@ class Pool:
             if worker.task is not None and worker.task.number == number:
                 self._send(worker, Prune(number))
 
-    def messages(self, seconds: float) -> Iterator[Line | Done]:
+    def messages(self, seconds: float) -> Iterator[IntermediateValue | Done]:
         """Wait so long for what the workers say; return it.
 
         Raises
@@ -162,9 +162,9 @@ class Pool:
                 message = worker.connection.recv()
             except (EOFError, ConnectionResetError):
                 raise self._lost(worker) from None
-            if isinstance(message, Refused):
+            if isinstance(message, ConfigError):
                 raise SearchError(message.reason)
-            if isinstance(message, Broken):
+            if isinstance(message, WorkerCrash):
                 raise RuntimeError(f"a worker broke off:\n{message.text}")
             if isinstance(message, Ready):
                 worker.is_ready, self.backend = True, message.backend

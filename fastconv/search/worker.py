@@ -32,7 +32,7 @@ _IMPOSSIBLE = (RecipeError, DataError, NetworkError)
 
 
 @dataclass(frozen=True)
-class Conditions:
+class WorkerConfig:
     """What is the same in all trials of a search.
 
     Parameters
@@ -80,14 +80,14 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Refused:
+class ConfigError:
     """From a worker: the search cannot be made."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Line:
+class IntermediateValue:
     """From a worker: the metric at a line of the history, counted over all trainings of a trial."""
 
     number: int
@@ -108,14 +108,14 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Broken:
+class WorkerCrash:
     """From a worker: a mistake of the program, with its traceback."""
 
     text: str
 
 
 Order: TypeAlias = Task | Prune | Stop
-Message: TypeAlias = Ready | Refused | Line | Done | Broken
+Message: TypeAlias = Ready | ConfigError | IntermediateValue | Done | WorkerCrash
 
 
 class Trainings:
@@ -123,12 +123,12 @@ class Trainings:
 
     Parameters
     ----------
-    conditions
+    config
         What is the same in all trials.
     """
 
-    def __init__(self, conditions: Conditions) -> None:
-        self._conditions = conditions
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
         self._section: DataSection | None = None
         self._dataset: Dataset | None = None
 
@@ -140,7 +140,7 @@ class Trainings:
         DataError, NetworkError, RecipeError, BackendError
             If something is not there or does not fit.
         """
-        given = self._conditions
+        given = self._config
         recipe = given.search.recipe(settings)
         dataset = next(iter(self._divided(recipe)))
         if given.search.definition.metric == "validation_accuracy" and not dataset.class_names:
@@ -180,17 +180,17 @@ class Trainings:
         def report(entry: Entry) -> None:
             nonlocal lines
             value = None if entry.validation is None else self._metric(entry.validation)
-            is_told = self._conditions.reports_lines  # else there is one at the end of a training
+            is_told = self._config.reports_lines  # else there is one at the end of a training
             if is_told and value is not None:
                 on_line(lines, value)
             lines += 1
 
-        definition = self._conditions.search.definition
+        definition = self._config.search.definition
         try:
-            first = self._conditions.search.recipe(task.settings)
+            first = self._config.search.recipe(task.settings)
             for repeat in range(definition.repeats):
                 settings = {**task.settings, "seed": first.seed + repeat}
-                recipe = self._conditions.search.recipe(settings)
+                recipe = self._config.search.recipe(settings)
                 for dataset in self._divided(recipe):
                     stopped, score, of_training = self._train(
                         recipe, dataset, report, reason_to_stop
@@ -217,7 +217,7 @@ class Trainings:
 
         The last is None unless the recipe has the training samples evaluated.
         """
-        given = self._conditions
+        given = self._config
         experiment = prepare(recipe, dataset=dataset, backend=given.backend, threads=given.threads)
         assert dataset.validation is not None  # _divided gives no other
         experiment.trainer.prepare_evaluation(dataset.validation)
@@ -239,16 +239,16 @@ class Trainings:
 
     def _metric(self, score: Score) -> float | None:
         """The metric; None for one that is not finite."""
-        definition = self._conditions.search.definition
+        definition = self._config.search.definition
         value = score.accuracy if definition.metric == "validation_accuracy" else score.loss
         return value if value is not None and np.isfinite(value) else None
 
     def _divided(self, recipe: Recipe) -> Iterable[Dataset]:
         """The data sets to train on, one after the other, none with a test part."""
         whole = self._load(recipe)
-        folds = self._conditions.search.definition.folds
+        folds = self._config.search.definition.folds
         if folds:
-            return folds_of(whole, folds, self._conditions.search.definition.seed)
+            return folds_of(whole, folds, self._config.search.definition.seed)
         if whole.validation is None or not len(whole.validation):
             raise SearchError(
                 f"recipe {recipe.name} holds no samples out to judge by, and a search never looks "
@@ -259,7 +259,7 @@ class Trainings:
     def _load(self, recipe: Recipe) -> Dataset:
         if self._dataset is None or recipe.data != self._section:
             self._dataset = None  # not two at a time
-            self._dataset = without_test(load_dataset(recipe, self._conditions.data_dir))
+            self._dataset = without_test(load_dataset(recipe, self._config.data_dir))
             self._section = recipe.data
         return self._dataset
 
@@ -311,7 +311,7 @@ class _Orders:
 
     def on_line(self, line: int, value: float) -> None:
         """Tell the metric at a line."""
-        self._connection.send(Line(self._number, line, value))
+        self._connection.send(IntermediateValue(self._number, line, value))
 
     def reason_to_stop(self) -> Order | None:
         """Return what was said that ends this trial."""
@@ -322,37 +322,37 @@ class _Orders:
         return self.reason
 
 
-def work(connection: Connection[Message, Order], conditions: Conditions) -> None:
+def work(connection: Connection[Message, Order], config: WorkerConfig) -> None:
     """Train what is asked for, until there is nobody any more who asks.
 
     Parameters
     ----------
     connection
         To the process that asks.
-    conditions
+    config
         What is the same in all trials.
     """
     # Ctrl-C reaches every process of a terminal; the parent is the one who answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with (
-            threadpool_limits(conditions.threads),
+            threadpool_limits(config.threads),
             # A training that diverges is an answer.
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
-            _work(connection, conditions)
+            _work(connection, config)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone
     except BaseException:
-        connection.send(Broken(traceback.format_exc()))
+        connection.send(WorkerCrash(traceback.format_exc()))
 
 
-def _work(connection: Connection[Message, Order], conditions: Conditions) -> None:
-    trainings = Trainings(conditions)
+def _work(connection: Connection[Message, Order], config: WorkerConfig) -> None:
+    trainings = Trainings(config)
     try:
-        backend = trainings.check(conditions.search.first_settings())
+        backend = trainings.check(config.search.first_settings())
     except (*_IMPOSSIBLE, BackendError) as fault:
-        connection.send(Refused(str(fault)))
+        connection.send(ConfigError(str(fault)))
         return
     connection.send(Ready(backend))
     while not isinstance(order := connection.recv(), Stop):

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv._errors import UserError
 from fastconv.backends.selection import choose_backend, load_module, require_precision
 from fastconv.functional.arrays import check_shape, take_integers
 from fastconv.network import Sequential
@@ -22,7 +23,7 @@ _LANES = 16
 _EPSILON_OF_PRODUCTS = {"float32": None, "tf32": 2.0**-10, "bf16": 2.0**-7}
 
 
-class StepCheckError(RuntimeError):
+class StepCheckError(UserError, RuntimeError):
     """Training steps of a backend that are not those of the reference."""
 
 
