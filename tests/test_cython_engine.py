@@ -59,7 +59,7 @@ LARGE = {
             "g40mb5ic40ih17iw15oc80kh3kw3sh2sw2ph1pw1dh1dw1",
         )
     ],
-    "planes": [
+    "nchw": [
         ConvSpec.parse(text)
         for text in (
             "g20mb5ic20ih31iw33oc20kh3kw3sh1sw1ph1pw1dh1dw1",

@@ -23,7 +23,7 @@ _EXACT = Tolerance()
 
 TOLERANCES = {
     "conv": Tolerance(of_largest=16),
-    "planes": Tolerance(of_largest=16),
+    "nchw": Tolerance(of_largest=16),
     "dense": Tolerance(of_largest=16),
     "pool.max_pool2d_forward": _EXACT,
     "pool": Tolerance(of_largest=4),

@@ -44,7 +44,7 @@ def forward(
     shape = shape_from_nhwc(spec.y_shape if function == "conv2d" else spec.x_shape, layout)
     y = result_buffer(out, shape, x, w, b)
     x, w = dense(x), dense(w)
-    module = "conv" if layout == "NHWC" else "planes"
+    module = "conv" if layout == "NHWC" else "nchw"
     launch(backend, f"{module}.{function}_forward", spec, x.dtype, x, w, b, y)
     if out is None or y is out:
         return y
@@ -78,7 +78,7 @@ def backward(
     if dx is not None or dw is not None:
         dy, x, w = (dense(array) for array in (dy, x, w))
         if layout == "NCHW":
-            launch(backend, f"planes.{function}_backward", spec, dtype, dy, x, w, dx, dw, db)
+            launch(backend, f"nchw.{function}_backward", spec, dtype, dy, x, w, dx, dw, db)
         else:
             if dx is not None:
                 launch(backend, f"conv.{function}_backward_data", spec, dtype, dy, w, dx)

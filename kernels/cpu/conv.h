@@ -171,7 +171,7 @@ static void TYPED(conv_weight_tiles)(const int64_t *instruction, int64_t step, i
     const ptrdiff_t down = (n->rows + rows_at_once - 1) / rows_at_once;
     const ptrdiff_t across = (n->columns + columns_at_once - 1) / columns_at_once;
     const ptrdiff_t together = n->together, blocks_of_samples = (samples + together - 1) / together;
-    /* A few samples through all tiles, so that they come from a near cache; of none, the sum is 0. */
+    /* A few samples through all tiles, so that they come from L2; of none, the sum is 0. */
     for (ptrdiff_t chunk = 0; chunk == 0 || chunk < blocks_of_samples * down * across; chunk++) {
         const ptrdiff_t sample = chunk / (down * across) * together;
         const ptrdiff_t row = chunk / across % down * rows_at_once;

@@ -38,7 +38,7 @@ INLINE int64_t TYPED(next_row)(struct TYPED(order) *order) {
 
 #ifdef HAS_VECTORS
 /* Lane by lane of one half of each of two vectors: a0 b0 a1 b1 ... */
-INLINE VECTOR TYPED(interleaved)(VECTOR a, VECTOR b, ptrdiff_t half) {
+INLINE VECTOR TYPED(zip_lanes)(VECTOR a, VECTOR b, ptrdiff_t half) {
 #if defined(__clang__)
     VECTOR result;
     UNROLL for (ptrdiff_t l = 0; l < LANES / 2; l++) {
@@ -63,8 +63,8 @@ INLINE void TYPED(transpose_block)(const REAL *const *from, REAL *const *to) {
     UNROLL for (ptrdiff_t i = 0; i < LANES; i++) v[i] = TYPED(load)(from[i]);
     UNROLL for (ptrdiff_t bit = 1; bit < LANES; bit *= 2) {
         UNROLL for (ptrdiff_t i = 0; i < LANES / 2; i++) {
-            other[2 * i] = TYPED(interleaved)(v[i], v[i + LANES / 2], 0);
-            other[2 * i + 1] = TYPED(interleaved)(v[i], v[i + LANES / 2], 1);
+            other[2 * i] = TYPED(zip_lanes)(v[i], v[i + LANES / 2], 0);
+            other[2 * i + 1] = TYPED(zip_lanes)(v[i], v[i + LANES / 2], 1);
         }
         UNROLL for (ptrdiff_t i = 0; i < LANES; i++) v[i] = other[i];
     }

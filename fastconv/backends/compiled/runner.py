@@ -21,7 +21,7 @@ from fastconv.plans.plan_check import check_rewritten, is_wanted
 
 
 class Engine(Protocol):
-    """What a compiled backend offers."""
+    """Functions of a compiled backend that run streams."""
 
     @property
     def tiles_of(self) -> Callable[[Instruction], int] | None:

@@ -1,4 +1,4 @@
-"""Convolutions of interleaved samples: vectors over samples, tiles of outputs and pixels."""
+"""Convolutions of batch-blocked images: vectors over samples, tiles of outputs and pixels."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vectors import lanes_of, spread_beside
-
-# The integers of the instructions are described in kernels/cpu/interleaved.h.
 
 _ROOM = 48
 """The sums of a tile, and as many more as there are lanes."""
@@ -152,7 +150,7 @@ def _batch_blocked_weight_tiles(real: Real) -> KernelFunction:
         taps1, taps2, groups = (
             n.taps_down, n.taps_across, n.groups
         )  # fmt: skip
-        parts, near = n.parts, n.rows_together
+        parts, together = n.parts, n.rows_together
         across, down = (outputs + width - 1) // width, (depth + high - 1) // high
         # By group, block of outputs, tap1, tap2, inputs; the bias comes last.
         of_weights = groups * taps1 * taps2 * down * across
@@ -192,11 +190,11 @@ def _batch_blocked_weight_tiles(real: Real) -> KernelFunction:
                 continue
             count = min(end - piece, of_tap1 - first % of_tap1)
             for sample in range(begin, finish):
-                for chunk in range(0, rows, near):
+                for chunk in range(0, rows, together):
                     stride = n.a_row
                     top = n.first_row + tap1 * n.a_down + chunk * stride
                     row, row_end = _numbers_inside(
-                        top, top, stride, n.image, min(near, rows - chunk)
+                        top, top, stride, n.image, min(together, rows - chunk)
                     )
                     t[tile.RUNS1] = row_end - row
                     t[tile.INIT] = INIT_ZERO if chunk == 0 and sample == begin else INIT_C

@@ -1,7 +1,7 @@
-"""Products of interleaved samples in registers, as LLVM instructions.
+"""Products of batch-blocked images in registers, as LLVM instructions.
 
 As in :mod:`fastconv.backends.numba.tile_instructions`, whose words a call has too: the tiles of
-``kernels/cpu/interleaved.h``. A tile has ``outputs`` times ``pixels`` sums, each a vector of one
+``kernels/cpu/batch_blocked.h``. A tile has ``outputs`` times ``pixels`` sums, each a vector of one
 value of as many samples as there are lanes.
 """
 
@@ -53,7 +53,7 @@ from fastconv.backends.numba.vectors import (
 
 
 class _Tile:
-    """What both tiles have: sums by output and pixel (or input)."""
+    """Parts of both tiles: sums by output and pixel (or input)."""
 
     def __init__(
         self, builder: Any, address: Any, vector: Vector, pixels: int, outputs: int

@@ -56,7 +56,7 @@ def part(function: Function) -> Function:
 
 
 _kept: list[Any] = []
-"""What addresses point into: compiled code must outlive them."""
+"""Compiled functions that addresses point into: compiled code must outlive them."""
 
 
 def compile_kernel(kernel: str, dtype: str, name: str) -> Compiled:

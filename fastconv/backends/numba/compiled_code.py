@@ -28,7 +28,7 @@ from llvmlite import binding as llvm
 
 
 class Compiled(NamedTuple):
-    """What Numba made of a function.
+    """A function as Numba compiled it.
 
     Parameters
     ----------

@@ -20,8 +20,6 @@ from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import load_beside, store
 from fastconv.backends.numba.vectors import lanes_of
 
-# The integers of the instructions are described in kernels/cpu/conv.h.
-
 _MOST_PIXELS_OF_A_SUM = 4096
 """Pixels of dy whose products are summed in registers; the sums of so many are added in memory."""
 
@@ -171,7 +169,7 @@ def _conv_weight_tiles(real: Real) -> KernelFunction:
         if keeps_biases:
             for output in range(all_outputs):
                 biases[output] = 0.0
-        # A few samples through all tiles, so that they come from a near cache; of none, the sum
+        # A few samples through all tiles, so that they come from L2; of none, the sum
         # is 0.
         chunks = (samples + together - 1) // together * down * across
         for chunk in range(max(1, chunks)):

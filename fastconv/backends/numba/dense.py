@@ -18,8 +18,6 @@ from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
 
-# The integers of the instructions are described in kernels/cpu/dense.h.
-
 _DEPTH_OF_A_SUM = 4096
 """Products that are summed in their dtype; a multiple of two vectors."""
 _SQUARE = 16 * 16

@@ -18,8 +18,6 @@ from fastconv.backends.numba.pointers import first_of, is_null, local, pointer
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread, spread_beside
 
-# The integers of the instructions are described in kernels/cpu/depthwise.h.
-
 _PIXELS = 8
 
 

@@ -22,7 +22,7 @@ from fastconv.backends.compiled.instructions.layouts import LAYOUTS
 from fastconv.backends.numba.pointers import WORD, Pointer, load_word
 
 Fields: TypeAlias = Any
-"""What a kernel gets as its instruction."""
+"""The instruction of a kernel, with its fields as attributes."""
 
 
 class FieldsType(types.Type):  # type: ignore[misc]

@@ -55,7 +55,7 @@ def _transpose_block(
     lanes = target().lanes(x.dtype.name)
     vector, half = Vector(x.dtype, lanes), lanes // 2
 
-    def interleaved(builder: Any, a: Any, b: Any, first: int) -> Any:
+    def zipped(builder: Any, a: Any, b: Any, first: int) -> Any:
         order = [place for lane in range(first, first + half) for place in (lane, lanes + lane)]
         number = ir.IntType(32)
         return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(number, lanes), order))
@@ -70,7 +70,7 @@ def _transpose_block(
         # A perfect shuffle, once for each bit of a lane's number, is the transposition.
         for _bit in range(lanes.bit_length() - 1):
             v = [
-                interleaved(builder, v[i], v[i + half], first)
+                zipped(builder, v[i], v[i + half], first)
                 for i in range(half)
                 for first in (0, half)
             ]
@@ -109,7 +109,7 @@ def _block(
 
 @kernel(Kernel.TRANSPOSE)
 def _transpose(real: Real) -> KernelFunction:
-    """As in kernels/cpu/layout.h."""
+    """Transpose matrices as kernels/cpu/layout.h does."""
 
     def transpose(n: Fields, step: int, thread: int, threads: int) -> None:
         x, y, lanes = pointer(n.x, real), pointer(n.y, real), lanes_of(real)

@@ -21,8 +21,8 @@ from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread_beside
 _ROWS_OF_A_BLOCK = 256
 _CHANNELS_OF_A_PIECE = 64
 _ELEMENTS_AT_ONCE = 64
-"""Of rows that elementwise passes do together, one vector of channels after the other: its factors
-stay in registers meanwhile. More would not be read in the order of memory."""
+"""Elements of rows that elementwise passes do together, one vector of channels after the other: its
+factors stay in registers meanwhile. More would not be read in the order of memory."""
 
 
 @inlined
@@ -54,7 +54,7 @@ def _channels_of_threads(channels: int, thread: int, threads: int) -> tuple[int,
 
 @kernel(Kernel.NORM_SUMS)
 def _norm_sums(real: Real) -> KernelFunction:
-    """Of each block: the sum of x, and that of the squared distances from the block's own mean."""
+    """Sums of each block: of x, and that of the squared distances from the block's own mean."""
 
     def norm_sums(n: Fields, step: int, thread: int, threads: int) -> None:
         x, sums = pointer(n.x, real), pointer(n.sums, np.float64)
@@ -176,7 +176,7 @@ def _norm_apply(real: Real) -> KernelFunction:
 
 @kernel(Kernel.NORM_GRADIENT_SUMS)
 def _norm_gradient_sums(real: Real) -> KernelFunction:
-    """Of each block: the sum of dy, and that of dy * z with z = (x - mean) * inverse_deviation."""
+    """Sums of each block: of dy, and of dy * z with z = (x - mean) * inverse_deviation."""
 
     def norm_gradient_sums(n: Fields, step: int, thread: int, threads: int) -> None:
         dy, x = pointer(n.dy, real), pointer(n.x, real)

@@ -12,8 +12,6 @@ from fastconv.backends.numba.pointers import clear, copy, first_of, offset, poin
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread_beside
 
-# The integers of the instructions are described in kernels/cpu/conv.h.
-
 
 @kernel(Kernel.PAD_IMAGES)
 def _pad_images(real: Real) -> KernelFunction:

@@ -19,8 +19,6 @@ from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import ask_for, load, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread, spread_beside
 
-# The integers of the instructions are described in kernels/cpu/planes.h.
-
 _LINES = 6144
 """Elements of the lines, of either type."""
 _SUMS = 128 * 16

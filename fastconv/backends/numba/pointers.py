@@ -55,7 +55,7 @@ def load_word(builder: Any, address: Any, number: Any) -> Any:
 
 
 class Pointer:
-    """What :func:`pointer` gives in plain Python: indexed as in a kernel, one element at a time."""
+    """A pointer in plain Python: indexed as in a kernel, one element at a time."""
 
     __slots__ = ("address", "dtype", "owner")
 

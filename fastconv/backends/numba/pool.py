@@ -19,9 +19,9 @@ from fastconv.backends.numba.vectors import as_dtype, lanes_of, select, spread, 
 # Channels are innermost: a window is a few vectors of contiguous channels.
 
 _CELLS_SUMMED_NARROW = 16
-"""Of a window, in the dtype of the pixels: more are summed in float64."""
+"""Cells of a window that are summed in the dtype of the pixels: more are summed in float64."""
 _CHANNELS_AT_ONCE = 64
-"""As in fastconv/backends/compiled/rules/pool.py."""
+"""Channels summed at once, as in fastconv/backends/compiled/rules/pool.py."""
 
 
 @inlined
@@ -71,7 +71,7 @@ def _larger(v: Any, index: int, most: Any, place: Any) -> tuple[Any, Any]:
 @kernel(Kernel.MAX_POOL2D_FORWARD)
 def _max_pool2d_forward(real: Real) -> KernelFunction:
     def max_pool2d_forward(n: Fields, step: int, thread: int, threads: int) -> None:
-        x, y, where = (
+        x, y, argmax = (
             pointer(n.x, real),
             pointer(n.y, real),
             pointer(n.argmax, np.int32),
@@ -107,7 +107,7 @@ def _max_pool2d_forward(real: Real) -> KernelFunction:
                                 most, place = _larger(v, index, most, place)
                     to = (row * out_width + column) * channels + k
                     store(y, to, most, count)
-                    store(where, to, place, count)
+                    store(argmax, to, place, count)
 
     return max_pool2d_forward
 
@@ -117,7 +117,7 @@ def _max_pool2d_backward(real: Real) -> KernelFunction:
     """A row of dx is made by one thread, from the windows that reach it, in their order."""
 
     def max_pool2d_backward(n: Fields, step: int, thread: int, threads: int) -> None:
-        dy, where, dx = (
+        dy, argmax, dx = (
             pointer(n.dy, real),
             pointer(n.argmax, np.int32),
             pointer(n.dx, real),
@@ -136,7 +136,7 @@ def _max_pool2d_backward(real: Real) -> KernelFunction:
                     for k in range(0, channels, lanes):
                         count = min(lanes, channels - k)
                         gradient = load(dy, start + k, count)
-                        taken = load_beside(where, start + k, count, real)
+                        taken = load_beside(argmax, start + k, count, real)
                         for j in range(left, right):
                             mine = select(taken == row % height * width + j, gradient, 0)
                             to = (row * width + j) * channels + k
@@ -150,7 +150,7 @@ def _max_pool2d_backward_pairs(real: Real) -> KernelFunction:
     """For windows of 2 x 2 side by side: every pixel is in one or in none. Pairs of rows."""
 
     def max_pool2d_backward_pairs(n: Fields, step: int, thread: int, threads: int) -> None:
-        dy, where, dx = (
+        dy, argmax, dx = (
             pointer(n.dy, real),
             pointer(n.argmax, np.int32),
             pointer(n.dx, real),
@@ -173,7 +173,7 @@ def _max_pool2d_backward_pairs(real: Real) -> KernelFunction:
                 for k in range(0, channels, lanes):
                     count = min(lanes, channels - k)
                     gradient = load(dy, start + k, count)
-                    taken = load_beside(where, start + k, count, real)
+                    taken = load_beside(argmax, start + k, count, real)
                     for i in range(2):
                         for j in range(2):
                             mine = select(taken == index + i * width + j, gradient, 0)

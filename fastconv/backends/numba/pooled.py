@@ -24,8 +24,6 @@ from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread, spread_beside
 
-# The integers of the instructions are described in kernels/cpu/pooled.h.
-
 _MOST_VECTORS = 12
 _SIDE, _ROOM = 16, 256
 

@@ -1,4 +1,4 @@
-"""What compiled functions need to share work: atomic operations, and calls by address."""
+"""Means of compiled functions to share work: atomic operations, and calls by address."""
 
 from __future__ import annotations
 

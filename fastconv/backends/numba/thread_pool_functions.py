@@ -1,4 +1,4 @@
-"""What the threads of a pool run, without the interpreter's lock.
+"""Functions that the threads of a pool run, without the interpreter's lock.
 
 The protocol is that of ``kernels/cpu/thread_pool.c``.
 """

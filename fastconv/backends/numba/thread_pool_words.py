@@ -8,8 +8,8 @@ MUTEX, JOB_IS_THERE, ALL_ARE_THERE, POOL_WORDS = 40, 56, 72, 88
 """128 bytes each for a pthread_mutex_t and two pthread_cond_t, which have 64 at most."""
 
 IS_OVERSUBSCRIBED, UNTIL, LENGTH, TIME, CORE_WORDS = 0, 1, 2, 3, 5
-"""What a thread knows of its core: whether other threads want it, until when it takes that for
-granted, how long that is, in nanoseconds, and the room for a struct timespec."""
+"""Words in which a thread notes its core: whether other threads want it, until when it takes that
+for granted, how long that is, in nanoseconds, and the room for a struct timespec."""
 
 MOST_THREADS = 254
 SLEEPER = 65536

@@ -29,7 +29,7 @@ _KINDS = {
     Kernel.BATCH_BLOCKED_TILES: "batch_blocked",
     Kernel.BATCH_BLOCKED_WEIGHT_TILES: "moments",
 }
-"""What tiles kernels call; those of one kind and size are the same function."""
+"""Kinds of tiles that kernels call; those of one kind and size are the same function."""
 
 
 @functools.cache

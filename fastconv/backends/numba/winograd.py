@@ -17,8 +17,6 @@ from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
 
-# The integers of the instructions are described in kernels/cpu/winograd.h.
-
 _ELEMENTS = 16384
 """Elements of the transformed pixels of some tiles."""
 _MOST_WIDTH = 8 * 16

@@ -102,7 +102,7 @@ class UnpackedWeights:
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """What a sum runs over: taps down and across with their strides in A, and their depth."""
+    """Range of a sum: taps down and across with their strides in A, and their depth."""
 
     down: int
     across: int

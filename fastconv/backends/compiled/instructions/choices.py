@@ -4,10 +4,10 @@ from __future__ import annotations
 
 ACCUMULATOR_INITS = ("INIT_ZERO", "INIT_BIAS", "INIT_C", "INIT_ROW_BIAS")
 INIT_ZERO, INIT_BIAS, INIT_C, INIT_ROW_BIAS = range(4)
-"""What the accumulators of a tile start from: a bias goes with the columns of C, or with its rows;
+"""Starts of the accumulators of a tile: a bias goes with the columns of C, or with its rows;
 to C the sums are added."""
 
 EPILOGUES = ("STORE", "LEAKY_RELU", "LEAKY_GRADIENT", "UPDATE")
 STORE, LEAKY_RELU, LEAKY_GRADIENT, UPDATE = range(4)
-"""What becomes of the sums, the epilogue of a tile: C = sum; sum where it is positive, else slope
+"""Epilogues of a tile, what becomes of its sums: C = sum; sum where it is positive, else slope
 times it; the same by the sign of another array; C = keep * C - rate * sum."""

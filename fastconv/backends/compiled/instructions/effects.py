@@ -1,4 +1,4 @@
-"""What the kernel of an instruction reads and writes: byte for byte, for every thread together.
+"""Reads and writes of an instruction's kernel: byte for byte, for every thread together.
 
 Writes are exact, down to the strides: instructions that write neighbouring pixels of one image do
 not meet. Reads are runs from the first to the last element; what lies between belongs to the same
@@ -55,7 +55,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class InstructionEffects:
-    """What an instruction reads and writes.
+    """Reads and writes of an instruction.
 
     Parameters
     ----------

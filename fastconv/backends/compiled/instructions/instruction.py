@@ -178,7 +178,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class LoweredKernel:
-    """What one kernel of the contract becomes: instructions, and the workspace that they share.
+    """One kernel of the contract as instructions, and the workspace that they share.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What an instruction does, in numbers: multiplications, tiles, lanes and copies."""
+"""Work of an instruction in numbers: multiplications, tiles, lanes and copies."""
 
 from __future__ import annotations
 

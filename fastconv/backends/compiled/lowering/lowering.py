@@ -205,7 +205,7 @@ class _Lowering:
         return [self._bound(instruction, call.arguments) for instruction in lowered.instructions]
 
     def _winograd(self, call: Call) -> str | None:
-        """The kernel that does a convolution with fewer products, where one pays."""
+        """The kernel that does a convolution with fewer products, where that is profitable."""
         spec, dtype = call.spec, self._plan.dtype
         if not isinstance(spec, ConvSpec):
             return None

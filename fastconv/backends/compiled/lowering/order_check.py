@@ -101,7 +101,7 @@ def _step(
 
 
 def _access(plan: Plan, lowered: Lowered, region: Region) -> Access:
-    """What a region is of the buffer that owns it, in elements of that buffer."""
+    """The part of a buffer that a region is, in elements of that buffer."""
     argument, offset = region.pointer
     if argument < 0:
         memory, first, grain = argument, 0, _GRAIN

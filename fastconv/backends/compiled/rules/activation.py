@@ -27,7 +27,7 @@ from fastconv.plans.operation import (
 _Types = tuple[str | None, ...]
 
 _ELEMENTS_AT_ONCE = 2048
-"""Of short rows that are done together: they and their results stay in L1."""
+"""Elements of short rows that are done together: they and their results stay in L1."""
 COST_OF_EXPONENTIAL = 4
 """An exponential in relation to an addition of numbers from memory."""
 

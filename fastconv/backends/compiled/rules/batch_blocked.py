@@ -65,8 +65,8 @@ def is_profitable(spec: ConvSpec, channels: int, target: Target, dtype: str) -> 
 def samples_together(spec: ConvSpec, target: Target, dtype: str) -> int:
     """Samples that a pass takes side by side, of a batch that is a multiple; else 1."""
     either = (spec.in_channels, spec.out_channels)
-    pay = any(is_profitable(spec, channels, target, dtype) for channels in either)
-    return target.lanes(dtype) if pay else 1
+    is_blocked = any(is_profitable(spec, channels, target, dtype) for channels in either)
+    return target.lanes(dtype) if is_blocked else 1
 
 
 def batch_blocked_images(pointer: Pointer, shape: tuple[int, ...], lanes: int) -> Images:

@@ -33,7 +33,7 @@ from fastconv.spec import ConvSpec
 Types = tuple[str | None, ...]
 
 PIXELS_WORTH_PACKING = 48
-"""Output pixels from which packing the weights pays."""
+"""Output pixels from which packing the weights is profitable."""
 _SAMPLES_BYTES = 256 * 1024
 """Bytes of x and dy that a thread takes through all tiles of the weight gradient at a time."""
 _ROW_PIXELS = 112

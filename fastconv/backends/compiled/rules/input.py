@@ -27,7 +27,7 @@ _Types = tuple[str | None, ...]
 
 _COST_OF_DIVISION = 2
 _COST_OF_SAMPLE = 8
-"""Of a pixel that is mixed from four, in relation to one that is copied."""
+"""Cost of a pixel that is mixed from four, in relation to one that is copied."""
 
 
 def spec_of_rows(spec: InputSpec, elements: int) -> InputSpec:

@@ -25,7 +25,7 @@ _Types = tuple[str | None, ...]
 
 ROWS_OF_A_BLOCK = 256
 _CHANNELS_OF_A_PIECE = 64
-"""As in ``kernels/cpu/norm.h``."""
+"""Rows and channels that are summed at once, as in ``kernels/cpu/norm.h``."""
 
 
 def _pieces(spec: NormSpec) -> int:

@@ -18,9 +18,9 @@ from fastconv.backends.compiled.rules.subpixel_phases import subpixel_phases
 from fastconv.spec import ConvSpec, Pair
 
 _COST = 4
-"""As for other depthwise convolutions: an operation takes as long as this many of a product."""
+"""Cost as of other depthwise convolutions: an operation takes as long as this many of a product."""
 _LINES_BYTES = 24576
-"""Of the copied rows; ``kernels/cpu/planes.h`` has as many."""
+"""Bytes of the copied rows; ``kernels/cpu/planes.h`` has as many."""
 _MOST_COLUMNS = 256
 """Columns that are done at once, at most: rows to share lines are worth more."""
 _MOST_ACROSS = 32
@@ -31,7 +31,7 @@ _RUN_BYTES = 8192
 """Planes of a sample that are taken together in a weight gradient, where they are small: as far as
 memory is read ahead."""
 _ROWS = 4
-"""Of a tile: they share what is loaded."""
+"""Rows of a tile, which share what is loaded."""
 _PIECES = 32
 """Pieces of a weight gradient below which samples are split too: a fixed number of parts, so
 that the number of threads never changes a sum."""

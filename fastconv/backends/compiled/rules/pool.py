@@ -18,7 +18,7 @@ from fastconv.spec import PoolSpec
 _Types = tuple[str | None, ...]
 
 _CHANNELS_AT_ONCE = 64
-"""As in ``kernels/cpu/pool.h``."""
+"""Channels that a kernel sums at once, as in ``kernels/cpu/pool.h``."""
 
 
 def _over_windows(

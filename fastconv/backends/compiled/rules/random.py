@@ -22,7 +22,7 @@ _Types = tuple[str | None, ...]
 COST_OF_WORD = 4
 """A random word in relation to an addition of numbers from memory."""
 _WORDS_AT_ONCE = 256
-"""As in ``kernels/cpu/random.h``."""
+"""Words that are drawn at once, as in ``kernels/cpu/random.h``."""
 
 
 @dataclass(frozen=True, slots=True)

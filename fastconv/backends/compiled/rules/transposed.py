@@ -91,7 +91,7 @@ def _forward(
     b: Pointer | None,
     y: Pointer,
 ) -> None:
-    """Of a chunk in NHWC; ``y`` is NCHW."""
+    """Add the forward pass of a chunk in NHWC; ``y`` is NCHW."""
     transposed = _room(builder, y, part.y_shape)
     conv.forward(builder, part, x, w, b, transposed)
     _from_nhwc(builder, transposed, y, part.y_shape)
@@ -121,7 +121,7 @@ def _data_gradient(
     b: Pointer | None,
     dx: Pointer,
 ) -> None:
-    """Of a chunk in NHWC; ``dx`` is NCHW."""
+    """Add the data gradient of a chunk in NHWC; ``dx`` is NCHW."""
     transposed = _room(builder, dx, part.x_shape)
     conv.data_gradient(builder, part, dy, w, b, transposed)
     _from_nhwc(builder, transposed, dx, part.x_shape)

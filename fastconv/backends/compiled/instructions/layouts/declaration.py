@@ -49,7 +49,7 @@ COMMON_MEANINGS = {
     "x": "the input",
     "y": "the output",
 }
-"""Of names that mean the same in most layouts."""
+"""Meanings of names that are the same in most layouts."""
 
 
 def declare(
