@@ -34,6 +34,7 @@ from fastconv.backends.numba import (
     compilation,
     compiled_code,
     engine,
+    fields,
     instruction_set,
     thread_pool,
     thread_pool_functions,
@@ -306,6 +307,42 @@ def sgd_stream(w, dw, rates, max_threads=1):
     for number, word, argument, skipped in relocations:
         stream[number, word] = (w, dw, rates)[argument].ctypes.data + skipped
     return stream
+
+
+def test_fields_are_words_of_the_instruction():
+    words = np.arange(64)
+    words[48:] = np.arange(0.5, 16, 1.0).view(np.int64)
+    n = fields.FieldsInPython(Kernel.MOMENTUM_UPDATE, words.ctypes.data)
+    # Pointers begin with word 4, integers with word 16.
+    assert (n.tile_table, n.w, n.rate, n.size, n.nesterov) == (3, 4, 7, 16, 19)
+    assert (n.l2, n.momentum, n.share) == (0.5, 3.5, 4.5)
+    with pytest.raises(AttributeError, match="momentum_update has no field 'beta1'"):
+        n.beta1  # noqa: B018
+
+
+@compiled
+def test_a_kernel_reads_its_fields_by_name():
+    def sizes(n, results, scale):
+        to = pointer(results, np.float64)
+        to[0], to[1] = n.size * scale, n.momentum
+
+    kind = numba.types.void(fields.FieldsType(Kernel.MOMENTUM_UPDATE), numba.int64, numba.int64)
+    address = compilation.compile_function(sizes, "sizes", kind).address
+    words, results = np.arange(64), np.zeros(2)
+    words[51] = np.array([0.75]).view(np.int64)[0]
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(address)
+    function(words.ctypes.data, results.ctypes.data, 10)
+    assert results.tolist() == [160, 0.75]
+
+
+@compiled
+def test_a_field_that_a_kernel_does_not_have_is_an_error_when_it_is_compiled():
+    def wrong(n):
+        pointer(n.rows, np.float64)[0] = 0.0
+
+    kind = numba.types.void(fields.FieldsType(Kernel.MOMENTUM_UPDATE))
+    with pytest.raises(numba.TypingError, match="Unknown attribute 'rows' of type"):
+        compilation.compile_function(wrong, "wrong", kind)
 
 
 def test_a_stream_counts_its_steps():

@@ -1,5 +1,7 @@
 """Rewritten plans and their instructions follow the plan's own order: planted faults show."""
 
+import importlib
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +30,7 @@ from fastconv.layers import (
 )  # fmt: skip
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plans.effects import ACCESS, access_of, effects_of
+from fastconv.plans.effects import ACCESS, access_of, argument_of, effects_of
 from fastconv.plans.plan import Buffer, Call, Plan
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.plans.plan_check import Access, PlanError, Step, check_rewritten
@@ -392,6 +394,23 @@ def test_every_kernel_of_a_plan_has_declared_what_it_does_with_each_array():
         plan = plan_of(name, 3, "adam")
         for call in plan.calls:
             assert len(access_of(call)) == len(call.arguments)
+
+
+def test_arrays_of_calls_have_the_names_of_the_contract():
+    for kernel, declared in ACCESS.items():
+        module, _, function = kernel.partition(".")
+        if module == "batch_blocked":  # of the compiled backends alone
+            continue
+        reference = importlib.import_module(f"fastconv.backends.reference.{module}")
+        names = list(inspect.signature(getattr(reference, function)).parameters)
+        assert [*declared] == names[1:-1], kernel
+
+
+def test_an_argument_is_found_by_its_name():
+    call = Call("conv.conv2d_backward_weight", None, (10, 11, 12, None))
+    assert [argument_of(call, name) for name in ("x", "dw", "db")] == [11, 12, None]
+    with pytest.raises(KeyError):
+        argument_of(call, "w")
 
 
 def test_an_access_of_another_length_is_an_error():

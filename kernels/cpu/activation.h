@@ -1,8 +1,7 @@
 /* Elementwise activations, and softmax and log-softmax over rows; fastconv/backends/compiled/rules/activation.py
  * makes their instructions. An output may be the input, element for element. */
 
-/* y = f(x); comparisons are written so that a NaN stays one.
- */
+/* y = f(x); comparisons are written so that a NaN stays one. */
 static void TYPED(activation_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
     const struct activation_forward *const n = fields_of(instruction);
@@ -113,8 +112,7 @@ INLINE void TYPED(divide_by_sum)(REAL *y, int64_t classes) {
     for (int64_t k = 0; k < classes; k++) y[k] *= inverse;
 }
 
-/* y = e^x / sum(e^x) in each row.
- */
+/* y = e^x / sum(e^x) in each row. */
 static void TYPED(softmax_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                    int64_t threads) {
     const struct softmax_forward *const n = fields_of(instruction);
@@ -136,8 +134,7 @@ static void TYPED(softmax_forward)(const int64_t *instruction, int64_t step, int
     }
 }
 
-/* dx = y (dy - sum(dy y)) in each row.
- */
+/* dx = y (dy - sum(dy y)) in each row. */
 static void TYPED(softmax_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                     int64_t threads) {
     const struct softmax_backward *const n = fields_of(instruction);
@@ -155,8 +152,7 @@ static void TYPED(softmax_backward)(const int64_t *instruction, int64_t step, in
     }
 }
 
-/* y = x - log(sum(e^x)) in each row.
- */
+/* y = x - log(sum(e^x)) in each row. */
 static void TYPED(log_softmax_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                        int64_t threads) {
     const struct log_softmax_forward *const n = fields_of(instruction);
@@ -183,8 +179,7 @@ static void TYPED(log_softmax_forward)(const int64_t *instruction, int64_t step,
     }
 }
 
-/* dx = dy - e^y sum(dy) in each row.
- */
+/* dx = dy - e^y sum(dy) in each row. */
 static void TYPED(log_softmax_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                         int64_t threads) {
     const struct log_softmax_backward *const n = fields_of(instruction);

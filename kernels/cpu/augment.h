@@ -70,8 +70,7 @@ static void TYPED(sample_line)(const struct TYPED(view) *v, const struct line *l
     }
 }
 
-/* Flip, crop, warp, cut out.
- */
+/* Flip, crop, warp, cut out. */
 static void TYPED(augment_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
     const struct augment_images *const n = fields_of(instruction);

@@ -1,11 +1,11 @@
-/* Convolutions of batch-blocked images (NHWC16n); fastconv/backends/compiled/rules/batch_blocked.py makes their instructions.
+/* Convolutions of batch-blocked images (NHWC16n); fastconv/backends/compiled/rules/batch_blocked.py
+ * makes their instructions.
  *
- * Images are [samples / LANES][height][width][channel][LANES]: a vector holds one value of LANES samples, so
- * that few channels fill it as well as many. Every product of one sample becomes a product of vectors; the
- * weight is a scalar, or, in the weight gradient, a sum over lanes that is made once at the end.
- * Padding above and below is left out; padding at the sides is in the copy that an instruction
- * pad_images made.
- */
+ * Images are [samples / LANES][height][width][channel][LANES]: a vector holds one value of LANES
+ * samples, so that few channels fill it as well as many. Every product of one sample becomes a
+ * product of vectors; the weight is a scalar, or, in the weight gradient, a sum over lanes that is
+ * made once at the end. Padding above and below is left out; padding at the sides is in the copy
+ * that an instruction pad_images made. */
 
 /* The largest tiles: Q outputs by P pixels, or P inputs. */
 #ifndef MOST_OUTPUTS
@@ -156,8 +156,7 @@ INLINE void TYPED(numbers_inside)(ptrdiff_t first, ptrdiff_t last, ptrdiff_t ste
     *end = j;
 }
 
-/* C[sample, row, column, n] = bias + sum over taps and k of A[...] B[tap, k, n].
- */
+/* C[sample, row, column, n] = bias + sum over taps and k of A[...] B[tap, k, n]. */
 static void TYPED(batch_blocked_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                        int64_t threads) {
     (void)step;
@@ -214,7 +213,8 @@ static void TYPED(batch_blocked_tiles)(const int64_t *instruction, int64_t step,
     }
 }
 
-/* to[o] = the sum of dy over some samples and all pixels, for outputs side by side; the instruction is that below. */
+/* to[o] = the sum of dy over some samples and all pixels, for outputs side by side; the instruction
+ * is that below. */
 INLINE void TYPED(batch_blocked_biases)(const struct batch_blocked_weight_tiles *n, const REAL *dy,
                                         ptrdiff_t sample, ptrdiff_t sample_end, ptrdiff_t outputs,
                                         REAL *to) {

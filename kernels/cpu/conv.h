@@ -1,12 +1,11 @@
-/* Convolutions as tiles of gemm.h; fastconv/backends/compiled/rules/conv.py makes their instructions.
+/* Convolutions as tiles of gemm.h; fastconv/backends/compiled/rules/conv.py makes their
+ * instructions.
  *
  * Images are NHWC. What the rows call A is the image that is read along its patches: x for forward
- * and weight gradient, dy for the data gradient. It holds its own padding: where there is some, an instruction
- * pad_images made a padded copy.
- */
+ * and weight gradient, dy for the data gradient. It holds its own padding: where there is some, an
+ * instruction pad_images made a padded copy. */
 
-/* C[sample, row, column, n] = start + sum over taps and k of A[...] B[tap, k, n].
- */
+/* C[sample, row, column, n] = start + sum over taps and k of A[...] B[tap, k, n]. */
 static void TYPED(conv_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                               int64_t threads) {
     (void)step;
@@ -228,8 +227,7 @@ INLINE void TYPED(copy_wider)(REAL *to, const REAL *from, ptrdiff_t count, ptrdi
     for (; k < wide; k++) to[k] = 0;
 }
 
-/* Copy images into zeros: padding around them (or a crop, where it is negative), and channels.
- */
+/* Copy images into zeros: padding around them (or a crop, where it is negative), and channels. */
 static void TYPED(pad_images)(const int64_t *instruction, int64_t step, int64_t thread,
                               int64_t threads) {
     (void)step;
@@ -365,8 +363,7 @@ static void TYPED(pack_subpixel_phases)(const int64_t *instruction, int64_t step
     }
 }
 
-/* to[channel] = sum over pixels.
- */
+/* to[channel] = sum over pixels. */
 static void TYPED(sum_pixels)(const int64_t *instruction, int64_t step, int64_t thread,
                               int64_t threads) {
     (void)step;

@@ -1,11 +1,11 @@
-/* Dense layers where a tile of gemm.h does not fit; fastconv/backends/compiled/rules/dense.py makes their instructions. */
+/* Dense layers where a tile of gemm.h does not fit; fastconv/backends/compiled/rules/dense.py makes
+ * their instructions. */
 
 #ifndef DEPTH_OF_A_SUM
 #define DEPTH_OF_A_SUM 4096 /* a multiple of two vectors */
 #endif
 
-/* c[i, j] = sum over k of a[i, k] b[j, k]: rows of two matrices, both contiguous along k.
- */
+/* c[i, j] = sum over k of a[i, k] b[j, k]: rows of two matrices, both contiguous along k. */
 static void TYPED(row_products)(const int64_t *instruction, int64_t step, int64_t thread,
                                 int64_t threads) {
     (void)step;
@@ -52,8 +52,7 @@ static void TYPED(row_products)(const int64_t *instruction, int64_t step, int64_
     }
 }
 
-/* y = b + the sum of parts, in their order.
- */
+/* y = b + the sum of parts, in their order. */
 static void TYPED(add_parts)(const int64_t *instruction, int64_t step, int64_t thread,
                              int64_t threads) {
     (void)step;

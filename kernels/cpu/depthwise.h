@@ -16,8 +16,7 @@ INLINE void TYPED(inside)(ptrdiff_t start, ptrdiff_t stride, ptrdiff_t size, ptr
     if (*first > *end) *first = *end;
 }
 
-/* y[sample, row, column, c] = b[c] + sum over taps of x[..., c] w[tap, c].
- */
+/* y[sample, row, column, c] = b[c] + sum over taps of x[..., c] w[tap, c]. */
 static void TYPED(depthwise_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                    int64_t threads) {
     (void)step;
@@ -108,9 +107,8 @@ APART void TYPED(add_some_products)(const REAL *in, ptrdiff_t stride, const REAL
 
 /* dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]; db[c] = sum of dy[pixel, c].
  *
- * A thread does some vectors of channels, row by row of dy, so that a row of x and of dy is read from
- * L1 for all of its taps.
- */
+ * A thread does some vectors of channels, row by row of dy, so that a row of x and of dy is read
+ * from L1 for all of its taps. */
 static void TYPED(depthwise_weight_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                           int64_t threads) {
     (void)step;

@@ -1,4 +1,5 @@
-/* Inverted dropout; fastconv/backends/compiled/rules/dropout.py makes its instructions. An output may be the input. */
+/* Inverted dropout; fastconv/backends/compiled/rules/dropout.py makes its instructions. An output
+ * may be the input. */
 
 /* mask = word >> 8 >= threshold, y = scale x where kept, else 0: an infinity that is dropped too.
  */
@@ -28,8 +29,7 @@ static void TYPED(dropout_forward)(const int64_t *instruction, int64_t step, int
     }
 }
 
-/* dx = scale dy where kept, else 0.
- */
+/* dx = scale dy where kept, else 0. */
 static void TYPED(dropout_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                     int64_t threads) {
     const struct dropout_backward *const n = fields_of(instruction);

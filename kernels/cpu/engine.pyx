@@ -17,6 +17,11 @@ cdef extern from "instruction.h" nogil:
         const char *name
         kernel_function *float32
         kernel_function *float64
+    struct relocation:
+        int64_t instruction
+        int64_t word
+        int64_t argument
+        int64_t offset
 
 cdef extern from "thread_pool.h" nogil:
     int fastconv_run(
@@ -101,16 +106,16 @@ cdef void relocate(
     void *const *arrays,
     void *workspace,
 ) noexcept nogil:
-    cdef const int64_t *relocation = relocations
+    cdef const relocation *each = <const relocation *> relocations
     cdef intptr_t address
     cdef int64_t i
     for i in range(number_of_relocations):
-        if relocation[2] >= 0:
-            address = <intptr_t> arrays[relocation[2]]
+        if each.argument >= 0:
+            address = <intptr_t> arrays[each.argument]
         else:
             address = (<intptr_t> workspace + 63) // 64 * 64  # it begins at a cache line
-        stream[relocation[0] * WORDS + relocation[1]] = address + relocation[3] if address else 0
-        relocation += 4
+        stream[each.instruction * WORDS + each.word] = address + each.offset if address else 0
+        each += 1
 
 
 cdef int run_kernel(

@@ -13,8 +13,7 @@ static inline void fetch_early(const void *from, int64_t bytes) {
 }
 #endif
 
-/* x[n] = images[indices[step * batch + n]], as REAL.
- */
+/* x[n] = images[indices[step * batch + n]], as REAL. */
 static void TYPED(gather_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                  int64_t threads) {
     const struct gather_images *const n = fields_of(instruction);
@@ -59,8 +58,7 @@ static void TYPED(gather_images)(const int64_t *instruction, int64_t step, int64
     }
 }
 
-/* out[n] = rows[indices[step * batch + n]]: labels or targets of any type.
- */
+/* out[n] = rows[indices[step * batch + n]]: labels or targets of any type. */
 static void TYPED(gather_rows)(const int64_t *instruction, int64_t step, int64_t thread,
                                int64_t threads) {
     const struct gather_rows *const n = fields_of(instruction);
@@ -81,8 +79,7 @@ static void TYPED(gather_rows)(const int64_t *instruction, int64_t step, int64_t
     }
 }
 
-/* y = x * factor.
- */
+/* y = x * factor. */
 static void TYPED(scale_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                 int64_t threads) {
     const struct scale_images *const n = fields_of(instruction);
@@ -100,18 +97,17 @@ static void TYPED(scale_images)(const int64_t *instruction, int64_t step, int64_
 enum { LONGEST_PERIOD = 256 };
 #endif
 
-/* y = (x - mean) / deviation, mean and deviation repeating with a period.
- */
+/* y = (x - mean) / std, mean and std repeating with a period. */
 static void TYPED(standardize_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
     const struct standardize_images *const n = fields_of(instruction);
     const REAL *x = array_at(n->x);
     const REAL *mean = array_at(n->mean);
-    const REAL *deviation = array_at(n->std);
+    const REAL *std = array_at(n->std);
     REAL *y = array_at(n->y);
     const int64_t rows = n->rows;
     int64_t period = n->period, repeats = LONGEST_PERIOD / period;
-    REAL means[LONGEST_PERIOD], deviations[LONGEST_PERIOD];
+    REAL means[LONGEST_PERIOD], stds[LONGEST_PERIOD];
     (void)step;
     /* Short periods, of three colours, say, are written side by side: more for a vector, and whole
      * vectors where there is room. */
@@ -119,10 +115,10 @@ static void TYPED(standardize_images)(const int64_t *instruction, int64_t step, 
     if (repeats > 1) {
         for (int64_t i = 0; i < repeats * period; i++) {
             means[i] = mean[i % period];
-            deviations[i] = deviation[i % period];
+            stds[i] = std[i % period];
         }
         mean = means;
-        deviation = deviations;
+        std = stds;
     } else {
         repeats = 1;
     }
@@ -134,12 +130,11 @@ static void TYPED(standardize_images)(const int64_t *instruction, int64_t step, 
         const REAL *const from = x + start;
         REAL *const to = y + start;
         INDEPENDENT
-        for (int64_t i = 0; i < count; i++) to[i] = (from[i] - mean[i]) / deviation[i];
+        for (int64_t i = 0; i < count; i++) to[i] = (from[i] - mean[i]) / std[i];
     }
 }
 
-/* y = (x - smallest) / (largest - smallest) of each image; a constant image becomes 0.
- */
+/* y = (x - smallest) / (largest - smallest) of each image; a constant image becomes 0. */
 static void TYPED(min_max_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
     const struct min_max_images *const n = fields_of(instruction);

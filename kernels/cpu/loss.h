@@ -12,8 +12,7 @@ static inline int64_t label_of(const int64_t *labels, int64_t row, int64_t outpu
 }
 #endif
 
-/* losses = log(sum(e^scores)) - scores[label], and the softmax.
- */
+/* losses = log(sum(e^scores)) - scores[label], and the softmax. */
 static void TYPED(softmax_cross_entropy_forward)(const int64_t *instruction, int64_t step,
                                                  int64_t thread, int64_t threads) {
     const struct softmax_cross_entropy_forward *const n = fields_of(instruction);
@@ -46,8 +45,7 @@ static void TYPED(softmax_cross_entropy_forward)(const int64_t *instruction, int
     }
 }
 
-/* dscores = (probabilities - (1 at the label)) / batch.
- */
+/* dscores = (probabilities - (1 at the label)) / batch. */
 static void TYPED(softmax_cross_entropy_backward)(const int64_t *instruction, int64_t step,
                                                   int64_t thread, int64_t threads) {
     const struct softmax_cross_entropy_backward *const n = fields_of(instruction);
@@ -71,8 +69,7 @@ static void TYPED(softmax_cross_entropy_backward)(const int64_t *instruction, in
     }
 }
 
-/* losses = -log_probabilities[label].
- */
+/* losses = -log_probabilities[label]. */
 static void TYPED(nll_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                int64_t threads) {
     const struct nll_forward *const n = fields_of(instruction);
@@ -88,8 +85,7 @@ static void TYPED(nll_forward)(const int64_t *instruction, int64_t step, int64_t
     }
 }
 
-/* -1 / batch at the labels, 0 elsewhere.
- */
+/* -1 / batch at the labels, 0 elsewhere. */
 static void TYPED(nll_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                 int64_t threads) {
     const struct nll_backward *const n = fields_of(instruction);
@@ -107,8 +103,7 @@ static void TYPED(nll_backward)(const int64_t *instruction, int64_t step, int64_
     }
 }
 
-/* losses = mean over the outputs of (y - target)^2.
- */
+/* losses = mean over the outputs of (y - target)^2. */
 static void TYPED(mean_squared_error_forward)(const int64_t *instruction, int64_t step,
                                               int64_t thread, int64_t threads) {
     const struct mean_squared_error_forward *const n = fields_of(instruction);
@@ -124,8 +119,7 @@ static void TYPED(mean_squared_error_forward)(const int64_t *instruction, int64_
     }
 }
 
-/* dy = 2 (y - target) / (batch * outputs).
- */
+/* dy = 2 (y - target) / (batch * outputs). */
 static void TYPED(mean_squared_error_backward)(const int64_t *instruction, int64_t step,
                                                int64_t thread, int64_t threads) {
     const struct mean_squared_error_backward *const n = fields_of(instruction);
@@ -140,8 +134,7 @@ static void TYPED(mean_squared_error_backward)(const int64_t *instruction, int64
         dy[i] = (y[i] - target[i]) * factor;
 }
 
-/* statistics[0] += sum of the losses, statistics[2] += batch; one thread.
- */
+/* statistics[0] += sum of the losses, statistics[2] += batch; one thread. */
 static void TYPED(sum_losses)(const int64_t *instruction, int64_t step, int64_t thread,
                               int64_t threads) {
     const struct sum_losses *const n = fields_of(instruction);

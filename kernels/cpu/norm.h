@@ -33,8 +33,7 @@ INLINE struct norm_piece norm_piece_of(int64_t number, int64_t rows, int64_t cha
 
 #endif
 
-/* Of each block: the sum of x, and the sum of the squared distances from the block's own mean.
- */
+/* Of each block: the sum of x, and the sum of the squared distances from the block's own mean. */
 static void TYPED(norm_sums)(const int64_t *instruction, int64_t step, int64_t thread,
                              int64_t threads) {
     const struct norm_sums *const n = fields_of(instruction);
@@ -65,7 +64,7 @@ static void TYPED(norm_sums)(const int64_t *instruction, int64_t step, int64_t t
     }
 }
 
-/* Mean and inverse deviation of all rows, the running statistics, and the factor gamma / deviation.
+/* Mean and inverse std of all rows, the running statistics, and the factor gamma / std.
  */
 static void TYPED(norm_statistics)(const int64_t *instruction, int64_t step, int64_t thread,
                                    int64_t threads) {
@@ -75,7 +74,7 @@ static void TYPED(norm_statistics)(const int64_t *instruction, int64_t step, int
     REAL *const running_mean = array_at(n->running_mean);
     REAL *const running_variance = array_at(n->running_variance);
     REAL *const mean = array_at(n->mean);
-    REAL *const inverse_deviation = array_at(n->inverse_std);
+    REAL *const inverse_std = array_at(n->inverse_std);
     REAL *const factor = array_at(n->factor);
     const int64_t rows = n->rows, channels = n->channels;
     const double epsilon = n->epsilon, momentum = n->momentum;
@@ -104,14 +103,14 @@ static void TYPED(norm_statistics)(const int64_t *instruction, int64_t step, int
         for (int64_t k = 0; k < count; k++) {
             const int64_t c = first + k;
             if (rows == 0) {
-                mean[c] = inverse_deviation[c] = factor[c] = 0;
+                mean[c] = inverse_std[c] = factor[c] = 0;
                 continue;
             }
             const double variance = squares[k] / (double)rows;
             const double unbiased = rows > 1 ? squares[k] / (double)(rows - 1) : variance;
             const double inverse = 1 / sqrt(variance + epsilon);
             mean[c] = (REAL)centre[k];
-            inverse_deviation[c] = (REAL)inverse;
+            inverse_std[c] = (REAL)inverse;
             factor[c] = (REAL)(gamma[c] * inverse);
             running_mean[c] = (REAL)((1 - momentum) * running_mean[c] + momentum * centre[k]);
             running_variance[c] =
@@ -120,8 +119,7 @@ static void TYPED(norm_statistics)(const int64_t *instruction, int64_t step, int
     }
 }
 
-/* factor = gamma / sqrt(variance + epsilon).
- */
+/* factor = gamma / sqrt(variance + epsilon). */
 static void TYPED(norm_factor)(const int64_t *instruction, int64_t step, int64_t thread,
                                int64_t threads) {
     const struct norm_factor *const n = fields_of(instruction);
@@ -136,8 +134,7 @@ static void TYPED(norm_factor)(const int64_t *instruction, int64_t step, int64_t
         factor[k] = (REAL)(gamma[k] / sqrt(variance[k] + epsilon));
 }
 
-/* y = (x - mean) * factor + beta.
- */
+/* y = (x - mean) * factor + beta. */
 static void TYPED(norm_apply)(const int64_t *instruction, int64_t step, int64_t thread,
                               int64_t threads) {
     const struct norm_apply *const n = fields_of(instruction);
@@ -157,15 +154,14 @@ static void TYPED(norm_apply)(const int64_t *instruction, int64_t step, int64_t 
     }
 }
 
-/* Of each block: the sum of dy, and of dy * z with z = (x - mean) * inverse_deviation.
- */
+/* Of each block: the sum of dy, and of dy * z with z = (x - mean) * inverse_std. */
 static void TYPED(norm_gradient_sums)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
     const struct norm_gradient_sums *const n = fields_of(instruction);
     const REAL *const dy = array_at(n->dy);
     const REAL *const x = array_at(n->x);
     const REAL *const mean = array_at(n->mean);
-    const REAL *const inverse_deviation = array_at(n->inverse_std);
+    const REAL *const inverse_std = array_at(n->inverse_std);
     double *const sums = array_at(n->sums);
     const int64_t rows = n->rows, channels = n->channels;
     const int64_t count = blocks_of(rows) * pieces_of(channels);
@@ -176,7 +172,7 @@ static void TYPED(norm_gradient_sums)(const int64_t *instruction, int64_t step, 
         const int64_t start = p.first_row * channels + p.first_channel;
         const REAL *const restrict gradients = dy + start, *const restrict block = x + start;
         const REAL *const restrict centre = mean + p.first_channel;
-        const REAL *const restrict inverse = inverse_deviation + p.first_channel;
+        const REAL *const restrict inverse = inverse_std + p.first_channel;
         double *const out = sums + 2 * p.block * channels + p.first_channel;
         double total[CHANNELS_OF_A_PIECE] = {0}, products[CHANNELS_OF_A_PIECE] = {0};
         for (int64_t i = 0; i < p.rows; i++)
@@ -194,14 +190,14 @@ static void TYPED(norm_gradient_sums)(const int64_t *instruction, int64_t step, 
 }
 
 /* dbeta = sum of dy, dgamma = sum of dy * z, and what dx takes of them: their means, and
- * gamma * inverse_deviation.
+ * gamma * inverse_std.
  */
 static void TYPED(norm_gradients)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
     const struct norm_gradients *const n = fields_of(instruction);
     const double *const sums = array_at(n->sums);
     const REAL *const gamma = array_at(n->gamma);
-    const REAL *const inverse_deviation = array_at(n->inverse_std);
+    const REAL *const inverse_std = array_at(n->inverse_std);
     REAL *const dgamma = array_at(n->dgamma);
     REAL *const dbeta = array_at(n->dbeta);
     REAL *const means = array_at(n->means);
@@ -228,20 +224,19 @@ static void TYPED(norm_gradients)(const int64_t *instruction, int64_t step, int6
             dgamma[c] = (REAL)products[k];
             means[c] = (REAL)(total[k] * share);
             means[channels + c] = (REAL)(products[k] * share);
-            factor[c] = gamma[c] * inverse_deviation[c];
+            factor[c] = gamma[c] * inverse_std[c];
         }
     }
 }
 
-/* dx = factor * (dy - mean of dy - z * mean of dy * z).
- */
+/* dx = factor * (dy - mean of dy - z * mean of dy * z). */
 static void TYPED(norm_backward_data)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
     const struct norm_backward_data *const n = fields_of(instruction);
     const REAL *const dy = array_at(n->dy);
     const REAL *const x = array_at(n->x);
     const REAL *const mean = array_at(n->mean);
-    const REAL *const inverse_deviation = array_at(n->inverse_std);
+    const REAL *const inverse_std = array_at(n->inverse_std);
     const REAL *const means = array_at(n->means);
     const REAL *const factor = array_at(n->factor);
     REAL *const dx = array_at(n->dx);
@@ -254,7 +249,7 @@ static void TYPED(norm_backward_data)(const int64_t *instruction, int64_t step, 
         REAL *const to = dx + row * channels;
         INDEPENDENT
         for (int64_t k = 0; k < channels; k++) {
-            const REAL z = (from[k] - mean[k]) * inverse_deviation[k];
+            const REAL z = (from[k] - mean[k]) * inverse_std[k];
             to[k] = factor[k] * (gradient[k] - means[k] - z * products[k]);
         }
     }

@@ -1,4 +1,5 @@
-/* Updates of the flat parameter buffer; fastconv/backends/compiled/rules/optim.py makes their instructions. */
+/* Updates of the flat parameter buffer; fastconv/backends/compiled/rules/optim.py makes their
+ * instructions. */
 
 /* What the penalties do to a stretch of the buffer, and the share of a thread in that stretch. */
 struct TYPED(stretch) {
@@ -23,8 +24,7 @@ INLINE struct TYPED(stretch)
     return s;
 }
 
-/* w -= rate * (dw + 2 l2 w[:weights] + coupled w[:decayed]) + rate decoupled w[:decayed].
- */
+/* w -= rate * (dw + 2 l2 w[:weights] + coupled w[:decayed]) + rate decoupled w[:decayed]. */
 static void TYPED(sgd_update)(const int64_t *instruction, int64_t step, int64_t thread,
                               int64_t threads) {
     const struct sgd_update *const n = fields_of(instruction);
@@ -76,8 +76,7 @@ static void TYPED(momentum_update)(const int64_t *instruction, int64_t step, int
     }
 }
 
-/* Adam; g and the decoupled decay as in sgd_update.
- */
+/* Adam; g and the decoupled decay as in sgd_update. */
 static void TYPED(adam_update)(const int64_t *instruction, int64_t step, int64_t thread,
                                int64_t threads) {
     const struct adam_update *const n = fields_of(instruction);

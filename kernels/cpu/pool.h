@@ -1,5 +1,5 @@
-/* Pooling of NHWC images; fastconv/backends/compiled/rules/pool.py makes the instructions. Channels are innermost, so that a
- * window is a few loops over contiguous channels. */
+/* Pooling of NHWC images; fastconv/backends/compiled/rules/pool.py makes the instructions. Channels
+ * are innermost, so that a window is a few loops over contiguous channels. */
 
 #ifndef FASTCONV_POOL_H
 #define FASTCONV_POOL_H
@@ -114,8 +114,7 @@ INLINE void TYPED(largest_of_window)(const REAL *image, int64_t channels, int64_
         TYPED(largest_of_part)(image + k, channels - k, channels, width, h, w, y + k, argmax + k);
 }
 
-/* The largest pixel of each window, and its flat index in the plane of the image.
- */
+/* The largest pixel of each window, and its flat index in the plane of the image. */
 static void TYPED(max_pool2d_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
     const struct max_pool2d_forward *const n = fields_of(instruction);
@@ -244,8 +243,7 @@ INLINE void TYPED(mean_of_window)(const REAL *image, int64_t channels, int64_t w
     }
 }
 
-/* The mean of each window.
- */
+/* The mean of each window. */
 static void TYPED(avg_pool2d_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
     const struct avg_pool2d_forward *const n = fields_of(instruction);
@@ -313,8 +311,7 @@ static void TYPED(avg_pool2d_backward)(const int64_t *instruction, int64_t step,
     }
 }
 
-/* The mean of each channel over all pixels, summed in float64.
- */
+/* The mean of each channel over all pixels, summed in float64. */
 static void TYPED(global_avg_pool2d_forward)(const int64_t *instruction, int64_t step,
                                              int64_t thread, int64_t threads) {
     const struct global_avg_pool2d_forward *const n = fields_of(instruction);
@@ -337,8 +334,7 @@ static void TYPED(global_avg_pool2d_forward)(const int64_t *instruction, int64_t
     }
 }
 
-/* Spread each channel's gradient evenly over all pixels.
- */
+/* Spread each channel's gradient evenly over all pixels. */
 static void TYPED(global_avg_pool2d_backward)(const int64_t *instruction, int64_t step,
                                               int64_t thread, int64_t threads) {
     const struct global_avg_pool2d_backward *const n = fields_of(instruction);

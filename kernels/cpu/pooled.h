@@ -150,8 +150,7 @@ static TYPED(pooled_function) *const
 #undef VECTORS_1_TO_4
 #undef POOLED_TILE
 
-/* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy.
- */
+/* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy. */
 static void TYPED(pooled_weight_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                        int64_t threads) {
     (void)step;
@@ -195,8 +194,7 @@ static void TYPED(pooled_weight_tiles)(const int64_t *instruction, int64_t step,
     }
 }
 
-/* Bring a weight gradient from [n][k] to [k][n], as a gradient or as an update.
- */
+/* Bring a weight gradient from [n][k] to [k][n], as a gradient or as an update. */
 static void TYPED(transpose_weights)(const int64_t *instruction, int64_t step, int64_t thread,
                                      int64_t threads) {
     const struct transpose_weights *const n = fields_of(instruction);

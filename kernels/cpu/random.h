@@ -56,8 +56,7 @@ INLINE void four_words(const struct random_stream *s, uint64_t block, uint32_t *
 
 #endif
 
-/* The first words of a stream at a step.
- */
+/* The first words of a stream at a step. */
 static void TYPED(random_words)(const int64_t *instruction, int64_t step, int64_t thread,
                                 int64_t threads) {
     const struct random_words *const n = fields_of(instruction);

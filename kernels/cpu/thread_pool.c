@@ -21,11 +21,11 @@
 enum { MOST_THREADS = 256, LINE = 64, SLEEPER = 65536 };
 
 /* How a thread waits. It spins for some ten microseconds, as long as a small kernel lasts, at first
- * without a pause, which would double the cost of a barrier; then it yields; then it sleeps until it
- * is woken. A yield that takes long says that another thread wanted this core: it is oversubscribed, and
- * for a while the thread spins little and sleeps at once, so that the core goes to whoever is not
- * waiting. To be woken on an idle core costs more than to spin, so that while is short at first
- * and twice as long when the core is found oversubscribed again soon after it. */
+ * without a pause, which would double the cost of a barrier; then it yields; then it sleeps until
+ * it is woken. A yield that takes long says that another thread wanted this core: it is
+ * oversubscribed, and for a while the thread spins little and sleeps at once, so that the core goes
+ * to whoever is not waiting. To be woken on an idle core costs more than to spin, so that while is
+ * short at first and twice as long when the core is found oversubscribed again soon after it. */
 enum { EAGER_SPINS = 200, OVERSUBSCRIBED_SPINS = 100, SPINS = 1000, YIELDS = 1000 };
 enum {
     LONG_YIELD = 20000,
@@ -189,8 +189,8 @@ static void walk(struct thread_pool *pool, int thread, struct oversubscription *
         for (const int64_t *instruction = pool->stream; instruction < end;
              instruction += WORDS, number++) {
             const struct instruction_head *const head = fields_of(instruction);
-            const int64_t parts = head->max_threads < threads ? head->max_threads : threads;
-            if (thread < parts) kernel_of(instruction)(instruction, step, thread, parts);
+            const int64_t used = head->max_threads < threads ? head->max_threads : threads;
+            if (thread < used) kernel_of(instruction)(instruction, step, thread, used);
             if (head->barrier) barrier(pool, oversubscription);
             if (nanoseconds) {
                 const int64_t after = now();

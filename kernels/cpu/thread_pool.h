@@ -4,7 +4,8 @@
 
 #include "instruction.h"
 
-/* Run the instructions of a stream, `steps` times over, on up to `threads` threads; the caller is one of them.
+/* Run the instructions of a stream, `steps` times over, on up to `threads` threads; the caller is
+ * one of them.
  *
  * `nanoseconds` is NULL, or has one element for each instruction: its time is added to it, of all
  * steps together. Returns the number of threads that ran: fewer than asked for where the system

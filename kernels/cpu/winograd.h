@@ -1,4 +1,5 @@
-/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/backends/compiled/rules/winograd.py makes their instructions.
+/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/backends/compiled/rules/winograd.py makes
+ * their instructions.
  *
  * Four outputs, a tile, take 16 products of transformed inputs and weights instead of 36:
  *
@@ -6,9 +7,8 @@
  *
  * with d the 4x4 pixels that a tile sees and g the weights. Winograd, "Arithmetic Complexity of
  * Computations" (1980); Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"
- * (arXiv:1509.09308), equation 8. The transforms add, subtract and halve. For each of the 16 places, the
- * products over channels are one product of gemm.h.
- */
+ * (arXiv:1509.09308), equation 8. The transforms add, subtract and halve. For each of the 16
+ * places, the products over channels are one product of gemm.h. */
 
 #ifndef WINOGRAD_PLACES
 #define WINOGRAD_PLACES 16
@@ -17,8 +17,7 @@
 #define WINOGRAD_TILES 14
 #endif
 
-/* to[place][block][k][n] = G g G' of the weights g of input k and output n.
- */
+/* to[place][block][k][n] = G g G' of the weights g of input k and output n. */
 static void TYPED(winograd_weights)(const int64_t *instruction, int64_t step, int64_t thread,
                                     int64_t threads) {
     (void)step;
@@ -77,8 +76,7 @@ INLINE void TYPED(winograd_pixels)(const REAL *from, ptrdiff_t row, ptrdiff_t pi
     }
 }
 
-/* C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n].
- */
+/* C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]. */
 static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
     (void)step;

@@ -126,12 +126,12 @@ _LONGEST_PERIOD = 256
 
 @kernel(Kernel.STANDARDIZE_IMAGES)
 def _standardize_images(real: Real) -> KernelFunction:
-    """``y = (x - mean) / deviation``, mean and deviation repeating with a period."""
+    """``y = (x - mean) / std``, mean and std repeating with a period."""
 
     def standardize_images(n: Fields, step: int, thread: int, threads: int) -> None:
         x, y, lanes = pointer(n.x, real), pointer(n.y, real), lanes_of(real)
-        mean, deviation = pointer(n.mean, real), pointer(n.std, real)
-        means, deviations = local(_LONGEST_PERIOD, real), local(_LONGEST_PERIOD, real)
+        mean, std = pointer(n.mean, real), pointer(n.std, real)
+        means, stds = local(_LONGEST_PERIOD, real), local(_LONGEST_PERIOD, real)
         rows, period = n.rows, n.period
         size, repeats = rows * period, _LONGEST_PERIOD // period
         # Short periods, of three colours, say, are written side by side: more for a vector, and
@@ -140,8 +140,8 @@ def _standardize_images(real: Real) -> KernelFunction:
             repeats -= repeats % 16
         if repeats > 1:
             for i in range(repeats * period):
-                means[i], deviations[i] = mean[i % period], deviation[i % period]
-            mean, deviation = means, deviations
+                means[i], stds[i] = mean[i % period], std[i % period]
+            mean, std = means, stds
         else:
             repeats = 1
         groups, period = (rows + repeats - 1) // repeats, period * repeats
@@ -153,7 +153,7 @@ def _standardize_images(real: Real) -> KernelFunction:
             for i in range(0, end, lanes):
                 count = min(lanes, end - i)
                 distance = load(x, start + i, count) - load(mean, i, count)
-                store(y, start + i, distance / load(deviation, i, count), count)
+                store(y, start + i, distance / load(std, i, count), count)
 
     return standardize_images
 

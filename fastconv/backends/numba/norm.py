@@ -80,7 +80,7 @@ def _norm_sums(real: Real) -> KernelFunction:
 
 @kernel(Kernel.NORM_STATISTICS)
 def _norm_statistics(real: Real) -> KernelFunction:
-    """Mean and inverse deviation of all rows, the running statistics, and gamma / deviation."""
+    """Mean and inverse std of all rows, the running statistics, and gamma / std."""
 
     def norm_statistics(n: Fields, step: int, thread: int, threads: int) -> None:
         sums, gamma = pointer(n.sums, np.float64), pointer(n.gamma, real)
@@ -88,7 +88,7 @@ def _norm_statistics(real: Real) -> KernelFunction:
             pointer(n.running_mean, real),
             pointer(n.running_variance, real),
         )
-        mean, inverse_deviation = pointer(n.mean, real), pointer(n.inverse_std, real)
+        mean, inverse_std = pointer(n.mean, real), pointer(n.inverse_std, real)
         factor, rows, channels = (
             pointer(n.factor, real),
             n.rows,
@@ -124,7 +124,7 @@ def _norm_statistics(real: Real) -> KernelFunction:
                 store(running_mean, k, as_dtype(new_mean, real), count)
                 store(running_variance, k, as_dtype(new_variance, real), count)
             store(mean, k, as_dtype(centre, real), count)
-            store(inverse_deviation, k, as_dtype(inverse, real), count)
+            store(inverse_std, k, as_dtype(inverse, real), count)
             wide = as_dtype(load(gamma, k, count), np.float64) * inverse
             if rows == 0:
                 wide = inverse
@@ -143,8 +143,8 @@ def _norm_factor(real: Real) -> KernelFunction:
         for k in range(0, channels, lanes):
             count = min(lanes, channels - k)
             wide = as_dtype(load(gamma, k, count), np.float64)
-            deviation = square_root(as_dtype(load(variance, k, count), np.float64) + n.epsilon)
-            store(factor, k, as_dtype(wide / deviation, real), count)
+            std = square_root(as_dtype(load(variance, k, count), np.float64) + n.epsilon)
+            store(factor, k, as_dtype(wide / std, real), count)
 
     return norm_factor
 
@@ -176,11 +176,11 @@ def _norm_apply(real: Real) -> KernelFunction:
 
 @kernel(Kernel.NORM_GRADIENT_SUMS)
 def _norm_gradient_sums(real: Real) -> KernelFunction:
-    """Sums of each block: of dy, and of dy * z with z = (x - mean) * inverse_deviation."""
+    """Sums of each block: of dy, and of dy * z with z = (x - mean) * inverse_std."""
 
     def norm_gradient_sums(n: Fields, step: int, thread: int, threads: int) -> None:
         dy, x = pointer(n.dy, real), pointer(n.x, real)
-        mean, inverse_deviation = pointer(n.mean, real), pointer(n.inverse_std, real)
+        mean, inverse_std = pointer(n.mean, real), pointer(n.inverse_std, real)
         sums, lanes = pointer(n.sums, np.float64), lanes_of(real)
         rows, channels = n.rows, n.channels
         begin, finish = _pieces_of_threads(rows, channels, thread, threads)
@@ -188,7 +188,7 @@ def _norm_gradient_sums(real: Real) -> KernelFunction:
             block, first, end, channel, last = _piece(number, rows, channels)
             for k in range(channel, last, lanes):
                 count = min(lanes, last - k)
-                centre, inverse = load(mean, k, count), load(inverse_deviation, k, count)
+                centre, inverse = load(mean, k, count), load(inverse_std, k, count)
                 total = spread_beside(0, np.float64, real)
                 products = total
                 for row in range(first, end):
@@ -204,11 +204,11 @@ def _norm_gradient_sums(real: Real) -> KernelFunction:
 
 @kernel(Kernel.NORM_GRADIENTS)
 def _norm_gradients(real: Real) -> KernelFunction:
-    """Sums of dy and of dy * z; their means and gamma * inverse_deviation for dx."""
+    """Sums of dy and of dy * z; their means and gamma * inverse_std for dx."""
 
     def norm_gradients(n: Fields, step: int, thread: int, threads: int) -> None:
         sums, gamma = pointer(n.sums, np.float64), pointer(n.gamma, real)
-        inverse_deviation, dgamma = pointer(n.inverse_std, real), pointer(n.dgamma, real)
+        inverse_std, dgamma = pointer(n.inverse_std, real), pointer(n.dgamma, real)
         dbeta, means, factor = (
             pointer(n.dbeta, real),
             pointer(n.means, real),
@@ -229,7 +229,7 @@ def _norm_gradients(real: Real) -> KernelFunction:
             store(dgamma, k, as_dtype(products, real), count)
             store(means, k, as_dtype(total * share, real), count)
             store(means, channels + k, as_dtype(products * share, real), count)
-            store(factor, k, load(gamma, k, count) * load(inverse_deviation, k, count), count)
+            store(factor, k, load(gamma, k, count) * load(inverse_std, k, count), count)
 
     return norm_gradients
 
@@ -244,14 +244,14 @@ def _norm_backward_data(real: Real) -> KernelFunction:
             pointer(n.x, real),
             pointer(n.mean, real),
         )
-        inverse_deviation, means = pointer(n.inverse_std, real), pointer(n.means, real)
+        inverse_std, means = pointer(n.inverse_std, real), pointer(n.means, real)
         factor, dx = pointer(n.factor, real), pointer(n.dx, real)
         rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
         for block in range(first_of(rows, thread, threads), end, together):
             for k in range(0, channels, lanes):
                 count = min(lanes, channels - k)
-                centre, inverse = load(mean, k, count), load(inverse_deviation, k, count)
+                centre, inverse = load(mean, k, count), load(inverse_std, k, count)
                 of_dy, of_products = load(means, k, count), load(means, channels + k, count)
                 scale = load(factor, k, count)
                 for row in range(block, min(end, block + together)):

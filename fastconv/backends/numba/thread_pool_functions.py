@@ -158,9 +158,9 @@ def _walk(pool: int, thread: int, core_words: int) -> None:
         for number in range(instructions):
             address = stream + number * (8 * WORDS)
             instruction = pointer(address, np.int64)
-            parts = min(instruction[MAX_THREADS], threads)
-            if thread < parts:
-                call_kernel(instruction[KERNEL], address, step, thread, parts)
+            used = min(instruction[MAX_THREADS], threads)
+            if thread < used:
+                call_kernel(instruction[KERNEL], address, step, thread, used)
             if instruction[BARRIER] != 0:
                 _barrier(pool, threads, core_words)
             if timed:
