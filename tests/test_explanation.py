@@ -32,7 +32,7 @@ def lanes_for(outputs, lanes):
 
 
 @compiled
-def test_a_convolution_is_explained_by_the_records_that_run(target):
+def test_a_convolution_is_explained_by_the_instructions_that_run(target):
     backend, instruction_set = target
     told = fastconv.explain(SPEC, backend)
     assert (told.backend, told.instruction_set) == (backend, instruction_set.name)

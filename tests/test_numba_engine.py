@@ -91,7 +91,7 @@ TANH = """
     from fastconv.plans.operation import ActivationSpec
     x = np.array([0.5, -2.0])
     activation.activation_forward(ActivationSpec("tanh", 2), x, x, None)
-    print(*np.round(x, 4), "from disk:", compiled_code._pieces == set(compiled_code._addresses))
+    print(*np.round(x, 4), "from disk:", compiled_code._taken == set(compiled_code._addresses))
 """
 
 
@@ -502,7 +502,7 @@ def test_a_process_with_idle_threads_ends():
 
 @compiled
 @needs_threads
-def test_a_process_ends_while_a_program_runs():
+def test_a_process_ends_while_a_stream_runs():
     code = """
     v = np.zeros(4000)
     stream, kept = stream_of(v, 10**6)

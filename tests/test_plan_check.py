@@ -87,7 +87,7 @@ def rewritten(plan, target=AVX512):
 @pytest.mark.parametrize("kind", ["sgd", "momentum", "adam", None])
 @pytest.mark.parametrize("batch", [1, 3, 16, 32])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_rewritten_plans_and_their_records_do_what_the_plan_says(name, batch, kind, target):
+def test_rewritten_plans_and_their_instructions_do_what_the_plan_says(name, batch, kind, target):
     for dtype in ("float32", "float64"):
         plan = plan_of(name, batch, kind, dtype, input_gradient=kind is None)
         first, second, lowered = rewritten(plan, target)

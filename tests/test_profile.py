@@ -109,7 +109,7 @@ def test_one_thread_has_no_barriers_to_wait_at(backend, capsys):
     assert profile["barriers"] == (None if backend == "numpy" else 0)
 
 
-def test_barriers_of_a_team_are_counted_and_timed(capsys):
+def test_barriers_of_a_thread_pool_are_counted_and_timed(capsys):
     skip_unless_it_works("cython")
     arguments = ("--recipe", "cifar10-deep", "--backend", "cython", "--threads", "2")
     profile, text = profile_of(capsys, *arguments)
@@ -125,7 +125,7 @@ def test_the_table_names_its_columns_and_sizes(capsys):
     text = capsys.readouterr().out
     assert "digits, batch size 3, backend numpy, 1 thread: 1 repeat of 1 step" in text
     for word in ("kernel", "median", "minimum", "GFLOP/s", "share", "threads", "barrier"):
-        assert (word in text) is (word != "barrier")  # NumPy has no team of threads
+        assert (word in text) is (word != "barrier")  # NumPy has no pool of threads
     assert "g1mb3ic16ih8iw8oc32kh3kw3sh1sw1ph1pw1dh1dw1" in text
     assert "step without clock reads" in text
 
@@ -205,7 +205,7 @@ def test_a_mistake_is_exit_code_2_and_one_line(arguments, told, capsys, tmp_path
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @pytest.mark.parametrize("batch", [1, 4, 32])
 @pytest.mark.parametrize("name", ["cifar10-deep", "mnist-strided", "lenet5"])
-def test_every_call_of_a_plan_has_records_and_every_record_a_call(name, batch, target):
+def test_every_call_of_a_plan_has_instructions_and_every_instruction_a_call(name, batch, target):
     plan = plan_of(name, batch)
     lowered = lower(plan, target)
     assert len(lowered.origins) == len(lowered.instructions)
@@ -242,7 +242,7 @@ def test_updates_made_by_weight_gradients_count_as_the_optimizers():
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_the_phases_of_a_strided_data_gradient_share_its_multiplications(target):
+def test_the_subpixel_phases_of_a_strided_data_gradient_share_its_multiplications(target):
     plan = plan_of("mnist-strided")
     lowered = lower(plan, target)
     (number,) = [n for n, c in enumerate(plan.calls) if c.kernel == "conv.conv2d_backward_data"]

@@ -85,7 +85,7 @@ class StepProfile:
     gflop
         Dense operations of a step, in 1e9.
     barriers, barrier_nanoseconds
-        Barriers in a step, and what one costs that nobody is late for; None without a team.
+        Barriers in a step, and what one costs that nobody is late for; None without a thread pool.
     empty_step, empty_run
         A step of a plan without calls, and a whole call of ``run`` with it.
     """

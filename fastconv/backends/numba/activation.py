@@ -88,11 +88,7 @@ def _activation_backward(real: Real) -> KernelFunction:
 def _softmax_forward(real: Real) -> KernelFunction:
     def softmax_forward(n: Fields, step: int, thread: int, threads: int) -> None:
         x, y = pointer(n.x, real), pointer(n.y, real)
-        rows, classes, together = (
-            n.rows,
-            n.classes,
-            n.together,
-        )
+        rows, classes, together = n.rows, n.classes, n.together
         chunks, lanes = (rows + together - 1) // together, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
@@ -131,11 +127,7 @@ def _log_softmax_forward(real: Real) -> KernelFunction:
     def log_softmax_forward(n: Fields, step: int, thread: int, threads: int) -> None:
         x, y = pointer(n.x, real), pointer(n.y, real)
         powers = pointer(n.powers, real)
-        rows, classes, together = (
-            n.rows,
-            n.classes,
-            n.together,
-        )
+        rows, classes, together = n.rows, n.classes, n.together
         chunks, lanes = (rows + together - 1) // together, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
@@ -158,11 +150,7 @@ def _log_softmax_backward(real: Real) -> KernelFunction:
     def log_softmax_backward(n: Fields, step: int, thread: int, threads: int) -> None:
         dy, y = pointer(n.dy, real), pointer(n.y, real)
         dx, powers = pointer(n.dx, real), pointer(n.powers, real)
-        rows, classes, together = (
-            n.rows,
-            n.classes,
-            n.together,
-        )
+        rows, classes, together = n.rows, n.classes, n.together
         chunks, lanes = (rows + together - 1) // together, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)

@@ -43,17 +43,13 @@ def _batch_blocked_tiles(real: Real) -> KernelFunction:
     """``C[sample, row, column, n] = bias + sum over taps and k of A[...] B[tap, k, n]``."""
 
     def batch_blocked_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
-        a, b, c = (
-            pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
-        )  # fmt: skip
+        a, b, c = pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
         bias, other = pointer(n.bias, real), pointer(n.other, real)
         rows, columns, outputs = n.rows, n.columns, n.outputs
         wide, pixels, lanes = n.tile_outputs, n.tile_pixels, lanes_of(real)
         a_column, c_column = n.a_column, n.c_column
         a_tap1, b_tap1 = n.a_down, n.b_down
-        taps2, a_tap2, b_tap2 = (
-            n.taps_across, n.a_across, n.b_across
-        )  # fmt: skip
+        taps2, a_tap2, b_tap2 = n.taps_across, n.a_across, n.b_across
         depth, b_step = n.depth, n.b_depth
         merged = a_tap2 == depth * lanes and b_tap2 == depth * b_step
         t = local(TILE_WORDS, np.int64)
@@ -138,18 +134,11 @@ def _batch_blocked_weight_tiles(real: Real) -> KernelFunction:
     """``dw[part][tap, k, n] = sum over samples and pixels of A[...] dy[pixel, n]``, and ``db``."""
 
     def batch_blocked_weight_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
-        a, dy, dw = (
-            pointer(n.a, real), pointer(n.dy, real), pointer(n.dw, real)
-        )  # fmt: skip
+        a, dy, dw = pointer(n.a, real), pointer(n.dy, real), pointer(n.dw, real)
         db, sums, lanes = pointer(n.db, real), pointer(n.sums, real), lanes_of(real)
-        samples, rows, outputs, depth = (
-            n.samples, n.rows, n.outputs,
-            n.depth,
-        )  # fmt: skip
+        samples, rows, outputs, depth = n.samples, n.rows, n.outputs, n.depth
         width, high = n.tile_outputs, n.tile_inputs
-        taps1, taps2, groups = (
-            n.taps_down, n.taps_across, n.groups
-        )  # fmt: skip
+        taps1, taps2, groups = n.taps_down, n.taps_across, n.groups
         parts, together = n.parts, n.rows_together
         across, down = (outputs + width - 1) // width, (depth + high - 1) // high
         # By group, block of outputs, tap1, tap2, inputs; the bias comes last.

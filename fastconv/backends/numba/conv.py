@@ -29,9 +29,7 @@ def _conv_tiles(real: Real) -> KernelFunction:
     """``C[sample, row, column, n] = start + sum over taps and k of A[...] B[tap, k, n]``."""
 
     def conv_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
-        a, b, c = (
-            pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
-        )  # fmt: skip
+        a, b, c = pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
         bias, other = pointer(n.bias, real), pointer(n.other, real)
         rows, columns, outputs = n.rows, n.columns, n.outputs
         tile_rows, lanes = n.tile_rows, lanes_of(real)
@@ -129,16 +127,10 @@ def _conv_weight_tiles(real: Real) -> KernelFunction:
     """``dw[tap, k, n] = sum over samples and pixels of A[...] dy[pixel, n]``, and ``db``."""
 
     def conv_weight_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
-        a, dy, dw = (
-            pointer(n.a, real), pointer(n.dy, real), pointer(n.dw, real)
-        )  # fmt: skip
+        a, dy, dw = pointer(n.a, real), pointer(n.dy, real), pointer(n.dw, real)
         db, epilogue = pointer(n.db, real), n.epilogue
-        samples, outputs, tile_rows = (
-            n.samples, n.outputs, n.tile_rows
-        )  # fmt: skip
-        taps1, taps2, depth = (
-            n.taps_down, n.taps_across, n.depth
-        )  # fmt: skip
+        samples, outputs, tile_rows = n.samples, n.outputs, n.tile_rows
+        taps1, taps2, depth = n.taps_down, n.taps_across, n.depth
         lanes, together = lanes_of(real), n.together
         width = n.vectors * lanes
         blocks = (outputs + width - 1) // width

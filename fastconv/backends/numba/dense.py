@@ -38,9 +38,7 @@ def _row_products(real: Real) -> KernelFunction:
     """``c[i, j] = sum over k of a[i, k] b[j, k]``."""
 
     def row_products(n: Fields, step: int, thread: int, threads: int) -> None:
-        a, b, c = (
-            pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
-        )  # fmt: skip
+        a, b, c = pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
         count, depth, lanes = n.b_rows, n.depth, lanes_of(real)
         row_a, row_b, row_c = n.a_row, n.b_row, n.c_row
         whole = depth // lanes * lanes
@@ -94,9 +92,7 @@ def _add_parts(real: Real) -> KernelFunction:
     """``y = b`` + the sum of parts, in their order."""
 
     def add_parts(n: Fields, step: int, thread: int, threads: int) -> None:
-        parts, b, y = (
-            pointer(n.terms, real), pointer(n.b, real), pointer(n.y, real)
-        )  # fmt: skip
+        parts, b, y = pointer(n.terms, real), pointer(n.b, real), pointer(n.y, real)
         size, outputs, lanes = n.size, n.b_size, lanes_of(real)
         epilogue, slope = n.epilogue, real(n.slope)
         vectors = (size + lanes - 1) // lanes
@@ -148,12 +144,8 @@ def _dense_backward_update(real: Real) -> KernelFunction:
     """One pass over the weights for one sample: the data gradient, then plain gradient descent."""
 
     def dense_backward_update(n: Fields, step: int, thread: int, threads: int) -> None:
-        dy, x, w = (
-            pointer(n.dy, real), pointer(n.x, real), pointer(n.w, real)
-        )  # fmt: skip
-        b, dx, other = (
-            pointer(n.b, real), pointer(n.dx, real), pointer(n.other, real)
-        )  # fmt: skip
+        dy, x, w = pointer(n.dy, real), pointer(n.x, real), pointer(n.w, real)
+        b, dx, other = pointer(n.b, real), pointer(n.dx, real), pointer(n.other, real)
         rate = pointer(n.rate, np.float64)[step]
         inputs, outputs, lanes = n.inputs, n.outputs, lanes_of(real)
         gradient = n.epilogue == LEAKY_GRADIENT

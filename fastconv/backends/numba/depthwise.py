@@ -49,9 +49,7 @@ def _depthwise_tiles(real: Real) -> KernelFunction:
         channels, lanes = n.channels, lanes_of(real)
         height, width = n.height, n.width
         rows, columns = n.rows, n.columns
-        taps_across, dilation, step_w = (
-            n.taps_across, n.dilation_down, n.stride_across
-        )  # fmt: skip
+        taps_across, dilation, step_w = n.taps_across, n.dilation_down, n.stride_across
         lines = n.samples * rows
         end = first_of(lines, thread + 1, threads)
         for line in range(first_of(lines, thread, threads), end):
@@ -105,9 +103,7 @@ def _depthwise_weight_tiles(real: Real) -> KernelFunction:
         x, dy = pointer(n.x, real), pointer(n.dy, real)
         dw, db = pointer(n.dw, real), pointer(n.db, real)
         channels, lanes, zero = n.channels, lanes_of(real), spread(0, real)
-        height, width, columns = (
-            n.height, n.width, n.columns
-        )  # fmt: skip
+        height, width, columns = n.height, n.width, n.columns
         rows, down, across = n.rows, n.taps_down, n.taps_across
         vectors = (channels + lanes - 1) // lanes
         begin = first_of(vectors, thread, threads) * lanes
@@ -175,9 +171,7 @@ def _spread_channels(real: Real) -> KernelFunction:
 
     def spread_channels(n: Fields, step: int, thread: int, threads: int) -> None:
         source, to = pointer(n.x, real), pointer(n.y, real)
-        bias, channels, times = (
-            pointer(n.b, real), n.channels, n.times
-        )  # fmt: skip
+        bias, channels, times = pointer(n.b, real), n.channels, n.times
         count = n.pixels * channels
         end = first_of(count, thread + 1, threads)
         for i in range(first_of(count, thread, threads), end):

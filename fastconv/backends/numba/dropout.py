@@ -21,11 +21,7 @@ def _dropout_forward(real: Real) -> KernelFunction:
         x, mask = pointer(n.x, real), pointer(n.mask, np.uint8)
         y, words = pointer(n.y, real), local(WORDS_AT_ONCE, np.uint32)
         number = pointer(n.step, np.int64)[0] + step
-        size, threshold, scale = (
-            n.size,
-            n.threshold,
-            real(n.scale),
-        )
+        size, threshold, scale = n.size, n.threshold, real(n.scale)
         chunks, lanes = (size + WORDS_AT_ONCE - 1) // WORDS_AT_ONCE, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)

@@ -45,18 +45,10 @@ def _gather_images(real: Real) -> KernelFunction:
     own_bytes = np.dtype(real).itemsize
 
     def gather_images(n: Fields, step: int, thread: int, threads: int) -> None:
-        batch, elements, item_bytes = (
-            n.batch,
-            n.elements,
-            n.itemsize,
-        )
+        batch, elements, item_bytes = n.batch, n.elements, n.itemsize
         images, numbers = pointer(n.images, np.uint8), pointer(n.images, real)
         singles, doubles = pointer(n.images, np.float32), pointer(n.images, np.float64)
-        indices, x, lanes = (
-            pointer(n.indices, np.int64),
-            pointer(n.x, real),
-            lanes_of(real),
-        )
+        indices, x, lanes = pointer(n.indices, np.int64), pointer(n.x, real), lanes_of(real)
         i, end = (
             first_in_blocks(batch * elements, thread, threads),
             first_in_blocks(batch * elements, thread + 1, threads),
@@ -96,11 +88,7 @@ def _gather_rows(real: Real) -> KernelFunction:
     """Rows of bytes: labels or targets of any type."""
 
     def gather_rows(n: Fields, step: int, thread: int, threads: int) -> None:
-        batch, size, indices = (
-            n.batch,
-            n.bytes,
-            pointer(n.indices, np.int64),
-        )
+        batch, size, indices = n.batch, n.bytes, pointer(n.indices, np.int64)
         rows, out = pointer(n.rows, np.uint8), pointer(n.y, np.uint8)
         for sample in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
             copy(out, sample * size, rows, indices[step * batch + sample] * size, size)
@@ -239,16 +227,8 @@ def _augment_images(real: Real) -> KernelFunction:
     def augment_images(n: Fields, step: int, thread: int, threads: int) -> None:
         x, y = pointer(n.x, real), pointer(n.y, real)
         number, words = pointer(n.step, np.int64)[0] + step, local(_ROOM_FOR_WORDS, np.uint32)
-        batch, height, width = (
-            n.batch,
-            n.height,
-            n.width,
-        )
-        channels, crop, cutout = (
-            n.channels,
-            n.crop,
-            n.cutout,
-        )
+        batch, height, width = n.batch, n.height, n.width
+        channels, crop, cutout = n.channels, n.crop, n.cutout
         for sample in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
             blocks, image = _WORDS_OF_AN_IMAGE // 4, sample * height * width
             fill_words(words, 0, sample * blocks, blocks, n, number)

@@ -32,11 +32,7 @@ def _softmax_cross_entropy_forward(real: Real) -> KernelFunction:
     def softmax_cross_entropy_forward(n: Fields, step: int, thread: int, threads: int) -> None:
         scores, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
         losses, y = pointer(n.losses, real), pointer(n.probabilities, real)
-        rows, classes, together = (
-            n.batch,
-            n.outputs,
-            n.together,
-        )
+        rows, classes, together = n.batch, n.outputs, n.together
         chunks, lanes = (rows + together - 1) // together, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
@@ -65,11 +61,7 @@ def _softmax_cross_entropy_backward(real: Real) -> KernelFunction:
     def softmax_cross_entropy_backward(n: Fields, step: int, thread: int, threads: int) -> None:
         probabilities, labels = pointer(n.probabilities, real), pointer(n.labels, np.int64)
         dscores, lanes = pointer(n.dscores, real), lanes_of(real)
-        rows, classes, together = (
-            n.batch,
-            n.outputs,
-            n.together,
-        )
+        rows, classes, together = n.batch, n.outputs, n.together
         chunks, share = (rows + together - 1) // together, real(1 / max(1, rows))
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
@@ -92,11 +84,7 @@ def _softmax_cross_entropy_backward(real: Real) -> KernelFunction:
 def _nll_forward(real: Real) -> KernelFunction:
     def nll_forward(n: Fields, step: int, thread: int, threads: int) -> None:
         log_probabilities, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
-        losses, rows, classes = (
-            pointer(n.losses, real),
-            n.batch,
-            n.outputs,
-        )
+        losses, rows, classes = pointer(n.losses, real), n.batch, n.outputs
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             label = _label_of(labels, row, classes)
             losses[row] = real(np.nan) if label < 0 else -log_probabilities[row * classes + label]
@@ -123,11 +111,7 @@ def _nll_backward(real: Real) -> KernelFunction:
 def _mean_squared_error_forward(real: Real) -> KernelFunction:
     def mean_squared_error_forward(n: Fields, step: int, thread: int, threads: int) -> None:
         y, target = pointer(n.y, real), pointer(n.target, real)
-        losses, rows, outputs = (
-            pointer(n.losses, real),
-            n.batch,
-            n.outputs,
-        )
+        losses, rows, outputs = pointer(n.losses, real), n.batch, n.outputs
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             total = sum_of_squares(y, target, row * outputs, (row + 1) * outputs, real)
             losses[row] = total / real(outputs)
@@ -166,11 +150,7 @@ def _sum_losses(real: Real) -> KernelFunction:
 def _count_correct(real: Real) -> KernelFunction:
     def count_correct(n: Fields, step: int, thread: int, threads: int) -> None:
         scores, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
-        statistics, rows, classes = (
-            pointer(n.statistics, np.float64),
-            n.batch,
-            n.outputs,
-        )
+        statistics, rows, classes = pointer(n.statistics, np.float64), n.batch, n.outputs
         correct = 0
         for row in range(rows):
             first, label = row * classes, _label_of(labels, row, classes)

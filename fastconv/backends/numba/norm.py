@@ -89,11 +89,7 @@ def _norm_statistics(real: Real) -> KernelFunction:
             pointer(n.running_variance, real),
         )
         mean, inverse_std = pointer(n.mean, real), pointer(n.inverse_std, real)
-        factor, rows, channels = (
-            pointer(n.factor, real),
-            n.rows,
-            n.channels,
-        )
+        factor, rows, channels = pointer(n.factor, real), n.rows, n.channels
         epsilon, momentum, lanes = n.epsilon, n.momentum, lanes_of(real)
         blocks = (rows + _ROWS_OF_A_BLOCK - 1) // _ROWS_OF_A_BLOCK
         first, end = _channels_of_threads(channels, thread, threads)
@@ -154,11 +150,7 @@ def _norm_apply(real: Real) -> KernelFunction:
     """``y = (x - mean) * factor + beta``."""
 
     def norm_apply(n: Fields, step: int, thread: int, threads: int) -> None:
-        x, mean, factor = (
-            pointer(n.x, real),
-            pointer(n.mean, real),
-            pointer(n.factor, real),
-        )
+        x, mean, factor = pointer(n.x, real), pointer(n.mean, real), pointer(n.factor, real)
         beta, y = pointer(n.beta, real), pointer(n.y, real)
         rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
@@ -239,11 +231,7 @@ def _norm_backward_data(real: Real) -> KernelFunction:
     """``dx = factor * (dy - mean of dy - z * mean of dy * z)``."""
 
     def norm_backward_data(n: Fields, step: int, thread: int, threads: int) -> None:
-        dy, x, mean = (
-            pointer(n.dy, real),
-            pointer(n.x, real),
-            pointer(n.mean, real),
-        )
+        dy, x, mean = pointer(n.dy, real), pointer(n.x, real), pointer(n.mean, real)
         inverse_std, means = pointer(n.inverse_std, real), pointer(n.means, real)
         factor, dx = pointer(n.factor, real), pointer(n.dx, real)
         rows, channels, lanes = n.rows, n.channels, lanes_of(real)

@@ -19,9 +19,7 @@ def _pad_images(real: Real) -> KernelFunction:
 
     def pad_images(n: Fields, step: int, thread: int, threads: int) -> None:
         source, to = pointer(n.x, real), pointer(n.y, real)
-        height, width, channels = (
-            n.height, n.width, n.channels
-        )  # fmt: skip
+        height, width, channels = n.height, n.width, n.channels
         tall, columns, wide = n.out_height, n.out_width, n.out_channels
         down, across = n.top, n.left
         lines = n.samples * tall

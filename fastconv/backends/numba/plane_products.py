@@ -233,9 +233,7 @@ def _plane_weight_products(real: Real) -> KernelFunction:
         x, dy = pointer(n.x, real), pointer(n.dy, real)
         dw, db = pointer(n.dw, real), pointer(n.db, real)
         lines, sums, lanes = local(_LINES, real), local(_SUMS, real), lanes_of(real)
-        channels, rows, columns = (
-            n.channels, n.rows, n.columns
-        )  # fmt: skip
+        channels, rows, columns = n.channels, n.rows, n.columns
         offsets, biases = local(_MOST_ACROSS, np.int64), local(MOST_BIASES, np.float64)
         _find_taps(n, offsets)
         w_down, w_across = n.w_down, n.w_across

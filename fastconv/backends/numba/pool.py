@@ -71,11 +71,7 @@ def _larger(v: Any, index: int, most: Any, place: Any) -> tuple[Any, Any]:
 @kernel(Kernel.MAX_POOL2D_FORWARD)
 def _max_pool2d_forward(real: Real) -> KernelFunction:
     def max_pool2d_forward(n: Fields, step: int, thread: int, threads: int) -> None:
-        x, y, argmax = (
-            pointer(n.x, real),
-            pointer(n.y, real),
-            pointer(n.argmax, np.int32),
-        )
+        x, y, argmax = pointer(n.x, real), pointer(n.y, real), pointer(n.argmax, np.int32)
         channels, lanes = n.channels, lanes_of(real)
         height, width = n.height, n.width
         out_height, out_width = n.out_height, n.out_width
@@ -117,11 +113,7 @@ def _max_pool2d_backward(real: Real) -> KernelFunction:
     """A row of dx is made by one thread, from the windows that reach it, in their order."""
 
     def max_pool2d_backward(n: Fields, step: int, thread: int, threads: int) -> None:
-        dy, argmax, dx = (
-            pointer(n.dy, real),
-            pointer(n.argmax, np.int32),
-            pointer(n.dx, real),
-        )
+        dy, argmax, dx = pointer(n.dy, real), pointer(n.argmax, np.int32), pointer(n.dx, real)
         channels, lanes = n.channels, lanes_of(real)
         height, width = n.height, n.width
         out_height, out_width = n.out_height, n.out_width
@@ -150,11 +142,7 @@ def _max_pool2d_backward_pairs(real: Real) -> KernelFunction:
     """For windows of 2 x 2 side by side: every pixel is in one or in none. Pairs of rows."""
 
     def max_pool2d_backward_pairs(n: Fields, step: int, thread: int, threads: int) -> None:
-        dy, argmax, dx = (
-            pointer(n.dy, real),
-            pointer(n.argmax, np.int32),
-            pointer(n.dx, real),
-        )
+        dy, argmax, dx = pointer(n.dy, real), pointer(n.argmax, np.int32), pointer(n.dx, real)
         channels, lanes = n.channels, lanes_of(real)
         height, width = n.height, n.width
         out_height, out_width = n.out_height, n.out_width
@@ -253,11 +241,7 @@ def _global_avg_pool2d_forward(real: Real) -> KernelFunction:
 
     def global_avg_pool2d_forward(n: Fields, step: int, thread: int, threads: int) -> None:
         x, y = pointer(n.x, real), pointer(n.y, real)
-        batch, pixels, channels = (
-            n.batch,
-            n.pixels,
-            n.channels,
-        )
+        batch, pixels, channels = n.batch, n.pixels, n.channels
         pieces, lanes = (channels + _CHANNELS_AT_ONCE - 1) // _CHANNELS_AT_ONCE, lanes_of(real)
         first, end = (
             first_of(batch * pieces, thread, threads),
@@ -279,11 +263,7 @@ def _global_avg_pool2d_forward(real: Real) -> KernelFunction:
 def _global_avg_pool2d_backward(real: Real) -> KernelFunction:
     def global_avg_pool2d_backward(n: Fields, step: int, thread: int, threads: int) -> None:
         dy, dx, lanes = pointer(n.dy, real), pointer(n.dx, real), lanes_of(real)
-        height, width, channels = (
-            n.height,
-            n.width,
-            n.channels,
-        )
+        height, width, channels = n.height, n.width, n.channels
         rows, share = n.batch * height, real(1 / (height * width))
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             for j in range(row * width, (row + 1) * width):

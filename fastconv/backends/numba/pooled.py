@@ -34,17 +34,9 @@ def _pooled_weight_tiles(real: Real) -> KernelFunction:
 
     def pooled_weight_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
         x, gradients = pointer(n.x, real), pointer(n.gradient, real)
-        offsets, dw, db = (
-            pointer(n.offset, np.int32), pointer(n.dw, real),
-            pointer(n.db, real),
-        )  # fmt: skip
-        samples, pixels, channels = (
-            n.samples, n.pixels, n.channels
-        )  # fmt: skip
-        row, down, vectors, rows = (
-            n.x_row, n.taps_down, n.vectors,
-            n.tile_rows,
-        )  # fmt: skip
+        offsets, dw, db = pointer(n.offset, np.int32), pointer(n.dw, real), pointer(n.db, real)
+        samples, pixels, channels = n.samples, n.pixels, n.channels
+        row, down, vectors, rows = n.x_row, n.taps_down, n.vectors, n.tile_rows
         lanes = lanes_of(real)
         wide = vectors * lanes
         t = local(POOLED_WORDS, np.int64)
@@ -119,12 +111,8 @@ def _pooled_data_tiles(real: Real) -> KernelFunction:
     def pooled_data_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
         gradients, order = pointer(n.gradient, real), pointer(n.channel, np.int32)
         counts, packed = pointer(n.count, np.int32), pointer(n.w, real)
-        dx, other, slope = (
-            pointer(n.dx, real), pointer(n.other, real), real(n.slope)
-        )  # fmt: skip
-        rows, columns, channels = (
-            n.rows, n.columns, n.channels
-        )  # fmt: skip
+        dx, other, slope = pointer(n.dx, real), pointer(n.other, real), real(n.slope)
+        rows, columns, channels = n.rows, n.columns, n.channels
         height, inputs, tall = n.height, n.inputs, n.strip
         line, lanes = n.width * inputs, lanes_of(real)
         strips = (height + tall - 1) // tall
@@ -163,19 +151,14 @@ def _pooled_lists(real: Real) -> KernelFunction:
     """Gradients behind the activation with the places they belong to, plain and sorted by place."""
 
     def pooled_lists(n: Fields, step: int, thread: int, threads: int) -> None:
-        dys, wheres, ys = (
-            pointer(n.dy, real), pointer(n.argmax, np.int32),
-            pointer(n.y, real),
-        )  # fmt: skip
+        dys, wheres, ys = pointer(n.dy, real), pointer(n.argmax, np.int32), pointer(n.y, real)
         gradients, offsets = pointer(n.gradient, real), pointer(n.offset, np.int32)
         sorted_gradients, sorted_channels, counts = (
             pointer(n.sorted_gradient, real), pointer(n.channel, np.int32),
             pointer(n.count, np.int32),
         )  # fmt: skip
         slope = real(n.slope)
-        rows, columns, channels = (
-            n.rows, n.columns, n.channels
-        )  # fmt: skip
+        rows, columns, channels = n.rows, n.columns, n.channels
         width, x_row, x_pixel = n.plane_width, n.x_row, n.x_pixel
         lines, lanes = n.samples * rows, lanes_of(real)
         next_of = local(4, np.int64)

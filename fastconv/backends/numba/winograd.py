@@ -132,9 +132,7 @@ def _winograd_tiles(real: Real) -> KernelFunction:
     """``C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]``."""
 
     def winograd_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
-        a, b, c = (
-            pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
-        )  # fmt: skip
+        a, b, c = pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
         bias, other = pointer(n.bias, real), pointer(n.other, real)
         lanes, vectors, depth = lanes_of(real), n.vectors, n.inputs
         width = vectors * lanes
