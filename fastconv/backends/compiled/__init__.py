@@ -6,7 +6,7 @@
     fastconv.conv2d(x, w)        Trainer, Inference
            |                            |
            v                            v
-    selection                    runner.StreamRunner
+    backends/selection           runner.StreamRunner
     which backend                reordering, batch_blocking: the plan rewritten
            |                            |
            v                            v
