@@ -84,7 +84,8 @@ def pytorch(workload: Workload, threads: int) -> dict[str, Step]:
 
 def jax(workload: Workload, threads: int) -> dict[str, Step]:
     """One jitted call for each step, and one jitted scan over 16 steps."""
-    os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
+    flags = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
     os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:threads])
     import jax.numpy as jnp
     import numpy as np

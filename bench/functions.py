@@ -11,6 +11,12 @@ A thread that loses its core holds up the other at a barrier, PyTorch's by some 
 and again on a busy machine. A shape where that befell a contender has a ``*`` and says nothing:
 it is left out of the means, and should be measured again.
 
+``--forward`` measures ``conv2d`` alone, over 30 convolutions of known networks with 1 and 16
+images, against PyTorch on the same NCHW tensors.
+
+``--isa avx2`` lets both sides use AVX2 at most; given more than once, as in ``--isa best --isa
+avx2``, the shapes are measured with each, in a process of its own.
+
 ``--table FILE.md`` writes the table, ``--json FILE`` everything.
 """
 
@@ -21,75 +27,71 @@ import json
 import math
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import instruction_sets
 import markdown_table
 import numpy as np
+from network_shapes import NETWORK_SHAPES, shape
 from turns import Rounds
 
 from fastconv.backends.configuration import available_cores, processor_name
 from fastconv.spec import ConvSpec
 
 Call = Callable[[], tuple[Any, ...]]
-"""One forward and one backward pass."""
-
-
-def _shape(
-    batch: int, channels: int, size: int, filters: int, kernel: int,
-    stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1,
-) -> ConvSpec:  # fmt: skip
-    sides = (padding, padding)
-    return ConvSpec(
-        batch, channels, size, size, filters, (kernel, kernel), (stride, stride), (sides, sides),
-        (dilation, dilation), groups,
-    )  # fmt: skip
+"""One forward and one backward pass, or a forward pass alone."""
 
 
 SHAPES = (
-    ("ResNet 7x7 stride 2, first", _shape(1, 3, 224, 64, 7, 2, 3)),
-    ("ResNet 7x7 stride 2, first", _shape(8, 3, 224, 64, 7, 2, 3)),
-    ("ResNet 3x3, 64 at 56", _shape(1, 64, 56, 64, 3, 1, 1)),
-    ("ResNet 3x3, 64 at 56", _shape(16, 64, 56, 64, 3, 1, 1)),
-    ("ResNet 3x3 stride 2, 64 to 128", _shape(1, 64, 56, 128, 3, 2, 1)),
-    ("ResNet 3x3 stride 2, 64 to 128", _shape(16, 64, 56, 128, 3, 2, 1)),
-    ("ResNet 3x3, 256 at 14", _shape(1, 256, 14, 256, 3, 1, 1)),
-    ("ResNet 3x3, 256 at 14", _shape(16, 256, 14, 256, 3, 1, 1)),
-    ("ResNet 3x3, 512 at 7", _shape(1, 512, 7, 512, 3, 1, 1)),
-    ("ResNet 3x3, 512 at 7", _shape(32, 512, 7, 512, 3, 1, 1)),
-    ("ResNet 1x1, 256 to 64 at 56", _shape(1, 256, 56, 64, 1)),
-    ("ResNet 1x1, 256 to 64 at 56", _shape(8, 256, 56, 64, 1)),
-    ("ResNet 1x1 stride 2, 256 to 512", _shape(8, 256, 56, 512, 1, 2)),
-    ("MobileNet depthwise, 32 at 112", _shape(1, 32, 112, 32, 3, 1, 1, 1, 32)),
-    ("MobileNet depthwise, 32 at 112", _shape(16, 32, 112, 32, 3, 1, 1, 1, 32)),
-    ("MobileNet depthwise, 256 at 14", _shape(1, 256, 14, 256, 3, 1, 1, 1, 256)),
-    ("MobileNet depthwise, 256 at 14", _shape(32, 256, 14, 256, 3, 1, 1, 1, 256)),
-    ("MobileNet 1x1, 32 to 64 at 112", _shape(1, 32, 112, 64, 1)),
-    ("MobileNet 1x1, 512 at 14", _shape(32, 512, 14, 512, 1)),
-    ("AlexNet 11x11 stride 4", _shape(1, 3, 224, 64, 11, 4, 2)),
-    ("AlexNet 11x11 stride 4", _shape(32, 3, 224, 64, 11, 4, 2)),
-    ("AlexNet 5x5, 2 groups", _shape(1, 64, 27, 192, 5, 1, 2, 1, 2)),
-    ("AlexNet 5x5, 2 groups", _shape(16, 64, 27, 192, 5, 1, 2, 1, 2)),
-    ("GoogLeNet 1x1, 192 to 64 at 28", _shape(1, 192, 28, 64, 1)),
-    ("GoogLeNet 1x1, 192 to 64 at 28", _shape(32, 192, 28, 64, 1)),
-    ("GoogLeNet 5x5, 16 to 32 at 28", _shape(1, 16, 28, 32, 5, 1, 2)),
-    ("GoogLeNet 5x5, 16 to 32 at 28", _shape(32, 16, 28, 32, 5, 1, 2)),
-    ("17 channels, stride 2", _shape(1, 17, 35, 17, 3, 2, 1)),
-    ("17 channels, stride 2", _shape(32, 17, 35, 17, 3, 2, 1)),
-    ("dilation 2", _shape(32, 32, 28, 48, 3, 1, 2, 2)),
-    ("4 groups", _shape(1, 64, 28, 64, 3, 1, 1, 1, 4)),
-    ("4 groups", _shape(32, 64, 28, 64, 3, 1, 1, 1, 4)),
+    ("ResNet 7x7 stride 2, first", shape(1, 3, 224, 64, 7, 2, 3)),
+    ("ResNet 7x7 stride 2, first", shape(8, 3, 224, 64, 7, 2, 3)),
+    ("ResNet 3x3, 64 at 56", shape(1, 64, 56, 64, 3, 1, 1)),
+    ("ResNet 3x3, 64 at 56", shape(16, 64, 56, 64, 3, 1, 1)),
+    ("ResNet 3x3 stride 2, 64 to 128", shape(1, 64, 56, 128, 3, 2, 1)),
+    ("ResNet 3x3 stride 2, 64 to 128", shape(16, 64, 56, 128, 3, 2, 1)),
+    ("ResNet 3x3, 256 at 14", shape(1, 256, 14, 256, 3, 1, 1)),
+    ("ResNet 3x3, 256 at 14", shape(16, 256, 14, 256, 3, 1, 1)),
+    ("ResNet 3x3, 512 at 7", shape(1, 512, 7, 512, 3, 1, 1)),
+    ("ResNet 3x3, 512 at 7", shape(32, 512, 7, 512, 3, 1, 1)),
+    ("ResNet 1x1, 256 to 64 at 56", shape(1, 256, 56, 64, 1)),
+    ("ResNet 1x1, 256 to 64 at 56", shape(8, 256, 56, 64, 1)),
+    ("ResNet 1x1 stride 2, 256 to 512", shape(8, 256, 56, 512, 1, 2)),
+    ("MobileNet depthwise, 32 at 112", shape(1, 32, 112, 32, 3, 1, 1, 1, 32)),
+    ("MobileNet depthwise, 32 at 112", shape(16, 32, 112, 32, 3, 1, 1, 1, 32)),
+    ("MobileNet depthwise, 256 at 14", shape(1, 256, 14, 256, 3, 1, 1, 1, 256)),
+    ("MobileNet depthwise, 256 at 14", shape(32, 256, 14, 256, 3, 1, 1, 1, 256)),
+    ("MobileNet 1x1, 32 to 64 at 112", shape(1, 32, 112, 64, 1)),
+    ("MobileNet 1x1, 512 at 14", shape(32, 512, 14, 512, 1)),
+    ("AlexNet 11x11 stride 4", shape(1, 3, 224, 64, 11, 4, 2)),
+    ("AlexNet 11x11 stride 4", shape(32, 3, 224, 64, 11, 4, 2)),
+    ("AlexNet 5x5, 2 groups", shape(1, 64, 27, 192, 5, 1, 2, 1, 2)),
+    ("AlexNet 5x5, 2 groups", shape(16, 64, 27, 192, 5, 1, 2, 1, 2)),
+    ("GoogLeNet 1x1, 192 to 64 at 28", shape(1, 192, 28, 64, 1)),
+    ("GoogLeNet 1x1, 192 to 64 at 28", shape(32, 192, 28, 64, 1)),
+    ("GoogLeNet 5x5, 16 to 32 at 28", shape(1, 16, 28, 32, 5, 1, 2)),
+    ("GoogLeNet 5x5, 16 to 32 at 28", shape(32, 16, 28, 32, 5, 1, 2)),
+    ("17 channels, stride 2", shape(1, 17, 35, 17, 3, 2, 1)),
+    ("17 channels, stride 2", shape(32, 17, 35, 17, 3, 2, 1)),
+    ("dilation 2", shape(32, 32, 28, 48, 3, 1, 2, 2)),
+    ("4 groups", shape(1, 64, 28, 64, 3, 1, 1, 1, 4)),
+    ("4 groups", shape(32, 64, 28, 64, 3, 1, 1, 1, 4)),
 )
 """Batches of 1 and 32; fewer than 32 where that would take long."""
+_FORMATS = {"PyTorch NCHW": "contiguous_format", "PyTorch channels_last": "channels_last"}
 
 
 @dataclass(frozen=True)
 class Line(Rounds):
-    """Seconds of a forward and a backward pass of one contender on one shape, for each turn."""
+    """Seconds of the passes of one contender on one shape, for each turn."""
 
+    isa: str
     name: str
     shape: str
     who: str
@@ -115,7 +117,7 @@ def arrays_of(spec: ConvSpec) -> tuple[np.ndarray, ...]:
     return tuple(draw.standard_normal(shape, np.float32) for shape in shapes)
 
 
-def fastconv_call(spec: ConvSpec, backend: str) -> Call:
+def fastconv_call(spec: ConvSpec, backend: str, *, forward: bool) -> Call:
     """Public functions on NumPy arrays."""
     import fastconv
 
@@ -127,12 +129,14 @@ def fastconv_call(spec: ConvSpec, backend: str) -> Call:
 
     def call() -> tuple[Any, ...]:
         y = fastconv.conv2d(x, w, b, **options)
+        if forward:
+            return (y,)
         return y, *fastconv.conv2d_backward(dy, x, w, **options)
 
     return call
 
 
-def pytorch_call(spec: ConvSpec, memory_format: str) -> Call:
+def pytorch_call(spec: ConvSpec, memory_format: str, *, forward: bool) -> Call:
     """Its convolution and its gradients, on tensors in one of its memory formats."""
     import torch
 
@@ -140,11 +144,13 @@ def pytorch_call(spec: ConvSpec, memory_format: str) -> Call:
     x, w, b, dy = (torch.from_numpy(array) for array in arrays_of(spec))
     x, w, dy = (tensor.contiguous(memory_format=layout) for tensor in (x, w, dy))
     for leaf in (x, w, b):
-        leaf.requires_grad_()
+        leaf.requires_grad_(not forward)
     padding = spec.padding[0][0], spec.padding[1][0]
 
     def call() -> tuple[Any, ...]:
         y = torch.nn.functional.conv2d(x, w, b, spec.stride, padding, spec.dilation, spec.groups)
+        if forward:
+            return (y,)
         return y.detach(), *torch.autograd.grad(y, (x, w, b), dy)
 
     return call
@@ -174,11 +180,16 @@ def seconds_on_one_thread(call: Call) -> float:
     return min(seconds)
 
 
-def measure(name: str, spec: ConvSpec, backends: list[str], rounds: int, span: float) -> list[Line]:
+def measure(
+    name: str, spec: ConvSpec, backends: list[str], rounds: int, span: float, *,
+    forward: bool = False, isa: str = instruction_sets.BEST,
+) -> list[Line]:  # fmt: skip
     """Let the contenders take turns on one shape; ``span``: seconds that a turn should last."""
-    calls = {f"fastconv-{backend}": fastconv_call(spec, backend) for backend in backends}
-    calls["PyTorch NCHW"] = pytorch_call(spec, "contiguous_format")
-    calls["PyTorch channels_last"] = pytorch_call(spec, "channels_last")
+    calls = {
+        f"fastconv-{backend}": fastconv_call(spec, backend, forward=forward) for backend in backends
+    }
+    peers = list(_FORMATS)[:1] if forward else list(_FORMATS)
+    calls |= {peer: pytorch_call(spec, _FORMATS[peer], forward=forward) for peer in peers}
     check({who: call() for who, call in calls.items()}, spec)
     seconds: dict[str, list[float]] = {who: [] for who in calls}
     fastest = dict.fromkeys(calls, math.inf)
@@ -201,9 +212,9 @@ def measure(name: str, spec: ConvSpec, backends: list[str], rounds: int, span: f
                 turn.append(time.perf_counter() - start)
             seconds[who].append(statistics.median(turn))
             fastest[who] = min(fastest[who], *turn)
-    for who in ("PyTorch NCHW", "PyTorch channels_last"):
+    for who in peers:
         fastest[who] = min(fastest[who], seconds_on_one_thread(calls[who]))
-    return [Line(name, str(spec), who, each, fastest[who]) for who, each in seconds.items()]
+    return [Line(isa, name, str(spec), who, each, fastest[who]) for who, each in seconds.items()]
 
 
 def ratios(group: list[Line], backend: str) -> tuple[float, float]:
@@ -224,6 +235,7 @@ def row_of(group: list[Line], backends: list[str]) -> str:
     row = [
         group[0].name + mark,
         str(batch),
+        group[0].isa,
         f"{peer.best * 1e3:.3f}",
         peer.who.removeprefix("PyTorch "),
     ]
@@ -236,25 +248,76 @@ def row_of(group: list[Line], backends: list[str]) -> str:
 
 def head_of(backends: list[str]) -> str:
     """The first two lines of the table."""
-    head = ["convolution", "batch", "PyTorch ms", "its format"]
+    head = ["convolution", "batch", "instructions", "PyTorch ms", "its format"]
     for backend in backends:
         head += [f"{backend} ms", f"{backend} faster"]
     return markdown_table.head(head)
 
 
 def summary(results: list[list[Line]], backends: list[str]) -> str:
-    """The geometric mean and the worst shape of each backend."""
-    steady = [group for group in results if not any(line.stalled for line in group)]
-    lines = [f"{len(results) - len(steady)} of {len(results)} shapes left out: a contender stalled"]
-    for backend in backends if steady else ():
-        best = [ratios(group, backend)[0] for group in steady]
-        mean = math.exp(sum(map(math.log, best)) / len(best))
-        worst = steady[best.index(min(best))][0]
+    """The geometric mean and the worst shape of each backend, with each instruction set."""
+    lines = []
+    for isa in dict.fromkeys(group[0].isa for group in results):
+        own = [group for group in results if group[0].isa == isa]
+        steady = [group for group in own if not any(line.stalled for line in group)]
         lines.append(
-            f"{backend}: {mean:.2f} times as fast as PyTorch in the geometric mean; worst "
-            f"{min(best):.2f}: {worst.name} ({worst.shape})"
+            f"{isa}: {len(own) - len(steady)} of {len(own)} shapes left out: a contender stalled"
         )
+        for backend in backends if steady else ():
+            best = [ratios(group, backend)[0] for group in steady]
+            mean = math.exp(sum(map(math.log, best)) / len(best))
+            worst = steady[best.index(min(best))][0]
+            lines.append(
+                f"{isa}, {backend}: {mean:.2f} times as fast as PyTorch in the geometric mean; "
+                f"worst {min(best):.2f}: {worst.name} ({worst.shape})"
+            )
     return "\n".join(lines)
+
+
+def measure_apart(isas: list[str], arguments: list[str]) -> list[list[Line]]:
+    """Run this command once for each instruction set, in processes of their own."""
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for isa in isas:
+            place = Path(folder) / f"{isa}.json"
+            command = [
+                sys.executable,
+                __file__,
+                *arguments,
+                "--only-isa",
+                isa,
+                "--json",
+                str(place),
+            ]
+            environment = instruction_sets.environment_of(isa)
+            if subprocess.run(command, env=environment, check=False).returncode:
+                raise SystemExit(f"bench/functions.py: the process with --isa {isa} failed")
+            groups = json.loads(place.read_text(encoding="utf-8"))
+            results += [[Line(**line) for line in group] for group in groups]
+    return results
+
+
+def measure_all(own: argparse.Namespace, backends: list[str]) -> list[list[Line]]:
+    """Measure the shapes in this process, and print as they come."""
+    try:
+        import torch
+    except ImportError:
+        raise SystemExit("bench/functions.py: needs PyTorch (pip install torch)") from None
+    torch.set_num_threads(own.threads)
+    print(f"{processor_name()}, {own.threads} threads, {own.rounds} rounds, {torch.__version__}")
+    print(head_of(backends))
+    results = []
+    for name, spec in NETWORK_SHAPES if own.forward else SHAPES:
+        if own.only in name:
+            group = measure(
+                name, spec, backends, own.rounds, own.span, forward=own.forward, isa=own.only_isa
+            )
+            results.append(group)
+            print(row_of(group, backends), flush=True)
+    if not results:
+        raise SystemExit(f"bench/functions.py: --only {own.only!r} is in no name")
+    print(summary(results, backends))
+    return results
 
 
 def main() -> None:
@@ -267,24 +330,19 @@ def main() -> None:
     parser.add_argument("--only", default="", help="shapes with this in their names")
     parser.add_argument("--table", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--forward", action="store_true", help="conv2d alone, of known networks")
+    parser.add_argument("--only-isa", default=instruction_sets.BEST, help=argparse.SUPPRESS)
+    instruction_sets.add_option(parser)
     own = parser.parse_args()
     os.environ["FASTCONV_THREADS"] = str(own.threads)
     backends = own.backends.split(",")
-    try:
-        import torch
-    except ImportError:
-        raise SystemExit("bench/functions.py: needs PyTorch (pip install torch)") from None
-    torch.set_num_threads(own.threads)
-    print(f"{processor_name()}, {own.threads} threads, {own.rounds} rounds, {torch.__version__}")
-    print(head_of(backends))
-    results = []
-    for name, spec in SHAPES:
-        if own.only in name:
-            results.append(measure(name, spec, backends, own.rounds, own.span))
-            print(row_of(results[-1], backends), flush=True)
-    if not results:
-        raise SystemExit(f"bench/functions.py: --only {own.only!r} is in no name")
-    print(summary(results, backends))
+    if own.isa:
+        options = [f"--threads={own.threads}", f"--rounds={own.rounds}", f"--span={own.span}"]
+        options += [f"--backends={own.backends}", f"--only={own.only}"]
+        options += ["--forward"] * own.forward
+        results = measure_apart(own.isa, options)
+    else:
+        results = measure_all(own, backends)
     if own.table:
         rows = [row_of(group, backends) for group in results]
         text = "\n".join([head_of(backends), *rows, "", summary(results, backends), ""])

@@ -6,6 +6,9 @@ the same number of threads, and they take turns: fastconv, peer, fastconv, peer,
 the machine does meets all of them. A ratio is that of the fastest rounds; that of the medians is
 beside it. PyTorch is the faster of its memory formats, with and without its fused update.
 
+``--isa avx2`` lets all of them use AVX2 at most; ``--isa best --isa avx2`` measures both, one
+behind the other for each workload.
+
 ``--table FILE.md`` writes the table, ``--chart FILE.png`` the bars, ``--json FILE`` everything.
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -21,6 +25,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import instruction_sets
 import markdown_table
 from turns import Rounds
 
@@ -41,11 +46,12 @@ SGEMM_FLOP = 2 * 2048**3
 class Contender:
     """A child process that makes training steps on demand."""
 
-    def __init__(self, who: str, recipe: str, batch: int, threads: int) -> None:
+    def __init__(self, who: str, recipe: str, batch: int, threads: int, isa: str) -> None:
         script = Path(__file__).with_name("contender.py")
         self._process = subprocess.Popen(
             [sys.executable, str(script), who, recipe, str(batch), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=instruction_sets.environment_of(isa),
         )  # fmt: skip
         self.who = who
         self.variants: list[str] = json.loads(self._answer())
@@ -85,6 +91,7 @@ class Line(Rounds):
 
     workload: str
     batch: int
+    isa: str
     who: str
     variant: str
     seconds: list[float]
@@ -92,11 +99,12 @@ class Line(Rounds):
 
 
 def measure(
-    workload: tuple[str, int], contenders: list[str], threads: int, rounds: int, span: float
-) -> list[Line]:
+    workload: tuple[str, int], contenders: list[str], threads: int, rounds: int, span: float,
+    isa: str,
+) -> list[Line]:  # fmt: skip
     """Let the contenders take turns on one workload; ``span``: seconds that a turn should last."""
     recipe, batch = workload
-    field = [Contender(who, recipe, batch, threads) for who in contenders]
+    field = [Contender(who, recipe, batch, threads, isa) for who in contenders]
     turns = []
     for contender in field:
         for variant in contender.variants:
@@ -116,7 +124,7 @@ def measure(
             time.sleep(0.05)  # threads of the one before fall asleep
             seconds.append(contender.seconds(variant, steps))
     lines = [
-        Line(recipe, batch, contender.who, variant, seconds, contender.memory_mib())
+        Line(recipe, batch, isa, contender.who, variant, seconds, contender.memory_mib())
         for contender, variant, _, seconds in turns
     ]
     for contender in field:
@@ -137,13 +145,14 @@ def rows_of(lines: list[Line]) -> list[list[str]]:
     for line in lines:
         if line.who == "sgemm":
             rate = SGEMM_FLOP / line.best * 1e-9
-            rows.append([f"SGEMM: {rate:.0f} GFLOP/s", *[""] * (4 + len(ours))])
+            rows.append([f"SGEMM: {rate:.0f} GFLOP/s", line.isa, *[""] * (4 + len(ours))])
             continue
         name = line.who if line.who.startswith("fastconv-") else line.variant
         ratios = [f"{line.best / mine.best:.2f} / {line.median / mine.median:.2f}" for mine in ours]
         rows.append(
             [
                 f"{line.workload}, batch {line.batch}",
+                line.isa,
                 name,
                 f"{line.best * 1e3:.4f}",
                 f"{line.median * 1e3:.4f}",
@@ -156,7 +165,7 @@ def rows_of(lines: list[Line]) -> list[list[str]]:
 
 def table(results: list[list[Line]], backends: list[str]) -> str:
     """Return a Markdown table of everything."""
-    head = ["workload", "who", "fastest ms", "median ms", "peak MiB"]
+    head = ["workload", "instructions", "who", "fastest ms", "median ms", "peak MiB"]
     head += [f"of fastconv {name}" for name in backends]
     lines = [markdown_table.head(head)]
     for group in results:
@@ -189,7 +198,8 @@ def chart(results: list[list[Line]], path: Path) -> None:
             labelled.add(who)
             place += 1
         ticks.append((begin + place - 1) / 2)
-        names.append(f"{ours.workload}\nbatch {ours.batch}")
+        isa = "" if ours.isa == instruction_sets.BEST else f", {ours.isa}"
+        names.append(f"{ours.workload}\nbatch {ours.batch}{isa}")
         place += 0.7
     axes.set_xscale("log")
     axes.set_xlim(0.8, axes.get_xlim()[1] * 4)
@@ -214,6 +224,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     parser.add_argument("--chart", type=Path)
     parser.add_argument("--json", type=Path)
+    instruction_sets.add_option(parser)
     own = parser.parse_args()
     backends = own.backends.split(",")
     contenders = [f"fastconv-{name}" for name in backends]
@@ -228,8 +239,9 @@ def main() -> None:
         workloads = tuple((w.rpartition(":")[0], int(w.rpartition(":")[2])) for w in own.workload)
     print(f"{processor_name()}, {own.threads} threads, {own.rounds} rounds")
     results = []
-    for workload in workloads:
-        results.append(measure(workload, [*contenders, "sgemm"], own.threads, own.rounds, own.span))
+    for workload, isa in itertools.product(workloads, own.isa or [instruction_sets.BEST]):
+        field = [*contenders, "sgemm"]
+        results.append(measure(workload, field, own.threads, own.rounds, own.span, isa))
         print(table(results[-1:], backends), flush=True)
     if own.table:
         own.table.write_text(table(results, backends), encoding="utf-8")

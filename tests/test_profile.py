@@ -237,7 +237,10 @@ def test_updates_made_by_weight_gradients_count_as_the_optimizers():
         for instruction, origins in zip(lowered.instructions, lowered.origins, strict=True)
         if last in origins
     ]
-    assert set(updating) == {"conv_weight_tiles", "dense_backward_update", "transpose_weights"}
+    assert set(updating) == {
+        "conv_weight_tiles", "dense_backward_update", "transpose_weights",
+        "winograd_weight_gradient",
+    }  # fmt: skip
     assert len(updating) == 6  # four convolutions, two dense layers
 
 

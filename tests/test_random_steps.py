@@ -44,7 +44,7 @@ _MANY_REGISTERS = {
 }  # fmt: skip
 _VECTORS = {
     "batch_blocked_tiles", "batch_blocked_weight_tiles", "pack_subpixel_phases", "transpose",
-    "winograd_tiles", "winograd_weights",
+    "winograd_tiles", "winograd_weight_gradient", "winograd_weight_sums", "winograd_weights",
 }  # fmt: skip
 NEEDS = {
     "avx512": set(), "neon": set(), "avx2": _MANY_REGISTERS, "sse2": _MANY_REGISTERS,

@@ -27,6 +27,7 @@ OF_ITS_OWN = {
         "synchronization", "thread_pool", "thread_pool_functions", "thread_pool_words",
         "tile_functions",
         "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors", "winograd",
+        "winograd_gradient",
     },
 }  # fmt: skip
 """Files beside the kernels."""

@@ -13,6 +13,7 @@
 #define JOIN_NOW(a, b) JOIN_NOW_(a, b)
 /* A mask is a register of its own, and a masked store takes much longer than another: whole vectors
  * are stored without. */
+#define MASKED_STORES_ARE_SLOW 1
 #define MASKED_LOAD(type, from, count) JOIN_NOW(MASKED_LOAD_, type)(from, count)
 #define MASKED_STORE(type, to, v, count)                                                      \
     do {                                                                                      \

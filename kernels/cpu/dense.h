@@ -1,5 +1,4 @@
-/* Dense layers where a tile of gemm.h does not fit; fastconv/backends/compiled/rules/dense.py makes
- * their instructions. */
+/* Dense layers where a tile of gemm.h does not fit; fastconv/backends/compiled/rules/dense.py makes their instructions. */
 
 #ifndef DEPTH_OF_A_SUM
 #define DEPTH_OF_A_SUM 4096 /* a multiple of two vectors */
@@ -73,35 +72,94 @@ static void TYPED(add_parts)(const int64_t *instruction, int64_t step, int64_t t
     }
 }
 
-/* The same as below where a row of weights is shorter than a vector. As many rows as there are lanes are
- * read before any is written: a load of a row would meet the store of the one before, which lies in the
- * same vector. */
+/* Whether rows of weights are written many at a time, across their ends: where a store of some lanes
+ * takes long, and a shuffle of lanes is one instruction. */
+#undef WRITES_ROWS_TOGETHER
+#if defined(CAN_TRANSPOSE) && defined(MASKED_STORES_ARE_SLOW)
+#define WRITES_ROWS_TOGETHER 1
+#endif
+/* Whether a row of two vectors, the second not whole, is narrow. */
+#undef WRITES_TWO_VECTORS
+#if defined(WRITES_ROWS_TOGETHER)
+#define WRITES_TWO_VECTORS 1
+#else
+#define WRITES_TWO_VECTORS 0
+#endif
+
+/* keep * w - x * step, element by element. */
+INLINE VECTOR TYPED(updated)(VECTOR w, VECTOR x, VECTOR step, REAL keep) {
+    return keep * w - x * step;
+}
+
+/* The same as below where a row of weights takes one or two vectors, the last of them not whole. As many
+ * rows as there are lanes are read before any is written: a load of a row would meet the store of
+ * the one before, which lies in the same vector. */
 INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w, REAL *dx,
-                                          ptrdiff_t inputs, ptrdiff_t outputs, REAL keep,
-                                          REAL rate) {
+                                          ptrdiff_t inputs, ptrdiff_t outputs, REAL keep, REAL rate,
+                                          const int vectors) {
     enum { ROWS = sizeof(VECTOR) / sizeof(REAL) };
-    const VECTOR gradient = TYPED(load_first)(dy, outputs);
-    const VECTOR step = gradient * rate;
+    const ptrdiff_t before = (vectors - 1) * LANES, last = outputs - before;
+    const VECTOR end = TYPED(load_first)(dy + before, last);
+    VECTOR whole = {0};
+    if (vectors == 2) whole = TYPED(load)(dy);
+#ifdef WRITES_ROWS_TOGETHER
+    /* So many rows are as many whole vectors as a row has elements: which row each of their lanes
+     * belongs to, and the step of its column. */
+    MASKS rows_of[2 * ROWS];
+    VECTOR steps[2 * ROWS];
+    for (ptrdiff_t v = 0; v < outputs; v++) {
+        for (ptrdiff_t l = 0; l < LANES; l++) {
+            rows_of[v][l] = (int)((v * LANES + l) / outputs);
+            steps[v][l] = dy[(v * LANES + l) % outputs] * rate;
+        }
+    }
+#endif
     for (ptrdiff_t first = 0; first < inputs; first += ROWS) {
         const ptrdiff_t rows = least_of(ROWS, inputs - first);
         REAL *const block = w + first * outputs;
-        VECTOR old[ROWS], products[ROWS];
+        VECTOR products[ROWS];
         if (rows == ROWS) {
+#ifdef WRITES_ROWS_TOGETHER
+            UNROLL for (int i = 0; i < ROWS; i++) {
+                const REAL *const row = block + i * outputs;
+                products[i] = TYPED(load_first)(row + before, last) * end;
+                if (vectors == 2) products[i] += TYPED(load)(row) * whole;
+            }
+            TYPED(store)(dx + first, TYPED(sums_of_vectors)(products));
+            const VECTOR factors = TYPED(load)(x + first);
+            for (ptrdiff_t v = 0; v < outputs; v++) {
+                REAL *const to = block + v * LANES;
+                const VECTOR factor = __builtin_shuffle(factors, rows_of[v]);
+                TYPED(store)(to, TYPED(updated)(TYPED(load)(to), factor, steps[v], keep));
+            }
+#else
+            VECTOR old[ROWS];
             UNROLL for (int i = 0; i < ROWS; i++)
                 old[i] = TYPED(load_first)(block + i * outputs, outputs);
-            UNROLL for (int i = 0; i < ROWS; i++) products[i] = old[i] * gradient;
+            UNROLL for (int i = 0; i < ROWS; i++) products[i] = old[i] * end;
             TYPED(store)(dx + first, TYPED(sums_of_vectors)(products));
-            UNROLL for (int i = 0; i < ROWS; i++)
-                TYPED(store_first)(block + i * outputs, keep * old[i] - x[first + i] * step,
-                                   outputs);
+            UNROLL for (int i = 0; i < ROWS; i++) {
+                const VECTOR factor = TYPED(spread)(x[first + i]);
+                TYPED(store_first)
+                (block + i * outputs, TYPED(updated)(old[i], factor, end * rate, keep), outputs);
+            }
+#endif
         } else {
             /* Summed in the order of whole blocks: where a thread's share ends changes no bit. */
             for (ptrdiff_t i = 0; i < ROWS; i++) {
                 products[i] = (VECTOR){0};
                 if (i >= rows) continue;
-                const VECTOR row = TYPED(load_first)(block + i * outputs, outputs);
-                products[i] = row * gradient;
-                TYPED(store_first)(block + i * outputs, keep * row - x[first + i] * step, outputs);
+                REAL *const row = block + i * outputs;
+                const VECTOR factor = TYPED(spread)(x[first + i]);
+                const VECTOR old = TYPED(load_first)(row + before, last);
+                products[i] = old * end;
+                if (vectors == 2) {
+                    const VECTOR begin = TYPED(load)(row);
+                    products[i] += begin * whole;
+                    TYPED(store)(row, TYPED(updated)(begin, factor, whole * rate, keep));
+                }
+                TYPED(store_first)
+                (row + before, TYPED(updated)(old, factor, end * rate, keep), last);
             }
             TYPED(store_first)(dx + first, TYPED(sums_of_vectors)(products), rows);
         }
@@ -123,11 +181,15 @@ static void TYPED(dense_backward_update)(const int64_t *instruction, int64_t ste
     const REAL keep = (REAL)(1 - rate * n->decay), slope = (REAL)n->slope;
     const ptrdiff_t begin = first_of(n->inputs, thread, threads);
     const ptrdiff_t end = first_of(n->inputs, thread + 1, threads);
+    const int is_narrow = outputs < LANES || (WRITES_TWO_VECTORS && outputs < 2 * LANES && rest);
     if (outputs < LANES) {
-        TYPED(narrow_backward_update)(dy, x + begin, w + begin * outputs, dx + begin, end - begin,
-                                      outputs, keep, (REAL)rate);
+        TYPED(narrow_backward_update)
+        (dy, x + begin, w + begin * outputs, dx + begin, end - begin, outputs, keep, (REAL)rate, 1);
+    } else if (is_narrow) {
+        TYPED(narrow_backward_update)
+        (dy, x + begin, w + begin * outputs, dx + begin, end - begin, outputs, keep, (REAL)rate, 2);
     }
-    for (ptrdiff_t i = begin; i < end && outputs >= LANES; i++) {
+    for (ptrdiff_t i = begin; i < end && !is_narrow; i++) {
         REAL *const row = w + i * outputs;
         const REAL factor = (REAL)rate * x[i];
         VECTOR sum[4] = NO_SUMS;

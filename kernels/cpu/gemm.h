@@ -49,11 +49,15 @@ struct TYPED(tile) {
 
 typedef void TYPED(tile_function)(const struct TYPED(tile) *);
 
-/* Where a masked load costs nothing, B may end within a vector: no copy fills it up. */
+/* Where a masked load costs nothing, B may end within a vector: no copy fills it up. Where the mask takes
+ * a register, that is so in tiles of few sums alone. */
 #undef LOAD_B
-#ifdef MASKED_LOADS_ARE_FREE
+#if defined(MASKED_LOADS_ARE_FREE)
 #define LOAD_B(from, v)                                                                       \
     ((v) < vectors - 1 ? TYPED(load)(from) : TYPED(load_first)(from, last))
+#elif defined(MASKED_LOAD)
+#define LOAD_B(from, v)                                                                            \
+    ((v) < vectors - 1 || rows * vectors > 2 ? TYPED(load)(from) : TYPED(load_first)(from, last))
 #else
 #define LOAD_B(from, v) TYPED(load)(from)
 #endif

@@ -469,7 +469,7 @@ struct winograd_tiles {
     int64_t tiles; /* tiles of a row */
     int64_t vectors; /* vectors of a block */
     int64_t outputs; /* output channels of a group */
-    int64_t together; /* tiles that are taken together */
+    int64_t together; /* tiles of a group, at most */
     int64_t a_sample; /* stride of A from sample to sample */
     int64_t a_row; /* stride of A from row to row */
     int64_t a_column; /* stride of A from pixel to pixel */
@@ -482,6 +482,54 @@ struct winograd_tiles {
     int64_t no_integers[17];
     double slope; /* of a leaky ReLU below 0 */
     double no_reals[15];
+};
+
+/* sums[part][place][k][n] = sum over the tiles of the part's samples of (B' d B)[k] (A dy A')[n];
+ * bias_sums[part][n] = sum of dy */
+struct winograd_weight_sums {
+    struct instruction_head head;
+    address a; /* the array that is read along its patches: x for a forward pass, dy for a data
+        gradient */
+    address dy; /* gradient of the output */
+    address sums; /* what is written */
+    address bias_sums; /* float64: what is written for the bias; may be NULL */
+    address no_pointers[8];
+    int64_t samples;
+    int64_t tile_rows; /* rows of tiles */
+    int64_t tiles; /* tiles of a row */
+    int64_t vectors; /* vectors of a block */
+    int64_t outputs; /* output channels of a group */
+    int64_t tile_inputs; /* inputs of a tile of sums */
+    int64_t a_sample; /* stride of A from sample to sample */
+    int64_t a_row; /* stride of A from row to row */
+    int64_t a_column; /* stride of A from pixel to pixel */
+    int64_t dy_sample; /* stride of dy from sample to sample */
+    int64_t dy_row; /* stride of dy from row to row */
+    int64_t dy_column; /* stride of dy from column to column */
+    int64_t inputs; /* input channels */
+    int64_t parts; /* parts of the samples, each with a sum of its own */
+    int64_t together; /* tiles that are taken through all products together */
+    int64_t no_integers[17];
+    double no_reals[16];
+};
+
+/* dw[tap][k][n] = G' u G of the sums u of all parts, which are added in their order; db likewise */
+struct winograd_weight_gradient {
+    struct instruction_head head;
+    address sums; /* those of winograd_weight_sums */
+    address bias_sums; /* float64: those of winograd_weight_sums; may be NULL */
+    address dw; /* gradient of the weights; with UPDATE the weights, which are updated */
+    address db; /* gradient of the bias; with UPDATE the bias, which is updated; may be NULL */
+    address rate; /* float64: the learning rate of each step of the run; may be NULL */
+    address no_pointers[7];
+    int64_t inputs; /* input channels */
+    int64_t outputs; /* output channels of a group */
+    int64_t parts; /* how many there are */
+    int64_t epilogue; /* STORE or UPDATE */
+    int64_t no_integers[28];
+    double decay; /* UPDATE: factor of rate * w that is subtracted beside */
+    double bias_decay; /* UPDATE: factor of rate * b that is subtracted beside */
+    double no_reals[14];
 };
 
 /* y[plane, row, column] = b + sum over taps of the filter times the plane of x; the planes of y are
@@ -1090,7 +1138,8 @@ struct pooled_weight_tiles {
     int64_t taps_down; /* taps from top to bottom */
     int64_t vectors; /* vectors of a row of taps */
     int64_t tile_rows; /* rows of taps in a tile */
-    int64_t no_integers[24];
+    int64_t band; /* pooled pixels of a band, which is taken through all channels */
+    int64_t no_integers[23];
     double no_reals[16];
 };
 

@@ -38,6 +38,7 @@ static const struct kernel_entry kernels[] = {
     CONV_KERNELS,
     BATCH_BLOCKED_KERNELS,
     WINOGRAD_KERNELS,
+    WINOGRAD_GRADIENT_KERNELS,
     PLANES_KERNELS,
     DENSE_KERNELS,
     OPTIM_KERNELS,

@@ -7,6 +7,7 @@
 #include "conv.h"
 #include "batch_blocked.h"
 #include "winograd.h"
+#include "winograd_gradient.h"
 #include "depthwise.h"
 #include "planes.h"
 #include "dense.h"

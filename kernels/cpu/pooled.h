@@ -150,7 +150,24 @@ static TYPED(pooled_function) *const
 #undef VECTORS_1_TO_4
 #undef POOLED_TILE
 
-/* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy. */
+/* db[n] is the sum of the gradient of channel n, added up sample by sample, for channels first to end. */
+INLINE void TYPED(pooled_biases)(const REAL *gradients, ptrdiff_t pixels, ptrdiff_t channels,
+                                 ptrdiff_t first, ptrdiff_t end, REAL *db, int add) {
+    for (ptrdiff_t c = first; c < end; c += LANES) {
+        const ptrdiff_t count = least_of(LANES, end - c);
+        VECTOR sum = {0};
+        for (ptrdiff_t p = 0; p < pixels; p++)
+            sum += TYPED(load_first)(gradients + p * channels + c, count);
+        if (add) sum += TYPED(load_first)(db + c, count);
+        TYPED(store_first)(db + c, sum, count);
+    }
+}
+
+/* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy.
+ *
+ * A band of pixels is taken through all channels before the next: what it reads of x and of the lists
+ * stays in the nearest cache. The sums go on in their order, from band to band.
+ */
 static void TYPED(pooled_weight_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                        int64_t threads) {
     (void)step;
@@ -160,37 +177,35 @@ static void TYPED(pooled_weight_tiles)(const int64_t *instruction, int64_t step,
     REAL *const dw = array_at(n->dw), *const db = array_at(n->db);
     const ptrdiff_t samples = n->samples, pixels = n->pixels, channels = n->channels,
                     row = n->x_row, down = n->taps_down;
-    const ptrdiff_t wide = n->vectors * LANES;
+    const ptrdiff_t wide = n->vectors * LANES, band = n->band, bands = (pixels + band - 1) / band;
     const ptrdiff_t begin = first_of(channels, thread, threads);
     const ptrdiff_t end = first_of(channels, thread + 1, threads);
-    for (ptrdiff_t sample = 0; sample < samples; sample++) {
+    for (ptrdiff_t number = 0; number < samples * bands; number++) {
+        const ptrdiff_t sample = number / bands, pixel = number % bands * band;
+        const REAL *const gradient = gradients + (sample * pixels + pixel) * channels;
+        const int32_t *const offset = offsets + (sample * pixels + pixel) * channels;
         for (ptrdiff_t c = begin; c < end; c++) {
-            const REAL *const gradient = gradients + sample * pixels * channels + c;
-            const int32_t *const offset = offsets + sample * pixels * channels + c;
             for (ptrdiff_t i = 0; i < down; i += n->tile_rows) {
                 const ptrdiff_t rows = least_of(n->tile_rows, down - i);
                 for (ptrdiff_t v = 0; v < n->vectors; v += MOST_POOLED_VECTORS) {
                     const ptrdiff_t vectors = least_of(MOST_POOLED_VECTORS, n->vectors - v);
                     const struct TYPED(pooled_run) t = {
                         .x = x + sample * n->x_sample + i * row + v * LANES,
-                        .gradient = gradient,
-                        .offset = offset,
+                        .gradient = gradient + c,
+                        .offset = offset + c,
                         .dw = dw + (c * down + i) * wide + v * LANES,
                         .row = row,
                         .dw_row = wide,
-                        .pixels = pixels,
+                        .pixels = least_of(band, pixels - pixel),
                         .channels = channels,
-                        .add = sample > 0,
+                        .add = number > 0,
                     };
                     TYPED(pooled)[rows][vectors](&t);
                 }
             }
-            if (db) {
-                REAL sum = 0;
-                for (ptrdiff_t p = 0; p < pixels; p++) sum += gradient[p * channels];
-                db[c] = sample ? db[c] + sum : sum;
-            }
         }
+        if (db && pixel == 0)
+            TYPED(pooled_biases)(gradient, pixels, channels, begin, end, db, sample > 0);
     }
 }
 

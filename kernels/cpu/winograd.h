@@ -1,5 +1,4 @@
-/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/backends/compiled/rules/winograd.py makes
- * their instructions.
+/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/backends/compiled/rules/winograd.py makes their instructions.
  *
  * Four outputs, a tile, take 16 products of transformed inputs and weights instead of 36:
  *
@@ -7,8 +6,9 @@
  *
  * with d the 4x4 pixels that a tile sees and g the weights. Winograd, "Arithmetic Complexity of
  * Computations" (1980); Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"
- * (arXiv:1509.09308), equation 8. The transforms add, subtract and halve. For each of the 16
- * places, the products over channels are one product of gemm.h. */
+ * (arXiv:1509.09308), equation 8. The transforms add, subtract and halve. For each of the 16 places, the
+ * products over channels are one product of gemm.h.
+ */
 
 #ifndef WINOGRAD_PLACES
 #define WINOGRAD_PLACES 16
@@ -76,7 +76,68 @@ INLINE void TYPED(winograd_pixels)(const REAL *from, ptrdiff_t row, ptrdiff_t pi
     }
 }
 
-/* C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]. */
+/* places[tile] = where the tile begins, for some tiles from the first of them on, which are counted
+ * through the samples: `high` tiles down and `wide` across, at two rows or pixels from each other. */
+INLINE void TYPED(winograd_places)(ptrdiff_t first, ptrdiff_t tiles, ptrdiff_t high, ptrdiff_t wide,
+                                   ptrdiff_t sample, ptrdiff_t row, ptrdiff_t pixel,
+                                   ptrdiff_t *places) {
+    ptrdiff_t line = first / wide, column = first % wide;
+    ptrdiff_t start = line / high * sample, down = line % high;
+    for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+        places[tile] = start + 2 * (down * row + column * pixel);
+        if (++column < wide) continue;
+        column = 0;
+        if (++down < high) continue;
+        down = 0, start += sample;
+    }
+}
+
+/* The outputs of a tile from the sums of its places, of one vector of outputs. */
+INLINE void TYPED(winograd_outputs)(const REAL *m, ptrdiff_t place, VECTOR start, REAL *c,
+                                    const REAL *other, ptrdiff_t row, ptrdiff_t column,
+                                    int epilogue, VECTOR slope) {
+    VECTOR down[2][4];
+    UNROLL for (int j = 0; j < 4; j++) {
+        const VECTOR m1 = TYPED(load)(m + (4 + j) * place);
+        const VECTOR m2 = TYPED(load)(m + (8 + j) * place);
+        down[0][j] = TYPED(load)(m + j * place) + (m1 + m2);
+        down[1][j] = (m1 - m2) - TYPED(load)(m + (12 + j) * place);
+    }
+    UNROLL for (int i = 0; i < 2; i++) {
+        VECTOR y[2];
+        y[0] = start + (down[i][0] + (down[i][1] + down[i][2]));
+        y[1] = start + ((down[i][1] - down[i][2]) - down[i][3]);
+        UNROLL for (int j = 0; j < 2; j++) {
+            const ptrdiff_t at = i * row + j * column;
+            if (epilogue != STORE) {
+                const VECTOR test = epilogue == LEAKY_RELU ? y[j] : TYPED(load)(other + at);
+                y[j] = TYPED(where_positive)(test, y[j], y[j] * slope);
+            }
+            TYPED(store)(c + at, y[j]);
+        }
+    }
+}
+
+/* Ask for some elements of 2 x 2 pixels to come near. */
+INLINE void TYPED(winograd_ask_for)(const REAL *pixel, ptrdiff_t row, ptrdiff_t column,
+                                    ptrdiff_t elements) {
+#if defined(__GNUC__)
+    for (ptrdiff_t k = 0; k < elements; k += 64 / (ptrdiff_t)sizeof(REAL)) {
+        __builtin_prefetch(pixel + k);
+        __builtin_prefetch(pixel + column + k);
+        __builtin_prefetch(pixel + row + k);
+        __builtin_prefetch(pixel + row + column + k);
+    }
+#else
+    (void)pixel, (void)row, (void)column, (void)elements;
+#endif
+}
+
+/* C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n].
+ *
+ * The tiles of an image are cut into groups of nearly the same size. While the products of a group are
+ * made, the memory that its outputs go to and the pixels that are new to the next group are asked for.
+ */
 static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
     (void)step;
@@ -86,10 +147,12 @@ static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int6
     const REAL *const bias = array_at(n->bias), *const other = array_at(n->other);
     const ptrdiff_t vectors = n->vectors, width = vectors * LANES, blocks = n->outputs / width,
                     depth = n->inputs;
-    const ptrdiff_t together = n->together, strips = (n->tiles + together - 1) / together;
+    const ptrdiff_t all = n->tile_rows * n->tiles, groups = (all + n->together - 1) / n->together;
+    const int epilogue = (int)n->epilogue;
     const VECTOR slope = TYPED(spread)((REAL)n->slope);
     REAL pixels[WINOGRAD_ELEMENTS];
     REAL results[WINOGRAD_PLACES * WINOGRAD_TILES * 2 * (sizeof(VECTOR) / sizeof(REAL))];
+    ptrdiff_t from[WINOGRAD_TILES], to[WINOGRAD_TILES], next[WINOGRAD_TILES];
     struct TYPED(tile) t = {
         .runs1 = 1,
         .runs2 = 1,
@@ -101,58 +164,62 @@ static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int6
         .init = INIT_ZERO,
         .epilogue = STORE,
     };
-    const ptrdiff_t pieces = n->samples * n->tile_rows * strips * blocks;
+    const ptrdiff_t pieces = n->samples * groups * blocks;
     const ptrdiff_t begin = first_of(pieces, thread, threads);
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
+    ptrdiff_t coming = 0; /* tiles of the next group of this thread */
     for (ptrdiff_t piece = begin; piece < end; piece++) {
-        const ptrdiff_t block = piece % blocks, strip = piece / blocks % strips;
-        const ptrdiff_t row = piece / (blocks * strips) % n->tile_rows;
-        const ptrdiff_t sample = piece / (blocks * strips * n->tile_rows);
-        const ptrdiff_t first = strip * together, tiles = least_of(together, n->tiles - first);
+        const ptrdiff_t block = piece % blocks, group = piece / blocks % groups;
+        const ptrdiff_t sample = piece / (blocks * groups);
+        const ptrdiff_t first = first_of(all, group, groups);
+        const ptrdiff_t tiles = first_of(all, group + 1, groups) - first;
         const ptrdiff_t place = tiles * depth;
         if (piece == begin || block == 0) {
-            const REAL *const start =
-                a + sample * n->a_sample + 2 * row * n->a_row + 2 * first * n->a_column;
+            TYPED(winograd_places)
+            (sample * all + first, tiles, n->tile_rows, n->tiles, n->a_sample, n->a_row,
+             n->a_column, from);
+            TYPED(winograd_places)
+            (sample * all + first, tiles, n->tile_rows, n->tiles, n->c_sample, n->c_row,
+             n->c_column, to);
             for (ptrdiff_t tile = 0; tile < tiles; tile++)
                 TYPED(winograd_pixels)
-                (start + 2 * tile * n->a_column, n->a_row, n->a_column, depth,
-                 pixels + tile * depth, place);
+                (a + from[tile], n->a_row, n->a_column, depth, pixels + tile * depth, place);
+            const ptrdiff_t beyond = piece - block + blocks;
+            coming = 0;
+            if (beyond < end) {
+                const ptrdiff_t after = beyond / blocks % groups;
+                const ptrdiff_t tile = first_of(all, after, groups);
+                coming = first_of(all, after + 1, groups) - tile;
+                TYPED(winograd_places)
+                (beyond / (blocks * groups) * all + tile, coming, n->tile_rows, n->tiles,
+                 n->a_sample, n->a_row, n->a_column, next);
+            }
         }
+        const ptrdiff_t k = first_of(depth, block, blocks);
+        const ptrdiff_t share = first_of(depth, block + 1, blocks) - k;
         for (ptrdiff_t i = 0; i < WINOGRAD_PLACES; i++) {
             t.a = pixels + i * place;
             t.b = b + i * n->place + block * depth * width;
             t.c = results + i * tiles * width;
             TYPED(deep)[vectors][tiles](&t);
+            if (i < tiles) {
+                const ptrdiff_t at = to[i] + block * width;
+                TYPED(winograd_ask_for)(c + at, n->c_row, n->c_column, width);
+                if (epilogue == LEAKY_GRADIENT)
+                    TYPED(winograd_ask_for)(other + at, n->c_row, n->c_column, width);
+            }
+            if (i < coming)
+                TYPED(winograd_ask_for)
+                (a + next[i] + 2 * (n->a_row + n->a_column) + k, n->a_row, n->a_column, share);
         }
         for (ptrdiff_t tile = 0; tile < tiles; tile++) {
             for (ptrdiff_t v = 0; v < width; v += LANES) {
-                const REAL *const m = results + tile * width + v;
-                const ptrdiff_t next = tiles * width;
-                VECTOR down[2][4];
-                UNROLL for (int j = 0; j < 4; j++) {
-                    const VECTOR m1 = TYPED(load)(m + (4 + j) * next);
-                    const VECTOR m2 = TYPED(load)(m + (8 + j) * next);
-                    down[0][j] = TYPED(load)(m + j * next) + (m1 + m2);
-                    down[1][j] = (m1 - m2) - TYPED(load)(m + (12 + j) * next);
-                }
-                VECTOR begin_at = {0};
-                if (bias) begin_at = TYPED(load)(bias + block * width + v);
-                UNROLL for (int i = 0; i < 2; i++) {
-                    const ptrdiff_t at = sample * n->c_sample + (2 * row + i) * n->c_row +
-                                         2 * (first + tile) * n->c_column + block * width + v;
-                    VECTOR y[2];
-                    y[0] = begin_at + (down[i][0] + (down[i][1] + down[i][2]));
-                    y[1] = begin_at + ((down[i][1] - down[i][2]) - down[i][3]);
-                    UNROLL for (int j = 0; j < 2; j++) {
-                        const ptrdiff_t to = at + j * n->c_column;
-                        if (n->epilogue != STORE) {
-                            const VECTOR test =
-                                n->epilogue == LEAKY_RELU ? y[j] : TYPED(load)(other + to);
-                            y[j] = TYPED(where_positive)(test, y[j], y[j] * slope);
-                        }
-                        TYPED(store)(c + to, y[j]);
-                    }
-                }
+                const ptrdiff_t at = to[tile] + block * width + v;
+                VECTOR start = {0};
+                if (bias) start = TYPED(load)(bias + block * width + v);
+                TYPED(winograd_outputs)
+                (results + tile * width + v, tiles * width, start, c + at,
+                 other ? other + at : NULL, n->c_row, n->c_column, epilogue, slope);
             }
         }
     }

@@ -26,8 +26,8 @@ __all__ = [
 
 _KERNEL_MODULES = (
     "conv", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
-    "winograd", "optim", "activation", "loss", "random", "input", "dropout", "pool", "norm",
-    "layout",
+    "winograd", "winograd_gradient", "optim", "activation", "loss", "random", "input", "dropout",
+    "pool", "norm", "layout",
 )  # fmt: skip
 
 run_stream = thread_pool.run_stream

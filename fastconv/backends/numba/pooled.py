@@ -34,19 +34,29 @@ def _pooled_weight_tiles(real: Real) -> KernelFunction:
 
     def pooled_weight_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
         x, gradients = pointer(n.x, real), pointer(n.gradient, real)
-        offsets, dw, db = pointer(n.offset, np.int32), pointer(n.dw, real), pointer(n.db, real)
-        samples, pixels, channels = n.samples, n.pixels, n.channels
-        row, down, vectors, rows = n.x_row, n.taps_down, n.vectors, n.tile_rows
+        offsets, dw, db = (
+            pointer(n.offset, np.int32), pointer(n.dw, real),
+            pointer(n.db, real),
+        )  # fmt: skip
+        samples, pixels, channels = (
+            n.samples, n.pixels, n.channels
+        )  # fmt: skip
+        row, down, vectors, rows = (
+            n.x_row, n.taps_down, n.vectors,
+            n.tile_rows,
+        )  # fmt: skip
         lanes = lanes_of(real)
         wide = vectors * lanes
         t = local(POOLED_WORDS, np.int64)
-        t[tile.ROW], t[tile.PIXELS], t[tile.CHANNELS], t[tile.DW_ROW] = row, pixels, channels, wide
-        call = address_at(t, 0)
+        t[tile.ROW], t[tile.CHANNELS], t[tile.DW_ROW] = row, channels, wide
+        call, band = address_at(t, 0), n.band
+        bands = (pixels + band - 1) // band
         begin, end = first_of(channels, thread, threads), first_of(channels, thread + 1, threads)
-        for sample in range(samples):
-            t[tile.ADD] = 1 if sample > 0 else 0
+        for number in range(samples * bands):
+            sample, pixel = number // bands, number % bands * band
+            t[tile.PIXELS], t[tile.ADD] = min(band, pixels - pixel), 1 if number > 0 else 0
             for c in range(begin, end):
-                first = sample * pixels * channels + c
+                first = (sample * pixels + pixel) * channels + c
                 t[tile.GRADIENT] = address_at(gradients, first)
                 t[tile.OFFSET] = address_at(offsets, first)
                 for i in range(0, down, rows):
@@ -56,7 +66,7 @@ def _pooled_weight_tiles(real: Real) -> KernelFunction:
                         t[tile.DW] = address_at(dw, (c * down + i) * wide + v * lanes)
                         some = min(_MOST_VECTORS, vectors - v)
                         run_tile(n, min(rows, down - i), some, call)
-                if not is_null(db):
+                if pixel == 0 and not is_null(db):
                     total = real(0)
                     for p in range(pixels):
                         total += gradients[first + p * channels]
@@ -111,8 +121,12 @@ def _pooled_data_tiles(real: Real) -> KernelFunction:
     def pooled_data_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
         gradients, order = pointer(n.gradient, real), pointer(n.channel, np.int32)
         counts, packed = pointer(n.count, np.int32), pointer(n.w, real)
-        dx, other, slope = pointer(n.dx, real), pointer(n.other, real), real(n.slope)
-        rows, columns, channels = n.rows, n.columns, n.channels
+        dx, other, slope = (
+            pointer(n.dx, real), pointer(n.other, real), real(n.slope)
+        )  # fmt: skip
+        rows, columns, channels = (
+            n.rows, n.columns, n.channels
+        )  # fmt: skip
         height, inputs, tall = n.height, n.inputs, n.strip
         line, lanes = n.width * inputs, lanes_of(real)
         strips = (height + tall - 1) // tall
@@ -151,14 +165,19 @@ def _pooled_lists(real: Real) -> KernelFunction:
     """Gradients behind the activation with the places they belong to, plain and sorted by place."""
 
     def pooled_lists(n: Fields, step: int, thread: int, threads: int) -> None:
-        dys, wheres, ys = pointer(n.dy, real), pointer(n.argmax, np.int32), pointer(n.y, real)
+        dys, wheres, ys = (
+            pointer(n.dy, real), pointer(n.argmax, np.int32),
+            pointer(n.y, real),
+        )  # fmt: skip
         gradients, offsets = pointer(n.gradient, real), pointer(n.offset, np.int32)
         sorted_gradients, sorted_channels, counts = (
             pointer(n.sorted_gradient, real), pointer(n.channel, np.int32),
             pointer(n.count, np.int32),
         )  # fmt: skip
         slope = real(n.slope)
-        rows, columns, channels = n.rows, n.columns, n.channels
+        rows, columns, channels = (
+            n.rows, n.columns, n.channels
+        )  # fmt: skip
         width, x_row, x_pixel = n.plane_width, n.x_row, n.x_pixel
         lines, lanes = n.samples * rows, lanes_of(real)
         next_of = local(4, np.int64)

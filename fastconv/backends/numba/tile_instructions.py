@@ -188,9 +188,11 @@ class _Tile:
         values = []
         for v in range(self.vectors):
             place = builder.gep(b, [WORD(v * lanes)])
-            # Where a masked load costs nothing, B may end within a vector.
+            # Where a masked load costs little, B may end within a vector.
             loaded = (
-                self._load(place, v) if target().masks else write_load(builder, place, self.vector)
+                self._load(place, v)
+                if target().reads_parts(self.rows * self.vectors)
+                else write_load(builder, place, self.vector)
             )
             values.append(loaded)
         for row in range(self.rows):

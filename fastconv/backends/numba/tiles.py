@@ -25,6 +25,7 @@ _KINDS = {
     Kernel.CONV_TILES: "deep",
     Kernel.CONV_WEIGHT_TILES: "wide",
     Kernel.WINOGRAD_TILES: "deep",
+    Kernel.WINOGRAD_WEIGHT_SUMS: "wide",
     Kernel.POOLED_WEIGHT_TILES: "pooled",
     Kernel.BATCH_BLOCKED_TILES: "batch_blocked",
     Kernel.BATCH_BLOCKED_WEIGHT_TILES: "moments",
@@ -56,7 +57,10 @@ def _sizes(instruction: Instruction, lanes: int) -> set[tuple[int, int]]:
         if instruction.pointers.db is not None:
             rows.append(1)  # the gradient of the bias
     elif instruction.kernel == Kernel.WINOGRAD_TILES:
-        rows = [size for _, size in pieces_of(n.tiles, n.together)]
+        rows = _sizes_of_shares(n.tile_rows * n.tiles, n.together)
+        vectors = [n.vectors]
+    elif instruction.kernel == Kernel.WINOGRAD_WEIGHT_SUMS:
+        rows = _sizes_of_shares(n.inputs, n.tile_inputs)
         vectors = [n.vectors]
     else:
         is_product = instruction.kernel == Kernel.CONV_TILES
@@ -64,6 +68,12 @@ def _sizes(instruction: Instruction, lanes: int) -> set[tuple[int, int]]:
         rows = [size for count in of_rows for _, size in pieces_of(count, n.tile_rows)]
         vectors = [size for _, size in pieces_of(-(-n.outputs // lanes), n.vectors)]
     return {(each, wide) for each in rows for wide in vectors}
+
+
+def _sizes_of_shares(count: int, most: int) -> list[int]:
+    """Sizes of the fewest nearly equal shares, none above ``most``."""
+    shares = -(-count // most)
+    return [count // shares, -(-count // shares)]
 
 
 def tiles_of(instruction: Instruction) -> int:

@@ -14,14 +14,15 @@ from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pointers import address_at, first_of, is_null, local, pointer
 from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
-from fastconv.backends.numba.vector_memory import load, store
+from fastconv.backends.numba.vector_memory import CACHE_LINE_BYTES, ask_for, load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
 
 _ELEMENTS = 16384
 """Elements of the transformed pixels of some tiles."""
 _MOST_WIDTH = 8 * 16
 """Outputs of a block, with the widest vectors."""
-_RESULTS = 16 * 14 * 2 * 16
+_MOST_TILES = 14
+_RESULTS = 16 * _MOST_TILES * 2 * 16
 """Elements of the results that wait, with the widest vectors."""
 
 
@@ -59,16 +60,17 @@ def _winograd_weights(real: Real) -> KernelFunction:
                     load(source, at + 2 * row, lanes), half,
                 )  # fmt: skip
                 out = (j // width * depth + k) * width + j % width
-                _store_four(to, out, place, _filtered(a0, b0, c0, half), lanes)
-                _store_four(to, out + 4 * place, place, _filtered(a1, b1, c1, half), lanes)
-                _store_four(to, out + 8 * place, place, _filtered(a2, b2, c2, half), lanes)
-                _store_four(to, out + 12 * place, place, _filtered(a3, b3, c3, half), lanes)
+                store_four(to, out, place, _filtered(a0, b0, c0, half), lanes)
+                store_four(to, out + 4 * place, place, _filtered(a1, b1, c1, half), lanes)
+                store_four(to, out + 8 * place, place, _filtered(a2, b2, c2, half), lanes)
+                store_four(to, out + 12 * place, place, _filtered(a3, b3, c3, half), lanes)
 
     return winograd_weights
 
 
 @inlined
-def _store_four(to: Any, at: int, place: int, values: Any, lanes: int) -> None:
+def store_four(to: Any, at: int, place: int, values: Any, lanes: int) -> None:
+    """Store vectors into four places, one behind the other."""
     store(to, at, values[0], lanes)
     store(to, at + place, values[1], lanes)
     store(to, at + 2 * place, values[2], lanes)
@@ -103,10 +105,10 @@ def _pixels(
         c0, c1, c2, c3 = _column(source, at + 2 * pixel, row, lanes)
         d0, d1, d2, d3 = _column(source, at + 3 * pixel, row, lanes)
         out = first + k
-        _store_four(to, out, place, _seen(a0, b0, c0, d0), lanes)
-        _store_four(to, out + 4 * place, place, _seen(a1, b1, c1, d1), lanes)
-        _store_four(to, out + 8 * place, place, _seen(a2, b2, c2, d2), lanes)
-        _store_four(to, out + 12 * place, place, _seen(a3, b3, c3, d3), lanes)
+        store_four(to, out, place, _seen(a0, b0, c0, d0), lanes)
+        store_four(to, out + 4 * place, place, _seen(a1, b1, c1, d1), lanes)
+        store_four(to, out + 8 * place, place, _seen(a2, b2, c2, d2), lanes)
+        store_four(to, out + 12 * place, place, _seen(a3, b3, c3, d3), lanes)
 
 
 @inlined
@@ -116,6 +118,34 @@ def _down(results: Any, at: int, next_place: int, lanes: int) -> Any:
     m2 = load(results, at + 8 * next_place, lanes)
     first = load(results, at, lanes) + (m1 + m2)
     return first, (m1 - m2) - load(results, at + 12 * next_place, lanes)
+
+
+@inlined
+def places_of_tiles(
+    first: int, tiles: int, high: int, wide: int, sample: int, row: int, pixel: int, places: Any
+) -> None:
+    """Where some tiles begin, from the first of them on, which are counted through the samples."""
+    line, column = first // wide, first % wide
+    start, down = line // high * sample, line % high
+    for number in range(tiles):
+        places[number] = start + 2 * (down * row + column * pixel)
+        column += 1
+        if column == wide:
+            column, down = 0, down + 1
+            if down == high:
+                down, start = 0, start + sample
+
+
+@inlined
+def ask_for_pixels(
+    images: Any, at: int, row: int, column: int, elements: int, line: int
+) -> None:  # fmt: skip
+    """Ask for some elements of 2 x 2 pixels to come into the caches."""
+    for k in range(at, at + elements, line):
+        ask_for(images, k)
+        ask_for(images, k + column)
+        ask_for(images, k + row)
+        ask_for(images, k + row + column)
 
 
 @inlined
@@ -130,17 +160,22 @@ def _finish(
 @kernel(Kernel.WINOGRAD_TILES)
 def _winograd_tiles(real: Real) -> KernelFunction:
     """``C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]``."""
+    line = CACHE_LINE_BYTES // np.dtype(real).itemsize
 
     def winograd_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
-        a, b, c = pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
+        a, b, c = (
+            pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
+        )  # fmt: skip
         bias, other = pointer(n.bias, real), pointer(n.other, real)
         lanes, vectors, depth = lanes_of(real), n.vectors, n.inputs
         width = vectors * lanes
-        blocks, rows = n.outputs // width, n.tile_rows
+        blocks, across = n.outputs // width, n.tiles
         together, epilogue = n.together, n.epilogue
+        high = n.tile_rows
+        every = high * across
+        groups = (every + together - 1) // together
         # One condition in the loops: LLVM makes a copy of them for each combination.
         by_other = epilogue == LEAKY_GRADIENT
-        strips = (n.tiles + together - 1) // together
         row_of_a, pixel, slope = (
             n.a_row,
             n.a_column,
@@ -148,32 +183,55 @@ def _winograd_tiles(real: Real) -> KernelFunction:
         )
         pixels, results = local(_ELEMENTS, real), local(_RESULTS, real)
         bases, t = local(_MOST_WIDTH, real), local(TILE_WORDS, np.int64)
+        source, to = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
+        following, coming = local(_MOST_TILES, np.int64), 0
+        row_of_c, pixel_of_c = n.c_row, n.c_column
         t[tile.RUNS1], t[tile.RUNS2], t[tile.DEPTH], t[tile.A_STRIDE] = 1, 1, depth, depth
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
         t[tile.B_STEP], t[tile.C_ROW], t[tile.COLUMNS] = width, width, width
         t[tile.INIT], t[tile.EPILOGUE], t[tile.OTHER], t[tile.BIAS] = INIT_ZERO, STORE, 0, 0
         call = address_at(t, 0)
-        pieces = n.samples * rows * strips * blocks
-        begin = first_of(pieces, thread, threads)
-        for piece in range(begin, first_of(pieces, thread + 1, threads)):
-            block, strip = piece % blocks, piece // blocks % strips
-            row, sample = piece // (blocks * strips) % rows, piece // (blocks * strips * rows)
-            first = strip * together
-            tiles = min(together, n.tiles - first)
+        pieces = n.samples * groups * blocks
+        begin, end = first_of(pieces, thread, threads), first_of(pieces, thread + 1, threads)
+        for piece in range(begin, end):
+            block, group = piece % blocks, piece // blocks % groups
+            sample, first = piece // (blocks * groups), first_of(every, group, groups)
+            tiles = first_of(every, group + 1, groups) - first
             place = tiles * depth
             if piece == begin or block == 0:
-                start = sample * n.a_sample + 2 * row * row_of_a + 2 * first * pixel
+                number = sample * every + first
+                places_of_tiles(number, tiles, high, across, n.a_sample, row_of_a, pixel, source)
+                places_of_tiles(number, tiles, high, across, n.c_sample, row_of_c, pixel_of_c, to)
                 for each in range(tiles):
                     _pixels(
-                        a, start + 2 * each * pixel, row_of_a, pixel, depth, pixels, each * depth,
-                        place, lanes,
+                        a, source[each], row_of_a, pixel, depth, pixels, each * depth, place, lanes
+                    )
+                beyond, coming = piece - block + blocks, 0
+                if beyond < end:
+                    after = beyond // blocks % groups
+                    number = first_of(every, after, groups)
+                    coming = first_of(every, after + 1, groups) - number
+                    number += beyond // (blocks * groups) * every
+                    places_of_tiles(
+                        number, coming, high, across, n.a_sample, row_of_a, pixel,
+                        following,
                     )  # fmt: skip
+            k = first_of(depth, block, blocks)
+            share = first_of(depth, block + 1, blocks) - k
             for i in range(16):
                 t[tile.A] = address_at(pixels, i * place)
                 t[tile.B] = address_at(b, i * n.place + block * depth * width)
                 t[tile.C] = address_at(results, i * tiles * width)
                 run_tile(n, tiles, vectors, call)
-            next_place, pixel_of_c = tiles * width, n.c_column
+                if i < tiles:
+                    at = to[i] + block * width
+                    ask_for_pixels(c, at, row_of_c, pixel_of_c, width, line)
+                    if by_other:
+                        ask_for_pixels(other, at, row_of_c, pixel_of_c, width, line)
+                if i < coming:
+                    at = following[i] + 2 * (row_of_a + pixel) + k
+                    ask_for_pixels(a, at, row_of_a, pixel, share, line)
+            next_place = tiles * width
             for v in range(0, width, lanes):
                 base = spread(0, real)
                 if not is_null(bias):
@@ -187,16 +245,15 @@ def _winograd_tiles(real: Real) -> KernelFunction:
                     c0, c1 = _down(results, at + 2 * next_place, next_place, lanes)
                     d0, d1 = _down(results, at + 3 * next_place, next_place, lanes)
                     base = load(bases, v, lanes)
-                    to = sample * n.c_sample + 2 * row * n.c_row
-                    to += 2 * (first + each) * pixel_of_c + block * width + v
-                    _finish(c, to, base + (a0 + (b0 + c0)), other, by_other, slope, lanes)
+                    at = to[each] + block * width + v
+                    _finish(c, at, base + (a0 + (b0 + c0)), other, by_other, slope, lanes)
                     _finish(
-                        c, to + pixel_of_c, base + ((b0 - c0) - d0), other, by_other, slope, lanes
+                        c, at + pixel_of_c, base + ((b0 - c0) - d0), other, by_other, slope, lanes
                     )
-                    to += n.c_row
-                    _finish(c, to, base + (a1 + (b1 + c1)), other, by_other, slope, lanes)
+                    at += row_of_c
+                    _finish(c, at, base + (a1 + (b1 + c1)), other, by_other, slope, lanes)
                     _finish(
-                        c, to + pixel_of_c, base + ((b1 - c1) - d1), other, by_other, slope, lanes
+                        c, at + pixel_of_c, base + ((b1 - c1) - d1), other, by_other, slope, lanes
                     )
 
     return winograd_tiles

@@ -350,6 +350,30 @@ def _winograd_tiles(at: _Collector) -> None:
     )  # fmt: skip
 
 
+@_kernel(Kernel.WINOGRAD_WEIGHT_SUMS)
+def _winograd_weight_sums(at: _Collector) -> None:
+    n = at.n
+    at.reads_reach(
+        "a", (n.samples, n.a_sample), (2 * n.tile_rows + 2, n.a_row),
+        (2 * n.tiles + 2, n.a_column), (n.inputs, 1),
+    )  # fmt: skip
+    at.reads_reach(
+        "dy", (n.samples, n.dy_sample), (2 * n.tile_rows, n.dy_row), (2 * n.tiles, n.dy_column),
+        (n.outputs, 1),
+    )  # fmt: skip
+    at.writes_run("sums", n.parts * 16 * n.inputs * n.outputs)
+    at.writes_run("bias_sums", n.parts * n.outputs, "float64")
+
+
+@_kernel(Kernel.WINOGRAD_WEIGHT_GRADIENT)
+def _winograd_weight_gradient(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("sums", n.parts * 16 * n.inputs * n.outputs)
+    at.reads_run("bias_sums", n.parts * n.outputs, "float64")
+    biases = 0 if at.instruction.pointers.bias_sums is None else n.outputs
+    at.rate_and_update(("dw", 9 * n.inputs * n.outputs), ("db", biases))
+
+
 @_kernel(Kernel.ROW_PRODUCTS)
 def _row_products(at: _Collector) -> None:
     n = at.n

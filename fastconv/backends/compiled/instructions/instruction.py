@@ -23,6 +23,10 @@ from fastconv.backends.compiled.instructions.layout import (
 )
 from fastconv.backends.compiled.instructions.layouts import LAYOUTS
 
+_BYTES_WITH_MASKS = 32
+_FEW_SUMS = 2
+"""Vectors from which there are masked loads, and vectors of sums that are few, as in ``gemm.h``."""
+
 WORKSPACE = -1
 """Number of the workspace among a kernel's arguments."""
 
@@ -47,6 +51,14 @@ class Target:
     vector_bytes: int
     registers: int
     masks: bool = False
+
+    def reads_parts(self, sums: int) -> bool:
+        """Whether tiles of so many vectors of sums read weights that end within a vector.
+
+        With AVX2, the mask takes a register and the load a little longer: only tiles of few sums,
+        which wait for memory anyway, do so.
+        """
+        return self.masks or (self.vector_bytes >= _BYTES_WITH_MASKS and sums <= _FEW_SUMS)
 
     def lanes(self, dtype: str) -> int:
         """Elements of a vector."""

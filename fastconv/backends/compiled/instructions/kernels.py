@@ -21,6 +21,8 @@ class Kernel(StrEnum):
     BATCH_BLOCKED_WEIGHT_TILES = "batch_blocked_weight_tiles"
     WINOGRAD_WEIGHTS = "winograd_weights"
     WINOGRAD_TILES = "winograd_tiles"
+    WINOGRAD_WEIGHT_SUMS = "winograd_weight_sums"
+    WINOGRAD_WEIGHT_GRADIENT = "winograd_weight_gradient"
     PLANE_PRODUCTS = "plane_products"
     PLANE_WEIGHT_PRODUCTS = "plane_weight_products"
     ROW_PRODUCTS = "row_products"

@@ -38,7 +38,7 @@ from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel
 from fastconv.backends.compiled.lowering.reordering import signed_output_of_pool
 from fastconv.backends.compiled.rules import input as input_rules
-from fastconv.backends.compiled.rules import pooled, winograd
+from fastconv.backends.compiled.rules import pooled, winograd, winograd_gradient
 from fastconv.backends.compiled.rules.split import threads_for_product
 from fastconv.plans.effects import argument_of, span_of
 from fastconv.plans.operation import ActivationSpec, InputSpec, OptimizerSpec
@@ -63,6 +63,7 @@ _WEIGHT = (
     "dense.dense_backward_weight",
 )
 _UPDATE = "optim.sgd_update"
+_DIVIDING_UPDATE = "optim.adam_update"
 
 _WITH_EPILOGUE = (Kernel.CONV_TILES, Kernel.BATCH_BLOCKED_TILES, Kernel.WINOGRAD_TILES)
 """Kernels whose epilogue may be an activation or the gradient of one."""
@@ -133,6 +134,9 @@ class _Lowering:
         self._origins: list[tuple[int, ...]] = []
         self._holds: dict[int, tuple[tuple[int, int], ...]] = {}
         self._workspace_bytes = 0
+        # Adam divides each element of a gradient by its own size. The errors of fewer products are
+        # those of the largest elements around.
+        self._divides_gradients = any(call.kernel == _DIVIDING_UPDATE for call in plan.calls)
 
     def run(self) -> Lowered:
         position = 0
@@ -214,6 +218,12 @@ class _Lowering:
         backwards = call.kernel == _DATA[0]
         if backwards and winograd.is_profitable(spec, self._target, dtype, backwards=True):
             return "winograd.conv2d_backward_data"
+        if (
+            call.kernel == _WEIGHT[0]
+            and winograd_gradient.is_profitable(spec, self._target, dtype)
+            and not self._divides_gradients
+        ):
+            return "winograd_gradient.conv2d_backward_weight"
         return None
 
     def _gather_min_max(self, position: int) -> int:
@@ -387,10 +397,12 @@ class _Lowering:
         """The instruction that makes a weight gradient in one pass over the samples, if any."""
         results = [n for n in (argument_of(call, "dw"), argument_of(call, "db")) if n is not None]
         writers = [i for i in instructions if any(i.points_to(number) for number in results)]
-        if len(writers) != 1 or writers[0].kernel != Kernel.CONV_WEIGHT_TILES:
+        if len(writers) != 1:
             return None
-        n = writers[0].integers
-        return writers[0] if n.samples <= n.together else None
+        if writers[0].kernel == Kernel.CONV_WEIGHT_TILES:
+            n = writers[0].integers
+            return writers[0] if n.samples <= n.together else None
+        return writers[0] if writers[0].kernel == Kernel.WINOGRAD_WEIGHT_GRADIENT else None
 
     def _update_behind(self, position: int) -> _Update | None:
         """Take the update of a layer's parameters right behind its weight gradient, if it may go.

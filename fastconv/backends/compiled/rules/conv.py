@@ -111,7 +111,7 @@ def _weights(
     """Pack the weights, or take them as they lie."""
     width = vectors * builder.lanes
     lie_packed = spec.groups == 1 and outputs <= width
-    whole = outputs % builder.lanes == 0 or builder.target.masks
+    whole = outputs % builder.lanes == 0 or builder.target.reads_parts(vectors * pixels)
     if whole and (lie_packed or pixels < PIXELS_WORTH_PACKING):
         return Weights(
             source.pointer, source.depth, width, source.group, source.down, source.across

@@ -19,6 +19,7 @@ from fastconv.backends.compiled.instructions.choices import LEAKY_GRADIENT, STOR
 from fastconv.backends.compiled.instructions.instruction import Instruction, Pointer, Target
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
+from fastconv.backends.compiled.rules.tiles import even_part
 from fastconv.spec import ConvSpec, PoolSpec
 
 _MOST_SUMS = {32: 24, 16: 12}
@@ -27,6 +28,11 @@ _MOST_VECTORS = 12
 _FEW_SAMPLES = 8
 """Samples below which an image is cut into two strips for the data gradient: each does again a
 pooled row of its neighbour."""
+_BAND_BYTES = 40 * 1024
+"""Bytes of x and of the lists that a weight gradient takes through all channels together: about
+what L1 holds."""
+_LEAST_OF_A_BAND = 24
+"""Pooled pixels below which the sums that go to memory and back cost more than is gained."""
 _NO_PADDING = ((0, 0), (0, 0))
 
 
@@ -125,6 +131,7 @@ def instructions_of(
         x=call.x, gradient=plain, offset=offsets, dw=sums, db=bias if has_bias else None,
         samples=samples, pixels=pixels, channels=channels, x_sample=conv.height * row, x_row=row,
         taps_down=kh, vectors=vectors, tile_rows=rows,
+        band=_rows_of_band(call, builder.itemsize) * pool.out_width,
         max_threads=threads_for_product(flops, channels), barrier=call.dx is None,
     )  # fmt: skip
     if call.dx is not None:
@@ -147,6 +154,16 @@ def instructions_of(
     )  # fmt: skip
     lowered = builder.lowered()
     return lowered.instructions, lowered.workspace_bytes
+
+
+def _rows_of_band(call: PooledBackward, itemsize: int) -> int:
+    """Pooled rows that a weight gradient takes together; of x they read two rows each, and two."""
+    pool, conv = call.pool, call.conv
+    line = conv.width * conv.in_channels * itemsize
+    lists = pool.out_width * conv.out_channels * (itemsize + 4)
+    least = -(-_LEAST_OF_A_BAND // pool.out_width)
+    fitting = max(least, (_BAND_BYTES - 2 * line) // (2 * line + lists))
+    return even_part(pool.out_height, fitting)
 
 
 def _integers(builder: Builder, count: int) -> Pointer:

@@ -19,7 +19,7 @@ from fastconv.backends.compiled.instructions.instruction import LoweredKernel, P
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
 from fastconv.backends.compiled.rules.subpixel_phases import reach
-from fastconv.backends.compiled.rules.tiles import even_part, most_rows
+from fastconv.backends.compiled.rules.tiles import most_rows
 from fastconv.spec import ConvSpec
 
 Types = tuple[str | None, ...]
@@ -53,7 +53,7 @@ def is_profitable(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool
         and height % 2 == width % 2 == 0
         and inputs % lanes == outputs % lanes == 0
         and inputs >= _LEAST_VECTORS * lanes
-        and min(width // 2, _tiles_together(target, inputs, 1)) >= _LEAST_TILES
+        and min(height // 2 * (width // 2), _tiles_together(target, inputs, 1)) >= _LEAST_TILES
     )
 
 
@@ -72,12 +72,12 @@ def _convolution(
         w_input=strides[2], place=place,
         max_threads=min(inputs, threads_for_elements(_PLACES * inputs * outputs)),
     )  # fmt: skip
-    tiles = c.width // 2
-    together = even_part(tiles, _tiles_together(builder.target, inputs, vectors))
-    pieces = c.samples * (c.height // 2) * -(-tiles // together) * (outputs // (vectors * lanes))
+    tiles = c.height // 2 * (c.width // 2)
+    together = min(tiles, _tiles_together(builder.target, inputs, vectors))
+    pieces = c.samples * -(-tiles // together) * (outputs // (vectors * lanes))
     builder.add(
         Kernel.WINOGRAD_TILES, a=a.pointer, b=transformed, c=c.pointer, bias=bias,
-        samples=c.samples, tile_rows=c.height // 2, tiles=tiles, vectors=vectors,
+        samples=c.samples, tile_rows=c.height // 2, tiles=c.width // 2, vectors=vectors,
         outputs=outputs, together=together, a_sample=a.sample, a_row=a.row, a_column=a.pixel,
         c_sample=c.sample, c_row=c.row, c_column=c.pixel, inputs=inputs, epilogue=STORE,
         place=place, slope=0.0,

@@ -15,6 +15,11 @@ _STRIDES_OF_A: dict[str, Any] = {
     "a_row": "stride of A from row to row of it",
     "a_column": "stride of A from column to column of it",
 }
+_STRIDES_OF_IMAGE: dict[str, Any] = {
+    "a_sample": "stride of A from sample to sample",
+    "a_row": "stride of A from row to row",
+    "a_column": "stride of A from pixel to pixel",
+}
 _STRIDES_OF_C: dict[str, Any] = {
     "c_sample": "stride of C from sample to sample",
     "c_row": "stride of C from row to row",
@@ -227,13 +232,42 @@ LAYOUTS = dict(
             tile_rows="rows of tiles",
             tiles="tiles of a row",
             vectors="vectors of a block",
-            together="tiles that are taken together",
-            a_sample="stride of A from sample to sample",
-            a_row="stride of A from row to row",
-            a_column="stride of A from pixel to pixel",
+            together="tiles of a group, at most",
+            **_STRIDES_OF_IMAGE,
             **_STRIDES_OF_C,
             epilogue=_EPILOGUE,
             place="stride of the weights from place to place",
+        ),
+        declare(
+            Kernel.WINOGRAD_WEIGHT_SUMS,
+            "sums[part][place][k][n] = sum over the tiles of the part's samples of "
+            "(B' d B)[k] (A dy A')[n]; bias_sums[part][n] = sum of dy",
+            "a dy sums bias_sums?",
+            "samples tile_rows tiles vectors outputs tile_inputs a_sample a_row a_column dy_sample "
+            "dy_row dy_column inputs parts together",
+            sums="what is written",
+            bias_sums="float64: what is written for the bias",
+            tile_rows="rows of tiles",
+            tiles="tiles of a row",
+            vectors="vectors of a block",
+            tile_inputs="inputs of a tile of sums",
+            **_STRIDES_OF_IMAGE,
+            **_STRIDES_OF_DY,
+            parts="parts of the samples, each with a sum of its own",
+            together="tiles that are taken through all products together",
+        ),
+        declare(
+            Kernel.WINOGRAD_WEIGHT_GRADIENT,
+            "dw[tap][k][n] = G' u G of the sums u of all parts, which are added in their order; "
+            "db likewise",
+            "sums bias_sums? dw db? rate?",
+            "inputs outputs parts epilogue",
+            "decay bias_decay",
+            sums="those of winograd_weight_sums",
+            bias_sums="float64: those of winograd_weight_sums",
+            parts="how many there are",
+            epilogue="STORE or UPDATE",
+            **_DECAYS,
         ),
         declare(
             Kernel.DEPTHWISE_TILES,
@@ -351,7 +385,7 @@ LAYOUTS = dict(
             "dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n "
             "of dy",
             "x gradient offset dw db?",
-            "samples pixels channels x_sample x_row taps_down vectors tile_rows",
+            "samples pixels channels x_sample x_row taps_down vectors tile_rows band",
             gradient="of each pooled pixel",
             offset="int32: of each maximum, in elements of x",
             dw="gradient of the weights, by output channel",
@@ -363,6 +397,7 @@ LAYOUTS = dict(
             taps_down="taps from top to bottom",
             vectors="vectors of a row of taps",
             tile_rows="rows of taps in a tile",
+            band="pooled pixels of a band, which is taken through all channels",
         ),
         declare(
             Kernel.POOLED_DATA_TILES,
