@@ -27,10 +27,11 @@ READY_BATCHES = 16
 
 def fastconv(workload: Workload, backend: str, threads: int) -> dict[str, Step]:
     """Whole steps from uint8 images: gathering and preprocessing count."""
+    from fastconv.execution.config import ExecutionConfig
     from fastconv.runs.experiment import prepare
 
     experiment = prepare(
-        workload.recipe, dataset=workload.dataset(), backend=backend, threads=threads
+        workload.recipe, dataset=workload.dataset(), config=ExecutionConfig(backend, threads)
     )
     trainer = experiment.trainer
 
@@ -257,6 +258,11 @@ def main() -> None:
         variants = sgemm(threads)
     else:
         variants = {"pytorch": pytorch, "jax": jax, "keras": keras}[who](workload, threads)
+    answer(variants)
+
+
+def answer(variants: dict[str, Step]) -> None:
+    """Say which variants there are, then run one for each line."""
     print(json.dumps(list(variants)), flush=True)
     for line in sys.stdin:
         name, _, steps = line.strip().rpartition(" ")

@@ -35,7 +35,15 @@ from fastconv.backends import selection
 from fastconv.backends.configuration import available_cores
 from fastconv.backends.cupy.device import device
 from fastconv.backends.selection import BackendError
-from fastconv.cli.command_line import Parser, check_writable, positive, run, use_device, write_json
+from fastconv.cli.command_line import (
+    Parser,
+    check_writable,
+    execution_config,
+    positive,
+    run,
+    write_json,
+)
+from fastconv.execution.config import ExecutionConfig
 from fastconv.profiling.cold_start import ColdStartError, measure_cold_start
 
 _NAME = "bench/gpu.py"
@@ -92,7 +100,7 @@ def make_parser() -> Parser:
     parser = Parser(_NAME, "Measure training steps on a GPU beside PyTorch's.")
     parser.prog = f"python {_NAME}"
     names = ("mnist-strided", _WHOLE)
-    there = gpu_fastconv.precisions()
+    there = gpu_fastconv.PRECISIONS
     parser.add_argument(
         "--recipes", type=_list_of(str), default=list(names), metavar="NAME,...",
         help=f"recipes (default: {','.join(names)})",
@@ -195,7 +203,10 @@ def measure(
     if options.cold_starts:
         try:
             report.cold_starts = measure_cold_start(
-                _WHOLE, "cupy", available_cores(), None, options.cold_starts, options.device
+                _WHOLE,
+                ExecutionConfig("cupy", available_cores(), device=options.device),
+                None,
+                options.cold_starts,
             )
         except ColdStartError as fault:
             report.faults.append(str(fault))
@@ -212,7 +223,7 @@ def _bench(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     state = selection.backend_state("cupy")
     if not state.works:
         raise BackendError(f"there is nothing to measure on: {state.reason}")
-    use_device(options)
+    execution_config(options)  # a mistake is told before anything is measured
     side, told_of_pytorch = pytorch()
     if side is not None and options.device is not None:
         side.use_device(options.device)

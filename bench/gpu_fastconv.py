@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,18 +14,13 @@ from turns import MOST_STEPS, STEPS_OF_A_PIECE, Contender, Run
 from workload import Workload
 
 from fastconv.backends.cupy.device import Recording, device, stand_in
+from fastconv.execution.config import ExecutionConfig
 from fastconv.profiling.step_profile import gflop_of_step, synthetic_dataset
 from fastconv.runs.experiment import prepare
 from fastconv.trainer import Trainer
 
 GRAPH, STREAM = "fastconv graph", "fastconv stream"
 PRECISIONS = ("float32", "tf32", "bf16")
-
-
-def precisions() -> tuple[str, ...]:
-    """Those that a training can be asked for."""
-    # Goes away when every version of prepare takes a precision: then it is PRECISIONS.
-    return PRECISIONS if "precision" in inspect.signature(prepare).parameters else PRECISIONS[:1]
 
 
 class _WithoutGraphs:
@@ -55,16 +49,17 @@ def _without_graphs() -> Iterator[None]:
 
 def trainer_of(workload: Workload, precision: str) -> Trainer:
     """A trainer of the workload on the card."""
-    # What does not change anything need not be known to the trainer.
-    more = {} if precision == "float32" else {"precision": precision}
-    return prepare(workload.recipe, dataset=workload.dataset(), backend="cupy", **more).trainer
+    config = ExecutionConfig("cupy", precision=precision)
+    return prepare(workload.recipe, dataset=workload.dataset(), config=config).trainer
 
 
 @functools.cache
 def gflop_of_image(name: str) -> float:
     """Dense operations of a recipe's step at batch size 1 in 1e9, forward and backward."""
     recipe = Workload.of(name, 1).recipe
-    trainer = prepare(recipe, dataset=synthetic_dataset(recipe), backend="numpy").trainer
+    trainer = prepare(
+        recipe, dataset=synthetic_dataset(recipe), config=ExecutionConfig("numpy")
+    ).trainer
     return gflop_of_step(trainer.runner.plan)
 
 

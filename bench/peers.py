@@ -44,12 +44,15 @@ SGEMM_FLOP = 2 * 2048**3
 
 
 class Contender:
-    """A child process that makes training steps on demand."""
+    """A child process that makes steps on demand: of training, unless its script makes others."""
 
-    def __init__(self, who: str, recipe: str, batch: int, threads: int, isa: str) -> None:
-        script = Path(__file__).with_name("contender.py")
+    def __init__(
+        self, who: str, recipe: str, batch: int, threads: int, isa: str,
+        script: str = "contender.py",
+    ) -> None:  # fmt: skip
+        path = str(Path(__file__).with_name(script))
         self._process = subprocess.Popen(
-            [sys.executable, str(script), who, recipe, str(batch), str(threads)],
+            [sys.executable, path, who, recipe, str(batch), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=instruction_sets.environment_of(isa),
         )  # fmt: skip
@@ -60,7 +63,7 @@ class Contender:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"bench/peers.py: {self.who} ended with {self._process.wait()}")
+            raise SystemExit(f"bench: {self.who} ended with {self._process.wait()}")
         return line
 
     def ask(self, what: str) -> float:
@@ -100,11 +103,11 @@ class Line(Rounds):
 
 def measure(
     workload: tuple[str, int], contenders: list[str], threads: int, rounds: int, span: float,
-    isa: str,
+    isa: str, script: str = "contender.py",
 ) -> list[Line]:  # fmt: skip
     """Let the contenders take turns on one workload; ``span``: seconds that a turn should last."""
     recipe, batch = workload
-    field = [Contender(who, recipe, batch, threads, isa) for who in contenders]
+    field = [Contender(who, recipe, batch, threads, isa, script) for who in contenders]
     turns = []
     for contender in field:
         for variant in contender.variants:

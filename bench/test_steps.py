@@ -14,6 +14,7 @@ from workload import Workload
 
 from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.selection import NAMES, backend_state
+from fastconv.execution.config import ExecutionConfig
 from fastconv.runs.experiment import prepare
 
 WORKLOADS = [
@@ -35,7 +36,7 @@ def test_step(benchmark, recipe: str, batch: int, steps: int, backend: str) -> N
     workload = Workload.of(recipe, batch)
     dataset = workload.dataset()
     started = time.perf_counter()
-    trainer = prepare(workload.recipe, dataset=dataset, backend=backend).trainer
+    trainer = prepare(workload.recipe, dataset=dataset, config=ExecutionConfig(backend)).trainer
     trainer.train(1)
     cold = time.perf_counter() - started
 

@@ -37,14 +37,13 @@ from tutorial_stages import (
 
 from fastconv import use_backend
 from fastconv._files import replace_file
-from fastconv.backends.configuration import environment, processor_name
+from fastconv.backends.configuration import configured_threads, environment, processor_name
 from fastconv.backends.selection import choose_backend
 from fastconv.cli.command_line import (
     Parser,
     check_writable,
     positive,
     run,
-    thread_count,
     write_json,
 )
 from fastconv.runs.run_folder import OutputError
@@ -215,7 +214,7 @@ def _work(options: argparse.Namespace) -> int:
     check_writable(options.json)
     if options.table:
         around_table(options.table)  # a mistake shows before the work
-    threads = thread_count(options)
+    threads = options.threads or configured_threads()
     os.environ["FASTCONV_THREADS"] = str(threads)
     command = f"python bench/tutorial.py --rounds {options.rounds}"
     command += f" --threads {options.threads}" if options.threads else ""

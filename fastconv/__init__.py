@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastconv.backends.explanation import explain as explain
     from fastconv.backends.selection import BackendError as BackendError
     from fastconv.backends.selection import use_backend as use_backend
+    from fastconv.execution.config import ExecutionConfig as ExecutionConfig
     from fastconv.functional.activation import elu as elu
     from fastconv.functional.activation import elu_backward as elu_backward
     from fastconv.functional.activation import leaky_relu as leaky_relu
@@ -67,9 +68,11 @@ if TYPE_CHECKING:
     from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
+    from fastconv.predictor import Predictor as Predictor
     from fastconv.recipe import load_recipe as load_recipe
     from fastconv.spec import ConvSpec as ConvSpec
     from fastconv.spec import PoolSpec as PoolSpec
+    from fastconv.spec import SpecError as SpecError
     from fastconv.step_check.check import check_step as check_step
     from fastconv.trainer import Trainer as Trainer
 
@@ -77,6 +80,7 @@ _ORIGINS = {
     "backends.selection": "BackendError use_backend",
     "backends.configuration": "show_config",
     "backends.explanation": "explain",
+    "execution.config": "ExecutionConfig",
     "functional.activation": (
         "elu elu_backward leaky_relu leaky_relu_backward log_softmax log_softmax_backward relu "
         "relu_backward selu selu_backward sigmoid sigmoid_backward softmax softmax_backward "
@@ -96,8 +100,9 @@ _ORIGINS = {
     ),
     "gradient_check": "check_gradients",
     "network": "Sequential",
+    "predictor": "Predictor",
     "recipe": "load_recipe",
-    "spec": "ConvSpec PoolSpec",
+    "spec": "ConvSpec PoolSpec SpecError",
     "step_check.check": "check_step",
     "trainer": "Trainer",
 }

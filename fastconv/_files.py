@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from fastconv._extras import missing_extra
+
 
 @contextlib.contextmanager
 def replace_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
@@ -38,6 +40,24 @@ def replace_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def write_toml(table: dict[str, Any], path: str | Path) -> None:
+    """Write a table as TOML in place of ``path``, by way of a temporary file.
+
+    Parameters
+    ----------
+    table
+        What TOML can hold.
+    path
+        The file to write.
+    """
+    try:
+        import tomli_w
+    except ModuleNotFoundError as fault:
+        raise missing_extra(str(path), fault) from None
+    with replace_file(path, "wb") as file:
+        tomli_w.dump(table, file)
 
 
 def as_text(name: str) -> str:

@@ -8,13 +8,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastconv._extras import require_extra
+
+if __name__ == "__main__":  # before what needs them is imported
+    require_extra("train", "python -m fastconv.evaluate")
+
 from fastconv.cli.command_line import (
     Parser,
     check_writable,
+    execution_config,
     run,
     say,
-    thread_count,
-    use_device,
     write_json,
 )
 
@@ -59,10 +63,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     saved = load_run(options.run)
     check_writable(options.json)
-    threads = thread_count(options)
-    use_device(options)
-    with threadpool_limits(threads):
-        inference = saved.inference(options.backend, threads)
+    config = execution_config(options)
+    with threadpool_limits(config.threads):
+        inference = saved.inference(config)
         dataset = load_data(saved, options.data_dir, any_data=options.any_data)
         samples = _part(dataset, options.part)
         check = check_data(saved, dataset, any_data=options.any_data)
@@ -76,7 +79,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         "data": check.agreement,
         "part": options.part,
         "samples": len(samples),
-        "backend": inference.backend,
+        "backend": config.backend,
         "loss": loss,
     }
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")

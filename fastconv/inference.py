@@ -1,10 +1,10 @@
-"""A network on a backend: plans made ready to run, and scores of samples."""
+"""Scores of samples: how well a network does, and what it says of each image."""
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.selection import (
-    choose_backend,
-    load_module,
-    require_precision,
-)
 from fastconv.data import DataError, Samples
-from fastconv.execution.evaluator import Evaluator, RecentEvaluators, evaluation_batches
+from fastconv.execution.config import ExecutionConfig, settle
+from fastconv.execution.evaluator import Evaluator, RecentEvaluators
 from fastconv.execution.interrupts import DeferredInterrupts
-from fastconv.execution.network_access import NetworkAccess
+from fastconv.execution.network_on_backend import NetworkOnBackend
 from fastconv.execution.outputs import check_output
-from fastconv.execution.uploads import Arrays, Uploads
 from fastconv.network import Sequential
-from fastconv.plans.plan_builder import Purpose, Source, build_plan
-from fastconv.preprocessing import Augmentation, Preprocessing
+from fastconv.plans.plan_builder import Purpose
+from fastconv.predictor import Predictor
+from fastconv.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,7 @@ class Score:
 
 
 class Inference:
-    """Applies a network as it is to samples, and makes runners of plans for others.
+    """Scores samples with a network as it is, and says what it makes of images.
 
     Several threads may use one: evaluations take turns, predictions run side by side, and neither
     sees a network in the middle of a step of training.
@@ -84,17 +80,15 @@ class Inference:
         "softmax_cross_entropy", "nll" or "mean_squared_error".
     preprocessing
         What happens to a batch before the first layer.
-    backend, threads, precision
-        As for :class:`fastconv.Trainer`.
+    backend, threads, precision, device
+        Where and how it computes: the fields of :class:`fastconv.ExecutionConfig`.
+    config
+        An :class:`fastconv.ExecutionConfig` in their place.
 
     Attributes
     ----------
-    backend
-        Name of the backend that was chosen; ``why`` says why.
-    plan_seconds
-        Time that building plans took.
-    access
-        To the network's arrays, for whoever trains it meanwhile.
+    predictor
+        What makes predictions of the same network.
 
     Raises
     ------
@@ -122,64 +116,50 @@ class Inference:
         preprocessing: Preprocessing | None = None,
         backend: str | None = None,
         threads: int | None = None,
-        precision: str = "float32",
+        precision: str | None = None,
+        device: int | None = None,
+        config: ExecutionConfig | None = None,
     ) -> None:
-        choice = choose_backend(backend)
-        require_precision(choice, precision, str(network.dtype))
-        self.backend, self.why = choice.name, choice.why
-        self.network = network
-        self.loss = loss
-        self.preprocessing = preprocessing or Preprocessing()
-        self.threads = threads
-        self.precision = precision
-        self.plan_seconds = 0.0
-        if len(network.output_shape) != 1:
+        settled = settle(
+            "Inference", config,
+            backend=backend, threads=threads, precision=precision, device=device,
+        )  # fmt: skip
+        self._use(NetworkOnBackend(network, preprocessing, settled), loss)
+
+    @classmethod
+    def of(cls, placed: NetworkOnBackend, loss: str) -> Inference:
+        """Return the inference of a network that others use too, such as one in training.
+
+        Parameters
+        ----------
+        placed
+            The network where a backend computes.
+        loss
+            As for the class.
+        """
+        made = cls.__new__(cls)
+        made._use(placed, loss)
+        return made
+
+    def _use(self, placed: NetworkOnBackend, loss: str) -> None:
+        if len(placed.network.output_shape) != 1:
             raise DataError(
-                f"the network's output is {network.output_shape}; expected a vector (end it with "
-                f"flatten and dense)"
+                f"the network's output is {placed.network.output_shape}; expected a vector (end it "
+                f"with flatten and dense)"
             )
-        check_output(network, loss)
-        self._check_preprocessing()
-        self._run = load_module(choice.name, "run")
-        self._uploads = Uploads(self._run, str(network.dtype))
-        self.access = NetworkAccess()
+        check_output(placed.network, loss)
+        self._placed = placed
+        self.config = placed.config
+        self.network = placed.network
+        self.preprocessing = placed.preprocessing
+        self.loss = loss
+        self.predictor = Predictor.of(placed)
         self._evaluations = threading.Lock()
         self._evaluators = RecentEvaluators()
-        arrays = {
-            "parameters": network.parameters,
-            "state": network.state,
-            **self.preprocessing.constants(network.dtype),
-        }
-        self._arrays = {name: self.to_device(array) for name, array in arrays.items()}
-
-    def to_device(self, array: NDArray[Any]) -> Any:
-        """Return an array where the backend computes: itself, or a copy."""
-        return self._run.to_device(array)
-
-    @property
-    def steps_together(self) -> int:
-        """Steps that the backend runs faster together: those of a graph on a CUDA device, or 1."""
-        return int(getattr(self._run, "STEPS_OF_A_GRAPH", 1))
 
     @property
     def _is_regression(self) -> bool:
         return self.loss == "mean_squared_error"
-
-    def _check_preprocessing(self) -> None:
-        p = self.preprocessing
-        if p.mean is None or p.deviation is None:
-            return
-        channels, features = self.network.input_shape[-1], math.prod(self.network.input_shape)
-        for name, array in (("mean", p.mean), ("deviation", p.deviation)):
-            if np.size(array) not in (channels, features) or np.size(p.mean) != np.size(array):
-                raise DataError(
-                    f"preprocessing {name} has {np.size(array)} values; expected {channels} (one "
-                    f"for each channel) or {features} (one for each feature)"
-                )
-        if not np.all(np.asarray(p.deviation) > 0):
-            raise DataError(
-                "preprocessing deviation holds a value that is not above 0; use 1 there"
-            )
 
     def check_samples(self, samples: Samples) -> None:
         """Check samples against the network and the loss; kernels do not.
@@ -232,71 +212,8 @@ class Inference:
         DataError
             If one is none of the network's outputs. Never where the backend has a copy of them.
         """
-        if self._run.IS_ON_HOST:
+        if self._placed.run_module.IS_ON_HOST:
             self._check_labels(samples)
-
-    def make_runner(
-        self,
-        samples: Samples,
-        batch: int,
-        purpose: Purpose,
-        arrays: dict[str, Any],
-        *,
-        augmentation: Augmentation | None = None,
-        seed: int = 0,
-    ) -> Any:
-        """Build a plan over samples, and make it ready to run.
-
-        Parameters
-        ----------
-        samples
-            What the plan gathers from; ``arrays`` holds them.
-        batch
-            Samples in a step.
-        purpose
-            What the plan is for.
-        arrays
-            As :meth:`upload` returns them, and what else the plan shares.
-        augmentation, seed
-            Of training.
-
-        Returns
-        -------
-        Runner
-            The backend's.
-        """
-        started = time.perf_counter()
-        targets = arrays.get("targets")
-        source = Source(
-            len(samples),
-            arrays["images"].dtype.name,
-            self.preprocessing,
-            augmentation or Augmentation(),
-            None if targets is None else targets.dtype.name,
-        )
-        plan = build_plan(self.network, batch, purpose, source, seed)
-        self.plan_seconds += time.perf_counter() - started
-        # Only the cupy backend has more than one precision.
-        more = {} if self.precision == "float32" else {"precision": self.precision}
-        return self._run.Runner(plan, {**self._arrays, **arrays}, self.threads, **more)
-
-    def upload(self, samples: Samples) -> Arrays:
-        """Bring samples to the backend, or return what is there of them already.
-
-        On the CPU these are the samples' own arrays, and what is written to them later is seen.
-        On a CUDA device they are copies; for other images, make other samples.
-
-        Parameters
-        ----------
-        samples
-            The samples.
-
-        Returns
-        -------
-        Arrays
-            To be kept by whoever will want it again.
-        """
-        return self._uploads.arrays_of(samples)
 
     def evaluate(self, samples: Samples, *, scores: NDArray[Any] | None = None) -> Score:
         """Score all samples with the network as it is (inference, a last short batch included).
@@ -321,8 +238,9 @@ class Inference:
             If they do not fit the network or the loss.
         """
         with self._evaluations, DeferredInterrupts() as interrupts:
+            self.config.select_device()
             evaluator = self._evaluators.find(samples, self._make_evaluator)
-            with self.access.reading():
+            with self._placed.access.reading():
                 score = self.score_of(evaluator.run(interrupts, self._reader(scores)))
         if not math.isfinite(score.loss_sum):
             self.check_labels_again(samples)
@@ -334,7 +252,7 @@ class Inference:
             return None
 
         def read(row: Any, runner: Any) -> None:
-            scores[row] = self._run.to_host(runner.buffer("scores"))
+            scores[row] = self._placed.run_module.to_host(runner.buffer("scores"))
 
         return read
 
@@ -348,7 +266,7 @@ class Inference:
             self._evaluators.find(samples, self._make_evaluator)
 
     def predict(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Return the network's scores for images as they come from a data set.
+        """Return the network's scores for images; see :class:`fastconv.Predictor`.
 
         Parameters
         ----------
@@ -360,41 +278,28 @@ class Inference:
         ndarray
             (N, outputs): scores before any softmax that the loss holds.
         """
-        outputs = self.network.output_shape[0]
-        scores = np.empty((len(images), outputs), self.network.dtype)
-        labels = np.zeros(len(images), np.int64)
-        if self._is_regression:
-            labels = np.zeros((len(images), outputs), self.network.dtype)
-        samples = Samples(np.ascontiguousarray(images), labels)
-        self.check_samples(samples)
-        arrays = self._uploads.bring(samples)  # not kept: the next call may bring other images
-        for indices, batch in evaluation_batches(len(images)):
-            runner = self.make_runner(samples, batch, Purpose(False, False, None), arrays)
-            with DeferredInterrupts() as interrupts, self.access.reading():
-                for row in indices:
-                    runner.run(row[None])
-                    scores[row] = self._run.to_host(runner.buffer("scores"))
-                    interrupts.let_through()
-        return scores
-
-    def update_network(self) -> None:
-        """Bring parameters and state back into the network from where the backend has them."""
-        for name in ("parameters", "state"):
-            host, device = getattr(self.network, name), self._arrays[name]
-            if device is not host:
-                host[...] = self._run.to_host(device)
+        return self.predictor(images)
 
     def _make_evaluator(self, samples: Samples) -> Evaluator:
         self.check_samples(samples)
-        arrays, purpose = self.upload(samples), Purpose(False, False, self.loss)
+        placed, purpose = self._placed, Purpose(False, False, self.loss)
+        arrays = placed.upload(samples)
         return Evaluator(
             len(samples),
             arrays,
-            lambda batch: self.make_runner(samples, batch, purpose, arrays),
-            self.steps_together,
+            lambda batch: placed.make_runner(batch, purpose, arrays),
+            placed.steps_together,
         )
 
     def score_of(self, statistics: NDArray[np.float64]) -> Score:
         """Return what a runner's statistics say."""
         loss_sum, correct, samples = statistics.tolist()
         return Score(loss_sum, correct, samples, not self._is_regression)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it is made of: in another process it makes plans of its own."""
+        self._placed.update_network()
+        make = functools.partial(
+            Inference, loss=self.loss, preprocessing=self.preprocessing, config=self.config
+        )
+        return make, (self.network,)

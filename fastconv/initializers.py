@@ -9,6 +9,8 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.spec import SpecError
+
 Distribution: TypeAlias = Literal["normal", "uniform"]
 
 
@@ -46,9 +48,7 @@ def _draw(
 
 def _check_distribution(owner: str, distribution: str) -> None:
     if distribution not in ("normal", "uniform"):
-        raise ValueError(
-            f"{owner}: distribution is {distribution!r}; expected 'normal' or 'uniform'"
-        )
+        raise SpecError(owner, "distribution", distribution, "'normal' or 'uniform'")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Normal:
 
     def __post_init__(self) -> None:
         if not self.deviation >= 0:
-            raise ValueError(f"Normal: deviation is {self.deviation!r}; expected 0 or more")
+            raise SpecError("Normal", "deviation", self.deviation, "0 or more")
 
     def draw(
         self, generator: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._errors import UserError
+from fastconv._extras import missing_extra
 from fastconv._files import replace_file
 from fastconv.initializers import He, Initializer
 from fastconv.layers import Layer, Parameter
-from fastconv.spec import Shape
+from fastconv.spec import Shape, SpecError
 
 _ALIGNMENT = 16
 """Elements: every parameter starts on a cache line (64 bytes of float32)."""
@@ -133,8 +134,8 @@ class Sequential:
             try:
                 shapes.append(layer.output_shape(shapes[-1]))
             except ValueError as fault:
-                text = str(fault).replace("ConvSpec: ", "").replace("PoolSpec: ", "")
-                raise NetworkError(f"layer {number} ({name}), input {shapes[-1]}: {text}") from None
+                told = fault.said if isinstance(fault, SpecError) else fault
+                raise NetworkError(f"layer {number} ({name}), input {shapes[-1]}: {told}") from None
         return tuple(shapes)
 
     def _place_parameters(self) -> dict[str, Place]:
@@ -254,8 +255,10 @@ class Sequential:
 
         Convolution weights are HWIO, dense weights (inputs, units).
         """
-        from safetensors.numpy import save
-
+        try:
+            from safetensors.numpy import save
+        except ModuleNotFoundError as fault:
+            raise missing_extra("save_weights", fault) from None
         arrays = {name: np.ascontiguousarray(a) for name, a in self.named_arrays().items()}
         content = save(dict(sorted(arrays.items())))
         with replace_file(path, "wb") as file:
@@ -269,9 +272,11 @@ class Sequential:
         NetworkError
             If the file is damaged or belongs to another network; then nothing is changed.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
+        try:
+            from safetensors import SafetensorError
+            from safetensors.numpy import load_file
+        except ModuleNotFoundError as fault:
+            raise missing_extra("load_weights", fault) from None
         try:
             stored: Mapping[str, NDArray[np.floating]] = load_file(path)
         except OSError as fault:

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from fastconv.network import Sequential
 from fastconv.plans.operation import OptimizerKind, OptimizerSpec
+from fastconv.spec import SpecError
 
 DecayMode: TypeAlias = Literal["coupled", "decoupled"]
 
@@ -38,7 +39,7 @@ class Optimizer:
 
     Raises
     ------
-    ValueError
+    SpecError
         If a value is out of range.
     """
 
@@ -56,11 +57,9 @@ class Optimizer:
     def __post_init__(self) -> None:
         kinds = ("sgd", "momentum", "nesterov", "adam", "adamw")
         if self.kind not in kinds:
-            raise ValueError(f"optimizer kind is {self.kind!r}; expected one of {', '.join(kinds)}")
+            raise SpecError("Optimizer", "kind", self.kind, f"one of {', '.join(kinds)}")
         if self.decay_mode not in ("coupled", "decoupled"):
-            raise ValueError(
-                f"optimizer decay_mode is {self.decay_mode!r}; expected 'coupled' or 'decoupled'"
-            )
+            raise SpecError("Optimizer", "decay_mode", self.decay_mode, "'coupled' or 'decoupled'")
         self._spec(0, 0, 0)  # checks the numbers
 
     def spec(self, network: Sequential) -> OptimizerSpec:
@@ -86,7 +85,6 @@ class Optimizer:
                 beta2=self.beta2,
                 epsilon=self.epsilon,
             )
-        except ValueError as fault:
-            text = str(fault).replace("OptimizerSpec: ", "optimizer ")
-            text = text.replace("coupled_decay", "weight_decay").replace("deweight", "weight")
-            raise ValueError(text) from None
+        except SpecError as fault:
+            decay = "weight_decay"  # which of the two it is, decay_mode says
+            raise fault.of("Optimizer", coupled_decay=decay, decoupled_decay=decay) from None

@@ -7,14 +7,18 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastconv._extras import require_extra
+
+if __name__ == "__main__":  # before what needs them is imported
+    require_extra("train", "python -m fastconv.predict")
+
 from fastconv.cli.command_line import (
     EXIT_USER_ERROR,
     Parser,
     check_writable,
+    execution_config,
     positive,
     run,
-    thread_count,
-    use_device,
     write_json,
 )
 
@@ -63,8 +67,7 @@ def _predict(options: argparse.Namespace) -> int:
     if not saved.class_names:
         raise RunError(f"run {saved.path}: is a regression; predict is for classes of images")
     check_writable(options.json)
-    threads = thread_count(options)
-    use_device(options)
+    config = execution_config(options)
     pixels, names, unreadable = [], [], []
     for path in options.images:
         try:
@@ -77,8 +80,8 @@ def _predict(options: argparse.Namespace) -> int:
         names.append(path)
     found: list[dict[str, Any]] = []
     if pixels:
-        with threadpool_limits(threads):
-            inference = saved.inference(options.backend, threads)
+        with threadpool_limits(config.threads):
+            inference = saved.inference(config)
             scores = inference.predict(np.stack(pixels))
         saved.require_finite(scores)
         found = _classes(saved, names, scores, options.top)

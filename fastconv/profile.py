@@ -8,22 +8,26 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from fastconv._extras import require_extra
+
+if __name__ == "__main__":  # before what needs them is imported
+    require_extra("train", "python -m fastconv.profile")
+
 from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.backends.selection import BackendError, choose_backend
+from fastconv.backends.selection import BackendError
 from fastconv.cli.command_line import (
     Parser,
-    check_precision,
     check_writable,
+    execution_config,
     positive,
     run,
-    thread_count,
-    use_device,
     write_json,
 )
 from fastconv.cli.progress import PipedConsole
+from fastconv.execution.config import ExecutionConfig
 from fastconv.profiling.cold_start import PHASES, ColdStart, ColdStartError, measure_cold_start
 from fastconv.profiling.step_profile import StepProfile, measure, synthetic_dataset
 from fastconv.recipe import Recipe, load_recipe
@@ -66,34 +70,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _profile(options: argparse.Namespace) -> int:
     check_writable(options.json)
-    threads = thread_count(options)
     settings = [] if options.batch_size is None else [("batch_size", options.batch_size)]
     recipe = load_recipe(options.recipe, settings)
-    choice = choose_backend(options.backend)
-    use_device(options)
-    check_precision(options)
+    config = execution_config(options)
     console = PipedConsole(stderr=options.json == "-", highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDTH
     content = (
-        _cold(options, recipe, settings, choice.name, threads, console)
+        _cold(options, recipe, settings, config, console)
         if options.cold
-        else _steps(options, recipe, choice.name, threads, console)
+        else _steps(options, recipe, config, console)
     )
     write_json(options.json, content)
     return 0
 
 
 def _steps(
-    options: argparse.Namespace, recipe: Recipe, backend: str, threads: int, console: Console
+    options: argparse.Namespace, recipe: Recipe, config: ExecutionConfig, console: Console
 ) -> dict[str, Any]:
     dataset = None if options.data_dir else synthetic_dataset(recipe)
-    with threadpool_limits(threads):
-        trainer = prepare(
-            recipe, data_dir=options.data_dir, backend=backend, threads=threads,
-            precision=options.precision, dataset=dataset,
-        ).trainer  # fmt: skip
-        profile = measure(trainer, recipe.name, threads, options.steps, options.repeats or 15)
+    with threadpool_limits(config.threads):
+        trainer = prepare(recipe, data_dir=options.data_dir, config=config, dataset=dataset).trainer
+        profile = measure(trainer, recipe.name, options.steps, options.repeats or 15)
     show(profile, console)
     return profile.table()
 
@@ -102,29 +100,20 @@ def _cold(
     options: argparse.Namespace,
     recipe: Recipe,
     settings: list[tuple[str, Any]],
-    backend: str,
-    threads: int,
+    config: ExecutionConfig,
     console: Console,
 ) -> dict[str, Any]:
     try:
-        starts = measure_cold_start(
-            options.recipe,
-            backend,
-            threads,
-            settings,
-            options.repeats or 5,
-            options.precision,
-            options.device,
-        )
+        starts = measure_cold_start(options.recipe, config, settings, options.repeats or 5)
     except ColdStartError as fault:
         raise BackendError(str(fault)) from None
-    show_cold_starts(recipe.name, backend, starts, console)
+    show_cold_starts(recipe.name, config.backend, starts, console)
     return {
         "recipe": recipe.name,
-        "backend": backend,
+        "backend": config.backend,
         "batch_size": recipe.batch_size,
-        "threads": threads,
-        "precision": options.precision,
+        "threads": config.threads,
+        "precision": config.precision,
         "phases": list(PHASES),
         "starts": [asdict(start) for start in starts],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,8 +21,13 @@ from fastconv.recipes.recipe_sections import (
     PreprocessingSection,
     ScheduleSection,
 )
-from fastconv.recipes.schema import RecipeError, nearest, read_dataclass
+from fastconv.recipes.schema import RecipeError, nearest, read_dataclass, unused_keys
 from fastconv.recipes.shipped_files import read_toml, shipped_names
+
+_CHOOSING = frozenset(
+    {"data.dataset", "preprocessing.kind", "initialization.kind", "optimizer.kind", "schedule.kind"}
+)
+"""Keys that say which others do something."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,11 @@ class Recipe:
         self.initialization.initializer()
         self.augmentation.augmentation()
 
+    @property
+    def rate_key(self) -> str:
+        """The key of the largest learning rate: a cyclic schedule has rates of its own."""
+        return "schedule.eta_max" if self.schedule.kind == "cyclic" else "optimizer.lr"
+
     def make_layers(self) -> tuple[Layer, ...]:
         """Return the layers that the tables describe.
 
@@ -137,8 +147,8 @@ class Recipe:
         )
 
     def table(self) -> dict[str, Any]:
-        """Return the whole recipe, defaults included, as a TOML table (None left out)."""
-        table = dataclasses.asdict(self)
+        """Return the whole recipe as a TOML table: every key that does something, and its value."""
+        table = used_of(dataclasses.asdict(self))
         layers = [{"kind": layer.kind, **_fields(layer)} for layer in self.make_layers()]
         cleaned: dict[str, Any] = _without_none({**table, "layers": layers})
         return cleaned
@@ -183,13 +193,85 @@ def load_recipe(name_or_file: str, settings: Sequence[tuple[str, Any]] = ()) -> 
     0.5
     """
     table = read_toml("recipe", "recipes", name_or_file, "--list-recipes")
-    for key, value in settings:
-        set_key(table, key, value)
+    set_keys(table, settings)
     table.setdefault("name", as_text(Path(name_or_file).stem))
     try:
-        return read_dataclass(Recipe, table, "")
+        return read_recipe(table)
     except RecipeError as fault:
         raise RecipeError(f"recipe {name_or_file}: {fault}") from None
+
+
+def load_written_recipe(file: str | Path) -> Recipe:
+    """Load the recipe that a run wrote down, of an earlier version too.
+
+    Those wrote every key, even one that does nothing beside the others; it is passed over.
+
+    Parameters
+    ----------
+    file
+        As ``recipe.toml`` in a run's folder.
+
+    Raises
+    ------
+    RecipeError
+        If it is not TOML, or a key or a value is not as it must be.
+    """
+    table = read_toml("recipe", "recipes", str(file), "--list-recipes")
+    try:
+        return read_recipe(used_of(table))
+    except RecipeError as fault:
+        raise RecipeError(f"recipe {file}: {fault}") from None
+
+
+def read_recipe(table: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of its table.
+
+    Parameters
+    ----------
+    table
+        As :meth:`Recipe.table` returns it; keys may be left out.
+
+    Raises
+    ------
+    RecipeError
+        If a key is unknown or does nothing, or a value is not as it must be.
+    """
+    recipe = read_dataclass(Recipe, table, "")
+    if recipe.schedule.kind == "cyclic" and "lr" in table.get("optimizer", {}):
+        raise RecipeError(
+            "optimizer.lr does nothing under schedule.kind = 'cyclic'; use schedule.eta_min and "
+            "schedule.eta_max, or set schedule.kind to another"
+        )
+    return recipe
+
+
+def used_of(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's table without the keys that do nothing beside its other keys.
+
+    Parameters
+    ----------
+    table
+        It is not changed.
+
+    Examples
+    --------
+    >>> used_of({"epochs": 1, "optimizer": {"kind": "sgd", "lr": 0.1, "momentum": 0.9}})
+    {'epochs': 1, 'optimizer': {'kind': 'sgd', 'lr': 0.1}}
+    """
+    kept = dict(table)
+    for name, section in kept.items():
+        kind = _section(name)
+        if kind is not None and isinstance(section, dict):
+            unused = unused_keys(kind, section)
+            if name == "optimizer" and _has_own_rates(table):
+                unused.append("lr")
+            kept[name] = {key: value for key, value in section.items() if key not in unused}
+    return kept
+
+
+def _has_own_rates(table: Mapping[str, Any]) -> bool:
+    schedule = table.get("schedule")
+    return isinstance(schedule, dict) and schedule.get("kind") == "cyclic"
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -210,8 +292,33 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
+def set_keys(table: dict[str, Any], settings: Iterable[tuple[str, Any]]) -> None:
+    """Set dotted keys of a recipe's table in place, those first that other keys depend on.
+
+    Parameters
+    ----------
+    table
+        Of the recipe.
+    settings
+        (key, value) pairs; of a key that is there twice the last one counts.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such key.
+    """
+    pairs = list(settings)
+    for is_first in (True, False):
+        for key, value in pairs:
+            if (key in _CHOOSING) is is_first:
+                set_key(table, key, value)
+
+
 def set_key(table: dict[str, Any], key: str, value: Any) -> None:
     """Set one dotted key of a recipe's table in place.
+
+    What the table has of other keys that would do nothing beside it goes: it was for what was there
+    before.
 
     Raises
     ------
@@ -241,6 +348,8 @@ def set_key(table: dict[str, Any], key: str, value: Any) -> None:
     if key in ("epochs", "steps"):  # one replaces the other
         table.pop("steps" if key == "epochs" else "epochs", None)
     target[last] = value
+    if key in _CHOOSING:
+        table.update(used_of(table))
 
 
 def _keys_like(key: str) -> str:

@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv.spec import SpecError
+
 Rates = NDArray[np.float64]
 
 
@@ -25,7 +27,7 @@ class Schedule(Protocol):
 def _positive(owner: str, **values: float) -> None:
     for name, value in values.items():
         if not value > 0:
-            raise ValueError(f"{owner}: {name} is {value!r}; expected more than 0")
+            raise SpecError(owner, name, value, "more than 0")
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Cosine:
     def __post_init__(self) -> None:
         _positive("cosine schedule", lr=self.lr, total=self.total)
         if not self.final >= 0:
-            raise ValueError(f"cosine schedule: final is {self.final!r}; expected 0 or more")
+            raise SpecError("cosine schedule", "final", self.final, "0 or more")
 
     def rates(self, steps: ArrayLike) -> Rates:
         """Return the learning rate of each of ``steps``."""
@@ -155,7 +157,7 @@ class OneCycle:
             final_divisor=self.final_divisor,
         )  # fmt: skip
         if not 0 < self.rise < 1:
-            raise ValueError(f"one_cycle schedule: rise is {self.rise!r}; expected between 0 and 1")
+            raise SpecError("one_cycle schedule", "rise", self.rise, "between 0 and 1")
 
     def rates(self, steps: ArrayLike) -> Rates:
         """Return the learning rate of each of ``steps``."""
@@ -185,8 +187,8 @@ class Cyclic:
     def __post_init__(self) -> None:
         _positive("cyclic schedule", eta_max=self.eta_max, n_s=self.n_s)
         if not 0 <= self.eta_min <= self.eta_max:
-            raise ValueError(
-                f"cyclic schedule: eta_min is {self.eta_min!r}; expected 0 to {self.eta_max!r}"
+            raise SpecError(
+                "cyclic schedule", "eta_min", self.eta_min, f"0 to eta_max ({self.eta_max!r})"
             )
 
     def rates(self, steps: ArrayLike) -> Rates:

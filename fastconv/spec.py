@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = tuple[Pair, Pair]
@@ -19,10 +19,80 @@ Shape: TypeAlias = tuple[int, ...]
 _SAME_OR_VALID = ("same", "valid")
 
 
+class SpecError(ValueError):
+    """A value that is not what it may be, in parts, so that a caller can name it as it knows it.
+
+    Parameters
+    ----------
+    owner
+        Who was given the value: a spec, a function; empty for nobody who is worth naming.
+    field
+        Its name there.
+    value
+        The value.
+    expected
+        What it may be, and the fix where that does not say it.
+    sentence
+        How to say it, in the words ``{field}``, ``{value!r}`` and ``{expected}``.
+
+    Examples
+    --------
+    >>> fault = SpecError("OptimizerSpec", "coupled_decay", -1.0, "0 or more")
+    >>> str(fault)
+    'OptimizerSpec: coupled_decay is -1.0; expected 0 or more'
+    >>> str(fault.of("Optimizer", coupled_decay="weight_decay"))
+    'Optimizer: weight_decay is -1.0; expected 0 or more'
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        field: str,
+        value: object,
+        expected: str,
+        sentence: str = "{field} is {value!r}; expected {expected}",
+    ) -> None:
+        super().__init__(owner, field, value, expected, sentence)
+        self.owner, self.field, self.value = owner, field, value
+        self.expected, self._sentence = expected, sentence
+
+    def __str__(self) -> str:
+        return f"{self.owner}: {self.said}" if self.owner else self.said
+
+    @property
+    def said(self) -> str:
+        """The message without the owner."""
+        return self._sentence.format(field=self.field, value=self.value, expected=self.expected)
+
+    def of(self, owner: str, **names: str) -> SpecError:
+        """Return the same fault as a caller knows it.
+
+        Parameters
+        ----------
+        owner
+            Who was called.
+        **names
+            The caller's names of fields, where it has others.
+        """
+        field = names.get(self.field, self.field)
+        return SpecError(owner, field, self.value, self.expected, self._sentence)
+
+    def within(self, path: str) -> SpecError:
+        """Return the same fault of a key in a file.
+
+        Parameters
+        ----------
+        path
+            Of the section that the key is in, such as "optimizer".
+        """
+        field = f"{path}.{self.field}" if path else self.field
+        return SpecError("", field, self.value, self.expected, self._sentence)
+
+
 def require_int(owner: str, name: str, value: object, least: int) -> None:
-    """Raise a ValueError that names ``owner`` and ``name`` unless ``value`` is an int >= least."""
+    """Raise a SpecError that names ``owner`` and ``name`` unless ``value`` is an int >= least."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{owner}: {name} is {value!r}; expected an integer of {least} or more")
+        raise SpecError(owner, name, value, f"an integer of {least} or more")
 
 
 def as_pair(owner: str, name: str, value: object, least: int = 1) -> Pair:
@@ -46,22 +116,16 @@ def as_pair(owner: str, name: str, value: object, least: int = 1) -> Pair:
     ValueError
         If ``value`` is neither, or is below ``least``.
     """
-    items: tuple[object, ...]
+    items: tuple[Any, ...]
     items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    fault = ValueError(
-        f"{owner}: {name} is {value!r}; expected an integer of {least} or more, "
-        f"or a (height, width) pair of them"
+    pair = tuple(
+        int(item.__index__())
+        for item in items
+        if hasattr(item, "__index__") and not isinstance(item, bool)
     )
-    if len(items) != 2:
-        raise fault
-    pair = []
-    for item in items:
-        if isinstance(item, bool) or not hasattr(item, "__index__"):
-            raise fault
-        number = int(item.__index__())
-        if number < least:
-            raise fault
-        pair.append(number)
+    if not (len(items) == len(pair) == 2 and min(pair) >= least):
+        expected = f"an integer of {least} or more, or a (height, width) pair of them"
+        raise SpecError(owner, name, value, expected)
     return pair[0], pair[1]
 
 
@@ -119,10 +183,24 @@ def resolve_padding(
     elif hasattr(padding, "__index__") and not isinstance(padding, bool):
         height, width = as_pair(owner, "padding", padding, least=0)
         return (height, height), (width, width)
-    raise ValueError(
-        f"{owner}: padding is {padding!r}; expected an integer, (height, width), "
-        f"((top, bottom), (left, right)), 'same' or 'valid'"
+    raise SpecError(
+        owner,
+        "padding",
+        padding,
+        "an integer, (height, width), ((top, bottom), (left, right)), 'same' or 'valid'",
     )
+
+
+def _too_wide(
+    owner: str, kernel: Pair, span: int, side: str, size: int, padding: Pair
+) -> SpecError:
+    room = size + sum(padding)
+    sentence = (
+        f"the {{field}} spans {span} in {side} but the padded input has only {room} "
+        f"({size} + padding {padding[0]} + {padding[1]}); use {{expected}}"
+    )
+    smaller = "a smaller kernel or dilation" if owner == "ConvSpec" else "a smaller kernel"
+    return SpecError(owner, "kernel", kernel, f"{smaller}, or more padding", sentence)
 
 
 def _text_padding(letter: str, sides: Pair) -> str:
@@ -207,9 +285,12 @@ class ConvSpec:
         )
         object.__setattr__(self, "padding", padding)
         if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ValueError(
-                f"ConvSpec: groups is {self.groups}, which must divide both in_channels "
-                f"({self.in_channels}) and out_channels ({self.out_channels})"
+            raise SpecError(
+                "ConvSpec",
+                "groups",
+                self.groups,
+                f"a number that divides the input channels ({self.in_channels}) and the output "
+                f"channels ({self.out_channels})",
             )
         for name, size, sides, k, d in zip(
             ("height", "width"),
@@ -221,11 +302,7 @@ class ConvSpec:
         ):
             span = (k - 1) * d + 1
             if size + sum(sides) < span:
-                raise ValueError(
-                    f"ConvSpec: the kernel spans {span} in {name} but the padded input has only "
-                    f"{size + sum(sides)} ({size} + padding {sides[0]} + {sides[1]}); "
-                    f"use a smaller kernel or dilation, or more padding"
-                )
+                raise _too_wide("ConvSpec", self.kernel, span, name, size, sides)
 
     @classmethod
     def of_transposed(
@@ -268,16 +345,23 @@ class ConvSpec:
         sizes = []
         for axis, (name, size) in enumerate((("height", height), ("width", width))):
             if output_padding[axis] >= stride[axis]:
-                raise ValueError(
-                    f"ConvSpec: output_padding is {output_padding[axis]} in {name}; expected less "
-                    f"than the stride ({stride[axis]})"
+                raise SpecError(
+                    "ConvSpec",
+                    "output_padding",
+                    output_padding[axis],
+                    f"less than the stride ({stride[axis]})",
+                    f"{{field}} is {{value!r}} in {name}; expected {{expected}}",
                 )
             out = (size - 1) * stride[axis] - sum(padding[axis])
             out += (kernel[axis] - 1) * dilation[axis] + 1 + output_padding[axis]
             if out < 1:
-                raise ValueError(
-                    f"ConvSpec: padding is {padding[axis]} in {name}, which leaves {out} of the "
-                    f"output; use less"
+                raise SpecError(
+                    "ConvSpec",
+                    "padding",
+                    padding[axis],
+                    "less",
+                    f"{{field}} is {{value!r}} in {name}, which leaves {out} of the output; "
+                    f"use {{expected}}",
                 )
             sizes.append(out)
         return cls(
@@ -407,9 +491,7 @@ class PoolSpec:
             object.__setattr__(self, name, as_pair("PoolSpec", name, getattr(self, name)))
         for name in ("ceil_mode", "count_include_pad"):
             if getattr(self, name) not in (True, False):
-                raise TypeError(
-                    f"PoolSpec: {name} is {getattr(self, name)!r}; expected True or False"
-                )
+                raise SpecError("PoolSpec", name, getattr(self, name), "True or False")
         image = self.height, self.width
         padding = resolve_padding("PoolSpec", self.padding, image, self.kernel, self.stride)
         object.__setattr__(self, "padding", padding)
@@ -417,16 +499,15 @@ class PoolSpec:
             ("height", "width"), (self.height, self.width), self.padding, self.kernel, strict=True
         ):
             if max(sides) >= k:
-                raise ValueError(
-                    f"PoolSpec: padding is {sides} in {name}; expected less than the kernel's {k}, "
-                    f"or a window would hold no pixel"
+                raise SpecError(
+                    "PoolSpec",
+                    "padding",
+                    sides,
+                    f"less than the kernel's {k}, or a window would hold no pixel",
+                    f"{{field}} is {{value!r}} in {name}; expected {{expected}}",
                 )
             if size + sum(sides) < k:
-                raise ValueError(
-                    f"PoolSpec: the kernel spans {k} in {name} but the padded input has only "
-                    f"{size + sum(sides)} ({size} + padding {sides[0]} + {sides[1]}); "
-                    f"use a smaller kernel, or more padding"
-                )
+                raise _too_wide("PoolSpec", self.kernel, k, name, size, sides)
 
     def _out(self, axis: int) -> int:
         size = (self.height, self.width)[axis]

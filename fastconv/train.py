@@ -8,15 +8,18 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from fastconv._extras import require_extra
+
+if __name__ == "__main__":  # before what needs them is imported
+    require_extra("train", "python -m fastconv.train")
+
 from fastconv.cli.command_line import (
     EXIT_INTERRUPTED,
     Parser,
-    check_precision,
     check_writable,
+    execution_config,
     positive,
     run,
-    thread_count,
-    use_device,
     write_json,
 )
 from fastconv.cli.process_time import process_seconds
@@ -123,14 +126,10 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
 
     recipe = load_recipe(options.recipe, _settings(options))
     check_writable(options.json)
-    threads = thread_count(options)
-    use_device(options)
-    check_precision(options)
+    config = execution_config(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     how = RunOptions(
-        threads,
-        options.backend,
-        options.precision,
+        config,
         options.data_dir,
         steps=options.steps,
         validates=not options.no_validate,
@@ -155,7 +154,7 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         print(
             f"fastconv.train: diverged: the loss is not finite after "
             f"{finished.summary['steps']} steps; try a smaller learning rate "
-            f"(--set optimizer.lr=...)",
+            f"(--set {recipe.rate_key}=...)",
             file=sys.stderr,
         )
         return _EXIT_DIVERGED

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.data import DataError, Samples, epoch_order
+from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.execution.interrupts import DeferredInterrupts
+from fastconv.execution.network_on_backend import NetworkOnBackend
 from fastconv.execution.pace import Pace
 from fastconv.inference import Inference, Score
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.plans.plan_builder import Purpose
+from fastconv.predictor import Predictor
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.schedules import Schedule
 
@@ -44,23 +47,19 @@ class Trainer:
         What happens to a batch before the first layer.
     seed
         Of shuffling, dropout and augmentation.
-    backend
-        As for :func:`fastconv.conv2d`.
-    threads
-        How many threads a step may use; None: FASTCONV_THREADS, else the cores of this process.
-        The numpy backend has no threads of its own: see ``fastconv.backends.numpy.run``.
-    precision
-        "float32", or with the cupy backend "tf32" or "bf16": what tensor cores round the factors of
-        products to. Parameters, activations and sums stay float32.
+    backend, threads, precision, device
+        Where and how it computes: the fields of :class:`fastconv.ExecutionConfig`.
+    config
+        An :class:`fastconv.ExecutionConfig` in their place.
 
     Attributes
     ----------
+    config
+        Where and how it computes, as it was settled.
     step
         Updates made so far.
     steps_per_epoch
         Updates in an epoch.
-    backend
-        Name of the backend that was chosen; ``why`` says why.
     runner
         What makes the training steps: the backend's ``Runner`` of the training plan.
     warmup_seconds, train_seconds
@@ -90,23 +89,20 @@ class Trainer:
         seed: int = 0,
         backend: str | None = None,
         threads: int | None = None,
-        precision: str = "float32",
+        precision: str | None = None,
+        device: int | None = None,
+        config: ExecutionConfig | None = None,
     ) -> None:
-        self._inference = Inference(
-            network,
-            loss=loss,
-            preprocessing=preprocessing,
-            backend=backend,
-            threads=threads,
-            precision=precision,
+        self.config = settle(
+            "Trainer", config, backend=backend, threads=threads, precision=precision, device=device
         )
-        self.backend, self.why = self._inference.backend, self._inference.why
+        self._placed = NetworkOnBackend(network, preprocessing, self.config)
+        self._inference = Inference.of(self._placed, loss)
         self.network = network
         self.training = training
         self.loss = loss
         self.schedule = schedule
         self.seed = seed
-        self.precision = precision
         self.step = 0
         self.train_seconds = 0.0
         self._check(batch_size)
@@ -114,15 +110,14 @@ class Trainer:
         self.steps_per_epoch = len(training) // batch_size
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._turns = threading.Lock()
-        self._pace = Pace(self._inference.steps_together)
+        self._pace = Pace(self._placed.steps_together)
         started = time.perf_counter()
-        self._uploaded = self._inference.upload(training)
+        self._uploaded = self._placed.upload(training)
         flat = {
-            name: self._inference.to_device(np.zeros(network.parameters.size, network.dtype))
+            name: self._placed.to_device(np.zeros(network.parameters.size, network.dtype))
             for name in ("gradients", "first_moment", "second_moment")
         }
-        self._runner = self._inference.make_runner(
-            training,
+        self._runner = self._placed.make_runner(
             batch_size,
             Purpose(True, True, loss, optimizer.spec(network)),
             {**self._uploaded, **flat},
@@ -145,12 +140,17 @@ class Trainer:
     @property
     def plan_seconds(self) -> float:
         """The part of ``warmup_seconds`` that building plans took; the rest is the backend's."""
-        return self._inference.plan_seconds
+        return self._placed.plan_seconds
 
     @property
     def inference(self) -> Inference:
-        """Applies the network as it is."""
+        """Scores samples with the network as it is."""
         return self._inference
+
+    @property
+    def predictor(self) -> Predictor:
+        """Says what the network, as it is, makes of images."""
+        return self._inference.predictor
 
     @property
     def runner(self) -> Any:
@@ -195,6 +195,7 @@ class Trainer:
             when an epoch begins, and when a loss is not finite: theirs is NaN.
         """
         with self._turns, DeferredInterrupts() as interrupts:
+            self.config.select_device()
             if not 1 <= steps <= self.steps_left_in_epoch():
                 raise ValueError(
                     f"steps is {steps}; expected 1 to {self.steps_left_in_epoch()}, "
@@ -218,7 +219,7 @@ class Trainer:
         first = self.step % self.steps_per_epoch * self.batch_size
         batches = order[first : first + steps * self.batch_size].reshape(steps, self.batch_size)
         rates = self.schedule.rates(np.arange(self.step, self.step + steps))
-        access, pace = self._inference.access, self._pace
+        access, pace = self._placed.access, self._pace
         made = 0
         while True:
             end = min(steps, made + pace.steps)
@@ -253,12 +254,12 @@ class Trainer:
         self.warmup_seconds += time.perf_counter() - started
 
     def predict(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Return the network's scores for images; see :meth:`Inference.predict`."""
-        return self._inference.predict(images)
+        """Return the network's scores for images; see :class:`fastconv.Predictor`."""
+        return self.predictor(images)
 
     def update_network(self) -> None:
         """Bring parameters and state back into the network from where the backend has them."""
-        self._inference.update_network()
+        self._placed.update_network()
 
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""

@@ -16,6 +16,7 @@ from fastconv.backends.configuration import environment
 from fastconv.cli.progress import Display, percent
 from fastconv.data import Dataset, epoch_order
 from fastconv.data.identity import PartIdentity
+from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.recipe import Recipe
 from fastconv.runs.experiment import Experiment, prepare, summarize
 from fastconv.runs.run_folder import OutputError, RunFolder
@@ -32,16 +33,16 @@ _MOST_PROBES = 50
 """Of a run, evenly spaced among its validations; and one before its first step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RunOptions:
     """How a recipe is run: all that is no key of it.
 
     Parameters
     ----------
-    threads
-        That share the work.
-    backend, precision
-        As for :class:`fastconv.Trainer`.
+    config
+        Where and how it computes.
+    backend, threads
+        Fields of one, in its place.
     data_dir
         As for :func:`fastconv.data.load`.
     steps
@@ -59,16 +60,41 @@ class RunOptions:
         :func:`train_recipe` is called.
     """
 
-    threads: int
-    backend: str | None = None
-    precision: str = "float32"
-    data_dir: str | Path | None = None
-    steps: int | None = None
-    validates: bool = True
-    probes: bool = True
-    checks: bool = False
-    command: Sequence[str] = ()
-    began: float | None = None
+    config: ExecutionConfig
+    data_dir: str | Path | None
+    steps: int | None
+    validates: bool
+    probes: bool
+    checks: bool
+    command: Sequence[str]
+    began: float | None
+
+    def __init__(
+        self,
+        config: ExecutionConfig | None = None,
+        data_dir: str | Path | None = None,
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
+        steps: int | None = None,
+        validates: bool = True,
+        probes: bool = True,
+        checks: bool = False,
+        command: Sequence[str] = (),
+        began: float | None = None,
+    ) -> None:
+        settled = settle("RunOptions", config, backend=backend, threads=threads)
+        for name, value in (
+            ("config", settled),
+            ("data_dir", data_dir),
+            ("steps", steps),
+            ("validates", validates),
+            ("probes", probes),
+            ("checks", checks),
+            ("command", command),
+            ("began", began),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -136,20 +162,19 @@ def train_recipe(
     """
     called = time.perf_counter()
     began = called if options.began is None else options.began
-    with threadpool_limits(options.threads):
+    with threadpool_limits(options.config.threads):
         experiment = prepare(
-            recipe, data_dir=options.data_dir, backend=options.backend, threads=options.threads,
-            precision=options.precision, dataset=dataset,
-        )  # fmt: skip
+            recipe, data_dir=options.data_dir, config=options.config, dataset=dataset
+        )
         if options.checks:
-            display.text(f"check {check_first_steps(experiment, options).summary}")
+            display.text(f"check {check_first_steps(experiment).summary}")
         folder = RunFolder(path)
         folder.write_recipe(recipe)
-        folder.write_json("environment.json", _environment(experiment, options))
+        folder.write_json("environment.json", _environment(experiment.trainer.config, options))
         folder.write_model(
             experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
         )
-        _show_head(display, experiment, options.threads)
+        _show_head(display, experiment)
         loaded = time.perf_counter()
         result, summary, test_scores = _train(options, experiment, folder, display)
         folder.write_weights(experiment.trainer.network)
@@ -161,15 +186,13 @@ def train_recipe(
     return FinishedRun(experiment, folder, result, summary, test_scores, began)
 
 
-def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
+def check_first_steps(experiment: Experiment) -> StepCheck:
     """Compare the first steps of a training with those of the reference; see ``check_step``.
 
     Parameters
     ----------
     experiment
-        What is to be trained: its network, data, optimiser, rates and seed as they are.
-    options
-        How.
+        What is to be trained: its network, data, optimiser, rates, seed and config as they are.
 
     Raises
     ------
@@ -194,9 +217,7 @@ def check_first_steps(experiment: Experiment, options: RunOptions) -> StepCheck:
         preprocessing=trainer.inference.preprocessing,
         augmentation=None if appended else recipe.augmentation.augmentation(),
         seed=trainer.seed,
-        backend=trainer.backend,
-        threads=options.threads,
-        precision=options.precision,
+        config=trainer.config,
         verbose=False,
     )
     if check.differs:
@@ -232,11 +253,11 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = 
     experiment, path = run.experiment, run.folder.path
     started = time.perf_counter()
     try:
-        with threadpool_limits(options.threads):
+        with threadpool_limits(options.config.threads):
             # Without the copy that augmentation appends: what the command that writes it again
             # loads, and compares with what was trained on, which these data are.
             findings = Findings(
-                load_run(path), experiment.plain_dataset, experiment.trainer.backend,
+                load_run(path), experiment.plain_dataset, experiment.trainer.config.backend,
                 test_scores=run.test_scores,
             )  # fmt: skip
             page = write_run_page(findings, figures=figures)
@@ -344,7 +365,7 @@ def _train(
     finally:
         display.stop()
     tested = time.perf_counter() - fitted
-    summary = summarize(experiment, result, threads=options.threads, test=test, train_final=final)
+    summary = summarize(experiment, result, test=test, train_final=final)
     summary["validate_seconds"] = fitted - fitting - summary["train_seconds"]
     summary["test_seconds"] = tested if test or final else None
     return result, summary, test_scores
@@ -361,7 +382,7 @@ def _probe(experiment: Experiment) -> Probe:
         loss=recipe.loss,
         preprocessing=trainer.inference.preprocessing,
         seed=recipe.seed,
-        backend=trainer.backend,
+        backend=trainer.config.backend,
     )
 
 
@@ -397,26 +418,28 @@ class _Watcher:
             self._folder.append_probe(self._trainer.step, self._probe.measure())
 
 
-def _environment(experiment: Experiment, options: RunOptions) -> dict[str, Any]:
-    trainer = experiment.trainer
+def _environment(config: ExecutionConfig, options: RunOptions) -> dict[str, Any]:
     return {
         **environment(),
-        "backend": trainer.backend,
-        "backend_choice": trainer.why,
-        "threads": options.threads,
-        "precision": trainer.precision,
+        "backend": config.backend,
+        "backend_choice": config.why,
+        "threads": config.threads,
+        "precision": config.precision,
         "command": list(options.command),
     }
 
 
-def _show_head(display: Display, experiment: Experiment, threads: int) -> None:
+def _show_head(display: Display, experiment: Experiment) -> None:
     recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
     sizes = ", ".join(f"{len(samples)} {part}" for part, samples in dataset.parts.items())
-    plural = "s" if threads != 1 else ""
+    config = trainer.config
+    plural = "s" if config.threads != 1 else ""
     display.text(f"recipe {recipe.name}: {recipe.description}")
     display.text(f"data set {dataset.name}: {sizes}")
-    precision = "" if trainer.precision == "float32" else f", products in {trainer.precision}"
-    display.text(f"backend {trainer.backend} ({trainer.why}), {threads} thread{plural}{precision}")
+    precision = "" if config.precision == "float32" else f", products in {config.precision}"
+    display.text(
+        f"backend {config.backend} ({config.why}), {config.threads} thread{plural}{precision}"
+    )
     display.text()
     for line in trainer.network.summary().splitlines():
         display.text(line)

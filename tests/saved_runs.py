@@ -4,6 +4,7 @@ import numpy as np
 
 from fastconv.analysis.probe import Probe
 from fastconv.data import Dataset, Samples
+from fastconv.execution.config import ExecutionConfig
 from fastconv.recipe import Recipe
 from fastconv.recipes.schema import read_dataclass
 from fastconv.runs.experiment import prepare, summarize
@@ -71,7 +72,7 @@ def recipe_of(layers, **settings):
 
 def save_run(folder, recipe, dataset, *, with_probe=True):
     """Train and write what ``python -m fastconv.train`` writes; return the experiment."""
-    experiment = prepare(recipe, dataset=dataset, backend="numpy")
+    experiment = prepare(recipe, dataset=dataset, config=ExecutionConfig("numpy"))
     trainer, files = experiment.trainer, RunFolder(folder)
     files.write_recipe(recipe)
     files.write_json("environment.json", {"backend": "numpy", "command": ["train", "--seed", "1"]})
@@ -94,6 +95,6 @@ def save_run(folder, recipe, dataset, *, with_probe=True):
     result = fit(trainer, experiment.steps, validation=dataset.validation, observer=Observer())
     test = trainer.evaluate(dataset.test)
     files.write_weights(trainer.network)
-    summary = summarize(experiment, result, threads=1, test=test, train_final=None)
+    summary = summarize(experiment, result, test=test, train_final=None)
     files.write_json("summary.json", summary)
     return experiment

@@ -10,6 +10,7 @@ from fastconv.analysis.probe import PROBE_SAMPLES, Probe, dead_share
 from fastconv.analysis.saliency import gradient_maps, most_activating, occlusion_maps
 from fastconv.backends.selection import NAMES, backend_state
 from fastconv.data import Samples
+from fastconv.execution.config import ExecutionConfig
 from fastconv.inference import Inference
 from fastconv.layers import (
     SELU,
@@ -56,7 +57,9 @@ def normalised_network(dtype="float64"):
 def test_the_inference_network_has_the_scores_of_the_network(backend):
     network, images = normalised_network(), some_images(7)
     preprocessing = Preprocessing("scale", factor=0.01)
-    expected = Inference(network, preprocessing=preprocessing, backend="numpy").predict(images)
+    expected = Inference(
+        network, preprocessing=preprocessing, config=ExecutionConfig("numpy")
+    ).predict(images)
     observed = ObservedNetwork(network, preprocessing, batch=3, backend=backend)
     np.testing.assert_allclose(observed.scores(images), expected, rtol=1e-10)
 

@@ -659,7 +659,10 @@ def assert_refused(run, *told):
         (["--set", "optimizer.lr=-inf"], "optimizer.lr is -inf"),
         (["--set", "optimizer.lr=-1"], "lr is -1.0; expected more than 0"),
         (["--set", "optimizer.lr=0"], "lr is 0.0; expected more than 0"),
-        (["--set", "optimizer.momentum=1.5"], "momentum is 1.5"),
+        (
+            ["--set", "optimizer.kind=momentum", "--set", "optimizer.momentum=1.5"],
+            "momentum is 1.5",
+        ),
         (["--set", "optimizer.l2=-1"], "l2 is -1.0"),
         (["--set", "schedule.kind=step", "--set", "schedule.factor=-1"], "factor is -1.0"),
         (["--set", "augmentation.crop=-1"], "crop is -1"),

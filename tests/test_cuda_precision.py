@@ -21,6 +21,7 @@ from fastconv.backends.cupy.run import Runner, check_precision
 from fastconv.backends.cupy.sources import compiled_with, instances_of
 from fastconv.backends.selection import BackendError, backend_state
 from fastconv.data import Samples
+from fastconv.execution.config import ExecutionConfig
 from fastconv.layers import Dense
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
@@ -209,7 +210,9 @@ def device(monkeypatch):
 def losses_of(backend="cupy", precision="float32", steps=12, recipe="mnist-strided"):
     loaded = load_recipe(recipe, [("batch_size", 4)])
     dataset = synthetic_dataset(loaded)
-    trainer = prepare(loaded, backend=backend, precision=precision, dataset=dataset).trainer
+    trainer = prepare(
+        loaded, dataset=dataset, config=ExecutionConfig(backend, precision=precision)
+    ).trainer
     return np.array([trainer.train(1).loss for _ in range(steps)])
 
 
@@ -266,7 +269,9 @@ def test_a_device_that_is_new_enough_is_taken(device):
 @pytest.mark.parametrize("command", [train, profile])
 def test_other_backends_are_refused_in_one_line(command, capsys):
     assert command.main(["--backend", "numpy", "--precision", "bf16"]) == 2
-    assert "--precision bf16 is for --backend cupy (the backend is numpy)" in one_line(capsys)
+    assert "precision is 'bf16' but the backend is 'numpy'; expected 'float32' there" in one_line(
+        capsys
+    )
 
 
 def test_a_precision_that_there_is_not_is_refused_in_one_line(capsys):
@@ -295,9 +300,9 @@ def test_float64_networks_are_refused(device):
 def test_the_trainer_refuses_what_no_backend_has(device):
     with pytest.raises(BackendError, match=r"precision is 'half'; expected one of float32, tf32"):
         made_trainer(precision="half", backend="cupy")
-    with pytest.raises(BackendError, match=r"--precision tf32 is for --backend cupy"):
+    with pytest.raises(BackendError, match=r"precision is 'tf32' but the backend is 'numpy'"):
         made_trainer(precision="tf32", backend="numpy")
-    assert made_trainer(precision="float32", backend="numpy").precision == "float32"
+    assert made_trainer(precision="float32", backend="numpy").config.precision == "float32"
 
 
 def test_a_run_says_what_it_was_computed_in(device, tmp_path, capsys, monkeypatch):

@@ -12,6 +12,7 @@ from cuda_on_host import HostDevice, Replayed, standing_in
 from fastconv import train
 from fastconv.backends.cupy import run
 from fastconv.backends.cupy.device import CudaDevice
+from fastconv.execution.config import ExecutionConfig
 from fastconv.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
@@ -33,7 +34,9 @@ def device(monkeypatch):
 
 def trainer_of(recipe, backend, *settings):
     loaded = load_recipe(recipe, settings)
-    return prepare(loaded, backend=backend, dataset=synthetic_dataset(loaded)).trainer
+    return prepare(
+        loaded, dataset=synthetic_dataset(loaded), config=ExecutionConfig(backend)
+    ).trainer
 
 
 def losses_of(trainer, steps):
@@ -166,15 +169,15 @@ def test_another_device_can_be_asked_for_where_there_is_one(device, tmp_path, ca
     assert device.launched
     assert train.main([*asked, "--device", "3"]) == 2
     told = capsys.readouterr().err
-    assert (
-        told == "fastconv.train: --device: device is 3; expected 0 to 0, one of the CUDA devices\n"
-    )
+    assert told == "fastconv.train: device is 3; expected 0 to 0, one of the CUDA devices\n"
 
 
 def test_a_device_is_for_the_cupy_backend_alone(capsys):
     assert train.main(["--backend", "numpy", "--device", "0"]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("fastconv.train: --device is 0 but the backend is numpy; add --backend")
+    assert told.startswith(
+        "fastconv.train: device is 0 but the backend is 'numpy'; expected none there"
+    )
     assert len(told.splitlines()) == 1
 
 

@@ -15,6 +15,7 @@ from fastconv import evaluate, train
 from fastconv.cli.progress import Display
 from fastconv.data import DATASETS, Samples, load
 from fastconv.data.identity import hash_array, identify
+from fastconv.execution.config import ExecutionConfig
 from fastconv.recipe import load_recipe
 from fastconv.report import __main__ as report
 from fastconv.report import write_report
@@ -257,7 +258,7 @@ def test_data_that_the_network_cannot_take_are_refused_in_any_case(bars, copied,
 def own(tmp_path_factory):
     """A run on data that were given in Python."""
     folder = tmp_path_factory.mktemp("own")
-    options = RunOptions(threads=1, probes=False)
+    options = RunOptions(ExecutionConfig(threads=1), probes=False)
     display = Display(quiet=True, to_stderr=False)
     run = train_recipe(recipe_of(CONVOLUTIONAL), folder / "run", options, display, dataset=shades())
     return run, options
@@ -326,7 +327,7 @@ def test_a_run_with_an_appended_copy_is_of_the_data_without_it(tmp_path, capsys)
 
 def test_the_report_of_a_run_just_made_needs_no_comparison(tmp_path):
     data = shades()
-    options = RunOptions(threads=1, probes=False)
+    options = RunOptions(ExecutionConfig(threads=1), probes=False)
     display = Display(quiet=True, to_stderr=False)
     run = train_recipe(recipe_of(CONVOLUTIONAL), tmp_path / "run", options, display, dataset=data)
     data.test.images[0] = 0

@@ -12,6 +12,7 @@ from fastconv.backends.compiled.instructions.instruction import Target
 from fastconv.backends.compiled.lowering import lowered_kernels
 from fastconv.backends.compiled.rules import batch_blocked, chunks, transposed
 from fastconv.backends.selection import backend_state, load_module
+from fastconv.backends.workspace import WorkspaceTooSmall
 from fastconv.functional import arrays as arrays_module
 from fastconv.functional import memory
 from fastconv.spec import ConvSpec
@@ -266,10 +267,54 @@ def test_samples_that_may_fill_the_lanes_stay_together(samples):
     assert samples(ConvSpec(64, 3, 256, 256, 8, (3, 3))) == 64
 
 
+CALLS = {
+    "conv2d": lambda x, w, b, dy, how: fastconv.conv2d(x, w, **how),
+    "conv2d with a bias": lambda x, w, b, dy, how: fastconv.conv2d(x, w, b, **how),
+    "its gradients": lambda x, w, b, dy, how: fastconv.conv2d_backward(dy, x, w, **how),
+    "dx": lambda x, w, b, dy, how: fastconv.conv2d_backward(dy, x, w, needs=("x",), **how),
+    "dw": lambda x, w, b, dy, how: fastconv.conv2d_backward(dy, x, w, needs=("w",), **how),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_first_call_is_lowered_once_and_a_second_not_at_all(backend, call):
+    how = {"padding": 1, "backend": backend}
+    given = arrays(4)
+    forget()
+    before = memory.kept_memory()  # as in a fresh thread
+    CALLS[call](*given, how)
+    assert lowered_kernels.lower_kernel.cache_info().misses == 1
+    CALLS[call](*given, how)
+    assert lowered_kernels.lower_kernel.cache_info().misses == 1
+    if before is not None:
+        memory.keep_memory(before)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_kernel_with_too_little_workspace_is_not_called(backend):
+    spec = ConvSpec(4, CHANNELS, *SIZE, FILTERS, (3, 3), padding=((1, 1), (1, 1)))
+    x, w, b, dy = arrays(4)
+    kernels = load_module(backend, "nchw")
+    needed = kernels.workspace_bytes("conv2d_forward", spec, np.float32)
+    assert needed > 64
+    y = np.full_like(dy, 7)
+    for few in (None, np.empty(needed // 2, np.uint8)):
+        with pytest.raises(WorkspaceTooSmall, match=r"nchw.conv2d_forward: workspace has \d+ byt"):
+            kernels.conv2d_forward(spec, x, w, b, y, few)
+    assert (y == 7).all()
+    # Wherever in memory the workspace begins.
+    room = np.empty(needed + 64, np.uint8)
+    results = []
+    for start in (0, 1, 17, 63):
+        kernels.conv2d_forward(spec, x, w, b, y, room[start : start + needed])
+        results.append(y.copy())
+    assert all((each == results[0]).all() for each in results)
+
+
 def test_memory_is_kept_by_its_thread_until_it_is_taken():
     first = memory.take_memory(100)
     assert first.size >= 100
-    assert first.ctypes.data % 64 == 0
     second = memory.take_memory(100)
     assert not np.shares_memory(first, second)
     memory.keep_memory(first)

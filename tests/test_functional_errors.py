@@ -191,15 +191,15 @@ VALUE_ERRORS = [
     # nothing where something must be
     (
         lambda: fastconv.conv2d(X[:, :0], W[:, :0]),
-        "conv2d: in_channels is 0; expected an integer of 1 or more",
+        "conv2d: the number of channels of x is 0; expected an integer of 1 or more",
     ),
     (
         lambda: fastconv.max_pool2d(X[:, :, :0], 2),
-        "max_pool2d: height is 0; expected an integer of 1 or more",
+        "max_pool2d: the height of x is 0; expected an integer of 1 or more",
     ),
     (
         lambda: fastconv.global_avg_pool2d(X[:, :, :, :0]),
-        "global_avg_pool2d: width is 0; expected an integer of 1 or more",
+        "global_avg_pool2d: the width of x is 0; expected an integer of 1 or more",
     ),
     (
         lambda: fastconv.dense(ROWS, np.ones((3, 0))),
@@ -256,7 +256,8 @@ VALUE_ERRORS = [
     ),
     (
         lambda: fastconv.conv2d(X, np.ones((4, 1, 3, 3)), groups=3),
-        "conv2d: groups is 3, which must divide both in_channels (3) and out_channels (4)",
+        "conv2d: groups is 3; expected a number that divides the input channels (3) and the output "
+        "channels (4)",
     ),
     (
         lambda: fastconv.conv2d(X, W, padding=-1),
@@ -357,7 +358,7 @@ BACKEND_ERRORS = [
 def test_message(kind, call, message):
     with pytest.raises(kind) as caught:
         call()
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, kind)
     assert str(caught.value) == message
 
 

@@ -9,7 +9,7 @@ from public_calls import integers
 
 import fastconv
 from fastconv.backends.selection import NAMES, backend_state
-from fastconv.functional import arrays
+from fastconv.functional import images as images_module
 
 BACKENDS = [name for name in NAMES if backend_state(name).works and name != "cupy"]
 BACKEND = pytest.mark.parametrize("backend", BACKENDS)
@@ -21,13 +21,13 @@ SHAPES = [(2, 17, 33, 121), (1, 3, 219, 211), (3, 257, 13, 14), (40, 1600, 2, 1)
 def launched(monkeypatch):
     """Names of the kernels that are called from here on."""
     names = []
-    original = arrays.launch
+    original = images_module.launch
 
     def watch(backend, kernel, *rest):
         names.append(kernel)
         original(backend, kernel, *rest)
 
-    monkeypatch.setattr(arrays, "launch", watch)
+    monkeypatch.setattr(images_module, "launch", watch)
     return names
 
 
@@ -36,22 +36,26 @@ def launched(monkeypatch):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_images_are_the_transposed_ones(backend, dtype, shape, launched):
     x = integers(*shape).astype(dtype)
-    turned = arrays.to_nhwc(x, "NCHW", backend)
+    turned = images_module.to_nhwc(x, backend)
     assert turned.flags.c_contiguous
     assert turned.dtype == dtype
     assert_array_equal(turned, x.transpose(0, 2, 3, 1))
-    assert_array_equal(arrays.from_nhwc(turned, "NCHW", backend), x)
+    back = np.zeros_like(x)
+    images_module.to_nchw(turned, back, backend)
+    assert_array_equal(back, x)
     if backend == "cython":
-        assert launched == ["layout.nchw_to_nhwc", "layout.nhwc_to_nchw"]
+        same = x.transpose(0, 2, 3, 1).flags.c_contiguous  # of one channel
+        assert launched == ["layout.nchw_to_nhwc"] * (not same) + ["layout.nhwc_to_nchw"]
 
 
 @BACKEND
 @pytest.mark.parametrize("step", [slice(None), slice(None, None, 2), slice(None, None, -1)])
 def test_the_memory_order_of_large_arrays_does_not_matter(backend, step):
     x = integers(2, 17, 99, 122)[:, :, :, step]
-    assert_array_equal(arrays.to_nhwc(x, "NCHW", backend), x.transpose(0, 2, 3, 1))
-    turned = x.transpose(0, 2, 3, 1)
-    assert_array_equal(arrays.from_nhwc(turned, "NCHW", backend), x)
+    assert_array_equal(images_module.to_nhwc(x, backend), x.transpose(0, 2, 3, 1))
+    back = np.zeros(x.shape, x.dtype)
+    images_module.to_nchw(x.transpose(0, 2, 3, 1), back, backend)
+    assert_array_equal(back, x)
 
 
 @BACKEND
@@ -68,6 +72,45 @@ def test_both_layouts_of_a_large_convolution_give_the_same_numbers(backend):
     assert_array_equal(results[0], dx.transpose(0, 2, 3, 1))
     assert_array_equal(results[1], dw.transpose(2, 3, 1, 0))
     assert_array_equal(results[2], db)
+
+
+@BACKEND
+def test_images_that_lie_in_nhwc_already_are_not_copied(backend, launched):
+    x = integers(2, 6, 8, 3)
+    nchw = x.transpose(0, 3, 1, 2)  # a view, as of a picture with its channels last
+    assert np.shares_memory(images_module.to_nhwc(nchw, backend), x)
+    one = integers(2, 1, 8, 6)  # of one channel, both layouts are the same memory
+    assert np.shares_memory(images_module.to_nhwc(one, backend), one)
+    y, where = fastconv.max_pool2d(one, 2, backend=backend)
+    expected = one.reshape(2, 1, 4, 2, 3, 2).max(axis=(3, 5))
+    assert_array_equal(y, expected)
+    assert_array_equal(one.reshape(2, 1, -1)[np.arange(2)[:, None], 0, where[:, 0].reshape(2, -1)],
+                       expected.reshape(2, -1))  # fmt: skip
+    assert launched == ["pool.max_pool2d_forward"]
+
+
+@BACKEND
+@pytest.mark.parametrize(
+    ("call", "kernels"),
+    [
+        (lambda x, w, how: fastconv.conv2d(x, w, **how), ["nchw.conv2d_forward"]),
+        (lambda x, w, how: fastconv.avg_pool2d(x, 2, **how), ["pool.avg_pool2d_forward"]),
+        (lambda x, w, how: fastconv.batch_norm(x, *np.ones((2, 4)), **how),
+         ["norm.batch_norm_forward_training"]),
+    ],
+)  # fmt: skip
+def test_one_launch_computes_whatever_the_layout(backend, launched, call, kernels):
+    """Small images are turned around by NumPy; nothing but the kernel itself is launched."""
+    x, w = integers(2, 4, 6, 6).astype(float), integers(5, 4, 3, 3).astype(float)
+    call(x, w, {"backend": backend})
+    assert launched == kernels
+    launched.clear()
+    call(
+        np.ascontiguousarray(x.transpose(0, 2, 3, 1)),
+        np.ascontiguousarray(w.transpose(2, 3, 1, 0)),
+        {"backend": backend, "layout": "NHWC"},
+    )
+    assert launched == [kernels[0].replace("nchw.", "conv.")]  # fmt: skip
 
 
 # Specs that are kept

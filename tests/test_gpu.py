@@ -13,6 +13,7 @@ import fastconv
 from fastconv.backends.cupy import fusion
 from fastconv.backends.cupy.run import check_precision
 from fastconv.backends.selection import backend_state
+from fastconv.execution.config import ExecutionConfig
 from fastconv.profiling.step_profile import synthetic_dataset
 from fastconv.recipe import load_recipe
 from fastconv.runs.experiment import prepare
@@ -28,7 +29,9 @@ def trained(recipe, pieces, backend="cupy", precision="float32"):
     """Losses of the pieces and the weights after them."""
     loaded = load_recipe(recipe, [("batch_size", 4)])
     dataset = synthetic_dataset(loaded)
-    trainer = prepare(loaded, backend=backend, precision=precision, dataset=dataset).trainer
+    trainer = prepare(
+        loaded, dataset=dataset, config=ExecutionConfig(backend, precision=precision)
+    ).trainer
     losses = [trainer.train(steps).loss for steps in pieces]
     trainer.update_network()
     steps = trainer.runner.steps_of_a_graph if backend == "cupy" else 1

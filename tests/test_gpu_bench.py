@@ -16,6 +16,7 @@ from backend_states import say_that
 from cuda_on_host import HostDevice, Replayed, standing_in
 
 from fastconv.backends.selection import backend_state
+from fastconv.execution.config import ExecutionConfig
 from fastconv.profiling.cold_start import PHASES, ColdStart, ColdStartError
 from fastconv.runs.experiment import prepare
 
@@ -321,8 +322,8 @@ def test_a_whole_report_from_the_host(host, little, capsys, tmp_path):
     assert [cell["gflop"] for cell in content["cells"]] == pytest.approx(
         [flop / 1e9, 2 * flop / 1e9]
     )
-    assert little[0][:2] == ("mnist-strided", "cupy")
-    assert little[0][-2:] == (3, 0)  # so many processes, on the device asked for
+    recipe, config, _, processes = little[0]
+    assert (recipe, config.backend, config.device, processes) == ("mnist-strided", "cupy", 0, 3)
 
 
 def test_peers_stand_beside_us_and_are_measured_in_the_same_rounds(
@@ -395,29 +396,21 @@ def test_a_training_and_a_start_that_fail_are_told_and_are_exit_code_1(
 def test_another_device_must_be_there(host, little, capsys):
     assert gpu.main([*SHORT, "--device", "3"]) == 2
     assert capsys.readouterr().err == (
-        "bench/gpu.py: --device: device is 3; expected 0 to 0, one of the CUDA devices\n"
+        "bench/gpu.py: device is 3; expected 0 to 0, one of the CUDA devices\n"
     )
 
 
-def test_a_precision_can_be_asked_for_where_the_trainer_has_it(monkeypatch):
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_every_precision_is_that_of_the_trainer(host, monkeypatch, precision):
     asked = []
 
-    def knows(recipe, *, dataset, backend, precision="float32"):
-        asked.append(precision)
+    def keeps(recipe, *, dataset, config):
+        asked.append((config.backend, config.precision))
         return types.SimpleNamespace(trainer=None)
 
-    def does_not(recipe, *, dataset, backend):
-        asked.append(None)
-        return types.SimpleNamespace(trainer=None)
-
-    workload = Workload.of("mnist-strided", 1)
-    monkeypatch.setattr(gpu_fastconv, "prepare", does_not)
-    assert gpu_fastconv.precisions() == ("float32",)
-    gpu_fastconv.trainer_of(workload, "float32")
-    monkeypatch.setattr(gpu_fastconv, "prepare", knows)
-    assert gpu_fastconv.precisions() == ("float32", "tf32", "bf16")
-    gpu_fastconv.trainer_of(workload, "bf16")
-    assert asked == [None, "bf16"]
+    monkeypatch.setattr(gpu_fastconv, "prepare", keeps)
+    gpu_fastconv.trainer_of(Workload.of("mnist-strided", 1), precision)
+    assert asked == [("cupy", precision)]
 
 
 # fastconv's side.
@@ -521,7 +514,9 @@ def side(torch, few_images):
 
 def losses_of_numpy(workload, order):
     """Mean losses of so many steps of the NumPy backend."""
-    trainer = prepare(workload.recipe, dataset=workload.dataset(), backend="numpy").trainer
+    trainer = prepare(
+        workload.recipe, dataset=workload.dataset(), config=ExecutionConfig("numpy")
+    ).trainer
     rates = trainer.schedule.rates(np.arange(len(order)))
     return [
         trainer.runner.run(row[None], rates[number : number + 1], number)[0] / len(row)

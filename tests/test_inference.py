@@ -13,6 +13,7 @@ import pytest
 import fastconv
 from fastconv.backends.selection import NAMES, backend_state, load_module
 from fastconv.data import DataError, Samples
+from fastconv.execution.config import ExecutionConfig
 from fastconv.execution.network_access import NetworkAccess
 from fastconv.inference import Inference
 from fastconv.layers import Dense, Dropout, Flatten, LogSoftmax, Softmax, Tanh
@@ -39,7 +40,8 @@ def made_network(*tail, seed: int = 1) -> fastconv.Sequential:
 
 def made_inference(network=None, **options) -> Inference:
     options.setdefault("preprocessing", Preprocessing("scale"))
-    return Inference(network or made_network(), **options)
+    config = ExecutionConfig(options.pop("backend", None))
+    return Inference(network or made_network(), config=config, **options)
 
 
 def made_trainer(samples, network=None, lr: float = 0.5, **options) -> fastconv.Trainer:

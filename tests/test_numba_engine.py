@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv.execution.config import ExecutionConfig
 
 if importlib.util.find_spec("numba") is None:
     pytest.skip("numba is not installed", allow_module_level=True)
@@ -172,12 +173,13 @@ def test_a_full_disk_is_a_warning_too(monkeypatch, tmp_path):
 TRAINING = """
     import sys
     import numpy as np
+    from fastconv.execution.config import ExecutionConfig
     from fastconv.runs.experiment import prepare
     from fastconv.recipe import load_recipe
     from fastconv.profiling.step_profile import synthetic_dataset
     recipe = load_recipe("mnist-strided", [("batch_size", 5)])
     dataset = synthetic_dataset(recipe, 50)
-    trainer = prepare(recipe, backend="numba", dataset=dataset).trainer
+    trainer = prepare(recipe, dataset=dataset, config=ExecutionConfig("numba")).trainer
     trainer.train(3)
     print("numba" in sys.modules)
 """
@@ -614,7 +616,9 @@ def losses(backend, threads, steps=50):
     """The loss of each of some steps of cifar10-deep over 10 samples, and the weights behind."""
     recipe = load_recipe("cifar10-deep", [("seed", 3)])
     trainer = prepare(
-        recipe, backend=backend, threads=threads, dataset=synthetic_dataset(recipe, 10)
+        recipe,
+        dataset=synthetic_dataset(recipe, 10),
+        config=ExecutionConfig(backend, threads=threads),
     ).trainer
     # A small rate: where two numbers are nearly equal, a max pool takes another one because of the
     # last bit, and from there networks that learn fast go different ways.

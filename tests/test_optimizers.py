@@ -202,8 +202,11 @@ def test_what_decay_spares_is_the_back_of_the_buffer():
         ({"beta2": math.nan}, "beta2 is nan"),
         ({"epsilon": 0.0}, "epsilon is 0.0; expected more than 0"),
         ({"l2": -1.0}, "l2 is -1.0; expected 0 or more"),
-        ({"weight_decay": -1.0}, "optimizer weight_decay is -1.0; expected 0 or more"),
-        ({"weight_decay": -1.0, "decay_mode": "decoupled"}, "optimizer weight_decay is -1.0"),
+        ({"weight_decay": -1.0}, "^Optimizer: weight_decay is -1.0; expected 0 or more$"),
+        (
+            {"weight_decay": -1.0, "decay_mode": "decoupled"},
+            "^Optimizer: weight_decay is -1.0; expected 0 or more$",
+        ),
         ({"decay_mode": "both"}, "decay_mode is 'both'; expected 'coupled' or 'decoupled'"),
     ],
 )

@@ -14,6 +14,7 @@ from fastconv.backends.compiled.instructions.instruction import Target
 from fastconv.backends.compiled.instructions.work import is_product, multiplications
 from fastconv.backends.compiled.lowering.lowering import lower
 from fastconv.backends.selection import BackendError, backend_state
+from fastconv.execution.config import ExecutionConfig
 from fastconv.profile import main
 from fastconv.profiling import cold_start
 from fastconv.profiling.cold_start import PHASES, ColdStartError, measure_cold_start
@@ -46,7 +47,9 @@ def profile_of(capsys, *arguments):
 
 def plan_of(name, batch=1):
     recipe = load_recipe(name, [("batch_size", batch)])
-    trainer = prepare(recipe, backend="numpy", dataset=synthetic_dataset(recipe)).trainer
+    trainer = prepare(
+        recipe, dataset=synthetic_dataset(recipe), config=ExecutionConfig("numpy")
+    ).trainer
     return trainer.runner.plan
 
 
@@ -145,14 +148,16 @@ def test_a_file_takes_the_numbers(tmp_path, capsys):
 
 def test_a_backend_without_a_clock_is_refused_with_the_fix():
     recipe = load_recipe("digits")
-    trainer = prepare(recipe, backend="numpy", dataset=synthetic_dataset(recipe)).trainer
+    trainer = prepare(
+        recipe, dataset=synthetic_dataset(recipe), config=ExecutionConfig("numpy")
+    ).trainer
 
     class Plain:
         plan = trainer.runner.plan
 
     trainer._runner = Plain()
     with pytest.raises(BackendError, match="does not time the parts of a step; use --backend"):
-        measure(trainer, "digits", 1)
+        measure(trainer, "digits")
 
 
 def test_the_synthetic_data_are_the_same_every_time_and_fit_the_batch():
@@ -305,7 +310,7 @@ def test_a_cold_start_that_fails_says_why_in_one_line():
     with pytest.raises(
         ColdStartError, match=r"first step failed: .*did you mean 'digits'"
     ) as caught:
-        measure_cold_start("digit", "numpy", 1)
+        measure_cold_start("digit", ExecutionConfig("numpy", 1))
     assert "\n" not in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import tomllib
 
 import pytest
@@ -16,6 +17,7 @@ from fastconv.recipe import (
     Recipe,
     ScheduleSection,
     load_recipe,
+    load_written_recipe,
     parse_setting,
     recipe_names,
     set_key,
@@ -103,15 +105,15 @@ def test_what_is_left_out_has_its_default(tmp_path):
     assert recipe.make_layers() == (Flatten(), Dense(10))
 
 
-def test_the_full_table_names_every_key_that_is_not_empty(tmp_path):
+def test_the_full_table_names_every_key_that_does_something(tmp_path):
     table = load_text(tmp_path, HEAD + LAYERS_OF_FILE).table()
     keys = {field.name for field in dataclasses.fields(Recipe)}
     assert keys - set(table) == {"steps", "validate_every"}
     assert table["optimizer"] == {
-        "kind": "sgd", "momentum": 0.9, "averaged": False, "beta1": 0.9, "beta2": 0.999,
-        "epsilon": 1e-8, "l2": 0.0, "weight_decay": 0.0, "decay_mode": "coupled",
+        "kind": "sgd", "l2": 0.0, "weight_decay": 0.0, "decay_mode": "coupled",
         "decay_biases": False, "lr": 0.01,
     }  # fmt: skip
+    assert table["schedule"] == {"kind": "constant"}
 
 
 def test_integers_are_numbers_too(tmp_path):
@@ -208,6 +210,7 @@ def test_set_keys_reach_every_part_of_a_recipe():
             ("layers.0.filters", 5),
             ("layers.0.padding", "same"),
             ("preprocessing.mean", [0.5]),
+            ("preprocessing.kind", "standardize"),
             ("preprocessing.deviation", [0.25]),
         ],
     )
@@ -271,12 +274,12 @@ def test_setting_a_key_changes_the_table_in_place():
         ("optimizer.lr", math.nan, "optimizer.lr is nan; expected a finite number"),
         ("optimizer.lr", math.inf, "optimizer.lr is inf; expected a finite number"),
         ("optimizer.lr", 10**400, "optimizer.lr is too large"),
-        ("optimizer.lr", -1, "lr is -1.0; expected more than 0"),
-        ("optimizer.lr", 0, "lr is 0.0; expected more than 0"),
+        ("optimizer.lr", -1, "optimizer.lr is -1.0; expected more than 0"),
+        ("optimizer.lr", 0, "optimizer.lr is 0.0; expected more than 0"),
         ("optimizer.kind", "adamm", "did you mean 'adam'"),
-        ("optimizer.momentum", 1, "momentum is 1.0"),
+        ("optimizer.beta1", 1, "optimizer.beta1 is 1.0; expected 0 or more, below 1"),
         ("optimizer.l2", math.inf, "optimizer.l2 is inf"),
-        ("optimizer.weight_decay", -1, "weight_decay is -1.0"),
+        ("optimizer.weight_decay", -1, "optimizer.weight_decay is -1.0; expected 0 or more"),
         ("epochs", 0, "epochs is 0; expected 1 or more"),
         ("steps", -1, "steps is -1; expected 1 or more"),
         ("validate_every", 0, "validate_every is 0"),
@@ -290,14 +293,11 @@ def test_setting_a_key_changes_the_table_in_place():
         ("data.validation_seed", -1, "data.validation_seed is -1"),
         ("data.training_samples", 0, "data.training_samples is 0; expected 1 or more"),
         ("data.dark_intervals", [3], "data.dark_intervals.0 is 3; expected a list"),
-        ("preprocessing.mean", [0.5], "preprocessing.mean and preprocessing.deviation go together"),
         ("preprocessing.mean", 0.5, "preprocessing.mean is 0.5; expected a list"),
         ("preprocessing.kind", "scal", "did you mean 'scale'"),
-        ("augmentation.crop", -1, "augmentation: crop is -1"),
-        ("augmentation.rotation", 500, "augmentation: rotation is 500.0; expected 0 to 180"),
-        ("initialization.deviation", 0.1, "initialization.deviation does not belong to kind 'he'"),
-        ("schedule.every_epochs", -1, "every_epochs is -1.0; expected more than 0"),
-        ("schedule.final", -1, "final is -1.0; expected 0 or more"),
+        ("augmentation.crop", -1, "augmentation.crop is -1; expected an integer of 0 or more"),
+        ("augmentation.rotation", 500, "augmentation.rotation is 500.0; expected 0 to 180"),
+        ("schedule.final", -1, "schedule.final is -1.0; expected 0 or more"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(key, value, told):
@@ -307,10 +307,108 @@ def test_a_wrong_setting_is_named_in_one_line(key, value, told):
 
 
 @pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["optimizer.momentum=0.5"], "optimizer.momentum does nothing under optimizer.kind = "
+         "'adam'; use optimizer.beta1, or set optimizer.kind to 'momentum' or 'nesterov'"),
+        (["optimizer.momentum=0.5", "optimizer.kind=sgd"],
+         "optimizer.momentum does nothing under optimizer.kind = 'sgd'; leave it out, or set"),
+        (["optimizer.kind=sgd", "optimizer.averaged=true"], "optimizer.averaged does nothing"),
+        (["optimizer.kind=nesterov", "optimizer.beta1=0.8"], "use optimizer.momentum, or set "
+         "optimizer.kind to 'adam' or 'adamw'"),
+        (["optimizer.kind=momentum", "optimizer.beta2=0.8"], "optimizer.beta2 does nothing"),
+        (["optimizer.kind=sgd", "optimizer.epsilon=1e-6"], "optimizer.epsilon does nothing under"),
+        (["optimizer.kind=adamw", "optimizer.decay_mode=coupled"],
+         "use optimizer.weight_decay, which adamw decouples, or set optimizer.kind to 'sgd', "
+         "'momentum', 'nesterov' or 'adam'"),
+        (["optimizer.lr=0.1", "schedule.kind=cyclic"], "optimizer.lr does nothing under "
+         "schedule.kind = 'cyclic'; use schedule.eta_min and schedule.eta_max"),
+        (["schedule.eta_max=0.1"], "schedule.eta_max does nothing under schedule.kind = 'cosine'; "
+         "use optimizer.lr, or set schedule.kind to 'cyclic'"),
+        (["schedule.kind=constant", "schedule.final=0.1"], "schedule.final does nothing under "
+         "schedule.kind = 'constant'; leave it out, or set schedule.kind to 'cosine'"),
+        (["schedule.kind=one_cycle", "schedule.final=0"], "use schedule.final_divisor, or set"),
+        (["schedule.kind=one_cycle", "schedule.eta_min=0"], "use schedule.start_divisor, or set"),
+        (["schedule.kind=cyclic", "schedule.rise=0.5"], "use schedule.n_s, or set"),
+        (["schedule.kind=exponential", "schedule.n_s=5"], "schedule.n_s does nothing under"),
+        (["schedule.factor=0.5"], "schedule.factor does nothing under schedule.kind = 'cosine'; "
+         "leave it out, or set schedule.kind to 'step' or 'exponential'"),
+        (["schedule.every_epochs=2"], "schedule.every_epochs does nothing under"),
+        (["schedule.start_divisor=2"], "schedule.start_divisor does nothing under"),
+        (["preprocessing.kind=min_max", "preprocessing.per=channel"],
+         "preprocessing.per does nothing under preprocessing.kind = 'min_max'; leave it out, or "
+         "set preprocessing.kind to 'standardize'"),
+        (["preprocessing.mean=[0.5]"], "preprocessing.mean does nothing under"),
+        (["preprocessing.deviation=[0.5]"], "preprocessing.deviation does nothing under"),
+        (["preprocessing.kind=standardize", "preprocessing.mean=[0.5]"], "preprocessing.mean and "
+         "preprocessing.deviation go together"),
+        (["initialization.deviation=0.1"], "initialization.deviation does nothing under "
+         "initialization.kind = 'he'; leave it out, or set initialization.kind to 'normal'"),
+        (["initialization.kind=normal", "initialization.distribution=uniform"],
+         "use initialization.deviation, or set initialization.kind to 'he', 'glorot' or 'lecun'"),
+        (['data.training_batches=["data_batch_1"]'], "data.training_batches does nothing under "
+         "data.dataset = 'digits'; leave it out, or set data.dataset to 'cifar10'"),
+        (["data.dataset=mnist", "data.curve_seed=1"], "data.curve_seed does nothing under"),
+        (["data.dataset=mnist", "data.training_noise=1"], "or set data.dataset to 'curve'"),
+    ],
+)  # fmt: skip
+def test_a_key_that_does_nothing_is_named_with_what_does(settings, told):
+    for order in (settings, settings[::-1]):
+        with pytest.raises(RecipeError, match=re.escape(told)) as caught:
+            load_recipe("digits", [parse_setting(text) for text in order])
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ("[optimizer]\nmomentum = 0.9\n", "optimizer.momentum does nothing under optimizer.kind"),
+        ('[schedule]\nkind = "cyclic"\n[optimizer]\nlr = 0.1\n', "optimizer.lr does nothing"),
+        ('[schedule]\nkind = "step"\nfinal = 0.1\n', "schedule.final does nothing under"),
+        ("[schedule]\neta_max = 0.1\n", "schedule.eta_max does nothing under schedule.kind = 'con"),
+        ('[preprocessing]\nper = "channel"\n', "preprocessing.kind = 'scale'"),
+    ],
+)
+def test_in_a_file_too_even_with_the_value_that_it_would_have_anyway(tmp_path, section, told):
+    with pytest.raises(RecipeError, match=told):
+        load_text(tmp_path, HEAD + section + LAYERS_OF_FILE)
+
+
+def test_another_kind_takes_the_keys_of_the_old_one_along():
+    assert load_recipe("mnist-lenet").optimizer.momentum == 0.95
+    recipe = load_recipe("mnist-lenet", [("optimizer.kind", "adam")])
+    assert (recipe.optimizer.kind, recipe.optimizer.averaged) == ("adam", False)
+    assert "momentum" not in recipe.table()["optimizer"]
+    kept = load_recipe("mnist-lenet", [("optimizer.kind", "nesterov")])
+    assert (kept.optimizer.momentum, kept.optimizer.averaged) == (0.95, True)
+    recipe = load_recipe("cifar10-mlp-cyclic", [("schedule.kind", "cosine"), ("optimizer.lr", 0.2)])
+    assert recipe.table()["schedule"] == {"kind": "cosine", "final": 0.0}
+    assert recipe.table()["optimizer"]["lr"] == 0.2
+    recipe = load_recipe("digits", [("schedule.kind", "cyclic")])
+    assert "lr" not in recipe.table()["optimizer"]
+
+
+def test_the_key_of_the_largest_rate_is_the_one_that_counts():
+    assert load_recipe("digits").rate_key == "optimizer.lr"
+    assert load_recipe("cifar10-mlp-cyclic").rate_key == "schedule.eta_max"
+
+
+def test_a_recipe_that_an_earlier_version_wrote_with_every_key_is_read(tmp_path):
+    table = load_recipe("cifar10-mlp-cyclic").table()
+    table["optimizer"] |= {"lr": 0.01, "momentum": 0.9, "beta1": 0.9}
+    table["schedule"] |= {"final": 0.0, "rise": 0.3}
+    file = write(tmp_path, tomli_w.dumps(table))
+    assert load_written_recipe(file).table() == load_recipe("cifar10-mlp-cyclic").table()
+    with pytest.raises(RecipeError, match=r"optimizer\.momentum does nothing"):
+        load_recipe(file)
+
+
+@pytest.mark.parametrize(
     ("kind", "key", "value"),
     [
         ("step", "factor", 0),
         ("exponential", "factor", -1),
+        ("step", "every_epochs", -1),
         ("one_cycle", "rise", 2),
         ("one_cycle", "start_divisor", 0),
         ("one_cycle", "final_divisor", -1),
@@ -320,7 +418,7 @@ def test_a_wrong_setting_is_named_in_one_line(key, value, told):
     ],
 )
 def test_impossible_schedules_are_found_before_anything_is_loaded(kind, key, value):
-    with pytest.raises(RecipeError, match=f"{key} is"):
+    with pytest.raises(RecipeError, match=rf"schedule\.({key}|eta_min) is"):
         load_recipe("digits", [("schedule.kind", kind), (f"schedule.{key}", value)])
 
 

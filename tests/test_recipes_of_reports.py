@@ -8,6 +8,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from fastconv.data import DATASETS, Dataset, Samples, load
+from fastconv.execution.config import ExecutionConfig
 from fastconv.layers import Conv2D, Dense
 from fastconv.network import Sequential
 from fastconv.recipe import load_recipe
@@ -240,7 +241,9 @@ def test_rates_rise_and_fall_in_whole_cycles_as_the_formula_says(name, training,
 
 def losses_on(dataset, name, settings, steps):
     """Mean losses of the first and the last tenth of a shortened training."""
-    experiment = prepare(load_recipe(name, settings), dataset=dataset, backend="numpy", threads=1)
+    experiment = prepare(
+        load_recipe(name, settings), dataset=dataset, config=ExecutionConfig("numpy", threads=1)
+    )
     result = fit(experiment.trainer, steps, line_every=steps // 10, is_shortened=True)
     return result.history[0].training.loss, result.history[-1].training.loss
 
@@ -277,7 +280,7 @@ def test_the_tuned_network_learns_colours():
 @pytest.mark.parametrize("name", ["regression-selu", "regression-relu"])
 def test_regressions_learn_the_curve(name):
     settings = [("optimizer.lr", 4e-3)]
-    experiment = prepare(load_recipe(name, settings), backend="numpy", threads=1)
+    experiment = prepare(load_recipe(name, settings), config=ExecutionConfig("numpy", threads=1))
     dataset = experiment.dataset
     before = experiment.trainer.evaluate(dataset.test).loss
     fit(experiment.trainer, 2000, is_shortened=True)
@@ -289,7 +292,7 @@ def test_regressions_learn_the_curve(name):
 
 def test_regressions_leave_their_dark_intervals_out():
     recipe = load_recipe("regression-selu")
-    x = prepare(recipe, backend="numpy").dataset.training.images
+    x = prepare(recipe, config=ExecutionConfig("numpy")).dataset.training.images
     assert len(recipe.data.dark_intervals) == 2
     for left, right in recipe.data.dark_intervals:
         assert not ((x > left) & (x < right)).any()
@@ -310,7 +313,9 @@ def test_the_convolutions_of_the_batch_normalised_network_keep_the_size():
     reason="no cifar10 in the folder FASTCONV_DATA",
 )
 def test_fifty_images_are_learned_by_heart():
-    experiment = prepare(load_recipe("cifar10-mlp-overfit"), backend="numpy", threads=1)
+    experiment = prepare(
+        load_recipe("cifar10-mlp-overfit"), config=ExecutionConfig("numpy", threads=1)
+    )
     assert len(experiment.dataset.training) == 50
     fit(experiment.trainer, experiment.steps)
     assert experiment.trainer.evaluate(experiment.plain_training).correct >= 49

@@ -11,6 +11,7 @@ import pytest
 from saved_runs import CONVOLUTIONAL, recipe_of, save_run, shades
 
 from fastconv import training_run
+from fastconv.execution.config import ExecutionConfig
 from fastconv.report.findings import Findings
 from fastconv.reproduce import __main__ as reproduce
 from fastconv.reproduce import claims_by_hand, claims_perceptron, claims_softmax, results
@@ -392,7 +393,7 @@ def test_the_same_network_is_not_better_than_itself(run):
 
 def test_a_network_is_surer_of_what_it_knows(run):
     right, wrong = claims_by_hand.certainty(run)
-    guesses = run.run.inference("numpy").predict(run.samples.images)
+    guesses = run.run.inference(ExecutionConfig("numpy")).predict(run.samples.images)
     powers = np.exp(guesses.astype(np.float64))
     highest = (powers / powers.sum(axis=1, keepdims=True)).max(axis=1)
     is_right = guesses.argmax(axis=1) == run.samples.labels

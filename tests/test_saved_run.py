@@ -10,6 +10,7 @@ from PIL import Image
 from saved_runs import CONVOLUTIONAL, NAMES, recipe_of, save_run, shades
 
 from fastconv import evaluate, predict
+from fastconv.execution.config import ExecutionConfig
 from fastconv.report import __main__ as report
 from fastconv.runs.saved_run import RunError, load_run
 
@@ -50,7 +51,9 @@ def test_the_saved_network_says_what_the_trained_one_says(saved):
     folder, experiment = saved
     images = experiment.dataset.test.images
     expected = experiment.trainer.predict(images)
-    np.testing.assert_array_equal(load_run(folder).inference("numpy").predict(images), expected)
+    np.testing.assert_array_equal(
+        load_run(folder).inference(ExecutionConfig("numpy")).predict(images), expected
+    )
 
 
 def test_the_network_before_the_training_is_that_of_the_seed(saved):

@@ -109,7 +109,7 @@ def test_impossible_numbers_are_refused_by_name(make, name, bad):
     [
         (lambda: Cosine(1.0, 5, final=-0.1), "final is -0.1"),
         (lambda: OneCycle(1.0, 5, rise=1.0), "rise is 1.0"),
-        (lambda: Cyclic(0.5, 0.4, 5), "eta_min is 0.5; expected 0 to 0.4"),
+        (lambda: Cyclic(0.5, 0.4, 5), "eta_min is 0.5; expected 0 to eta_max .0.4"),
         (lambda: Cyclic(-0.5, 0.4, 5), "eta_min is -0.5"),
     ],
 )

@@ -22,6 +22,7 @@ from saved_runs import TINY_RECIPE, line, shades
 from fastconv import plots
 from fastconv.backends.configuration import available_cores
 from fastconv.data import Dataset, Samples, load
+from fastconv.execution.config import ExecutionConfig
 from fastconv.recipe import recipe_names
 from fastconv.runs.experiment import prepare
 from fastconv.train import main as train
@@ -151,6 +152,14 @@ def test_a_setting_of_the_command_wins_over_the_file(search):
         (RANDOM.replace("log_uniform", "int"), "expected integers"),
         (RANDOM.replace("log_uniform", "choice").replace("low = 1e-3\nhigh = 1.0", ""),
          "give values"),
+        (RANDOM + '[settings]\n"optimizer.momentum" = 0.5\n',
+         "settings: .*optimizer.momentum does nothing under optimizer.kind = 'sgd'|"
+         "optimizer.momentum does nothing under optimizer.kind = 'sgd'"),
+        (RANDOM + '[space."optimizer.beta1"]\nvalues = [0.8, 0.9]\n',
+         "space: optimizer.beta1 does nothing under optimizer.kind = 'sgd'; leave it out, or set"),
+        (RANDOM + '[space."optimizer.kind"]\nvalues = ["momentum", "sgd"]\n'
+         '[space."optimizer.momentum"]\nvalues = [0.8, 0.9]\n',
+         "space: optimizer.momentum does nothing under optimizer.kind = 'sgd'"),
         (RANDOM.replace("optimizer.lr", "batch_size"), "batch_size is 0.001, a float"),
         (RANDOM + '[settings]\n"optimizer.lr" = 1\n', r"optimizer.lr is in \[settings\] and in"),
         (RANDOM + "[settings.optimizer]\nl2 = 1\n", 'in quotes: "optimizer.l2" = ...'),
@@ -446,7 +455,7 @@ def test_a_fold_is_judged_by_what_it_holds_out(search, monkeypatch):
             "digits", dataset.training.take(kept), dataset.test, dataset.class_names,
             dataset.training.take(judged),
         )  # fmt: skip
-        experiment = prepare(found.recipe({}), dataset=fold, threads=1)
+        experiment = prepare(found.recipe({}), dataset=fold, config=ExecutionConfig(threads=1))
         fit(experiment.trainer, experiment.steps)
         expected.append(experiment.trainer.evaluate(fold.validation).accuracy)
     assert list(done.scores) == expected
@@ -479,7 +488,8 @@ def test_a_search_without_samples_to_judge_by_says_how_to_get_some(search):
         RANDOM.replace("trials = 4", "trials = 4\nfolds = 2")
         + '[settings]\n"data.validation" = 0\n'
     )
-    assert Trainings(WorkerConfig(folded, backend="numpy")).check({}) == "numpy"
+    config = ExecutionConfig("numpy", 1)
+    assert Trainings(WorkerConfig(folded, execution=config)).check({}) == "numpy"
 
 
 def test_a_regression_has_no_accuracy(search, monkeypatch):
@@ -499,7 +509,7 @@ def test_more_folds_than_samples_are_refused(search, monkeypatch):
 def test_a_training_that_diverges_is_an_answer(search):
     found = search(RANDOM)
     with np.errstate(all="ignore"):
-        done = trained(found, {"optimizer.lr": 1e39}, backend="numpy")
+        done = trained(found, {"optimizer.lr": 1e39}, execution=ExecutionConfig("numpy", 1))
     assert (done.state, done.scores) == ("diverged", ())
 
 
@@ -525,7 +535,8 @@ def test_the_data_are_loaded_once(search, monkeypatch):
         return shades()
 
     monkeypatch.setattr(worker, "load_dataset", counted)
-    trainings = Trainings(WorkerConfig(search(RANDOM), backend="numpy"))
+    config = WorkerConfig(search(RANDOM), execution=ExecutionConfig("numpy", 1))
+    trainings = Trainings(config)
     fits = {"layers.1.units": 3, "batch_size": 20}
     for rate in (0.1, 0.2, 0.3):
         assert trainings.train(Task(0, {**fits, "optimizer.lr": rate})).state == "completed"
@@ -845,8 +856,8 @@ def test_without_optuna_the_command_says_what_to_install(write, monkeypatch, cap
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert command.main([write(RANDOM)]) == 2
     told = capsys.readouterr().err
-    assert re.fullmatch(
-        r"fastconv.search: Optuna is not installed.*pip install 'fastconv\[search\]'\n", told
+    assert told == (
+        "fastconv.search: needs optuna, which is not installed; pip install 'fastconv[search]'\n"
     )
 
 

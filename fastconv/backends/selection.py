@@ -156,33 +156,6 @@ def choose_backend_of_device(name: str | None = None) -> Choice:
     return choose_backend("cupy")
 
 
-def require_precision(choice: Choice, precision: str, dtype: str = "float32") -> None:
-    """Raise a BackendError unless the chosen backend can train in this precision.
-
-    Parameters
-    ----------
-    choice
-        The backend.
-    precision
-        One of :data:`PRECISIONS`.
-    dtype
-        Of the network.
-    """
-    if precision not in PRECISIONS:
-        raise BackendError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
-    if precision == "float32":
-        return
-    if choice.name != "cupy":
-        raise BackendError(
-            f"--precision {precision} is for --backend cupy (the backend is {choice.name}); use "
-            f"that, or --precision float32"
-        )
-    try:
-        load_module("cupy", "run").check_precision(precision, dtype)
-    except ValueError as fault:
-        raise BackendError(str(fault)) from None
-
-
 @contextlib.contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Use a backend for every call inside the ``with`` block (of this thread or task).

@@ -7,11 +7,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastconv._errors import UserError
+from fastconv._extras import MissingExtra, missing_extra
 from fastconv.backends.selection import NAMES, PRECISIONS
 from fastconv.cli import standard_streams
+
+if TYPE_CHECKING:
+    from fastconv.execution.config import ExecutionConfig
 
 FIGURES = ("png", "svg")
 """Files of pictures: PNG alone, or SVG beside it."""
@@ -72,13 +76,13 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
     def add_device(self) -> None:
-        """Add --device."""
+        """Add --device; :func:`execution_config` reads it."""
         self.add_argument(
             "--device", type=int, metavar="N", help="number of the CUDA device, for --backend cupy"
         )
 
     def add_precision(self) -> None:
-        """Add --precision; :func:`check_precision` checks it."""
+        """Add --precision; :func:`execution_config` reads it."""
         self.add_argument(
             "--precision", choices=PRECISIONS, default=PRECISIONS[0],
             help="what factors of products are rounded to: tf32 and bf16 for the tensor cores of "
@@ -86,14 +90,14 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
     def add_backend(self) -> None:
-        """Add --backend."""
+        """Add --backend; :func:`execution_config` reads it."""
         self.add_argument(
             "--backend", metavar="NAME",
             help=f"auto, {', '.join(NAMES)} (default: FASTCONV_BACKEND, or auto)",
         )  # fmt: skip
 
     def add_threads(self) -> None:
-        """Add --threads; :func:`thread_count` reads it."""
+        """Add --threads; :func:`execution_config` reads it."""
         self.add_argument(
             "--threads", type=positive, metavar="N",
             help="threads (default: FASTCONV_THREADS, or the cores there are)",
@@ -115,17 +119,18 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
 
-def thread_count(options: argparse.Namespace) -> int:
-    """Return --threads, else FASTCONV_THREADS, else the cores of this process.
+def execution_config(options: argparse.Namespace) -> ExecutionConfig:
+    """Return what --backend, --threads, --precision and --device say, as far as there are such.
 
     Raises
     ------
     BackendError
-        If FASTCONV_THREADS is not a number of 1 or more.
+        If one of them, or FASTCONV_THREADS, is not what it may be.
     """
-    from fastconv.backends.configuration import configured_threads
+    from fastconv.execution.config import ExecutionConfig
 
-    return options.threads or configured_threads()
+    given = {name: getattr(options, name, None) for name in ("backend", "threads", "device")}
+    return ExecutionConfig(**given, precision=getattr(options, "precision", PRECISIONS[0]))
 
 
 def check_writable(file: str | None, option: str = "--json") -> None:
@@ -158,43 +163,6 @@ def check_writable(file: str | None, option: str = "--json") -> None:
         raise OutputError(
             f"{option} {path}: cannot be written ({fault.strerror}); give another file's path"
         ) from None
-
-
-def use_device(options: argparse.Namespace) -> None:
-    """Compute on the CUDA device that --device names.
-
-    Raises
-    ------
-    BackendError
-        If there is no such device, or the backend is another.
-    """
-    if options.device is None:
-        return
-    from fastconv.backends.selection import BackendError, choose_backend, load_module
-
-    choice = choose_backend(options.backend)
-    if choice.name != "cupy":
-        raise BackendError(
-            f"--device is {options.device} but the backend is {choice.name}; "
-            f"add --backend cupy, or leave --device out"
-        )
-    try:
-        load_module("cupy", "run").use_device(options.device)
-    except ValueError as fault:
-        raise BackendError(f"--device: {fault}") from None
-
-
-def check_precision(options: argparse.Namespace) -> None:
-    """Find out before the work whether the backend has the precision of --precision.
-
-    Raises
-    ------
-    BackendError
-        If not.
-    """
-    from fastconv.backends.selection import choose_backend, require_precision
-
-    require_precision(choose_backend(options.backend), options.precision)
 
 
 def write_json(json: str | None, content: dict[str, Any]) -> None:
@@ -251,6 +219,13 @@ def _do(module: str, work: Callable[[], int]) -> int:
         return work()
     except BrokenPipeError:
         raise  # no mistake: who read has seen enough
+    except MissingExtra as fault:
+        return _fail(module, str(fault))
+    except ModuleNotFoundError as fault:
+        told = missing_extra(module, fault)
+        if told is fault:
+            raise
+        return _fail(module, str(told).removeprefix(f"{module}: "))
     except MemoryError as fault:
         return _fail(module, f"not enough memory ({fault}); use a smaller batch size or network")
     except (UserError, OSError, UnicodeEncodeError) as fault:

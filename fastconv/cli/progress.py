@@ -8,7 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from fastconv._extras import missing_extra
+
+try:
+    from rich.console import Console
+except ModuleNotFoundError as fault:
+    raise missing_extra("fastconv.cli.progress", fault) from None
 
 from fastconv.inference import Score
 from fastconv.training_loop import Entry

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from fastconv._extras import missing_extra
 from fastconv.data.errors import DataError, MissingData
 
 _TIMEOUT = (10, 30)
@@ -84,8 +85,10 @@ def cache_folder() -> Path:
 
     Laid out as the folder that ``--data-dir`` or FASTCONV_DATA names: one folder for each data set.
     """
-    import pooch  # type: ignore[import-untyped]
-
+    try:
+        import pooch  # type: ignore[import-untyped]
+    except ModuleNotFoundError as fault:
+        raise missing_extra("a download", fault) from None
     return Path(pooch.os_cache("fastconv"))
 
 
@@ -124,9 +127,11 @@ def download(
 
 
 def _retrieve(name: str, file: RemoteFile, folder: Path) -> None:
-    import pooch
-    import requests
-
+    try:
+        import pooch
+        import requests
+    except ModuleNotFoundError as fault:
+        raise missing_extra("a download", fault) from None
     answers = []
     for mirror in file.mirrors:
         try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from fastconv._extras import missing_extra
 from fastconv.data.dataset import IndexArray, Samples
 from fastconv.spec import require_int
 
@@ -116,10 +117,7 @@ def k_folds(
             f"one class number for each sample"
         )
     if importlib.util.find_spec("sklearn") is None:
-        raise ImportError(
-            "k_folds: scikit-learn, which divides the samples, is not installed; "
-            "pip install 'fastconv[search]'"
-        )
+        raise missing_extra("k_folds", ModuleNotFoundError(name="sklearn"))
     # The checks above run at once, not when the first fold is asked for.
     return _folds(samples_count, folds, seed, classes)
 

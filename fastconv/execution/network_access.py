@@ -25,17 +25,25 @@ class NetworkAccess:
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """Read what nobody changes meanwhile."""
+        self.begin_reading()
+        try:
+            yield
+        finally:
+            self.end_reading()
+
+    def begin_reading(self) -> None:
+        """Wait until nobody writes; :meth:`end_reading` must follow."""
         with self._door, self._counting:
             if self._readers == 0:
                 self._free.acquire()
             self._readers += 1
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._readers -= 1
-                if self._readers == 0:
-                    self._free.release()
+
+    def end_reading(self) -> None:
+        """Let writers in after the last reader."""
+        with self._counting:
+            self._readers -= 1
+            if self._readers == 0:
+                self._free.release()
 
     def begin_writing(self, meanwhile: Callable[[], None]) -> None:
         """Wait until nobody else reads or writes; :meth:`end_writing` must follow.

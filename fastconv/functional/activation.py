@@ -9,6 +9,7 @@ from __future__ import annotations
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import Array, check_number, check_shape, launch, take_floats
 from fastconv.plans.operation import ActivationKind, ActivationSpec, SoftmaxSpec
+from fastconv.spec import SpecError
 
 
 def _forward(kind: ActivationKind, x: Array, alpha: float, backend: str | None) -> Array:
@@ -39,8 +40,8 @@ def _activation_spec(owner: str, kind: ActivationKind, x: Array, alpha: float) -
     alpha = check_number(owner, "alpha", alpha)
     try:
         return ActivationSpec(kind, x.size, alpha)
-    except ValueError as fault:
-        raise ValueError(str(fault).replace("ActivationSpec:", f"{owner}:")) from None
+    except SpecError as fault:
+        raise fault.of(owner) from None
 
 
 def relu(x: Array, *, backend: str | None = None) -> Array:

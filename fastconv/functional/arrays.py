@@ -18,15 +18,15 @@ from fastconv.backends.selection import (
     load_kernel,
     load_module,
 )
+from fastconv.backends.workspace import WorkspaceTooSmall
 from fastconv.functional.array_types import as_array, check_beside, check_writable, module_of
-from fastconv.functional.memory import keep_memory, take_memory
-from fastconv.plans.operation import InputSpec
+from fastconv.functional.memory import keep_memory, kept_memory, take_memory
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Array: TypeAlias = NDArray[Any]
 """What type checkers see, for which CuPy's arrays have no type of their own."""
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _COMPILED = ("cython", "numba")
 """Backends whose kernels never come near NumPy's warnings."""
 _OPTIONAL = ("b", "running_mean", "running_variance")
@@ -49,7 +49,7 @@ def take_floats(owner: str, **arrays: Any) -> Iterable[Any]:
             array = arrays[name] = as_array(owner, name, array)
             others = True
         dtype = array.dtype
-        if dtype not in _FLOATS:
+        if dtype not in FLOATS:
             fix = f"{name}.astype(numpy.float32)" if hasattr(given, "astype") else "convert it"
             raise TypeError(
                 f"{owner}: {name} has dtype {dtype}; expected float32 or float64 ({fix})"
@@ -174,12 +174,6 @@ def shape_from_nhwc(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
     return (n, c, h, w) if layout == "NCHW" else shape
 
 
-_WORTH_A_KERNEL = {"cython": 1 << 14, "numba": 1 << 17}
-"""Elements from which on a backend's kernel is faster than NumPy's strided copy: what its call
-costs, against several times the bandwidth."""
-_LEAST_FOR_A_KERNEL = min(_WORTH_A_KERNEL.values())
-
-
 def is_dense(array: Array) -> bool:
     """Whether a kernel can take an array as it is: in order, without gaps, aligned."""
     flags = array.flags
@@ -190,47 +184,6 @@ def is_dense(array: Array) -> bool:
 def dense(array: Array) -> Array:
     """Return an array as a kernel takes it: copied if need be."""
     return array if is_dense(array) else array.copy()
-
-
-def _is_worth_a_kernel(array: Array, backend: str | None) -> bool:
-    """Whether a kernel of the backend moves an array faster than a strided copy."""
-    if not is_dense(array):
-        return False
-    if not isinstance(array, np.ndarray):
-        return True
-    return array.size >= _WORTH_A_KERNEL.get(choose_backend(backend).name, array.size + 1)
-
-
-def _copy_transposed(
-    array: Array, axes: tuple[int, ...], kernel: str, backend: str | None
-) -> Array:
-    """Return images with their axes in another order, C-contiguous."""
-    result = array.transpose(axes)
-    if array.size < _LEAST_FOR_A_KERNEL and isinstance(array, np.ndarray):
-        return np.ascontiguousarray(result)
-    xp = module_of(array)
-    if _is_worth_a_kernel(array, backend):
-        out: Array = xp.empty(result.shape, array.dtype)
-        n, c, h, w = array.shape if kernel.endswith("nhwc") else out.shape
-        # Places in max pooling are int32: bits are moved, whatever they mean.
-        bits = array.dtype if array.dtype in _FLOATS else np.dtype(f"f{array.itemsize}")
-        launch(backend, kernel, InputSpec(n, h, w, c), bits, array.view(bits), out.view(bits))
-        return out
-    return cast("Array", xp.ascontiguousarray(result))
-
-
-def to_nhwc(array: Array, layout: Layout, backend: str | None = None) -> Array:
-    """Return images as C-contiguous NHWC: no copy if they are already."""
-    if layout == "NHWC":
-        return cast("Array", module_of(array).ascontiguousarray(array))
-    return _copy_transposed(array, (0, 2, 3, 1), "layout.nchw_to_nhwc", backend)
-
-
-def from_nhwc(array: Array, layout: Layout, backend: str | None = None) -> Array:
-    """Return images in ``layout``, C-contiguous."""
-    if layout == "NHWC":
-        return cast("Array", module_of(array).ascontiguousarray(array))
-    return _copy_transposed(array, (0, 3, 1, 2), "layout.nhwc_to_nchw", backend)
 
 
 def take_out(owner: str, out: Any, shape: Sequence[int], x: Array) -> Array | None:
@@ -320,18 +273,26 @@ def launch(
     """Call one kernel of the chosen backend, with a workspace."""
     name = _backend_for(arrays[0], backend)
     function = load_kernel(name, kernel)[0]
+    if name in _COMPILED:
+        # What it needs it knows when it has been lowered for these arrays, which is done once.
+        memory = kept_memory()
+        try:
+            function(spec, *arrays, memory)
+        except WorkspaceTooSmall as small:
+            memory = take_memory(small.needed)
+            function(spec, *arrays, memory)
+        if memory is not None:
+            keep_memory(memory)
+        return
     size = _workspace_bytes(name, kernel, spec, dtype)
     if name == "cupy":
         # The pool gives a workspace to nothing else of this stream before the kernel is done.
         function(spec, *arrays, module_of(arrays[0]).empty(size, np.uint8) if size else None)
         return
     workspace = take_memory(size) if size else None
-    if name in _COMPILED:
+    # NaN and infinities are carried through, as the functions promise, without a warning.
+    with np.errstate(all="ignore"):
         function(spec, *arrays, workspace)
-    else:
-        # NaN and infinities are carried through, as the functions promise, without a warning.
-        with np.errstate(all="ignore"):
-            function(spec, *arrays, workspace)
     if workspace is not None:
         keep_memory(workspace)
 

@@ -20,17 +20,19 @@ from fastconv.functional.arrays import (
     take_out,
 )
 from fastconv.functional.passes import backward, forward
-from fastconv.spec import ConvSpec, Shape, as_pair, resolve_padding
+from fastconv.spec import ConvSpec, Shape, SpecError, as_pair, resolve_padding
 
-
-def _fault(owner: str, fault: ValueError) -> ValueError:
-    """Name the function that was called instead of the spec."""
-    return ValueError(str(fault).replace("ConvSpec:", f"{owner}:"))
+_NAMES = {
+    "batch": "the batch of x", "in_channels": "the number of channels of x",
+    "height": "the height of x", "width": "the width of x",
+    "out_channels": "the number of output channels of w",
+}  # fmt: skip
+"""Of fields of the spec that come from the shape of an argument."""
 
 
 def _check_groups(owner: str, groups: object) -> None:
     if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups.__index__() < 1:
-        raise ValueError(f"{owner}: groups is {groups!r}; expected an integer of 1 or more")
+        raise SpecError(owner, "groups", groups, "an integer of 1 or more")
 
 
 def _conv_spec(
@@ -90,8 +92,8 @@ def _spec_of_shapes(
             dilation=dilations,
             groups=int(groups),
         )
-    except ValueError as fault:
-        raise _fault(owner, fault) from None
+    except SpecError as fault:
+        raise fault.of(owner, **_NAMES) from None
 
 
 def conv2d(
@@ -253,7 +255,7 @@ def _transposed_spec(
         )
     _check_groups(owner, groups)
     if isinstance(padding, str):
-        raise ValueError(f"{owner}: padding is {padding!r}; expected numbers")
+        raise SpecError(owner, "padding", padding, "numbers")
     kernel = w.shape[order.index("H")], w.shape[order.index("W")]
     strides, dilations = as_pair(owner, "stride", stride), as_pair(owner, "dilation", dilation)
     extra = as_pair(owner, "output_padding", output_padding, least=0)
@@ -264,8 +266,8 @@ def _transposed_spec(
         return ConvSpec.of_transposed(
             x.shape[0], channels, *size, outputs, kernel, strides, sides, extra, dilations, groups
         )
-    except ValueError as fault:
-        raise _fault(owner, fault) from None
+    except SpecError as fault:
+        raise fault.of(owner, **_NAMES) from None
 
 
 def conv_transpose2d(

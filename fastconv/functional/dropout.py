@@ -14,6 +14,7 @@ from fastconv.functional.arrays import (
     take_returned,
 )
 from fastconv.plans.operation import DropoutSpec, RandomSpec
+from fastconv.spec import SpecError
 
 
 def _dropout_spec(
@@ -25,8 +26,8 @@ def _dropout_spec(
     )
     try:
         return DropoutSpec(x.size, share, words)
-    except ValueError as fault:
-        raise ValueError(str(fault).replace("DropoutSpec:", f"{owner}:")) from None
+    except SpecError as fault:
+        raise fault.of(owner) from None
 
 
 def dropout(

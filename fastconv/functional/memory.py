@@ -11,25 +11,26 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-_ALIGNMENT = 64
-"""Bytes of a cache line, and of the widest vector."""
 _MOST_KEPT_BYTES = 64 << 20
 """What a thread keeps; larger memory is given back after the call."""
 
 _kept = threading.local()
 
 
+def kept_memory() -> NDArray[np.uint8] | None:
+    """Return what this thread keeps, if anything; it is the caller's, as of :func:`take_memory`."""
+    memory: NDArray[np.uint8] | None = _kept.__dict__.pop("memory", None)
+    return memory
+
+
 def take_memory(size: int) -> NDArray[np.uint8]:
-    """Return at least ``size`` bytes that begin at a cache line, with anything in them.
+    """Return at least ``size`` bytes, with anything in them.
 
     They are the caller's until they are handed to :func:`keep_memory`, so that a call that
     interrupts another one gets memory of its own.
     """
-    memory: NDArray[np.uint8] | None = _kept.__dict__.pop("memory", None)
-    if memory is None or memory.size < size:
-        memory = np.empty(size + _ALIGNMENT, np.uint8)
-        memory = memory[-memory.ctypes.data % _ALIGNMENT :]
-    return memory
+    memory = kept_memory()
+    return np.empty(size, np.uint8) if memory is None or memory.size < size else memory
 
 
 def keep_memory(memory: NDArray[np.uint8]) -> None:

@@ -11,13 +11,13 @@ from fastconv.functional.arrays import (
     check_layout,
     check_number,
     check_shape,
-    from_nhwc,
-    launch,
+    dense,
     may_overlap,
     take_floats,
-    to_nhwc,
 )
+from fastconv.functional.images import launch_on_images
 from fastconv.plans.operation import NormSpec
+from fastconv.spec import SpecError
 
 
 def _norm_spec(
@@ -37,16 +37,13 @@ def _norm_spec(
     momentum = check_number(owner, "momentum", momentum)
     try:
         return NormSpec(x.size // channels, channels, epsilon, momentum)
-    except ValueError as fault:
-        raise ValueError(str(fault).replace("NormSpec:", f"{owner}:")) from None
+    except SpecError as fault:
+        raise fault.of(owner) from None
 
 
-def _in(x: Array, layout: Layout, backend: str | None) -> Array:
-    return to_nhwc(x, layout if x.ndim == 4 else "NHWC", backend)
-
-
-def _out(y: Array, layout: Layout, backend: str | None) -> Array:
-    return from_nhwc(y, layout, backend) if y.ndim == 4 else y
+def _layout_of(x: Array, layout: Layout) -> Layout:
+    """The layout that matters: rows of features have their channels last."""
+    return layout if x.ndim == 4 else "NHWC"
 
 
 def _running(vector: Array, inputs: tuple[Array, ...]) -> Array:
@@ -122,8 +119,7 @@ def batch_norm(
             f"(running_variance.copy())"
         )
     xp = module_of(x)
-    x_in = _in(x, layout, backend)
-    y = xp.empty_like(x_in)
+    y: Array = xp.empty(x.shape, x.dtype)
     mean, inverse_deviation = xp.empty((2, spec.channels), x.dtype)
     running = [
         _running(vector, (x, gamma, beta))
@@ -131,15 +127,14 @@ def batch_norm(
         else xp.zeros(spec.channels, x.dtype)
         for vector in statistics
     ]
-    launch(
-        backend, "norm.batch_norm_forward_training", spec, x.dtype,
-        x_in, xp.ascontiguousarray(gamma), xp.ascontiguousarray(beta), *running,
-        y, mean, inverse_deviation,
+    launch_on_images(
+        backend, "norm.batch_norm_forward_training", spec, x.dtype, _layout_of(x, layout),
+        "r....w..", x, dense(gamma), dense(beta), *running, y, mean, inverse_deviation,
     )  # fmt: skip
     for original, updated in zip(statistics, running, strict=True):
         if original is not None and original is not updated:
             original[...] = updated
-    return _out(y, layout, backend), mean, inverse_deviation
+    return y, mean, inverse_deviation
 
 
 def batch_norm_inference(
@@ -181,12 +176,12 @@ def batch_norm_inference(
     spec = _norm_spec(
         owner, x, layout, epsilon, 0.0, gamma=gamma, beta=beta, mean=mean, variance=variance
     )
-    xp = module_of(x)
-    x_in = _in(x, layout, backend)
-    y = xp.empty_like(x_in)
-    vectors = [xp.ascontiguousarray(v) for v in (gamma, beta, mean, variance)]
-    launch(backend, "norm.batch_norm_forward_inference", spec, x.dtype, x_in, *vectors, y)
-    return _out(y, layout, backend)
+    y: Array = module_of(x).empty(x.shape, x.dtype)
+    launch_on_images(
+        backend, "norm.batch_norm_forward_inference", spec, x.dtype, _layout_of(x, layout),
+        "r....w", x, *map(dense, (gamma, beta, mean, variance)), y,
+    )  # fmt: skip
+    return y
 
 
 def batch_norm_backward(
@@ -233,12 +228,10 @@ def batch_norm_backward(
     )
     check_shape(owner, "dy", dy, x.shape, "the shape of x")
     xp = module_of(x)
-    x_in = _in(x, layout, backend)
-    dx = xp.empty_like(x_in)
+    dx: Array = xp.empty(x.shape, x.dtype)
     dgamma, dbeta = xp.empty((2, spec.channels), x.dtype)
-    vectors = [xp.ascontiguousarray(v) for v in (gamma, mean, inverse_deviation)]
-    launch(
-        backend, "norm.batch_norm_backward", spec, x.dtype,
-        _in(dy, layout, backend), x_in, *vectors, dx, dgamma, dbeta,
+    launch_on_images(
+        backend, "norm.batch_norm_backward", spec, x.dtype, _layout_of(x, layout),
+        "rr...w..", dy, x, *map(dense, (gamma, mean, inverse_deviation)), dx, dgamma, dbeta,
     )  # fmt: skip
-    return _out(dx, layout, backend), dgamma, dbeta
+    return dx, dgamma, dbeta

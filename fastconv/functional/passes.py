@@ -1,7 +1,4 @@
-"""Forward and backward passes of convolutions and transposed convolutions, on checked arrays.
-
-Arrays in NHWC go to the kernels of ``conv``, arrays in NCHW to those of ``planes``.
-"""
+"""Forward and backward passes of convolutions and transposed convolutions, on checked arrays."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from fastconv.functional.arrays import (
     shape_from_nhwc,
     sum_channels,
 )
+from fastconv.functional.images import launch_on_images
 from fastconv.spec import ConvSpec
 
 
@@ -44,8 +42,8 @@ def forward(
     shape = shape_from_nhwc(spec.y_shape if function == "conv2d" else spec.x_shape, layout)
     y = result_buffer(out, shape, x, w, b)
     x, w = dense(x), dense(w)
-    module = "conv" if layout == "NHWC" else "nchw"
-    launch(backend, f"{module}.{function}_forward", spec, x.dtype, x, w, b, y)
+    kernel = f"conv.{function}_forward"
+    launch_on_images(backend, kernel, spec, x.dtype, layout, "r..w", x, w, b, y)
     if out is None or y is out:
         return y
     module_of(out).copyto(out, y)
@@ -78,7 +76,9 @@ def backward(
     if dx is not None or dw is not None:
         dy, x, w = (dense(array) for array in (dy, x, w))
         if layout == "NCHW":
-            launch(backend, f"nchw.{function}_backward", spec, dtype, dy, x, w, dx, dw, db)
+            # One kernel for all gradients, so that dy is transposed once.
+            kernel = f"conv.{function}_backward"
+            launch_on_images(backend, kernel, spec, dtype, layout, "rr.w..", dy, x, w, dx, dw, db)
         else:
             if dx is not None:
                 launch(backend, f"conv.{function}_backward_data", spec, dtype, dy, w, dx)

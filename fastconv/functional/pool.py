@@ -15,16 +15,21 @@ from fastconv.functional.arrays import (
     check_layout,
     check_range,
     check_shape,
-    from_nhwc,
-    launch,
+    dense,
     shape_from_nhwc,
     shape_to_nhwc,
     take_floats,
     take_returned,
-    to_nhwc,
 )
+from fastconv.functional.images import launch_on_images
 from fastconv.plans.operation import InputSpec
-from fastconv.spec import PoolSpec, as_pair, resolve_padding
+from fastconv.spec import PoolSpec, SpecError, as_pair, resolve_padding
+
+_NAMES = {
+    "batch": "the batch of x", "channels": "the number of channels of x",
+    "height": "the height of x", "width": "the width of x",
+}  # fmt: skip
+"""Of fields of the spec that come from the shape of an argument."""
 
 
 def _pool_spec(
@@ -48,15 +53,15 @@ def _pool_spec(
         )
     try:
         return PoolSpec(n, c, h, w, window, strides, sides, ceil_mode, count_include_pad)
-    except (TypeError, ValueError) as fault:
-        raise ValueError(str(fault).replace("PoolSpec:", f"{owner}:")) from None
+    except SpecError as fault:
+        raise fault.of(owner, **_NAMES) from None
 
 
 def _input_spec(owner: str, name: str, shape: Sequence[int], layout: Layout) -> InputSpec:
     try:
         return InputSpec(*shape_to_nhwc(owner, name, shape, layout))
-    except (TypeError, ValueError) as fault:
-        raise ValueError(str(fault).replace("InputSpec:", f"{owner}:")) from None
+    except SpecError as fault:
+        raise fault.of(owner, **_NAMES) from None
 
 
 def max_pool2d(
@@ -116,9 +121,10 @@ def max_pool2d(
     check_dimensions("max_pool2d", "x", x, layout)
     spec = _pool_spec("max_pool2d", x.shape, kernel, stride, padding, ceil_mode, True, layout)
     xp = module_of(x)
-    y, where = xp.empty(spec.y_shape, x.dtype), xp.empty(spec.y_shape, np.int32)
-    launch(backend, "pool.max_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y, where)
-    return from_nhwc(y, layout, backend), from_nhwc(where, layout, backend)
+    shape = shape_from_nhwc(spec.y_shape, layout)
+    y, where = xp.empty(shape, x.dtype), xp.empty(shape, np.int32)
+    launch_on_images(backend, "pool.max_pool2d_forward", spec, x.dtype, layout, "rww", x, y, where)
+    return y, where
 
 
 def max_pool2d_backward(
@@ -173,12 +179,11 @@ def max_pool2d_backward(
     where = take_returned(owner, "where", where, np.int32, "max_pool2d", "dy", dy)
     if isinstance(where, np.ndarray):
         check_range(owner, "where", where, spec.height * spec.width, ", pixels of x")
-    dx = module_of(dy).empty(spec.x_shape, dy.dtype)
-    launch(
-        backend, "pool.max_pool2d_backward", spec, dy.dtype,
-        to_nhwc(dy, layout, backend), to_nhwc(where, layout, backend), dx,
-    )  # fmt: skip
-    return from_nhwc(dx, layout, backend)
+    dx: Array = module_of(dy).empty(shape_from_nhwc(spec.x_shape, layout), dy.dtype)
+    launch_on_images(
+        backend, "pool.max_pool2d_backward", spec, dy.dtype, layout, "rrw", dy, where, dx
+    )
+    return dx
 
 
 def avg_pool2d(
@@ -225,9 +230,9 @@ def avg_pool2d(
     (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
     spec = _pool_spec(owner, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
-    y: Array = module_of(x).empty(spec.y_shape, x.dtype)
-    launch(backend, "pool.avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y)
-    return from_nhwc(y, layout, backend)
+    y: Array = module_of(x).empty(shape_from_nhwc(spec.y_shape, layout), x.dtype)
+    launch_on_images(backend, "pool.avg_pool2d_forward", spec, x.dtype, layout, "rw", x, y)
+    return y
 
 
 def avg_pool2d_backward(
@@ -270,9 +275,9 @@ def avg_pool2d_backward(
     spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of avg_pool2d's result")
-    dx = module_of(dy).empty(spec.x_shape, dy.dtype)
-    launch(backend, "pool.avg_pool2d_backward", spec, dy.dtype, to_nhwc(dy, layout, backend), dx)
-    return from_nhwc(dx, layout, backend)
+    dx: Array = module_of(dy).empty(shape_from_nhwc(spec.x_shape, layout), dy.dtype)
+    launch_on_images(backend, "pool.avg_pool2d_backward", spec, dy.dtype, layout, "rw", dy, dx)
+    return dx
 
 
 def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None = None) -> Array:
@@ -302,7 +307,7 @@ def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None 
     check_dimensions(owner, "x", x, layout)
     spec = _input_spec(owner, "x", x.shape, layout)
     y: Array = module_of(x).empty((spec.batch, spec.channels), x.dtype)
-    launch(backend, "pool.global_avg_pool2d_forward", spec, x.dtype, to_nhwc(x, layout, backend), y)
+    launch_on_images(backend, "pool.global_avg_pool2d_forward", spec, x.dtype, layout, "r.", x, y)
     return y
 
 
@@ -337,8 +342,7 @@ def global_avg_pool2d_backward(
     (dy,) = take_floats(owner, dy=dy)
     spec = _input_spec(owner, "x_shape", x_shape, layout)
     check_shape(owner, "dy", dy, (spec.batch, spec.channels), "(N, C) of x_shape")
-    xp = module_of(dy)
-    dx = xp.empty(spec.x_shape, dy.dtype)
-    dy_in = xp.ascontiguousarray(dy)
-    launch(backend, "pool.global_avg_pool2d_backward", spec, dy.dtype, dy_in, dx)
-    return from_nhwc(dx, layout, backend)
+    dx: Array = module_of(dy).empty(shape_from_nhwc(spec.x_shape, layout), dy.dtype)
+    kernel = "pool.global_avg_pool2d_backward"
+    launch_on_images(backend, kernel, spec, dy.dtype, layout, ".w", dense(dy), dx)
+    return dx

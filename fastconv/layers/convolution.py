@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastconv.layers.base import Layer, Node, Parameter, image_shape
-from fastconv.spec import ConvSpec, Shape, as_pair, require_int, resolve_padding
+from fastconv.spec import ConvSpec, Shape, SpecError, as_pair, require_int, resolve_padding
 
 if TYPE_CHECKING:
     from fastconv.plans.plan_builder import PlanBuilder
@@ -119,7 +119,7 @@ class ConvTranspose2D(Layer):
         require_int(owner, "filters", self.filters, 1)
         require_int(owner, "groups", self.groups, 1)
         if isinstance(self.padding, str):
-            raise ValueError(f"{owner}: padding is {self.padding!r}; expected numbers")
+            raise SpecError(owner, "padding", self.padding, "numbers")
         kernel = as_pair(owner, "kernel", self.kernel)
         stride = as_pair(owner, "stride", self.stride)
         dilation = as_pair(owner, "dilation", self.dilation)

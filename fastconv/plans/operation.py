@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from fastconv.spec import Shape, require_int
+from fastconv.spec import Shape, SpecError, require_int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class NormSpec:
         require_int("NormSpec", "rows", self.rows, 0)
         require_int("NormSpec", "channels", self.channels, 1)
         if not self.epsilon > 0:
-            raise ValueError(f"NormSpec: epsilon is {self.epsilon!r}; expected more than 0")
+            raise SpecError("NormSpec", "epsilon", self.epsilon, "more than 0")
         if not 0 <= self.momentum <= 1:
-            raise ValueError(f"NormSpec: momentum is {self.momentum!r}; expected 0 to 1")
+            raise SpecError("NormSpec", "momentum", self.momentum, "0 to 1")
 
 
 ActivationKind: TypeAlias = Literal[
@@ -90,13 +90,12 @@ class ActivationSpec:
     def __post_init__(self) -> None:
         require_int("ActivationSpec", "size", self.size, 0)
         if self.kind not in ACTIVATION_KINDS:
-            raise ValueError(
-                f"ActivationSpec: kind is {self.kind!r}; expected one of "
-                f"{', '.join(ACTIVATION_KINDS)}"
+            raise SpecError(
+                "ActivationSpec", "kind", self.kind, f"one of {', '.join(ACTIVATION_KINDS)}"
             )
         if self.kind in ("leaky_relu", "elu") and not self.alpha >= 0:
             # A negative slope would make the sign of y say nothing about the sign of x.
-            raise ValueError(f"ActivationSpec: alpha is {self.alpha!r}; expected 0 or more")
+            raise SpecError("ActivationSpec", "alpha", self.alpha, "0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +135,9 @@ class RandomSpec:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**64:
-            raise ValueError(f"RandomSpec: seed is {self.seed!r}; expected 0 to 2**64 - 1")
+            raise SpecError("RandomSpec", "seed", self.seed, "0 to 2**64 - 1")
         if not 0 <= self.stream < 2**32:
-            raise ValueError(f"RandomSpec: stream is {self.stream!r}; expected 0 to 2**32 - 1")
+            raise SpecError("RandomSpec", "stream", self.stream, "0 to 2**32 - 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +160,7 @@ class DropoutSpec:
     def __post_init__(self) -> None:
         require_int("DropoutSpec", "size", self.size, 0)
         if not 0 <= self.probability < 1:
-            raise ValueError(
-                f"DropoutSpec: probability is {self.probability!r}; expected 0 or more, below 1"
-            )
+            raise SpecError("DropoutSpec", "probability", self.probability, "0 or more, below 1")
 
     @property
     def threshold(self) -> int:
@@ -249,25 +246,24 @@ class OptimizerSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in OPTIMIZER_KINDS:
-            raise ValueError(
-                f"OptimizerSpec: kind is {self.kind!r}; expected one of "
-                f"{', '.join(OPTIMIZER_KINDS)}"
+            raise SpecError(
+                "OptimizerSpec", "kind", self.kind, f"one of {', '.join(OPTIMIZER_KINDS)}"
             )
         require_int("OptimizerSpec", "size", self.size, 0)
         for name in ("weights", "decayed"):
             value = getattr(self, name)
             if not 0 <= value <= self.size:
-                raise ValueError(f"OptimizerSpec: {name} is {value!r}; expected 0 to {self.size}")
+                raise SpecError("OptimizerSpec", name, value, f"0 to {self.size}")
         for name in ("momentum", "beta1", "beta2"):
             value = getattr(self, name)
             if not 0 <= value < 1:
-                raise ValueError(f"OptimizerSpec: {name} is {value!r}; expected 0 or more, below 1")
+                raise SpecError("OptimizerSpec", name, value, "0 or more, below 1")
         for name in ("l2", "coupled_decay", "decoupled_decay"):
             value = getattr(self, name)
             if not value >= 0:
-                raise ValueError(f"OptimizerSpec: {name} is {value!r}; expected 0 or more")
+                raise SpecError("OptimizerSpec", name, value, "0 or more")
         if not self.epsilon > 0:
-            raise ValueError(f"OptimizerSpec: epsilon is {self.epsilon!r}; expected more than 0")
+            raise SpecError("OptimizerSpec", "epsilon", self.epsilon, "more than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +350,7 @@ class AugmentSpec:
         for name, most in (("rotation", 180.0), ("shear", 80.0), ("translation", 1.0)):
             value = getattr(self, name)
             if not 0 <= value <= most:
-                raise ValueError(f"AugmentSpec: {name} is {value!r}; expected 0 to {most:g}")
+                raise SpecError("AugmentSpec", name, value, f"0 to {most:g}")
 
     @property
     def moves_pixels(self) -> bool:

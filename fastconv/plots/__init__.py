@@ -20,6 +20,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastconv._extras import missing_extra
+
 if TYPE_CHECKING:
     from fastconv.plots.classification import class_scores as class_scores
     from fastconv.plots.classification import confusion_matrix as confusion_matrix
@@ -81,7 +83,10 @@ def __getattr__(name: str) -> Any:
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'fastconv.plots' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"fastconv.plots.{module}"), name)
+    try:
+        value = getattr(importlib.import_module(f"fastconv.plots.{module}"), name)
+    except ModuleNotFoundError as fault:
+        raise missing_extra("fastconv.plots", fault) from None
     globals()[name] = value
     return value
 

@@ -15,7 +15,10 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastconv.execution.config import ExecutionConfig
 
 PHASES = (
     "start of Python",
@@ -65,10 +68,7 @@ def report(
     moment: float,
     recipe: str,
     settings: str,
-    backend: str,
-    threads: str,
-    precision: str,
-    device: str = "",
+    fields: str,
 ) -> None:
     """Make one step and print the moments: what the child process does.
 
@@ -76,30 +76,25 @@ def report(
     ----------
     moment
         When Python began to run the child's code, by ``time.monotonic``.
-    recipe, settings, backend, threads, precision
-        The recipe's name or file, its settings as JSON, the backend, the number of threads and the
-        precision.
-    device
-        Number of the CUDA device; empty: the backend's own choice.
+    recipe, settings, fields
+        The recipe's name or file, its settings as JSON, and the fields of the
+        :class:`fastconv.ExecutionConfig` as JSON.
     """
     moments = [moment]
     import numpy as np
 
     moments.append(time.monotonic())
-    from fastconv.backends.selection import choose_backend, load_module
+    from fastconv.execution.config import ExecutionConfig
     from fastconv.profiling.step_profile import synthetic_dataset
     from fastconv.recipe import load_recipe
     from fastconv.runs.experiment import prepare
 
-    run = load_module(choose_backend(backend).name, "run")
-    if device:
-        run.use_device(int(device))
+    config = ExecutionConfig(**json.loads(fields))
+    _ = config.run_module
     moments.append(time.monotonic())
     loaded = load_recipe(recipe, [(key, value) for key, value in json.loads(settings)])
     dataset = synthetic_dataset(loaded, loaded.batch_size)
-    trainer = prepare(
-        loaded, backend=backend, threads=int(threads), precision=precision, dataset=dataset
-    ).trainer
+    trainer = prepare(loaded, config=config, dataset=dataset).trainer
     moment = time.monotonic()
     # The plan was built and made ready in one go: the trainer knows how long each took.
     moments += [moment - (trainer.warmup_seconds - trainer.plan_seconds), moment]
@@ -111,12 +106,9 @@ def report(
 
 def measure_cold_start(
     recipe: str,
-    backend: str,
-    threads: int,
+    config: ExecutionConfig,
     settings: list[tuple[str, Any]] | None = None,
     processes: int = 5,
-    precision: str = "float32",
-    device: int | None = None,
 ) -> list[ColdStart]:
     """Start fresh processes that make one step on one synthetic batch each.
 
@@ -124,27 +116,19 @@ def measure_cold_start(
     ----------
     recipe, settings
         As for :func:`fastconv.recipe.load_recipe`.
-    backend
-        Its name. For those that compile at run time, once with an empty cache of compiled code,
-        then with what that left.
-    threads
-        How many.
+    config
+        Where and how it computes. For backends that compile at run time, once with an empty cache
+        of compiled code, then with what that left.
     processes
         How many are started for each kind of start; one alone for the empty cache.
-    precision
-        As for :class:`fastconv.Trainer`.
-    device
-        Number of the CUDA device, for the cupy backend.
 
     Raises
     ------
     ColdStartError
         If a child process fails.
     """
-    arguments = [recipe, json.dumps(settings or []), backend, str(threads), precision]
-    if device is not None:
-        arguments.append(str(device))
-    cache_of = _CACHES.get(backend)
+    arguments = [recipe, json.dumps(settings or []), json.dumps(config.fields())]
+    cache_of = _CACHES.get(config.backend)
     if cache_of is None:
         # The first process brings files into memory; it is not counted.
         _child(arguments, {})

@@ -14,6 +14,7 @@ import numpy as np
 from fastconv.backends.compiled.instructions.work import is_product, multiplications
 from fastconv.backends.selection import BackendError, load_module
 from fastconv.data import Dataset, Samples, load_curve
+from fastconv.execution.config import ExecutionConfig
 from fastconv.plans.operation import ActivationSpec, InputSpec, OptimizerSpec
 from fastconv.plans.plan import Call, Plan
 from fastconv.recipe import Recipe
@@ -148,7 +149,7 @@ def synthetic_dataset(recipe: Recipe, samples: int = 0) -> Dataset:
 
 
 def measure(
-    trainer: Trainer, recipe: str, threads: int, steps: int | None = None, repeats: int = 15
+    trainer: Trainer, recipe: str, steps: int | None = None, repeats: int = 15
 ) -> StepProfile:
     """Measure the steps of a trainer; it trains on meanwhile.
 
@@ -158,8 +159,6 @@ def measure(
         Made by :func:`fastconv.runs.experiment.prepare`.
     recipe
         Its name.
-    threads
-        That the trainer was made for.
     steps
         In each repeat; None: as many as take 50 ms, at most an epoch.
     repeats
@@ -170,10 +169,10 @@ def measure(
     BackendError
         If the backend has no clock for the parts of a step.
     """
-    runner = trainer.runner
+    runner, config = trainer.runner, trainer.config
     if not hasattr(runner, "origins"):
         raise BackendError(
-            f"backend {trainer.backend!r} does not time the parts of a step; "
+            f"backend {config.backend!r} does not time the parts of a step; "
             f"use --backend numpy, numba or cython"
         )
     parts = len(runner.origins)
@@ -196,17 +195,19 @@ def measure(
         run(steps, timed[repeat])
         whole.append(run(steps))
     microseconds = timed / (1000.0 * steps)
-    rows = _rows(runner, threads, np.median(microseconds, axis=0), microseconds.min(axis=0))
-    barriers, cost = _barriers(trainer.backend, rows, threads)
-    empty_step, empty_run = _empty(trainer.backend, runner.plan, threads, repeats)
+    rows = _rows(runner, config, np.median(microseconds, axis=0), microseconds.min(axis=0))
+    barriers, cost = _barriers(config, rows)
+    empty_step, empty_run = _empty(config, runner.plan, repeats)
     return StepProfile(
-        recipe, trainer.backend, trainer.batch_size, threads, trainer.precision, steps, repeats,
-        rows, statistics.median(whole), min(whole), gflop_of_step(runner.plan),
+        recipe, config.backend, trainer.batch_size, config.threads, config.precision, steps,
+        repeats, rows, statistics.median(whole), min(whole), gflop_of_step(runner.plan),
         barriers, cost, empty_step, empty_run,
     )  # fmt: skip
 
 
-def _rows(runner: Any, threads: int, medians: np.ndarray, least: np.ndarray) -> tuple[Row, ...]:
+def _rows(
+    runner: Any, config: ExecutionConfig, medians: np.ndarray, least: np.ndarray
+) -> tuple[Row, ...]:
     calls: Sequence[Call] = runner.plan.calls
     instructions = getattr(runner, "instructions", None)
     gflops = _gflops(runner, instructions)
@@ -229,9 +230,9 @@ def _rows(runner: Any, threads: int, medians: np.ndarray, least: np.ndarray) -> 
                 gflops[number],
                 float(medians[number]) / total,
                 # NumPy's own loops take one thread, its matrix products those of the BLAS library.
-                (threads if gflops[number] else 1)
+                (config.threads if gflops[number] else 1)
                 if instruction is None
-                else min(threads, max(1, instruction.max_threads)),
+                else min(config.threads, max(1, instruction.max_threads)),
                 instruction is not None and instruction.barrier,
             )
         )
@@ -280,20 +281,20 @@ def _describe(spec: object) -> str:
     return describe(spec)
 
 
-def _barriers(backend: str, rows: Sequence[Row], threads: int) -> tuple[int | None, float | None]:
-    if importlib.util.find_spec(f"fastconv.backends.{backend}.engine") is None:
+def _barriers(config: ExecutionConfig, rows: Sequence[Row]) -> tuple[int | None, float | None]:
+    if importlib.util.find_spec(f"fastconv.backends.{config.backend}.engine") is None:
         return None, None
-    engine: Any = load_module(backend, "engine")
-    count = sum(row.barrier for row in rows) if threads > 1 else 0
-    return count, float(engine.barrier_nanoseconds(threads, _BARRIERS))
+    engine: Any = load_module(config.backend, "engine")
+    count = sum(row.barrier for row in rows) if config.threads > 1 else 0
+    return count, float(engine.barrier_nanoseconds(config.threads, _BARRIERS))
 
 
-def _empty(backend: str, plan: Plan, threads: int, repeats: int) -> tuple[float, float]:
+def _empty(config: ExecutionConfig, plan: Plan, repeats: int) -> tuple[float, float]:
     """Microseconds of a step of a plan without calls, and of a call of ``run`` with one step."""
     names = ("indices", "rate", "step")
     buffers = tuple(plan.buffers[plan.number_of(name)] for name in names)
     empty = Plan(plan.batch, plan.dtype, buffers, ())
-    runner = load_module(backend, "run").Runner(empty, {}, threads)
+    runner = config.make_runner(empty, {})
     order, rates = np.zeros((_MOST_STEPS, plan.batch), np.int64), np.zeros(_MOST_STEPS)
 
     def least(work: Callable[[], object]) -> float:

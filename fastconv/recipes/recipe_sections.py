@@ -10,8 +10,9 @@ from fastconv.initializers import INITIALIZERS, Initializer
 from fastconv.optimizers import Optimizer
 from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
 from fastconv.preprocessing import Augmentation
-from fastconv.recipes.schema import RecipeError
+from fastconv.recipes.schema import RecipeError, used_under
 from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Schedule, Step
+from fastconv.spec import SpecError
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class DataSection:
     validation: int | None = None
     validation_seed: int | None = None
     training_samples: int | None = None
-    training_batches: tuple[str, ...] | None = None
-    validation_batches: tuple[str, ...] | None = None
-    training_noise: float | None = None
-    test_noise: float | None = None
-    dark_intervals: tuple[tuple[float, ...], ...] | None = None
-    curve_seed: int | None = None
+    training_batches: tuple[str, ...] | None = used_under("dataset", "cifar10", default=None)
+    validation_batches: tuple[str, ...] | None = used_under("dataset", "cifar10", default=None)
+    training_noise: float | None = used_under("dataset", "curve", default=None)
+    test_noise: float | None = used_under("dataset", "curve", default=None)
+    dark_intervals: tuple[tuple[float, ...], ...] | None = used_under(
+        "dataset", "curve", default=None
+    )
+    curve_seed: int | None = used_under("dataset", "curve", default=None)
 
     def __post_init__(self) -> None:
         for name in ("validation", "validation_seed"):
@@ -57,33 +60,23 @@ class DataSection:
             )
 
     def options(self) -> dict[str, Any]:
-        """Return the options of :func:`fastconv.data.load` that this section gives.
-
-        Raises
-        ------
-        RecipeError
-            If one belongs to another data set.
-        """
-        given: dict[str, Any] = {}
-        for key, (owner, option) in _DATA_OPTIONS.items():
-            value = getattr(self, key)
-            if value is None:
-                continue
-            if self.dataset != owner:
-                raise RecipeError(f"data.{key} is for {owner}, not {self.dataset}; leave it out")
-            given[option] = value
-        return given
+        """Return the options of :func:`fastconv.data.load` that this section gives."""
+        return {
+            option: value
+            for key, option in _DATA_OPTIONS.items()
+            if (value := getattr(self, key)) is not None
+        }
 
 
 _DATA_OPTIONS = {
-    "training_batches": ("cifar10", "training"),
-    "validation_batches": ("cifar10", "validation"),
-    "training_noise": ("curve", "training_noise"),
-    "test_noise": ("curve", "test_noise"),
-    "dark_intervals": ("curve", "dark_intervals"),
-    "curve_seed": ("curve", "seed"),
+    "training_batches": "training",
+    "validation_batches": "validation",
+    "training_noise": "training_noise",
+    "test_noise": "test_noise",
+    "dark_intervals": "dark_intervals",
+    "curve_seed": "seed",
 }
-"""Keys of ``[data]`` that one data set alone has: its name, and the option of its loader."""
+"""Keys of ``[data]`` that one data set alone has, and the option of its loader."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +94,9 @@ class PreprocessingSection:
     """
 
     kind: Literal["none", "scale", "min_max", "standardize"] = "scale"
-    per: Literal["feature", "channel"] = "feature"
-    mean: tuple[float, ...] | None = None
-    deviation: tuple[float, ...] | None = None
+    per: Literal["feature", "channel"] = used_under("kind", "standardize", default="feature")
+    mean: tuple[float, ...] | None = used_under("kind", "standardize", default=None)
+    deviation: tuple[float, ...] | None = used_under("kind", "standardize", default=None)
 
 
 @dataclass(frozen=True)
@@ -130,10 +123,7 @@ class AugmentationSection:
     def __post_init__(self) -> None:
         values = dataclasses.asdict(self)
         del values["mode"]
-        try:
-            AugmentSpec(InputSpec(1, 1, 1, 1), RandomSpec(0, 0), **values)
-        except ValueError as fault:
-            raise ValueError(str(fault).replace("AugmentSpec: ", "")) from None
+        AugmentSpec(InputSpec(1, 1, 1, 1), RandomSpec(0, 0), **values)
 
     def augmentation(self) -> Augmentation:
         """Return the changes without the mode."""
@@ -157,8 +147,15 @@ class InitializationSection:
     """
 
     kind: Literal["normal", "he", "glorot", "lecun"] = "he"
-    deviation: float | None = None
-    distribution: Literal["normal", "uniform"] | None = None
+    deviation: float | None = used_under("kind", "normal", default=None)
+    distribution: Literal["normal", "uniform"] | None = used_under(
+        "kind",
+        "he",
+        "glorot",
+        "lecun",
+        default=None,
+        instead={"normal": "initialization.deviation"},
+    )
 
     def initializer(self) -> Initializer:
         """Return the initialiser that this section describes."""
@@ -167,23 +164,43 @@ class InitializationSection:
             for name in ("deviation", "distribution")
             if (value := getattr(self, name)) is not None
         }
-        own = {f.name for f in dataclasses.fields(INITIALIZERS[self.kind])}
-        for name in options.keys() - own:
-            raise RecipeError(f"initialization.{name} does not belong to kind {self.kind!r}")
-        made: Initializer = INITIALIZERS[self.kind](**options)
+        try:
+            made: Initializer = INITIALIZERS[self.kind](**options)
+        except SpecError as fault:
+            raise fault.within("initialization") from None
         return made
+
+
+_WITH_MOMENTUM = ("momentum", "nesterov")
+_ADAM = ("adam", "adamw")
 
 
 @dataclass(frozen=True)
 class OptimizerSection(Optimizer):
-    """``[optimizer]``: the learning rate, and :class:`fastconv.optimizers.Optimizer`."""
+    """``[optimizer]``: the learning rate, and :class:`fastconv.optimizers.Optimizer`.
 
+    The schedule "cyclic" has rates of its own in place of ``lr``.
+    """
+
+    momentum: float = used_under(
+        "kind", *_WITH_MOMENTUM, default=0.9, instead=dict.fromkeys(_ADAM, "optimizer.beta1")
+    )
+    averaged: bool = used_under("kind", *_WITH_MOMENTUM, default=False)
+    beta1: float = used_under(
+        "kind", *_ADAM, default=0.9, instead=dict.fromkeys(_WITH_MOMENTUM, "optimizer.momentum")
+    )
+    beta2: float = used_under("kind", *_ADAM, default=0.999)
+    epsilon: float = used_under("kind", *_ADAM, default=1e-8)
+    decay_mode: Literal["coupled", "decoupled"] = used_under(
+        "kind", "sgd", *_WITH_MOMENTUM, "adam", default="coupled",
+        instead={"adamw": "optimizer.weight_decay, which adamw decouples"},
+    )  # fmt: skip
     lr: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.lr > 0:
-            raise ValueError(f"optimizer lr is {self.lr!r}; expected more than 0")
+            raise SpecError("Optimizer", "lr", self.lr, "more than 0")
 
 
 @dataclass(frozen=True)
@@ -207,19 +224,35 @@ class ScheduleSection:
     """
 
     kind: Literal["constant", "step", "exponential", "cosine", "one_cycle", "cyclic"] = "constant"
-    every_epochs: float = 1.0
-    factor: float = 0.1
-    final: float = 0.0
-    rise: float = 0.3
-    start_divisor: float = 25.0
-    final_divisor: float = 1e4
-    eta_min: float = 1e-5
-    eta_max: float = 1e-1
-    n_s: int = 500
+    every_epochs: float = used_under("kind", "step", "exponential", default=1.0)
+    factor: float = used_under("kind", "step", "exponential", default=0.1)
+    final: float = used_under(
+        "kind", "cosine", default=0.0,
+        instead={"one_cycle": "schedule.final_divisor", "cyclic": "schedule.eta_min"},
+    )  # fmt: skip
+    rise: float = used_under("kind", "one_cycle", default=0.3, instead={"cyclic": "schedule.n_s"})
+    start_divisor: float = used_under(
+        "kind", "one_cycle", default=25.0, instead={"cyclic": "schedule.eta_min"}
+    )
+    final_divisor: float = used_under(
+        "kind", "one_cycle", default=1e4,
+        instead={"cosine": "schedule.final", "cyclic": "schedule.eta_min"},
+    )  # fmt: skip
+    eta_min: float = used_under(
+        "kind", "cyclic", default=1e-5,
+        instead={"cosine": "schedule.final", "one_cycle": "schedule.start_divisor"},
+    )  # fmt: skip
+    eta_max: float = used_under(
+        "kind", "cyclic", default=1e-1,
+        instead=dict.fromkeys(
+            ("constant", "step", "exponential", "cosine", "one_cycle"), "optimizer.lr"
+        ),
+    )  # fmt: skip
+    n_s: int = used_under("kind", "cyclic", default=500, instead={"one_cycle": "schedule.rise"})
 
     def __post_init__(self) -> None:
         if not self.every_epochs > 0:
-            raise ValueError(f"every_epochs is {self.every_epochs!r}; expected more than 0")
+            raise SpecError("schedule", "every_epochs", self.every_epochs, "more than 0")
         self.schedule(1.0, 1, 1)  # checks the numbers of this kind
 
     def schedule(self, lr: float, steps_per_epoch: int, total: int) -> Schedule:

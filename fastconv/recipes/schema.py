@@ -11,12 +11,77 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
 from fastconv._errors import UserError
+from fastconv.spec import SpecError
 
 T = TypeVar("T")
 
 
 class RecipeError(UserError, ValueError):
     """A recipe that says something impossible: the key, the value and the fix in one line."""
+
+
+def used_under(
+    by: str, *values: str, default: Any, instead: Mapping[str, str] | None = None
+) -> Any:
+    """Declare a key of a section that does something under some values of another key alone.
+
+    Parameters
+    ----------
+    by
+        The other key of the section, such as "kind".
+    values
+        Of that key.
+    default
+        Of this one.
+    instead
+        What to use under a value that is none of these, by that value; else the key is to be left
+        out.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass
+    ... class Rule:
+    ...     kind: Literal["sgd", "momentum"] = "sgd"
+    ...     momentum: float = used_under("kind", "momentum", default=0.9)
+    >>> read_dataclass(Rule, {"momentum": 0.5}, "rule")
+    Traceback (most recent call last):
+    fastconv.recipes.schema.RecipeError: rule.momentum does nothing under rule.kind = 'sgd'; ...
+    """
+    metadata = {"by": by, "values": values, "instead": instead or {}}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def unused_keys(kind: Any, table: Mapping[str, Any]) -> list[str]:
+    """Return the keys of a section's table that do nothing beside its other keys.
+
+    Parameters
+    ----------
+    kind
+        The dataclass of the section.
+    table
+        Keys and values; what is missing has its default.
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    found = []
+    for key in table:
+        by = fields[key].metadata.get("by") if key in fields else None
+        if by is not None:
+            chosen = table.get(by, fields[by].default)
+            if chosen not in fields[key].metadata["values"]:
+                found.append(key)
+    return found
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return names as a sentence has them.
+
+    Examples
+    --------
+    >>> one_of(["a", "b", "c"])
+    'a, b or c'
+    """
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -44,7 +109,8 @@ def read_dataclass(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     Raises
     ------
     RecipeError
-        If a key is unknown or missing, or a value has the wrong type or is out of range.
+        If a key is unknown, missing or does nothing (:func:`used_under`), or a value has the wrong
+        type or is out of range.
     """
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
@@ -55,6 +121,8 @@ def read_dataclass(kind: type[T], table: Mapping[str, Any], where: str) -> T:
             has = f" ({', '.join(fields)})" if fields else ""
             raise RecipeError(f"{path}: no such key{nearest(key, fields) or has}")
         values[key] = _read_value(hints[key], value, path)
+    for key in unused_keys(kind, values) if fields else ():
+        raise RecipeError(_says_unused(fields, values, key, where))
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in values:
@@ -63,8 +131,22 @@ def read_dataclass(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         return kind(**values)
     except RecipeError:
         raise
+    except SpecError as fault:
+        raise RecipeError(str(fault.within(where))) from None
     except ValueError as fault:
         raise RecipeError(f"{where}: {fault}" if where else str(fault)) from None
+
+
+def _says_unused(fields: Mapping[str, Any], values: Mapping[str, Any], key: str, where: str) -> str:
+    use = fields[key].metadata
+    chosen = values.get(use["by"], fields[use["by"]].default)
+    instead = use["instead"].get(chosen)
+    fix = f"use {instead}" if instead else "leave it out"
+    other = f"{where}.{use['by']}"
+    return (
+        f"{where}.{key} does nothing under {other} = {chosen!r}; {fix}, or set {other} to "
+        f"{one_of(map(repr, use['values']))}"
+    )
 
 
 def _read_value(hint: Any, value: Any, path: str) -> Any:

@@ -7,6 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastconv._extras import require_extra
+
+if __name__ == "__main__":  # before what needs them is imported
+    require_extra("train", "python -m fastconv.report")
+
 from fastconv.cli.command_line import Parser, run, say
 
 _MODULE = "fastconv.report"

@@ -13,6 +13,7 @@ from fastconv import metrics
 from fastconv.analysis.observed_network import ObservedNetwork
 from fastconv.backends.selection import choose_backend
 from fastconv.data import Dataset, Samples
+from fastconv.execution.config import ExecutionConfig
 from fastconv.network import Sequential
 from fastconv.runs.saved_run import SavedRun
 
@@ -93,7 +94,7 @@ class Findings:
         """The network's scores of all samples."""
         if self.test_scores is not None and self.part == "test":
             return self.test_scores
-        inference = self.run.inference_of(self.network, self._backend)
+        inference = self.run.inference_of(self.network, ExecutionConfig(self._backend))
         scores = inference.empty_scores(self.samples)
         # As at the end of a training: the same plan gives the same bits.
         inference.evaluate(self.samples, scores=scores)

@@ -57,7 +57,7 @@ def overview(findings: Findings) -> Section:
         ("data set", f"{findings.dataset.name}: "
          + ", ".join(f"{len(samples):,} {part}" for part, samples in parts)),
         ("loss", recipe.loss.replace("_", " ")),
-        ("optimiser", _settings(recipe.optimizer, "lr")),
+        ("optimiser", _settings(recipe.optimizer, recipe.rate_key.removeprefix("optimizer."))),
         ("schedule", _settings(recipe.schedule)),
         ("batch size", f"{recipe.batch_size:,}"),
         ("seed", str(recipe.seed)),

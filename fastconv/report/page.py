@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-import jinja2
+from fastconv._extras import missing_extra
+
+try:
+    import jinja2
+except ModuleNotFoundError as fault:
+    raise missing_extra("fastconv.report", fault) from None
+
 from markupsafe import Markup
 
 from fastconv._files import replace_file

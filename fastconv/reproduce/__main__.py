@@ -9,16 +9,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastconv._extras import require_extra
+
+if __name__ == "__main__":  # before what needs them is imported
+    require_extra("train", "python -m fastconv.reproduce")
+
 from fastconv._files import replace_file
 from fastconv.backends.selection import choose_backend
 from fastconv.cli.command_line import (
     EXIT_INTERRUPTED,
     Parser,
     check_writable,
+    execution_config,
     positive,
     run,
     say,
-    thread_count,
     write_json,
 )
 from fastconv.cli.progress import Display
@@ -110,7 +115,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     out = Path(options.out or ("reproduction-quick" if options.quick else "reproduction"))
     _make_folder(out, options.quick)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
-    how = RunOptions(thread_count(options), options.backend, data_dir=options.data_dir)
+    how = RunOptions(execution_config(options), options.data_dir)
     datasets = Datasets(
         options.data_dir, any_data=options.any_data, tell=lambda remark: say(_MODULE, remark)
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.execution.config import ExecutionConfig
 from fastconv.report.findings import Findings
 from fastconv.reproduce.verdicts import Verdict, of_difference
 
@@ -102,6 +103,10 @@ def _right(runs: Sequence[Findings], part: str) -> NDArray[np.bool_]:
         if part == findings.part:
             taken = findings.predictions
         else:
-            taken = findings.run.inference(findings.backend).predict(samples.images).argmax(axis=1)
+            taken = (
+                findings.run.inference(ExecutionConfig(findings.backend))
+                .predict(samples.images)
+                .argmax(axis=1)
+            )
         rows.append(taken == samples.labels)
     return np.stack(rows)

@@ -159,7 +159,7 @@ def make(
     """
     found = None if again else find(wanted)
     if found is not None:
-        findings = findings_of(found, datasets, options.backend)
+        findings = findings_of(found, datasets, options.config.backend)
         if reports and not (found.path / "report.html").is_file():
             from fastconv.report.run_report import write_run_page
 
@@ -168,14 +168,7 @@ def make(
     _clear(wanted.path)
     # The command as typed, without "python -m fastconv.train".
     command = ("train", *shlex.split(wanted.command)[3:])
-    options = RunOptions(
-        options.threads,
-        options.backend,
-        options.precision,
-        options.data_dir,
-        probes=reports,
-        command=command,
-    )
+    options = RunOptions(options.config, options.data_dir, probes=reports, command=command)
     display = Display(quiet=True, to_stderr=False)
     dataset = datasets.of(wanted.recipe)
     finished: FinishedRun = train_recipe(

@@ -18,6 +18,7 @@ from fastconv.data import (
     split,
     training_statistics,
 )
+from fastconv.execution.config import ExecutionConfig
 from fastconv.inference import Score
 from fastconv.network import NetworkError, Sequential
 from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
@@ -67,9 +68,7 @@ def prepare(
     recipe: Recipe,
     *,
     data_dir: str | Path | None = None,
-    backend: str | None = None,
-    threads: int | None = None,
-    precision: str = "float32",
+    config: ExecutionConfig | None = None,
     dataset: Dataset | None = None,
 ) -> Experiment:
     """Load the data, build the network and the trainer.
@@ -80,8 +79,8 @@ def prepare(
         What to train.
     data_dir
         As for :func:`fastconv.data.load`.
-    backend, threads, precision
-        As for :class:`fastconv.Trainer`.
+    config
+        Where and how it computes; None for what is chosen here.
     dataset
         Used instead of the recipe's data set, as it is.
 
@@ -115,9 +114,7 @@ def prepare(
         preprocessing=preprocessing,
         augmentation=augmentation,
         seed=recipe.seed,
-        backend=backend,
-        threads=threads,
-        precision=precision,
+        config=config,
     )
     return Experiment(recipe, dataset, plain_training, trainer, steps)
 
@@ -204,7 +201,6 @@ def summarize(
     experiment: Experiment,
     result: Result,
     *,
-    threads: int,
     test: Score | None,
     train_final: Score | None,
 ) -> dict[str, Any]:
@@ -216,9 +212,9 @@ def summarize(
     return {
         "recipe": recipe.name,
         "dataset": experiment.dataset.name,
-        "backend": trainer.backend,
-        "threads": threads,
-        "precision": trainer.precision,
+        "backend": trainer.config.backend,
+        "threads": trainer.config.threads,
+        "precision": trainer.config.precision,
         "batch_size": recipe.batch_size,
         "seed": recipe.seed,
         "steps": steps,

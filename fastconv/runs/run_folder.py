@@ -14,10 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-
 from fastconv._errors import UserError
-from fastconv._files import replace_file
+from fastconv._files import replace_file, write_toml
 from fastconv.data import Dataset
 from fastconv.data.identity import PartIdentity, identify_parts
 from fastconv.network import Sequential
@@ -95,8 +93,7 @@ class RunFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the full resolved recipe, which ``--recipe FILE`` runs again."""
-        with replace_file(self.path / "recipe.toml", "wb") as file:
-            tomli_w.dump(recipe.table(), file)
+        write_toml(recipe.table(), self.path / "recipe.toml")
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file."""

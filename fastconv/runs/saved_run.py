@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from fastconv._errors import UserError
 from fastconv._files import as_text
 from fastconv.data.identity import PartIdentity
+from fastconv.execution.config import ExecutionConfig
 from fastconv.inference import Inference
 from fastconv.network import NetworkError, Sequential
 from fastconv.preprocessing import Preprocessing
-from fastconv.recipe import Recipe, load_recipe
+from fastconv.recipe import Recipe, load_written_recipe
 from fastconv.recipes.schema import RecipeError
 from fastconv.runs.run_folder import FORMAT, HISTORY_COLUMNS, PROBE_COLUMNS
 
@@ -92,39 +93,36 @@ class SavedRun:
         """The folder's own name, as text."""
         return as_text(self.path.resolve().name)
 
-    def inference(self, backend: str | None = None, threads: int | None = None) -> Inference:
+    def inference(self, config: ExecutionConfig | None = None) -> Inference:
         """Return the trained network, ready to be applied.
 
         Parameters
         ----------
-        backend, threads
-            As for :class:`fastconv.Trainer`.
+        config
+            Where and how it computes; None for what is chosen here.
 
         Raises
         ------
         RunError
             If the weights are missing, damaged or not this network's.
         """
-        return self.inference_of(self.network(), backend, threads)
+        return self.inference_of(self.network(), config)
 
-    def inference_of(
-        self, network: Sequential, backend: str | None = None, threads: int | None = None
-    ) -> Inference:
+    def inference_of(self, network: Sequential, config: ExecutionConfig | None = None) -> Inference:
         """Return a network that takes what this run's takes, ready to be applied.
 
         Parameters
         ----------
         network
             The network, such as one from :meth:`network`.
-        backend, threads
-            As for :class:`fastconv.Trainer`.
+        config
+            As for :meth:`inference`.
         """
         return Inference(
             network,
             loss=self.recipe.loss,
             preprocessing=self.preprocessing,
-            backend=backend,
-            threads=threads,
+            config=config,
         )
 
     def require_finite(self, scores: NDArray[Any]) -> None:
@@ -191,7 +189,7 @@ def load_run(path: str | Path) -> SavedRun:
     name, data = _read(folder, "model.json", lambda _: _data(model))
     run = SavedRun(
         folder,
-        _read(folder, "recipe.toml", lambda file: load_recipe(str(file))),
+        _read(folder, "recipe.toml", load_written_recipe),
         _read(folder, "environment.json", _object),
         _read(folder, "summary.json", _summary),
         names,

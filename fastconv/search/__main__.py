@@ -9,8 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastconv._extras import require_extra
+
+if __name__ == "__main__":  # before what needs them is imported
+    require_extra("search", "python -m fastconv.search")
+
 from fastconv.backends.configuration import available_cores
-from fastconv.backends.selection import choose_backend
 from fastconv.cli.command_line import (
     EXIT_INTERRUPTED,
     Parser,
@@ -19,6 +23,7 @@ from fastconv.cli.command_line import (
     run,
     write_json,
 )
+from fastconv.execution.config import ExecutionConfig
 from fastconv.recipe import parse_setting
 from fastconv.search.definition import Search, SearchError, load_search, search_names
 from fastconv.search.folder import SearchFolder
@@ -87,27 +92,32 @@ def _search(options: argparse.Namespace) -> int:
             "say which search: NAME or FILE; --list lists those that come with fastconv"
         )
     if importlib.util.find_spec("optuna") is None:
-        raise SearchError(
-            "Optuna is not installed, which does the searching; pip install 'fastconv[search]'"
-        )
+        raise ModuleNotFoundError(name="optuna")  # before there is a folder
     search = load_search(
         options.search, [parse_setting(text) for text in options.settings], options.trials
     )
     check_writable(options.json)
-    jobs = _jobs(options)
+    config = ExecutionConfig(options.backend, options.threads or 1)
+    jobs = _jobs(options, config)
     folder = SearchFolder(options.out or Path("searches") / search.definition.name)
     with folder.alone() if options.storage is None else contextlib.nullcontext():
-        return _run(options, search, folder, jobs)
+        return _run(options, search, folder, jobs, config)
 
 
-def _jobs(options: argparse.Namespace) -> int:
+def _jobs(options: argparse.Namespace, config: ExecutionConfig) -> int:
     from fastconv.search.pool import share_cores
 
-    on_device = choose_backend(options.backend).name == "cupy"
+    on_device = config.backend == "cupy"
     return share_cores(available_cores(), options.jobs, options.threads, on_device=on_device)
 
 
-def _run(options: argparse.Namespace, search: Search, folder: SearchFolder, jobs: int) -> int:
+def _run(
+    options: argparse.Namespace,
+    search: Search,
+    folder: SearchFolder,
+    jobs: int,
+    config: ExecutionConfig,
+) -> int:
     from fastconv.search.display import SearchDisplay
     from fastconv.search.engine import Engine
     from fastconv.search.study import open_storage, url_of_file
@@ -117,20 +127,19 @@ def _run(options: argparse.Namespace, search: Search, folder: SearchFolder, jobs
     storage = open_storage(options.storage or url_of_file(folder.study_path), is_shared=is_shared)
     definition = search.definition
     display = SearchDisplay(definition, quiet=options.quiet, to_stderr=options.json == "-")
-    threads = options.threads or 1
     with interruption() as is_interrupted:
         engine = Engine(
             search,
             storage,
             is_alone=not is_shared,
-            config=WorkerConfig(search, options.data_dir, options.backend, threads, options.prune),
+            config=WorkerConfig(search, options.data_dir, config, options.prune),
             jobs=jobs,
             watcher=display,
             is_interrupted=is_interrupted,
         )
         engine.open()
         folder.write_definition(search)
-        display.show_head(search, jobs, threads)
+        display.show_head(search, jobs, config.threads)
         try:
             engine.run()
         finally:

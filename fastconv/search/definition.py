@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastconv._files import as_text
-from fastconv.recipe import Recipe, load_recipe, set_key
+from fastconv.recipe import Recipe, load_recipe, read_recipe, set_keys
 from fastconv.recipes.schema import RecipeError, read_dataclass
 from fastconv.recipes.shipped_files import is_path, read_toml, shipped_names
 from fastconv.search.space import Dimension, Settings, combinations
@@ -200,9 +200,8 @@ class Search:
 def varied(base: Mapping[str, Any], settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a table with some keys set to other values."""
     table = copy.deepcopy(dict(base))
-    for key, value in settings.items():
-        set_key(table, key, value)
-    return read_dataclass(Recipe, table, "")
+    set_keys(table, settings.items())
+    return read_recipe(table)
 
 
 def dimension_table(dimension: Dimension) -> dict[str, Any]:
@@ -295,11 +294,12 @@ def _base(definition: Definition, name_or_file: str) -> dict[str, Any]:
 
 
 def _check_space(search: Search) -> None:
-    """Find out before the work that every value can be set, one key at a time."""
+    """Find out before the work that every value can be set, beside the first of the others."""
+    first = search.first_settings()
     for key, dimension in search.definition.space.items():
         for value in dimension.ends():
             try:
-                search.recipe({key: value})
+                search.recipe({**first, key: value})
             except RecipeError as fault:
                 told = str(fault).removeprefix("--set ")
                 raise RecipeError(f"space: {told}") from None

@@ -8,9 +8,7 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-import tomli_w
-
-from fastconv._files import replace_file
+from fastconv._files import replace_file, write_toml
 from fastconv.runs.run_folder import OutputError, to_json
 from fastconv.search.definition import Search
 from fastconv.search.outcome import Outcome, csv_rows
@@ -75,8 +73,7 @@ class SearchFolder:
 
     def write_definition(self, search: Search) -> None:
         """Write search.toml: what is searched, with the options of the command."""
-        with replace_file(self.path / _DEFINITION, "wb") as file:
-            tomli_w.dump(search.table(), file)
+        write_toml(search.table(), self.path / _DEFINITION)
 
     def write_results(self, outcome: Outcome) -> None:
         """Write trials.csv and summary.json."""

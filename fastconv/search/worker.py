@@ -6,7 +6,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeAlias
@@ -14,8 +14,9 @@ from typing import TypeAlias
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from fastconv.backends.selection import BackendError, choose_backend
+from fastconv.backends.selection import BackendError
 from fastconv.data import DataError, Dataset, Samples, k_folds
+from fastconv.execution.config import ExecutionConfig
 from fastconv.inference import Score
 from fastconv.network import NetworkError
 from fastconv.recipe import Recipe
@@ -39,7 +40,7 @@ class WorkerConfig:
     ----------
     search
         The search.
-    data_dir, backend, threads
+    data_dir, execution
         As for :func:`fastconv.runs.experiment.prepare`.
     reports_lines
         Whether to validate, and report, at every line of the history; else at the end alone.
@@ -47,8 +48,7 @@ class WorkerConfig:
 
     search: Search
     data_dir: str | Path | None = None
-    backend: str | None = None
-    threads: int = 1
+    execution: ExecutionConfig = field(default_factory=lambda: ExecutionConfig(threads=1))
     reports_lines: bool = False
 
 
@@ -148,7 +148,7 @@ class Trainings:
                 f"metric is 'validation_accuracy' but {dataset.name} is a regression, which has no "
                 f"classes; set metric = 'validation_loss'"
             )
-        return choose_backend(given.backend).name
+        return given.execution.backend
 
     def train(
         self,
@@ -218,7 +218,7 @@ class Trainings:
         The last is None unless the recipe has the training samples evaluated.
         """
         given = self._config
-        experiment = prepare(recipe, dataset=dataset, backend=given.backend, threads=given.threads)
+        experiment = prepare(recipe, dataset=dataset, config=given.execution)
         assert dataset.validation is not None  # _divided gives no other
         experiment.trainer.prepare_evaluation(dataset.validation)
         result = fit(
@@ -336,7 +336,7 @@ def work(connection: Connection[Message, Order], config: WorkerConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with (
-            threadpool_limits(config.threads),
+            threadpool_limits(config.execution.threads),
             # A training that diverges is an answer.
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._errors import UserError
-from fastconv.backends.selection import choose_backend, load_module, require_precision
+from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.functional.arrays import check_shape, take_integers
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
@@ -44,7 +44,9 @@ def check_step(
     seed: int = 0,
     backend: str | None = None,
     threads: int | None = None,
-    precision: str = "float32",
+    precision: str | None = None,
+    device: int | None = None,
+    config: ExecutionConfig | None = None,
     verbose: bool = True,
 ) -> StepCheck:
     """Compare whole training steps of a backend with those of the reference in float64.
@@ -83,7 +85,7 @@ def check_step(
         begin at zero all the same.
     seed
         Of dropout and augmentation.
-    backend, threads, precision
+    backend, threads, precision, device, config
         As for :class:`fastconv.Trainer`.
     verbose
         Whether to print the table.
@@ -122,8 +124,10 @@ def check_step(
     >>> fastconv.check_step(network, batch, Optimizer("adam"), verbose=False).passed
     True
     """
-    choice = choose_backend(backend)
-    require_precision(choice, precision, network.dtype)
+    config = settle(
+        "check_step", config, backend=backend, threads=threads, precision=precision, device=device
+    )
+    config.check_dtype(network.dtype)
     images, labels = _take_batch(network, batch, labels, loss)
     asked = len(images) if batch_size is None else batch_size
     rates = _take_rates(rate, steps)
@@ -138,20 +142,19 @@ def check_step(
         network, images, labels, loss, optimizer, checked, rates,
         preprocessing or Preprocessing(), augmentation or Augmentation(), seed, first_step,
     )  # fmt: skip
-    run = load_module(choice.name, "run")
-    more = {} if precision == "float32" else {"precision": precision}
+    run = config.run_module
     each, at_once = (
         made.made_by(
-            lambda plan, shared: run.Runner(plan, shared, threads, **more),
+            config.make_runner,
             to_device=run.to_device,
             to_host=run.to_host,
             at_once=at_once,
         )
         for at_once in (False, True)
     )
-    reference = ReferenceSteps(made, _EPSILON_OF_PRODUCTS[precision])
+    reference = ReferenceSteps(made, _EPSILON_OF_PRODUCTS[config.precision])
     rows = compare(reference, each, at_once[0])
-    check = StepCheck(rows, choice.name, len(rates), checked, asked)
+    check = StepCheck(rows, config.backend, len(rates), checked, asked)
     if verbose:
         print(check)
     return check

@@ -37,6 +37,23 @@ def to_host(array: Array) -> np.ndarray:
     return device().to_host(array)
 
 
+def write(array: np.ndarray, target: Array) -> None:
+    """Write an array of the host over one of the device.
+
+    Parameters
+    ----------
+    array
+        Numbers that the target's dtype need not hold: they are rounded, or infinite.
+    target
+        As :func:`to_device` returned it, of the array's shape.
+    """
+    with np.errstate(over="ignore"):
+        there = device().arrays.asarray(np.ascontiguousarray(array, target.dtype))
+    target[...] = there
+    # The runner's stream must not read it before it is there.
+    device().synchronize()
+
+
 def use_device(number: int) -> None:
     """Compute on the CUDA device of this number from here on.
 

@@ -8,11 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.compiled.instructions.builder import ALIGNMENT
 from fastconv.backends.compiled.instructions.instruction import Target, choose_target, encode
-from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel, name_of, workspace_of
+from fastconv.backends.compiled.lowering.lowered_kernels import (
+    lower_kernel,
+    name_of,
+    with_room,
+    workspace_of,
+)
 from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.cython import missing
+from fastconv.backends.workspace import WorkspaceTooSmall
 
 try:
     from fastconv.backends.cython import _engine
@@ -50,14 +55,19 @@ def address_of(kernel: str, dtype: str) -> int:
 @functools.lru_cache(maxsize=1024)
 def _stream(
     kernel: str, spec: Any, types: tuple[str | None, ...]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return encode(lower_kernel(kernel, spec, types, target()).instructions, address_of)
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Stream, relocations, and bytes of workspace wherever it begins."""
+    lowered = lower_kernel(kernel, spec, types, target())
+    return *encode(lowered.instructions, address_of), with_room(lowered.workspace_bytes)
 
 
 def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
     """Run one kernel of the contract; the workspace is the last array."""
     types = tuple([None if a is None else name_of(a.dtype) for a in arrays[:-1]])
-    stream, relocations = _stream(kernel, spec, types)
+    stream, relocations, needed = _stream(kernel, spec, types)
+    workspace = arrays[-1]
+    if needed and (workspace is None or workspace.nbytes < needed):
+        raise WorkspaceTooSmall(kernel, needed, 0 if workspace is None else workspace.nbytes)
     _engine.run_call(stream, relocations, arrays, default_threads())
 
 
@@ -110,9 +120,8 @@ def stream_of_kernel(kernel: str, spec: Any, *types: str | None) -> KernelStream
     >>> made.stream.shape[1]
     64
     """
-    stream, relocations = _stream(kernel, spec, types)
-    size = lower_kernel(kernel, spec, types, target()).workspace_bytes
-    return KernelStream(stream.copy(), relocations.copy(), size + ALIGNMENT if size else 0)
+    stream, relocations, needed = _stream(kernel, spec, types)
+    return KernelStream(stream.copy(), relocations.copy(), needed)
 
 
 run_stream = _engine.run_stream

@@ -14,7 +14,7 @@ def unavailable_because() -> str | None:
     """Return why this backend cannot work here in one line, or None."""
     # Importing Numba takes half a second: it waits for the first kernel.
     if importlib.util.find_spec("numba") is None:
-        return "Numba is not installed; install it with pip install numba"
+        return "Numba is not installed; pip install 'fastconv[numba]'"
     return None
 
 

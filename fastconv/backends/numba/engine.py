@@ -12,12 +12,18 @@ from numpy.typing import NDArray
 from fastconv.backends.compiled.instructions.builder import ALIGNMENT
 from fastconv.backends.compiled.instructions.instruction import encode
 from fastconv.backends.compiled.instructions.layout import WORDS
-from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel, name_of, workspace_of
+from fastconv.backends.compiled.lowering.lowered_kernels import (
+    lower_kernel,
+    name_of,
+    with_room,
+    workspace_of,
+)
 from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.numba import thread_pool
 from fastconv.backends.numba.compiled_code import Compiled, address_of_function
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.tiles import tiles_of
+from fastconv.backends.workspace import WorkspaceTooSmall
 
 __all__ = [
     "address_of", "barrier_nanoseconds", "execute", "import_kernels", "run_stream",
@@ -56,24 +62,30 @@ def address_of(kernel: str, dtype: str) -> int:
 @functools.lru_cache(maxsize=1024)
 def _stream(
     kernel: str, spec: Any, types: tuple[str | None, ...]
-) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
-    instructions = lower_kernel(kernel, spec, types, target()).instructions
-    stream, relocations = encode(instructions, address_of, tiles_of)
-    return stream, [
+) -> tuple[NDArray[np.int64], list[tuple[int, int, int]], int]:
+    """Stream, relocations, and bytes of workspace wherever it begins."""
+    lowered = lower_kernel(kernel, spec, types, target())
+    stream, relocations = encode(lowered.instructions, address_of, tiles_of)
+    words = [
         (number * WORDS + word, argument, skip)
         for number, word, argument, skip in relocations.tolist()
     ]
+    return stream, words, with_room(lowered.workspace_bytes)
 
 
 def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
     """Run one kernel of the contract; the workspace is the last array."""
     types = tuple([None if a is None else name_of(a.dtype) for a in arrays[:-1]])
-    stream, relocations = _stream(kernel, spec, types)
+    stream, relocations, needed = _stream(kernel, spec, types)
     stream = stream.copy()
     words = stream.reshape(-1)
-    addresses = [None if a is None else a.ctypes.data for a in arrays]
-    if addresses[-1] is not None:
-        addresses[-1] += -addresses[-1] % ALIGNMENT  # the workspace begins at a cache line
+    addresses = [None if a is None else a.ctypes.data for a in arrays[:-1]]
+    if needed:
+        workspace = arrays[-1]
+        if workspace is None or workspace.nbytes < needed:
+            raise WorkspaceTooSmall(kernel, needed, 0 if workspace is None else workspace.nbytes)
+        start = workspace.ctypes.data
+        addresses.append(start + -start % ALIGNMENT)  # it begins at a cache line
     for word, argument, skip in relocations:
         address = addresses[argument]
         if address is not None:

@@ -24,6 +24,23 @@ def to_host(array: np.ndarray) -> np.ndarray:
     return array
 
 
+def write(array: np.ndarray, target: np.ndarray) -> None:
+    """Write an array of the host over one where this backend computes.
+
+    Parameters
+    ----------
+    array
+        Numbers that the target's dtype need not hold: they are rounded, or infinite.
+    target
+        As :func:`to_device` returned it, of the array's shape.
+    """
+    if array.dtype == target.dtype:
+        target[...] = array
+    else:
+        with np.errstate(over="ignore"):
+            target[...] = array
+
+
 class Runner(StreamRunner):
     """A plan with its buffers allocated and its instruction stream made.
 

@@ -18,6 +18,7 @@ kernels (:mod:`.header`) as well as the attributes that the Numba kernels read.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -83,7 +84,6 @@ class Layout:
     signed: frozenset[str] = frozenset()
     groups: tuple[Group, ...] = ()
     words: Mapping[str, int] = field(init=False)
-    _types: tuple[Any, Any, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         words: dict[str, int] = {}
@@ -101,13 +101,16 @@ class Layout:
                     raise ValueError(f"{self.kernel}: the field {name!r} has no meaning")
                 words[name] = word
         object.__setattr__(self, "words", words)
-        types = tuple(
+
+    @functools.cached_property
+    def _types(self) -> tuple[Any, ...]:
+        """Named tuples of pointers, integers and reals: made when the kernel is first called."""
+        return tuple(
             namedtuple(f"{self.kernel}_{what}", names)
             for what, names in (
                 ("pointers", self.pointers), ("integers", self.integers), ("reals", self.reals),
             )
         )  # fmt: skip
-        object.__setattr__(self, "_types", types)
 
     def arrange(self, fields: Mapping[str, Any]) -> tuple[Any, Any, Any]:
         """Return pointers, integers and reals as named tuples in their order.

@@ -42,10 +42,14 @@ def name_of(dtype: np.dtype[Any]) -> str:
     return dtype.name
 
 
-def workspace_of(kernel: str, spec: Any, dtype: str, target: Target) -> int:
-    """Return the bytes of workspace of a kernel of the contract, all of its arrays given.
+def with_room(size: int) -> int:
+    """Return bytes that hold a workspace of ``size`` wherever they begin.
 
     The engine starts the workspace at a cache line, which may be a few bytes into the array.
     """
-    size = lower_kernel(kernel, spec, (dtype,) * MOST_POINTERS, target).workspace_bytes
     return size + ALIGNMENT if size else 0
+
+
+def workspace_of(kernel: str, spec: Any, dtype: str, target: Target) -> int:
+    """Return the bytes of workspace of a kernel of the contract, all of its arrays given."""
+    return with_room(lower_kernel(kernel, spec, (dtype,) * MOST_POINTERS, target).workspace_bytes)

@@ -1,0 +1,83 @@
+"""Predictions beside PyTorch and onnxruntime: ``python bench/predictor.py``.
+
+One image and batches of them, of networks with the weights that a training begins with. Every
+contender lives in a process of its own with the same number of threads, and they take turns. The
+time is from a call in Python to the array of scores, the median over the rounds; of PyTorch that
+of its fastest variant: eager in NCHW or channels_last, or compiled, all in inference mode.
+
+``--table`` prints the table as Markdown and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+
+import markdown_table
+from peers import Line, measure
+
+from fastconv.backends.configuration import available_cores, processor_name
+
+RECIPES = ("lenet5", "cifar10-deep")
+BATCHES = (1, 16, 256)
+BACKENDS = ("numpy", "numba", "cython")
+PEERS = {"pytorch": ("torch",), "onnxruntime": ("onnxruntime", "onnx", "torch")}
+"""Contenders and the modules that they need."""
+
+
+def median_of(lines: list[Line], who: str) -> float | None:
+    """Median seconds of a contender's fastest variant."""
+    return min((line.median for line in lines if line.who == who), default=None)
+
+
+def row_of(recipe: str, batch: int, lines: list[Line], field: list[str]) -> list[str]:
+    """Cells of a workload: microseconds of each contender, and the best peer in times of cython."""
+    medians = {who: median_of(lines, who) for who in field}
+    cells = ["" if value is None else f"{1e6 * value:.1f}" for value in medians.values()]
+    peers = [value for who, value in medians.items() if who in PEERS and value is not None]
+    ours = medians.get("fastconv-cython")
+    ratio = f"{min(peers) / ours:.1f}x" if peers and ours else ""
+    return [f"`{recipe}`, {batch} image{'s' if batch > 1 else ''}", *cells, ratio]
+
+
+def head_of(field: list[str]) -> str:
+    """The first two lines of the table."""
+    names = [who.replace("-", " ") for who in field]
+    return markdown_table.head(
+        ["prediction, us", *names, "the faster peer, in times of fastconv cython"]
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--threads", type=int, default=min(2, available_cores()))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--span", type=float, default=0.3, help="seconds of a turn")
+    parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
+    parser.add_argument("--backends", default=",".join(BACKENDS))
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--table", action="store_true", help="print the Markdown table alone")
+    own = parser.parse_args()
+    remarks = sys.stderr if own.table else sys.stdout
+    field = [f"fastconv-{name}" for name in filter(None, own.backends.split(","))]
+    for peer in filter(None, own.peers.split(",")):
+        missing = [name for name in PEERS[peer] if importlib.util.find_spec(name) is None]
+        if missing:
+            print(f"{peer}: left out, {missing[0]} is not installed", file=remarks)
+        else:
+            field.append(peer)
+    print(f"{processor_name()}, {own.threads} threads, {own.rounds} rounds", file=remarks)
+    print(head_of(field), flush=True)
+    for recipe in own.recipes.split(","):
+        for batch in map(int, own.batches.split(",")):
+            lines = measure(
+                (recipe, batch), field, own.threads, own.rounds, own.span, "predicting.py"
+            )
+            print(markdown_table.row(row_of(recipe, batch, lines, field)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

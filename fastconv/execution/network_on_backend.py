@@ -1,0 +1,166 @@
+"""A network where a backend computes: its arrays, and runners of plans over them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.data import DataError, Samples
+from fastconv.execution.config import ExecutionConfig
+from fastconv.execution.network_access import NetworkAccess
+from fastconv.execution.uploads import Arrays, Uploads
+from fastconv.network import Sequential
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
+from fastconv.preprocessing import Augmentation, Preprocessing
+
+
+class NetworkOnBackend:
+    """Holds a network's arrays where a backend computes, for all who train it or apply it.
+
+    On the CPU these are the network's own; on a CUDA device they are copies.
+
+    Parameters
+    ----------
+    network
+        The network.
+    preprocessing
+        What happens to a batch before the first layer.
+    config
+        Where and how it computes.
+
+    Attributes
+    ----------
+    access
+        To the network's arrays: whoever reads or writes them takes turns there.
+    plan_seconds
+        Time that building plans took.
+
+    Raises
+    ------
+    DataError
+        If the preprocessing does not fit the network.
+    BackendError
+        If the precision is not for the network's dtype.
+    """
+
+    def __init__(
+        self, network: Sequential, preprocessing: Preprocessing | None, config: ExecutionConfig
+    ) -> None:
+        config.check_dtype(str(network.dtype))
+        self.network = network
+        self.preprocessing = preprocessing or Preprocessing()
+        self.config = config
+        self.plan_seconds = 0.0
+        _check_preprocessing(self.preprocessing, network)
+        self.run_module = config.run_module
+        self._uploads = Uploads(self.run_module, str(network.dtype))
+        self.access = NetworkAccess()
+        arrays = {
+            "parameters": network.parameters,
+            "state": network.state,
+            **self.preprocessing.constants(network.dtype),
+        }
+        self._arrays = {name: self.to_device(array) for name, array in arrays.items()}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of an image; a vector of features is an image of one pixel."""
+        shape = self.network.input_shape
+        return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, math.prod(shape))
+
+    @property
+    def steps_together(self) -> int:
+        """Steps that the backend runs faster together: those of a graph on a CUDA device, or 1."""
+        return int(getattr(self.run_module, "STEPS_OF_A_GRAPH", 1))
+
+    def to_device(self, array: NDArray[Any]) -> Any:
+        """Return an array where the backend computes: itself, or a copy."""
+        return self.run_module.to_device(array)
+
+    def upload(self, samples: Samples) -> Arrays:
+        """Bring samples to the backend, or return what is there of them already.
+
+        On the CPU these are the samples' own arrays, and what is written to them later is seen.
+        On a CUDA device they are copies; for other images, make other samples.
+
+        Parameters
+        ----------
+        samples
+            The samples.
+
+        Returns
+        -------
+        Arrays
+            To be kept by whoever will want it again.
+        """
+        return self._uploads.arrays_of(samples)
+
+    def make_runner(
+        self,
+        batch: int,
+        purpose: Purpose,
+        arrays: Mapping[str, Any],
+        *,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        config: ExecutionConfig | None = None,
+    ) -> Any:
+        """Build a plan over samples, and make it ready to run.
+
+        Parameters
+        ----------
+        batch
+            Samples in a step.
+        purpose
+            What the plan is for.
+        arrays
+            The samples as :meth:`upload` returns them, and what else the plan shares.
+        augmentation, seed
+            Of training.
+        config
+            In place of the network's own: for fewer threads.
+
+        Returns
+        -------
+        Runner
+            The backend's.
+        """
+        started = time.perf_counter()
+        images, targets = arrays["images"], arrays.get("targets")
+        source = Source(
+            len(images),
+            images.dtype.name,
+            self.preprocessing,
+            augmentation or Augmentation(),
+            None if targets is None else targets.dtype.name,
+        )
+        plan = build_plan(self.network, batch, purpose, source, seed)
+        self.plan_seconds += time.perf_counter() - started
+        return (config or self.config).make_runner(plan, {**self._arrays, **arrays})
+
+    def update_network(self) -> None:
+        """Bring parameters and state back into the network from where the backend has them."""
+        for name in ("parameters", "state"):
+            host, device = getattr(self.network, name), self._arrays[name]
+            if device is not host:
+                host[...] = self.run_module.to_host(device)
+
+
+def _check_preprocessing(preprocessing: Preprocessing, network: Sequential) -> None:
+    p = preprocessing
+    if p.mean is None or p.deviation is None:
+        return
+    channels, features = network.input_shape[-1], math.prod(network.input_shape)
+    for name, array in (("mean", p.mean), ("deviation", p.deviation)):
+        if np.size(array) not in (channels, features) or np.size(p.mean) != np.size(array):
+            raise DataError(
+                f"preprocessing {name} has {np.size(array)} values; expected {channels} (one "
+                f"for each channel) or {features} (one for each feature)"
+            )
+    if not np.all(np.asarray(p.deviation) > 0):
+        raise DataError("preprocessing deviation holds a value that is not above 0; use 1 there")

@@ -1,0 +1,243 @@
+"""Applying a network to images again and again: plans that are kept, ready to run."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.data import DataError
+from fastconv.execution.config import ExecutionConfig, settle
+from fastconv.execution.interrupts import DeferredInterrupts
+from fastconv.execution.network_on_backend import NetworkOnBackend
+from fastconv.network import Sequential
+from fastconv.plans.plan_builder import Purpose
+from fastconv.preprocessing import Preprocessing
+
+_BATCH = 256
+"""Images that are taken together at most: more of them go through the network in turns."""
+_MOST_PLANS = 8
+"""Plans that are kept: of the batches that were predicted last."""
+_BYTES = np.dtype(np.uint8)
+_IMAGE_TYPES = (_BYTES, np.dtype(np.float32), np.dtype(np.float64))
+_LITTLE_WORK = 2_000_000
+"""Floating point operations that one thread is done with before others would be awake to help."""
+_SCORES = Purpose(training=False, backward=False, loss=None)
+
+
+class Predictor:
+    """Says what a network makes of images: ``predictor(images)``.
+
+    The first prediction of a batch size makes a plan for it, which is kept: another one of that
+    size builds nothing, and allocates its result alone. The plans of the batch sizes that were
+    used last are kept, eight at most.
+
+    The network's parameters are read as they are at each call: training and ``load_weights`` are
+    seen. On a CUDA device they are those of when the predictor was made; a trainer's own
+    predictor sees its training there too. Batch normalisation uses its running statistics, and
+    dropout does nothing.
+
+    Several threads may use one: predictions run side by side, and none sees a network in the
+    midst of a step of the trainer that the predictor is of.
+
+    Parameters
+    ----------
+    network
+        The network.
+    config
+        Where and how it computes, as an :class:`fastconv.ExecutionConfig`.
+    backend, threads, precision, device
+        The fields of one, in its place.
+    preprocessing
+        What happens to images before the first layer, as in training.
+
+    Raises
+    ------
+    DataError
+        If the preprocessing does not fit the network.
+    BackendError
+        If the backend cannot work here, or not in this precision.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> from fastconv.layers import Conv2D, Dense, Flatten, ReLU
+    >>> layers = [Conv2D(4), ReLU(), Flatten(), Dense(10)]
+    >>> network = fastconv.Sequential(layers, input_shape=(28, 28, 1))
+    >>> predictor = fastconv.Predictor(network, backend="numpy")
+    >>> predictor(np.zeros((3, 28, 28, 1), np.uint8)).shape
+    (3, 10)
+    """
+
+    def __init__(
+        self,
+        network: Sequential,
+        config: ExecutionConfig | None = None,
+        *,
+        preprocessing: Preprocessing | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
+        precision: str | None = None,
+        device: int | None = None,
+    ) -> None:
+        settled = settle(
+            "Predictor", config,
+            backend=backend, threads=threads, precision=precision, device=device,
+        )  # fmt: skip
+        self._use(NetworkOnBackend(network, preprocessing, settled))
+
+    @classmethod
+    def of(cls, placed: NetworkOnBackend) -> Predictor:
+        """Return a predictor of a network that others use too, such as one in training.
+
+        Parameters
+        ----------
+        placed
+            The network where a backend computes.
+        """
+        made = cls.__new__(cls)
+        made._use(placed)
+        return made
+
+    def _use(self, placed: NetworkOnBackend) -> None:
+        self._placed = placed
+        self.config = placed.config
+        self.network = placed.network
+        self.preprocessing = placed.preprocessing
+        self._access = placed.access
+        self._image_shape = placed.image_shape
+        self._dtype = np.dtype(placed.network.dtype)
+        self._lock = threading.Lock()
+        # Those in use are taken out. The last one was used last.
+        self._idle: list[_PlanOfBatch] = []
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return the network's scores for images.
+
+        Parameters
+        ----------
+        images
+            (N, height, width, channels), or (N, features) for a network of feature vectors: uint8,
+            float32 or float64, as they come from a data set; preprocessed as in training. None of
+            it is kept.
+
+        Returns
+        -------
+        ndarray
+            (N, outputs): scores before any softmax that the loss holds, of the network's dtype.
+
+        Raises
+        ------
+        DataError
+            If the images are not such as the network takes.
+        """
+        if type(images) is not np.ndarray or images.shape[1:] != self._image_shape:
+            images = self._as_images(images)
+        dtype = images.dtype
+        if dtype not in _IMAGE_TYPES:
+            raise DataError(
+                f"Predictor: images has dtype {dtype.str}; expected native uint8, float32 or "
+                f"float64; use images.astype(...)"
+            )
+        # Bytes stay bytes. Other numbers become those of the network, as they would in its first
+        # kernel, when they are written where the plan reads them.
+        kept_dtype = _BYTES if dtype is _BYTES or dtype == _BYTES else self._dtype
+        count = len(images)
+        if not 0 < count <= _BATCH:
+            return self._in_turns(images, kept_dtype)
+        plan = self._take(count, kept_dtype)
+        try:
+            with DeferredInterrupts():
+                return plan.run(images).copy()
+        finally:
+            self._put_back(plan)
+
+    predict = __call__
+
+    def _in_turns(self, images: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return the scores of more images than are taken together, or of none."""
+        scores = np.empty((len(images), *self.network.output_shape), self._dtype)
+        with DeferredInterrupts() as interrupts:
+            for start in range(0, len(images), _BATCH):
+                part = images[start : start + _BATCH]
+                plan = self._take(len(part), dtype)
+                try:
+                    scores[start : start + _BATCH] = plan.run(part)
+                finally:
+                    self._put_back(plan)
+                interrupts.let_through()
+        return scores
+
+    def _as_images(self, images: Any) -> NDArray[Any]:
+        """Return images of the shape that plans take."""
+        if not isinstance(images, np.ndarray):
+            raise DataError(
+                f"Predictor: images is a {type(images).__name__}; expected a NumPy array; use "
+                f"numpy.asarray(images)"
+            )
+        array: NDArray[Any] = np.asarray(images)
+        own = self.network.input_shape
+        if array.shape[1:] == self._image_shape:
+            return array
+        if array.ndim and array.shape[1:] == own:
+            return array.reshape(len(array), *self._image_shape)
+        one = array.shape in (own, self._image_shape)
+        fix = "use images[numpy.newaxis] for one image" if one else "use images.reshape(...)"
+        raise DataError(
+            f"Predictor: images has shape {array.shape}; expected "
+            f"({', '.join(['N', *map(str, own)])}), as the network takes them; {fix}"
+        )
+
+    def _take(self, batch: int, dtype: np.dtype[Any]) -> _PlanOfBatch:
+        """Return a plan that is nobody else's until it is put back."""
+        with self._lock:
+            idle = self._idle
+            for number in range(len(idle) - 1, -1, -1):
+                if idle[number].batch == batch and idle[number].dtype is dtype:
+                    return idle.pop(number)
+        return _PlanOfBatch(self._placed, batch, dtype)
+
+    def _put_back(self, plan: _PlanOfBatch) -> None:
+        with self._lock:
+            self._idle.append(plan)
+            if len(self._idle) > _MOST_PLANS:
+                del self._idle[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it is made of: in another process it makes plans of its own."""
+        self._placed.update_network()
+        make = functools.partial(Predictor, preprocessing=self.preprocessing)
+        return make, (self.network, self.config)
+
+
+class _PlanOfBatch:
+    """A plan for batches of one size, with the array that it reads its images from."""
+
+    def __init__(self, placed: NetworkOnBackend, batch: int, dtype: np.dtype[Any]) -> None:
+        self.batch, self.dtype = batch, dtype
+        self._config, self._access = placed.config, placed.access
+        self._run_module = placed.run_module
+        placed.config.select_device()
+        self._images = placed.to_device(np.zeros((batch, *placed.image_shape), dtype))
+        config = placed.config
+        if batch * placed.network.flops < _LITTLE_WORK:
+            config = replace(config, threads=1)
+        self._runner = placed.make_runner(batch, _SCORES, {"images": self._images}, config=config)
+        self._scores = self._runner.buffer("scores")
+        self._order = np.arange(batch, dtype=np.int64)[None]
+
+    def run(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return the scores, which the next run overwrites."""
+        self._config.select_device()
+        self._run_module.write(images, self._images)
+        self._access.begin_reading()
+        try:
+            self._runner.run(self._order)
+            scores: NDArray[Any] = self._run_module.to_host(self._scores)
+        finally:
+            self._access.end_reading()
+        return scores
