@@ -1,9 +1,9 @@
 """NumPy convolutions beside PyTorch's, in one run: ``python bench/convolutions.py``.
 
 Both sides hold ready tensors in the layout they like best; a round is one forward and one backward
-pass of each of the four convolutions of the recipe cifar10-deep. Rounds are interleaved (fastconv,
-PyTorch contiguous, PyTorch channels_last, and again); PyTorch's better layout counts. The first
-layer's data gradient is computed by neither side.
+pass of each of the four convolutions of the recipe cifar10-deep. Rounds are batch_blocked
+(fastconv, PyTorch contiguous, PyTorch channels_last, and again); PyTorch's better layout counts.
+The first layer's data gradient is computed by neither side.
 """
 
 from __future__ import annotations

@@ -370,15 +370,27 @@ class ConvSpec:
         )  # fmt: skip
 
     @property
+    def dilation_height(self) -> int:
+        """Rows from one tap to the next."""
+        height, _ = self.dilation
+        return height
+
+    @property
+    def dilation_width(self) -> int:
+        """Columns from one tap to the next."""
+        _, width = self.dilation
+        return width
+
+    @property
     def out_height(self) -> int:
         """Rows of the output."""
-        span = (self.kernel[0] - 1) * self.dilation[0] + 1
+        span = (self.kernel[0] - 1) * self.dilation_height + 1
         return (self.height + sum(self.padding[0]) - span) // self.stride[0] + 1
 
     @property
     def out_width(self) -> int:
         """Columns of the output."""
-        span = (self.kernel[1] - 1) * self.dilation[1] + 1
+        span = (self.kernel[1] - 1) * self.dilation_width + 1
         return (self.width + sum(self.padding[1]) - span) // self.stride[1] + 1
 
     @property

@@ -1,11 +1,11 @@
-"""Records run one by one over memory that is watched: what they read and write, byte for byte."""
+"""Instructions run one by one over memory that is watched, byte for byte."""
 
 import ctypes
 
 import numpy as np
 
 from fastconv.backends.compiled.instructions.effects import effects_of
-from fastconv.backends.compiled.instructions.record import rows_of
+from fastconv.backends.compiled.instructions.instruction import encode
 
 GUARD = 512
 """Bytes in front of an array and behind it."""
@@ -13,7 +13,7 @@ _FUNCTION = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] + [ctypes.c_int64] * 3)
 
 
 class GuardedMemory:
-    """The arrays of some records by number, each between guards, in one block of bytes."""
+    """The arrays of some instructions by number, each between guards, in one block of bytes."""
 
     def __init__(self, sizes, fill):
         """``sizes``: bytes of each array; ``fill``: what is in some of them, by number."""
@@ -57,28 +57,28 @@ class GuardedMemory:
 
 
 class Processor:
-    """Runs records with kernels of one engine and instruction set."""
+    """Runs instructions with kernels of one engine and instruction set."""
 
     def __init__(self, address_of, target, tiles_of=None):
         self.target = target
         self._address_of, self._tiles_of = address_of, tiles_of
 
-    def run(self, record, memory, shares=(0,), threads=1):
-        """Do some threads' shares of a record, one after the other."""
-        rows, places = rows_of([record], self._address_of, self._tiles_of)
-        for _, word, number, offset in places.tolist():
-            rows[0, word] = memory.bytes.ctypes.data + memory.starts[number] + offset
-        function = _FUNCTION(int(rows[0, 0]))
+    def run(self, instruction, memory, shares=(0,), threads=1):
+        """Do some threads' shares of a instruction, one after the other."""
+        stream, relocations = encode([instruction], self._address_of, self._tiles_of)
+        for _, word, number, offset in relocations.tolist():
+            stream[0, word] = memory.bytes.ctypes.data + memory.starts[number] + offset
+        function = _FUNCTION(int(stream[0, 0]))
         for share in shares:
-            function(rows.ctypes.data, 0, share, threads)
+            function(stream.ctypes.data, 0, share, threads)
 
-    def watch(self, record, memory, rng):
-        """Run a record for real, and say what is wrong with what it declares; None if nothing.
+    def watch(self, instruction, memory, rng):
+        """Run a instruction for real, and say what is wrong with what it declares; None if nothing.
 
         Whatever it does not declare to read is random bytes: its results must not depend on them.
         Whatever it does not declare to write must stay; what it does, must be written whole.
         """
-        effects = effects_of(record, self.target.lanes(record.dtype))
+        effects = effects_of(instruction, self.target.lanes(instruction.dtype))
         reads, writes, scratch = map(
             memory.places_of, (effects.reads, effects.writes, effects.scratch)
         )
@@ -88,7 +88,7 @@ class Processor:
         for _ in range(2):
             memory.bytes[~reads] = rng.integers(0, 256, (~reads).sum(), np.uint8)
             garbled = memory.bytes.copy()
-            self.run(record, memory)
+            self.run(instruction, memory)
             changed = memory.bytes != garbled
             if (changed & ~writes & ~scratch).any():
                 return f"it writes {np.flatnonzero(changed & ~writes & ~scratch)[:8]} undeclared"
@@ -96,11 +96,11 @@ class Processor:
             memory.bytes[:] = before
         if not np.array_equal(*seen):
             return "it reads what it does not declare, or does not write what it declares"
-        self.run(record, memory)
+        self.run(instruction, memory)
         after = memory.bytes[writes].copy()
-        for threads in {min(record.parts, most) for most in (2, 3, 7)} - {1, 0}:
+        for threads in {min(instruction.max_threads, most) for most in (2, 3, 7)} - {1, 0}:
             memory.bytes[:] = before
-            self.run(record, memory, range(threads - 1, -1, -1), threads)
+            self.run(instruction, memory, range(threads - 1, -1, -1), threads)
             if not np.array_equal(memory.bytes[writes], after):
                 return f"shares of {threads} threads depend on each other"
         return None

@@ -129,11 +129,11 @@ def _planes(spec, draw):
         ("conv_transpose2d", narrow, wide, spec.in_channels),
     ):
         b = (channels,)
-        made[f"planes.{name}_forward"] = ({"x": draw(*x), "w": draw(*w), "b": draw(*b)}, {"y": y})
+        made[f"nchw.{name}_forward"] = ({"x": draw(*x), "w": draw(*w), "b": draw(*b)}, {"y": y})
         reads = {"dy": draw(*y), "x": draw(*x), "w": draw(*w)}
         needs = ("dx", "dw", "db"), ("dw", "db"), ("dx",)
         sizes = {"dx": x, "dw": w, "db": b}
-        made[f"planes.{name}_backward"] = [
+        made[f"nchw.{name}_backward"] = [
             (reads, {key: size if key in need else None for key, size in sizes.items()})
             for need in needs
         ]
@@ -151,12 +151,12 @@ def _dense(spec, draw):
 
 
 def _pool(spec, draw):
-    x, y, where = spec.x_shape, spec.y_shape, (spec.y_shape, np.int32)
+    x, y, argmax = spec.x_shape, spec.y_shape, (spec.y_shape, np.int32)
     image, dy = draw(*x), draw(*y)
-    taken = _reference("pool.max_pool2d_forward", spec, image, shape=[(y, None), where])[1]
+    taken = _reference("pool.max_pool2d_forward", spec, image, shape=[(y, None), argmax])[1]
     return {
-        "pool.max_pool2d_forward": ({"x": image}, {"y": y, "where": where}),
-        "pool.max_pool2d_backward": ({"dy": dy, "where": taken}, {"dx": x}),
+        "pool.max_pool2d_forward": ({"x": image}, {"y": y, "argmax": argmax}),
+        "pool.max_pool2d_backward": ({"dy": dy, "argmax": taken}, {"dx": x}),
         "pool.avg_pool2d_forward": ({"x": image}, {"y": y}),
         "pool.avg_pool2d_backward": ({"dy": dy}, {"dx": x}),
     }

@@ -6,8 +6,8 @@ import numpy as np
 from random_networks import STEPS
 from vectorised_reference import VectorisedRoundedRunner, VectorisedRunner
 
-from fastconv.backends.compiled.instructions.record import Target
-from fastconv.backends.compiled.runner import ProgramRunner
+from fastconv.backends.compiled.instructions.instruction import Target
+from fastconv.backends.compiled.runner import StreamRunner
 from fastconv.backends.selection import backend_state, load_module
 from fastconv.step_check.step_comparison import StepCheck, compare
 from fastconv.step_check.training_steps import ReferenceSteps
@@ -20,7 +20,7 @@ class _Engine:
 
     def __init__(self, engine, target):
         self._target, self._addresses = target, engine.kernel_addresses(target.name)
-        self.run_program = engine.run_program
+        self.run_stream = engine.run_stream
 
     def target(self):
         return self._target
@@ -55,7 +55,7 @@ def make_runner(name, plan, shared, threads):
     """Make the runner of a plan on one of :func:`runner_names`."""
     backend, _, instruction_set = name.partition(" ")
     if instruction_set:
-        return ProgramRunner(plan, shared, threads, cython_engines()[instruction_set])
+        return StreamRunner(plan, shared, threads, cython_engines()[instruction_set])
     return load_module(backend, "run").Runner(plan, shared, threads)
 
 
@@ -76,7 +76,7 @@ def check_steps(case, name, reference=None, seen=None):
     def runner_on(threads, plan, shared):
         runner = make_runner(name, plan, shared, threads)
         if seen is not None:
-            seen.update((r.kernel, r.dtype) for r in getattr(runner, "records", ()))
+            seen.update((r.kernel, r.dtype) for r in getattr(runner, "instructions", ()))
         return runner
 
     each = steps.made_by(functools.partial(runner_on, 2))

@@ -17,7 +17,7 @@ from fastconv.backends.selection import NAMES, backend_state
 from fastconv.plans.operation import ActivationSpec, NormSpec
 
 MODULES = sorted({kernel.partition(".")[0] for kernel in KERNELS})
-_SUMS = ("conv.", "planes.", "dense.")
+_SUMS = ("conv.", "nchw.", "dense.")
 _COPIES = ("pool.max_", "input.gather_", "layout.")
 EXACT = [k for k in KERNELS if k.startswith(_SUMS + _COPIES)]
 IN_PLACE = [k for k in KERNELS if k.startswith(("activation.", "dropout."))]
@@ -127,8 +127,8 @@ def floats_of(call):
 DATA_GRADIENTS = (
     "conv.conv2d_backward_data",
     "conv.conv_transpose2d_forward",
-    "planes.conv2d_backward",
-    "planes.conv_transpose2d_forward",
+    "nchw.conv2d_backward",
+    "nchw.conv_transpose2d_forward",
 )
 MORE_NAN = {
     # 0 * inf is NaN: the reference leaves out the zeros of the padding, im2col multiplies them; a
@@ -139,12 +139,12 @@ MORE_NAN = {
     ("conv.conv_transpose2d_forward", "w"),
     ("conv.conv_transpose2d_backward_data", "w"),
     ("conv.conv_transpose2d_backward_weight", "x"),
-    ("planes.conv2d_forward", "w"),
-    ("planes.conv2d_backward", "w"),
-    ("planes.conv2d_backward", "dy"),
-    ("planes.conv_transpose2d_forward", "w"),
-    ("planes.conv_transpose2d_backward", "w"),
-    ("planes.conv_transpose2d_backward", "x"),
+    ("nchw.conv2d_forward", "w"),
+    ("nchw.conv2d_backward", "w"),
+    ("nchw.conv2d_backward", "dy"),
+    ("nchw.conv_transpose2d_forward", "w"),
+    ("nchw.conv_transpose2d_backward", "w"),
+    ("nchw.conv_transpose2d_backward", "x"),
     # So are the weights of 0 of a bilinear sample, and a penalty of 0 on an infinite parameter.
     ("input.augment_images", "x"),
     ("optim.sgd_update", "w"),
@@ -158,7 +158,7 @@ MORE_NAN = {
 
 
 def may_give_more_nan(call, name):
-    convolves = call.kernel.startswith(("conv.", "planes."))
+    convolves = call.kernel.startswith(("conv.", "nchw."))
     unpadded = convolves and call.spec.padding == ((0, 0), (0, 0))
     if unpadded and call.kernel not in DATA_GRADIENTS:
         return False

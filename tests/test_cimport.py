@@ -21,37 +21,39 @@ PACKAGE = Path(fastconv.__file__).parent
 PAGE = Path(__file__).parent.parent / "docs" / "cimport.md"
 COMPILER = (sysconfig.get_config_var("CC") or "cc").split()[0]
 
-# A program of two kernels made by hand: y = x w, then y w2, run several times over.
+# An instruction stream of two kernels made by hand: y = x w, then y w2, run several times over.
 TWO_KERNELS = """
 # cython: language_level=3
 from libc.stdint cimport int64_t
-from fastconv.backends.cython._engine cimport place_addresses, run_rows
+from fastconv.backends.cython._engine cimport relocate, run_instructions
 
 
-def run(int64_t[:, ::1] rows, int64_t[:, ::1] first, int64_t[:, ::1] second, int64_t rows_of_first,
-        double[:, ::1] x, double[:, ::1] w, double[:, ::1] y, double[:, ::1] z,
-        unsigned char[::1] workspace, int64_t steps):
+def run(int64_t[:, ::1] stream, int64_t[:, ::1] first, int64_t[:, ::1] second,
+        int64_t count_of_first, double[:, ::1] x, double[:, ::1] w, double[:, ::1] y,
+        double[:, ::1] z, unsigned char[::1] workspace, int64_t steps):
     cdef void *of_first[4]
     cdef void *of_second[4]
     of_first[:] = [&x[0, 0], &w[0, 0], NULL, &y[0, 0]]
     of_second[:] = [&y[0, 0], &w[0, 0], NULL, &z[0, 0]]
     cdef int threads
     with nogil:
-        place_addresses(&rows[0, 0], &first[0, 0], first.shape[0], of_first, &workspace[0])
-        place_addresses(&rows[rows_of_first, 0], &second[0, 0], second.shape[0], of_second,
+        relocate(&stream[0, 0], &first[0, 0], first.shape[0], of_first, &workspace[0])
+        relocate(&stream[count_of_first, 0], &second[0, 0], second.shape[0], of_second,
                         &workspace[0])
-        threads = run_rows(&rows[0, 0], rows.shape[0], steps, 2)
+        threads = run_instructions(&stream[0, 0], stream.shape[0], steps, 2)
     return threads
 """
 
 
 def test_the_declarations_are_shipped_beside_the_module():
-    assert "cdef int run_rows" in (PACKAGE / "backends/cython/_engine.pxd").read_text("utf-8")
+    assert "cdef int run_instructions" in (PACKAGE / "backends/cython/_engine.pxd").read_text(
+        "utf-8"
+    )
 
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory):
-    """The example and the program above as extension modules, built in a folder of their own."""
+    """The example and the stream above as extension modules, built in a folder of their own."""
     state = backend_state("cython")
     if not state.works:
         pytest.skip(state.reason)
@@ -94,38 +96,38 @@ def test_the_example_convolves_without_the_gil(modules):
         np.testing.assert_array_equal(modules[0].convolve(spec, x, w, b, times), expected)
 
 
-def test_rows_of_several_kernels_are_a_program(modules):
-    from fastconv.backends.cython.engine import rows_of_kernel
+def test_instructions_of_several_kernels_are_a_stream(modules):
+    from fastconv.backends.cython.engine import stream_of_kernel
     from fastconv.spec import DenseSpec
 
     types = ("float64", "float64", None, "float64")
-    first = rows_of_kernel("dense.dense_forward", DenseSpec(40, 50, 50), *types)
-    second = rows_of_kernel("dense.dense_forward", DenseSpec(40, 50, 50), *types)
+    first = stream_of_kernel("dense.dense_forward", DenseSpec(40, 50, 50), *types)
+    second = stream_of_kernel("dense.dense_forward", DenseSpec(40, 50, 50), *types)
     draw = np.random.default_rng(3)
     x, w = (draw.integers(-4, 5, shape).astype(np.float64) for shape in ((40, 50), (50, 50)))
     y, z = np.full((40, 50), np.nan), np.full((40, 50), np.nan)
     workspace = np.empty(max(first.workspace_bytes, second.workspace_bytes) + 1, np.uint8)
-    rows = np.concatenate([first.rows, second.rows])
+    stream = np.concatenate([first.stream, second.stream])
     threads = modules[1].run(
-        rows, first.places, second.places, len(first.rows), x, w, y, z, workspace, 3
+        stream, first.relocations, second.relocations, len(first.stream), x, w, y, z, workspace, 3
     )
     assert threads in (1, 2)
     np.testing.assert_array_equal(y, x @ w)
     np.testing.assert_array_equal(z, x @ w @ w)
 
 
-def test_rows_belong_to_the_caller():
+def test_streams_belong_to_the_caller():
     state = backend_state("cython")
     if not state.works:
         pytest.skip(state.reason)
-    from fastconv.backends.cython.engine import rows_of_kernel
+    from fastconv.backends.cython.engine import stream_of_kernel
     from fastconv.spec import DenseSpec
 
     made = [
-        rows_of_kernel("dense.dense_forward", DenseSpec(2, 3, 4), *["float32"] * 4)
+        stream_of_kernel("dense.dense_forward", DenseSpec(2, 3, 4), *["float32"] * 4)
         for _ in range(2)
     ]
-    made[0].rows[:] = 7
-    made[0].places[:] = 7
-    assert not (made[1].rows == 7).all()
-    assert made[1].places[:, 2].max() == 3
+    made[0].stream[:] = 7
+    made[0].relocations[:] = 7
+    assert not (made[1].stream == 7).all()
+    assert made[1].relocations[:, 2].max() == 3

@@ -33,8 +33,9 @@ if not backend_state("cython").works:
         raise ImportError(backend_state("cython").reason)
     pytest.skip(backend_state("cython").reason, allow_module_level=True)
 
-from fastconv.backends.compiled.instructions.record import PARTS, Target, rows_of
-from fastconv.backends.compiled.lowering.launches import launch_of
+from fastconv.backends.compiled.instructions.instruction import Target, encode
+from fastconv.backends.compiled.instructions.layout import MAX_THREADS
+from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel
 from fastconv.backends.cython import _engine, dense, engine
 
 SETS = [each["name"] for each in _engine.instruction_sets()]
@@ -58,7 +59,7 @@ LARGE = {
             "g40mb5ic40ih17iw15oc80kh3kw3sh2sw2ph1pw1dh1dw1",
         )
     ],
-    "planes": [
+    "nchw": [
         ConvSpec.parse(text)
         for text in (
             "g20mb5ic20ih31iw33oc20kh3kw3sh1sw1ph1pw1dh1dw1",
@@ -133,9 +134,9 @@ def test_the_specs_above_have_work_for_three_threads(monkeypatch):
     most = dict.fromkeys(KERNELS, 0)
     original = _engine.run_call
 
-    def watch(rows, places, arrays, threads):
-        most[kernel] = max(most[kernel], int(rows[:, PARTS].max(initial=0)))
-        original(rows, places, arrays, threads)
+    def watch(stream, relocations, arrays, threads):
+        most[kernel] = max(most[kernel], int(stream[:, MAX_THREADS].max(initial=0)))
+        original(stream, relocations, arrays, threads)
 
     monkeypatch.setattr(_engine, "run_call", watch)
     for kernel in KERNELS:
@@ -209,10 +210,10 @@ def call_on(isa, kernel, spec, *arrays):
     (each,) = [each for each in _engine.instruction_sets() if each["name"] == isa]
     addresses = _engine.kernel_addresses(isa)
     types = tuple(None if a is None else a.dtype.name for a in arrays)
-    launch = launch_of(kernel, spec, types, Target(**each))
-    rows, places = rows_of(launch.records, lambda *key: addresses[key])
-    workspace = np.full(launch.workspace_bytes + 64, 0xFF, np.uint8)
-    _engine.run_call(rows, places, (*arrays, workspace), 2)
+    lowered = lower_kernel(kernel, spec, types, Target(**each))
+    stream, relocations = encode(lowered.instructions, lambda *key: addresses[key])
+    workspace = np.full(lowered.workspace_bytes + 64, 0xFF, np.uint8)
+    _engine.run_call(stream, relocations, (*arrays, workspace), 2)
 
 
 # One batch for every number of rows left over by a tile, and outputs around every width of a tile.
@@ -335,14 +336,14 @@ def test_a_workspace_may_begin_anywhere():
 
 
 def test_arguments_of_no_kernel_are_an_error():
-    rows = np.zeros((1, 64), np.int64)
+    stream = np.zeros((1, 64), np.int64)
     for arrays in ((), (None,) * 17):
         with pytest.raises(ValueError, match=f"run_call: {len(arrays)} arrays; expected 1 to 16"):
-            _engine.run_call(rows, np.zeros((0, 4), np.int64), arrays, 1)
+            _engine.run_call(stream, np.zeros((0, 4), np.int64), arrays, 1)
 
 
-def test_no_rows_are_no_work():
-    assert _engine.run_program(np.zeros((0, 64), np.int64), 5, 3) == 1
+def test_no_instructions_are_no_work():
+    assert _engine.run_stream(np.zeros((0, 64), np.int64), 5, 3) == 1
     _engine.run_call(np.zeros((0, 64), np.int64), np.zeros((0, 4), np.int64), (None,), 1)
 
 
@@ -370,7 +371,7 @@ def train(seed=1, steps=12):
                       optimizer=Optimizer("adam", l2=0.01), schedule=Constant(0.01), batch_size=8,
                       preprocessing=Preprocessing("scale"), seed=7, backend="cython")
     trainer.train(steps)
-    assert max(record.parts for record in trainer.runner.records) >= 3
+    assert max(instruction.max_threads for instruction in trainer.runner.instructions) >= 3
     trainer.update_network()
     return b"".join(array.tobytes() for array in network.named_arrays().values())
 """

@@ -1,9 +1,9 @@
-"""Explanations of what a backend does: the numbers of the records, worked out by hand."""
+"""Explanations of what a backend does: the numbers of the instructions, worked out by hand."""
 
 import pytest
 
 import fastconv
-from fastconv.backends.compiled.lowering.launches import launch_of
+from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel
 from fastconv.backends.selection import BackendError, backend_state, load_module
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
@@ -32,7 +32,7 @@ def lanes_for(outputs, lanes):
 
 
 @compiled
-def test_a_convolution_is_explained_by_the_records_that_run(target):
+def test_a_convolution_is_explained_by_the_instructions_that_run(target):
     backend, instruction_set = target
     told = fastconv.explain(SPEC, backend)
     assert (told.backend, told.instruction_set) == (backend, instruction_set.name)
@@ -42,10 +42,14 @@ def test_a_convolution_is_explained_by_the_records_that_run(target):
         [("conv2d_forward", 4), ("conv2d_backward_data", 3), ("conv2d_backward_weight", 4)],
         strict=True,
     ):
-        launch = launch_of(f"conv.{kernel}", spec, ("float32",) * arrays, instruction_set)
-        assert [stage.kernel for stage in one.stages] == [each.kernel for each in launch.records]
-        assert one.workspace_bytes == launch.workspace_bytes
-        assert [stage.threads for stage in one.stages] == [max(1, r.parts) for r in launch.records]
+        lowered = lower_kernel(f"conv.{kernel}", spec, ("float32",) * arrays, instruction_set)
+        assert [stage.kernel for stage in one.stages] == [
+            each.kernel for each in lowered.instructions
+        ]
+        assert one.workspace_bytes == lowered.workspace_bytes
+        assert [stage.threads for stage in one.stages] == [
+            max(1, r.max_threads) for r in lowered.instructions
+        ]
 
 
 @compiled
@@ -176,10 +180,10 @@ def test_a_wrong_dtype_is_named():
 
 
 @compiled
-def test_few_channels_of_many_samples_are_said_to_be_interleaved(target):
+def test_few_channels_of_many_samples_are_said_to_be_batch_blocked(target):
     backend, instruction_set = target
     if instruction_set.lanes("float32") == 1:
         pytest.skip(f"{instruction_set.name} has no lanes")
     text = str(fastconv.explain("g1mb32ic1ih28iw28oc6kh5kw5sh1sw1ph0pw0dh1dw1", backend))
-    assert "interleaved_tiles" in text
+    assert "batch_blocked_tiles" in text
     assert "samples fill the lanes" in text

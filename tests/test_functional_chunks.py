@@ -1,4 +1,4 @@
-"""Convolutions of NCHW images that are turned around chunk by chunk."""
+"""Convolutions of NCHW images that are transposed chunk by chunk."""
 
 import threading
 
@@ -8,9 +8,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.testing import assert_array_equal
 
 import fastconv
-from fastconv.backends.compiled.instructions.record import Target
-from fastconv.backends.compiled.lowering import launches
-from fastconv.backends.compiled.rules import chunks, interleaved, turned
+from fastconv.backends.compiled.instructions.instruction import Target
+from fastconv.backends.compiled.lowering import lowered_kernels
+from fastconv.backends.compiled.rules import batch_blocked, chunks, transposed
 from fastconv.backends.selection import backend_state, load_module
 from fastconv.backends.workspace import WorkspaceTooSmall
 from fastconv.functional import arrays as arrays_module
@@ -55,27 +55,27 @@ def arrays(batch, dtype=np.float32):
 
 
 def forget():
-    """Forget the records and workspaces of calls, so that they are made anew."""
-    launches.launch_of.cache_clear()
+    """Forget the instructions and workspaces of calls, so that they are made again."""
+    lowered_kernels.lower_kernel.cache_clear()
     arrays_module._workspace_bytes.cache_clear()
     for name in BACKENDS:
-        load_module(name, "engine")._rows.cache_clear()
+        load_module(name, "engine")._stream.cache_clear()
 
 
 @pytest.fixture
 def chunks_of(monkeypatch):
     """Make chunks of so many samples of the arrays above; return the sizes of all chunks."""
     sizes = []
-    original = turned._parts
+    original = transposed._chunks
 
-    def watch(recorder, spec):
-        parts = original(recorder, spec)
+    def watch(builder, spec):
+        parts = original(builder, spec)
         sizes[:] = [part.batch for _, part in parts]
         return parts
 
     def set_samples(samples, dtype=np.float32):
         monkeypatch.setattr(chunks, "CHUNK_BYTES", samples * SAMPLE * np.dtype(dtype).itemsize)
-        monkeypatch.setattr(turned, "_parts", watch)
+        monkeypatch.setattr(transposed, "_chunks", watch)
         forget()
         return sizes
 
@@ -234,8 +234,8 @@ def samples(monkeypatch):
 
     def count(spec, dtype="float32", chunk_bytes=1 << 20):
         monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
-        together = interleaved.samples_together(spec, TARGET, dtype)
-        return chunks.parts_of_batch(spec, np.dtype(dtype).itemsize, together)[0][1].batch
+        together = batch_blocked.samples_together(spec, TARGET, dtype)
+        return chunks.chunks_of_batch(spec, np.dtype(dtype).itemsize, together)[0][1].batch
 
     return count
 
@@ -258,7 +258,7 @@ def test_images_of_a_chunk_are_larger_than_the_weights(samples):
 
 
 def test_samples_that_may_fill_the_lanes_stay_together(samples):
-    # 8 channels out leave half of a vector of 16 lanes, so 16 samples are interleaved.
+    # 8 channels out leave half of a vector of 16 lanes, so 16 samples are batch_blocked.
     few = ConvSpec(64, 32, 32, 32, 8, (3, 3), padding=((1, 1), (1, 1)))
     assert samples(few) == 16
     # 32 channels leave none: 256 KiB each.
@@ -284,9 +284,9 @@ def test_a_first_call_is_lowered_once_and_a_second_not_at_all(backend, call):
     forget()
     before = memory.kept_memory()  # as in a fresh thread
     CALLS[call](*given, how)
-    assert launches.launch_of.cache_info().misses == 1
+    assert lowered_kernels.lower_kernel.cache_info().misses == 1
     CALLS[call](*given, how)
-    assert launches.launch_of.cache_info().misses == 1
+    assert lowered_kernels.lower_kernel.cache_info().misses == 1
     if before is not None:
         memory.keep_memory(before)
 
@@ -295,14 +295,12 @@ def test_a_first_call_is_lowered_once_and_a_second_not_at_all(backend, call):
 def test_a_kernel_with_too_little_workspace_is_not_called(backend):
     spec = ConvSpec(4, CHANNELS, *SIZE, FILTERS, (3, 3), padding=((1, 1), (1, 1)))
     x, w, b, dy = arrays(4)
-    kernels = load_module(backend, "planes")
+    kernels = load_module(backend, "nchw")
     needed = kernels.workspace_bytes("conv2d_forward", spec, np.float32)
     assert needed > 64
     y = np.full_like(dy, 7)
     for few in (None, np.empty(needed // 2, np.uint8)):
-        with pytest.raises(
-            WorkspaceTooSmall, match=r"planes.conv2d_forward: workspace has \d+ byt"
-        ):
+        with pytest.raises(WorkspaceTooSmall, match=r"nchw.conv2d_forward: workspace has \d+ byt"):
             kernels.conv2d_forward(spec, x, w, b, y, few)
     assert (y == 7).all()
     # Wherever in memory the workspace begins.

@@ -93,7 +93,7 @@ def test_images_that_lie_in_nhwc_already_are_not_copied(backend, launched):
 @pytest.mark.parametrize(
     ("call", "kernels"),
     [
-        (lambda x, w, how: fastconv.conv2d(x, w, **how), ["planes.conv2d_forward"]),
+        (lambda x, w, how: fastconv.conv2d(x, w, **how), ["nchw.conv2d_forward"]),
         (lambda x, w, how: fastconv.avg_pool2d(x, 2, **how), ["pool.avg_pool2d_forward"]),
         (lambda x, w, how: fastconv.batch_norm(x, *np.ones((2, 4)), **how),
          ["norm.batch_norm_forward_training"]),
@@ -110,7 +110,7 @@ def test_one_launch_computes_whatever_the_layout(backend, launched, call, kernel
         np.ascontiguousarray(w.transpose(2, 3, 1, 0)),
         {"backend": backend, "layout": "NHWC"},
     )
-    assert launched == [kernels[0].replace("planes.", "conv.")]  # fmt: skip
+    assert launched == [kernels[0].replace("nchw.", "conv.")]  # fmt: skip
 
 
 # Specs that are kept

@@ -22,7 +22,7 @@ TYPES = ("float32", "float64")
 TILE = re.compile(r"(deep|wide|product|moments|pooled)_(\d+)x(\d+)_float(32|64)$")
 
 # With one more, the sums would not fit: rows and vectors of the tiles of gemm.h and pooled.h,
-# outputs and pixels of those of interleaved.h.
+# outputs and pixels of those of batch_blocked.h.
 LARGEST = {
     32: {
         "deep": [(28, 1), (14, 2), (9, 3), (6, 4), (3, 8)],

@@ -52,7 +52,7 @@ NETWORKS = {
         (9, 10, 2),
         (Conv2D(2, 3, padding=1), LeakyReLU(0.3), Conv2D(6, 7, 2, padding=3), LeakyReLU(0.1)),
     ),
-    # Samples are interleaved at batch 16, from the first convolution to the head, or in between.
+    # Samples are batch_blocked at batch 16, from the first convolution to the head, or in between.
     "few channels": (
         (13, 12, 1),
         (Conv2D(6), ReLU(), MaxPool2D(2), Conv2D(5, 2, padding=1), LeakyReLU(0.1), AvgPool2D(2)),

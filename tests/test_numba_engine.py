@@ -25,17 +25,21 @@ import numba
 from kernel_calls import KERNELS, calls_of, specs_of
 from watched import run
 
-from fastconv.backends.compiled.instructions.record import BARRIER, PARTS, Pointer, Record, rows_of
-from fastconv.backends.compiled.lowering import launches
+from fastconv.backends.compiled.instructions.instruction import Instruction, arrays, encode
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.instructions.layout import BARRIER, MAX_THREADS
+from fastconv.backends.compiled.instructions.layouts import LAYOUTS
+from fastconv.backends.compiled.lowering import lowered_kernels
 from fastconv.backends.compiled.rules import split
 from fastconv.backends.numba import (
     compilation,
     compiled_code,
     engine,
+    fields,
     instruction_set,
-    team,
-    team_functions,
-    team_words,
+    thread_pool,
+    thread_pool_functions,
+    thread_pool_words,
     tile_functions,
     tiles,
 )
@@ -63,7 +67,7 @@ TESTS = Path(__file__).parent
 compiled = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT is set: nothing is compiled"
 )
-needs_threads = pytest.mark.skipif(os.name != "posix", reason="no POSIX threads: no teams")
+needs_threads = pytest.mark.skipif(os.name != "posix", reason="no POSIX threads: no pools")
 
 
 def python(code, *, path=PACKAGE.parent, **environment):
@@ -204,7 +208,7 @@ def test_every_kernel_can_be_kept():
     for name in sorted(compilation._makers):
         assert compilation.compile_kernel(name, "float32", f"{name}_kept").object_code, name
     for name in ("run", "prepare", "work"):
-        assert team_functions.compile_team_function(name, f"{name}_kept").object_code, name
+        assert thread_pool_functions.compile_pool_function(name, f"{name}_kept").object_code, name
     assert tile_functions.compile_tile("deep", 2, 2, "float64", "tile_kept").object_code
 
 
@@ -292,44 +296,81 @@ def test_vectors_are_as_wide_as_what_numba_may_use(monkeypatch, features, bytes_
     assert chosen().vector_bytes == bytes_
 
 
-# Programs.
+# Instruction streams.
 
 
-def sgd_rows(w, dw, rates, parts=1):
-    """A program of one row: w -= rates[step] * dw."""
-    integers, reals = (w.size, 0, 0), (0.0, 0.0, 0.0)
-    pointers = Pointer(0), Pointer(1), Pointer(2)
-    record = Record("sgd_update", w.dtype.name, pointers, integers, reals, parts)
-    rows, places = rows_of([record], engine.address_of)
-    for row, word, argument, skipped in places:
-        rows[row, word] = (w, dw, rates)[argument].ctypes.data + skipped
-    return rows
+def sgd_stream(w, dw, rates, max_threads=1):
+    """A stream of one instruction: w -= rates[step] * dw."""
+    instruction = Instruction.of(
+        Kernel.SGD_UPDATE, w.dtype.name, **arrays("w", "dw", "rate"), size=w.size, weights=0,
+        decayed=0, l2=0.0, coupled_decay=0.0, decoupled_decay=0.0, max_threads=max_threads,
+    )  # fmt: skip
+    stream, relocations = encode([instruction], engine.address_of)
+    for number, word, argument, skipped in relocations:
+        stream[number, word] = (w, dw, rates)[argument].ctypes.data + skipped
+    return stream
 
 
-def test_a_program_counts_its_steps():
+def test_fields_are_words_of_the_instruction():
+    words = np.arange(64)
+    words[48:] = np.arange(0.5, 16, 1.0).view(np.int64)
+    n = fields.FieldsInPython(Kernel.MOMENTUM_UPDATE, words.ctypes.data)
+    # Pointers begin with word 4, integers with word 16.
+    assert (n.tile_table, n.w, n.rate, n.size, n.nesterov) == (3, 4, 7, 16, 19)
+    assert (n.l2, n.momentum, n.share) == (0.5, 3.5, 4.5)
+    with pytest.raises(AttributeError, match="momentum_update has no field 'beta1'"):
+        n.beta1  # noqa: B018
+
+
+@compiled
+def test_a_kernel_reads_its_fields_by_name():
+    def sizes(n, results, scale):
+        to = pointer(results, np.float64)
+        to[0], to[1] = n.size * scale, n.momentum
+
+    kind = numba.types.void(fields.FieldsType(Kernel.MOMENTUM_UPDATE), numba.int64, numba.int64)
+    address = compilation.compile_function(sizes, "sizes", kind).address
+    words, results = np.arange(64), np.zeros(2)
+    words[51] = np.array([0.75]).view(np.int64)[0]
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(address)
+    function(words.ctypes.data, results.ctypes.data, 10)
+    assert results.tolist() == [160, 0.75]
+
+
+@compiled
+def test_a_field_that_a_kernel_does_not_have_is_an_error_when_it_is_compiled():
+    def wrong(n):
+        pointer(n.rows, np.float64)[0] = 0.0
+
+    kind = numba.types.void(fields.FieldsType(Kernel.MOMENTUM_UPDATE))
+    with pytest.raises(numba.TypingError, match="Unknown attribute 'rows' of type"):
+        compilation.compile_function(wrong, "wrong", kind)
+
+
+def test_a_stream_counts_its_steps():
     w, dw, rates = np.array([10.0, 20.0]), np.array([1.0, 2.0]), np.array([1.0, 2.0, 4.0])
-    engine.run_program(sgd_rows(w, dw, rates), 3, 1)
+    engine.run_stream(sgd_stream(w, dw, rates), 3, 1)
     np.testing.assert_array_equal(w, [3, 6])
 
 
-def test_times_are_added_for_each_row():
+def test_times_are_added_for_each_instruction():
     w, dw, rates = np.ones(1000), np.ones(1000), np.zeros(100)
-    rows = np.concatenate([sgd_rows(w, dw, rates)] * 2)
+    stream = np.concatenate([sgd_stream(w, dw, rates)] * 2)
     nanoseconds = np.zeros(2, np.int64)
-    engine.run_program(rows, 100, 1, nanoseconds)
+    engine.run_stream(stream, 100, 1, nanoseconds)
     first = nanoseconds.copy()
-    engine.run_program(rows, 100, 1, nanoseconds)
+    engine.run_stream(stream, 100, 1, nanoseconds)
     assert (first > 0).all()
     assert (nanoseconds > first).all()
 
 
 @compiled
 @needs_threads
-def test_a_program_uses_no_more_threads_than_it_has_work_for():
-    arrays = np.ones(8000), np.ones(8000), np.zeros(1)
-    assert engine.run_program(sgd_rows(*arrays, parts=2), 1, 5) == 2
-    assert engine.run_program(sgd_rows(*arrays, parts=9), 1, 3) == 3
-    assert engine.run_program(sgd_rows(*arrays)[:0], 1, 3) == 1
+def test_a_stream_uses_no_more_threads_than_it_has_work_for():
+    given = np.ones(8000), np.ones(8000), np.zeros(1)
+    assert engine.run_stream(sgd_stream(*given, max_threads=2), 1, 5) == 2
+    assert engine.run_stream(sgd_stream(*given, max_threads=9), 1, 3) == 3
+    assert engine.run_stream(sgd_stream(*given)[:0], 1, 3) == 1
 
 
 @compiled
@@ -353,7 +394,7 @@ LARGER = {
 def split_all(monkeypatch):
     """However little there is to do, it is split."""
     monkeypatch.setattr(split, "ELEMENTS_WORTH_A_THREAD", 1)
-    caches = launches.launch_of, engine._rows
+    caches = lowered_kernels.lower_kernel, engine._stream
     for cache in caches:
         cache.cache_clear()
     yield
@@ -379,13 +420,13 @@ def test_the_number_of_threads_changes_no_bit(kernel, dtype, split_all, monkeypa
 
 @compiled
 @needs_threads
-def test_python_threads_run_programs_at_once():
+def test_python_threads_run_streams_at_once():
     steps, failures = 300, []
 
     def work(start):
         w, dw, rates = np.full(4000, start), np.ones(4000), np.full(steps, 0.5)
-        rows = np.concatenate([sgd_rows(w, dw, rates, parts=2)] * 4)
-        engine.run_program(rows, steps, 2)
+        stream = np.concatenate([sgd_stream(w, dw, rates, max_threads=2)] * 4)
+        engine.run_stream(stream, steps, 2)
         if not (w == start - 4 * steps * 0.5).all():
             failures.append(start)
 
@@ -400,18 +441,18 @@ def test_python_threads_run_programs_at_once():
 
 @compiled
 @needs_threads
-def test_threads_wait_at_a_barrier_for_what_the_next_row_reads():
-    # Thread 0 reads in the second row what thread 1 wrote in the first.
+def test_threads_wait_at_a_barrier_for_what_the_next_instruction_reads():
+    # Thread 0 reads in the second instruction what thread 1 wrote in the first.
     steps = 500
     w, middle = np.zeros(3000), np.zeros(3000)
     rates = np.full(steps, -1.0)
     ones = np.ones(3000)
-    first = sgd_rows(middle, ones, rates, parts=2)
-    second = sgd_rows(w[2000:], middle[2000:], rates, parts=1)
-    rows = np.concatenate([first, second])
-    assert rows[:, PARTS].tolist() == [2, 1]
-    assert rows[:, BARRIER].tolist() == [1, 1]
-    engine.run_program(rows, steps, 2)
+    first = sgd_stream(middle, ones, rates, max_threads=2)
+    second = sgd_stream(w[2000:], middle[2000:], rates, max_threads=1)
+    stream = np.concatenate([first, second])
+    assert stream[:, MAX_THREADS].tolist() == [2, 1]
+    assert stream[:, BARRIER].tolist() == [1, 1]
+    engine.run_stream(stream, steps, 2)
     assert (middle == steps).all()
     assert (w[2000:] == steps * (steps + 1) / 2).all()
 
@@ -420,13 +461,14 @@ def test_threads_wait_at_a_barrier_for_what_the_next_row_reads():
 @needs_threads
 def test_threads_that_fell_asleep_wake_for_the_next_job():
     w, dw, rates = np.zeros(4000), np.ones(4000), np.full(1, -1.0)
-    rows = sgd_rows(w, dw, rates, parts=2)
+    stream = sgd_stream(w, dw, rates, max_threads=2)
     for _ in range(3):
-        engine.run_program(rows, 1, 2)
+        engine.run_stream(stream, 1, 2)
         time.sleep(0.02)
     assert (w == 3).all()
     assert all(
-        each.words[team_words.WITHOUT_A_JOB] == len(each.workers) for each in team._free_teams
+        each.words[thread_pool_words.WITHOUT_A_JOB] == len(each.workers)
+        for each in thread_pool._free_pools
     )
 
 
@@ -436,18 +478,21 @@ TWO_THREADS = """
     import os, threading, time
     import numpy as np
     from fastconv.backends.numba import engine
-    from fastconv.backends.compiled.instructions.record import Pointer, Record, rows_of
-    def program(w, steps):
-        pointers, integers, reals = map(Pointer, range(3)), (w.size, 0, 0), (0.0, 0.0, 0.0)
-        record = Record("sgd_update", "float64", tuple(pointers), integers, reals, 2)
-        rows, places = rows_of([record], engine.address_of)
-        arrays = w, np.ones(w.size), np.full(steps, -1.0)
-        for row, word, argument, _ in places:
-            rows[row, word] = arrays[argument].ctypes.data
-        return rows, arrays
+    from fastconv.backends.compiled.instructions.instruction import Instruction, arrays, encode
+    from fastconv.backends.compiled.instructions.kernels import Kernel
+    def stream_of(w, steps):
+        instruction = Instruction.of(
+            Kernel.SGD_UPDATE, "float64", **arrays("w", "dw", "rate"), size=w.size, weights=0,
+            decayed=0, l2=0.0, coupled_decay=0.0, decoupled_decay=0.0, max_threads=2,
+        )
+        stream, relocations = encode([instruction], engine.address_of)
+        given = w, np.ones(w.size), np.full(steps, -1.0)
+        for number, word, argument, _ in relocations:
+            stream[number, word] = given[argument].ctypes.data
+        return stream, given
     w = np.zeros(4000)
-    rows, kept = program(w, 10)
-    assert engine.run_program(rows, 10, 2) == 2
+    stream, kept = stream_of(w, 10)
+    assert engine.run_stream(stream, 10, 2) == 2
 """
 
 
@@ -459,13 +504,13 @@ def test_a_process_with_idle_threads_ends():
 
 @compiled
 @needs_threads
-def test_a_process_ends_while_a_program_runs():
+def test_a_process_ends_while_a_stream_runs():
     code = """
     v = np.zeros(4000)
-    rows, kept = program(v, 10**6)
-    def run(rows, kept):
-        engine.run_program(rows, 10**6, 2)
-    threading.Thread(target=run, args=(rows, kept), daemon=True).start()
+    stream, kept = stream_of(v, 10**6)
+    def run(stream, kept):
+        engine.run_stream(stream, 10**6, 2)
+    threading.Thread(target=run, args=(stream, kept), daemon=True).start()
     while v[0] == 0:
         time.sleep(0.001)
     print("the end")
@@ -479,10 +524,10 @@ def test_a_child_of_fork_starts_threads_of_its_own():
     code = """
     child = os.fork()
     if child == 0:
-        ran = engine.run_program(rows, 10, 2)
+        ran = engine.run_stream(stream, 10, 2)
         os._exit(ran if (w == 20).all() else 99)
     _, status = os.waitpid(child, 0)
-    ran = engine.run_program(rows, 10, 2)
+    ran = engine.run_stream(stream, 10, 2)
     print(os.waitstatus_to_exitcode(status), ran, (w == 20).all())
     """
     assert python(TWO_THREADS + code, PYTHONWARNINGS="ignore") == "2 2 True\n"
@@ -623,9 +668,11 @@ def test_a_recipe_trains_as_plain_python_without_the_compiler():
         (28, 28, 7, {(14, 1)}),
     ],
 )
-def test_only_the_tiles_that_a_record_needs_are_compiled(columns, last_row, outputs, expected):
-    integers = [0] * 30
-    integers[2], integers[28], integers[4] = columns, last_row, outputs
-    integers[3], integers[5] = 2, 14  # the tile: vectors of 16 lanes, rows
-    record = Record("conv_tiles", "float32", (), tuple(integers))
-    assert tiles._sizes(record, 16) == expected
+def test_only_the_tiles_that_an_instruction_needs_are_compiled(
+    columns, last_row, outputs, expected
+):
+    others = dict.fromkeys(LAYOUTS[Kernel.CONV_TILES].words, 0)
+    sizes = {"columns": columns, "last_columns": last_row, "outputs": outputs}
+    tile = {"vectors": 2, "tile_rows": 14}  # vectors of 16 lanes
+    instruction = Instruction.of(Kernel.CONV_TILES, "float32", **others | sizes | tile)
+    assert tiles._sizes(instruction, 16) == expected

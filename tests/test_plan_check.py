@@ -1,14 +1,16 @@
-"""Rewritten plans and their records are held against the plan's own order: planted faults show."""
+"""Rewritten plans and their instructions follow the plan's own order: planted faults show."""
 
+import importlib
+import inspect
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fastconv.backends.compiled.instructions.layouts import pointer_of
-from fastconv.backends.compiled.instructions.record import Record, Target
+from fastconv.backends.compiled.instructions.instruction import Instruction, Target, arrays
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.lowering import lowering
-from fastconv.backends.compiled.lowering.interleaving import interleave
+from fastconv.backends.compiled.lowering.batch_blocking import block_batches
 from fastconv.backends.compiled.lowering.lowering import lower
 from fastconv.backends.compiled.lowering.order_check import check_barriers, check_lowered
 from fastconv.backends.compiled.lowering.reordering import reorder
@@ -28,7 +30,7 @@ from fastconv.layers import (
 )  # fmt: skip
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plans.effects import ACCESS, access_of, effects_of
+from fastconv.plans.effects import ACCESS, access_of, argument_of, effects_of
 from fastconv.plans.plan import Buffer, Call, Plan
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.plans.plan_check import Access, PlanError, Step, check_rewritten
@@ -75,9 +77,9 @@ def plan_of(name, batch=16, kind="sgd", dtype="float32", **purpose):
 
 
 def rewritten(plan, target=AVX512):
-    """The stages of a plan on its way to records."""
+    """The stages of a plan on its way to instructions."""
     first = reorder(plan)
-    second = interleave(first.plan, target)
+    second = block_batches(first.plan, target)
     return first, second, lower(second.plan, target)
 
 
@@ -85,7 +87,7 @@ def rewritten(plan, target=AVX512):
 @pytest.mark.parametrize("kind", ["sgd", "momentum", "adam", None])
 @pytest.mark.parametrize("batch", [1, 3, 16, 32])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_rewritten_plans_and_their_records_do_what_the_plan_says(name, batch, kind, target):
+def test_rewritten_plans_and_their_instructions_do_what_the_plan_says(name, batch, kind, target):
     for dtype in ("float32", "float64"):
         plan = plan_of(name, batch, kind, dtype, input_gradient=kind is None)
         first, second, lowered = rewritten(plan, target)
@@ -100,9 +102,9 @@ def test_an_input_gradient_in_lanes_is_brought_back():
     network = Sequential(rows, (2, 2, 1))
     wanted = Purpose(True, True, "softmax_cross_entropy", input_gradient=True)
     plan = build_plan(network, 16, wanted, Source(50, "uint8"))
-    found = interleave(plan, AVX512).plan
+    found = block_batches(plan, AVX512).plan
     last = found.calls[-1]
-    assert last.kernel == "interleaved.transpose_images"
+    assert last.kernel == "batch_blocked.transpose_images"
     assert found.memory_of(last.arguments[1]) == found.memory_of(found.number_of("input.gradient"))
 
 
@@ -127,14 +129,14 @@ def test_an_update_before_the_data_gradient_is_found():
     plan = plan_of("samples in lanes")
     _, second, lowered = rewritten(plan)
     check_lowered(second.plan, lowered, AVX512)
-    kernels = [record.kernel for record in lowered.records]
+    kernels = [instruction.kernel for instruction in lowered.instructions]
     update = kernels.index("conv_weight_tiles")  # of the second layer, whose data gradient
     product = max(n for n, kernel in enumerate(kernels[:update]) if kernel == "conv_tiles")
     order = list(range(len(kernels)))
     order.insert(product - 1, order.pop(update))  # in front of it and of the copy of its weights
     planted = replace(
         lowered,
-        records=tuple(lowered.records[n] for n in order),
+        instructions=tuple(lowered.instructions[n] for n in order),
         origins=tuple(lowered.origins[n] for n in order),
     )
     with pytest.raises(PlanError, match=r"pack_weights\) reads parameters and finds the output of"):
@@ -148,7 +150,7 @@ def test_the_order_of_a_plan_decides_whether_an_update_may_be_fused():
     assert plan.calls[data + 1].spec == plan.calls[data].spec  # the weight gradient of that layer
     other = moved(plan, data + 1, data)
     check_rewritten(plan, other)
-    second = interleave(other.plan, AVX512)
+    second = block_batches(other.plan, AVX512)
     lowered = lower(second.plan, AVX512)
     check_lowered(second.plan, lowered, AVX512)
     assert updated_in_weight_gradients(rewritten(plan)[2]) == 2
@@ -157,8 +159,8 @@ def test_the_order_of_a_plan_decides_whether_an_update_may_be_fused():
 
 def updated_in_weight_gradients(lowered):
     return sum(
-        record.kernel == "conv_weight_tiles" and pointer_of(record, "rate") is not None
-        for record in lowered.records
+        instruction.kernel == Kernel.CONV_WEIGHT_TILES and instruction.pointers.rate is not None
+        for instruction in lowered.instructions
     )
 
 
@@ -202,13 +204,13 @@ def test_a_call_that_is_missing_is_found():
             check_rewritten(plan, Rewritten(replace(plan, calls=calls), origins))
 
 
-def test_a_record_that_is_missing_is_found():
+def test_an_instruction_that_is_missing_is_found():
     for name in NETWORKS:
         _, second, lowered = rewritten(plan_of(name, 16))
-        for number in range(len(lowered.records)):
+        for number in range(len(lowered.instructions)):
             planted = replace(
                 lowered,
-                records=lowered.records[:number] + lowered.records[number + 1 :],
+                instructions=lowered.instructions[:number] + lowered.instructions[number + 1 :],
                 origins=lowered.origins[:number] + lowered.origins[number + 1 :],
                 holds={n - (n > number): h for n, h in lowered.holds.items() if n != number},
             )
@@ -217,21 +219,22 @@ def test_a_record_that_is_missing_is_found():
 
 
 def without_barrier(lowered, number):
-    records = list(lowered.records)
-    records[number] = replace(records[number], barrier=False)
-    return replace(lowered, records=tuple(records))
+    instructions = list(lowered.instructions)
+    instructions[number] = replace(instructions[number], barrier=False)
+    return replace(lowered, instructions=tuple(instructions))
 
 
 RACES = {
-    # What is rewritten: a network, a batch, and the record behind which its barrier is left out.
+    # What is rewritten: a network, a batch, and the instruction behind which its barrier is left
+    # out.
     "a fused update": ("behind pools", 1, "conv_weight_tiles"),
     "a fused activation": ("phases and Winograd", 16, "winograd_tiles"),
     "padding": ("phases and Winograd", 16, "pad_images"),
-    "packed weights": ("strided colours", 3, "pack_phases"),
+    "packed weights": ("strided colours", 3, "pack_subpixel_phases"),
     "phases side by side": ("strided colours", 3, "conv_tiles"),
     "transformed weights": ("phases and Winograd", 16, "winograd_weights"),
     "samples in lanes": ("samples in lanes", 16, "transpose"),
-    "gradients in lanes": ("samples in lanes", 16, "interleaved_tiles"),
+    "gradients in lanes": ("samples in lanes", 16, "batch_blocked_tiles"),
     "lists behind a pool": ("behind pools", 16, "pooled_data_tiles"),
     "gradients behind a pool": ("behind pools", 16, "transpose_weights"),
     "sums of a norm": ("phases and Winograd", 16, "norm_sums"),
@@ -241,13 +244,16 @@ RACES = {
 
 @pytest.fixture
 def all_barriers(monkeypatch):
-    """Records for plans of any size, as if every one of them had work for several threads."""
+    """Instructions for plans of any size, as if every one of them had work for several threads."""
     monkeypatch.setattr(lowering, "_without_idle_barriers", list)
 
     def made(name, batch):
         _, second, lowered = rewritten(plan_of(name, batch))
-        wide = tuple(replace(record, parts=max(2, record.parts)) for record in lowered.records)
-        return second.plan, replace(lowered, records=wide)
+        wide = tuple(
+            replace(instruction, max_threads=max(2, instruction.max_threads))
+            for instruction in lowered.instructions
+        )
+        return second.plan, replace(lowered, instructions=wide)
 
     return made
 
@@ -269,9 +275,11 @@ def test_a_barrier_that_is_missing_is_found(case, all_barriers):
     name, batch, kernel = RACES[case]
     plan, lowered = all_barriers(name, batch)
     check_lowered(plan, lowered, AVX512)
-    numbers = [n for n, record in enumerate(lowered.records) if record.kernel == kernel]
     numbers = [
-        next(m for m in range(n, len(lowered.records)) if lowered.records[m].barrier)
+        n for n, instruction in enumerate(lowered.instructions) if instruction.kernel == kernel
+    ]
+    numbers = [
+        next(m for m in range(n, len(lowered.instructions)) if lowered.instructions[m].barrier)
         for n in numbers
     ]  # the barrier that ends the stretch of each
     assert races(plan, lowered, numbers)
@@ -281,27 +289,29 @@ def test_a_barrier_that_is_missing_is_found(case, all_barriers):
 def test_most_barriers_keep_neighbours_apart(name, all_barriers):
     """So that leaving out one of them is found; the others keep what is further off apart."""
     plan, lowered = all_barriers(name, 16)
-    kept = [n for n, record in enumerate(lowered.records) if record.barrier]
+    kept = [n for n, instruction in enumerate(lowered.instructions) if instruction.barrier]
     assert len(races(plan, lowered, kept)) >= 0.5 * len(kept)
 
 
-def test_records_of_one_thread_need_no_barriers():
+def test_instructions_of_one_thread_need_no_barriers():
     _, second, lowered = rewritten(plan_of("samples in lanes", 16))
-    assert all(record.parts == 1 for record in lowered.records)
-    assert sum(record.barrier for record in lowered.records) == 1
+    assert all(instruction.max_threads == 1 for instruction in lowered.instructions)
+    assert sum(instruction.barrier for instruction in lowered.instructions) == 1
     check_lowered(second.plan, lowered, AVX512)
 
 
 def test_a_step_meets_the_next_one():
-    """Without a barrier at the end, the last record runs beside the first one of the next step."""
-    first = Record("sum_losses", "float32", (), parts=2)
+    """Without a barrier at the end, the last instruction runs beside the next step's first."""
+    first = Instruction.of(
+        Kernel.SUM_LOSSES, "float32", **arrays("losses", "statistics"), batch=4, max_threads=2
+    )
     last = replace(first, barrier=False)
     run = Access(0, 0, (4,), (1,))
     steps = [Step("first", (0,), (run,), ()), Step("last", (1,), (), (run,))]
     check_barriers([first, first], steps)
-    with pytest.raises(PlanError, match=r"records 1 \(last\) and 0 \(first\) have no barrier"):
+    with pytest.raises(PlanError, match=r"instructions 1 \(last\) and 0 \(first\) have no barrier"):
         check_barriers([first, last], steps)
-    check_barriers([replace(first, parts=1), replace(last, parts=1)], steps)
+    check_barriers([replace(first, max_threads=1), replace(last, max_threads=1)], steps)
 
 
 def test_neighbouring_pixels_do_not_meet():
@@ -312,14 +322,16 @@ def test_neighbouring_pixels_do_not_meet():
     assert not even.meets(replace(even, sizes=(3, 0)))
 
 
-def test_a_record_that_reaches_beyond_its_array_is_found():
+def test_an_instruction_that_reaches_beyond_its_array_is_found():
     _, second, lowered = rewritten(plan_of("samples in lanes", 16))
-    records = list(lowered.records)
-    number = [record.kernel for record in records].index("softmax_cross_entropy_forward")
-    integers = (records[number].integers[0] + 1, *records[number].integers[1:])
-    records[number] = replace(records[number], integers=integers)
+    instructions = list(lowered.instructions)
+    number = [instruction.kernel for instruction in instructions].index(
+        Kernel.SOFTMAX_CROSS_ENTROPY_FORWARD
+    )
+    batch = instructions[number].integers.batch
+    instructions[number] = instructions[number].with_fields(batch=batch + 1)
     with pytest.raises(PlanError, match="reaches elements 0 to 34 of"):
-        check_lowered(second.plan, replace(lowered, records=tuple(records)), AVX512)
+        check_lowered(second.plan, replace(lowered, instructions=tuple(instructions)), AVX512)
 
 
 # Legal moves
@@ -382,6 +394,23 @@ def test_every_kernel_of_a_plan_has_declared_what_it_does_with_each_array():
         plan = plan_of(name, 3, "adam")
         for call in plan.calls:
             assert len(access_of(call)) == len(call.arguments)
+
+
+def test_arrays_of_calls_have_the_names_of_the_contract():
+    for kernel, declared in ACCESS.items():
+        module, _, function = kernel.partition(".")
+        if module == "batch_blocked":  # of the compiled backends alone
+            continue
+        reference = importlib.import_module(f"fastconv.backends.reference.{module}")
+        names = list(inspect.signature(getattr(reference, function)).parameters)
+        assert [*declared] == names[1:-1], kernel
+
+
+def test_an_argument_is_found_by_its_name():
+    call = Call("conv.conv2d_backward_weight", None, (10, 11, 12, None))
+    assert [argument_of(call, name) for name in ("x", "dw", "db")] == [11, 12, None]
+    with pytest.raises(KeyError):
+        argument_of(call, "w")
 
 
 def test_an_access_of_another_length_is_an_error():

@@ -10,7 +10,7 @@ import pytest
 from backend_states import say_that
 from cuda_on_host import HostDevice, standing_in
 
-from fastconv.backends.compiled.instructions.record import Target
+from fastconv.backends.compiled.instructions.instruction import Target
 from fastconv.backends.compiled.instructions.work import is_product, multiplications
 from fastconv.backends.compiled.lowering.lowering import lower
 from fastconv.backends.selection import BackendError, backend_state
@@ -112,7 +112,7 @@ def test_one_thread_has_no_barriers_to_wait_at(backend, capsys):
     assert profile["barriers"] == (None if backend == "numpy" else 0)
 
 
-def test_barriers_of_a_team_are_counted_and_timed(capsys):
+def test_barriers_of_a_thread_pool_are_counted_and_timed(capsys):
     skip_unless_it_works("cython")
     arguments = ("--recipe", "cifar10-deep", "--backend", "cython", "--threads", "2")
     profile, text = profile_of(capsys, *arguments)
@@ -128,7 +128,7 @@ def test_the_table_names_its_columns_and_sizes(capsys):
     text = capsys.readouterr().out
     assert "digits, batch size 3, backend numpy, 1 thread: 1 repeat of 1 step" in text
     for word in ("kernel", "median", "minimum", "GFLOP/s", "share", "threads", "barrier"):
-        assert (word in text) is (word != "barrier")  # NumPy has no team of threads
+        assert (word in text) is (word != "barrier")  # NumPy has no pool of threads
     assert "g1mb3ic16ih8iw8oc32kh3kw3sh1sw1ph1pw1dh1dw1" in text
     assert "step without clock reads" in text
 
@@ -204,16 +204,16 @@ def test_a_mistake_is_exit_code_2_and_one_line(arguments, told, capsys, tmp_path
     assert told in captured.err
 
 
-# Which calls a record does.
+# Which calls a instruction does.
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @pytest.mark.parametrize("batch", [1, 4, 32])
 @pytest.mark.parametrize("name", ["cifar10-deep", "mnist-strided", "lenet5"])
-def test_every_call_of_a_plan_has_records_and_every_record_a_call(name, batch, target):
+def test_every_call_of_a_plan_has_instructions_and_every_instruction_a_call(name, batch, target):
     plan = plan_of(name, batch)
     lowered = lower(plan, target)
-    assert len(lowered.origins) == len(lowered.records)
+    assert len(lowered.origins) == len(lowered.instructions)
     assert all(lowered.origins)
     done = {number for origins in lowered.origins for number in origins}
     assert done == set(range(len(plan.calls)))
@@ -223,9 +223,9 @@ def test_a_fused_activation_belongs_to_the_product_and_not_to_the_packing():
     plan = plan_of("cifar10-deep")
     lowered = lower(plan, TARGETS[0])
     kernels = {}
-    for record, origins in zip(lowered.records, lowered.origins, strict=True):
+    for instruction, origins in zip(lowered.instructions, lowered.origins, strict=True):
         for number in origins:
-            kernels.setdefault(number, []).append(record.kernel)
+            kernels.setdefault(number, []).append(instruction.kernel)
     for number, call in enumerate(plan.calls):
         if call.kernel == "activation.activation_forward":
             assert set(kernels[number]) <= {"conv_tiles", "winograd_tiles", "add_parts"}
@@ -238,8 +238,8 @@ def test_updates_made_by_weight_gradients_count_as_the_optimizers():
     last = len(plan.calls) - 1
     assert plan.calls[last].kernel == "optim.sgd_update"
     updating = [
-        record.kernel
-        for record, origins in zip(lowered.records, lowered.origins, strict=True)
+        instruction.kernel
+        for instruction, origins in zip(lowered.instructions, lowered.origins, strict=True)
         if last in origins
     ]
     assert set(updating) == {
@@ -250,14 +250,14 @@ def test_updates_made_by_weight_gradients_count_as_the_optimizers():
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_the_phases_of_a_strided_data_gradient_share_its_multiplications(target):
+def test_the_subpixel_phases_of_a_strided_data_gradient_share_its_multiplications(target):
     plan = plan_of("mnist-strided")
     lowered = lower(plan, target)
     (number,) = [n for n, c in enumerate(plan.calls) if c.kernel == "conv.conv2d_backward_data"]
     products = [
-        record
-        for record, origins in zip(lowered.records, lowered.origins, strict=True)
-        if number in origins and is_product(record)
+        instruction
+        for instruction, origins in zip(lowered.instructions, lowered.origins, strict=True)
+        if number in origins and is_product(instruction)
     ]
     assert len(products) == 4
     # 13x13 pixels of 8 channels: of each axis 7 pixels are reached by taps 0 and 2, 6 by tap 1.

@@ -43,8 +43,8 @@ _MANY_REGISTERS = {
     "pooled_data_tiles", "pooled_lists", "pooled_weight_tiles", "transpose_weights",
 }  # fmt: skip
 _VECTORS = {
-    "interleaved_tiles", "interleaved_weight_tiles", "pack_phases", "transpose", "winograd_tiles",
-    "winograd_weight_gradient", "winograd_weight_sums", "winograd_weights",
+    "batch_blocked_tiles", "batch_blocked_weight_tiles", "pack_subpixel_phases", "transpose",
+    "winograd_tiles", "winograd_weight_gradient", "winograd_weight_sums", "winograd_weights",
 }  # fmt: skip
 NEEDS = {
     "avx512": set(), "neon": set(), "avx2": _MANY_REGISTERS, "sse2": _MANY_REGISTERS,
@@ -140,7 +140,7 @@ def test_drawn_networks_reach_every_native_kernel_of_a_step():
             steps = draw_case(Seeded(0, number)).steps()
             dtype = steps.network.dtype
             runner = make_runner(f"cython {name}", steps.plan(dtype), steps.arrays(dtype), 1)
-            wanted -= {record.kernel for record in runner.records}
+            wanted -= {instruction.kernel for instruction in runner.instructions}
             if not wanted:
                 break
         assert not wanted, name

@@ -160,57 +160,66 @@ def test_the_sanitizer_would_find_a_write_outside(sanitized):
 
 # Two callers, each with its own program on three threads: a row that fills numbers, one that adds
 # up what other threads filled, and one that adds up the sums. Any missing barrier is a race.
-TEAMS = r"""
+POOLS = r"""
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
-#include "program.h"
+#include "thread_pool.h"
 
 enum { COUNT = 999, STEPS = 40, RUNS = 30 };
 
-static void fill(const int64_t *record, int64_t step, int64_t thread, int64_t threads) {
-    int64_t *const numbers = pointer_of(record, 0);
+struct call {
+    struct instruction_head head;
+    address numbers, sums, result;
+    int64_t count, no_words[WORDS - 8];
+};
+
+static void fill(const int64_t *instruction, int64_t step, int64_t thread, int64_t threads) {
+    const struct call *const call = fields_of(instruction);
+    int64_t *const numbers = array_at(call->numbers);
     const int64_t end = first_of(COUNT, thread + 1, threads);
     if (thread == 0 && step % 13 == 0) usleep(3000); /* the others fall asleep at the barrier */
     for (int64_t i = first_of(COUNT, thread, threads); i < end; i++) numbers[i] = i + step;
 }
 
-static void add_up(const int64_t *record, int64_t step, int64_t thread, int64_t threads) {
-    const int64_t *const numbers = pointer_of(record, 0);
-    int64_t *const sums = pointer_of(record, 1);
+static void add_up(const int64_t *instruction, int64_t step, int64_t thread, int64_t threads) {
+    const struct call *const call = fields_of(instruction);
+    const int64_t *const numbers = array_at(call->numbers);
+    int64_t *const sums = array_at(call->sums);
     (void)step;
     sums[thread] = 0;
     for (int64_t i = thread; i < COUNT; i += threads) sums[thread] += numbers[i];
 }
 
-static void total(const int64_t *record, int64_t step, int64_t thread, int64_t threads) {
-    const int64_t *const sums = pointer_of(record, 1);
-    int64_t *const result = pointer_of(record, 2);
+static void total(const int64_t *instruction, int64_t step, int64_t thread, int64_t threads) {
+    const struct call *const call = fields_of(instruction);
+    const int64_t *const sums = array_at(call->sums);
+    int64_t *const result = array_at(call->result);
     (void)step, (void)thread, (void)threads;
-    for (int64_t i = 0; i < record[INTEGERS]; i++) *result += sums[i];
+    for (int64_t i = 0; i < call->count; i++) *result += sums[i];
 }
 
 static void *caller(void *argument) {
     int64_t numbers[COUNT], sums[3], result, wrong = 0;
-    int64_t program[3 * WORDS] = {0}, nanoseconds[3] = {0};
+    struct call stream[3] = {0};
+    int64_t nanoseconds[3] = {0};
     kernel_function *const kernels[3] = {fill, add_up, total};
-    for (int row = 0; row < 3; row++) {
-        int64_t *const record = program + row * WORDS;
-        record[0] = (int64_t)(intptr_t)kernels[row];
-        record[PARTS] = row == 2 ? 1 : 3;
-        record[BARRIER] = 1;
-        record[POINTERS] = (int64_t)(intptr_t)numbers;
-        record[POINTERS + 1] = (int64_t)(intptr_t)sums;
-        record[POINTERS + 2] = (int64_t)(intptr_t)&result;
+    for (int i = 0; i < 3; i++) {
+        stream[i].head.kernel = (address)(intptr_t)kernels[i];
+        stream[i].head.max_threads = i == 2 ? 1 : 3;
+        stream[i].head.barrier = 1;
+        stream[i].numbers = (address)(intptr_t)numbers;
+        stream[i].sums = (address)(intptr_t)sums;
+        stream[i].result = (address)(intptr_t)&result;
     }
     for (int run = 0; run < RUNS; run++) {
-        const int threads = 1 + run % 3; /* teams shrink and grow again */
+        const int threads = 1 + run % 3; /* pools shrink and grow again */
         int64_t expected = 0;
         result = 0;
         for (int i = 0; i < 3; i++) sums[i] = 0;
-        program[2 * WORDS + INTEGERS] = threads;
+        stream[2].count = threads;
         int64_t *const times = run % 2 ? nanoseconds : NULL;
-        if (fastconv_run(program, 3, STEPS, threads, times) != threads) wrong++;
+        if (fastconv_run((const int64_t *)stream, 3, STEPS, threads, times) != threads) wrong++;
         for (int64_t step = 0; step < STEPS; step++)
             expected += COUNT * (COUNT - 1) / 2 + COUNT * step;
         if (result != expected) wrong++;
@@ -230,24 +239,24 @@ int main(void) {
 """
 
 
-def build_teams(folder, barrier=True):
+def build_pools(folder, barrier=True):
     """The program above with the thread sanitizer; without barriers it must find a race."""
     needs_sanitizer("thread", folder)
-    text = TEAMS if barrier else TEAMS.replace("record[BARRIER] = 1", "record[BARRIER] = 0")
-    (folder / "teams.c").write_text(text, "utf-8")
+    text = POOLS if barrier else POOLS.replace("head.barrier = 1", "head.barrier = 0")
+    (folder / "pools.c").write_text(text, "utf-8")
     made = run([*COMPILER, "-O1", "-g", "-pthread", "-fsanitize=thread", "-I", SOURCES,
-                folder / "teams.c", SOURCES / "program.c", "-o", folder / "teams"])  # fmt: skip
+                folder / "pools.c", SOURCES / "thread_pool.c", "-o", folder / "pools"])  # fmt: skip
     assert made.returncode == 0, made.stderr
-    return run([folder / "teams"], env={**os.environ, "TSAN_OPTIONS": "halt_on_error=1"})
+    return run([folder / "pools"], env={**os.environ, "TSAN_OPTIONS": "halt_on_error=1"})
 
 
-def test_two_teams_at_once_have_no_race(tmp_path):
-    done = build_teams(tmp_path)
+def test_two_pools_at_once_have_no_race(tmp_path):
+    done = build_pools(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     assert done.stdout == "0 wrong\n"
 
 
 def test_the_sanitizer_would_find_a_missing_barrier(tmp_path):
-    done = build_teams(tmp_path, barrier=False)
+    done = build_pools(tmp_path, barrier=False)
     assert done.returncode != 0
     assert "data race" in done.stderr

@@ -5,9 +5,11 @@ import importlib.util
 import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastconv.backends.selection import NAMES, backend_state
+from fastconv.spec import DenseSpec
 
 REFERENCE = "fastconv.backends.reference"
 OF_ITS_OWN = {
@@ -18,10 +20,12 @@ OF_ITS_OWN = {
         "products", "sources", "strided_conv", "with_activation", "with_pooling",
     },
     "numba": {
-        "compilation", "compiled_code", "depthwise", "engine", "exponential", "instruction_set",
-        "interleaved", "interleaved_instructions", "packing", "philox", "plane_products",
+        "compilation", "compiled_code", "depthwise", "engine", "exponential", "fields",
+        "instruction_set",
+        "batch_blocked", "batch_blocked_instructions", "packing", "philox", "plane_products",
         "pixel_sums", "pointers", "pooled", "pooled_instructions", "reductions", "rows",
-        "synchronization", "team", "team_functions", "team_words", "tile_functions",
+        "synchronization", "thread_pool", "thread_pool_functions", "thread_pool_words",
+        "tile_functions",
         "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors", "winograd",
         "winograd_gradient",
     },
@@ -57,8 +61,8 @@ MODULES = sorted(files("reference") - {"run"})
 def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
-        "activation", "conv", "dense", "dropout", "input", "layout", "loss", "norm", "optim",
-        "planes", "pool", "random",
+        "activation", "conv", "dense", "dropout", "input", "layout", "loss", "nchw", "norm",
+        "optim", "pool", "random",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 
@@ -106,3 +110,19 @@ def test_every_runner_takes_the_same(backend):
     assert parameters == ["plan", "shared", "threads"] + ["precision"] * (backend == "cupy")
     assert inspect.signature(runner).parameters["threads"].default is None
     assert list(inspect.signature(runner.run).parameters)[1:4] == ["order", "rates", "first_step"]
+
+
+@pytest.mark.parametrize("backend", ["cython", "numba"])
+def test_a_compiled_kernel_takes_its_arrays_by_name_and_refuses_others(backend):
+    state = backend_state(backend)
+    if not state.works:
+        pytest.skip(state.reason)
+    dense = importlib.import_module(f"fastconv.backends.{backend}.dense")
+    x, w, y = np.array([[2.0, 3.0]]), np.array([[5.0], [7.0]]), np.zeros((1, 1))
+    dense.dense_forward(DenseSpec(1, 2, 1), w=w, x=x, y=y, workspace=None, b=None)
+    assert y.tolist() == [[2 * 5 + 3 * 7]]
+    with pytest.raises(TypeError, match=r"dense_forward\(\) missing 1 required .* 'workspace'"):
+        dense.dense_forward(DenseSpec(1, 2, 1), x, w, None, y)
+    with pytest.raises(TypeError, match=r"dense_forward\(\) got an unexpected .* 'bias'"):
+        dense.dense_forward(DenseSpec(1, 2, 1), x, w, bias=None, y=y, workspace=None)
+    assert dense.dense_forward.__doc__.startswith("``y[n, o] = b[o] + sum over i of")

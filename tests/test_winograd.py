@@ -4,11 +4,11 @@ import importlib
 
 import numpy as np
 import pytest
-from fastconv.plan_builder import Purpose, Source, build_plan
 from tolerances import assert_close
 
-from fastconv.backends.compiled.instructions.record import Target
-from fastconv.backends.compiled.lowering.launches import launch_of
+from fastconv.backends.compiled.instructions.instruction import Target
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel
 from fastconv.backends.compiled.lowering.lowering import lower
 from fastconv.backends.compiled.rules import winograd, winograd_gradient
 from fastconv.backends.reference import conv as reference
@@ -16,6 +16,7 @@ from fastconv.backends.selection import backend_state
 from fastconv.layers import Conv2D, Dense, Flatten, ReLU
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
+from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
 from fastconv.spec import ConvSpec
 
@@ -129,27 +130,27 @@ AVX2 = Target("avx2", 32, 16)
         # 4 tiles of 2x2 outputs are enough for a group of them, and too few for a long sum.
         (ConvSpec(1, 32, 6, 6, 64, (3, 3)), True, False),
         (ConvSpec(4, 32, 6, 6, 64, (3, 3)), True, True),
-        # 16 sums for each weight have no room in a near cache.
+        # 16 sums for each weight do not fit in L2.
         (ConvSpec(4, 128, 14, 14, 256, (3, 3)), True, False),
     ],
 )
-def test_where_fewer_products_pay(spec, forward, weight):
-    assert winograd.pays(spec, AVX2, "float32") is forward
-    assert winograd_gradient.pays(spec, AVX2, "float32") is weight
-    assert not winograd.pays(spec, Target("plain", 0, 0), "float32")
-    assert not winograd_gradient.pays(spec, Target("plain", 0, 0), "float32")
+def test_where_fewer_products_are_profitable(spec, forward, weight):
+    assert winograd.is_profitable(spec, AVX2, "float32") is forward
+    assert winograd_gradient.is_profitable(spec, AVX2, "float32") is weight
+    assert not winograd.is_profitable(spec, Target("plain", 0, 0), "float32")
+    assert not winograd_gradient.is_profitable(spec, Target("plain", 0, 0), "float32")
 
 
 def test_groups_of_an_image_are_of_nearly_the_same_size():
     # 49 tiles, at most 6 in registers: 9 groups of 5 or 6, in 2 blocks of 16 outputs.
     spec = ConvSpec(1, 32, 16, 16, 32, (3, 3))
-    (record,) = (
+    (instruction,) = (
         r
-        for r in launch_of(FORWARD, spec, ("float32",) * 4, AVX2).records
-        if r.kernel == "winograd_tiles"
+        for r in lower_kernel(FORWARD, spec, ("float32",) * 4, AVX2).instructions
+        if r.kernel == Kernel.WINOGRAD_TILES
     )
-    assert record.integers[5] == 6
-    assert record.parts == 9 * 2
+    assert instruction.integers.together == 6
+    assert instruction.max_threads == 9 * 2
 
 
 def kernels_of(optimizer):
@@ -162,7 +163,7 @@ def kernels_of(optimizer):
         network, 4, Purpose(True, True, "softmax_cross_entropy", rule),
         Source(8, "uint8", Preprocessing("min_max")), seed=0,
     )  # fmt: skip
-    return [record.kernel for record in lower(plan, AVX2).records]
+    return [instruction.kernel for instruction in lower(plan, AVX2).instructions]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum"])

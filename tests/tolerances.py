@@ -23,7 +23,7 @@ _EXACT = Tolerance()
 
 TOLERANCES = {
     "conv": Tolerance(of_largest=16),
-    "planes": Tolerance(of_largest=16),
+    "nchw": Tolerance(of_largest=16),
     # F(2x2, 3x3) and F(3x3, 2x2) add and halve what they multiply; measured, 5 and 4. F(4x4, 3x3)
     # has 13 of 64 channels and 40 of 256, at the best points that were found: it is not used.
     "winograd": Tolerance(of_largest=8),

@@ -6,9 +6,9 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from fastconv.backends.compiled.instructions.record import Record, Target
+from fastconv.backends.compiled.instructions.instruction import Instruction, Target
 from fastconv.backends.compiled.instructions.work import copied_bytes, is_product, tile_of
-from fastconv.backends.compiled.lowering.launches import launch_of
+from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel
 from fastconv.backends.selection import BackendError, choose_backend, load_module
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec, describe
 
@@ -36,7 +36,7 @@ _PASSES: dict[type, tuple[tuple[str, str, int], ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class KernelUse:
     """One kernel of a pass.
 
     Parameters
@@ -93,7 +93,7 @@ class Pass:
 
     name: str
     flops: int
-    stages: tuple[Stage, ...]
+    stages: tuple[KernelUse, ...]
     workspace_bytes: int
 
     @property
@@ -139,8 +139,8 @@ class Explanation:
 def explain(spec: Spec | str, backend: str | None = None, *, dtype: str = "float32") -> Explanation:
     """Say what a backend does for a convolution, a pooling or a dense layer.
 
-    For the compiled backends it reads the very records that a call of the kernel runs. Within a
-    training step neighbours may be fused into them: ``python -m fastconv.profile`` shows that.
+    For the compiled backends it reads the very instructions that a call of the kernel runs. Within
+    a training step neighbours may be fused into them: ``python -m fastconv.profile`` shows that.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def explain(spec: Spec | str, backend: str | None = None, *, dtype: str = "float
     ValueError
         If ``spec`` or ``dtype`` is something else.
     BackendError
-        If the backend is not there, or its work cannot be told from its records.
+        If the backend is not there, or its work cannot be told from its instructions.
 
     Examples
     --------
@@ -218,23 +218,27 @@ def _native_pass(
     types = [dtype] * arrays
     if kernel.startswith("pool.max"):
         types[2 if kernel.endswith("forward") else 1] = "int32"
-    launch = launch_of(kernel, spec, tuple(types), target)
-    stages = tuple(_stage(record, target) for record in launch.records)
-    return Pass(name, spec.flops, stages, launch.workspace_bytes)
+    lowered = lower_kernel(kernel, spec, tuple(types), target)
+    stages = tuple(_stage(instruction, target) for instruction in lowered.instructions)
+    return Pass(name, spec.flops, stages, lowered.workspace_bytes)
 
 
-def _stage(record: Record, target: Target) -> Stage:
-    tile = tile_of(record, target) if is_product(record) else None
-    threads = max(1, record.parts)
+def _stage(instruction: Instruction, target: Target) -> KernelUse:
+    tile = tile_of(instruction, target) if is_product(instruction) else None
+    threads = max(1, instruction.max_threads)
     if tile is None:
-        return Stage(record.kernel, copied_bytes=copied_bytes(record), threads=threads)
-    return Stage(record.kernel, (tile.rows, tile.vectors), tile.outputs, tile.lanes, 0, threads)
+        return KernelUse(
+            instruction.kernel, copied_bytes=copied_bytes(instruction), threads=threads
+        )
+    return KernelUse(
+        instruction.kernel, (tile.rows, tile.vectors), tile.outputs, tile.lanes, 0, threads
+    )
 
 
 def _numpy_pass(spec: Spec, dtype: str, name: str, kernel: str) -> Pass:
     module, _, function = kernel.partition(".")
     workspace = load_module("numpy", module).workspace_bytes(function, spec, dtype)
-    return Pass(name, spec.flops, (Stage(_numpy_words(spec, function)),), workspace)
+    return Pass(name, spec.flops, (KernelUse(_numpy_words(spec, function)),), workspace)
 
 
 def _numpy_words(spec: Spec, function: str) -> str:

@@ -169,7 +169,8 @@ def _one_size(
     if options.effective_fit != "refuse" and wanted is not None:
         return wanted
     common = sizes.most_common()
-    usual = wanted or common[0][0]
+    (most_common, _), *_ = common
+    usual = wanted or most_common
     others = [size for size, _ in common if size != usual]
     if not others:
         return usual

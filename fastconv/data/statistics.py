@@ -64,7 +64,8 @@ def training_statistics(
         # theirs plus the variance of their means.
         mean, variance = mean.reshape(-1, images.shape[3]), variance.reshape(-1, images.shape[3])
         # Shifted by the first, as below, so that what is constant stays so exactly.
-        pooled = mean[0] + (mean - mean[0]).mean(axis=0)
+        first = mean[:1]
+        pooled = (first + (mean - first).mean(axis=0)).reshape(-1)
         variance = (variance + (mean - pooled) ** 2).mean(axis=0)
         mean = pooled
     deviation = np.sqrt(variance)

@@ -1,6 +1,6 @@
 """Kernels on images in either layout: what is computed as it lies, and what is turned around.
 
-The kernels of every backend take NHWC. Those of :data:`_ON_PLANES` have a twin that takes NCHW as
+The kernels of every backend take NHWC. Those of :data:`_ON_NCHW` have a twin that takes NCHW as
 it lies, or turns it around chunk by chunk within its one launch. For all others, images in NCHW are
 turned before, and turned back behind.
 """
@@ -16,7 +16,7 @@ from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import FLOATS, Array, Layout, dense, is_dense, launch
 from fastconv.plans.operation import InputSpec
 
-_ON_PLANES = {"conv": "planes"}
+_ON_NCHW = {"conv": "nchw"}
 """Modules of kernels, and the modules of their twins for NCHW."""
 _LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 """Axes of NCHW in the order of NHWC, and the other way."""
@@ -30,7 +30,7 @@ _LEAST_FOR_A_KERNEL = min(_WORTH_A_KERNEL.values())
 def _twin(kernel: str) -> str | None:
     """The kernel for NCHW, where there is one."""
     module, _, function = kernel.partition(".")
-    planes = _ON_PLANES.get(module)
+    planes = _ON_NCHW.get(module)
     return None if planes is None else f"{planes}.{function}"
 
 

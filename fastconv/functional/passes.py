@@ -76,7 +76,7 @@ def backward(
     if dx is not None or dw is not None:
         dy, x, w = (dense(array) for array in (dy, x, w))
         if layout == "NCHW":
-            # One kernel for all gradients, so that dy is turned around once.
+            # One kernel for all gradients, so that dy is transposed once.
             kernel = f"conv.{function}_backward"
             launch_on_images(backend, kernel, spec, dtype, layout, "rr.w..", dy, x, w, dx, dw, db)
         else:

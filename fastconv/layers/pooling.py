@@ -50,16 +50,16 @@ class MaxPool2D(Layer):
 
     def forward(self, builder: PlanBuilder, node: Node) -> None:
         """Add the forward call, which also notes where each window's largest pixel is."""
-        where = builder.buffer(f"{node.name}.where", builder.batched(node.output_shape), "int32")
-        node.saved["where"] = where
+        argmax = builder.buffer(f"{node.name}.argmax", builder.batched(node.output_shape), "int32")
+        node.saved["argmax"] = argmax
         spec = self.spec(builder.batch, node.input_shape)
-        builder.call("pool.max_pool2d_forward", spec, node.x, node.y, where)
+        builder.call("pool.max_pool2d_forward", spec, node.x, node.y, argmax)
 
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
         """Add the data gradient, where needed."""
         if dx is not None:
             spec = self.spec(builder.batch, node.input_shape)
-            builder.call("pool.max_pool2d_backward", spec, dy, node.saved["where"], dx)
+            builder.call("pool.max_pool2d_backward", spec, dy, node.saved["argmax"], dx)
 
 
 @dataclass(frozen=True)

@@ -8,59 +8,70 @@ do not conflict: neither writes what the other reads or writes.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastconv.plans.plan import Call, Plan
 
-_CONVOLUTION = {"forward": "rrrw", "backward_data": "rrw", "backward_weight": "rrww"}
+_DECLARED: dict[str, str] = {
+    "input.gather_images": "images:r indices:r x:w",
+    "input.gather_rows": "rows:r indices:r out:w",
+    "input.scale_images": "x:r factor:r y:w",
+    "input.standardize_images": "x:r mean:r deviation:r y:w",
+    "input.min_max_images": "x:r y:w",
+    "input.augment_images": "x:r step:r y:w",
+    "conv.conv2d_forward": "x:r w:r b:r y:w",
+    "conv.conv2d_backward_data": "dy:r w:r dx:w",
+    "conv.conv2d_backward_weight": "dy:r x:r dw:w db:w",
+    "conv.conv_transpose2d_forward": "x:r w:r b:r y:w",
+    "conv.conv_transpose2d_backward_data": "dy:r w:r dx:w",
+    "conv.conv_transpose2d_backward_weight": "dy:r x:r dw:w db:w",
+    "dense.dense_forward": "x:r w:r b:r y:w",
+    "dense.dense_backward_data": "dy:r w:r dx:w",
+    "dense.dense_backward_weight": "dy:r x:r dw:w db:w",
+    "batch_blocked.conv2d_forward": "x:r w:r b:r y:w",
+    "batch_blocked.conv2d_backward_data": "dy:r w:r dx:w",
+    "batch_blocked.conv2d_backward_weight": "dy:r x:r dw:w db:w",
+    "batch_blocked.transpose_images": "x:r y:w",
+    "pool.max_pool2d_forward": "x:r y:w argmax:w",
+    "pool.max_pool2d_backward": "dy:r argmax:r dx:w",
+    "pool.avg_pool2d_forward": "x:r y:w",
+    "pool.avg_pool2d_backward": "dy:r dx:w",
+    "pool.global_avg_pool2d_forward": "x:r y:w",
+    "pool.global_avg_pool2d_backward": "dy:r dx:w",
+    "activation.activation_forward": "x:r y:w",
+    "activation.activation_backward": "dy:r y:r dx:w",
+    "activation.softmax_forward": "x:r y:w",
+    "activation.softmax_backward": "dy:r y:r dx:w",
+    "activation.log_softmax_forward": "x:r y:w",
+    "activation.log_softmax_backward": "dy:r y:r dx:w",
+    "norm.batch_norm_forward_training": (
+        "x:r gamma:r beta:r running_mean:u running_variance:u y:w mean:w inverse_deviation:w"
+    ),
+    "norm.batch_norm_forward_inference": "x:r gamma:r beta:r running_mean:r running_variance:r y:w",
+    "norm.batch_norm_backward": "dy:r x:r gamma:r mean:r inverse_deviation:r dx:w dgamma:w dbeta:w",
+    "dropout.dropout_forward": "x:r step:r mask:w y:w",
+    "dropout.dropout_backward": "dy:r mask:r dx:w",
+    "loss.softmax_cross_entropy_forward": "scores:r labels:r losses:w probabilities:w",
+    "loss.softmax_cross_entropy_backward": "probabilities:r labels:r dscores:w",
+    "loss.nll_forward": "log_probabilities:r labels:r losses:w",
+    "loss.nll_backward": "labels:r dlog_probabilities:w",
+    "loss.mean_squared_error_forward": "y:r target:r losses:w",
+    "loss.mean_squared_error_backward": "y:r target:r dy:w",
+    "loss.sum_losses": "losses:r statistics:u",
+    "loss.count_correct": "scores:r labels:r statistics:u",
+    "optim.sgd_update": "w:u dw:r rate:r",
+    "optim.momentum_update": "w:u dw:r m:u rate:r",
+    "optim.adam_update": "w:u dw:r m:u v:u rate:r step:r",
+}
 
-ACCESS: dict[str, str] = {
-    "input.gather_images": "rrw",
-    "input.gather_rows": "rrw",
-    "input.scale_images": "rrw",
-    "input.standardize_images": "rrrw",
-    "input.min_max_images": "rw",
-    "input.augment_images": "rrw",
-    **{
-        f"{module}_{name}": access
-        for module in (
-            "conv.conv2d", "conv.conv_transpose2d", "dense.dense", "interleaved.conv2d",
-        )
-        for name, access in _CONVOLUTION.items()
-    },
-    "interleaved.transpose_images": "rw",
-    "pool.max_pool2d_forward": "rww",
-    "pool.max_pool2d_backward": "rrw",
-    "pool.avg_pool2d_forward": "rw",
-    "pool.avg_pool2d_backward": "rw",
-    "pool.global_avg_pool2d_forward": "rw",
-    "pool.global_avg_pool2d_backward": "rw",
-    "activation.activation_forward": "rw",
-    "activation.activation_backward": "rrw",
-    "activation.softmax_forward": "rw",
-    "activation.softmax_backward": "rrw",
-    "activation.log_softmax_forward": "rw",
-    "activation.log_softmax_backward": "rrw",
-    "norm.batch_norm_forward_training": "rrruuwww",
-    "norm.batch_norm_forward_inference": "rrrrrw",
-    "norm.batch_norm_backward": "rrrrrwww",
-    "dropout.dropout_forward": "rrww",
-    "dropout.dropout_backward": "rrw",
-    "loss.softmax_cross_entropy_forward": "rrww",
-    "loss.softmax_cross_entropy_backward": "rrw",
-    "loss.nll_forward": "rrw",
-    "loss.nll_backward": "rw",
-    "loss.mean_squared_error_forward": "rrw",
-    "loss.mean_squared_error_backward": "rrw",
-    "loss.sum_losses": "ru",
-    "loss.count_correct": "rru",
-    "optim.sgd_update": "urr",
-    "optim.momentum_update": "urur",
-    "optim.adam_update": "uruurr",
-}  # fmt: skip
-"""For each kernel of a plan, what it does with each of its arrays, in the order of a call."""
+ACCESS: dict[str, dict[str, str]] = {
+    kernel: dict(array.split(":") for array in arrays.split())
+    for kernel, arrays in _DECLARED.items()
+}
+"""For each kernel of a plan, its arrays in the order of a call, and what it does with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +143,33 @@ def access_of(call: Call) -> str:
     KeyError
         If the kernel has not declared it: a new kernel of plans needs a line in ``ACCESS``.
     """
-    access = ACCESS[call.kernel]
+    access = "".join(ACCESS[call.kernel].values())
     if len(access) != len(call.arguments):
         raise ValueError(
             f"{call.kernel}: {len(call.arguments)} arrays; its declared access is {access!r}"
         )
     return access
+
+
+@functools.cache
+def _places(kernel: str) -> dict[str, int]:
+    return {name: place for place, name in enumerate(ACCESS[kernel])}
+
+
+def argument_of(call: Call, name: str) -> int | None:
+    """Return the number of the buffer that a call passes for an array, by its name.
+
+    Raises
+    ------
+    KeyError
+        If the kernel has no array of this name.
+
+    Examples
+    --------
+    >>> argument_of(Call("activation.softmax_forward", None, (7, 8)), "y")
+    8
+    """
+    return call.arguments[_places(call.kernel)[name]]
 
 
 def effects_of(plan: Plan, call: Call) -> Effects:

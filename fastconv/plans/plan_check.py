@@ -1,9 +1,9 @@
 """Whether rewritten plans and instruction streams do what the plan says: every read, every value.
 
 The plan's own order says whose value each call reads: of which call's output, or of what was there
-before the step. A rewritten plan, or records that a plan became, are walked with the same memory;
-each element remembers the call whose value it holds. A read that finds another value than the
-plan's own order gives it is an error, and so is a result that differs in the end.
+before the step. A rewritten plan, or instructions that a plan became, are walked with the same
+memory; each element remembers the call whose value it holds. A read that finds another value than
+the plan's own order gives it is an error, and so is a result that differs in the end.
 
 The walk is over addresses alone and says nothing about arithmetic. It is made where
 ``FASTCONV_CHECK=1`` is set, for every plan that is made ready to run.
@@ -104,7 +104,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One of the things that are done in order: a call of a rewritten plan, or a record.
+    """One of the things that are done in order: a call of a rewritten plan, or a instruction.
 
     Parameters
     ----------

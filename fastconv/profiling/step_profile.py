@@ -1,4 +1,4 @@
-"""Measuring one training step, call by call or record by record."""
+"""Measuring one training step, call by call or instruction by instruction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BARRIERS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record of a program, or one call of a plan.
+    """One instruction of a stream, or one call of a plan.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class StepProfile:
     gflop
         Dense operations of a step, in 1e9.
     barriers, barrier_nanoseconds
-        Barriers in a step, and what one costs that nobody is late for; None without a team.
+        Barriers in a step, and what one costs that nobody is late for; None without a thread pool.
     empty_step, empty_run
         A step of a plan without calls, and a whole call of ``run`` with it.
     """
@@ -215,20 +215,20 @@ def _rows(
     runner: Any, config: ExecutionConfig, medians: np.ndarray, least: np.ndarray
 ) -> tuple[Row, ...]:
     calls: Sequence[Call] = runner.plan.calls
-    records = getattr(runner, "records", None)
-    gflops = _gflops(runner, records)
+    instructions = getattr(runner, "instructions", None)
+    gflops = _gflops(runner, instructions)
     total = float(medians.sum()) or 1.0
     rows = []
     for number, origins in enumerate(runner.origins):
         made = [calls[origin] for origin in origins]
         names = tuple(call.kernel for call in made)
-        record = None if records is None else records[number]
+        instruction = None if instructions is None else instructions[number]
         # The sizes of what is fused into a product follow from the product's.
         main = [call.spec for call in made if isinstance(call.spec, _WITH_GEOMETRY)]
         specs = dict.fromkeys(map(_describe, main or [call.spec for call in made]))
         rows.append(
             Row(
-                names[0].partition(".")[2] if record is None else record.kernel,
+                names[0].partition(".")[2] if instruction is None else instruction.kernel,
                 names,
                 ", ".join(specs),
                 float(medians[number]),
@@ -237,22 +237,22 @@ def _rows(
                 float(medians[number]) / total,
                 # NumPy's own loops take one thread, its matrix products those of the BLAS library.
                 (config.threads if gflops[number] else 1)
-                if record is None
-                else min(config.threads, max(1, record.parts)),
-                record is not None and record.barrier,
+                if instruction is None
+                else min(config.threads, max(1, instruction.max_threads)),
+                instruction is not None and instruction.barrier,
             )
         )
     return tuple(rows)
 
 
-def _gflops(runner: Any, records: Sequence[Any] | None) -> list[float]:
+def _gflops(runner: Any, instructions: Sequence[Any] | None) -> list[float]:
     """Share each call's dense operations among the products that do it."""
     gflops = [0.0] * len(runner.origins)
     for number, call in enumerate(runner.plan.calls):
         doing = [place for place, origins in enumerate(runner.origins) if number in origins]
-        if records is not None:
-            doing = [place for place in doing if is_product(records[place])]
-            weights = [multiplications(records[place]) for place in doing]
+        if instructions is not None:
+            doing = [place for place in doing if is_product(instructions[place])]
+            weights = [multiplications(instructions[place]) for place in doing]
         else:
             weights = [1] * len(doing)
         for place, weight in zip(doing, weights, strict=True):

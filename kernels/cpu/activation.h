@@ -1,27 +1,17 @@
 /* Elementwise activations, and softmax and log-softmax over rows; fastconv/backends/compiled/rules/activation.py
- * makes their rows. An output may be the input, element for element. */
+ * makes their instructions. An output may be the input, element for element. */
 
-#ifndef FASTCONV_ACTIVATION_KINDS
-#define FASTCONV_ACTIVATION_KINDS
-/* In the order of fastconv.plans.operation.ACTIVATION_KINDS. */
-enum { KIND_RELU, KIND_LEAKY_RELU, KIND_ELU, KIND_SELU, KIND_SIGMOID, KIND_TANH };
-#endif
-
-/* y = f(x); comparisons are written so that a NaN stays one.
- *
- * pointers: x, y
- * integers: size, kind
- * reals:    alpha (of ELU's part below 0, scale * alpha for SELU), scale (SELU)
- */
-static void TYPED(activation_forward)(const int64_t *record, int64_t step, int64_t thread,
+/* y = f(x); comparisons are written so that a NaN stays one. */
+static void TYPED(activation_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
-    const REAL *const x = pointer_of(record, 0);
-    REAL *const y = pointer_of(record, 1);
-    const int64_t size = record[INTEGERS], first = first_in_blocks(size, thread, threads);
+    const struct activation_forward *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    REAL *const y = array_at(n->y);
+    const int64_t size = n->size, first = first_in_blocks(size, thread, threads);
     const int64_t end = first_in_blocks(size, thread + 1, threads);
-    const REAL alpha = (REAL)real_of(record, 0), scale = (REAL)real_of(record, 1);
+    const REAL alpha = (REAL)n->alpha, scale = (REAL)n->scale;
     (void)step;
-    switch (record[INTEGERS + 1]) {
+    switch (n->kind) {
     case KIND_RELU:
         INDEPENDENT
         for (int64_t i = first; i < end; i++) y[i] = x[i] <= 0 ? 0 : x[i];
@@ -46,7 +36,7 @@ static void TYPED(activation_forward)(const int64_t *record, int64_t step, int64
         INDEPENDENT
         for (int64_t i = first; i < end; i++) y[i] = TYPED(hyperbolic_tangent)(x[i]);
         break;
-    default: /* softplus */
+    case KIND_SOFTPLUS:
         INDEPENDENT
         for (int64_t i = first; i < end; i++) y[i] = TYPED(softplus)(x[i]);
     }
@@ -54,20 +44,18 @@ static void TYPED(activation_forward)(const int64_t *record, int64_t step, int64
 
 /* dx = dy * f'(x), the derivative from y; it is multiplied, so that an infinite dy at a slope of 0
  * gives NaN.
- *
- * pointers: dy, y, dx
- * integers, reals: as in activation_forward
  */
-static void TYPED(activation_backward)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(activation_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                        int64_t threads) {
-    const REAL *const dy = pointer_of(record, 0);
-    const REAL *const y = pointer_of(record, 1);
-    REAL *const dx = pointer_of(record, 2);
-    const int64_t size = record[INTEGERS], first = first_in_blocks(size, thread, threads);
+    const struct activation_backward *const n = fields_of(instruction);
+    const REAL *const dy = array_at(n->dy);
+    const REAL *const y = array_at(n->y);
+    REAL *const dx = array_at(n->dx);
+    const int64_t size = n->size, first = first_in_blocks(size, thread, threads);
     const int64_t end = first_in_blocks(size, thread + 1, threads);
-    const REAL alpha = (REAL)real_of(record, 0), scale = (REAL)real_of(record, 1);
+    const REAL alpha = (REAL)n->alpha, scale = (REAL)n->scale;
     (void)step;
-    switch (record[INTEGERS + 1]) {
+    switch (n->kind) {
     case KIND_RELU:
         INDEPENDENT
         for (int64_t i = first; i < end; i++) dx[i] = dy[i] * (REAL)(y[i] > 0 ? 1 : 0);
@@ -89,7 +77,7 @@ static void TYPED(activation_backward)(const int64_t *record, int64_t step, int6
         INDEPENDENT
         for (int64_t i = first; i < end; i++) dx[i] = dy[i] * (1 - y[i] * y[i]);
         break;
-    default: /* softplus */
+    case KIND_SOFTPLUS:
         INDEPENDENT
         for (int64_t i = first; i < end; i++)
             dx[i] = dy[i] * -TYPED(exponential_minus_one)(-y[i]);
@@ -97,7 +85,7 @@ static void TYPED(activation_backward)(const int64_t *record, int64_t step, int6
 }
 
 /* Rows of a kernel over rows that are done together: short rows, of ten classes, say, are
- * nothing for vectors, but all the elements of some of them are. The record says how many, so
+ * nothing for vectors, but all the elements of some of them are. The instruction says how many, so
  * that what is done together does not depend on the number of threads. */
 struct TYPED(chunk) {
     int64_t first, rows;
@@ -124,17 +112,13 @@ INLINE void TYPED(divide_by_sum)(REAL *y, int64_t classes) {
     for (int64_t k = 0; k < classes; k++) y[k] *= inverse;
 }
 
-/* y = e^x / sum(e^x) in each row.
- *
- * pointers: x, y
- * integers: rows, classes, rows done together
- */
-static void TYPED(softmax_forward)(const int64_t *record, int64_t step, int64_t thread,
+/* y = e^x / sum(e^x) in each row. */
+static void TYPED(softmax_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                    int64_t threads) {
-    const REAL *const x = pointer_of(record, 0);
-    REAL *const y = pointer_of(record, 1);
-    const int64_t *const n = record + INTEGERS;
-    const int64_t rows = n[0], classes = n[1], at_once = n[2];
+    const struct softmax_forward *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    REAL *const y = array_at(n->y);
+    const int64_t rows = n->rows, classes = n->classes, at_once = n->together;
     const int64_t chunks = (rows + at_once - 1) / at_once;
     const int64_t end = first_of(chunks, thread + 1, threads);
     (void)step;
@@ -150,17 +134,14 @@ static void TYPED(softmax_forward)(const int64_t *record, int64_t step, int64_t 
     }
 }
 
-/* dx = y (dy - sum(dy y)) in each row.
- *
- * pointers: dy, y, dx
- * integers: rows, classes
- */
-static void TYPED(softmax_backward)(const int64_t *record, int64_t step, int64_t thread,
+/* dx = y (dy - sum(dy y)) in each row. */
+static void TYPED(softmax_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                     int64_t threads) {
-    const REAL *const dy = pointer_of(record, 0);
-    const REAL *const y = pointer_of(record, 1);
-    REAL *const dx = pointer_of(record, 2);
-    const int64_t rows = record[INTEGERS], classes = record[INTEGERS + 1];
+    const struct softmax_backward *const n = fields_of(instruction);
+    const REAL *const dy = array_at(n->dy);
+    const REAL *const y = array_at(n->y);
+    REAL *const dx = array_at(n->dx);
+    const int64_t rows = n->rows, classes = n->classes;
     const int64_t end = first_of(rows, thread + 1, threads);
     (void)step;
     for (int64_t row = first_of(rows, thread, threads); row < end; row++) {
@@ -171,18 +152,14 @@ static void TYPED(softmax_backward)(const int64_t *record, int64_t step, int64_t
     }
 }
 
-/* y = x - log(sum(e^x)) in each row.
- *
- * pointers: x, y, scratch (rows done together * classes elements for each chunk of rows)
- * integers: rows, classes, rows done together
- */
-static void TYPED(log_softmax_forward)(const int64_t *record, int64_t step, int64_t thread,
+/* y = x - log(sum(e^x)) in each row. */
+static void TYPED(log_softmax_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                        int64_t threads) {
-    const REAL *const x = pointer_of(record, 0);
-    REAL *const y = pointer_of(record, 1);
-    REAL *const scratch = pointer_of(record, 2);
-    const int64_t *const n = record + INTEGERS;
-    const int64_t rows = n[0], classes = n[1], at_once = n[2];
+    const struct log_softmax_forward *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    REAL *const y = array_at(n->y);
+    REAL *const scratch = array_at(n->powers);
+    const int64_t rows = n->rows, classes = n->classes, at_once = n->together;
     const int64_t chunks = (rows + at_once - 1) / at_once;
     const int64_t end = first_of(chunks, thread + 1, threads);
     (void)step;
@@ -202,19 +179,15 @@ static void TYPED(log_softmax_forward)(const int64_t *record, int64_t step, int6
     }
 }
 
-/* dx = dy - e^y sum(dy) in each row.
- *
- * pointers: dy, y, dx, scratch (as in log_softmax_forward)
- * integers: rows, classes, rows done together
- */
-static void TYPED(log_softmax_backward)(const int64_t *record, int64_t step, int64_t thread,
+/* dx = dy - e^y sum(dy) in each row. */
+static void TYPED(log_softmax_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                         int64_t threads) {
-    const REAL *const dy = pointer_of(record, 0);
-    const REAL *const y = pointer_of(record, 1);
-    REAL *const dx = pointer_of(record, 2);
-    REAL *const scratch = pointer_of(record, 3);
-    const int64_t *const n = record + INTEGERS;
-    const int64_t rows = n[0], classes = n[1], at_once = n[2];
+    const struct log_softmax_backward *const n = fields_of(instruction);
+    const REAL *const dy = array_at(n->dy);
+    const REAL *const y = array_at(n->y);
+    REAL *const dx = array_at(n->dx);
+    REAL *const scratch = array_at(n->powers);
+    const int64_t rows = n->rows, classes = n->classes, at_once = n->together;
     const int64_t chunks = (rows + at_once - 1) / at_once;
     const int64_t end = first_of(chunks, thread + 1, threads);
     (void)step;

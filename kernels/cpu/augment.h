@@ -70,27 +70,21 @@ static void TYPED(sample_line)(const struct TYPED(view) *v, const struct line *l
     }
 }
 
-/* Flip, crop, warp, cut out.
- *
- * pointers: x, first_step (int64), y
- * integers: batch, height, width, channels, flip, crop, whether it warps, cutout, key0, key1,
- *           stream
- * reals:    rotation, shear (radians), translation
- */
-static void TYPED(augment_images)(const int64_t *record, int64_t step, int64_t thread,
+/* Flip, crop, warp, cut out. */
+static void TYPED(augment_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
-    const int64_t *const first_step = pointer_of(record, 1);
-    const int64_t *const n = record + INTEGERS;
-    const int64_t batch = n[0], height = n[1], width = n[2], channels = n[3];
-    const int64_t flip = n[4], crop = n[5], warps = n[6], cutout = n[7];
-    const double rotation = real_of(record, 0), shear = real_of(record, 1);
-    const double translation = real_of(record, 2);
-    const struct random_stream s = stream_at(n + 8, first_step[0] + step);
+    const struct augment_images *const n = fields_of(instruction);
+    const int64_t *const first_step = array_at(n->step);
+    const int64_t batch = n->batch, height = n->height, width = n->width, channels = n->channels;
+    const int64_t flip = n->flip, crop = n->crop, warps = n->warps, cutout = n->cutout;
+    const double rotation = n->rotation, shear = n->shear;
+    const double translation = n->translation;
+    const struct random_stream s = stream_at(&n->random_key, first_step[0] + step);
     const int64_t row = width * channels, size = height * row;
     const int64_t end = first_of(batch, thread + 1, threads);
     for (int64_t sample = first_of(batch, thread, threads); sample < end; sample++) {
-        const REAL *const x = (const REAL *)pointer_of(record, 0) + sample * size;
-        REAL *const y = (REAL *)pointer_of(record, 2) + sample * size;
+        const REAL *const x = (const REAL *)array_at(n->x) + sample * size;
+        REAL *const y = (REAL *)array_at(n->y) + sample * size;
         uint32_t words[WORDS_OF_AN_IMAGE];
         double u[WORDS_OF_AN_IMAGE];
         for (int block = 0; block < WORDS_OF_AN_IMAGE / 4; block++)

@@ -1,30 +1,26 @@
-/* Dense layers where a tile of gemm.h does not fit; fastconv/backends/compiled/rules/dense.py makes their rows. */
+/* Dense layers where a tile of gemm.h does not fit; fastconv/backends/compiled/rules/dense.py makes their instructions. */
 
 #ifndef DEPTH_OF_A_SUM
 #define DEPTH_OF_A_SUM 4096 /* a multiple of two vectors */
 #endif
 
-/* c[i, j] = sum over k of a[i, k] b[j, k]: rows of two matrices, both contiguous along k.
- *
- * pointers: a, b, c
- * integers: 0 rows of a, 1 rows of b, 2 depth; 3, 4, 5 strides of rows of a, b, c
- */
-static void TYPED(row_products)(const int64_t *record, int64_t step, int64_t thread,
+/* c[i, j] = sum over k of a[i, k] b[j, k]: rows of two matrices, both contiguous along k. */
+static void TYPED(row_products)(const int64_t *instruction, int64_t step, int64_t thread,
                                 int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const a = pointer_of(record, 0), *const b = pointer_of(record, 1);
-    REAL *const c = pointer_of(record, 2);
-    const ptrdiff_t rows = n[0], depth = n[2];
+    const struct row_products *const n = fields_of(instruction);
+    const REAL *const a = array_at(n->a), *const b = array_at(n->b);
+    REAL *const c = array_at(n->c);
+    const ptrdiff_t rows = n->a_rows, depth = n->depth;
     const ptrdiff_t whole = depth - depth % LANES;
-    const ptrdiff_t end = first_of(n[1], thread + 1, threads);
-    ptrdiff_t j = first_of(n[1], thread, threads);
+    const ptrdiff_t end = first_of(n->b_rows, thread + 1, threads);
+    ptrdiff_t j = first_of(n->b_rows, thread, threads);
     for (; j < end; j += 4) {
         const ptrdiff_t others = least_of(4, end - j);
         const REAL *row[4];
-        for (int q = 0; q < 4; q++) row[q] = b + (j + least_of(q, others - 1)) * n[4];
+        for (int q = 0; q < 4; q++) row[q] = b + (j + least_of(q, others - 1)) * n->b_row;
         for (ptrdiff_t i = 0; i < rows; i++) {
-            const REAL *const left = a + i * n[3];
+            const REAL *const left = a + i * n->a_row;
             double total[4] = {0};
             ptrdiff_t k = 0;
             do { /* some of a long sum, whose parts are added in float64 */
@@ -49,34 +45,29 @@ static void TYPED(row_products)(const int64_t *record, int64_t step, int64_t thr
             for (ptrdiff_t q = 0; q < others; q++) {
                 REAL rest = 0;
                 for (k = whole; k < depth; k++) rest += left[k] * row[q][k];
-                c[i * n[5] + j + q] = (REAL)(total[q] + rest);
+                c[i * n->c_row + j + q] = (REAL)(total[q] + rest);
             }
         }
     }
 }
 
-/* y = b + the sum of parts, in their order.
- *
- * pointers: parts, b (NULL: none), y
- * integers: 0 elements of y, 1 elements of b, 2 parts; 3 STORE or LEAKY_RELU
- * reals:    slope
- */
-static void TYPED(add_parts)(const int64_t *record, int64_t step, int64_t thread,
+/* y = b + the sum of parts, in their order. */
+static void TYPED(add_parts)(const int64_t *instruction, int64_t step, int64_t thread,
                              int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const parts = pointer_of(record, 0), *const b = pointer_of(record, 1);
-    REAL *const y = pointer_of(record, 2);
-    const ptrdiff_t size = n[0], vectors = (size + LANES - 1) / LANES;
-    const VECTOR slope = TYPED(spread)((REAL)real_of(record, 0));
+    const struct add_parts *const n = fields_of(instruction);
+    const REAL *const parts = array_at(n->terms), *const b = array_at(n->b);
+    REAL *const y = array_at(n->y);
+    const ptrdiff_t size = n->size, vectors = (size + LANES - 1) / LANES;
+    const VECTOR slope = TYPED(spread)((REAL)n->slope);
     const ptrdiff_t end = first_of(vectors, thread + 1, threads);
     for (ptrdiff_t piece = first_of(vectors, thread, threads); piece < end; piece++) {
         const ptrdiff_t i = piece * LANES, count = least_of(LANES, size - i);
         VECTOR sum = {0};
-        if (b) sum = TYPED(load_first)(b + i % n[1], count);
-        for (ptrdiff_t part = 0; part < n[2]; part++)
+        if (b) sum = TYPED(load_first)(b + i % n->b_size, count);
+        for (ptrdiff_t part = 0; part < n->parts; part++)
             sum += TYPED(load_first)(parts + part * size + i, count);
-        if (n[3] == LEAKY_RELU) sum = TYPED(where_positive)(sum, sum, sum * slope);
+        if (n->epilogue == LEAKY_RELU) sum = TYPED(where_positive)(sum, sum, sum * slope);
         TYPED(store_first)(y + i, sum, count);
     }
 }
@@ -104,8 +95,8 @@ INLINE VECTOR TYPED(updated)(VECTOR w, VECTOR x, VECTOR step, REAL keep) {
  * rows as there are lanes are read before any is written: a load of a row would meet the store of
  * the one before, which lies in the same vector. */
 INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w, REAL *dx,
-                                          ptrdiff_t inputs, ptrdiff_t outputs, REAL keep,
-                                          REAL rate, const int vectors) {
+                                          ptrdiff_t inputs, ptrdiff_t outputs, REAL keep, REAL rate,
+                                          const int vectors) {
     enum { ROWS = sizeof(VECTOR) / sizeof(REAL) };
     const ptrdiff_t before = (vectors - 1) * LANES, last = outputs - before;
     const VECTOR end = TYPED(load_first)(dy + before, last);
@@ -149,8 +140,8 @@ INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w
             TYPED(store)(dx + first, TYPED(sums_of_vectors)(products));
             UNROLL for (int i = 0; i < ROWS; i++) {
                 const VECTOR factor = TYPED(spread)(x[first + i]);
-                TYPED(store_first)(block + i * outputs,
-                                   TYPED(updated)(old[i], factor, end * rate, keep), outputs);
+                TYPED(store_first)
+                (block + i * outputs, TYPED(updated)(old[i], factor, end * rate, keep), outputs);
             }
 #endif
         } else {
@@ -167,8 +158,8 @@ INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w
                     products[i] += begin * whole;
                     TYPED(store)(row, TYPED(updated)(begin, factor, whole * rate, keep));
                 }
-                TYPED(store_first)(row + before, TYPED(updated)(old, factor, end * rate, keep),
-                                   last);
+                TYPED(store_first)
+                (row + before, TYPED(updated)(old, factor, end * rate, keep), last);
             }
             TYPED(store_first)(dx + first, TYPED(sums_of_vectors)(products), rows);
         }
@@ -177,30 +168,26 @@ INLINE void TYPED(narrow_backward_update)(const REAL *dy, const REAL *x, REAL *w
 
 /* One pass over the weights of a dense layer, for one sample: dx[i] = sum over j of dy[j] w[i, j] with the weights
  * as they are, then w = keep * w - rate * x[i] dy[j]; and the same update of b.
- *
- * pointers: dy, x, w, b (NULL: none), dx, other (LEAKY_GRADIENT), rate (one for each step of the run)
- * integers: 0 inputs, 1 outputs; 2 STORE or LEAKY_GRADIENT
- * reals:    factors of rate * w and of rate * b that are subtracted beside; slope
  */
-static void TYPED(dense_backward_update)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(dense_backward_update)(const int64_t *instruction, int64_t step, int64_t thread,
                                          int64_t threads) {
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const dy = pointer_of(record, 0), *const x = pointer_of(record, 1);
-    REAL *const w = pointer_of(record, 2), *const b = pointer_of(record, 3);
-    REAL *const dx = pointer_of(record, 4);
-    const REAL *const other = pointer_of(record, 5);
-    const double rate = ((const double *)pointer_of(record, 6))[step];
-    const ptrdiff_t outputs = n[1], whole = outputs - outputs % LANES, rest = outputs - whole;
-    const REAL keep = (REAL)(1 - rate * real_of(record, 0)), slope = (REAL)real_of(record, 2);
-    const ptrdiff_t begin = first_of(n[0], thread, threads);
-    const ptrdiff_t end = first_of(n[0], thread + 1, threads);
+    const struct dense_backward_update *const n = fields_of(instruction);
+    const REAL *const dy = array_at(n->dy), *const x = array_at(n->x);
+    REAL *const w = array_at(n->w), *const b = array_at(n->b);
+    REAL *const dx = array_at(n->dx);
+    const REAL *const other = array_at(n->other);
+    const double rate = ((const double *)array_at(n->rate))[step];
+    const ptrdiff_t outputs = n->outputs, whole = outputs - outputs % LANES, rest = outputs - whole;
+    const REAL keep = (REAL)(1 - rate * n->decay), slope = (REAL)n->slope;
+    const ptrdiff_t begin = first_of(n->inputs, thread, threads);
+    const ptrdiff_t end = first_of(n->inputs, thread + 1, threads);
     const int is_narrow = outputs < LANES || (WRITES_TWO_VECTORS && outputs < 2 * LANES && rest);
     if (outputs < LANES) {
-        TYPED(narrow_backward_update)(dy, x + begin, w + begin * outputs, dx + begin, end - begin,
-                                      outputs, keep, (REAL)rate, 1);
+        TYPED(narrow_backward_update)
+        (dy, x + begin, w + begin * outputs, dx + begin, end - begin, outputs, keep, (REAL)rate, 1);
     } else if (is_narrow) {
-        TYPED(narrow_backward_update)(dy, x + begin, w + begin * outputs, dx + begin, end - begin,
-                                      outputs, keep, (REAL)rate, 2);
+        TYPED(narrow_backward_update)
+        (dy, x + begin, w + begin * outputs, dx + begin, end - begin, outputs, keep, (REAL)rate, 2);
     }
     for (ptrdiff_t i = begin; i < end && !is_narrow; i++) {
         REAL *const row = w + i * outputs;
@@ -228,11 +215,11 @@ static void TYPED(dense_backward_update)(const int64_t *record, int64_t step, in
         }
         dx[i] = TYPED(sum_of_lanes)((sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
-    if (n[2] == LEAKY_GRADIENT) {
+    if (n->epilogue == LEAKY_GRADIENT) {
         for (ptrdiff_t i = begin; i < end; i++) dx[i] *= other[i] > 0 ? 1 : slope;
     }
     if (thread == 0 && b) {
-        const REAL keep_bias = (REAL)(1 - rate * real_of(record, 1));
+        const REAL keep_bias = (REAL)(1 - rate * n->bias_decay);
         for (ptrdiff_t j = 0; j < outputs; j++) b[j] = keep_bias * b[j] - (REAL)rate * dy[j];
     }
 }

@@ -16,31 +16,26 @@ INLINE void TYPED(inside)(ptrdiff_t start, ptrdiff_t stride, ptrdiff_t size, ptr
     if (*first > *end) *first = *end;
 }
 
-/* y[sample, row, column, c] = b[c] + sum over taps of x[..., c] w[tap, c].
- *
- * pointers: x, w, b (NULL: none), y
- * integers: 0 samples, 1 channels; 2, 3 height and width of x; 4, 5 those of y;
- *           6, 7 taps down and across; 8, 9 stride; 10, 11 dilation; 12, 13 padding top and left;
- *           14, 15 stride of w along taps, down and across (backwards for the data gradient)
- *           16, 17 row and column of y where to begin; 18, 19 from one to the next row and column of y
- *           (the data gradient of a strided convolution writes its phases one by one);
- *           20, 21 height and width of all of y in memory
- */
-static void TYPED(depthwise_tiles)(const int64_t *record, int64_t step, int64_t thread,
+/* y[sample, row, column, c] = b[c] + sum over taps of x[..., c] w[tap, c]. */
+static void TYPED(depthwise_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                    int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const x = pointer_of(record, 0), *const w = pointer_of(record, 1);
-    const REAL *const bias = pointer_of(record, 2);
-    REAL *const y = pointer_of(record, 3);
-    const ptrdiff_t channels = n[1], height = n[2], width = n[3], rows = n[4], columns = n[5];
-    const ptrdiff_t lines = n[0] * rows, end = first_of(lines, thread + 1, threads);
+    const struct depthwise_tiles *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x), *const w = array_at(n->w);
+    const REAL *const bias = array_at(n->b);
+    REAL *const y = array_at(n->y);
+    const ptrdiff_t channels = n->channels, height = n->height, width = n->width, rows = n->rows,
+                    columns = n->columns;
+    const ptrdiff_t lines = n->samples * rows, end = first_of(lines, thread + 1, threads);
     for (ptrdiff_t line = first_of(lines, thread, threads); line < end; line++) {
         const ptrdiff_t sample = line / rows, row = line % rows;
-        const ptrdiff_t top = row * n[8] - n[12];
+        const ptrdiff_t top = row * n->stride_down - n->top;
         ptrdiff_t tap_first, tap_end;
-        TYPED(inside)(top, n[10], height, n[6], &tap_first, &tap_end);
-        REAL *const out = y + ((sample * n[20] + n[16] + row * n[18]) * n[21] + n[17]) * channels;
+        TYPED(inside)(top, n->dilation_down, height, n->taps_down, &tap_first, &tap_end);
+        REAL *const out =
+            y + ((sample * n->y_height + n->first_row + row * n->row_step) * n->y_width +
+                 n->first_column) *
+                    channels;
         for (ptrdiff_t c = 0; c < channels; c += LANES) {
             /* The last vector is moved back to end at the last channel: it gets the same bits again. */
             if (c > channels - LANES && channels >= LANES) c = channels - LANES;
@@ -52,15 +47,16 @@ static void TYPED(depthwise_tiles)(const int64_t *record, int64_t step, int64_t 
                 UNROLL for (int p = 0; p < 8; p++) sum[p] = first;
                 for (ptrdiff_t i = tap_first; i < tap_end; i++) {
                     const REAL *const image_row =
-                        x + ((sample * height + top + i * n[10]) * width) * channels + c;
-                    for (ptrdiff_t j = 0; j < n[7]; j++) {
+                        x + ((sample * height + top + i * n->dilation_down) * width) * channels + c;
+                    for (ptrdiff_t j = 0; j < n->taps_across; j++) {
                         const VECTOR value =
-                            TYPED(load_first)(w + i * n[14] + j * n[15] + c, count);
-                        const ptrdiff_t left = column * n[9] - n[13] + j * n[11];
+                            TYPED(load_first)(w + i * n->w_down + j * n->w_across + c, count);
+                        const ptrdiff_t left =
+                            column * n->stride_across - n->left + j * n->dilation_across;
                         ptrdiff_t p_first, p_end;
-                        TYPED(inside)(left, n[9], width, pixels, &p_first, &p_end);
+                        TYPED(inside)(left, n->stride_across, width, pixels, &p_first, &p_end);
                         const REAL *const in = image_row + left * channels;
-                        const ptrdiff_t stride = n[9] * channels;
+                        const ptrdiff_t stride = n->stride_across * channels;
                         if (count == LANES && p_first == 0 && p_end == TYPED(PIXELS)) {
                             const REAL *pixel = in;
                             UNROLL for (int p = 0; p < 8; p++) {
@@ -76,9 +72,9 @@ static void TYPED(depthwise_tiles)(const int64_t *record, int64_t step, int64_t 
                     }
                 }
                 /* Unrolled: an index that the compiler does not know would put the sums in memory. */
-                REAL *const to = out + column * n[19] * channels + c;
-                UNROLL for (int p = 0; p < 8; p++)
-                    if (p < pixels) TYPED(store_first)(to + p * n[19] * channels, sum[p], count);
+                REAL *const to = out + column * n->column_step * channels + c;
+                UNROLL for (int p = 0; p < 8; p++) if (p < pixels)
+                    TYPED(store_first)(to + p * n->column_step * channels, sum[p], count);
             }
         }
     }
@@ -111,43 +107,41 @@ APART void TYPED(add_some_products)(const REAL *in, ptrdiff_t stride, const REAL
 
 /* dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]; db[c] = sum of dy[pixel, c].
  *
- * A thread does some vectors of channels, row by row of dy, so that a row of x and of dy is read from a
- * near cache for all of its taps.
- *
- * pointers: x, dy, dw, db (NULL: none)
- * integers: 0 to 13 as for depthwise_tiles, with dy for y
- */
-static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, int64_t thread,
+ * A thread does some vectors of channels, row by row of dy, so that a row of x and of dy is read
+ * from L1 for all of its taps. */
+static void TYPED(depthwise_weight_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                           int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const x = pointer_of(record, 0), *const dy = pointer_of(record, 1);
-    REAL *const dw = pointer_of(record, 2), *const db = pointer_of(record, 3);
-    const ptrdiff_t channels = n[1], height = n[2], width = n[3], columns = n[5];
+    const struct depthwise_weight_tiles *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x), *const dy = array_at(n->dy);
+    REAL *const dw = array_at(n->dw), *const db = array_at(n->db);
+    const ptrdiff_t channels = n->channels, height = n->height, width = n->width,
+                    columns = n->columns;
     const ptrdiff_t vectors = (channels + LANES - 1) / LANES;
     const ptrdiff_t begin = first_of(vectors, thread, threads) * LANES;
     const ptrdiff_t end = least_of(channels, first_of(vectors, thread + 1, threads) * LANES);
     if (begin >= end) return;
-    for (ptrdiff_t tap = 0; tap < n[6] * n[7]; tap++)
+    for (ptrdiff_t tap = 0; tap < n->taps_down * n->taps_across; tap++)
         memset(dw + tap * channels + begin, 0, (size_t)(end - begin) * sizeof(REAL));
     double biases[MOST_BIASES];
     const int keeps_biases = db && end - begin <= MOST_BIASES;
     if (keeps_biases) memset(biases, 0, (size_t)(end - begin) * sizeof(double));
-    for (ptrdiff_t line = 0; line < n[0] * n[4]; line++) {
-        const ptrdiff_t sample = line / n[4], row = line % n[4];
+    for (ptrdiff_t line = 0; line < n->samples * n->rows; line++) {
+        const ptrdiff_t sample = line / n->rows, row = line % n->rows;
         const REAL *const out_row = dy + line * columns * channels;
-        for (ptrdiff_t i = 0; i < n[6]; i++) {
-            const ptrdiff_t from = row * n[8] - n[12] + i * n[10];
+        for (ptrdiff_t i = 0; i < n->taps_down; i++) {
+            const ptrdiff_t from = row * n->stride_down - n->top + i * n->dilation_down;
             if (from < 0 || from >= height) continue;
-            for (ptrdiff_t j = 0; j < n[7]; j++) {
+            for (ptrdiff_t j = 0; j < n->taps_across; j++) {
                 ptrdiff_t first, stop;
-                const ptrdiff_t left = j * n[11] - n[13], stride = n[9] * channels;
-                TYPED(inside)(left, n[9], width, columns, &first, &stop);
+                const ptrdiff_t left = j * n->dilation_across - n->left,
+                                stride = n->stride_across * channels;
+                TYPED(inside)(left, n->stride_across, width, columns, &first, &stop);
                 const REAL *const in_row = x + ((sample * height + from) * width + left) * channels;
                 for (ptrdiff_t c = begin; c < end; c += LANES) {
                     const ptrdiff_t count = least_of(LANES, end - c);
                     const REAL *const in = in_row + c, *const out = out_row + c;
-                    REAL *const to = dw + (i * n[7] + j) * channels + c;
+                    REAL *const to = dw + (i * n->taps_across + j) * channels + c;
                     /* Of whole vectors the compiler knows it. */
                     if (count == LANES)
                         TYPED(add_products)(in, stride, out, channels, first, stop, to, LANES);
@@ -168,27 +162,25 @@ static void TYPED(depthwise_weight_tiles)(const int64_t *record, int64_t step, i
         if (keeps_biases)
             for (ptrdiff_t l = 0; l < count; l++) db[c + l] = (REAL)biases[c - begin + l];
         else
-            TYPED(sum_channels)(dy + c, n[0] * n[4] * columns, channels, count, db + c);
+            TYPED(sum_channels)(dy + c, n->samples * n->rows * columns, channels, count, db + c);
     }
 }
 
 /* Repeat every channel `times` times, or add them up again: for more than one output channel for each
  * input channel.
- *
- * pointers: from, to, bias (NULL: none; only where they are added up)
- * integers: 0 pixels, 1 channels (without the repetition), 2 times, 3 whether to add up
  */
-static void TYPED(spread_channels)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(spread_channels)(const int64_t *instruction, int64_t step, int64_t thread,
                                    int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const from = pointer_of(record, 0);
-    REAL *const to = pointer_of(record, 1);
-    const REAL *const bias = pointer_of(record, 2);
-    const ptrdiff_t count = n[0] * n[1], times = n[2], end = first_of(count, thread + 1, threads);
+    const struct spread_channels *const n = fields_of(instruction);
+    const REAL *const from = array_at(n->x);
+    REAL *const to = array_at(n->y);
+    const REAL *const bias = array_at(n->b);
+    const ptrdiff_t count = n->pixels * n->channels, times = n->times,
+                    end = first_of(count, thread + 1, threads);
     for (ptrdiff_t i = first_of(count, thread, threads); i < end; i++) {
-        if (n[3]) {
-            REAL sum = bias ? bias[i % n[1]] : 0;
+        if (n->adds) {
+            REAL sum = bias ? bias[i % n->channels] : 0;
             for (ptrdiff_t j = 0; j < times; j++) sum += from[i * times + j];
             to[i] = sum;
         } else {

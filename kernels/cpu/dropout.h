@@ -1,21 +1,19 @@
-/* Inverted dropout; fastconv/backends/compiled/rules/dropout.py makes its rows. An output may be the input. */
+/* Inverted dropout; fastconv/backends/compiled/rules/dropout.py makes its instructions. An output
+ * may be the input. */
 
 /* mask = word >> 8 >= threshold, y = scale x where kept, else 0: an infinity that is dropped too.
- *
- * pointers: x, first_step (int64), mask (uint8), y
- * integers: size, threshold, key0, key1, stream
- * reals:    scale
  */
-static void TYPED(dropout_forward)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(dropout_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                    int64_t threads) {
-    const REAL *const x = pointer_of(record, 0);
-    const int64_t *const first_step = pointer_of(record, 1);
-    uint8_t *const mask = pointer_of(record, 2);
-    REAL *const y = pointer_of(record, 3);
-    const int64_t size = record[INTEGERS];
-    const uint32_t threshold = (uint32_t)record[INTEGERS + 1];
-    const struct random_stream s = stream_at(record + INTEGERS + 2, first_step[0] + step);
-    const REAL scale = (REAL)real_of(record, 0);
+    const struct dropout_forward *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    const int64_t *const first_step = array_at(n->step);
+    uint8_t *const mask = array_at(n->mask);
+    REAL *const y = array_at(n->y);
+    const int64_t size = n->size;
+    const uint32_t threshold = (uint32_t)n->threshold;
+    const struct random_stream s = stream_at(&n->random_key, first_step[0] + step);
+    const REAL scale = (REAL)n->scale;
     const int64_t chunks = (size + WORDS_AT_ONCE - 1) / WORDS_AT_ONCE;
     const int64_t end = first_of(chunks, thread + 1, threads);
     for (int64_t chunk = first_of(chunks, thread, threads); chunk < end; chunk++) {
@@ -31,19 +29,15 @@ static void TYPED(dropout_forward)(const int64_t *record, int64_t step, int64_t 
     }
 }
 
-/* dx = scale dy where kept, else 0.
- *
- * pointers: dy, mask (uint8), dx
- * integers: size
- * reals:    scale
- */
-static void TYPED(dropout_backward)(const int64_t *record, int64_t step, int64_t thread,
+/* dx = scale dy where kept, else 0. */
+static void TYPED(dropout_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                     int64_t threads) {
-    const REAL *const dy = pointer_of(record, 0);
-    const uint8_t *const mask = pointer_of(record, 1);
-    REAL *const dx = pointer_of(record, 2);
-    const int64_t size = record[INTEGERS], end = first_in_blocks(size, thread + 1, threads);
-    const REAL scale = (REAL)real_of(record, 0);
+    const struct dropout_backward *const n = fields_of(instruction);
+    const REAL *const dy = array_at(n->dy);
+    const uint8_t *const mask = array_at(n->mask);
+    REAL *const dx = array_at(n->dx);
+    const int64_t size = n->size, end = first_in_blocks(size, thread + 1, threads);
+    const REAL scale = (REAL)n->scale;
     (void)step;
     INDEPENDENT
     for (int64_t i = first_in_blocks(size, thread, threads); i < end; i++) {

@@ -24,7 +24,7 @@
 #define FORGET_ORIGIN(value) (void)0
 #endif
 
-/* The compiler would read a vector anew for each product that it is a factor of. */
+/* The compiler would read a vector again for each product that it is a factor of. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #define KEEP_IN_REGISTER(value) __asm__("" : "+v"(value))
 #else

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The compiled engine: kernels of every instruction set, and the threads that run programs of them.
+"""The compiled engine: kernels of every instruction set, and the threads that run instruction streams.
 
-Built by setup.py as fastconv.backends.cython._engine. What a program is: kernels/cpu/record.h and
-fastconv.backends.compiled.
+Built by setup.py as fastconv.backends.cython._engine. What a stream is:
+kernels/cpu/instruction.h and fastconv.backends.compiled.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -10,17 +10,22 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, intptr_t
 from libc.string cimport memcpy
 
-cdef extern from "record.h" nogil:
+cdef extern from "instruction.h" nogil:
     enum: WORDS
     ctypedef void kernel_function(const int64_t *, int64_t, int64_t, int64_t)
     struct kernel_entry:
         const char *name
         kernel_function *float32
         kernel_function *float64
+    struct relocation:
+        int64_t instruction
+        int64_t word
+        int64_t argument
+        int64_t offset
 
-cdef extern from "program.h" nogil:
+cdef extern from "thread_pool.h" nogil:
     int fastconv_run(
-        const int64_t *program, int64_t rows, int64_t steps, int threads, int64_t *nanoseconds
+        const int64_t *stream, int64_t instructions, int64_t steps, int threads, int64_t *nanoseconds
     )
     double fastconv_barrier_nanoseconds(int threads, int64_t count)
 
@@ -70,73 +75,73 @@ def kernel_addresses(str name):
     return addresses
 
 
-def run_program(const int64_t[:, ::1] program, int64_t steps, int threads, nanoseconds=None):
-    """Run a program of whole addresses ``steps`` times; return the number of threads it ran on."""
+def run_stream(const int64_t[:, ::1] stream, int64_t steps, int threads, nanoseconds=None):
+    """Run a stream of whole addresses ``steps`` times; return the number of threads it ran on."""
     cdef int64_t *times = NULL
     cdef int64_t[::1] view
     cdef int ran
-    if program.shape[0] == 0:
+    if stream.shape[0] == 0:
         return 1
     if nanoseconds is not None:
         view = nanoseconds
         times = &view[0]
     with nogil:
-        ran = fastconv_run(&program[0, 0], program.shape[0], steps, threads, times)
+        ran = fastconv_run(&stream[0, 0], stream.shape[0], steps, threads, times)
     return ran
 
 
 # What other compiled code may cimport; _engine.pxd says how.
 
 
-cdef int run_rows(
-    const int64_t *rows, int64_t count, int64_t steps, int threads
+cdef int run_instructions(
+    const int64_t *stream, int64_t count, int64_t steps, int threads
 ) noexcept nogil:
-    return fastconv_run(rows, count, steps, threads, NULL)
+    return fastconv_run(stream, count, steps, threads, NULL)
 
 
-cdef void place_addresses(
-    int64_t *rows,
-    const int64_t *places,
-    int64_t number_of_places,
+cdef void relocate(
+    int64_t *stream,
+    const int64_t *relocations,
+    int64_t number_of_relocations,
     void *const *arrays,
     void *workspace,
 ) noexcept nogil:
-    cdef const int64_t *place = places
+    cdef const relocation *each = <const relocation *> relocations
     cdef intptr_t address
     cdef int64_t i
-    for i in range(number_of_places):
-        if place[2] >= 0:
-            address = <intptr_t> arrays[place[2]]
+    for i in range(number_of_relocations):
+        if each.argument >= 0:
+            address = <intptr_t> arrays[each.argument]
         else:
             address = (<intptr_t> workspace + 63) // 64 * 64  # it begins at a cache line
-        rows[place[0] * WORDS + place[1]] = address + place[3] if address else 0
-        place += 4
+        stream[each.instruction * WORDS + each.word] = address + each.offset if address else 0
+        each += 1
 
 
 cdef int run_kernel(
-    int64_t *rows,
+    int64_t *stream,
     int64_t count,
-    const int64_t *places,
-    int64_t number_of_places,
+    const int64_t *relocations,
+    int64_t number_of_relocations,
     void *const *arrays,
     void *workspace,
     int threads,
 ) noexcept nogil:
-    place_addresses(rows, places, number_of_places, arrays, workspace)
-    return fastconv_run(rows, count, 1, threads, NULL)
+    relocate(stream, relocations, number_of_relocations, arrays, workspace)
+    return fastconv_run(stream, count, 1, threads, NULL)
 
 
 def run_call(
-    const int64_t[:, ::1] rows, const int64_t[:, ::1] places, tuple arrays, int threads
+    const int64_t[:, ::1] stream, const int64_t[:, ::1] relocations, tuple arrays, int threads
 ):
-    """Run rows once, with the addresses of ``arrays`` filled in.
+    """Run a stream once, with the addresses of ``arrays`` filled in.
 
-    ``places`` has (row, word, argument, byte offset) for each address; argument -1 is the
+    ``relocations`` has (instruction, word, argument, byte offset) for each address; argument -1 is the
     workspace, the last array.
     """
-    cdef Py_ssize_t count = rows.shape[0], last = len(arrays) - 1, argument
+    cdef Py_ssize_t count = stream.shape[0], last = len(arrays) - 1, argument
     cdef void *address[16]
-    cdef int64_t *program
+    cdef int64_t *copy
     cdef Py_buffer buffer
     if count == 0:
         return
@@ -151,21 +156,21 @@ def run_call(
         PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
         address[argument] = buffer.buf
         PyBuffer_Release(&buffer)
-    program = <int64_t *> PyMem_Malloc(count * WORDS * sizeof(int64_t))
-    if program == NULL:
+    copy = <int64_t *> PyMem_Malloc(count * WORDS * sizeof(int64_t))
+    if copy == NULL:
         raise MemoryError
     try:
-        memcpy(program, &rows[0, 0], count * WORDS * sizeof(int64_t))
-        if places.shape[0]:
-            place_addresses(program, &places[0, 0], places.shape[0], address, address[last])
+        memcpy(copy, &stream[0, 0], count * WORDS * sizeof(int64_t))
+        if relocations.shape[0]:
+            relocate(copy, &relocations[0, 0], relocations.shape[0], address, address[last])
         with nogil:
-            fastconv_run(program, count, 1, threads, NULL)
+            fastconv_run(copy, count, 1, threads, NULL)
     finally:
-        PyMem_Free(program)
+        PyMem_Free(copy)
 
 
 def barrier_nanoseconds(int threads, int64_t count):
-    """Return the mean time of one barrier of a team, in nanoseconds."""
+    """Return the mean time of one barrier of a pool, in nanoseconds."""
     cdef double result
     with nogil:
         result = fastconv_barrier_nanoseconds(threads, count)

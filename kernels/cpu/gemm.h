@@ -32,15 +32,6 @@
 #ifndef MOST_ROWS
 #define MOST_ROWS 28
 #define MOST_VECTORS 8
-/* What the sums start from (a bias for each column of C, or for each row; to C they are added), and what
- * becomes of them. */
-enum { START_ZERO, START_BIAS, START_C, START_ROWS };
-enum {
-    STORE,          /* C = sum */
-    LEAKY_RELU,     /* C = sum where it is positive, else slope * sum */
-    LEAKY_GRADIENT, /* C = sum where `other` is positive, else slope * sum */
-    UPDATE,         /* C = keep * C - rate * sum */
-};
 #endif
 
 struct TYPED(tile) {
@@ -53,7 +44,7 @@ struct TYPED(tile) {
     ptrdiff_t columns; /* of C, at most N vectors */
     const REAL *other; /* LEAKY_GRADIENT: strides as C */
     REAL slope, keep, rate;
-    int from, finish;
+    int init, epilogue;
 };
 
 typedef void TYPED(tile_function)(const struct TYPED(tile) *);
@@ -65,7 +56,7 @@ typedef void TYPED(tile_function)(const struct TYPED(tile) *);
 #define LOAD_B(from, v)                                                                       \
     ((v) < vectors - 1 ? TYPED(load)(from) : TYPED(load_first)(from, last))
 #elif defined(MASKED_LOAD)
-#define LOAD_B(from, v)                                                                       \
+#define LOAD_B(from, v)                                                                            \
     ((v) < vectors - 1 || rows * vectors > 2 ? TYPED(load)(from) : TYPED(load_first)(from, last))
 #else
 #define LOAD_B(from, v) TYPED(load)(from)
@@ -103,12 +94,12 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
     const ptrdiff_t c_row = t->c_row;
     UNROLL for (int v = 0; v < vectors; v++) {
         VECTOR first = {0};
-        if (t->from == START_BIAS)
+        if (t->init == INIT_BIAS)
             first = v < vectors - 1 ? TYPED(load)(t->start + v * LANES)
                                     : TYPED(load_first)(t->start + v * LANES, last);
         UNROLL for (int r = 0; r < rows; r++) sum[r][v] = first;
     }
-    if (t->from == START_ROWS) {
+    if (t->init == INIT_ROW_BIAS) {
         UNROLL for (int r = 0; r < rows; r++) {
             UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = TYPED(spread)(t->start[r]);
         }
@@ -160,7 +151,7 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
             if (ways >= 2) sums[0][r][v] += sums[1][r][v];
         }
     }
-    if (t->from == START_C) {
+    if (t->init == INIT_C) {
         /* Added last: a sum of many small products is lost on a large one that it starts from. */
         UNROLL for (int r = 0; r < rows; r++) {
             UNROLL for (int v = 0; v < vectors - 1; v++)
@@ -168,13 +159,13 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
             sum[r][vectors - 1] += TYPED(load_first)(c + r * c_row + (vectors - 1) * LANES, last);
         }
     }
-    if (t->finish == LEAKY_RELU) {
+    if (t->epilogue == LEAKY_RELU) {
         const VECTOR slope = TYPED(spread)(t->slope);
         UNROLL for (int r = 0; r < rows; r++) {
             UNROLL for (int v = 0; v < vectors; v++)
                 sum[r][v] = TYPED(where_positive)(sum[r][v], sum[r][v], sum[r][v] * slope);
         }
-    } else if (t->finish == LEAKY_GRADIENT) {
+    } else if (t->epilogue == LEAKY_GRADIENT) {
         const VECTOR slope = TYPED(spread)(t->slope);
         UNROLL for (int r = 0; r < rows; r++) {
             UNROLL for (int v = 0; v < vectors; v++) {
@@ -183,7 +174,7 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
                 sum[r][v] = TYPED(where_positive)(other, sum[r][v], sum[r][v] * slope);
             }
         }
-    } else if (t->finish == UPDATE) {
+    } else if (t->epilogue == UPDATE) {
         const VECTOR keep = TYPED(spread)(t->keep), rate = TYPED(spread)(t->rate);
         UNROLL for (int r = 0; r < rows; r++) {
             UNROLL for (int v = 0; v < vectors; v++) {

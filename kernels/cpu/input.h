@@ -1,4 +1,4 @@
-/* The beginning of a step; fastconv/backends/compiled/rules/input.py makes the rows. */
+/* The beginning of a step; fastconv/backends/compiled/rules/input.py makes the instructions. */
 
 #ifndef FASTCONV_FETCH
 #define FASTCONV_FETCH
@@ -13,18 +13,15 @@ static inline void fetch_early(const void *from, int64_t bytes) {
 }
 #endif
 
-/* x[n] = images[indices[step * batch + n]], as REAL.
- *
- * pointers: images (uint8, float or double), indices (int64, batch for each step of the run), x
- * integers: batch, elements of an image, bytes of an element: 1, 4 or 8
- */
-static void TYPED(gather_images)(const int64_t *record, int64_t step, int64_t thread,
+/* x[n] = images[indices[step * batch + n]], as REAL. */
+static void TYPED(gather_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                  int64_t threads) {
-    const int64_t *const n = record + INTEGERS;
-    const int64_t batch = n[0], elements = n[1], bytes = n[2], size = batch * elements;
-    const int64_t *const indices = (const int64_t *)pointer_of(record, 1) + step * batch;
-    const char *const images = pointer_of(record, 0);
-    REAL *const x = pointer_of(record, 2);
+    const struct gather_images *const n = fields_of(instruction);
+    const int64_t batch = n->batch, elements = n->elements, bytes = n->itemsize,
+                  size = batch * elements;
+    const int64_t *const indices = (const int64_t *)array_at(n->indices) + step * batch;
+    const char *const images = array_at(n->images);
+    REAL *const x = array_at(n->x);
     const int64_t end = first_in_blocks(size, thread + 1, threads);
     /* Blocks of the whole batch, each a piece of an image or of several. */
     for (int64_t i = first_in_blocks(size, thread, threads); i < end;) {
@@ -61,40 +58,35 @@ static void TYPED(gather_images)(const int64_t *record, int64_t step, int64_t th
     }
 }
 
-/* out[n] = rows[indices[step * batch + n]]: labels or targets of any type.
- *
- * pointers: rows, indices (int64, batch for each step of the run), out
- * integers: batch, bytes of a row
- */
-static void TYPED(gather_rows)(const int64_t *record, int64_t step, int64_t thread,
+/* out[n] = rows[indices[step * batch + n]]: labels or targets of any type. */
+static void TYPED(gather_rows)(const int64_t *instruction, int64_t step, int64_t thread,
                                int64_t threads) {
-    const int64_t batch = record[INTEGERS], bytes = record[INTEGERS + 1];
-    const int64_t *const indices = (const int64_t *)pointer_of(record, 1) + step * batch;
+    const struct gather_rows *const n = fields_of(instruction);
+    const int64_t batch = n->batch, bytes = n->bytes;
+    const int64_t *const indices = (const int64_t *)array_at(n->indices) + step * batch;
     const int64_t first = first_of(batch, thread, threads);
     const int64_t end = first_of(batch, thread + 1, threads);
     if (bytes == sizeof(int64_t)) {
-        const int64_t *const rows = pointer_of(record, 0);
-        int64_t *const out = pointer_of(record, 2);
-        for (int64_t n = first; n < end; n++) memcpy(out + n, rows + indices[n], sizeof *out);
+        const int64_t *const rows = array_at(n->rows);
+        int64_t *const out = array_at(n->y);
+        for (int64_t sample = first; sample < end; sample++)
+            memcpy(out + sample, rows + indices[sample], sizeof *out);
     } else {
-        const char *const rows = pointer_of(record, 0);
-        char *const out = pointer_of(record, 2);
-        for (int64_t n = first; n < end; n++)
-            memcpy(out + n * bytes, rows + indices[n] * bytes, (size_t)bytes);
+        const char *const rows = array_at(n->rows);
+        char *const out = array_at(n->y);
+        for (int64_t sample = first; sample < end; sample++)
+            memcpy(out + sample * bytes, rows + indices[sample] * bytes, (size_t)bytes);
     }
 }
 
-/* y = x * factor.
- *
- * pointers: x, factor (float64), y (may be x)
- * integers: size
- */
-static void TYPED(scale_images)(const int64_t *record, int64_t step, int64_t thread,
+/* y = x * factor. */
+static void TYPED(scale_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                 int64_t threads) {
-    const REAL *const x = pointer_of(record, 0);
-    const REAL factor = (REAL) * (const double *)pointer_of(record, 1);
-    REAL *const y = pointer_of(record, 2);
-    const int64_t size = record[INTEGERS], end = first_in_blocks(size, thread + 1, threads);
+    const struct scale_images *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    const REAL factor = (REAL) * (const double *)array_at(n->factor);
+    REAL *const y = array_at(n->y);
+    const int64_t size = n->size, end = first_in_blocks(size, thread + 1, threads);
     (void)step;
     INDEPENDENT
     for (int64_t i = first_in_blocks(size, thread, threads); i < end; i++) y[i] = x[i] * factor;
@@ -105,20 +97,17 @@ static void TYPED(scale_images)(const int64_t *record, int64_t step, int64_t thr
 enum { LONGEST_PERIOD = 256 };
 #endif
 
-/* y = (x - mean) / deviation, mean and deviation repeating with a period.
- *
- * pointers: x, mean, deviation, y (may be x)
- * integers: rows, period
- */
-static void TYPED(standardize_images)(const int64_t *record, int64_t step, int64_t thread,
+/* y = (x - mean) / std, mean and std repeating with a period. */
+static void TYPED(standardize_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
-    const REAL *x = pointer_of(record, 0);
-    const REAL *mean = pointer_of(record, 1);
-    const REAL *deviation = pointer_of(record, 2);
-    REAL *y = pointer_of(record, 3);
-    const int64_t rows = record[INTEGERS];
-    int64_t period = record[INTEGERS + 1], repeats = LONGEST_PERIOD / period;
-    REAL means[LONGEST_PERIOD], deviations[LONGEST_PERIOD];
+    const struct standardize_images *const n = fields_of(instruction);
+    const REAL *x = array_at(n->x);
+    const REAL *mean = array_at(n->mean);
+    const REAL *std = array_at(n->std);
+    REAL *y = array_at(n->y);
+    const int64_t rows = n->rows;
+    int64_t period = n->period, repeats = LONGEST_PERIOD / period;
+    REAL means[LONGEST_PERIOD], stds[LONGEST_PERIOD];
     (void)step;
     /* Short periods, of three colours, say, are written side by side: more for a vector, and whole
      * vectors where there is room. */
@@ -126,10 +115,10 @@ static void TYPED(standardize_images)(const int64_t *record, int64_t step, int64
     if (repeats > 1) {
         for (int64_t i = 0; i < repeats * period; i++) {
             means[i] = mean[i % period];
-            deviations[i] = deviation[i % period];
+            stds[i] = std[i % period];
         }
         mean = means;
-        deviation = deviations;
+        std = stds;
     } else {
         repeats = 1;
     }
@@ -141,23 +130,20 @@ static void TYPED(standardize_images)(const int64_t *record, int64_t step, int64
         const REAL *const from = x + start;
         REAL *const to = y + start;
         INDEPENDENT
-        for (int64_t i = 0; i < count; i++) to[i] = (from[i] - mean[i]) / deviation[i];
+        for (int64_t i = 0; i < count; i++) to[i] = (from[i] - mean[i]) / std[i];
     }
 }
 
-/* y = (x - smallest) / (largest - smallest) of each image; a constant image becomes 0.
- *
- * pointers: x, y (may be x)
- * integers: batch, elements of an image
- */
-static void TYPED(min_max_images)(const int64_t *record, int64_t step, int64_t thread,
+/* y = (x - smallest) / (largest - smallest) of each image; a constant image becomes 0. */
+static void TYPED(min_max_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
-    const int64_t batch = record[INTEGERS], elements = record[INTEGERS + 1];
+    const struct min_max_images *const n = fields_of(instruction);
+    const int64_t batch = n->batch, elements = n->elements;
     const int64_t end = first_of(batch, thread + 1, threads);
     (void)step;
-    for (int64_t n = first_of(batch, thread, threads); n < end; n++) {
-        const REAL *const x = (const REAL *)pointer_of(record, 0) + n * elements;
-        REAL *const y = (REAL *)pointer_of(record, 1) + n * elements;
+    for (int64_t sample = first_of(batch, thread, threads); sample < end; sample++) {
+        const REAL *const x = (const REAL *)array_at(n->x) + sample * elements;
+        REAL *const y = (REAL *)array_at(n->y) + sample * elements;
         REAL low, high;
         TYPED(extremes_of)(x, elements, &low, &high);
         if (low == high) {
@@ -188,21 +174,20 @@ INLINE REAL TYPED(quotient_of_bytes)(REAL value, REAL span, REAL inverse) {
 
 /* gather_images of uint8 images and min_max_images in one: the bytes are read twice, x is
  * written once.
- *
- * pointers: images (uint8), indices (int64, batch for each step of the run), x
- * integers: batch, elements of an image
  */
-static void TYPED(gather_min_max_images)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(gather_min_max_images)(const int64_t *instruction, int64_t step, int64_t thread,
                                          int64_t threads) {
-    const int64_t batch = record[INTEGERS], elements = record[INTEGERS + 1];
-    const int64_t *const indices = (const int64_t *)pointer_of(record, 1) + step * batch;
+    const struct gather_min_max_images *const n = fields_of(instruction);
+    const int64_t batch = n->batch, elements = n->elements;
+    const int64_t *const indices = (const int64_t *)array_at(n->indices) + step * batch;
     const int64_t end = first_of(batch, thread + 1, threads);
-    for (int64_t n = first_of(batch, thread, threads); n < end; n++) {
-        const uint8_t *const image = (const uint8_t *)pointer_of(record, 0) + indices[n] * elements;
-        REAL *const x = (REAL *)pointer_of(record, 2) + n * elements;
-        const int64_t soon = n + IMAGES_AHEAD;
+    for (int64_t sample = first_of(batch, thread, threads); sample < end; sample++) {
+        const uint8_t *const image =
+            (const uint8_t *)array_at(n->images) + indices[sample] * elements;
+        REAL *const x = (REAL *)array_at(n->x) + sample * elements;
+        const int64_t soon = sample + IMAGES_AHEAD;
         if (soon < end)
-            fetch_early((const uint8_t *)pointer_of(record, 0) + indices[soon] * elements, elements);
+            fetch_early((const uint8_t *)array_at(n->images) + indices[soon] * elements, elements);
         uint8_t low = 255, high = 0;
         for (int64_t i = 0; i < elements; i++) {
             low = image[i] < low ? image[i] : low;

@@ -2,7 +2,7 @@
 #ifndef FASTCONV_KERNELS_H
 #define FASTCONV_KERNELS_H
 
-#include "record.h"
+#include "instruction.h"
 
 struct instruction_set {
     const char *name;

@@ -5,7 +5,7 @@
 
 #include "gemm.h"
 #include "conv.h"
-#include "interleaved.h"
+#include "batch_blocked.h"
 #include "winograd.h"
 #include "winograd_gradient.h"
 #include "depthwise.h"

@@ -1,5 +1,5 @@
 /* Transposing matrices: images between NCHW and NHWC, weights between OIHW and HWIO;
- * fastconv/backends/compiled/rules/layout.py makes their rows.
+ * fastconv/backends/compiled/rules/layout.py makes their instructions.
  */
 
 /* Where the rows of a matrix begin that are taken in an order of their own: row j of the order is
@@ -38,7 +38,7 @@ INLINE int64_t TYPED(next_row)(struct TYPED(order) *order) {
 
 #ifdef HAS_VECTORS
 /* Lane by lane of one half of each of two vectors: a0 b0 a1 b1 ... */
-INLINE VECTOR TYPED(interleaved)(VECTOR a, VECTOR b, ptrdiff_t half) {
+INLINE VECTOR TYPED(zip_lanes)(VECTOR a, VECTOR b, ptrdiff_t half) {
 #if defined(__clang__)
     VECTOR result;
     UNROLL for (ptrdiff_t l = 0; l < LANES / 2; l++) {
@@ -63,8 +63,8 @@ INLINE void TYPED(transpose_block)(const REAL *const *from, REAL *const *to) {
     UNROLL for (ptrdiff_t i = 0; i < LANES; i++) v[i] = TYPED(load)(from[i]);
     UNROLL for (ptrdiff_t bit = 1; bit < LANES; bit *= 2) {
         UNROLL for (ptrdiff_t i = 0; i < LANES / 2; i++) {
-            other[2 * i] = TYPED(interleaved)(v[i], v[i + LANES / 2], 0);
-            other[2 * i + 1] = TYPED(interleaved)(v[i], v[i + LANES / 2], 1);
+            other[2 * i] = TYPED(zip_lanes)(v[i], v[i + LANES / 2], 0);
+            other[2 * i + 1] = TYPED(zip_lanes)(v[i], v[i + LANES / 2], 1);
         }
         UNROLL for (ptrdiff_t i = 0; i < LANES; i++) v[i] = other[i];
     }
@@ -75,23 +75,24 @@ INLINE void TYPED(transpose_block)(const REAL *const *from, REAL *const *to) {
 /* y[n][row of c][j] = x[n][row of j][c] for matrices n of so many rows and columns; j and c run
  * through the rows and columns of x in the order of x_period and the rows of y in that of y_period.
  * Threads share tiles, which are transposed in blocks of vectors.
- *
- * pointers: x, y
- * integers: matrices, rows, columns, x_period, y_period, rows and columns of a tile
  */
-static void TYPED(transpose)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(transpose)(const int64_t *instruction, int64_t step, int64_t thread,
                              int64_t threads) {
-    const REAL *const restrict x = pointer_of(record, 0);
-    REAL *const restrict y = pointer_of(record, 1);
-    const int64_t *const n = record + INTEGERS;
-    const int64_t rows = n[1], columns = n[2], x_period = n[3], y_period = n[4];
-    const int64_t down = (rows + n[5] - 1) / n[5], across = (columns + n[6] - 1) / n[6];
-    const int64_t tiles = n[0] * down * across;
+    const struct transpose *const n = fields_of(instruction);
+    const REAL *const restrict x = array_at(n->x);
+    REAL *const restrict y = array_at(n->y);
+    const int64_t rows = n->rows, columns = n->columns, x_period = n->x_period,
+                  y_period = n->y_period;
+    const int64_t down = (rows + n->tile_rows - 1) / n->tile_rows,
+                  across = (columns + n->tile_columns - 1) / n->tile_columns;
+    const int64_t tiles = n->matrices * down * across;
     const int64_t end = first_of(tiles, thread + 1, threads);
     for (int64_t tile = first_of(tiles, thread, threads); tile < end; tile++) {
         const int64_t matrix = tile / (down * across) * rows * columns;
-        const int64_t top = tile / across % down * n[5], left = tile % across * n[6];
-        const int64_t bottom = least_of(rows, top + n[5]), right = least_of(columns, left + n[6]);
+        const int64_t top = tile / across % down * n->tile_rows,
+                      left = tile % across * n->tile_columns;
+        const int64_t bottom = least_of(rows, top + n->tile_rows),
+                      right = least_of(columns, left + n->tile_columns);
         const REAL *const source = x + matrix;
         REAL *const target = y + matrix;
         if (rows == 1 && y_period == 1) {

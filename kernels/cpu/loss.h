@@ -12,19 +12,15 @@ static inline int64_t label_of(const int64_t *labels, int64_t row, int64_t outpu
 }
 #endif
 
-/* losses = log(sum(e^scores)) - scores[label], and the softmax.
- *
- * pointers: scores, labels (int64), losses, probabilities
- * integers: batch, outputs, rows done together
- */
-static void TYPED(softmax_cross_entropy_forward)(const int64_t *record, int64_t step,
+/* losses = log(sum(e^scores)) - scores[label], and the softmax. */
+static void TYPED(softmax_cross_entropy_forward)(const int64_t *instruction, int64_t step,
                                                  int64_t thread, int64_t threads) {
-    const REAL *const scores = pointer_of(record, 0);
-    const int64_t *const labels = pointer_of(record, 1);
-    REAL *const losses = pointer_of(record, 2);
-    REAL *const probabilities = pointer_of(record, 3);
-    const int64_t *const n = record + INTEGERS;
-    const int64_t batch = n[0], outputs = n[1], at_once = n[2];
+    const struct softmax_cross_entropy_forward *const n = fields_of(instruction);
+    const REAL *const scores = array_at(n->scores);
+    const int64_t *const labels = array_at(n->labels);
+    REAL *const losses = array_at(n->losses);
+    REAL *const probabilities = array_at(n->probabilities);
+    const int64_t batch = n->batch, outputs = n->outputs, at_once = n->together;
     const int64_t chunks = (batch + at_once - 1) / at_once;
     const int64_t end = first_of(chunks, thread + 1, threads);
     (void)step;
@@ -49,18 +45,14 @@ static void TYPED(softmax_cross_entropy_forward)(const int64_t *record, int64_t 
     }
 }
 
-/* dscores = (probabilities - (1 at the label)) / batch.
- *
- * pointers: probabilities, labels (int64), dscores
- * integers: batch, outputs, rows done together
- */
-static void TYPED(softmax_cross_entropy_backward)(const int64_t *record, int64_t step,
+/* dscores = (probabilities - (1 at the label)) / batch. */
+static void TYPED(softmax_cross_entropy_backward)(const int64_t *instruction, int64_t step,
                                                   int64_t thread, int64_t threads) {
-    const REAL *const probabilities = pointer_of(record, 0);
-    const int64_t *const labels = pointer_of(record, 1);
-    REAL *const dscores = pointer_of(record, 2);
-    const int64_t *const n = record + INTEGERS;
-    const int64_t batch = n[0], outputs = n[1], at_once = n[2];
+    const struct softmax_cross_entropy_backward *const n = fields_of(instruction);
+    const REAL *const probabilities = array_at(n->probabilities);
+    const int64_t *const labels = array_at(n->labels);
+    REAL *const dscores = array_at(n->dscores);
+    const int64_t batch = n->batch, outputs = n->outputs, at_once = n->together;
     const int64_t chunks = (batch + at_once - 1) / at_once;
     const int64_t end = first_of(chunks, thread + 1, threads);
     const REAL share = (REAL)(1.0 / (double)batch);
@@ -77,17 +69,14 @@ static void TYPED(softmax_cross_entropy_backward)(const int64_t *record, int64_t
     }
 }
 
-/* losses = -log_probabilities[label].
- *
- * pointers: log_probabilities, labels (int64), losses
- * integers: batch, outputs
- */
-static void TYPED(nll_forward)(const int64_t *record, int64_t step, int64_t thread,
+/* losses = -log_probabilities[label]. */
+static void TYPED(nll_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                int64_t threads) {
-    const REAL *const log_probabilities = pointer_of(record, 0);
-    const int64_t *const labels = pointer_of(record, 1);
-    REAL *const losses = pointer_of(record, 2);
-    const int64_t batch = record[INTEGERS], outputs = record[INTEGERS + 1];
+    const struct nll_forward *const n = fields_of(instruction);
+    const REAL *const log_probabilities = array_at(n->scores);
+    const int64_t *const labels = array_at(n->labels);
+    REAL *const losses = array_at(n->losses);
+    const int64_t batch = n->batch, outputs = n->outputs;
     const int64_t end = first_of(batch, thread + 1, threads);
     (void)step;
     for (int64_t row = first_of(batch, thread, threads); row < end; row++) {
@@ -96,16 +85,13 @@ static void TYPED(nll_forward)(const int64_t *record, int64_t step, int64_t thre
     }
 }
 
-/* -1 / batch at the labels, 0 elsewhere.
- *
- * pointers: labels (int64), dlog_probabilities
- * integers: batch, outputs
- */
-static void TYPED(nll_backward)(const int64_t *record, int64_t step, int64_t thread,
+/* -1 / batch at the labels, 0 elsewhere. */
+static void TYPED(nll_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                 int64_t threads) {
-    const int64_t *const labels = pointer_of(record, 0);
-    REAL *const gradient = pointer_of(record, 1);
-    const int64_t batch = record[INTEGERS], outputs = record[INTEGERS + 1];
+    const struct nll_backward *const n = fields_of(instruction);
+    const int64_t *const labels = array_at(n->labels);
+    REAL *const gradient = array_at(n->dscores);
+    const int64_t batch = n->batch, outputs = n->outputs;
     const int64_t first = first_of(batch, thread, threads);
     const int64_t end = first_of(batch, thread + 1, threads);
     const REAL share = (REAL)(-1.0 / (double)batch);
@@ -117,17 +103,14 @@ static void TYPED(nll_backward)(const int64_t *record, int64_t step, int64_t thr
     }
 }
 
-/* losses = mean over the outputs of (y - target)^2.
- *
- * pointers: y, target, losses
- * integers: batch, outputs
- */
-static void TYPED(mean_squared_error_forward)(const int64_t *record, int64_t step, int64_t thread,
-                                              int64_t threads) {
-    const REAL *const y = pointer_of(record, 0);
-    const REAL *const target = pointer_of(record, 1);
-    REAL *const losses = pointer_of(record, 2);
-    const int64_t batch = record[INTEGERS], outputs = record[INTEGERS + 1];
+/* losses = mean over the outputs of (y - target)^2. */
+static void TYPED(mean_squared_error_forward)(const int64_t *instruction, int64_t step,
+                                              int64_t thread, int64_t threads) {
+    const struct mean_squared_error_forward *const n = fields_of(instruction);
+    const REAL *const y = array_at(n->y);
+    const REAL *const target = array_at(n->target);
+    REAL *const losses = array_at(n->losses);
+    const int64_t batch = n->batch, outputs = n->outputs;
     const int64_t end = first_of(batch, thread + 1, threads);
     (void)step;
     for (int64_t row = first_of(batch, thread, threads); row < end; row++) {
@@ -136,17 +119,14 @@ static void TYPED(mean_squared_error_forward)(const int64_t *record, int64_t ste
     }
 }
 
-/* dy = 2 (y - target) / (batch * outputs).
- *
- * pointers: y, target, dy
- * integers: size = batch * outputs
- */
-static void TYPED(mean_squared_error_backward)(const int64_t *record, int64_t step,
+/* dy = 2 (y - target) / (batch * outputs). */
+static void TYPED(mean_squared_error_backward)(const int64_t *instruction, int64_t step,
                                                int64_t thread, int64_t threads) {
-    const REAL *const y = pointer_of(record, 0);
-    const REAL *const target = pointer_of(record, 1);
-    REAL *const dy = pointer_of(record, 2);
-    const int64_t size = record[INTEGERS], end = first_in_blocks(size, thread + 1, threads);
+    const struct mean_squared_error_backward *const n = fields_of(instruction);
+    const REAL *const y = array_at(n->y);
+    const REAL *const target = array_at(n->target);
+    REAL *const dy = array_at(n->dy);
+    const int64_t size = n->size, end = first_in_blocks(size, thread + 1, threads);
     const REAL factor = (REAL)(2.0 / (double)size);
     (void)step;
     INDEPENDENT
@@ -154,16 +134,13 @@ static void TYPED(mean_squared_error_backward)(const int64_t *record, int64_t st
         dy[i] = (y[i] - target[i]) * factor;
 }
 
-/* statistics[0] += sum of the losses, statistics[2] += batch; one thread.
- *
- * pointers: losses, statistics (float64)
- * integers: batch
- */
-static void TYPED(sum_losses)(const int64_t *record, int64_t step, int64_t thread,
+/* statistics[0] += sum of the losses, statistics[2] += batch; one thread. */
+static void TYPED(sum_losses)(const int64_t *instruction, int64_t step, int64_t thread,
                               int64_t threads) {
-    const REAL *const losses = pointer_of(record, 0);
-    double *const statistics = pointer_of(record, 1);
-    const int64_t batch = record[INTEGERS];
+    const struct sum_losses *const n = fields_of(instruction);
+    const REAL *const losses = array_at(n->losses);
+    double *const statistics = array_at(n->statistics);
+    const int64_t batch = n->batch;
     /* Eight sums, so that one need not wait for the other. */
     double part[8] = {0}, total = 0;
     int64_t i = 0;
@@ -178,16 +155,14 @@ static void TYPED(sum_losses)(const int64_t *record, int64_t step, int64_t threa
 
 /* statistics[1] += number of samples whose first largest score is at the label; a NaN is the
  * largest. One thread.
- *
- * pointers: scores, labels (int64), statistics (float64)
- * integers: batch, outputs
  */
-static void TYPED(count_correct)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(count_correct)(const int64_t *instruction, int64_t step, int64_t thread,
                                  int64_t threads) {
-    const REAL *scores = pointer_of(record, 0);
-    const int64_t *const labels = pointer_of(record, 1);
-    double *const statistics = pointer_of(record, 2);
-    const int64_t batch = record[INTEGERS], outputs = record[INTEGERS + 1];
+    const struct count_correct *const n = fields_of(instruction);
+    const REAL *scores = array_at(n->scores);
+    const int64_t *const labels = array_at(n->labels);
+    double *const statistics = array_at(n->statistics);
+    const int64_t batch = n->batch, outputs = n->outputs;
     int64_t correct = 0;
     (void)step, (void)thread, (void)threads;
     for (int64_t row = 0; row < batch; row++, scores += outputs) {

@@ -1,5 +1,5 @@
 /* Batch normalisation over the rows of a (rows, channels) array; fastconv/backends/compiled/rules/norm.py makes
- * the rows of the program.
+ * the instructions.
  *
  * A sum over all rows is made of the sums of blocks of rows, in float64, which are added in
  * order: the size of a block is fixed, so that the number of threads changes nothing. */
@@ -33,15 +33,13 @@ INLINE struct norm_piece norm_piece_of(int64_t number, int64_t rows, int64_t cha
 
 #endif
 
-/* Of each block: the sum of x, and the sum of the squared distances from the block's own mean.
- *
- * pointers: x, sums (float64, 2 * channels for each block)
- * integers: rows, channels
- */
-static void TYPED(norm_sums)(const int64_t *record, int64_t step, int64_t thread, int64_t threads) {
-    const REAL *const x = pointer_of(record, 0);
-    double *const sums = pointer_of(record, 1);
-    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+/* Of each block: the sum of x, and the sum of the squared distances from the block's own mean. */
+static void TYPED(norm_sums)(const int64_t *instruction, int64_t step, int64_t thread,
+                             int64_t threads) {
+    const struct norm_sums *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    double *const sums = array_at(n->sums);
+    const int64_t rows = n->rows, channels = n->channels;
     const int64_t count = blocks_of(rows) * pieces_of(channels);
     const int64_t end = first_of(count, thread + 1, threads);
     (void)step;
@@ -66,24 +64,20 @@ static void TYPED(norm_sums)(const int64_t *record, int64_t step, int64_t thread
     }
 }
 
-/* Mean and inverse deviation of all rows, the running statistics, and the factor gamma / deviation.
- *
- * pointers: sums (of norm_sums), gamma, running_mean, running_variance, mean, inverse_deviation,
- *           factor
- * integers: rows, channels
- * reals:    epsilon, momentum
+/* Mean and inverse std of all rows, the running statistics, and the factor gamma / std.
  */
-static void TYPED(norm_statistics)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(norm_statistics)(const int64_t *instruction, int64_t step, int64_t thread,
                                    int64_t threads) {
-    const double *const sums = pointer_of(record, 0);
-    const REAL *const gamma = pointer_of(record, 1);
-    REAL *const running_mean = pointer_of(record, 2);
-    REAL *const running_variance = pointer_of(record, 3);
-    REAL *const mean = pointer_of(record, 4);
-    REAL *const inverse_deviation = pointer_of(record, 5);
-    REAL *const factor = pointer_of(record, 6);
-    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
-    const double epsilon = real_of(record, 0), momentum = real_of(record, 1);
+    const struct norm_statistics *const n = fields_of(instruction);
+    const double *const sums = array_at(n->sums);
+    const REAL *const gamma = array_at(n->gamma);
+    REAL *const running_mean = array_at(n->running_mean);
+    REAL *const running_variance = array_at(n->running_variance);
+    REAL *const mean = array_at(n->mean);
+    REAL *const inverse_std = array_at(n->inverse_std);
+    REAL *const factor = array_at(n->factor);
+    const int64_t rows = n->rows, channels = n->channels;
+    const double epsilon = n->epsilon, momentum = n->momentum;
     const int64_t blocks = blocks_of(rows), pieces = pieces_of(channels);
     const int64_t end = first_of(pieces, thread + 1, threads);
     (void)step;
@@ -109,14 +103,14 @@ static void TYPED(norm_statistics)(const int64_t *record, int64_t step, int64_t 
         for (int64_t k = 0; k < count; k++) {
             const int64_t c = first + k;
             if (rows == 0) {
-                mean[c] = inverse_deviation[c] = factor[c] = 0;
+                mean[c] = inverse_std[c] = factor[c] = 0;
                 continue;
             }
             const double variance = squares[k] / (double)rows;
             const double unbiased = rows > 1 ? squares[k] / (double)(rows - 1) : variance;
             const double inverse = 1 / sqrt(variance + epsilon);
             mean[c] = (REAL)centre[k];
-            inverse_deviation[c] = (REAL)inverse;
+            inverse_std[c] = (REAL)inverse;
             factor[c] = (REAL)(gamma[c] * inverse);
             running_mean[c] = (REAL)((1 - momentum) * running_mean[c] + momentum * centre[k]);
             running_variance[c] =
@@ -125,38 +119,31 @@ static void TYPED(norm_statistics)(const int64_t *record, int64_t step, int64_t 
     }
 }
 
-/* factor = gamma / sqrt(variance + epsilon).
- *
- * pointers: gamma, variance, factor
- * integers: channels
- * reals:    epsilon
- */
-static void TYPED(norm_factor)(const int64_t *record, int64_t step, int64_t thread,
+/* factor = gamma / sqrt(variance + epsilon). */
+static void TYPED(norm_factor)(const int64_t *instruction, int64_t step, int64_t thread,
                                int64_t threads) {
-    const REAL *const gamma = pointer_of(record, 0);
-    const REAL *const variance = pointer_of(record, 1);
-    REAL *const factor = pointer_of(record, 2);
-    const int64_t channels = record[INTEGERS];
-    const double epsilon = real_of(record, 0);
+    const struct norm_factor *const n = fields_of(instruction);
+    const REAL *const gamma = array_at(n->gamma);
+    const REAL *const variance = array_at(n->variance);
+    REAL *const factor = array_at(n->factor);
+    const int64_t channels = n->channels;
+    const double epsilon = n->epsilon;
     (void)step, (void)thread, (void)threads;
     INDEPENDENT
     for (int64_t k = 0; k < channels; k++)
         factor[k] = (REAL)(gamma[k] / sqrt(variance[k] + epsilon));
 }
 
-/* y = (x - mean) * factor + beta.
- *
- * pointers: x, mean, factor, beta, y
- * integers: rows, channels
- */
-static void TYPED(norm_apply)(const int64_t *record, int64_t step, int64_t thread,
+/* y = (x - mean) * factor + beta. */
+static void TYPED(norm_apply)(const int64_t *instruction, int64_t step, int64_t thread,
                               int64_t threads) {
-    const REAL *const x = pointer_of(record, 0);
-    const REAL *const mean = pointer_of(record, 1);
-    const REAL *const factor = pointer_of(record, 2);
-    const REAL *const beta = pointer_of(record, 3);
-    REAL *const y = pointer_of(record, 4);
-    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const struct norm_apply *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    const REAL *const mean = array_at(n->mean);
+    const REAL *const factor = array_at(n->factor);
+    const REAL *const beta = array_at(n->beta);
+    REAL *const y = array_at(n->y);
+    const int64_t rows = n->rows, channels = n->channels;
     const int64_t end = first_of(rows, thread + 1, threads);
     (void)step;
     for (int64_t row = first_of(rows, thread, threads); row < end; row++) {
@@ -167,19 +154,16 @@ static void TYPED(norm_apply)(const int64_t *record, int64_t step, int64_t threa
     }
 }
 
-/* Of each block: the sum of dy, and of dy * z with z = (x - mean) * inverse_deviation.
- *
- * pointers: dy, x, mean, inverse_deviation, sums (float64, 2 * channels for each block)
- * integers: rows, channels
- */
-static void TYPED(norm_gradient_sums)(const int64_t *record, int64_t step, int64_t thread,
+/* Of each block: the sum of dy, and of dy * z with z = (x - mean) * inverse_std. */
+static void TYPED(norm_gradient_sums)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
-    const REAL *const dy = pointer_of(record, 0);
-    const REAL *const x = pointer_of(record, 1);
-    const REAL *const mean = pointer_of(record, 2);
-    const REAL *const inverse_deviation = pointer_of(record, 3);
-    double *const sums = pointer_of(record, 4);
-    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const struct norm_gradient_sums *const n = fields_of(instruction);
+    const REAL *const dy = array_at(n->dy);
+    const REAL *const x = array_at(n->x);
+    const REAL *const mean = array_at(n->mean);
+    const REAL *const inverse_std = array_at(n->inverse_std);
+    double *const sums = array_at(n->sums);
+    const int64_t rows = n->rows, channels = n->channels;
     const int64_t count = blocks_of(rows) * pieces_of(channels);
     const int64_t end = first_of(count, thread + 1, threads);
     (void)step;
@@ -188,7 +172,7 @@ static void TYPED(norm_gradient_sums)(const int64_t *record, int64_t step, int64
         const int64_t start = p.first_row * channels + p.first_channel;
         const REAL *const restrict gradients = dy + start, *const restrict block = x + start;
         const REAL *const restrict centre = mean + p.first_channel;
-        const REAL *const restrict inverse = inverse_deviation + p.first_channel;
+        const REAL *const restrict inverse = inverse_std + p.first_channel;
         double *const out = sums + 2 * p.block * channels + p.first_channel;
         double total[CHANNELS_OF_A_PIECE] = {0}, products[CHANNELS_OF_A_PIECE] = {0};
         for (int64_t i = 0; i < p.rows; i++)
@@ -206,22 +190,19 @@ static void TYPED(norm_gradient_sums)(const int64_t *record, int64_t step, int64
 }
 
 /* dbeta = sum of dy, dgamma = sum of dy * z, and what dx takes of them: their means, and
- * gamma * inverse_deviation.
- *
- * pointers: sums (of norm_gradient_sums), gamma, inverse_deviation, dgamma, dbeta,
- *           means (2 * channels: of dy, of dy * z), factor
- * integers: rows, channels
+ * gamma * inverse_std.
  */
-static void TYPED(norm_gradients)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(norm_gradients)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
-    const double *const sums = pointer_of(record, 0);
-    const REAL *const gamma = pointer_of(record, 1);
-    const REAL *const inverse_deviation = pointer_of(record, 2);
-    REAL *const dgamma = pointer_of(record, 3);
-    REAL *const dbeta = pointer_of(record, 4);
-    REAL *const means = pointer_of(record, 5);
-    REAL *const factor = pointer_of(record, 6);
-    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const struct norm_gradients *const n = fields_of(instruction);
+    const double *const sums = array_at(n->sums);
+    const REAL *const gamma = array_at(n->gamma);
+    const REAL *const inverse_std = array_at(n->inverse_std);
+    REAL *const dgamma = array_at(n->dgamma);
+    REAL *const dbeta = array_at(n->dbeta);
+    REAL *const means = array_at(n->means);
+    REAL *const factor = array_at(n->factor);
+    const int64_t rows = n->rows, channels = n->channels;
     const int64_t blocks = blocks_of(rows), pieces = pieces_of(channels);
     const int64_t end = first_of(pieces, thread + 1, threads);
     const double share = rows ? 1 / (double)rows : 0;
@@ -243,26 +224,23 @@ static void TYPED(norm_gradients)(const int64_t *record, int64_t step, int64_t t
             dgamma[c] = (REAL)products[k];
             means[c] = (REAL)(total[k] * share);
             means[channels + c] = (REAL)(products[k] * share);
-            factor[c] = gamma[c] * inverse_deviation[c];
+            factor[c] = gamma[c] * inverse_std[c];
         }
     }
 }
 
-/* dx = factor * (dy - mean of dy - z * mean of dy * z).
- *
- * pointers: dy, x, mean, inverse_deviation, means, factor, dx
- * integers: rows, channels
- */
-static void TYPED(norm_backward_data)(const int64_t *record, int64_t step, int64_t thread,
+/* dx = factor * (dy - mean of dy - z * mean of dy * z). */
+static void TYPED(norm_backward_data)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
-    const REAL *const dy = pointer_of(record, 0);
-    const REAL *const x = pointer_of(record, 1);
-    const REAL *const mean = pointer_of(record, 2);
-    const REAL *const inverse_deviation = pointer_of(record, 3);
-    const REAL *const means = pointer_of(record, 4);
-    const REAL *const factor = pointer_of(record, 5);
-    REAL *const dx = pointer_of(record, 6);
-    const int64_t rows = record[INTEGERS], channels = record[INTEGERS + 1];
+    const struct norm_backward_data *const n = fields_of(instruction);
+    const REAL *const dy = array_at(n->dy);
+    const REAL *const x = array_at(n->x);
+    const REAL *const mean = array_at(n->mean);
+    const REAL *const inverse_std = array_at(n->inverse_std);
+    const REAL *const means = array_at(n->means);
+    const REAL *const factor = array_at(n->factor);
+    REAL *const dx = array_at(n->dx);
+    const int64_t rows = n->rows, channels = n->channels;
     const REAL *const products = means + channels;
     const int64_t end = first_of(rows, thread + 1, threads);
     (void)step;
@@ -271,7 +249,7 @@ static void TYPED(norm_backward_data)(const int64_t *record, int64_t step, int64
         REAL *const to = dx + row * channels;
         INDEPENDENT
         for (int64_t k = 0; k < channels; k++) {
-            const REAL z = (from[k] - mean[k]) * inverse_deviation[k];
+            const REAL z = (from[k] - mean[k]) * inverse_std[k];
             to[k] = factor[k] * (gradient[k] - means[k] - z * products[k]);
         }
     }

@@ -4,15 +4,6 @@
  * `lines` on the stack, with zeros where the padding is, so that no tap meets an edge; the columns
  * of a stride lie apart there, and those of a strided output have zeros in between.
  * fastconv/backends/compiled/rules/plane_products.py chooses how much is done at once.
- *
- * Integers of a record here:
- *   0 samples, 1 channels; 2, 3 height and width of the planes that are copied; 4, 5 rows and
- *   columns of the others; 6, 7 taps down and across; 8, 9 dilation; 10, 11 stride; 12 columns that
- *   the copy makes of one; 13, 14 padding top and left
- *   15, 16, 17 strides of the weights: from channel to channel, down, across;
- *   18, 19 strides of the other planes: from row to row, from plane to plane
- *   20, 21 columns and rows that are done together; 22, 23 taps that are, down and across;
- *   24 rows from a line to the next; 25 phases of the columns in a line, 26 elements of a phase
  */
 
 #ifndef PLANE_LINES_BYTES
@@ -142,22 +133,24 @@ INLINE void TYPED(fetch)(const REAL *from, ptrdiff_t rows, ptrdiff_t columns, pt
 
 /* Copy what a block of rows and columns and a group of taps read: rows from `top` on, columns from
  * `left` on, which may be outside of the plane. */
-INLINE void TYPED(fill_lines)(const int64_t *n, const REAL *plane, ptrdiff_t count, ptrdiff_t top,
-                              ptrdiff_t left, REAL *lines) {
-    const ptrdiff_t height = n[2], width = n[3], phases = n[25], length = n[26];
+INLINE void TYPED(fill_lines)(const struct plane_sizes *n, const REAL *plane, ptrdiff_t count,
+                              ptrdiff_t top, ptrdiff_t left, REAL *lines) {
+    const ptrdiff_t height = n->height, width = n->width, phases = n->phases, length = n->length;
     struct TYPED(range) ranges[MOST_PHASES];
     for (ptrdiff_t phase = 0; phase < phases; phase++)
-        ranges[phase] = TYPED(range_of)(left + phase, length, width, n[11], n[12]);
-    const ptrdiff_t first = most_of(0, top), end = least_of(height, top + (count - 1) * n[24] + 1);
+        ranges[phase] = TYPED(range_of)(left + phase, length, width, n->stride_across, n->spacing);
+    const ptrdiff_t first = most_of(0, top),
+                    end = least_of(height, top + (count - 1) * n->line_step + 1);
     TYPED(fetch)(plane + first * width + AHEAD, 1, (end - first) * width, 0);
     for (ptrdiff_t q = 0; q < count; q++) {
-        const ptrdiff_t row = top + q * n[24];
+        const ptrdiff_t row = top + q * n->line_step;
         if (row < 0 || row >= height) {
             lines = TYPED(clear_line)(lines, 0, phases * length);
             continue;
         }
         for (ptrdiff_t phase = 0; phase < phases; phase++, lines += length)
-            TYPED(fill_line)(lines, length, plane + row * width, ranges[phase], n[11], n[12]);
+            TYPED(fill_line)
+            (lines, length, plane + row * width, ranges[phase], n->stride_across, n->spacing);
     }
 }
 
@@ -369,14 +362,16 @@ INLINE void TYPED(moments_of_taps)(const struct TYPED(planes) *t) {
 }
 
 /* Where the taps of a group are in a line, and how far apart lines are. */
-INLINE void TYPED(set_taps)(const int64_t *n, struct TYPED(planes) *t, ptrdiff_t i, ptrdiff_t j) {
-    t->down = least_of(n[22], n[6] - i);
-    t->across = least_of(n[23], n[7] - j);
-    t->line = n[25] * n[26];
-    t->row_step = n[10] / n[24];
-    t->tap_step = n[8] / n[24];
+INLINE void TYPED(set_taps)(const struct plane_sizes *n, struct TYPED(planes) * t, ptrdiff_t i,
+                            ptrdiff_t j) {
+    t->down = least_of(n->tile_down, n->taps_down - i);
+    t->across = least_of(n->tile_across, n->taps_across - j);
+    t->line = n->phases * n->length;
+    t->row_step = n->stride_down / n->line_step;
+    t->tap_step = n->dilation_down / n->line_step;
     for (ptrdiff_t k = 0; k < t->across; k++)
-        t->offset[k] = k * n[9] % n[11] * n[26] + k * n[9] / n[11];
+        t->offset[k] = k * n->dilation_across % n->stride_across * n->length +
+                       k * n->dilation_across / n->stride_across;
 }
 
 /* 3x3 taps at lines below each other, of rows with as many lines between them as the stride. */
@@ -386,43 +381,44 @@ INLINE int TYPED(is_three)(const struct TYPED(planes) *t, ptrdiff_t stride) {
 
 /* Output row r, column c = b + sum over taps of the filter times the plane; the others are written.
  *
- * The data gradient is the same with the taps backwards, for each phase of the rows.
- *
- * pointers: x, w, b (NULL: none), y
- * integers: as above
+ * The data gradient is the same with the taps backwards, for each sub-pixel phase of the rows.
  */
-static void TYPED(plane_products)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(plane_products)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const x = pointer_of(record, 0), *const w = pointer_of(record, 1);
-    const REAL *const bias = pointer_of(record, 2);
-    REAL *const y = pointer_of(record, 3);
+    const struct plane_products *const call = fields_of(instruction);
+    const struct plane_sizes *const n = &call->plane_sizes;
+    const REAL *const x = array_at(call->x), *const w = array_at(call->w);
+    const REAL *const bias = array_at(call->b);
+    REAL *const y = array_at(call->y);
     REAL lines[PLANE_LINES_BYTES / sizeof(REAL)];
-    struct TYPED(planes) t = {.lines = lines, .row = n[18]};
-    const ptrdiff_t bands = (n[4] + n[21] - 1) / n[21], pieces = n[0] * n[1] * bands;
+    struct TYPED(planes) t = {.lines = lines, .row = n->other_row};
+    const ptrdiff_t bands = (n->rows + n->tile_rows - 1) / n->tile_rows,
+                    pieces = n->samples * n->channels * bands;
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
     for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
-        const ptrdiff_t plane = piece / bands, row = piece % bands * n[21], channel = plane % n[1];
-        t.rows = least_of(n[21], n[4] - row);
+        const ptrdiff_t plane = piece / bands, row = piece % bands * n->tile_rows,
+                        channel = plane % n->channels;
+        t.rows = least_of(n->tile_rows, n->rows - row);
         t.bias = bias ? bias[channel] : 0;
-        for (ptrdiff_t column = 0; column < n[5]; column += n[20]) {
-            t.columns = least_of(n[20], n[5] - column);
-            t.other = y + plane * n[19] + row * n[18] + column;
+        for (ptrdiff_t column = 0; column < n->columns; column += n->tile_columns) {
+            t.columns = least_of(n->tile_columns, n->columns - column);
+            t.other = y + plane * n->other_plane + row * n->other_row + column;
             TYPED(fetch)(t.other, t.rows, t.columns, t.row);
             ptrdiff_t i = 0;
             do {
                 ptrdiff_t j = 0;
                 do {
                     TYPED(set_taps)(n, &t, i, j);
-                    t.weights = w + channel * n[15] + i * n[16] + j * n[17];
-                    t.w_down = n[16];
-                    t.w_across = n[17];
+                    t.weights = w + channel * n->w_channel + i * n->w_down + j * n->w_across;
+                    t.w_down = n->w_down;
+                    t.w_across = n->w_across;
                     if (t.down > 0 && t.across > 0)
-                        TYPED(fill_lines)(n, x + plane * n[2] * n[3],
-                                          (t.rows - 1) * t.row_step + (t.down - 1) * t.tap_step + 1,
-                                          row * n[10] - n[13] + i * n[8],
-                                          column * n[11] - n[14] + j * n[9], lines);
+                        TYPED(fill_lines)
+                        (n, x + plane * n->height * n->width,
+                         (t.rows - 1) * t.row_step + (t.down - 1) * t.tap_step + 1,
+                         row * n->stride_down - n->top + i * n->dilation_down,
+                         column * n->stride_across - n->left + j * n->dilation_across, lines);
                     if (i > 0 || j > 0) {
                         for (ptrdiff_t r = 0; r < t.rows; r++)
                             TYPED(plane_rows)(&t, r, 1, 0, 0, 0, 1);
@@ -433,28 +429,29 @@ static void TYPED(plane_products)(const int64_t *record, int64_t step, int64_t t
                     } else {
                         TYPED(plane_block)(&t, 0, 0, 0);
                     }
-                    j += n[23];
-                } while (j < n[7]);
-                i += n[22];
-            } while (i < n[6]);
+                    j += n->tile_across;
+                } while (j < n->taps_across);
+                i += n->tile_down;
+            } while (i < n->taps_down);
         }
     }
 }
 
 /* Add what a plane gives to the sums of a group of taps, and, unless NULL, to those of dy by lanes. */
-INLINE void TYPED(moments_of_plane)(const int64_t *n, struct TYPED(planes) *t, const REAL *x,
-                                    REAL *dy, ptrdiff_t plane, ptrdiff_t i, ptrdiff_t j,
-                                    double *biases) {
-    for (ptrdiff_t row = 0; row < n[4]; row += n[21]) {
-        t->rows = least_of(n[21], n[4] - row);
-        for (ptrdiff_t column = 0; column < n[5]; column += n[20]) {
-            t->columns = least_of(n[20], n[5] - column);
-            t->other = dy + plane * n[19] + row * n[18] + column;
+INLINE void TYPED(moments_of_plane)(const struct plane_sizes *n, struct TYPED(planes) * t,
+                                    const REAL *x, REAL *dy, ptrdiff_t plane, ptrdiff_t i,
+                                    ptrdiff_t j, double *biases) {
+    for (ptrdiff_t row = 0; row < n->rows; row += n->tile_rows) {
+        t->rows = least_of(n->tile_rows, n->rows - row);
+        for (ptrdiff_t column = 0; column < n->columns; column += n->tile_columns) {
+            t->columns = least_of(n->tile_columns, n->columns - column);
+            t->other = dy + plane * n->other_plane + row * n->other_row + column;
             TYPED(fetch)(t->other + AHEAD, t->rows, t->columns, t->row);
-            TYPED(fill_lines)(n, x + plane * n[2] * n[3],
-                              (t->rows - 1) * t->row_step + (t->down - 1) * t->tap_step + 1,
-                              row * n[10] - n[13] + i * n[8], column * n[11] - n[14] + j * n[9],
-                              t->lines);
+            TYPED(fill_lines)
+            (n, x + plane * n->height * n->width,
+             (t->rows - 1) * t->row_step + (t->down - 1) * t->tap_step + 1,
+             row * n->stride_down - n->top + i * n->dilation_down,
+             column * n->stride_across - n->left + j * n->dilation_across, t->lines);
             if (TYPED(is_three)(t, 1))
                 TYPED(three_moments)(t);
             else if (TYPED(is_three)(t, 2))
@@ -484,50 +481,55 @@ INLINE void TYPED(moments_of_plane)(const int64_t *n, struct TYPED(planes) *t, c
  * db[part][channel] = sum of dy. The planes of dy are the others.
  *
  * Some channels, whose planes are neighbours, are taken through the samples together.
- *
- * pointers: x, dy, dw, db (NULL: none)
- * integers: as above, 27 parts of the samples, 28 channels that are taken together
  */
-static void TYPED(plane_weight_products)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(plane_weight_products)(const int64_t *instruction, int64_t step, int64_t thread,
                                          int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const x = pointer_of(record, 0);
-    REAL *const dy = pointer_of(record, 1);
-    REAL *const dw = pointer_of(record, 2), *const db = pointer_of(record, 3);
+    const struct plane_weight_products *const call = fields_of(instruction);
+    const struct plane_sizes *const n = &call->plane_sizes;
+    const REAL *const x = array_at(call->x);
+    REAL *const dy = array_at(call->dy);
+    REAL *const dw = array_at(call->dw), *const db = array_at(call->db);
     REAL lines[PLANE_LINES_BYTES / sizeof(REAL)];
     VECTOR sums[MOST_PLANE_SUMS];
     double biases[MOST_PLANE_SUMS][sizeof(VECTOR) / sizeof(REAL)]; /* as many channels at most */
-    struct TYPED(planes) t = {.lines = lines, .row = n[18]};
-    const ptrdiff_t down = (n[6] + n[22] - 1) / n[22], across = (n[7] + n[23] - 1) / n[23];
-    const ptrdiff_t blocks = (n[1] + n[28] - 1) / n[28], pieces = n[27] * blocks * down * across;
+    struct TYPED(planes) t = {.lines = lines, .row = n->other_row};
+    const ptrdiff_t down = (n->taps_down + n->tile_down - 1) / n->tile_down,
+                    across = (n->taps_across + n->tile_across - 1) / n->tile_across;
+    const ptrdiff_t blocks = (n->channels + call->together - 1) / call->together,
+                    pieces = call->parts * blocks * down * across;
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
     for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
-        const ptrdiff_t j = piece % across * n[23], i = piece / across % down * n[22];
-        const ptrdiff_t block = piece / (across * down) % blocks * n[28];
-        const ptrdiff_t block_end = least_of(n[1], block + n[28]);
+        const ptrdiff_t j = piece % across * n->tile_across,
+                        i = piece / across % down * n->tile_down;
+        const ptrdiff_t block = piece / (across * down) % blocks * call->together;
+        const ptrdiff_t block_end = least_of(n->channels, block + call->together);
         const ptrdiff_t part = piece / (across * down * blocks);
-        const ptrdiff_t sample_end = first_of(n[0], part + 1, n[27]);
+        const ptrdiff_t sample_end = first_of(n->samples, part + 1, call->parts);
         const int has_bias = db && i == 0 && j == 0;
         TYPED(set_taps)(n, &t, i, j);
         const ptrdiff_t taps = t.down * t.across;
         for (ptrdiff_t k = 0; k < (block_end - block) * taps; k++) sums[k] = (VECTOR){0};
         memset(biases, 0, (size_t)(block_end - block) * sizeof biases[0]);
-        for (ptrdiff_t sample = first_of(n[0], part, n[27]); sample < sample_end; sample++) {
+        for (ptrdiff_t sample = first_of(n->samples, part, call->parts); sample < sample_end;
+             sample++) {
             for (ptrdiff_t channel = block; channel < block_end; channel++) {
                 t.sums = sums + (channel - block) * taps;
-                TYPED(moments_of_plane)(n, &t, x, dy, sample * n[1] + channel, i, j,
-                                        has_bias ? biases[channel - block] : NULL);
+                TYPED(moments_of_plane)
+                (n, &t, x, dy, sample * n->channels + channel, i, j,
+                 has_bias ? biases[channel - block] : NULL);
             }
         }
         for (ptrdiff_t channel = block; channel < block_end; channel++) {
             const VECTOR *const from = sums + (channel - block) * taps;
-            REAL *const to = dw + (part * n[1] + channel) * n[15] + i * n[16] + j * n[17];
+            REAL *const to = dw + (part * n->channels + channel) * n->w_channel + i * n->w_down +
+                             j * n->w_across;
             for (ptrdiff_t k = 0; k < taps; k++)
-                to[k / t.across * n[16] + k % t.across * n[17]] = TYPED(sum_of_lanes)(from[k]);
+                to[k / t.across * n->w_down + k % t.across * n->w_across] =
+                    TYPED(sum_of_lanes)(from[k]);
             double total = 0;
             for (ptrdiff_t l = 0; has_bias && l < LANES; l++) total += biases[channel - block][l];
-            if (has_bias) db[part * n[1] + channel] = (REAL)total;
+            if (has_bias) db[part * n->channels + channel] = (REAL)total;
         }
     }
 }

@@ -1,5 +1,5 @@
-/* Pooling of NHWC images; fastconv/backends/compiled/rules/pool.py makes the rows. Channels are innermost, so that a
- * window is a few loops over contiguous channels. */
+/* Pooling of NHWC images; fastconv/backends/compiled/rules/pool.py makes the instructions. Channels
+ * are innermost, so that a window is a few loops over contiguous channels. */
 
 #ifndef FASTCONV_POOL_H
 #define FASTCONV_POOL_H
@@ -8,20 +8,6 @@ enum {
     CHANNELS_AT_ONCE = 64,
     CELLS_SUMMED_NARROW = 16, /* of a window, in REAL: more are summed in float64 */
 };
-
-/* What every kernel over windows knows, as its integers stand. */
-struct pool {
-    int64_t batch, channels, height, width, out_height, out_width;
-    int64_t kernel_height, kernel_width, stride_height, stride_width;
-    int64_t top, left, bottom, right;
-    int64_t count_padding; /* averages count the cells of the padding */
-};
-
-INLINE struct pool pool_of(const int64_t *record) {
-    struct pool p;
-    memcpy(&p, record + INTEGERS, sizeof p);
-    return p;
-}
 
 /* The part first <= i < end of a window on the image, and the cells that an average divides by. */
 struct window {
@@ -36,12 +22,12 @@ INLINE struct window window_of(int64_t number, int64_t stride, int64_t kernel, i
                            count_padding ? least_of(stop, size + after) - start : end - first};
 }
 
-INLINE struct window rows_of_window(const struct pool *p, int64_t number) {
+INLINE struct window rows_of_window(const struct pool_windows *p, int64_t number) {
     return window_of(number, p->stride_height, p->kernel_height, p->top, p->height, p->bottom,
                      p->count_padding);
 }
 
-INLINE struct window columns_of_window(const struct pool *p, int64_t number) {
+INLINE struct window columns_of_window(const struct pool_windows *p, int64_t number) {
     return window_of(number, p->stride_width, p->kernel_width, p->left, p->width, p->right,
                      p->count_padding);
 }
@@ -72,39 +58,40 @@ INLINE void TYPED(compare)(const REAL *x, ptrdiff_t count, int32_t index, VECTOR
 #endif
 }
 
-INLINE void TYPED(store_largest)(REAL *y, int32_t *where, ptrdiff_t count, VECTOR most,
+INLINE void TYPED(store_largest)(REAL *y, int32_t *argmax, ptrdiff_t count, VECTOR most,
                                  INDICES place) {
     TYPED(store_first)(y, most, count);
-    TYPED(store_first_indices)(where, place, count);
+    TYPED(store_first_indices)(argmax, place, count);
 }
 
 /* Of four pixels, the first of which has this flat index: the largest, and its index; of `count`
  * channels. */
 INLINE void TYPED(largest_of_pixels)(const REAL *pixel, ptrdiff_t count, int64_t channels,
                                      int64_t row, int32_t index, int32_t width, REAL *y,
-                                     int32_t *where) {
+                                     int32_t *argmax) {
     VECTOR most = TYPED(load_first)(pixel, count);
     INDICES place = index - (INDICES){0};
     TYPED(compare)(pixel + channels, count, index + 1, &most, &place);
     TYPED(compare)(pixel + row, count, index + width, &most, &place);
     TYPED(compare)(pixel + row + channels, count, index + width + 1, &most, &place);
-    TYPED(store_largest)(y, where, count, most, place);
+    TYPED(store_largest)(y, argmax, count, most, place);
 }
 
 /* Of all channels. Of whole vectors the compiler knows it. */
 INLINE void TYPED(largest_of_four)(const REAL *x, int64_t channels, int64_t row, int32_t index,
-                                   int32_t width, REAL *y, int32_t *where) {
+                                   int32_t width, REAL *y, int32_t *argmax) {
     int64_t k = 0;
     for (; k + LANES <= channels; k += LANES)
-        TYPED(largest_of_pixels)(x + k, LANES, channels, row, index, width, y + k, where + k);
+        TYPED(largest_of_pixels)(x + k, LANES, channels, row, index, width, y + k, argmax + k);
     if (k < channels)
-        TYPED(largest_of_pixels)(x + k, channels - k, channels, row, index, width, y + k, where + k);
+        TYPED(largest_of_pixels)
+        (x + k, channels - k, channels, row, index, width, y + k, argmax + k);
 }
 
 /* Of a window of any size on an image; of `count` channels. */
 INLINE void TYPED(largest_of_part)(const REAL *image, ptrdiff_t count, int64_t channels,
                                    int64_t width, struct window h, struct window w, REAL *y,
-                                   int32_t *where) {
+                                   int32_t *argmax) {
     const int64_t first = h.first * width + w.first;
     VECTOR most = TYPED(load_first)(image + first * channels, count);
     INDICES place = (int32_t)first - (INDICES){0};
@@ -114,30 +101,27 @@ INLINE void TYPED(largest_of_part)(const REAL *image, ptrdiff_t count, int64_t c
             const REAL *const pixel = image + (i * width + j) * channels;
             TYPED(compare)(pixel, count, (int32_t)(i * width + j), &most, &place);
         }
-    TYPED(store_largest)(y, where, count, most, place);
+    TYPED(store_largest)(y, argmax, count, most, place);
 }
 
 /* Of all channels. */
 INLINE void TYPED(largest_of_window)(const REAL *image, int64_t channels, int64_t width,
-                                     struct window h, struct window w, REAL *y, int32_t *where) {
+                                     struct window h, struct window w, REAL *y, int32_t *argmax) {
     int64_t k = 0;
     for (; k + LANES <= channels; k += LANES)
-        TYPED(largest_of_part)(image + k, LANES, channels, width, h, w, y + k, where + k);
+        TYPED(largest_of_part)(image + k, LANES, channels, width, h, w, y + k, argmax + k);
     if (k < channels)
-        TYPED(largest_of_part)(image + k, channels - k, channels, width, h, w, y + k, where + k);
+        TYPED(largest_of_part)(image + k, channels - k, channels, width, h, w, y + k, argmax + k);
 }
 
-/* The largest pixel of each window, and its flat index in the plane of the image.
- *
- * pointers: x, y, where (int32)
- * integers: struct pool
- */
-static void TYPED(max_pool2d_forward)(const int64_t *record, int64_t step, int64_t thread,
+/* The largest pixel of each window, and its flat index in the plane of the image. */
+static void TYPED(max_pool2d_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
-    const struct pool p = pool_of(record);
-    const REAL *const x = pointer_of(record, 0);
-    REAL *const y = pointer_of(record, 1);
-    int32_t *const where = pointer_of(record, 2);
+    const struct max_pool2d_forward *const n = fields_of(instruction);
+    const struct pool_windows p = n->pool_windows;
+    const REAL *const x = array_at(n->x);
+    REAL *const y = array_at(n->y);
+    int32_t *const argmax = array_at(n->argmax);
     const int64_t rows = p.batch * p.out_height, channels = p.channels, line = p.width * channels;
     const int64_t end = first_of(rows, thread + 1, threads);
     (void)step;
@@ -147,7 +131,7 @@ static void TYPED(max_pool2d_forward)(const int64_t *record, int64_t step, int64
         for (int64_t ow = 0; ow < p.out_width; ow++) {
             const struct window w = columns_of_window(&p, ow);
             REAL *const restrict to = y + (row * p.out_width + ow) * channels;
-            int32_t *const restrict place = where + (row * p.out_width + ow) * channels;
+            int32_t *const restrict place = argmax + (row * p.out_width + ow) * channels;
             const REAL *const from = image + h.first * line + w.first * channels;
             const int32_t index = (int32_t)(h.first * p.width + w.first);
             if (h.end - h.first == 2 && w.end - w.first == 2)
@@ -160,16 +144,14 @@ static void TYPED(max_pool2d_forward)(const int64_t *record, int64_t step, int64
 
 /* Add the gradient of each window to the pixel that it took. A row of dx is made by one thread,
  * from the windows that reach it, in their order.
- *
- * pointers: dy, where (int32), dx
- * integers: struct pool
  */
-static void TYPED(max_pool2d_backward)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(max_pool2d_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                        int64_t threads) {
-    const struct pool p = pool_of(record);
-    const REAL *const dy = pointer_of(record, 0);
-    const int32_t *const where = pointer_of(record, 1);
-    REAL *const dx = pointer_of(record, 2);
+    const struct max_pool2d_backward *const n = fields_of(instruction);
+    const struct pool_windows p = n->pool_windows;
+    const REAL *const dy = array_at(n->dy);
+    const int32_t *const argmax = array_at(n->argmax);
+    REAL *const dx = array_at(n->dx);
     const int64_t rows = p.batch * p.height, channels = p.channels, line = p.width * channels;
     const int64_t end = first_of(rows, thread + 1, threads);
     (void)step;
@@ -185,7 +167,7 @@ static void TYPED(max_pool2d_backward)(const int64_t *record, int64_t step, int6
                 const int64_t start =
                     ((row / p.height * p.out_height + oh) * p.out_width + ow) * channels;
                 const REAL *const restrict gradient = dy + start;
-                const int32_t *const restrict taken = where + start;
+                const int32_t *const restrict taken = argmax + start;
                 for (int64_t j = w.first; j < w.end; j++) {
                     REAL *const restrict pixel = to + j * channels;
                     const int32_t here = (int32_t)(i * p.width + j);
@@ -200,16 +182,15 @@ static void TYPED(max_pool2d_backward)(const int64_t *record, int64_t step, int6
 }
 
 /* The same for windows of 2 x 2 that lie side by side without padding: every pixel is in one
- * window or none. Pairs of rows, so that dy and where are read once.
- *
- * pointers, integers: as in max_pool2d_backward
+ * window or none. Pairs of rows, so that dy and argmax are read once.
  */
-static void TYPED(max_pool2d_backward_pairs)(const int64_t *record, int64_t step, int64_t thread,
-                                             int64_t threads) {
-    const struct pool p = pool_of(record);
-    const REAL *const dy = pointer_of(record, 0);
-    const int32_t *const where = pointer_of(record, 1);
-    REAL *const dx = pointer_of(record, 2);
+static void TYPED(max_pool2d_backward_pairs)(const int64_t *instruction, int64_t step,
+                                             int64_t thread, int64_t threads) {
+    const struct max_pool2d_backward_pairs *const n = fields_of(instruction);
+    const struct pool_windows p = n->pool_windows;
+    const REAL *const dy = array_at(n->dy);
+    const int32_t *const argmax = array_at(n->argmax);
+    REAL *const dx = array_at(n->dx);
     const int64_t channels = p.channels, line = p.width * channels;
     const int64_t of_image = (p.height + 1) / 2, pairs = p.batch * of_image;
     const int64_t end = first_of(pairs, thread + 1, threads);
@@ -224,7 +205,7 @@ static void TYPED(max_pool2d_backward_pairs)(const int64_t *record, int64_t step
         for (int64_t ow = 0; ow < p.out_width; ow++) {
             const int64_t start = ((image * p.out_height + oh) * p.out_width + ow) * channels;
             const REAL *const restrict gradient = dy + start;
-            const int32_t *const restrict taken = where + start;
+            const int32_t *const restrict taken = argmax + start;
             REAL *const restrict a = to + 2 * ow * channels, *const restrict b = a + channels;
             REAL *const restrict c = a + line, *const restrict d = c + channels;
             const int32_t index = (int32_t)(2 * oh * p.width + 2 * ow);
@@ -262,16 +243,13 @@ INLINE void TYPED(mean_of_window)(const REAL *image, int64_t channels, int64_t w
     }
 }
 
-/* The mean of each window.
- *
- * pointers: x, y
- * integers: struct pool
- */
-static void TYPED(avg_pool2d_forward)(const int64_t *record, int64_t step, int64_t thread,
+/* The mean of each window. */
+static void TYPED(avg_pool2d_forward)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
-    const struct pool p = pool_of(record);
-    const REAL *const x = pointer_of(record, 0);
-    REAL *const y = pointer_of(record, 1);
+    const struct avg_pool2d_forward *const n = fields_of(instruction);
+    const struct pool_windows p = n->pool_windows;
+    const REAL *const x = array_at(n->x);
+    REAL *const y = array_at(n->y);
     const int64_t rows = p.batch * p.out_height, channels = p.channels, line = p.width * channels;
     const int64_t end = first_of(rows, thread + 1, threads);
     (void)step;
@@ -300,15 +278,13 @@ static void TYPED(avg_pool2d_forward)(const int64_t *record, int64_t step, int64
 }
 
 /* Spread the gradient of each window evenly over its pixels; rows of dx as in max_pool2d_backward.
- *
- * pointers: dy, dx
- * integers: struct pool
  */
-static void TYPED(avg_pool2d_backward)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(avg_pool2d_backward)(const int64_t *instruction, int64_t step, int64_t thread,
                                        int64_t threads) {
-    const struct pool p = pool_of(record);
-    const REAL *const dy = pointer_of(record, 0);
-    REAL *const dx = pointer_of(record, 1);
+    const struct avg_pool2d_backward *const n = fields_of(instruction);
+    const struct pool_windows p = n->pool_windows;
+    const REAL *const dy = array_at(n->dy);
+    REAL *const dx = array_at(n->dx);
     const int64_t rows = p.batch * p.height, channels = p.channels, line = p.width * channels;
     const int64_t end = first_of(rows, thread + 1, threads);
     (void)step;
@@ -335,17 +311,13 @@ static void TYPED(avg_pool2d_backward)(const int64_t *record, int64_t step, int6
     }
 }
 
-/* The mean of each channel over all pixels, summed in float64.
- *
- * pointers: x, y
- * integers: batch, pixels, channels
- */
-static void TYPED(global_avg_pool2d_forward)(const int64_t *record, int64_t step, int64_t thread,
-                                             int64_t threads) {
-    const REAL *const x = pointer_of(record, 0);
-    REAL *const y = pointer_of(record, 1);
-    const int64_t *const n = record + INTEGERS;
-    const int64_t batch = n[0], pixels = n[1], channels = n[2];
+/* The mean of each channel over all pixels, summed in float64. */
+static void TYPED(global_avg_pool2d_forward)(const int64_t *instruction, int64_t step,
+                                             int64_t thread, int64_t threads) {
+    const struct global_avg_pool2d_forward *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    REAL *const y = array_at(n->y);
+    const int64_t batch = n->batch, pixels = n->pixels, channels = n->channels;
     const int64_t pieces = (channels + CHANNELS_AT_ONCE - 1) / CHANNELS_AT_ONCE;
     const int64_t end = first_of(batch * pieces, thread + 1, threads);
     const double share = 1.0 / (double)pixels;
@@ -362,17 +334,13 @@ static void TYPED(global_avg_pool2d_forward)(const int64_t *record, int64_t step
     }
 }
 
-/* Spread each channel's gradient evenly over all pixels.
- *
- * pointers: dy, dx
- * integers: batch, height, width, channels
- */
-static void TYPED(global_avg_pool2d_backward)(const int64_t *record, int64_t step, int64_t thread,
-                                              int64_t threads) {
-    const REAL *const dy = pointer_of(record, 0);
-    REAL *const dx = pointer_of(record, 1);
-    const int64_t *const n = record + INTEGERS;
-    const int64_t batch = n[0], height = n[1], width = n[2], channels = n[3];
+/* Spread each channel's gradient evenly over all pixels. */
+static void TYPED(global_avg_pool2d_backward)(const int64_t *instruction, int64_t step,
+                                              int64_t thread, int64_t threads) {
+    const struct global_avg_pool2d_backward *const n = fields_of(instruction);
+    const REAL *const dy = array_at(n->dy);
+    REAL *const dx = array_at(n->dx);
+    const int64_t batch = n->batch, height = n->height, width = n->width, channels = n->channels;
     const int64_t end = first_of(batch * height, thread + 1, threads);
     const REAL share = (REAL)(1.0 / (double)(height * width));
     (void)step;

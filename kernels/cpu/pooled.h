@@ -3,7 +3,7 @@
  * Of four entries of the gradient that enters such a convolution three are exactly zero. So its weight
  * gradient and its data gradient run over the pooled gradient, with the place of each entry in its window:
  * the same sums without the zeros, in another order. The convolution has stride 1, no dilation, no
- * padding, one group. fastconv/backends/compiled/rules/pooled.py makes the rows.
+ * padding, one group. fastconv/backends/compiled/rules/pooled.py makes the instructions.
  *
  * Lists, for each sample and pooled pixel p:
  *   plain   gradient[p][n] of each channel n, and offset[p][n]: of the pixel taken, in elements of x
@@ -23,36 +23,33 @@
 #endif
 #endif
 
-/* pointers: dy, where (int32), y (pooled; NULL: no activation before the pool), gradient and offset
- *           (int32), sorted gradient, channel (int32) and count (int32; NULL: no data gradient)
- * integers: 0 samples; 1, 2 pooled rows and columns; 3 channels of dy; 4 columns of the plane that
- *           `where` counts in; 5, 6 strides of x from row to row and pixel to pixel
- * reals:    slope of the activation
- */
-static void TYPED(pooled_lists)(const int64_t *record, int64_t step, int64_t thread,
+/* Make the lists. */
+static void TYPED(pooled_lists)(const int64_t *instruction, int64_t step, int64_t thread,
                                 int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const dys = pointer_of(record, 0), *const ys = pointer_of(record, 2);
-    const int32_t *const wheres = pointer_of(record, 1);
-    REAL *const gradients = pointer_of(record, 3), *const sorted_gradients = pointer_of(record, 5);
-    int32_t *const offsets = pointer_of(record, 4), *const sorted_channels = pointer_of(record, 6);
-    int32_t *const counts = pointer_of(record, 7);
-    const REAL slope = (REAL)real_of(record, 0);
-    const ptrdiff_t rows = n[1], columns = n[2], channels = n[3];
-    const int32_t width = (int32_t)n[4], x_row = (int32_t)n[5], x_pixel = (int32_t)n[6];
-    const ptrdiff_t lines = n[0] * rows, end = first_of(lines, thread + 1, threads);
+    const struct pooled_lists *const n = fields_of(instruction);
+    const REAL *const dys = array_at(n->dy), *const ys = array_at(n->y);
+    const int32_t *const argmaxes = array_at(n->argmax);
+    REAL *const gradients = array_at(n->gradient), *const sorted_gradients =
+                                                       array_at(n->sorted_gradient);
+    int32_t *const offsets = array_at(n->offset), *const sorted_channels = array_at(n->channel);
+    int32_t *const counts = array_at(n->count);
+    const REAL slope = (REAL)n->slope;
+    const ptrdiff_t rows = n->rows, columns = n->columns, channels = n->channels;
+    const int32_t width = (int32_t)n->plane_width, x_row = (int32_t)n->x_row,
+                  x_pixel = (int32_t)n->x_pixel;
+    const ptrdiff_t lines = n->samples * rows, end = first_of(lines, thread + 1, threads);
     for (ptrdiff_t line = first_of(lines, thread, threads); line < end; line++) {
         const int32_t row = 2 * (int32_t)(line % rows);
         for (ptrdiff_t p = line * columns; p < (line + 1) * columns; p++) {
             const int32_t column = 2 * (int32_t)(p - line * columns);
             const int32_t corner = row * width + column, start = row * x_row + column * x_pixel;
             const REAL *const restrict dy = dys + p * channels;
-            const int32_t *const restrict where = wheres + p * channels;
+            const int32_t *const restrict argmax = argmaxes + p * channels;
             REAL *const restrict gradient = gradients + p * channels;
             int32_t *const restrict offset = offsets + p * channels;
             for (ptrdiff_t c = 0; c < channels; c++) {
-                const int32_t from = where[c] - corner, down = from >= width;
+                const int32_t from = argmax[c] - corner, down = from >= width;
                 offset[c] = start + (from - down * width) * x_pixel + down * x_row;
             }
             if (ys) {
@@ -74,7 +71,7 @@ static void TYPED(pooled_lists)(const int64_t *record, int64_t step, int64_t thr
             REAL *const restrict sorted = sorted_gradients + p * channels;
             int32_t *const restrict channel = sorted_channels + p * channels;
             for (ptrdiff_t c = 0; c < channels; c++) {
-                const int32_t from = where[c] - corner, down = from >= width;
+                const int32_t from = argmax[c] - corner, down = from >= width;
                 const int32_t to = place[2 * down + from - down * width]++;
                 sorted[to] = gradient[c];
                 channel[to] = (int32_t)c;
@@ -170,21 +167,17 @@ INLINE void TYPED(pooled_biases)(const REAL *gradients, ptrdiff_t pixels, ptrdif
  *
  * A band of pixels is taken through all channels before the next: what it reads of x and of the lists
  * stays in the nearest cache. The sums go on in their order, from band to band.
- *
- * pointers: x, gradient and offset (int32), dw, db (NULL: none)
- * integers: 0 samples, 1 pooled pixels, 2 channels of dy; 3, 4 strides of x from sample to sample and
- *           row to row; 5 taps down; 6 vectors of a row of taps; 7 rows of taps in a tile;
- *           8 pooled pixels of a band
  */
-static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(pooled_weight_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                        int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const x = pointer_of(record, 0), *const gradients = pointer_of(record, 1);
-    const int32_t *const offsets = pointer_of(record, 2);
-    REAL *const dw = pointer_of(record, 3), *const db = pointer_of(record, 4);
-    const ptrdiff_t samples = n[0], pixels = n[1], channels = n[2], row = n[4], down = n[5];
-    const ptrdiff_t wide = n[6] * LANES, band = n[8], bands = (pixels + band - 1) / band;
+    const struct pooled_weight_tiles *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x), *const gradients = array_at(n->gradient);
+    const int32_t *const offsets = array_at(n->offset);
+    REAL *const dw = array_at(n->dw), *const db = array_at(n->db);
+    const ptrdiff_t samples = n->samples, pixels = n->pixels, channels = n->channels,
+                    row = n->x_row, down = n->taps_down;
+    const ptrdiff_t wide = n->vectors * LANES, band = n->band, bands = (pixels + band - 1) / band;
     const ptrdiff_t begin = first_of(channels, thread, threads);
     const ptrdiff_t end = first_of(channels, thread + 1, threads);
     for (ptrdiff_t number = 0; number < samples * bands; number++) {
@@ -192,15 +185,20 @@ static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int6
         const REAL *const gradient = gradients + (sample * pixels + pixel) * channels;
         const int32_t *const offset = offsets + (sample * pixels + pixel) * channels;
         for (ptrdiff_t c = begin; c < end; c++) {
-            for (ptrdiff_t i = 0; i < down; i += n[7]) {
-                const ptrdiff_t rows = least_of(n[7], down - i);
-                for (ptrdiff_t v = 0; v < n[6]; v += MOST_POOLED_VECTORS) {
-                    const ptrdiff_t vectors = least_of(MOST_POOLED_VECTORS, n[6] - v);
+            for (ptrdiff_t i = 0; i < down; i += n->tile_rows) {
+                const ptrdiff_t rows = least_of(n->tile_rows, down - i);
+                for (ptrdiff_t v = 0; v < n->vectors; v += MOST_POOLED_VECTORS) {
+                    const ptrdiff_t vectors = least_of(MOST_POOLED_VECTORS, n->vectors - v);
                     const struct TYPED(pooled_run) t = {
-                        .x = x + sample * n[3] + i * row + v * LANES, .gradient = gradient + c,
-                        .offset = offset + c, .dw = dw + (c * down + i) * wide + v * LANES,
-                        .row = row, .dw_row = wide, .pixels = least_of(band, pixels - pixel),
-                        .channels = channels, .add = number > 0,
+                        .x = x + sample * n->x_sample + i * row + v * LANES,
+                        .gradient = gradient + c,
+                        .offset = offset + c,
+                        .dw = dw + (c * down + i) * wide + v * LANES,
+                        .row = row,
+                        .dw_row = wide,
+                        .pixels = least_of(band, pixels - pixel),
+                        .channels = channels,
+                        .add = number > 0,
                     };
                     TYPED(pooled)[rows][vectors](&t);
                 }
@@ -211,22 +209,18 @@ static void TYPED(pooled_weight_tiles)(const int64_t *record, int64_t step, int6
     }
 }
 
-/* Bring a weight gradient from [n][k] to [k][n], as a gradient or as an update.
- *
- * pointers: from, bias gradient (NULL: none), dw or w, db or b, rate (UPDATE: one for each step of the run)
- * integers: 0 k, 1 n; 2 STORE or UPDATE
- * reals:    UPDATE: factors of rate * w and of rate * b that are subtracted beside
- */
-static void TYPED(transpose_weights)(const int64_t *record, int64_t step, int64_t thread,
+/* Bring a weight gradient from [n][k] to [k][n], as a gradient or as an update. */
+static void TYPED(transpose_weights)(const int64_t *instruction, int64_t step, int64_t thread,
                                      int64_t threads) {
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const from = pointer_of(record, 0), *const db = pointer_of(record, 1);
-    REAL *const w = pointer_of(record, 2), *const b = pointer_of(record, 3);
-    const ptrdiff_t depth = n[0], outputs = n[1], end = first_of(depth, thread + 1, threads);
-    const double rate = n[2] == UPDATE ? ((const double *)pointer_of(record, 4))[step] : -1;
+    const struct transpose_weights *const n = fields_of(instruction);
+    const REAL *const from = array_at(n->sums), *const db = array_at(n->bias_sums);
+    REAL *const w = array_at(n->dw), *const b = array_at(n->db);
+    const ptrdiff_t depth = n->depth, outputs = n->outputs,
+                    end = first_of(depth, thread + 1, threads);
+    const double rate = n->epilogue == UPDATE ? ((const double *)array_at(n->rate))[step] : -1;
     /* A gradient is an update that keeps nothing, at a rate of -1. */
-    const REAL keep = (REAL)(n[2] == UPDATE ? 1 - rate * real_of(record, 0) : 0);
-    const REAL keep_bias = (REAL)(n[2] == UPDATE ? 1 - rate * real_of(record, 1) : 0);
+    const REAL keep = (REAL)(n->epilogue == UPDATE ? 1 - rate * n->decay : 0);
+    const REAL keep_bias = (REAL)(n->epilogue == UPDATE ? 1 - rate * n->bias_decay : 0);
     const REAL factor = (REAL)rate;
     enum { SIDE = sizeof(VECTOR) / sizeof(REAL) > 8 ? sizeof(VECTOR) / sizeof(REAL) : 8 };
     for (ptrdiff_t k = first_of(depth, thread, threads); k < end; k += SIDE) {
@@ -237,7 +231,7 @@ static void TYPED(transpose_weights)(const int64_t *record, int64_t step, int64_
             TYPED(transposed_block)(from + o * depth + k, depth, tall, wide, &block[0][0], SIDE);
             for (ptrdiff_t i = 0; i < tall; i++) {
                 REAL *const to = w + (k + i) * outputs + o;
-                if (n[2] == UPDATE) {
+                if (n->epilogue == UPDATE) {
                     for (ptrdiff_t j = 0; j < wide; j++)
                         to[j] = keep * to[j] - factor * block[i][j];
                 } else {
@@ -248,7 +242,7 @@ static void TYPED(transpose_weights)(const int64_t *record, int64_t step, int64_
     }
     if (thread == 0 && db) {
         for (ptrdiff_t o = 0; o < outputs; o++)
-            b[o] = n[2] == UPDATE ? keep_bias * b[o] - factor * db[o] : db[o];
+            b[o] = n->epilogue == UPDATE ? keep_bias * b[o] - factor * db[o] : db[o];
     }
 }
 
@@ -267,28 +261,24 @@ static void TYPED(transpose_weights)(const int64_t *record, int64_t step, int64_
  *
  * A piece of work is a strip of rows of one image: who does it writes all of its rows, from every
  * pooled pixel that reaches them, in their order.
- *
- * pointers: sorted gradient, channel and count, weights ([vector of dx][channel of dy][9][LANES]), dx,
- *           other (LEAKY_GRADIENT)
- * integers: 0 samples; 1, 2 pooled rows and columns; 3 channels of dy; 4, 5, 6 height, width and channels
- *           of dx; 7 rows of a strip; 8 STORE or LEAKY_GRADIENT
- * reals:    slope
  */
-static void TYPED(pooled_data_tiles)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(pooled_data_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                      int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const gradients = pointer_of(record, 0), *const packed = pointer_of(record, 3);
-    const int32_t *const order = pointer_of(record, 1), *const counts = pointer_of(record, 2);
-    REAL *const dx = pointer_of(record, 4);
-    const REAL *const other = pointer_of(record, 5);
-    const VECTOR slope = TYPED(spread)((REAL)real_of(record, 0));
-    const ptrdiff_t rows = n[1], columns = n[2], channels = n[3], height = n[4], width = n[5];
-    const ptrdiff_t inputs = n[6], line = width * inputs, strips = (height + n[7] - 1) / n[7];
-    const ptrdiff_t pieces = n[0] * strips, end = first_of(pieces, thread + 1, threads);
+    const struct pooled_data_tiles *const n = fields_of(instruction);
+    const REAL *const gradients = array_at(n->gradient), *const packed = array_at(n->w);
+    const int32_t *const order = array_at(n->channel), *const counts = array_at(n->count);
+    REAL *const dx = array_at(n->dx);
+    const REAL *const other = array_at(n->other);
+    const VECTOR slope = TYPED(spread)((REAL)n->slope);
+    const ptrdiff_t rows = n->rows, columns = n->columns, channels = n->channels,
+                    height = n->height, width = n->width;
+    const ptrdiff_t inputs = n->inputs, line = width * inputs,
+                    strips = (height + n->strip - 1) / n->strip;
+    const ptrdiff_t pieces = n->samples * strips, end = first_of(pieces, thread + 1, threads);
     for (ptrdiff_t piece = first_of(pieces, thread, threads); piece < end; piece++) {
-        const ptrdiff_t sample = piece / strips, top = piece % strips * n[7];
-        const ptrdiff_t bottom = least_of(height, top + n[7]);
+        const ptrdiff_t sample = piece / strips, top = piece % strips * n->strip;
+        const ptrdiff_t bottom = least_of(height, top + n->strip);
         REAL *const image = dx + sample * height * line;
         memset(image + top * line, 0, (size_t)((bottom - top) * line) * sizeof(REAL));
         const ptrdiff_t from = top > 3 ? (top - 2) / 2 : 0;
@@ -326,7 +316,7 @@ static void TYPED(pooled_data_tiles)(const int64_t *record, int64_t step, int64_
                 }
             }
         }
-        if (n[8] == LEAKY_GRADIENT) {
+        if (n->epilogue == LEAKY_GRADIENT) {
             const ptrdiff_t start = (sample * height + top) * line;
             const ptrdiff_t elements = (bottom - top) * line;
             for (ptrdiff_t i = start; i < start + elements; i += LANES) {

@@ -11,10 +11,9 @@ struct random_stream {
     uint32_t key0, key1, stream, step_low, step_high;
 };
 
-INLINE struct random_stream stream_at(const int64_t *key0_key1_stream, int64_t step) {
-    return (struct random_stream){(uint32_t)key0_key1_stream[0], (uint32_t)key0_key1_stream[1],
-                                  (uint32_t)key0_key1_stream[2], (uint32_t)step,
-                                  (uint32_t)((uint64_t)step >> 32)};
+INLINE struct random_stream stream_at(const struct random_key *key, int64_t step) {
+    return (struct random_stream){(uint32_t)key->key0, (uint32_t)key->key1, (uint32_t)key->stream,
+                                  (uint32_t)step, (uint32_t)((uint64_t)step >> 32)};
 }
 
 /* One round on the counter c0 to c3, and the step of the key. */
@@ -57,17 +56,14 @@ INLINE void four_words(const struct random_stream *s, uint64_t block, uint32_t *
 
 #endif
 
-/* The first words of a stream at a step.
- *
- * pointers: first_step (int64), words (uint32)
- * integers: number of words, key0, key1, stream
- */
-static void TYPED(random_words)(const int64_t *record, int64_t step, int64_t thread,
+/* The first words of a stream at a step. */
+static void TYPED(random_words)(const int64_t *instruction, int64_t step, int64_t thread,
                                 int64_t threads) {
-    const int64_t *const first_step = pointer_of(record, 0);
-    uint32_t *const words = pointer_of(record, 1);
-    const int64_t count = record[INTEGERS];
-    const struct random_stream s = stream_at(record + INTEGERS + 1, first_step[0] + step);
+    const struct random_words *const n = fields_of(instruction);
+    const int64_t *const first_step = array_at(n->step);
+    uint32_t *const words = array_at(n->words);
+    const int64_t count = n->count;
+    const struct random_stream s = stream_at(&n->random_key, first_step[0] + step);
     const int64_t chunks = (count + WORDS_AT_ONCE - 1) / WORDS_AT_ONCE;
     const int64_t end = first_of(chunks, thread + 1, threads);
     for (int64_t chunk = first_of(chunks, thread, threads); chunk < end; chunk++) {

@@ -1,4 +1,4 @@
-/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/backends/compiled/rules/winograd.py makes their rows.
+/* 3x3 convolutions with stride 1 by F(2x2, 3x3); fastconv/backends/compiled/rules/winograd.py makes their instructions.
  *
  * Four outputs, a tile, take 16 products of transformed inputs and weights instead of 36:
  *
@@ -17,42 +17,36 @@
 #define WINOGRAD_TILES 14
 #endif
 
-/* to[place][block][k][n] = G g G' of the weights g of input k and output n.
- *
- * pointers: from, to
- * integers: 0 outputs, whole blocks; 1 inputs; 2 vectors of a block;
- *           3, 4, 5 strides of `from`: row and column of the kernel, input; 6 stride of `to` from
- *           place to place, which is no multiple of 4 KiB: all places would be in one set of a cache
- */
-static void TYPED(winograd_weights)(const int64_t *record, int64_t step, int64_t thread,
+/* to[place][block][k][n] = G g G' of the weights g of input k and output n. */
+static void TYPED(winograd_weights)(const int64_t *instruction, int64_t step, int64_t thread,
                                     int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const from = pointer_of(record, 0);
-    REAL *const to = pointer_of(record, 1);
-    const ptrdiff_t outputs = n[0], depth = n[1], width = n[2] * LANES;
+    const struct winograd_weights *const n = fields_of(instruction);
+    const REAL *const from = array_at(n->w);
+    REAL *const to = array_at(n->transformed);
+    const ptrdiff_t outputs = n->outputs, depth = n->inputs, width = n->vectors * LANES;
     const VECTOR half = TYPED(spread)((REAL)0.5);
     const ptrdiff_t end = first_of(depth, thread + 1, threads);
     for (ptrdiff_t k = first_of(depth, thread, threads); k < end; k++) {
         for (ptrdiff_t j = 0; j < outputs; j += LANES) {
-            VECTOR down[4][3];
+            VECTOR vertical[4][3];
             UNROLL for (int column = 0; column < 3; column++) {
-                const REAL *const g = from + column * n[4] + k * n[5] + j;
-                const VECTOR g0 = TYPED(load)(g), g1 = TYPED(load)(g + n[3]);
-                const VECTOR g2 = TYPED(load)(g + 2 * n[3]), outer = (g0 + g2) * half;
-                down[0][column] = g0;
-                down[1][column] = outer + g1 * half;
-                down[2][column] = outer - g1 * half;
-                down[3][column] = g2;
+                const REAL *const g = from + column * n->w_across + k * n->w_input + j;
+                const VECTOR g0 = TYPED(load)(g), g1 = TYPED(load)(g + n->w_down);
+                const VECTOR g2 = TYPED(load)(g + 2 * n->w_down), outer = (g0 + g2) * half;
+                vertical[0][column] = g0;
+                vertical[1][column] = outer + g1 * half;
+                vertical[2][column] = outer - g1 * half;
+                vertical[3][column] = g2;
             }
             REAL *const out = to + (j / width * depth + k) * width + j % width;
             UNROLL for (int row = 0; row < 4; row++) {
-                const VECTOR g0 = down[row][0], g1 = down[row][1], g2 = down[row][2];
+                const VECTOR g0 = vertical[row][0], g1 = vertical[row][1], g2 = vertical[row][2];
                 const VECTOR outer = (g0 + g2) * half;
-                TYPED(store)(out + (4 * row + 0) * n[6], g0);
-                TYPED(store)(out + (4 * row + 1) * n[6], outer + g1 * half);
-                TYPED(store)(out + (4 * row + 2) * n[6], outer - g1 * half);
-                TYPED(store)(out + (4 * row + 3) * n[6], g2);
+                TYPED(store)(out + (4 * row + 0) * n->place, g0);
+                TYPED(store)(out + (4 * row + 1) * n->place, outer + g1 * half);
+                TYPED(store)(out + (4 * row + 2) * n->place, outer - g1 * half);
+                TYPED(store)(out + (4 * row + 3) * n->place, g2);
             }
         }
     }
@@ -62,61 +56,61 @@ static void TYPED(winograd_weights)(const int64_t *record, int64_t step, int64_t
 INLINE void TYPED(winograd_pixels)(const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
                                    ptrdiff_t channels, REAL *to, ptrdiff_t place) {
     for (ptrdiff_t k = 0; k < channels; k += LANES) {
-        VECTOR down[4][4];
+        VECTOR vertical[4][4];
         UNROLL for (int column = 0; column < 4; column++) {
             const REAL *const d = from + column * pixel + k;
             const VECTOR d0 = TYPED(load)(d), d1 = TYPED(load)(d + row);
             const VECTOR d2 = TYPED(load)(d + 2 * row), d3 = TYPED(load)(d + 3 * row);
-            down[0][column] = d0 - d2;
-            down[1][column] = d1 + d2;
-            down[2][column] = d2 - d1;
-            down[3][column] = d1 - d3;
+            vertical[0][column] = d0 - d2;
+            vertical[1][column] = d1 + d2;
+            vertical[2][column] = d2 - d1;
+            vertical[3][column] = d1 - d3;
         }
         UNROLL for (int r = 0; r < 4; r++) {
             REAL *const out = to + 4 * r * place + k;
-            TYPED(store)(out, down[r][0] - down[r][2]);
-            TYPED(store)(out + place, down[r][1] + down[r][2]);
-            TYPED(store)(out + 2 * place, down[r][2] - down[r][1]);
-            TYPED(store)(out + 3 * place, down[r][1] - down[r][3]);
+            TYPED(store)(out, vertical[r][0] - vertical[r][2]);
+            TYPED(store)(out + place, vertical[r][1] + vertical[r][2]);
+            TYPED(store)(out + 2 * place, vertical[r][2] - vertical[r][1]);
+            TYPED(store)(out + 3 * place, vertical[r][1] - vertical[r][3]);
         }
     }
 }
 
 /* places[tile] = where the tile begins, for some tiles from the first of them on, which are counted
- * through the samples: `size` tiles down and across, at two rows or pixels from each other. */
-INLINE void TYPED(winograd_places)(ptrdiff_t first, ptrdiff_t tiles, const int64_t *size,
+ * through the samples: `high` tiles down and `wide` across, at two rows or pixels from each other. */
+INLINE void TYPED(winograd_places)(ptrdiff_t first, ptrdiff_t tiles, ptrdiff_t high, ptrdiff_t wide,
                                    ptrdiff_t sample, ptrdiff_t row, ptrdiff_t pixel,
                                    ptrdiff_t *places) {
-    ptrdiff_t line = first / size[1], column = first % size[1];
-    ptrdiff_t start = line / size[0] * sample, down = line % size[0];
+    ptrdiff_t line = first / wide, column = first % wide;
+    ptrdiff_t start = line / high * sample, down = line % high;
     for (ptrdiff_t tile = 0; tile < tiles; tile++) {
         places[tile] = start + 2 * (down * row + column * pixel);
-        if (++column < size[1]) continue;
+        if (++column < wide) continue;
         column = 0;
-        if (++down < size[0]) continue;
+        if (++down < high) continue;
         down = 0, start += sample;
     }
 }
 
 /* The outputs of a tile from the sums of its places, of one vector of outputs. */
 INLINE void TYPED(winograd_outputs)(const REAL *m, ptrdiff_t place, VECTOR start, REAL *c,
-                                    const REAL *other, ptrdiff_t row, ptrdiff_t column, int finish,
-                                    VECTOR slope) {
-    VECTOR down[2][4];
+                                    const REAL *other, ptrdiff_t row, ptrdiff_t column,
+                                    int epilogue, VECTOR slope) {
+    VECTOR vertical[2][4];
     UNROLL for (int j = 0; j < 4; j++) {
         const VECTOR m1 = TYPED(load)(m + (4 + j) * place);
         const VECTOR m2 = TYPED(load)(m + (8 + j) * place);
-        down[0][j] = TYPED(load)(m + j * place) + (m1 + m2);
-        down[1][j] = (m1 - m2) - TYPED(load)(m + (12 + j) * place);
+        vertical[0][j] = TYPED(load)(m + j * place) + (m1 + m2);
+        vertical[1][j] = (m1 - m2) - TYPED(load)(m + (12 + j) * place);
     }
     UNROLL for (int i = 0; i < 2; i++) {
         VECTOR y[2];
-        y[0] = start + (down[i][0] + (down[i][1] + down[i][2]));
-        y[1] = start + ((down[i][1] - down[i][2]) - down[i][3]);
+        y[0] = start + (vertical[i][0] + (vertical[i][1] + vertical[i][2]));
+        y[1] = start + ((vertical[i][1] - vertical[i][2]) - vertical[i][3]);
         UNROLL for (int j = 0; j < 2; j++) {
             const ptrdiff_t at = i * row + j * column;
-            if (finish != STORE) {
-                const VECTOR test = finish == LEAKY_RELU ? y[j] : TYPED(load)(other + at);
+            if (epilogue != STORE) {
+                const VECTOR test = epilogue == LEAKY_RELU ? y[j] : TYPED(load)(other + at);
                 y[j] = TYPED(where_positive)(test, y[j], y[j] * slope);
             }
             TYPED(store)(c + at, y[j]);
@@ -143,33 +137,34 @@ INLINE void TYPED(winograd_ask_for)(const REAL *pixel, ptrdiff_t row, ptrdiff_t 
  *
  * The tiles of an image are cut into groups of nearly the same size. While the products of a group are
  * made, the memory that its outputs go to and the pixels that are new to the next group are asked for.
- *
- * pointers: A, transformed weights, C, bias (NULL: none), other (LEAKY_GRADIENT)
- * integers: 0 samples, 1 rows of tiles, 2 tiles of a row; 3 vectors of a block; 4 outputs;
- *           5 tiles of a group, at most; 6, 7, 8 strides of A: sample, row, pixel;
- *           9, 10, 11 those of C; 12 inputs; 13 what becomes of the sums;
- *           14 stride of the weights from place to place
- * reals:    slope
  */
-static void TYPED(winograd_tiles)(const int64_t *record, int64_t step, int64_t thread,
+static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int64_t thread,
                                   int64_t threads) {
     (void)step;
-    const int64_t *const n = record + INTEGERS;
-    const REAL *const a = pointer_of(record, 0), *const b = pointer_of(record, 1);
-    REAL *const c = pointer_of(record, 2);
-    const REAL *const bias = pointer_of(record, 3), *const other = pointer_of(record, 4);
-    const ptrdiff_t vectors = n[3], width = vectors * LANES, blocks = n[4] / width, depth = n[12];
-    const ptrdiff_t all = n[1] * n[2], groups = (all + n[5] - 1) / n[5];
-    const int finish = (int)n[13];
-    const VECTOR slope = TYPED(spread)((REAL)real_of(record, 0));
+    const struct winograd_tiles *const n = fields_of(instruction);
+    const REAL *const a = array_at(n->a), *const b = array_at(n->b);
+    REAL *const c = array_at(n->c);
+    const REAL *const bias = array_at(n->bias), *const other = array_at(n->other);
+    const ptrdiff_t vectors = n->vectors, width = vectors * LANES, blocks = n->outputs / width,
+                    depth = n->inputs;
+    const ptrdiff_t all = n->tile_rows * n->tiles, groups = (all + n->together - 1) / n->together;
+    const int epilogue = (int)n->epilogue;
+    const VECTOR slope = TYPED(spread)((REAL)n->slope);
     REAL pixels[WINOGRAD_ELEMENTS];
     REAL results[WINOGRAD_PLACES * WINOGRAD_TILES * 2 * (sizeof(VECTOR) / sizeof(REAL))];
     ptrdiff_t from[WINOGRAD_TILES], to[WINOGRAD_TILES], next[WINOGRAD_TILES];
     struct TYPED(tile) t = {
-        .runs1 = 1, .runs2 = 1, .depth = depth, .a_row = depth, .b_step = width, .c_row = width,
-        .columns = width, .from = START_ZERO, .finish = STORE,
+        .runs1 = 1,
+        .runs2 = 1,
+        .depth = depth,
+        .a_row = depth,
+        .b_step = width,
+        .c_row = width,
+        .columns = width,
+        .init = INIT_ZERO,
+        .epilogue = STORE,
     };
-    const ptrdiff_t pieces = n[0] * groups * blocks;
+    const ptrdiff_t pieces = n->samples * groups * blocks;
     const ptrdiff_t begin = first_of(pieces, thread, threads);
     const ptrdiff_t end = first_of(pieces, thread + 1, threads);
     ptrdiff_t coming = 0; /* tiles of the next group of this thread */
@@ -180,44 +175,51 @@ static void TYPED(winograd_tiles)(const int64_t *record, int64_t step, int64_t t
         const ptrdiff_t tiles = first_of(all, group + 1, groups) - first;
         const ptrdiff_t place = tiles * depth;
         if (piece == begin || block == 0) {
-            TYPED(winograd_places)(sample * all + first, tiles, n + 1, n[6], n[7], n[8], from);
-            TYPED(winograd_places)(sample * all + first, tiles, n + 1, n[9], n[10], n[11], to);
+            TYPED(winograd_places)
+            (sample * all + first, tiles, n->tile_rows, n->tiles, n->a_sample, n->a_row,
+             n->a_column, from);
+            TYPED(winograd_places)
+            (sample * all + first, tiles, n->tile_rows, n->tiles, n->c_sample, n->c_row,
+             n->c_column, to);
             for (ptrdiff_t tile = 0; tile < tiles; tile++)
-                TYPED(winograd_pixels)(a + from[tile], n[7], n[8], depth, pixels + tile * depth,
-                                       place);
+                TYPED(winograd_pixels)
+                (a + from[tile], n->a_row, n->a_column, depth, pixels + tile * depth, place);
             const ptrdiff_t beyond = piece - block + blocks;
             coming = 0;
             if (beyond < end) {
                 const ptrdiff_t after = beyond / blocks % groups;
                 const ptrdiff_t tile = first_of(all, after, groups);
                 coming = first_of(all, after + 1, groups) - tile;
-                TYPED(winograd_places)(beyond / (blocks * groups) * all + tile, coming, n + 1,
-                                       n[6], n[7], n[8], next);
+                TYPED(winograd_places)
+                (beyond / (blocks * groups) * all + tile, coming, n->tile_rows, n->tiles,
+                 n->a_sample, n->a_row, n->a_column, next);
             }
         }
         const ptrdiff_t k = first_of(depth, block, blocks);
         const ptrdiff_t share = first_of(depth, block + 1, blocks) - k;
         for (ptrdiff_t i = 0; i < WINOGRAD_PLACES; i++) {
             t.a = pixels + i * place;
-            t.b = b + i * n[14] + block * depth * width;
+            t.b = b + i * n->place + block * depth * width;
             t.c = results + i * tiles * width;
             TYPED(deep)[vectors][tiles](&t);
             if (i < tiles) {
                 const ptrdiff_t at = to[i] + block * width;
-                TYPED(winograd_ask_for)(c + at, n[10], n[11], width);
-                if (finish == LEAKY_GRADIENT)
-                    TYPED(winograd_ask_for)(other + at, n[10], n[11], width);
+                TYPED(winograd_ask_for)(c + at, n->c_row, n->c_column, width);
+                if (epilogue == LEAKY_GRADIENT)
+                    TYPED(winograd_ask_for)(other + at, n->c_row, n->c_column, width);
             }
             if (i < coming)
-                TYPED(winograd_ask_for)(a + next[i] + 2 * (n[7] + n[8]) + k, n[7], n[8], share);
+                TYPED(winograd_ask_for)
+                (a + next[i] + 2 * (n->a_row + n->a_column) + k, n->a_row, n->a_column, share);
         }
         for (ptrdiff_t tile = 0; tile < tiles; tile++) {
             for (ptrdiff_t v = 0; v < width; v += LANES) {
                 const ptrdiff_t at = to[tile] + block * width + v;
                 VECTOR start = {0};
                 if (bias) start = TYPED(load)(bias + block * width + v);
-                TYPED(winograd_outputs)(results + tile * width + v, tiles * width, start, c + at,
-                                        other ? other + at : NULL, n[10], n[11], finish, slope);
+                TYPED(winograd_outputs)
+                (results + tile * width + v, tiles * width, start, c + at,
+                 other ? other + at : NULL, n->c_row, n->c_column, epilogue, slope);
             }
         }
     }

@@ -1,4 +1,4 @@
-// Convolutions and their gradients as products (backends/cupy/conv.py and planes.py): no im2col
+// Convolutions and their gradients as products (backends/cupy/conv.py and nchw.py): no im2col
 // matrix is in memory, its elements are looked up as they are needed.
 //
 // Images and weights come with their strides, so that the same kernels take NHWC with HWIO and NCHW

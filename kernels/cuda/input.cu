@@ -113,7 +113,7 @@ namespace {
 struct Change {
     bool flips;
     int crop_row, crop_column;
-    double row[3], column[3]; // of the affine map: constant, per row, per column
+    double rows[3], columns[3]; // of the affine map: constant, per row, per column
     int hole_top, hole_left;
 };
 
@@ -143,12 +143,12 @@ __device__ Change change_of(int n, const Image &size, int flip, int crop, double
     const double from_column =
         middle_column + (2 * draw(second.word[2]) - 1) * translation * size.width;
     const double sine = sin(angle), cosine = cos(angle);
-    made.row[1] = cosine - sine * slant;
-    made.row[2] = sine;
-    made.row[0] = middle_row - made.row[1] * from_row - made.row[2] * from_column;
-    made.column[1] = -sine - cosine * slant;
-    made.column[2] = cosine;
-    made.column[0] = middle_column - made.column[1] * from_row - made.column[2] * from_column;
+    made.rows[1] = cosine - sine * slant;
+    made.rows[2] = sine;
+    made.rows[0] = middle_row - made.rows[1] * from_row - made.rows[2] * from_column;
+    made.columns[1] = -sine - cosine * slant;
+    made.columns[2] = cosine;
+    made.columns[0] = middle_column - made.columns[1] * from_row - made.columns[2] * from_column;
     made.hole_top = static_cast<int>(floor(draw(second.word[3]) * size.height)) - cutout / 2;
     made.hole_left = static_cast<int>(floor(draw(third.word[0]) * size.width)) - cutout / 2;
     return made;
@@ -190,9 +190,9 @@ __global__ void augment_images(int batch, int height, int width, int channels, i
             const int i = index / (channels * width);
             T value;
             if (warps) {
-                const double row = change.row[0] + change.row[1] * i + change.row[2] * j;
+                const double row = change.rows[0] + change.rows[1] * i + change.rows[2] * j;
                 const double column =
-                    change.column[0] + change.column[1] * i + change.column[2] * j;
+                    change.columns[0] + change.columns[1] * i + change.columns[2] * j;
                 const int above = static_cast<int>(floor(row));
                 const int before = static_cast<int>(floor(column));
                 const T down = static_cast<T>(row - above), right = static_cast<T>(column - before);

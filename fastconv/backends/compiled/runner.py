@@ -1,4 +1,4 @@
-"""Running a plan as a program: one call of the engine for many steps."""
+"""Running a plan as an instruction stream: one call of the engine for many steps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.compiled.instructions.record import Record, Target, rows_of
-from fastconv.backends.compiled.instructions.recorder import ALIGNMENT
-from fastconv.backends.compiled.lowering.interleaving import interleave
+from fastconv.backends.compiled.instructions.builder import ALIGNMENT
+from fastconv.backends.compiled.instructions.instruction import Instruction, Target, encode
+from fastconv.backends.compiled.lowering.batch_blocking import block_batches
 from fastconv.backends.compiled.lowering.lowering import lower
 from fastconv.backends.compiled.lowering.order_check import check_lowered
 from fastconv.backends.compiled.lowering.reordering import reorder
@@ -21,11 +21,11 @@ from fastconv.plans.plan_check import check_rewritten, is_wanted
 
 
 class Engine(Protocol):
-    """What a compiled backend offers."""
+    """Functions of a compiled backend that run streams."""
 
     @property
-    def tiles_of(self) -> Callable[[Record], int] | None:
-        """Gives the address of the tiles of a record, where they are compiled for it."""
+    def tiles_of(self) -> Callable[[Instruction], int] | None:
+        """Gives the address of the tiles of an instruction, where they are compiled for it."""
 
     def target(self) -> Target:
         """Return the instruction set in use."""
@@ -33,14 +33,14 @@ class Engine(Protocol):
     def address_of(self, kernel: str, dtype: str) -> int:
         """Return the address of a compiled kernel."""
 
-    def run_program(
+    def run_stream(
         self,
-        program: NDArray[np.int64],
+        stream: NDArray[np.int64],
         steps: int,
         threads: int,
         nanoseconds: NDArray[np.int64] | None = None,
     ) -> int:
-        """Run rows ``steps`` times; return the number of threads it ran on."""
+        """Run a stream ``steps`` times; return the number of threads it ran on."""
 
 
 def aligned(shape: Sequence[int], dtype: str) -> np.ndarray:
@@ -51,8 +51,8 @@ def aligned(shape: Sequence[int], dtype: str) -> np.ndarray:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-class ProgramRunner:
-    """A plan with its buffers allocated and its program made.
+class StreamRunner:
+    """A plan with its buffers allocated and its instruction stream made.
 
     Parameters
     ----------
@@ -70,37 +70,37 @@ class ProgramRunner:
         self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None, engine: Engine
     ) -> None:
         reordered = reorder(plan)
-        interleaved = interleave(reordered.plan, engine.target())
-        lowered = lower(interleaved.plan, engine.target())
+        batch_blocked = block_batches(reordered.plan, engine.target())
+        lowered = lower(batch_blocked.plan, engine.target())
         if is_wanted():
             check_rewritten(plan, reordered)
-            check_rewritten(reordered.plan, interleaved)
-            check_lowered(interleaved.plan, lowered, engine.target())
-        self.plan = plan = interleaved.plan
+            check_rewritten(reordered.plan, batch_blocked)
+            check_lowered(batch_blocked.plan, lowered, engine.target())
+        self.plan = plan = batch_blocked.plan
         self.threads = threads or default_threads()
         self._engine = engine
-        self.records: tuple[Record, ...] = lowered.records
+        self.instructions: tuple[Instruction, ...] = lowered.instructions
         self.origins: tuple[tuple[int, ...], ...] = lowered.origins
         self._arrays: list[np.ndarray] = plan.allocate(shared, aligned)
         self._more = [aligned((size,), "uint8") for size in lowered.memory_bytes]
         self._first_step = np.zeros(1, np.int64)
-        self._program, places = rows_of(self.records, engine.address_of, engine.tiles_of)
-        self._place(places)
+        self._stream, relocations = encode(self.instructions, engine.address_of, engine.tiles_of)
+        self._relocate(relocations)
         names = [buffer.name for buffer in plan.buffers]
         self._statistics = self.buffer("statistics") if "statistics" in names else None
 
-    def _place(self, places: NDArray[np.int64]) -> None:
-        """Write addresses into the program; remember those that change with every run."""
+    def _relocate(self, relocations: NDArray[np.int64]) -> None:
+        """Write addresses into the stream; remember those that change with every run."""
         moving = {self.plan.number_of(name): name for name in ("indices", "rate", "step")}
         self._moving: dict[str, list[tuple[int, int]]] = {name: [] for name in moving.values()}
         addresses: dict[int, int] = {}
-        for row, word, argument, offset in places.tolist():
+        for number, word, argument, offset in relocations.tolist():
             if argument in moving:
-                self._moving[moving[argument]].append((row, word))
+                self._moving[moving[argument]].append((number, word))
                 continue
             if argument not in addresses:
                 addresses[argument] = self._array(argument).ctypes.data
-            self._program[row, word] = addresses[argument] + offset
+            self._stream[number, word] = addresses[argument] + offset
         self._point("step", self._first_step)
 
     def _array(self, argument: int) -> np.ndarray:
@@ -145,7 +145,7 @@ class ProgramRunner:
         first_step
             Number of the first step: random numbers and Adam's bias correction depend on it.
         nanoseconds
-            int64 (records,): the time of each record is added to it.
+            int64 (instructions,): the time of each instruction is added to it.
 
         continues
             Whether the statistics go on from those of the last run: steps in several runs then
@@ -167,10 +167,10 @@ class ProgramRunner:
         self._first_step[0] = first_step
         if self._statistics is not None and not continues:
             self._statistics.fill(0)
-        self._engine.run_program(self._program, len(order), self.threads, nanoseconds)
+        self._engine.run_stream(self._stream, len(order), self.threads, nanoseconds)
         return None if self._statistics is None else self._statistics.copy()
 
     def _point(self, name: str, array: np.ndarray) -> None:
         address = array.ctypes.data
-        for row, word in self._moving[name]:
-            self._program[row, word] = address
+        for number, word in self._moving[name]:
+            self._stream[number, word] = address

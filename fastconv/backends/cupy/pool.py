@@ -26,24 +26,24 @@ def max_pool2d_forward(
     spec: PoolSpec,
     x: Array,
     y: Array,
-    where: Array,
+    argmax: Array,
     workspace: Array | None,
 ) -> None:
     """Largest pixel of each window, and where it is."""
     launch_elements(
-        "pool.max_pool2d_forward", _outputs(spec), *windows_of(spec), x, y, where, dtype=y.dtype
+        "pool.max_pool2d_forward", _outputs(spec), *windows_of(spec), x, y, argmax, dtype=y.dtype
     )
 
 
 def max_pool2d_backward(
     spec: PoolSpec,
     dy: Array,
-    where: Array,
+    argmax: Array,
     dx: Array,
     workspace: Array | None,
 ) -> None:
     """Add each output's gradient to the pixel that won its window."""
-    with_activation.max_pool2d_backward(spec, None, None, dy, where, dx, workspace)
+    with_activation.max_pool2d_backward(spec, None, None, dy, argmax, dx, workspace)
 
 
 def avg_pool2d_forward(

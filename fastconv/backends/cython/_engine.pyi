@@ -11,15 +11,15 @@ class _InstructionSet(TypedDict):
 
 def instruction_sets() -> list[_InstructionSet]: ...
 def kernel_addresses(name: str) -> dict[tuple[str, str], int]: ...
-def run_program(
-    program: NDArray[np.int64],
+def run_stream(
+    stream: NDArray[np.int64],
     steps: int,
     threads: int,
     nanoseconds: NDArray[np.int64] | None = None,
 ) -> int: ...
 def run_call(
-    rows: NDArray[np.int64],
-    places: NDArray[np.int64],
+    stream: NDArray[np.int64],
+    relocations: NDArray[np.int64],
     arrays: tuple[np.ndarray | None, ...],
     threads: int,
 ) -> None: ...

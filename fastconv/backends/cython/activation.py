@@ -2,77 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.cython import engine
-from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
 
-
-def activation_forward(
-    spec: ActivationSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Apply the activation to every element."""
-    engine.execute("activation.activation_forward", spec, x, y, workspace)
-
-
-def activation_backward(
-    spec: ActivationSpec,
-    dy: np.ndarray,
-    y: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dx = dy * derivative``, the derivative computed from ``y``."""
-    engine.execute("activation.activation_backward", spec, dy, y, dx, workspace)
-
-
-def softmax_forward(
-    spec: SoftmaxSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``e^x / sum(e^x)`` in each row."""
-    engine.execute("activation.softmax_forward", spec, x, y, workspace)
-
-
-def softmax_backward(
-    spec: SoftmaxSpec,
-    dy: np.ndarray,
-    y: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dx = y * (dy - sum(dy * y))`` in each row."""
-    engine.execute("activation.softmax_backward", spec, dy, y, dx, workspace)
-
-
-def log_softmax_forward(
-    spec: SoftmaxSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``x - log(sum(e^x))`` in each row."""
-    engine.execute("activation.log_softmax_forward", spec, x, y, workspace)
-
-
-def log_softmax_backward(
-    spec: SoftmaxSpec,
-    dy: np.ndarray,
-    y: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dx = dy - e^y * sum(dy)`` in each row."""
-    engine.execute("activation.log_softmax_backward", spec, dy, y, dx, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"activation.{kernel}", spec, dtype)
+activation_forward = contract_kernel(engine, "activation.activation_forward", __name__)
+activation_backward = contract_kernel(engine, "activation.activation_backward", __name__)
+softmax_forward = contract_kernel(engine, "activation.softmax_forward", __name__)
+softmax_backward = contract_kernel(engine, "activation.softmax_backward", __name__)
+log_softmax_forward = contract_kernel(engine, "activation.log_softmax_forward", __name__)
+log_softmax_backward = contract_kernel(engine, "activation.log_softmax_backward", __name__)
+workspace_bytes = workspace_of_module(engine, "activation", __name__)

@@ -2,49 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.cython import engine
-from fastconv.spec import DenseSpec
 
-
-def dense_forward(
-    spec: DenseSpec,
-    x: np.ndarray,
-    w: np.ndarray,
-    b: np.ndarray | None,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``y = x @ w + b``."""
-    engine.execute("dense.dense_forward", spec, x, w, b, y, workspace)
-
-
-def dense_backward_data(
-    spec: DenseSpec,
-    dy: np.ndarray,
-    w: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dx = dy @ w.T``."""
-    engine.execute("dense.dense_backward_data", spec, dy, w, dx, workspace)
-
-
-def dense_backward_weight(
-    spec: DenseSpec,
-    dy: np.ndarray,
-    x: np.ndarray,
-    dw: np.ndarray,
-    db: np.ndarray | None,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dw = x.T @ dy`` and, unless None, ``db = sum of dy over the batch``."""
-    engine.execute("dense.dense_backward_weight", spec, dy, x, dw, db, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"dense.{kernel}", spec, dtype)
+dense_forward = contract_kernel(engine, "dense.dense_forward", __name__)
+dense_backward_data = contract_kernel(engine, "dense.dense_backward_data", __name__)
+dense_backward_weight = contract_kernel(engine, "dense.dense_backward_weight", __name__)
+workspace_bytes = workspace_of_module(engine, "dense", __name__)

@@ -8,8 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.compiled.instructions.record import Target, choose_target, rows_of
-from fastconv.backends.compiled.lowering.launches import launch_of, name_of, with_room, workspace_of
+from fastconv.backends.compiled.instructions.instruction import Target, choose_target, encode
+from fastconv.backends.compiled.lowering.lowered_kernels import (
+    lower_kernel,
+    name_of,
+    with_room,
+    workspace_of,
+)
 from fastconv.backends.compiled.threads import default_threads
 from fastconv.backends.cython import missing
 from fastconv.backends.workspace import WorkspaceTooSmall
@@ -48,22 +53,22 @@ def address_of(kernel: str, dtype: str) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def _rows(
+def _stream(
     kernel: str, spec: Any, types: tuple[str | None, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Rows, places, and bytes of workspace wherever it begins."""
-    launch = launch_of(kernel, spec, types, target())
-    return *rows_of(launch.records, address_of), with_room(launch.workspace_bytes)
+    """Stream, relocations, and bytes of workspace wherever it begins."""
+    lowered = lower_kernel(kernel, spec, types, target())
+    return *encode(lowered.instructions, address_of), with_room(lowered.workspace_bytes)
 
 
 def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
     """Run one kernel of the contract; the workspace is the last array."""
     types = tuple([None if a is None else name_of(a.dtype) for a in arrays[:-1]])
-    rows, places, needed = _rows(kernel, spec, types)
+    stream, relocations, needed = _stream(kernel, spec, types)
     workspace = arrays[-1]
     if needed and (workspace is None or workspace.nbytes < needed):
         raise WorkspaceTooSmall(kernel, needed, 0 if workspace is None else workspace.nbytes)
-    _engine.run_call(rows, places, arrays, default_threads())
+    _engine.run_call(stream, relocations, arrays, default_threads())
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
@@ -71,26 +76,27 @@ def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
     return workspace_of(kernel, spec, np.dtype(dtype).name, target())
 
 
-class KernelRows(NamedTuple):
+class KernelStream(NamedTuple):
     """One kernel call of the contract, for compiled code that cimports ``_engine``.
 
     Parameters
     ----------
-    rows
-        int64 (records, 64): the kernel's records, without the addresses of its arrays.
-    places
-        int64 (addresses, 4): where they belong: row, word, number of the array, offset in bytes.
+    stream
+        int64 (instructions, 64): the kernel's instructions, without the addresses of its arrays.
+    relocations
+        int64 (addresses, 4): where they belong: instruction, word, number of the array, offset in
+        bytes.
     workspace_bytes
         Bytes of workspace that the kernel needs; it may begin anywhere.
     """
 
-    rows: NDArray[np.int64]
-    places: NDArray[np.int64]
+    stream: NDArray[np.int64]
+    relocations: NDArray[np.int64]
     workspace_bytes: int
 
 
-def rows_of_kernel(kernel: str, spec: Any, *types: str | None) -> KernelRows:
-    """Make the rows of one kernel call, to be run from compiled code: see ``docs/cimport.md``.
+def stream_of_kernel(kernel: str, spec: Any, *types: str | None) -> KernelStream:
+    """Make the instruction stream of one kernel call, for compiled code: see ``docs/cimport.md``.
 
     Parameters
     ----------
@@ -104,19 +110,19 @@ def rows_of_kernel(kernel: str, spec: Any, *types: str | None) -> KernelRows:
 
     Returns
     -------
-    KernelRows
+    KernelStream
         Arrays of the caller's own, for this process and this spec.
 
     Examples
     --------
     >>> from fastconv.spec import DenseSpec
-    >>> made = rows_of_kernel("dense.dense_forward", DenseSpec(2, 3, 4), *["float32"] * 4)
-    >>> made.rows.shape[1]
+    >>> made = stream_of_kernel("dense.dense_forward", DenseSpec(2, 3, 4), *["float32"] * 4)
+    >>> made.stream.shape[1]
     64
     """
-    rows, places, needed = _rows(kernel, spec, types)
-    return KernelRows(rows.copy(), places.copy(), needed)
+    stream, relocations, needed = _stream(kernel, spec, types)
+    return KernelStream(stream.copy(), relocations.copy(), needed)
 
 
-run_program = _engine.run_program
+run_stream = _engine.run_stream
 barrier_nanoseconds = _engine.barrier_nanoseconds

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fastconv.backends.compiled.runner import ProgramRunner
+from fastconv.backends.compiled.runner import StreamRunner
 from fastconv.backends.cython import engine
 from fastconv.plans.plan import Plan
 
@@ -41,8 +41,8 @@ def write(array: np.ndarray, target: np.ndarray) -> None:
             target[...] = array
 
 
-class Runner(ProgramRunner):
-    """A plan with its buffers allocated and its program made.
+class Runner(StreamRunner):
+    """A plan with its buffers allocated and its instruction stream made.
 
     Parameters
     ----------

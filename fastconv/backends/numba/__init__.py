@@ -1,4 +1,4 @@
-"""Kernels compiled by Numba when they are first needed, from the same records as the C kernels.
+"""Kernels compiled by Numba when first needed, which run the instructions of the C kernels.
 
 Compiled code is kept on disk: NUMBA_CACHE_DIR says where, else it is beside these files or in the
 user's cache folder. With NUMBA_DISABLE_JIT=1 every kernel runs as plain Python.

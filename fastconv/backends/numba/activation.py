@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
-
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, kernel
 from fastconv.backends.numba.exponential import (
     exponential_minus_one,
     hyperbolic_tangent,
     sigmoid,
     softplus,
 )
-from fastconv.backends.numba.pointers import (
-    first_in_blocks,
-    first_of,
-    integer_of,
-    pointer_of,
-    real_of,
-)
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.pointers import first_in_blocks, first_of, pointer
 from fastconv.backends.numba.reductions import sum_of, sum_of_products
 from fastconv.backends.numba.rows import exponentials, shift_rows
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
-from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
 
 # In the order of fastconv.plans.operation.ACTIVATION_KINDS.
 _RELU, _LEAKY_RELU, _ELU, _SELU, _SIGMOID, _TANH, _SOFTPLUS = range(7)
 
 
-@kernel
-def _activation_forward(real: Real) -> Kernel:
-    def activation_forward(record: int, step: int, thread: int, threads: int) -> None:
-        x, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        size, kind = integer_of(record, 0), integer_of(record, 1)
-        alpha, scale = real(real_of(record, 0)), real(real_of(record, 1))
+@kernel(Kernel.ACTIVATION_FORWARD)
+def _activation_forward(real: Real) -> KernelFunction:
+    def activation_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y = pointer(n.x, real), pointer(n.y, real)
+        size, kind = n.size, n.kind
+        alpha, scale = real(n.alpha), real(n.scale)
         lanes, end = lanes_of(real), first_in_blocks(size, thread + 1, threads)
         for i in range(first_in_blocks(size, thread, threads), end, lanes):
             count = min(lanes, end - i)
@@ -60,13 +53,13 @@ def _activation_forward(real: Real) -> Kernel:
     return activation_forward
 
 
-@kernel
-def _activation_backward(real: Real) -> Kernel:
-    def activation_backward(record: int, step: int, thread: int, threads: int) -> None:
-        dy, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        dx = pointer_of(record, 2, real)
-        size, kind = integer_of(record, 0), integer_of(record, 1)
-        alpha, scale = real(real_of(record, 0)), real(real_of(record, 1))
+@kernel(Kernel.ACTIVATION_BACKWARD)
+def _activation_backward(real: Real) -> KernelFunction:
+    def activation_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, y = pointer(n.dy, real), pointer(n.y, real)
+        dx = pointer(n.dx, real)
+        size, kind = n.size, n.kind
+        alpha, scale = real(n.alpha), real(n.scale)
         lanes, end = lanes_of(real), first_in_blocks(size, thread + 1, threads)
         one = spread(1, real)
         for i in range(first_in_blocks(size, thread, threads), end, lanes):
@@ -91,15 +84,11 @@ def _activation_backward(real: Real) -> Kernel:
     return activation_backward
 
 
-@kernel
-def _softmax_forward(real: Real) -> Kernel:
-    def softmax_forward(record: int, step: int, thread: int, threads: int) -> None:
-        x, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        rows, classes, together = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            integer_of(record, 2),
-        )
+@kernel(Kernel.SOFTMAX_FORWARD)
+def _softmax_forward(real: Real) -> KernelFunction:
+    def softmax_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y = pointer(n.x, real), pointer(n.y, real)
+        rows, classes, together = n.rows, n.classes, n.together
         chunks, lanes = (rows + together - 1) // together, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
@@ -117,12 +106,12 @@ def _softmax_forward(real: Real) -> Kernel:
     return softmax_forward
 
 
-@kernel
-def _softmax_backward(real: Real) -> Kernel:
-    def softmax_backward(record: int, step: int, thread: int, threads: int) -> None:
-        dy, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        dx = pointer_of(record, 2, real)
-        rows, classes, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+@kernel(Kernel.SOFTMAX_BACKWARD)
+def _softmax_backward(real: Real) -> KernelFunction:
+    def softmax_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, y = pointer(n.dy, real), pointer(n.y, real)
+        dx = pointer(n.dx, real)
+        rows, classes, lanes = n.rows, n.classes, lanes_of(real)
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             start, stop = row * classes, (row + 1) * classes
             total = sum_of_products(dy, y, start, stop, real)
@@ -133,16 +122,12 @@ def _softmax_backward(real: Real) -> Kernel:
     return softmax_backward
 
 
-@kernel
-def _log_softmax_forward(real: Real) -> Kernel:
-    def log_softmax_forward(record: int, step: int, thread: int, threads: int) -> None:
-        x, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        powers = pointer_of(record, 2, real)
-        rows, classes, together = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            integer_of(record, 2),
-        )
+@kernel(Kernel.LOG_SOFTMAX_FORWARD)
+def _log_softmax_forward(real: Real) -> KernelFunction:
+    def log_softmax_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y = pointer(n.x, real), pointer(n.y, real)
+        powers = pointer(n.powers, real)
+        rows, classes, together = n.rows, n.classes, n.together
         chunks, lanes = (rows + together - 1) // together, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
@@ -160,16 +145,12 @@ def _log_softmax_forward(real: Real) -> Kernel:
     return log_softmax_forward
 
 
-@kernel
-def _log_softmax_backward(real: Real) -> Kernel:
-    def log_softmax_backward(record: int, step: int, thread: int, threads: int) -> None:
-        dy, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        dx, powers = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        rows, classes, together = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            integer_of(record, 2),
-        )
+@kernel(Kernel.LOG_SOFTMAX_BACKWARD)
+def _log_softmax_backward(real: Real) -> KernelFunction:
+    def log_softmax_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, y = pointer(n.dy, real), pointer(n.y, real)
+        dx, powers = pointer(n.dx, real), pointer(n.powers, real)
+        rows, classes, together = n.rows, n.classes, n.together
         chunks, lanes = (rows + together - 1) // together, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
@@ -186,69 +167,10 @@ def _log_softmax_backward(real: Real) -> Kernel:
     return log_softmax_backward
 
 
-def activation_forward(
-    spec: ActivationSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Apply the activation to every element."""
-    engine.execute("activation.activation_forward", spec, x, y, workspace)
-
-
-def activation_backward(
-    spec: ActivationSpec,
-    dy: np.ndarray,
-    y: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dx = dy * derivative``, the derivative computed from ``y``."""
-    engine.execute("activation.activation_backward", spec, dy, y, dx, workspace)
-
-
-def softmax_forward(
-    spec: SoftmaxSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``e^x / sum(e^x)`` in each row."""
-    engine.execute("activation.softmax_forward", spec, x, y, workspace)
-
-
-def softmax_backward(
-    spec: SoftmaxSpec,
-    dy: np.ndarray,
-    y: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dx = y * (dy - sum(dy * y))`` in each row."""
-    engine.execute("activation.softmax_backward", spec, dy, y, dx, workspace)
-
-
-def log_softmax_forward(
-    spec: SoftmaxSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``x - log(sum(e^x))`` in each row."""
-    engine.execute("activation.log_softmax_forward", spec, x, y, workspace)
-
-
-def log_softmax_backward(
-    spec: SoftmaxSpec,
-    dy: np.ndarray,
-    y: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dx = dy - e^y * sum(dy)`` in each row."""
-    engine.execute("activation.log_softmax_backward", spec, dy, y, dx, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"activation.{kernel}", spec, dtype)
+activation_forward = contract_kernel(engine, "activation.activation_forward", __name__)
+activation_backward = contract_kernel(engine, "activation.activation_backward", __name__)
+softmax_forward = contract_kernel(engine, "activation.softmax_forward", __name__)
+softmax_backward = contract_kernel(engine, "activation.softmax_backward", __name__)
+log_softmax_forward = contract_kernel(engine, "activation.log_softmax_forward", __name__)
+log_softmax_backward = contract_kernel(engine, "activation.log_softmax_backward", __name__)
+workspace_bytes = workspace_of_module(engine, "activation", __name__)

@@ -8,16 +8,18 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numba import cfunc, config, njit, types
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.numba.compiled_code import Compiled, can_be_linked
+from fastconv.backends.numba.fields import Fields, FieldsInPython, FieldsType
 
 Real: TypeAlias = Any
 """np.float32 or np.float64: the element type that a kernel is compiled for."""
-Kernel: TypeAlias = Callable[[int, int, int, int], None]
-"""(address of the record, step, thread, threads)."""
+KernelFunction: TypeAlias = Callable[[Fields, int, int, int], None]
+"""(instruction, step, thread, threads)."""
 Function = TypeVar("Function", bound=Callable[..., Any])
+Maker = TypeVar("Maker", bound=Callable[[Real], KernelFunction])
 
 _WORD = types.int64
-_KERNEL = types.void(_WORD, _WORD, _WORD, _WORD)
 _OPTIONS = {
     "error_model": "numpy",
     "boundscheck": False,
@@ -28,13 +30,17 @@ _OPTIONS = {
 _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Python never calls what is part of a kernel."""
 
-_makers: dict[str, Callable[[Real], Kernel]] = {}
+_makers: dict[Kernel, Callable[[Real], KernelFunction]] = {}
 
 
-def kernel(maker: Callable[[Real], Kernel]) -> Callable[[Real], Kernel]:
-    """Name a function that makes a kernel for an element type; its name begins with ``_``."""
-    _makers[maker.__name__.removeprefix("_")] = maker
-    return maker
+def kernel(of: Kernel) -> Callable[[Maker], Maker]:
+    """Register a function that makes a kernel for an element type."""
+
+    def register(maker: Maker) -> Maker:
+        _makers[of] = maker
+        return maker
+
+    return register
 
 
 def inlined(function: Function) -> Function:
@@ -50,12 +56,22 @@ def part(function: Function) -> Function:
 
 
 _kept: list[Any] = []
-"""What addresses point into: compiled code must outlive them."""
+"""Compiled functions that addresses point into: compiled code must outlive them."""
 
 
 def compile_kernel(kernel: str, dtype: str, name: str) -> Compiled:
     """Compile a kernel of a module that was imported, for "float32" or "float64"."""
-    return compile_function(_makers[kernel](getattr(np, dtype)), name, _KERNEL)
+    made = _makers[Kernel(kernel)](getattr(np, dtype))
+    if config.DISABLE_JIT:
+        return compile_function(_in_python(made, Kernel(kernel)), name, None)
+    return compile_function(made, name, types.void(FieldsType(Kernel(kernel)), _WORD, _WORD, _WORD))
+
+
+def _in_python(function: KernelFunction, kernel: Kernel) -> Callable[..., None]:
+    def run(address: int, step: int, thread: int, threads: int) -> None:
+        function(FieldsInPython(kernel, address), step, thread, threads)
+
+    return run
 
 
 def compile_function(function: Callable[..., Any], name: str, signature: Any) -> Compiled:
@@ -99,4 +115,4 @@ def python_function(number: int) -> Callable[..., None]:
 
 def has_kernel(name: str) -> bool:
     """Whether a module that was imported so far has a kernel."""
-    return name in _makers
+    return Kernel(name) in _makers

@@ -28,7 +28,7 @@ from llvmlite import binding as llvm
 
 
 class Compiled(NamedTuple):
-    """What Numba made of a function.
+    """A function as Numba compiled it.
 
     Parameters
     ----------
@@ -94,9 +94,9 @@ def address_of_function(name: str, compile_now: Callable[[str], Compiled]) -> in
 @functools.cache
 def sources_hash() -> str:
     """Return a hash of all that compiled code is made of."""
-    files = [*importlib.resources.files(__package__).iterdir()]
     instructions = importlib.resources.files("fastconv.backends.compiled.instructions")
-    files += [instructions / "record.py", instructions / "recorder.py"]
+    folders = importlib.resources.files(__package__), instructions, instructions / "layouts"
+    files = [file for folder in folders for file in folder.iterdir()]
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
         if file.name.endswith(".py"):
@@ -171,7 +171,7 @@ def _save(name: str, made: Compiled) -> None:
     if not _warned:
         _warned = True
         warnings.warn(
-            f"compiled code cannot be kept ({fault}), so that kernels are compiled anew in every "
+            f"compiled code cannot be kept ({fault}), so that kernels are compiled again in every "
             f"process; set NUMBA_CACHE_DIR to a folder that can be written",
             RuntimeWarning,
             stacklevel=4,

@@ -6,24 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT, LEAKY_RELU
+from fastconv.backends.compiled.instructions.choices import LEAKY_GRADIENT, LEAKY_RELU
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.interleaved_instructions import sums_of_lanes
-from fastconv.backends.numba.pointers import (
-    first_of,
-    integer_of,
-    is_null,
-    local,
-    pointer_of,
-    real_of,
-)
+from fastconv.backends.numba.batch_blocked_instructions import sums_of_lanes
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.pointers import first_of, is_null, local, pointer
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
-from fastconv.spec import DenseSpec
-
-# The integers of the records are described in kernels/cpu/dense.h.
 
 _DEPTH_OF_A_SUM = 4096
 """Products that are summed in their dtype; a multiple of two vectors."""
@@ -40,16 +33,14 @@ def _products(a: Any, at: int, b: Any, to: int, first: int, end: int, real: Real
     return number
 
 
-@kernel
-def _row_products(real: Real) -> Kernel:
+@kernel(Kernel.ROW_PRODUCTS)
+def _row_products(real: Real) -> KernelFunction:
     """``c[i, j] = sum over k of a[i, k] b[j, k]``."""
 
-    def row_products(record: int, step: int, thread: int, threads: int) -> None:
-        a, b, c = (
-            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
-        )  # fmt: skip
-        count, depth, lanes = integer_of(record, 1), integer_of(record, 2), lanes_of(real)
-        row_a, row_b, row_c = integer_of(record, 3), integer_of(record, 4), integer_of(record, 5)
+    def row_products(n: Fields, step: int, thread: int, threads: int) -> None:
+        a, b, c = pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
+        count, depth, lanes = n.b_rows, n.depth, lanes_of(real)
+        row_a, row_b, row_c = n.a_row, n.b_row, n.c_row
         whole = depth // lanes * lanes
         end = first_of(count, thread + 1, threads)
         for j in range(first_of(count, thread, threads), end, 4):
@@ -58,7 +49,7 @@ def _row_products(real: Real) -> Kernel:
             b1 = min(j + 1, end - 1) * row_b
             b2 = min(j + 2, end - 1) * row_b
             b3 = min(j + 3, end - 1) * row_b
-            for i in range(integer_of(record, 0)):
+            for i in range(n.a_rows):
                 left, zero = i * row_a, spread(0, real)
                 n0, n1, n2, n3 = 0.0, 0.0, 0.0, 0.0
                 # Some of a long sum, whose parts are added in float64.
@@ -96,16 +87,14 @@ def _row_products(real: Real) -> Kernel:
     return row_products
 
 
-@kernel
-def _add_parts(real: Real) -> Kernel:
+@kernel(Kernel.ADD_PARTS)
+def _add_parts(real: Real) -> KernelFunction:
     """``y = b`` + the sum of parts, in their order."""
 
-    def add_parts(record: int, step: int, thread: int, threads: int) -> None:
-        parts, b, y = (
-            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
-        )  # fmt: skip
-        size, outputs, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
-        finish, slope = integer_of(record, 3), real(real_of(record, 0))
+    def add_parts(n: Fields, step: int, thread: int, threads: int) -> None:
+        parts, b, y = pointer(n.terms, real), pointer(n.b, real), pointer(n.y, real)
+        size, outputs, lanes = n.size, n.b_size, lanes_of(real)
+        epilogue, slope = n.epilogue, real(n.slope)
         vectors = (size + lanes - 1) // lanes
         end = first_of(vectors, thread + 1, threads)
         for piece in range(first_of(vectors, thread, threads), end):
@@ -114,9 +103,9 @@ def _add_parts(real: Real) -> Kernel:
             total = spread(0, real)
             if not is_null(b):
                 total = load(b, i % outputs, count)
-            for part in range(integer_of(record, 2)):
+            for part in range(n.parts):
                 total = total + load(parts, part * size + i, count)
-            if finish == LEAKY_RELU:
+            if epilogue == LEAKY_RELU:
                 total = select(total > 0, total, total * slope)
             store(y, i, total, count)
 
@@ -150,21 +139,17 @@ def _narrow_rows(
             store(w, (first + i) * outputs, new, outputs)
 
 
-@kernel
-def _dense_backward_update(real: Real) -> Kernel:
+@kernel(Kernel.DENSE_BACKWARD_UPDATE)
+def _dense_backward_update(real: Real) -> KernelFunction:
     """One pass over the weights for one sample: the data gradient, then plain gradient descent."""
 
-    def dense_backward_update(record: int, step: int, thread: int, threads: int) -> None:
-        dy, x, w = (
-            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
-        )  # fmt: skip
-        b, dx, other = (
-            pointer_of(record, 3, real), pointer_of(record, 4, real), pointer_of(record, 5, real)
-        )  # fmt: skip
-        rate = pointer_of(record, 6, np.float64)[step]
-        inputs, outputs, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
-        gradient = integer_of(record, 2) == LEAKY_GRADIENT
-        keep, slope = real(1 - rate * real_of(record, 0)), real(real_of(record, 2))
+    def dense_backward_update(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, x, w = pointer(n.dy, real), pointer(n.x, real), pointer(n.w, real)
+        b, dx, other = pointer(n.b, real), pointer(n.dx, real), pointer(n.other, real)
+        rate = pointer(n.rate, np.float64)[step]
+        inputs, outputs, lanes = n.inputs, n.outputs, lanes_of(real)
+        gradient = n.epilogue == LEAKY_GRADIENT
+        keep, slope = real(1 - rate * n.decay), real(n.slope)
         scale = real(rate)
         whole = outputs // (4 * lanes) * (4 * lanes)
         begin, end = first_of(inputs, thread, threads), first_of(inputs, thread + 1, threads)
@@ -204,48 +189,14 @@ def _dense_backward_update(real: Real) -> Kernel:
                 total *= slope
             dx[i] = total
         if thread == 0 and not is_null(b):
-            keep_bias = real(1 - rate * real_of(record, 1))
+            keep_bias = real(1 - rate * n.bias_decay)
             for j in range(outputs):
                 b[j] = keep_bias * b[j] - scale * dy[j]
 
     return dense_backward_update
 
 
-def dense_forward(
-    spec: DenseSpec,
-    x: np.ndarray,
-    w: np.ndarray,
-    b: np.ndarray | None,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``y = x @ w + b``."""
-    engine.execute("dense.dense_forward", spec, x, w, b, y, workspace)
-
-
-def dense_backward_data(
-    spec: DenseSpec,
-    dy: np.ndarray,
-    w: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dx = dy @ w.T``."""
-    engine.execute("dense.dense_backward_data", spec, dy, w, dx, workspace)
-
-
-def dense_backward_weight(
-    spec: DenseSpec,
-    dy: np.ndarray,
-    x: np.ndarray,
-    dw: np.ndarray,
-    db: np.ndarray | None,
-    workspace: np.ndarray | None,
-) -> None:
-    """``dw = x.T @ dy`` and, unless None, ``db = sum of dy over the batch``."""
-    engine.execute("dense.dense_backward_weight", spec, dy, x, dw, db, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"dense.{kernel}", spec, dtype)
+dense_forward = contract_kernel(engine, "dense.dense_forward", __name__)
+dense_backward_data = contract_kernel(engine, "dense.dense_backward_data", __name__)
+dense_backward_weight = contract_kernel(engine, "dense.dense_backward_weight", __name__)
+workspace_bytes = workspace_of_module(engine, "dense", __name__)

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pixel_sums import MOST_BIASES, sum_of_pixels
-from fastconv.backends.numba.pointers import first_of, integer_of, is_null, local, pointer_of
+from fastconv.backends.numba.pointers import first_of, is_null, local, pointer
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread, spread_beside
-
-# The integers of the records are described in kernels/cpu/depthwise.h.
 
 _PIXELS = 8
 
@@ -39,28 +39,26 @@ def _add(
     return total
 
 
-@kernel
-def _depthwise_tiles(real: Real) -> Kernel:
+@kernel(Kernel.DEPTHWISE_TILES)
+def _depthwise_tiles(real: Real) -> KernelFunction:
     """``y[sample, row, column, c] = b[c] + sum over taps of x[..., c] w[tap, c]``."""
 
-    def depthwise_tiles(record: int, step: int, thread: int, threads: int) -> None:
-        x, w = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        bias, y = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        channels, lanes = integer_of(record, 1), lanes_of(real)
-        height, width = integer_of(record, 2), integer_of(record, 3)
-        rows, columns = integer_of(record, 4), integer_of(record, 5)
-        taps_across, dilation, step_w = (
-            integer_of(record, 7), integer_of(record, 10), integer_of(record, 9)
-        )  # fmt: skip
-        lines = integer_of(record, 0) * rows
+    def depthwise_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, w = pointer(n.x, real), pointer(n.w, real)
+        bias, y = pointer(n.b, real), pointer(n.y, real)
+        channels, lanes = n.channels, lanes_of(real)
+        height, width = n.height, n.width
+        rows, columns = n.rows, n.columns
+        taps_across, dilation, step_w = n.taps_across, n.dilation_down, n.stride_across
+        lines = n.samples * rows
         end = first_of(lines, thread + 1, threads)
         for line in range(first_of(lines, thread, threads), end):
             sample, row = line // rows, line % rows
-            top = row * integer_of(record, 8) - integer_of(record, 12)
-            tap_first, tap_end = _inside(top, dilation, height, integer_of(record, 6))
-            out = sample * integer_of(record, 20) + integer_of(record, 16)
-            out += row * integer_of(record, 18)
-            out = (out * integer_of(record, 21) + integer_of(record, 17)) * channels
+            top = row * n.stride_down - n.top
+            tap_first, tap_end = _inside(top, dilation, height, n.taps_down)
+            out = sample * n.y_height + n.first_row
+            out += row * n.row_step
+            out = (out * n.y_width + n.first_column) * channels
             for c in range(0, channels, lanes):
                 count = min(lanes, channels - c)
                 start = spread(0, real)
@@ -74,10 +72,10 @@ def _depthwise_tiles(real: Real) -> Kernel:
                     for i in range(tap_first, tap_end):
                         image_row = (sample * height + top + i * dilation) * width
                         for j in range(taps_across):
-                            tap = i * integer_of(record, 14) + j * integer_of(record, 15)
+                            tap = i * n.w_down + j * n.w_across
                             v = load(w, tap + c, count)
-                            left = column * step_w - integer_of(record, 13)
-                            left += j * integer_of(record, 11)
+                            left = column * step_w - n.left
+                            left += j * n.dilation_across
                             p, q = _inside(left, step_w, width, pixels)
                             at, to = (image_row + left) * channels + c, step_w * channels
                             s0 = _add(s0, x, at, v, count, 0, p, q)
@@ -91,24 +89,22 @@ def _depthwise_tiles(real: Real) -> Kernel:
                     for p in range(pixels):
                         low = s0 if p == 0 else s1 if p == 1 else s2 if p == 2 else s3
                         high = s4 if p == 4 else s5 if p == 5 else s6 if p == 6 else s7
-                        place = out + (column + p) * integer_of(record, 19) * channels + c
+                        place = out + (column + p) * n.column_step * channels + c
                         store(y, place, low if p < 4 else high, count)
 
     return depthwise_tiles
 
 
-@kernel
-def _depthwise_weight_tiles(real: Real) -> Kernel:
+@kernel(Kernel.DEPTHWISE_WEIGHT_TILES)
+def _depthwise_weight_tiles(real: Real) -> KernelFunction:
     """``dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]``, and ``db``."""
 
-    def depthwise_weight_tiles(record: int, step: int, thread: int, threads: int) -> None:
-        x, dy = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        dw, db = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        channels, lanes, zero = integer_of(record, 1), lanes_of(real), spread(0, real)
-        height, width, columns = (
-            integer_of(record, 2), integer_of(record, 3), integer_of(record, 5)
-        )  # fmt: skip
-        rows, down, across = integer_of(record, 4), integer_of(record, 6), integer_of(record, 7)
+    def depthwise_weight_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, dy = pointer(n.x, real), pointer(n.dy, real)
+        dw, db = pointer(n.dw, real), pointer(n.db, real)
+        channels, lanes, zero = n.channels, lanes_of(real), spread(0, real)
+        height, width, columns = n.height, n.width, n.columns
+        rows, down, across = n.rows, n.taps_down, n.taps_across
         vectors = (channels + lanes - 1) // lanes
         begin = first_of(vectors, thread, threads) * lanes
         end = min(channels, first_of(vectors, thread + 1, threads) * lanes)
@@ -120,18 +116,18 @@ def _depthwise_weight_tiles(real: Real) -> Kernel:
         if keeps_biases:
             for c in range(end - begin):
                 biases[c] = 0.0
-        for line in range(integer_of(record, 0) * rows):
+        for line in range(n.samples * rows):
             sample, row = line // rows, line % rows
             for i in range(down):
-                taken = row * integer_of(record, 8) - integer_of(record, 12)
-                taken += i * integer_of(record, 10)
+                taken = row * n.stride_down - n.top
+                taken += i * n.dilation_down
                 if taken < 0 or taken >= height:
                     continue
                 for j in range(across):
-                    left = j * integer_of(record, 11) - integer_of(record, 13)
-                    first, stop = _inside(left, integer_of(record, 9), width, columns)
+                    left = j * n.dilation_across - n.left
+                    first, stop = _inside(left, n.stride_across, width, columns)
                     rest = stop - (stop - first) % 4
-                    to = integer_of(record, 9) * channels
+                    to = n.stride_across * channels
                     start = ((sample * height + taken) * width + left) * channels
                     for c in range(begin, end, lanes):
                         count = min(lanes, end - c)
@@ -157,7 +153,7 @@ def _depthwise_weight_tiles(real: Real) -> Kernel:
                     total = sum_of_pixels(total, dy, at, columns, channels, count, real)
                     store(biases, c - begin, total, count)
         if not is_null(db):
-            pixels = integer_of(record, 0) * rows * columns
+            pixels = n.samples * rows * columns
             for c in range(begin, end, lanes):
                 count = min(lanes, end - c)
                 if keeps_biases:
@@ -169,19 +165,17 @@ def _depthwise_weight_tiles(real: Real) -> Kernel:
     return depthwise_weight_tiles
 
 
-@kernel
-def _spread_channels(real: Real) -> Kernel:
+@kernel(Kernel.SPREAD_CHANNELS)
+def _spread_channels(real: Real) -> KernelFunction:
     """Repeat every channel some times, or add them up again."""
 
-    def spread_channels(record: int, step: int, thread: int, threads: int) -> None:
-        source, to = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        bias, channels, times = (
-            pointer_of(record, 2, real), integer_of(record, 1), integer_of(record, 2)
-        )  # fmt: skip
-        count = integer_of(record, 0) * channels
+    def spread_channels(n: Fields, step: int, thread: int, threads: int) -> None:
+        source, to = pointer(n.x, real), pointer(n.y, real)
+        bias, channels, times = pointer(n.b, real), n.channels, n.times
+        count = n.pixels * channels
         end = first_of(count, thread + 1, threads)
         for i in range(first_of(count, thread, threads), end):
-            if integer_of(record, 3):
+            if n.adds:
                 total = real(0)
                 if not is_null(bias):
                     total = bias[i % channels]

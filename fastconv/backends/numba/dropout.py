@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, kernel
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.philox import WORDS_AT_ONCE, fill_words
-from fastconv.backends.numba.pointers import (
-    first_in_blocks,
-    first_of,
-    integer_of,
-    local,
-    pointer_of,
-    real_of,
-)
+from fastconv.backends.numba.pointers import first_in_blocks, first_of, local, pointer
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, select
-from fastconv.plans.operation import DropoutSpec
 
 
-@kernel
-def _dropout_forward(real: Real) -> Kernel:
-    def dropout_forward(record: int, step: int, thread: int, threads: int) -> None:
-        x, mask = pointer_of(record, 0, real), pointer_of(record, 2, np.uint8)
-        y, words = pointer_of(record, 3, real), local(WORDS_AT_ONCE, np.uint32)
-        number = pointer_of(record, 1, np.int64)[0] + step
-        size, threshold, scale = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            real(real_of(record, 0)),
-        )
+@kernel(Kernel.DROPOUT_FORWARD)
+def _dropout_forward(real: Real) -> KernelFunction:
+    def dropout_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, mask = pointer(n.x, real), pointer(n.mask, np.uint8)
+        y, words = pointer(n.y, real), local(WORDS_AT_ONCE, np.uint32)
+        number = pointer(n.step, np.int64)[0] + step
+        size, threshold, scale = n.size, n.threshold, real(n.scale)
         chunks, lanes = (size + WORDS_AT_ONCE - 1) // WORDS_AT_ONCE, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
         ):
             blocks, first = WORDS_AT_ONCE // 4, chunk * WORDS_AT_ONCE
-            fill_words(words, 0, chunk * blocks, blocks, record, 2, number)
+            fill_words(words, 0, chunk * blocks, blocks, n, number)
             end = min(WORDS_AT_ONCE, size - first)
             for i in range(0, end, lanes):
                 count = min(lanes, end - i)
@@ -50,12 +39,12 @@ def _dropout_forward(real: Real) -> Kernel:
     return dropout_forward
 
 
-@kernel
-def _dropout_backward(real: Real) -> Kernel:
-    def dropout_backward(record: int, step: int, thread: int, threads: int) -> None:
-        dy, mask = pointer_of(record, 0, real), pointer_of(record, 1, np.uint8)
-        dx, scale = pointer_of(record, 2, real), real(real_of(record, 0))
-        size, lanes = integer_of(record, 0), lanes_of(real)
+@kernel(Kernel.DROPOUT_BACKWARD)
+def _dropout_backward(real: Real) -> KernelFunction:
+    def dropout_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, mask = pointer(n.dy, real), pointer(n.mask, np.uint8)
+        dx, scale = pointer(n.dx, real), real(n.scale)
+        size, lanes = n.size, lanes_of(real)
         end = first_in_blocks(size, thread + 1, threads)
         for i in range(first_in_blocks(size, thread, threads), end, lanes):
             count = min(lanes, end - i)
@@ -65,29 +54,6 @@ def _dropout_backward(real: Real) -> Kernel:
     return dropout_backward
 
 
-def dropout_forward(
-    spec: DropoutSpec,
-    x: np.ndarray,
-    step: np.ndarray,
-    mask: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Draw the mask of this step; keep and scale, or zero."""
-    engine.execute("dropout.dropout_forward", spec, x, step, mask, y, workspace)
-
-
-def dropout_backward(
-    spec: DropoutSpec,
-    dy: np.ndarray,
-    mask: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Send the gradient through the elements that were kept."""
-    engine.execute("dropout.dropout_backward", spec, dy, mask, dx, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"dropout.{kernel}", spec, dtype)
+dropout_forward = contract_kernel(engine, "dropout.dropout_forward", __name__)
+dropout_backward = contract_kernel(engine, "dropout.dropout_backward", __name__)
+workspace_bytes = workspace_of_module(engine, "dropout", __name__)

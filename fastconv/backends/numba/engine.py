@@ -9,29 +9,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.compiled.instructions.record import WORDS, rows_of
-from fastconv.backends.compiled.instructions.recorder import ALIGNMENT
-from fastconv.backends.compiled.lowering.launches import launch_of, name_of, with_room, workspace_of
+from fastconv.backends.compiled.instructions.builder import ALIGNMENT
+from fastconv.backends.compiled.instructions.instruction import encode
+from fastconv.backends.compiled.instructions.layout import WORDS
+from fastconv.backends.compiled.lowering.lowered_kernels import (
+    lower_kernel,
+    name_of,
+    with_room,
+    workspace_of,
+)
 from fastconv.backends.compiled.threads import default_threads
-from fastconv.backends.numba import team
+from fastconv.backends.numba import thread_pool
 from fastconv.backends.numba.compiled_code import Compiled, address_of_function
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.tiles import tiles_of
 from fastconv.backends.workspace import WorkspaceTooSmall
 
 __all__ = [
-    "address_of", "barrier_nanoseconds", "execute", "import_kernels", "run_program",
+    "address_of", "barrier_nanoseconds", "execute", "import_kernels", "run_stream",
     "target", "tiles_of", "workspace_bytes",
 ]  # fmt: skip
 
 _KERNEL_MODULES = (
-    "conv", "packing", "depthwise", "plane_products", "dense", "pooled", "interleaved", "winograd",
-    "winograd_gradient", "optim", "activation", "loss", "random", "input", "dropout", "pool",
-    "norm", "layout",
+    "conv", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
+    "winograd", "winograd_gradient", "optim", "activation", "loss", "random", "input", "dropout",
+    "pool", "norm", "layout",
 )  # fmt: skip
 
-run_program = team.run_program
-barrier_nanoseconds = team.barrier_nanoseconds
+run_stream = thread_pool.run_stream
+barrier_nanoseconds = thread_pool.barrier_nanoseconds
 
 
 def import_kernels() -> None:
@@ -54,22 +60,25 @@ def address_of(kernel: str, dtype: str) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def _rows(
+def _stream(
     kernel: str, spec: Any, types: tuple[str | None, ...]
 ) -> tuple[NDArray[np.int64], list[tuple[int, int, int]], int]:
-    """Rows, places, and bytes of workspace wherever it begins."""
-    launch = launch_of(kernel, spec, types, target())
-    rows, places = rows_of(launch.records, address_of, tiles_of)
-    words = [(row * WORDS + word, number, skip) for row, word, number, skip in places.tolist()]
-    return rows, words, with_room(launch.workspace_bytes)
+    """Stream, relocations, and bytes of workspace wherever it begins."""
+    lowered = lower_kernel(kernel, spec, types, target())
+    stream, relocations = encode(lowered.instructions, address_of, tiles_of)
+    words = [
+        (number * WORDS + word, argument, skip)
+        for number, word, argument, skip in relocations.tolist()
+    ]
+    return stream, words, with_room(lowered.workspace_bytes)
 
 
 def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
     """Run one kernel of the contract; the workspace is the last array."""
     types = tuple([None if a is None else name_of(a.dtype) for a in arrays[:-1]])
-    rows, places, needed = _rows(kernel, spec, types)
-    program = rows.copy()
-    words = program.reshape(-1)
+    stream, relocations, needed = _stream(kernel, spec, types)
+    stream = stream.copy()
+    words = stream.reshape(-1)
     addresses = [None if a is None else a.ctypes.data for a in arrays[:-1]]
     if needed:
         workspace = arrays[-1]
@@ -77,11 +86,11 @@ def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
             raise WorkspaceTooSmall(kernel, needed, 0 if workspace is None else workspace.nbytes)
         start = workspace.ctypes.data
         addresses.append(start + -start % ALIGNMENT)  # it begins at a cache line
-    for word, number, skip in places:
-        address = addresses[number]
+    for word, argument, skip in relocations:
+        address = addresses[argument]
         if address is not None:
             words[word] = address + skip
-    run_program(program, 1, default_threads())
+    run_stream(stream, 1, default_threads())
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:

@@ -7,20 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.compiled.rules.input import spec_of_features, spec_of_rows
-from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.philox import fill_words
-from fastconv.backends.numba.pointers import (
-    clear,
-    copy,
-    first_in_blocks,
-    first_of,
-    integer_of,
-    local,
-    pointer_of,
-    real_of,
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
+from fastconv.backends.compiled.rules.input import (
+    spec_of_gathered_rows,
+    spec_of_standardized_images,
 )
+from fastconv.backends.numba import engine
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.philox import fill_words
+from fastconv.backends.numba.pointers import clear, copy, first_in_blocks, first_of, local, pointer
 from fastconv.backends.numba.reductions import extremes_of
 from fastconv.backends.numba.vector_functions import multiply_add
 from fastconv.backends.numba.vector_memory import (
@@ -31,7 +28,6 @@ from fastconv.backends.numba.vector_memory import (
     store,
 )
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread
-from fastconv.plans.operation import AugmentSpec, InputSpec
 
 _IMAGES_AHEAD = 2
 """Images lie anywhere in the data set, which no cache holds: from one to that asked for beside."""
@@ -43,24 +39,16 @@ def _fetch_early(images: Any, start: int, count: int) -> None:
         ask_for(images, start + k)
 
 
-@kernel
-def _gather_images(real: Real) -> Kernel:
+@kernel(Kernel.GATHER_IMAGES)
+def _gather_images(real: Real) -> KernelFunction:
     """Blocks of the whole batch, each a piece of an image or of several."""
     own_bytes = np.dtype(real).itemsize
 
-    def gather_images(record: int, step: int, thread: int, threads: int) -> None:
-        batch, elements, item_bytes = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            integer_of(record, 2),
-        )
-        images, numbers = pointer_of(record, 0, np.uint8), pointer_of(record, 0, real)
-        singles, doubles = pointer_of(record, 0, np.float32), pointer_of(record, 0, np.float64)
-        indices, x, lanes = (
-            pointer_of(record, 1, np.int64),
-            pointer_of(record, 2, real),
-            lanes_of(real),
-        )
+    def gather_images(n: Fields, step: int, thread: int, threads: int) -> None:
+        batch, elements, item_bytes = n.batch, n.elements, n.itemsize
+        images, numbers = pointer(n.images, np.uint8), pointer(n.images, real)
+        singles, doubles = pointer(n.images, np.float32), pointer(n.images, np.float64)
+        indices, x, lanes = pointer(n.indices, np.int64), pointer(n.x, real), lanes_of(real)
         i, end = (
             first_in_blocks(batch * elements, thread, threads),
             first_in_blocks(batch * elements, thread + 1, threads),
@@ -95,28 +83,24 @@ def _gather_images(real: Real) -> Kernel:
     return gather_images
 
 
-@kernel
-def _gather_rows(real: Real) -> Kernel:
+@kernel(Kernel.GATHER_ROWS)
+def _gather_rows(real: Real) -> KernelFunction:
     """Rows of bytes: labels or targets of any type."""
 
-    def gather_rows(record: int, step: int, thread: int, threads: int) -> None:
-        batch, size, indices = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            pointer_of(record, 1, np.int64),
-        )
-        rows, out = pointer_of(record, 0, np.uint8), pointer_of(record, 2, np.uint8)
-        for n in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
-            copy(out, n * size, rows, indices[step * batch + n] * size, size)
+    def gather_rows(n: Fields, step: int, thread: int, threads: int) -> None:
+        batch, size, indices = n.batch, n.bytes, pointer(n.indices, np.int64)
+        rows, out = pointer(n.rows, np.uint8), pointer(n.y, np.uint8)
+        for sample in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
+            copy(out, sample * size, rows, indices[step * batch + sample] * size, size)
 
     return gather_rows
 
 
-@kernel
-def _scale_images(real: Real) -> Kernel:
-    def scale_images(record: int, step: int, thread: int, threads: int) -> None:
-        x, y, lanes = pointer_of(record, 0, real), pointer_of(record, 2, real), lanes_of(real)
-        factor, size = real(pointer_of(record, 1, np.float64)[0]), integer_of(record, 0)
+@kernel(Kernel.SCALE_IMAGES)
+def _scale_images(real: Real) -> KernelFunction:
+    def scale_images(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y, lanes = pointer(n.x, real), pointer(n.y, real), lanes_of(real)
+        factor, size = real(pointer(n.factor, np.float64)[0]), n.size
         end = first_in_blocks(size, thread + 1, threads)
         for i in range(first_in_blocks(size, thread, threads), end, lanes):
             count = min(lanes, end - i)
@@ -128,15 +112,15 @@ def _scale_images(real: Real) -> Kernel:
 _LONGEST_PERIOD = 256
 
 
-@kernel
-def _standardize_images(real: Real) -> Kernel:
-    """``y = (x - mean) / deviation``, mean and deviation repeating with a period."""
+@kernel(Kernel.STANDARDIZE_IMAGES)
+def _standardize_images(real: Real) -> KernelFunction:
+    """``y = (x - mean) / std``, mean and std repeating with a period."""
 
-    def standardize_images(record: int, step: int, thread: int, threads: int) -> None:
-        x, y, lanes = pointer_of(record, 0, real), pointer_of(record, 3, real), lanes_of(real)
-        mean, deviation = pointer_of(record, 1, real), pointer_of(record, 2, real)
-        means, deviations = local(_LONGEST_PERIOD, real), local(_LONGEST_PERIOD, real)
-        rows, period = integer_of(record, 0), integer_of(record, 1)
+    def standardize_images(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y, lanes = pointer(n.x, real), pointer(n.y, real), lanes_of(real)
+        mean, std = pointer(n.mean, real), pointer(n.std, real)
+        means, stds = local(_LONGEST_PERIOD, real), local(_LONGEST_PERIOD, real)
+        rows, period = n.rows, n.period
         size, repeats = rows * period, _LONGEST_PERIOD // period
         # Short periods, of three colours, say, are written side by side: more for a vector, and
         # whole vectors where there is room.
@@ -144,8 +128,8 @@ def _standardize_images(real: Real) -> Kernel:
             repeats -= repeats % 16
         if repeats > 1:
             for i in range(repeats * period):
-                means[i], deviations[i] = mean[i % period], deviation[i % period]
-            mean, deviation = means, deviations
+                means[i], stds[i] = mean[i % period], std[i % period]
+            mean, std = means, stds
         else:
             repeats = 1
         groups, period = (rows + repeats - 1) // repeats, period * repeats
@@ -157,18 +141,18 @@ def _standardize_images(real: Real) -> Kernel:
             for i in range(0, end, lanes):
                 count = min(lanes, end - i)
                 distance = load(x, start + i, count) - load(mean, i, count)
-                store(y, start + i, distance / load(deviation, i, count), count)
+                store(y, start + i, distance / load(std, i, count), count)
 
     return standardize_images
 
 
-@kernel
-def _min_max_images(real: Real) -> Kernel:
-    def min_max_images(record: int, step: int, thread: int, threads: int) -> None:
-        x, y, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
-        batch, elements = integer_of(record, 0), integer_of(record, 1)
-        for n in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
-            first, end = n * elements, (n + 1) * elements
+@kernel(Kernel.MIN_MAX_IMAGES)
+def _min_max_images(real: Real) -> KernelFunction:
+    def min_max_images(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y, lanes = pointer(n.x, real), pointer(n.y, real), lanes_of(real)
+        batch, elements = n.batch, n.elements
+        for sample in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
+            first, end = sample * elements, (sample + 1) * elements
             low, high = extremes_of(x, first, end, real)
             if low == high:
                 clear(y, first, elements)
@@ -187,19 +171,19 @@ def _quotient_of_bytes(value: Any, span: Any, inverse: Any) -> Any:
     return multiply_add(multiply_add(-near, span, value), inverse, near)
 
 
-@kernel
-def _gather_min_max_images(real: Real) -> Kernel:
+@kernel(Kernel.GATHER_MIN_MAX_IMAGES)
+def _gather_min_max_images(real: Real) -> KernelFunction:
     """gather_images of bytes and min_max_images in one; x is written once."""
 
-    def gather_min_max_images(record: int, step: int, thread: int, threads: int) -> None:
-        batch, elements = integer_of(record, 0), integer_of(record, 1)
-        images, indices = pointer_of(record, 0, np.uint8), pointer_of(record, 1, np.int64)
-        x, lanes = pointer_of(record, 2, real), lanes_of(real)
+    def gather_min_max_images(n: Fields, step: int, thread: int, threads: int) -> None:
+        batch, elements = n.batch, n.elements
+        images, indices = pointer(n.images, np.uint8), pointer(n.indices, np.int64)
+        x, lanes = pointer(n.x, real), lanes_of(real)
         end = first_of(batch, thread + 1, threads)
-        for n in range(first_of(batch, thread, threads), end):
-            source = indices[step * batch + n] * elements
-            if n + _IMAGES_AHEAD < end:
-                soon = indices[step * batch + n + _IMAGES_AHEAD] * elements
+        for sample in range(first_of(batch, thread, threads), end):
+            source = indices[step * batch + sample] * elements
+            if sample + _IMAGES_AHEAD < end:
+                soon = indices[step * batch + sample + _IMAGES_AHEAD] * elements
                 _fetch_early(images, soon, elements)
             low, high = 255, 0
             for i in range(source, source + elements):
@@ -210,7 +194,7 @@ def _gather_min_max_images(real: Real) -> Kernel:
             for i in range(0, elements, lanes):
                 count = min(lanes, elements - i)
                 v = as_dtype(load_beside(images, source + i, count, real), real) - least
-                store(x, n * elements + i, _quotient_of_bytes(v, divisor, inverse), count)
+                store(x, sample * elements + i, _quotient_of_bytes(v, divisor, inverse), count)
 
     return gather_min_max_images
 
@@ -236,40 +220,32 @@ def _part(size: int, moved: int) -> tuple[int, int]:
     return first, max(first, min(size, size - moved))
 
 
-@kernel
-def _augment_images(real: Real) -> Kernel:
+@kernel(Kernel.AUGMENT_IMAGES)
+def _augment_images(real: Real) -> KernelFunction:
     """Flip, crop, warp, cut out; fastconv.plans.operation.AugmentSpec has the formulas."""
 
-    def augment_images(record: int, step: int, thread: int, threads: int) -> None:
-        x, y = pointer_of(record, 0, real), pointer_of(record, 2, real)
-        number, words = pointer_of(record, 1, np.int64)[0] + step, local(_ROOM_FOR_WORDS, np.uint32)
-        batch, height, width = (
-            integer_of(record, _BATCH),
-            integer_of(record, _HEIGHT),
-            integer_of(record, _WIDTH),
-        )
-        channels, crop, cutout = (
-            integer_of(record, _CHANNELS),
-            integer_of(record, _CROP),
-            integer_of(record, _CUTOUT),
-        )
-        for n in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
-            blocks, image = _WORDS_OF_AN_IMAGE // 4, n * height * width
-            fill_words(words, 0, n * blocks, blocks, record, _KEY, number)
+    def augment_images(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y = pointer(n.x, real), pointer(n.y, real)
+        number, words = pointer(n.step, np.int64)[0] + step, local(_ROOM_FOR_WORDS, np.uint32)
+        batch, height, width = n.batch, n.height, n.width
+        channels, crop, cutout = n.channels, n.crop, n.cutout
+        for sample in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
+            blocks, image = _WORDS_OF_AN_IMAGE // 4, sample * height * width
+            fill_words(words, 0, sample * blocks, blocks, n, number)
             # After the flip and the crop, pixel (i, j) is input pixel (i + oy, start + side * j).
             oy = math.floor(_draw(words, 1) * (2 * crop + 1)) - crop
             ox = math.floor(_draw(words, 2) * (2 * crop + 1)) - crop
             start, side = ox, 1
-            if integer_of(record, _FLIP) and _draw(words, 0) < 0.5:
+            if n.flip and _draw(words, 0) < 0.5:
                 start, side = width - 1 - ox, -1
             top, bottom = _part(height, oy)
             left, right = _part(width, ox)
             source = image + oy * width + start
-            if integer_of(record, _WARPS):
-                angle = (2 * _draw(words, 3) - 1) * real_of(record, 0)
-                slope = math.tan((2 * _draw(words, 4) - 1) * real_of(record, 1))
-                ty = (2 * _draw(words, 5) - 1) * real_of(record, 2) * height
-                tx = (2 * _draw(words, 6) - 1) * real_of(record, 2) * width
+            if n.warps:
+                angle = (2 * _draw(words, 3) - 1) * n.rotation
+                slope = math.tan((2 * _draw(words, 4) - 1) * n.shear)
+                ty = (2 * _draw(words, 5) - 1) * n.translation * height
+                tx = (2 * _draw(words, 6) - 1) * n.translation * width
                 cy, cx, sine, cosine = (
                     (height - 1) / 2,
                     (width - 1) / 2,
@@ -338,87 +314,12 @@ def _augment_images(real: Real) -> Kernel:
     return augment_images
 
 
-def gather_images(
-    spec: InputSpec,
-    images: np.ndarray,
-    indices: np.ndarray,
-    x: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``x[n] = images[indices[n]]``, as floating point numbers of the same value."""
-    engine.execute("input.gather_images", spec, images, indices, x, workspace)
-
-
-def gather_rows(
-    spec: InputSpec,
-    rows: np.ndarray,
-    indices: np.ndarray,
-    out: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``out[n] = rows[indices[n]]``: labels or targets."""
-    engine.execute(
-        "input.gather_rows",
-        spec_of_rows(spec, rows.size // max(1, len(rows))),
-        rows,
-        indices,
-        out,
-        workspace,
-    )
-
-
-def scale_images(
-    spec: InputSpec,
-    x: np.ndarray,
-    factor: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``y = x * factor``."""
-    engine.execute("input.scale_images", spec, x, factor, y, workspace)
-
-
-def standardize_images(
-    spec: InputSpec,
-    x: np.ndarray,
-    mean: np.ndarray,
-    deviation: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``y = (x - mean) / deviation``, by channel or by feature."""
-    engine.execute(
-        "input.standardize_images",
-        spec_of_features(spec, mean.size),
-        x,
-        mean,
-        deviation,
-        y,
-        workspace,
-    )
-
-
-def min_max_images(
-    spec: InputSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``y = (x - min) / (max - min)`` of each image; a constant image becomes 0."""
-    engine.execute("input.min_max_images", spec, x, y, workspace)
-
-
-def augment_images(
-    spec: AugmentSpec,
-    x: np.ndarray,
-    step: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Apply the random changes of :class:`fastconv.plans.operation.AugmentSpec` to every image."""
-    engine.execute("input.augment_images", spec, x, step, y, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"input.{kernel}", spec, dtype)
+gather_images = contract_kernel(engine, "input.gather_images", __name__)
+gather_rows = contract_kernel(engine, "input.gather_rows", __name__, spec_of_gathered_rows)
+scale_images = contract_kernel(engine, "input.scale_images", __name__)
+standardize_images = contract_kernel(
+    engine, "input.standardize_images", __name__, spec_of_standardized_images
+)
+min_max_images = contract_kernel(engine, "input.min_max_images", __name__)
+augment_images = contract_kernel(engine, "input.augment_images", __name__)
+workspace_bytes = workspace_of_module(engine, "input", __name__)

@@ -8,13 +8,13 @@ import platform
 
 from llvmlite.binding import get_host_cpu_features
 
-from fastconv.backends.compiled.instructions.record import Target, choose_target
+from fastconv.backends.compiled.instructions.instruction import Target, choose_target
 
 _AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 
 
 def _features() -> set[str]:
-    """What Numba lets LLVM use, as far as vectors are concerned; Numba itself is not imported."""
+    """Features that Numba lets LLVM use, of those for vectors; Numba itself is not imported."""
     text = os.environ.get("NUMBA_CPU_FEATURES")
     if text is not None:
         return {each[1:] for each in text.split(",") if each.startswith("+")}
@@ -24,7 +24,7 @@ def _features() -> set[str]:
 
 
 def _targets() -> list[Target]:
-    """Those that Numba compiles for here, best first."""
+    """Instruction sets that Numba compiles for here, best first."""
     features = _features()
     machine = platform.machine().lower()
     found = [Target("plain", 0, 8)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.pointers import (
     WORD,
@@ -17,14 +19,10 @@ from fastconv.backends.numba.pointers import (
     compiled_as,
     copy,
     first_of,
-    integer_of,
-    pointer_of,
+    pointer,
 )
 from fastconv.backends.numba.vector_memory import write_load, write_store
 from fastconv.backends.numba.vectors import Vector, lanes_of
-from fastconv.plans.operation import InputSpec
-
-_MATRICES, _ROWS, _COLUMNS, _X_PERIOD, _Y_PERIOD, _DOWN, _ACROSS = range(7)
 
 
 @inlined
@@ -57,7 +55,7 @@ def _transpose_block(
     lanes = target().lanes(x.dtype.name)
     vector, half = Vector(x.dtype, lanes), lanes // 2
 
-    def interleaved(builder: Any, a: Any, b: Any, first: int) -> Any:
+    def zipped(builder: Any, a: Any, b: Any, first: int) -> Any:
         order = [place for lane in range(first, first + half) for place in (lane, lanes + lane)]
         number = ir.IntType(32)
         return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(number, lanes), order))
@@ -72,7 +70,7 @@ def _transpose_block(
         # A perfect shuffle, once for each bit of a lane's number, is the transposition.
         for _bit in range(lanes.bit_length() - 1):
             v = [
-                interleaved(builder, v[i], v[i + half], first)
+                zipped(builder, v[i], v[i + half], first)
                 for i in range(half)
                 for first in (0, half)
             ]
@@ -109,19 +107,19 @@ def _block(
         x_place = x_place if x_place < x_period else 0
 
 
-@kernel
-def _transpose(real: Real) -> Kernel:
-    """As in kernels/cpu/layout.h."""
+@kernel(Kernel.TRANSPOSE)
+def _transpose(real: Real) -> KernelFunction:
+    """Transpose matrices as kernels/cpu/layout.h does."""
 
-    def transpose(record: int, step: int, thread: int, threads: int) -> None:
-        x, y, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
-        rows, columns = integer_of(record, _ROWS), integer_of(record, _COLUMNS)
-        x_period, y_period = integer_of(record, _X_PERIOD), integer_of(record, _Y_PERIOD)
+    def transpose(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y, lanes = pointer(n.x, real), pointer(n.y, real), lanes_of(real)
+        rows, columns = n.rows, n.columns
+        x_period, y_period = n.x_period, n.y_period
         x_steps, y_steps = rows // x_period, columns // y_period
-        tile_rows, tile_columns = integer_of(record, _DOWN), integer_of(record, _ACROSS)
+        tile_rows, tile_columns = n.tile_rows, n.tile_columns
         down = (rows + tile_rows - 1) // tile_rows
         across = (columns + tile_columns - 1) // tile_columns
-        tiles = integer_of(record, _MATRICES) * down * across
+        tiles = n.matrices * down * across
         for tile in range(first_of(tiles, thread, threads), first_of(tiles, thread + 1, threads)):
             matrix = tile // (down * across) * rows * columns
             top, left = tile // across % down * tile_rows, tile % across * tile_columns
@@ -155,20 +153,6 @@ def _transpose(real: Real) -> Kernel:
     return transpose
 
 
-def nchw_to_nhwc(
-    spec: InputSpec, x: np.ndarray, y: np.ndarray, workspace: np.ndarray | None
-) -> None:
-    """Images from channels first to channels last."""
-    engine.execute("layout.nchw_to_nhwc", spec, x, y, workspace)
-
-
-def nhwc_to_nchw(
-    spec: InputSpec, x: np.ndarray, y: np.ndarray, workspace: np.ndarray | None
-) -> None:
-    """Images from channels last to channels first."""
-    engine.execute("layout.nhwc_to_nchw", spec, x, y, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"layout.{kernel}", spec, dtype)
+nchw_to_nhwc = contract_kernel(engine, "layout.nchw_to_nhwc", __name__)
+nhwc_to_nchw = contract_kernel(engine, "layout.nhwc_to_nchw", __name__)
+workspace_bytes = workspace_of_module(engine, "layout", __name__)

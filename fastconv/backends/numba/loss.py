@@ -7,21 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.pointers import (
-    clear,
-    first_in_blocks,
-    first_of,
-    integer_of,
-    pointer_of,
-)
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.pointers import clear, first_in_blocks, first_of, pointer
 from fastconv.backends.numba.reductions import sum_of, sum_of_squares
 from fastconv.backends.numba.rows import exponentials, shift_rows
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread
-from fastconv.plans.operation import LossSpec
 
 
 @inlined
@@ -31,16 +27,12 @@ def _label_of(labels: Any, row: int, classes: int) -> int:
     return label if 0 <= label < classes else -1
 
 
-@kernel
-def _softmax_cross_entropy_forward(real: Real) -> Kernel:
-    def softmax_cross_entropy_forward(record: int, step: int, thread: int, threads: int) -> None:
-        scores, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
-        losses, y = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        rows, classes, together = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            integer_of(record, 2),
-        )
+@kernel(Kernel.SOFTMAX_CROSS_ENTROPY_FORWARD)
+def _softmax_cross_entropy_forward(real: Real) -> KernelFunction:
+    def softmax_cross_entropy_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        scores, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
+        losses, y = pointer(n.losses, real), pointer(n.probabilities, real)
+        rows, classes, together = n.batch, n.outputs, n.together
         chunks, lanes = (rows + together - 1) // together, lanes_of(real)
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
@@ -64,16 +56,12 @@ def _softmax_cross_entropy_forward(real: Real) -> Kernel:
     return softmax_cross_entropy_forward
 
 
-@kernel
-def _softmax_cross_entropy_backward(real: Real) -> Kernel:
-    def softmax_cross_entropy_backward(record: int, step: int, thread: int, threads: int) -> None:
-        probabilities, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
-        dscores, lanes = pointer_of(record, 2, real), lanes_of(real)
-        rows, classes, together = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            integer_of(record, 2),
-        )
+@kernel(Kernel.SOFTMAX_CROSS_ENTROPY_BACKWARD)
+def _softmax_cross_entropy_backward(real: Real) -> KernelFunction:
+    def softmax_cross_entropy_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        probabilities, labels = pointer(n.probabilities, real), pointer(n.labels, np.int64)
+        dscores, lanes = pointer(n.dscores, real), lanes_of(real)
+        rows, classes, together = n.batch, n.outputs, n.together
         chunks, share = (rows + together - 1) // together, real(1 / max(1, rows))
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
@@ -92,15 +80,11 @@ def _softmax_cross_entropy_backward(real: Real) -> Kernel:
     return softmax_cross_entropy_backward
 
 
-@kernel
-def _nll_forward(real: Real) -> Kernel:
-    def nll_forward(record: int, step: int, thread: int, threads: int) -> None:
-        log_probabilities, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
-        losses, rows, classes = (
-            pointer_of(record, 2, real),
-            integer_of(record, 0),
-            integer_of(record, 1),
-        )
+@kernel(Kernel.NLL_FORWARD)
+def _nll_forward(real: Real) -> KernelFunction:
+    def nll_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        log_probabilities, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
+        losses, rows, classes = pointer(n.losses, real), n.batch, n.outputs
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             label = _label_of(labels, row, classes)
             losses[row] = real(np.nan) if label < 0 else -log_probabilities[row * classes + label]
@@ -108,11 +92,11 @@ def _nll_forward(real: Real) -> Kernel:
     return nll_forward
 
 
-@kernel
-def _nll_backward(real: Real) -> Kernel:
-    def nll_backward(record: int, step: int, thread: int, threads: int) -> None:
-        labels, gradient = pointer_of(record, 0, np.int64), pointer_of(record, 1, real)
-        rows, classes = integer_of(record, 0), integer_of(record, 1)
+@kernel(Kernel.NLL_BACKWARD)
+def _nll_backward(real: Real) -> KernelFunction:
+    def nll_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        labels, gradient = pointer(n.labels, np.int64), pointer(n.dscores, real)
+        rows, classes = n.batch, n.outputs
         first, end = first_of(rows, thread, threads), first_of(rows, thread + 1, threads)
         clear(gradient, first * classes, (end - first) * classes)
         for row in range(first, end):
@@ -123,15 +107,11 @@ def _nll_backward(real: Real) -> Kernel:
     return nll_backward
 
 
-@kernel
-def _mean_squared_error_forward(real: Real) -> Kernel:
-    def mean_squared_error_forward(record: int, step: int, thread: int, threads: int) -> None:
-        y, target = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        losses, rows, outputs = (
-            pointer_of(record, 2, real),
-            integer_of(record, 0),
-            integer_of(record, 1),
-        )
+@kernel(Kernel.MEAN_SQUARED_ERROR_FORWARD)
+def _mean_squared_error_forward(real: Real) -> KernelFunction:
+    def mean_squared_error_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        y, target = pointer(n.y, real), pointer(n.target, real)
+        losses, rows, outputs = pointer(n.losses, real), n.batch, n.outputs
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             total = sum_of_squares(y, target, row * outputs, (row + 1) * outputs, real)
             losses[row] = total / real(outputs)
@@ -139,11 +119,11 @@ def _mean_squared_error_forward(real: Real) -> Kernel:
     return mean_squared_error_forward
 
 
-@kernel
-def _mean_squared_error_backward(real: Real) -> Kernel:
-    def mean_squared_error_backward(record: int, step: int, thread: int, threads: int) -> None:
-        y, target = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        dy, size, lanes = pointer_of(record, 2, real), integer_of(record, 0), lanes_of(real)
+@kernel(Kernel.MEAN_SQUARED_ERROR_BACKWARD)
+def _mean_squared_error_backward(real: Real) -> KernelFunction:
+    def mean_squared_error_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        y, target = pointer(n.y, real), pointer(n.target, real)
+        dy, size, lanes = pointer(n.dy, real), n.size, lanes_of(real)
         factor, end = real(2 / max(1, size)), first_in_blocks(size, thread + 1, threads)
         for i in range(first_in_blocks(size, thread, threads), end, lanes):
             count = min(lanes, end - i)
@@ -152,11 +132,11 @@ def _mean_squared_error_backward(real: Real) -> Kernel:
     return mean_squared_error_backward
 
 
-@kernel
-def _sum_losses(real: Real) -> Kernel:
-    def sum_losses(record: int, step: int, thread: int, threads: int) -> None:
-        losses, statistics = pointer_of(record, 0, real), pointer_of(record, 1, np.float64)
-        batch, lanes, total = integer_of(record, 0), lanes_of(np.float64), spread(0, np.float64)
+@kernel(Kernel.SUM_LOSSES)
+def _sum_losses(real: Real) -> KernelFunction:
+    def sum_losses(n: Fields, step: int, thread: int, threads: int) -> None:
+        losses, statistics = pointer(n.losses, real), pointer(n.statistics, np.float64)
+        batch, lanes, total = n.batch, lanes_of(np.float64), spread(0, np.float64)
         for i in range(0, batch, lanes):
             some = load_beside(losses, i, min(lanes, batch - i), np.float64)
             total = total + as_dtype(some, np.float64)
@@ -166,15 +146,11 @@ def _sum_losses(real: Real) -> Kernel:
     return sum_losses
 
 
-@kernel
-def _count_correct(real: Real) -> Kernel:
-    def count_correct(record: int, step: int, thread: int, threads: int) -> None:
-        scores, labels = pointer_of(record, 0, real), pointer_of(record, 1, np.int64)
-        statistics, rows, classes = (
-            pointer_of(record, 2, np.float64),
-            integer_of(record, 0),
-            integer_of(record, 1),
-        )
+@kernel(Kernel.COUNT_CORRECT)
+def _count_correct(real: Real) -> KernelFunction:
+    def count_correct(n: Fields, step: int, thread: int, threads: int) -> None:
+        scores, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
+        statistics, rows, classes = pointer(n.statistics, np.float64), n.batch, n.outputs
         correct = 0
         for row in range(rows):
             first, label = row * classes, _label_of(labels, row, classes)
@@ -196,97 +172,16 @@ def _count_correct(real: Real) -> Kernel:
     return count_correct
 
 
-def softmax_cross_entropy_forward(
-    spec: LossSpec,
-    scores: np.ndarray,
-    labels: np.ndarray,
-    losses: np.ndarray,
-    probabilities: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``losses = log(sum(e^scores)) - scores[label]``, and the softmax for the way back."""
-    engine.execute(
-        "loss.softmax_cross_entropy_forward", spec, scores, labels, losses, probabilities, workspace
-    )
-
-
-def softmax_cross_entropy_backward(
-    spec: LossSpec,
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    dscores: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``(softmax - one hot) / batch``."""
-    engine.execute(
-        "loss.softmax_cross_entropy_backward", spec, probabilities, labels, dscores, workspace
-    )
-
-
-def nll_forward(
-    spec: LossSpec,
-    log_probabilities: np.ndarray,
-    labels: np.ndarray,
-    losses: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Negative log-likelihood: ``losses = -log_probabilities[label]``."""
-    engine.execute("loss.nll_forward", spec, log_probabilities, labels, losses, workspace)
-
-
-def nll_backward(
-    spec: LossSpec,
-    labels: np.ndarray,
-    dlog_probabilities: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``-1 / batch`` at the labels, 0 elsewhere."""
-    engine.execute("loss.nll_backward", spec, labels, dlog_probabilities, workspace)
-
-
-def mean_squared_error_forward(
-    spec: LossSpec,
-    y: np.ndarray,
-    target: np.ndarray,
-    losses: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Mean over the outputs of ``(y - target)^2``."""
-    engine.execute("loss.mean_squared_error_forward", spec, y, target, losses, workspace)
-
-
-def mean_squared_error_backward(
-    spec: LossSpec,
-    y: np.ndarray,
-    target: np.ndarray,
-    dy: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """``2 (y - target) / (batch * outputs)``."""
-    engine.execute("loss.mean_squared_error_backward", spec, y, target, dy, workspace)
-
-
-def sum_losses(
-    spec: LossSpec,
-    losses: np.ndarray,
-    statistics: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Add the batch's losses and its size to the running statistics."""
-    engine.execute("loss.sum_losses", spec, losses, statistics, workspace)
-
-
-def count_correct(
-    spec: LossSpec,
-    scores: np.ndarray,
-    labels: np.ndarray,
-    statistics: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Add the number of samples whose (first) largest score is at the label."""
-    engine.execute("loss.count_correct", spec, scores, labels, statistics, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"loss.{kernel}", spec, dtype)
+softmax_cross_entropy_forward = contract_kernel(
+    engine, "loss.softmax_cross_entropy_forward", __name__
+)
+softmax_cross_entropy_backward = contract_kernel(
+    engine, "loss.softmax_cross_entropy_backward", __name__
+)
+nll_forward = contract_kernel(engine, "loss.nll_forward", __name__)
+nll_backward = contract_kernel(engine, "loss.nll_backward", __name__)
+mean_squared_error_forward = contract_kernel(engine, "loss.mean_squared_error_forward", __name__)
+mean_squared_error_backward = contract_kernel(engine, "loss.mean_squared_error_backward", __name__)
+sum_losses = contract_kernel(engine, "loss.sum_losses", __name__)
+count_correct = contract_kernel(engine, "loss.count_correct", __name__)
+workspace_bytes = workspace_of_module(engine, "loss", __name__)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.pointers import first_of, integer_of, pointer_of, real_of
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.pointers import first_of, pointer
 from fastconv.backends.numba.vector_functions import square_root
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread_beside
-from fastconv.plans.operation import NormSpec
 
 # A sum over all rows is made of the sums of blocks of rows, in float64, which are added in order:
 # the size of a block is fixed, so that the number of threads changes nothing. A block and a piece
@@ -21,8 +21,8 @@ from fastconv.plans.operation import NormSpec
 _ROWS_OF_A_BLOCK = 256
 _CHANNELS_OF_A_PIECE = 64
 _ELEMENTS_AT_ONCE = 64
-"""Of rows that elementwise passes do together, one vector of channels after the other: its factors
-stay in registers meanwhile. More would not be read in the order of memory."""
+"""Elements of rows that elementwise passes do together, one vector of channels after the other: its
+factors stay in registers meanwhile. More would not be read in the order of memory."""
 
 
 @inlined
@@ -52,13 +52,13 @@ def _channels_of_threads(channels: int, thread: int, threads: int) -> tuple[int,
     return first, min(channels, first_of(pieces, thread + 1, threads) * _CHANNELS_OF_A_PIECE)
 
 
-@kernel
-def _norm_sums(real: Real) -> Kernel:
-    """Of each block: the sum of x, and that of the squared distances from the block's own mean."""
+@kernel(Kernel.NORM_SUMS)
+def _norm_sums(real: Real) -> KernelFunction:
+    """Sums of each block: of x, and that of the squared distances from the block's own mean."""
 
-    def norm_sums(record: int, step: int, thread: int, threads: int) -> None:
-        x, sums = pointer_of(record, 0, real), pointer_of(record, 1, np.float64)
-        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+    def norm_sums(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, sums = pointer(n.x, real), pointer(n.sums, np.float64)
+        rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         begin, finish = _pieces_of_threads(rows, channels, thread, threads)
         for number in range(begin, finish):
             block, first, end, channel, last = _piece(number, rows, channels)
@@ -78,20 +78,19 @@ def _norm_sums(real: Real) -> Kernel:
     return norm_sums
 
 
-@kernel
-def _norm_statistics(real: Real) -> Kernel:
-    """Mean and inverse deviation of all rows, the running statistics, and gamma / deviation."""
+@kernel(Kernel.NORM_STATISTICS)
+def _norm_statistics(real: Real) -> KernelFunction:
+    """Mean and inverse std of all rows, the running statistics, and gamma / std."""
 
-    def norm_statistics(record: int, step: int, thread: int, threads: int) -> None:
-        sums, gamma = pointer_of(record, 0, np.float64), pointer_of(record, 1, real)
-        running_mean, running_variance = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        mean, inverse_deviation = pointer_of(record, 4, real), pointer_of(record, 5, real)
-        factor, rows, channels = (
-            pointer_of(record, 6, real),
-            integer_of(record, 0),
-            integer_of(record, 1),
+    def norm_statistics(n: Fields, step: int, thread: int, threads: int) -> None:
+        sums, gamma = pointer(n.sums, np.float64), pointer(n.gamma, real)
+        running_mean, running_variance = (
+            pointer(n.running_mean, real),
+            pointer(n.running_variance, real),
         )
-        epsilon, momentum, lanes = real_of(record, 0), real_of(record, 1), lanes_of(real)
+        mean, inverse_std = pointer(n.mean, real), pointer(n.inverse_std, real)
+        factor, rows, channels = pointer(n.factor, real), n.rows, n.channels
+        epsilon, momentum, lanes = n.epsilon, n.momentum, lanes_of(real)
         blocks = (rows + _ROWS_OF_A_BLOCK - 1) // _ROWS_OF_A_BLOCK
         first, end = _channels_of_threads(channels, thread, threads)
         for k in range(first, end, lanes):
@@ -121,7 +120,7 @@ def _norm_statistics(real: Real) -> Kernel:
                 store(running_mean, k, as_dtype(new_mean, real), count)
                 store(running_variance, k, as_dtype(new_variance, real), count)
             store(mean, k, as_dtype(centre, real), count)
-            store(inverse_deviation, k, as_dtype(inverse, real), count)
+            store(inverse_std, k, as_dtype(inverse, real), count)
             wide = as_dtype(load(gamma, k, count), np.float64) * inverse
             if rows == 0:
                 wide = inverse
@@ -130,36 +129,30 @@ def _norm_statistics(real: Real) -> Kernel:
     return norm_statistics
 
 
-@kernel
-def _norm_factor(real: Real) -> Kernel:
+@kernel(Kernel.NORM_FACTOR)
+def _norm_factor(real: Real) -> KernelFunction:
     """``gamma / sqrt(variance + epsilon)``."""
 
-    def norm_factor(record: int, step: int, thread: int, threads: int) -> None:
-        gamma, variance = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        factor, channels, lanes = pointer_of(record, 2, real), integer_of(record, 0), lanes_of(real)
+    def norm_factor(n: Fields, step: int, thread: int, threads: int) -> None:
+        gamma, variance = pointer(n.gamma, real), pointer(n.variance, real)
+        factor, channels, lanes = pointer(n.factor, real), n.channels, lanes_of(real)
         for k in range(0, channels, lanes):
             count = min(lanes, channels - k)
             wide = as_dtype(load(gamma, k, count), np.float64)
-            deviation = square_root(
-                as_dtype(load(variance, k, count), np.float64) + real_of(record, 0)
-            )
-            store(factor, k, as_dtype(wide / deviation, real), count)
+            std = square_root(as_dtype(load(variance, k, count), np.float64) + n.epsilon)
+            store(factor, k, as_dtype(wide / std, real), count)
 
     return norm_factor
 
 
-@kernel
-def _norm_apply(real: Real) -> Kernel:
+@kernel(Kernel.NORM_APPLY)
+def _norm_apply(real: Real) -> KernelFunction:
     """``y = (x - mean) * factor + beta``."""
 
-    def norm_apply(record: int, step: int, thread: int, threads: int) -> None:
-        x, mean, factor = (
-            pointer_of(record, 0, real),
-            pointer_of(record, 1, real),
-            pointer_of(record, 2, real),
-        )
-        beta, y = pointer_of(record, 3, real), pointer_of(record, 4, real)
-        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+    def norm_apply(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, mean, factor = pointer(n.x, real), pointer(n.mean, real), pointer(n.factor, real)
+        beta, y = pointer(n.beta, real), pointer(n.y, real)
+        rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
         for block in range(first_of(rows, thread, threads), end, together):
             for k in range(0, channels, lanes):
@@ -173,21 +166,21 @@ def _norm_apply(real: Real) -> Kernel:
     return norm_apply
 
 
-@kernel
-def _norm_gradient_sums(real: Real) -> Kernel:
-    """Of each block: the sum of dy, and that of dy * z with z = (x - mean) * inverse_deviation."""
+@kernel(Kernel.NORM_GRADIENT_SUMS)
+def _norm_gradient_sums(real: Real) -> KernelFunction:
+    """Sums of each block: of dy, and of dy * z with z = (x - mean) * inverse_std."""
 
-    def norm_gradient_sums(record: int, step: int, thread: int, threads: int) -> None:
-        dy, x = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        mean, inverse_deviation = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        sums, lanes = pointer_of(record, 4, np.float64), lanes_of(real)
-        rows, channels = integer_of(record, 0), integer_of(record, 1)
+    def norm_gradient_sums(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, x = pointer(n.dy, real), pointer(n.x, real)
+        mean, inverse_std = pointer(n.mean, real), pointer(n.inverse_std, real)
+        sums, lanes = pointer(n.sums, np.float64), lanes_of(real)
+        rows, channels = n.rows, n.channels
         begin, finish = _pieces_of_threads(rows, channels, thread, threads)
         for number in range(begin, finish):
             block, first, end, channel, last = _piece(number, rows, channels)
             for k in range(channel, last, lanes):
                 count = min(lanes, last - k)
-                centre, inverse = load(mean, k, count), load(inverse_deviation, k, count)
+                centre, inverse = load(mean, k, count), load(inverse_std, k, count)
                 total = spread_beside(0, np.float64, real)
                 products = total
                 for row in range(first, end):
@@ -201,19 +194,19 @@ def _norm_gradient_sums(real: Real) -> Kernel:
     return norm_gradient_sums
 
 
-@kernel
-def _norm_gradients(real: Real) -> Kernel:
-    """Sums of dy and of dy * z; their means and gamma * inverse_deviation for dx."""
+@kernel(Kernel.NORM_GRADIENTS)
+def _norm_gradients(real: Real) -> KernelFunction:
+    """Sums of dy and of dy * z; their means and gamma * inverse_std for dx."""
 
-    def norm_gradients(record: int, step: int, thread: int, threads: int) -> None:
-        sums, gamma = pointer_of(record, 0, np.float64), pointer_of(record, 1, real)
-        inverse_deviation, dgamma = pointer_of(record, 2, real), pointer_of(record, 3, real)
+    def norm_gradients(n: Fields, step: int, thread: int, threads: int) -> None:
+        sums, gamma = pointer(n.sums, np.float64), pointer(n.gamma, real)
+        inverse_std, dgamma = pointer(n.inverse_std, real), pointer(n.dgamma, real)
         dbeta, means, factor = (
-            pointer_of(record, 4, real),
-            pointer_of(record, 5, real),
-            pointer_of(record, 6, real),
+            pointer(n.dbeta, real),
+            pointer(n.means, real),
+            pointer(n.factor, real),
         )
-        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+        rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         blocks = (rows + _ROWS_OF_A_BLOCK - 1) // _ROWS_OF_A_BLOCK
         first, end = _channels_of_threads(channels, thread, threads)
         share = 1 / float(max(1, rows))
@@ -228,29 +221,25 @@ def _norm_gradients(real: Real) -> Kernel:
             store(dgamma, k, as_dtype(products, real), count)
             store(means, k, as_dtype(total * share, real), count)
             store(means, channels + k, as_dtype(products * share, real), count)
-            store(factor, k, load(gamma, k, count) * load(inverse_deviation, k, count), count)
+            store(factor, k, load(gamma, k, count) * load(inverse_std, k, count), count)
 
     return norm_gradients
 
 
-@kernel
-def _norm_backward_data(real: Real) -> Kernel:
+@kernel(Kernel.NORM_BACKWARD_DATA)
+def _norm_backward_data(real: Real) -> KernelFunction:
     """``dx = factor * (dy - mean of dy - z * mean of dy * z)``."""
 
-    def norm_backward_data(record: int, step: int, thread: int, threads: int) -> None:
-        dy, x, mean = (
-            pointer_of(record, 0, real),
-            pointer_of(record, 1, real),
-            pointer_of(record, 2, real),
-        )
-        inverse_deviation, means = pointer_of(record, 3, real), pointer_of(record, 4, real)
-        factor, dx = pointer_of(record, 5, real), pointer_of(record, 6, real)
-        rows, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+    def norm_backward_data(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, x, mean = pointer(n.dy, real), pointer(n.x, real), pointer(n.mean, real)
+        inverse_std, means = pointer(n.inverse_std, real), pointer(n.means, real)
+        factor, dx = pointer(n.factor, real), pointer(n.dx, real)
+        rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
         for block in range(first_of(rows, thread, threads), end, together):
             for k in range(0, channels, lanes):
                 count = min(lanes, channels - k)
-                centre, inverse = load(mean, k, count), load(inverse_deviation, k, count)
+                centre, inverse = load(mean, k, count), load(inverse_std, k, count)
                 of_dy, of_products = load(means, k, count), load(means, channels + k, count)
                 scale = load(factor, k, count)
                 for row in range(block, min(end, block + together)):
@@ -262,86 +251,9 @@ def _norm_backward_data(real: Real) -> Kernel:
     return norm_backward_data
 
 
-def batch_norm_forward_training(
-    spec: NormSpec,
-    x: np.ndarray,
-    gamma: np.ndarray,
-    beta: np.ndarray,
-    running_mean: np.ndarray,
-    running_variance: np.ndarray,
-    y: np.ndarray,
-    mean: np.ndarray,
-    inverse_deviation: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Normalise by the batch's own statistics and fold them into the running ones."""
-    engine.execute(
-        "norm.batch_norm_forward_training",
-        spec,
-        x,
-        gamma,
-        beta,
-        running_mean,
-        running_variance,
-        y,
-        mean,
-        inverse_deviation,
-        workspace,
-    )
-
-
-def batch_norm_forward_inference(
-    spec: NormSpec,
-    x: np.ndarray,
-    gamma: np.ndarray,
-    beta: np.ndarray,
-    running_mean: np.ndarray,
-    running_variance: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Normalise by the running statistics."""
-    engine.execute(
-        "norm.batch_norm_forward_inference",
-        spec,
-        x,
-        gamma,
-        beta,
-        running_mean,
-        running_variance,
-        y,
-        workspace,
-    )
-
-
-def batch_norm_backward(
-    spec: NormSpec,
-    dy: np.ndarray,
-    x: np.ndarray,
-    gamma: np.ndarray,
-    mean: np.ndarray,
-    inverse_deviation: np.ndarray,
-    dx: np.ndarray,
-    dgamma: np.ndarray,
-    dbeta: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Gradients through the batch's own statistics."""
-    engine.execute(
-        "norm.batch_norm_backward",
-        spec,
-        dy,
-        x,
-        gamma,
-        mean,
-        inverse_deviation,
-        dx,
-        dgamma,
-        dbeta,
-        workspace,
-    )
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"norm.{kernel}", spec, dtype)
+batch_norm_forward_training = contract_kernel(engine, "norm.batch_norm_forward_training", __name__)
+batch_norm_forward_inference = contract_kernel(
+    engine, "norm.batch_norm_forward_inference", __name__
+)
+batch_norm_backward = contract_kernel(engine, "norm.batch_norm_backward", __name__)
+workspace_bytes = workspace_of_module(engine, "norm", __name__)

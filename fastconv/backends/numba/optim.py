@@ -3,51 +3,52 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.pointers import first_in_blocks, integer_of, pointer_of, real_of
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.pointers import first_in_blocks, pointer
 from fastconv.backends.numba.vector_functions import square_root
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of
-from fastconv.plans.operation import OptimizerSpec
 
 
 @inlined
 def _stretch(
-    record: int, number: int, rate: float, thread: int, threads: int
+    n: Fields, number: int, rate: float, thread: int, threads: int
 ) -> tuple[int, int, float, float]:
     """The share of a thread in stretch 0, 1 or 2: with both penalties, with one of them, with none.
 
     Returns its first element and its end, what times w belongs to the gradient, and what is kept of
     w beside the step.
     """
-    size, weights, decayed = integer_of(record, 0), integer_of(record, 1), integer_of(record, 2)
+    size, weights, decayed = n.size, n.weights, n.decayed
     start, end = 0, min(weights, decayed)
     if number > 0:
         start, end = end, max(weights, decayed)
     if number > 1:
         start, end = end, size
-    penalty = 2 * real_of(record, 0) if start < weights else 0.0
+    penalty = 2 * n.l2 if start < weights else 0.0
     keep = 1.0
     if start < decayed:
-        penalty += real_of(record, 1)
-        keep -= rate * real_of(record, 2)
+        penalty += n.coupled_decay
+        keep -= rate * n.decoupled_decay
     first = start + first_in_blocks(end - start, thread, threads)
     return first, start + first_in_blocks(end - start, thread + 1, threads), penalty, keep
 
 
-@kernel
-def _sgd_update(real: Real) -> Kernel:
-    def sgd_update(record: int, step: int, thread: int, threads: int) -> None:
-        w, dw = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        rate = pointer_of(record, 2, np.float64)[step]
+@kernel(Kernel.SGD_UPDATE)
+def _sgd_update(real: Real) -> KernelFunction:
+    def sgd_update(n: Fields, step: int, thread: int, threads: int) -> None:
+        w, dw = pointer(n.w, real), pointer(n.dw, real)
+        rate = pointer(n.rate, np.float64)[step]
         lanes = lanes_of(real)
         for number in range(3):
-            first, end, penalty, kept = _stretch(record, number, rate, thread, threads)
+            first, end, penalty, kept = _stretch(n, number, rate, thread, threads)
             keep, scale = real(kept - rate * penalty), real(rate)
             for i in range(first, end, lanes):
                 count = min(lanes, end - i)
@@ -56,18 +57,18 @@ def _sgd_update(real: Real) -> Kernel:
     return sgd_update
 
 
-@kernel
-def _momentum_update(real: Real) -> Kernel:
-    def momentum_update(record: int, step: int, thread: int, threads: int) -> None:
-        w, dw = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        m = pointer_of(record, 2, real)
-        rate = pointer_of(record, 3, np.float64)[step]
-        nesterov = integer_of(record, 3)
-        momentum, share = real(real_of(record, 3)), real(real_of(record, 4))
+@kernel(Kernel.MOMENTUM_UPDATE)
+def _momentum_update(real: Real) -> KernelFunction:
+    def momentum_update(n: Fields, step: int, thread: int, threads: int) -> None:
+        w, dw = pointer(n.w, real), pointer(n.dw, real)
+        m = pointer(n.m, real)
+        rate = pointer(n.rate, np.float64)[step]
+        nesterov = n.nesterov
+        momentum, share = real(n.momentum), real(n.share)
         scale = real(rate)
         lanes = lanes_of(real)
         for number in range(3):
-            first, end, wide_penalty, wide_keep = _stretch(record, number, rate, thread, threads)
+            first, end, wide_penalty, wide_keep = _stretch(n, number, rate, thread, threads)
             penalty, keep = real(wide_penalty), real(wide_keep)
             for i in range(first, end, lanes):
                 count = min(lanes, end - i)
@@ -82,22 +83,22 @@ def _momentum_update(real: Real) -> Kernel:
     return momentum_update
 
 
-@kernel
-def _adam_update(real: Real) -> Kernel:
-    def adam_update(record: int, step: int, thread: int, threads: int) -> None:
-        w, dw = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        m, v = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        rate = pointer_of(record, 4, np.float64)[step]
-        t = float(pointer_of(record, 5, np.int64)[0] + step + 1)
-        beta1, beta2 = real_of(record, 3), real_of(record, 4)
+@kernel(Kernel.ADAM_UPDATE)
+def _adam_update(real: Real) -> KernelFunction:
+    def adam_update(n: Fields, step: int, thread: int, threads: int) -> None:
+        w, dw = pointer(n.w, real), pointer(n.dw, real)
+        m, v = pointer(n.m, real), pointer(n.v, real)
+        rate = pointer(n.rate, np.float64)[step]
+        t = float(pointer(n.step, np.int64)[0] + step + 1)
+        beta1, beta2 = n.beta1, n.beta2
         b1, b2, c1, c2 = real(beta1), real(beta2), real(1 - beta1), real(1 - beta2)
-        epsilon = real(real_of(record, 5))
+        epsilon = real(n.epsilon)
         # The corrections of the first steps; they multiply what would else be divided.
         scale = real(rate / (1 - math.pow(beta1, t)))
         correction = real(1 / (1 - math.pow(beta2, t)))
         lanes = lanes_of(real)
         for number in range(3):
-            first, end, wide_penalty, wide_keep = _stretch(record, number, rate, thread, threads)
+            first, end, wide_penalty, wide_keep = _stretch(n, number, rate, thread, threads)
             penalty, keep = real(wide_penalty), real(wide_keep)
             for i in range(first, end, lanes):
                 count = min(lanes, end - i)
@@ -113,43 +114,7 @@ def _adam_update(real: Real) -> Kernel:
     return adam_update
 
 
-def sgd_update(
-    spec: OptimizerSpec,
-    w: np.ndarray,
-    dw: np.ndarray,
-    rate: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Plain gradient descent."""
-    engine.execute("optim.sgd_update", spec, w, dw, rate, workspace)
-
-
-def momentum_update(
-    spec: OptimizerSpec,
-    w: np.ndarray,
-    dw: np.ndarray,
-    m: np.ndarray,
-    rate: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Momentum and Nesterov's momentum."""
-    engine.execute("optim.momentum_update", spec, w, dw, m, rate, workspace)
-
-
-def adam_update(
-    spec: OptimizerSpec,
-    w: np.ndarray,
-    dw: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    rate: np.ndarray,
-    step: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Adam."""
-    engine.execute("optim.adam_update", spec, w, dw, m, v, rate, step, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"optim.{kernel}", spec, dtype)
+sgd_update = contract_kernel(engine, "optim.sgd_update", __name__)
+momentum_update = contract_kernel(engine, "optim.momentum_update", __name__)
+adam_update = contract_kernel(engine, "optim.adam_update", __name__)
+workspace_bytes = workspace_of_module(engine, "optim", __name__)

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, kernel
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pixel_sums import sum_of_pixels
-from fastconv.backends.numba.pointers import (
-    clear,
-    copy,
-    first_of,
-    integer_of,
-    offset,
-    pointer_of,
-)
+from fastconv.backends.numba.pointers import clear, copy, first_of, offset, pointer
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread_beside
 
-# The integers of the records are described in kernels/cpu/conv.h.
 
-
-@kernel
-def _pad_images(real: Real) -> Kernel:
+@kernel(Kernel.PAD_IMAGES)
+def _pad_images(real: Real) -> KernelFunction:
     """Copy images into zeros: padding around them, or a crop where it is negative; channels."""
 
-    def pad_images(record: int, step: int, thread: int, threads: int) -> None:
-        source, to = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        height, width, channels = (
-            integer_of(record, 1), integer_of(record, 2), integer_of(record, 3)
-        )  # fmt: skip
-        tall, columns, wide = integer_of(record, 4), integer_of(record, 5), integer_of(record, 6)
-        down, across = integer_of(record, 7), integer_of(record, 8)
-        lines = integer_of(record, 0) * tall
+    def pad_images(n: Fields, step: int, thread: int, threads: int) -> None:
+        source, to = pointer(n.x, real), pointer(n.y, real)
+        height, width, channels = n.height, n.width, n.channels
+        tall, columns, wide = n.out_height, n.out_width, n.out_channels
+        down, across = n.top, n.left
+        lines = n.samples * tall
         # Columns of ``to`` that have a pixel of ``source``.
         left, right = max(0, across), min(columns, width + across)
         end = first_of(lines, thread + 1, threads)
@@ -55,27 +46,27 @@ def _pad_images(real: Real) -> Kernel:
     return pad_images
 
 
-@kernel
-def _pack_weights(real: Real) -> Kernel:
+@kernel(Kernel.PACK_WEIGHTS)
+def _pack_weights(real: Real) -> KernelFunction:
     """Pack weights into blocks of some vectors of outputs, filled up with zeros."""
 
-    def pack_weights(record: int, step: int, thread: int, threads: int) -> None:
-        source, to = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        outputs, taps2, depth = integer_of(record, 2), integer_of(record, 4), integer_of(record, 5)
-        taps, lanes = integer_of(record, 3) * taps2, lanes_of(real)
-        from_output, from_depth = integer_of(record, 7), integer_of(record, 10)
-        width = integer_of(record, 1) * lanes
+    def pack_weights(n: Fields, step: int, thread: int, threads: int) -> None:
+        source, to = pointer(n.w, real), pointer(n.packed, real)
+        outputs, taps2, depth = n.outputs, n.taps_across, n.depth
+        taps, lanes = n.taps_down * taps2, lanes_of(real)
+        from_output, from_depth = n.w_output, n.w_depth
+        width = n.vectors * lanes
         blocks = (outputs + width - 1) // width
-        pieces = integer_of(record, 0) * blocks * taps
+        pieces = n.groups * blocks * taps
         end = first_of(pieces, thread + 1, threads)
         for piece in range(first_of(pieces, thread, threads), end):
             tap, block = piece % taps, piece // taps % blocks
             group, first = piece // (taps * blocks), block * width
             count = min(width, outputs - first)
             wide = (count + lanes - 1) // lanes * lanes
-            start = group * integer_of(record, 6) + first * from_output
-            start += tap // taps2 * integer_of(record, 8) + tap % taps2 * integer_of(record, 9)
-            place = group * integer_of(record, 11) + block * integer_of(record, 12)
+            start = group * n.w_group + first * from_output
+            start += tap // taps2 * n.w_down + tap % taps2 * n.w_across
+            place = group * n.packed_group + block * n.packed_block
             place += tap * depth * wide
             if from_output == 1:
                 for k in range(depth):
@@ -96,43 +87,41 @@ def _pack_weights(real: Real) -> Kernel:
     return pack_weights
 
 
-@kernel
-def _pack_phases(real: Real) -> Kernel:
+@kernel(Kernel.PACK_SUBPIXEL_PHASES)
+def _pack_subpixel_phases(real: Real) -> KernelFunction:
     """Pack weights of some column phases of a strided data gradient side by side."""
 
-    def pack_phases(record: int, step: int, thread: int, threads: int) -> None:
-        source, to, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
-        inputs, taps2, depth = integer_of(record, 2), integer_of(record, 4), integer_of(record, 5)
-        outputs, taps = integer_of(record, 1) * inputs, integer_of(record, 3) * taps2
-        width, from_column = integer_of(record, 0) * lanes, integer_of(record, 7)
+    def pack_subpixel_phases(n: Fields, step: int, thread: int, threads: int) -> None:
+        source, to, lanes = pointer(n.w, real), pointer(n.packed, real), lanes_of(real)
+        inputs, taps2, depth = n.inputs, n.taps_across, n.depth
+        outputs, taps = n.phases * inputs, n.taps_down * taps2
+        width, from_column = n.vectors * lanes, n.w_across
         for tap in range(first_of(taps, thread, threads), first_of(taps, thread + 1, threads)):
-            column = integer_of(record, 9) + tap % taps2 * integer_of(record, 10)
-            start = tap // taps2 * integer_of(record, 6) + column * from_column
+            column = n.first + tap % taps2 * n.step
+            start = tap // taps2 * n.w_down + column * from_column
             for first in range(0, outputs, width):
                 count = min(width, outputs - first)
                 wide = (count + lanes - 1) // lanes * lanes
-                place = first // width * integer_of(record, 11) + tap * depth * wide
+                place = first // width * n.packed_block + tap * depth * wide
                 for lane in range(count):
                     phase, channel = (first + lane) // inputs, (first + lane) % inputs
-                    line = offset(
-                        source, start + phase * from_column + channel * integer_of(record, 8)
-                    )
+                    line = offset(source, start + phase * from_column + channel * n.w_input)
                     out = offset(to, place + lane)
                     for k in range(depth):
                         out[k * wide] = line[k]
                 for k in range(depth):
                     clear(to, place + k * wide + count, wide - count)
 
-    return pack_phases
+    return pack_subpixel_phases
 
 
-@kernel
-def _sum_pixels(real: Real) -> Kernel:
+@kernel(Kernel.SUM_PIXELS)
+def _sum_pixels(real: Real) -> KernelFunction:
     """``to[channel] = sum over pixels``."""
 
-    def sum_pixels(record: int, step: int, thread: int, threads: int) -> None:
-        source, to = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        pixels, channels, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
+    def sum_pixels(n: Fields, step: int, thread: int, threads: int) -> None:
+        source, to = pointer(n.x, real), pointer(n.total, real)
+        pixels, channels, lanes = n.pixels, n.channels, lanes_of(real)
         vectors = (channels + lanes - 1) // lanes
         end = first_of(vectors, thread + 1, threads)
         for piece in range(first_of(vectors, thread, threads), end):

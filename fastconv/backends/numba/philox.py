@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numba.compilation import inlined
-from fastconv.backends.numba.pointers import integer_of
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.vector_functions import high_product
 from fastconv.backends.numba.vector_memory import store_interleaved
 from fastconv.backends.numba.vectors import count_from, lanes_of, spread
@@ -20,20 +20,18 @@ WORDS_AT_ONCE = 256
 
 
 @inlined
-def fill_words(
-    words: Any, first: int, block: int, blocks: int, record: int, key: int, step: int
-) -> None:
+def fill_words(words: Any, first: int, block: int, blocks: int, n: Fields, step: int) -> None:
     """The words of the blocks from ``block`` on, to ``words`` from element ``first`` on.
 
-    Room for a vector's worth of blocks more must be there, unless vectors divide ``blocks``. The
-    integers of the record from number ``key`` on are the two words of the key and the stream.
+    Room for a vector's worth of blocks more must be there, unless vectors divide ``blocks``. ``n``
+    is an instruction with a key and a stream.
     """
     lanes = lanes_of(np.uint32)
     for i in range(0, blocks, lanes):
-        key0 = spread(integer_of(record, key), np.uint32)
-        key1 = spread(integer_of(record, key + 1), np.uint32)
+        key0 = spread(n.key0, np.uint32)
+        key1 = spread(n.key1, np.uint32)
         c0 = count_from(block + i, np.uint32)
-        c1 = spread(integer_of(record, key + 2), np.uint32)
+        c1 = spread(n.stream, np.uint32)
         c2, c3 = spread(step & 0xFFFFFFFF, np.uint32), spread(step >> 32, np.uint32)
         for _ in range(10):
             high0, high1 = high_product(c0, 0xD2511F53), high_product(c2, 0xCD9E8D57)

@@ -10,21 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pixel_sums import ADDS_OF_A_BLOCK, MOST_BIASES
-from fastconv.backends.numba.pointers import (
-    clear,
-    first_of,
-    integer_of,
-    is_null,
-    local,
-    pointer_of,
-)
+from fastconv.backends.numba.pointers import clear, first_of, is_null, local, pointer
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import ask_for, load, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread, spread_beside
-
-# The integers of the records are described in kernels/cpu/planes.h.
 
 _LINES = 6144
 """Elements of the lines, of either type."""
@@ -90,12 +83,12 @@ def _fill_line(
 
 @inlined
 def _fill_lines(
-    record: int, lines: Any, x: Any, plane: int, count: int, top: int, left: int, real: Real
+    n: Fields, lines: Any, x: Any, plane: int, count: int, top: int, left: int, real: Real
 ) -> None:  # fmt: skip
     """Copy what a block of rows and columns and a group of taps read."""
-    height, width = integer_of(record, 2), integer_of(record, 3)
-    step, spacing = integer_of(record, 11), integer_of(record, 12)
-    phases, length, down = integer_of(record, 25), integer_of(record, 26), integer_of(record, 24)
+    height, width = n.height, n.width
+    step, spacing = n.stride_across, n.spacing
+    phases, length, down = n.phases, n.length, n.line_step
     lanes, zero, dense = lanes_of(real), spread(0, real), step == 1 and spacing == 1
     first, end = max(0, top), min(height, top + (count - 1) * down + 1)
     _fetch(x, plane + first * width + _AHEAD, 1, (end - first) * width, 0)
@@ -119,62 +112,62 @@ def _fill_lines(
 
 
 @inlined
-def _find_taps(record: int, offsets: Any) -> None:
+def _find_taps(n: Fields, offsets: Any) -> None:
     """Note where each tap across of a group is in a line: no division in the loops."""
-    stride = max(1, integer_of(record, 11))
-    for tap in range(integer_of(record, 23)):
-        place = tap * integer_of(record, 9)
-        offsets[tap] = place % stride * integer_of(record, 26) + place // stride
+    stride = max(1, n.stride_across)
+    for tap in range(n.tile_across):
+        place = tap * n.dilation_across
+        offsets[tap] = place % stride * n.length + place // stride
 
 
-@kernel
-def _plane_products(real: Real) -> Kernel:
+@kernel(Kernel.PLANE_PRODUCTS)
+def _plane_products(real: Real) -> KernelFunction:
     """``y[row, column] = b + sum over taps of the filter times the plane``."""
 
-    def plane_products(record: int, step: int, thread: int, threads: int) -> None:
-        x, w = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        bias, y = pointer_of(record, 2, real), pointer_of(record, 3, real)
+    def plane_products(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, w = pointer(n.x, real), pointer(n.w, real)
+        bias, y = pointer(n.b, real), pointer(n.y, real)
         lines, lanes = local(_LINES, real), lanes_of(real)
         offsets = local(_MOST_ACROSS, np.int64)
-        _find_taps(record, offsets)
-        rows, columns = integer_of(record, 4), integer_of(record, 5)
-        taps, taps_across = integer_of(record, 6), integer_of(record, 7)
-        w_down, w_across = integer_of(record, 16), integer_of(record, 17)
-        to = integer_of(record, 18)
-        line = integer_of(record, 25) * integer_of(record, 26)
-        row_step = integer_of(record, 10) // integer_of(record, 24) * line
-        tap_step = integer_of(record, 8) // integer_of(record, 24) * line
-        bands = (rows + integer_of(record, 21) - 1) // integer_of(record, 21)
-        pieces = integer_of(record, 0) * integer_of(record, 1) * bands
+        _find_taps(n, offsets)
+        rows, columns = n.rows, n.columns
+        taps, taps_across = n.taps_down, n.taps_across
+        w_down, w_across = n.w_down, n.w_across
+        to = n.other_row
+        line = n.phases * n.length
+        row_step = n.stride_down // n.line_step * line
+        tap_step = n.dilation_down // n.line_step * line
+        bands = (rows + n.tile_rows - 1) // n.tile_rows
+        pieces = n.samples * n.channels * bands
         end = first_of(pieces, thread + 1, threads)
         for piece in range(first_of(pieces, thread, threads), end):
-            plane, row = piece // bands, piece % bands * integer_of(record, 21)
-            channel = plane % integer_of(record, 1)
-            high = min(integer_of(record, 21), rows - row)
+            plane, row = piece // bands, piece % bands * n.tile_rows
+            channel = plane % n.channels
+            high = min(n.tile_rows, rows - row)
             start = spread(0, real)
             if not is_null(bias):
                 start = spread(bias[channel], real)
-            for column in range(0, columns, integer_of(record, 20)):
-                wide = min(integer_of(record, 20), columns - column)
-                out = plane * integer_of(record, 19) + row * to + column
+            for column in range(0, columns, n.tile_columns):
+                wide = min(n.tile_columns, columns - column)
+                out = plane * n.other_plane + row * to + column
                 _fetch(y, out, high, wide, to)
                 # At least once, also where there are no taps.
-                for i in range(0, max(1, taps), max(1, integer_of(record, 22))):
-                    for j in range(0, max(1, taps_across), max(1, integer_of(record, 23))):
-                        down = min(integer_of(record, 22), taps - i)
-                        across = min(integer_of(record, 23), taps_across - j)
+                for i in range(0, max(1, taps), max(1, n.tile_down)):
+                    for j in range(0, max(1, taps_across), max(1, n.tile_across)):
+                        down = min(n.tile_down, taps - i)
+                        across = min(n.tile_across, taps_across - j)
                         if down > 0 and across > 0:
                             _fill_lines(
-                                record, lines, x,
-                                plane * integer_of(record, 2) * integer_of(record, 3),
+                                n, lines, x,
+                                plane * n.height * n.width,
                                 ((high - 1) * row_step + (down - 1) * tap_step) // line + 1,
-                                row * integer_of(record, 10) - integer_of(record, 13)
-                                + i * integer_of(record, 8),
-                                column * integer_of(record, 11) - integer_of(record, 14)
-                                + j * integer_of(record, 9),
+                                row * n.stride_down - n.top
+                                + i * n.dilation_down,
+                                column * n.stride_across - n.left
+                                + j * n.dilation_across,
                                 real,
                             )  # fmt: skip
-                        weights = channel * integer_of(record, 15) + i * w_down + j * w_across
+                        weights = channel * n.w_channel + i * w_down + j * w_across
                         is_first = i == 0 and j == 0
                         r = 0
                         while r < high:
@@ -232,62 +225,60 @@ def _plane_products(real: Real) -> Kernel:
     return plane_products
 
 
-@kernel
-def _plane_weight_products(real: Real) -> Kernel:
+@kernel(Kernel.PLANE_WEIGHT_PRODUCTS)
+def _plane_weight_products(real: Real) -> KernelFunction:
     """``dw[part][channel, tap] = sum over samples and pixels of x dy``, and ``db``."""
 
-    def plane_weight_products(record: int, step: int, thread: int, threads: int) -> None:
-        x, dy = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        dw, db = pointer_of(record, 2, real), pointer_of(record, 3, real)
+    def plane_weight_products(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, dy = pointer(n.x, real), pointer(n.dy, real)
+        dw, db = pointer(n.dw, real), pointer(n.db, real)
         lines, sums, lanes = local(_LINES, real), local(_SUMS, real), lanes_of(real)
-        channels, rows, columns = (
-            integer_of(record, 1), integer_of(record, 4), integer_of(record, 5)
-        )  # fmt: skip
+        channels, rows, columns = n.channels, n.rows, n.columns
         offsets, biases = local(_MOST_ACROSS, np.int64), local(MOST_BIASES, np.float64)
-        _find_taps(record, offsets)
-        w_down, w_across = integer_of(record, 16), integer_of(record, 17)
-        row_dy, together = integer_of(record, 18), integer_of(record, 28)
-        line = integer_of(record, 25) * integer_of(record, 26)
-        row_step = integer_of(record, 10) // integer_of(record, 24) * line
-        tap_step = integer_of(record, 8) // integer_of(record, 24) * line
-        down_groups = (integer_of(record, 6) + integer_of(record, 22) - 1) // integer_of(record, 22)
-        groups = (integer_of(record, 7) + integer_of(record, 23) - 1) // integer_of(record, 23)
+        _find_taps(n, offsets)
+        w_down, w_across = n.w_down, n.w_across
+        row_dy, together = n.other_row, n.together
+        line = n.phases * n.length
+        row_step = n.stride_down // n.line_step * line
+        tap_step = n.dilation_down // n.line_step * line
+        down_groups = (n.taps_down + n.tile_down - 1) // n.tile_down
+        groups = (n.taps_across + n.tile_across - 1) // n.tile_across
         blocks = (channels + together - 1) // together
-        pieces = integer_of(record, 27) * blocks * down_groups * groups
+        pieces = n.parts * blocks * down_groups * groups
         end = first_of(pieces, thread + 1, threads)
         for piece in range(first_of(pieces, thread, threads), end):
-            j = piece % groups * integer_of(record, 23)
-            i = piece // groups % down_groups * integer_of(record, 22)
+            j = piece % groups * n.tile_across
+            i = piece // groups % down_groups * n.tile_down
             block = piece // (groups * down_groups) % blocks * together
             block_end = min(channels, block + together)
             part = piece // (groups * down_groups * blocks)
-            down = min(integer_of(record, 22), integer_of(record, 6) - i)
-            across = min(integer_of(record, 23), integer_of(record, 7) - j)
+            down = min(n.tile_down, n.taps_down - i)
+            across = min(n.tile_across, n.taps_across - j)
             taps = down * across
             has_bias = not is_null(db) and i == 0 and j == 0
             clear(sums, 0, (block_end - block) * taps * lanes)
             for channel in range(block_end - block):
                 biases[channel] = 0.0
-            sample_end = first_of(integer_of(record, 0), part + 1, integer_of(record, 27))
-            first = first_of(integer_of(record, 0), part, integer_of(record, 27))
+            sample_end = first_of(n.samples, part + 1, n.parts)
+            first = first_of(n.samples, part, n.parts)
             for turn in range((sample_end - first) * (block_end - block)):
                 sample = first + turn // (block_end - block)
                 number = turn % (block_end - block)
                 plane, own = sample * channels + block + number, number * taps * lanes
-                for row in range(0, rows, integer_of(record, 21)):
-                    high = min(integer_of(record, 21), rows - row)
-                    for column in range(0, columns, integer_of(record, 20)):
-                        wide = min(integer_of(record, 20), columns - column)
-                        out = plane * integer_of(record, 19) + row * row_dy + column
+                for row in range(0, rows, n.tile_rows):
+                    high = min(n.tile_rows, rows - row)
+                    for column in range(0, columns, n.tile_columns):
+                        wide = min(n.tile_columns, columns - column)
+                        out = plane * n.other_plane + row * row_dy + column
                         _fetch(dy, out + _AHEAD, high, wide, row_dy)
                         _fill_lines(
-                            record, lines, x,
-                            plane * integer_of(record, 2) * integer_of(record, 3),
+                            n, lines, x,
+                            plane * n.height * n.width,
                             ((high - 1) * row_step + (down - 1) * tap_step) // line + 1,
-                            row * integer_of(record, 10) - integer_of(record, 13)
-                            + i * integer_of(record, 8),
-                            column * integer_of(record, 11) - integer_of(record, 14)
-                            + j * integer_of(record, 9),
+                            row * n.stride_down - n.top
+                            + i * n.dilation_down,
+                            column * n.stride_across - n.left
+                            + j * n.dilation_across,
                             real,
                         )  # fmt: skip
                         tap, p, q = 0, 0, 0
@@ -375,7 +366,7 @@ def _plane_weight_products(real: Real) -> Kernel:
                             biases[number] += sum_of_lanes(total)
             for channel in range(block, block_end):
                 own = (channel - block) * taps * lanes
-                to = (part * channels + channel) * integer_of(record, 15)
+                to = (part * channels + channel) * n.w_channel
                 to += i * w_down + j * w_across
                 for tap in range(taps):
                     place = to + tap // across * w_down + tap % across * w_across

@@ -17,8 +17,6 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastconv.backends.compiled.instructions.record import INTEGERS, POINTERS, REALS
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 Instructions = Callable[[Any, Any, Any, Any], Any]
 """Writes a call: (context, builder, signature, values) -> value."""
@@ -57,7 +55,7 @@ def load_word(builder: Any, address: Any, number: Any) -> Any:
 
 
 class Pointer:
-    """What :func:`pointer` gives in plain Python: indexed as in a kernel, one element at a time."""
+    """A pointer in plain Python: indexed as in a kernel, one element at a time."""
 
     __slots__ = ("address", "dtype", "owner")
 
@@ -161,52 +159,6 @@ def local(elements: int, dtype: Any) -> Any:
     """Memory on the stack for a constant number of elements, uninitialised."""
     room = np.zeros(elements, dtype)
     return Pointer(room.ctypes.data, dtype, room)
-
-
-# What stands in a record.
-
-
-def _pointer_of(_: Any, record: Any, number: Any, dtype: Any) -> tuple[Any, Instructions]:
-    made = types.CPointer(dtype.instance_type)
-
-    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        word = load_word(builder, values[0], builder.add(values[1], WORD(POINTERS)))
-        return builder.inttoptr(word, context.get_value_type(made))
-
-    return made(types.int64, types.int64, dtype), write
-
-
-@compiled_as(_pointer_of)
-def pointer_of(record: int, number: int, dtype: Any) -> Any:
-    """Array ``number`` of a record, as elements of ``dtype``."""
-    return Pointer(Pointer(record, np.int64)[POINTERS + number], dtype)
-
-
-def _integer_of(_: Any, record: Any, number: Any) -> tuple[Any, Instructions]:
-    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return load_word(builder, values[0], builder.add(values[1], WORD(INTEGERS)))
-
-    return types.int64(types.int64, types.int64), write
-
-
-@compiled_as(_integer_of)
-def integer_of(record: int, number: int) -> int:
-    """Integer ``number`` of a record."""
-    return int(Pointer(record, np.int64)[INTEGERS + number])
-
-
-def _real_of(_: Any, record: Any, number: Any) -> tuple[Any, Instructions]:
-    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        word = load_word(builder, values[0], builder.add(values[1], WORD(REALS)))
-        return builder.bitcast(word, ir.DoubleType())
-
-    return types.float64(types.int64, types.int64), write
-
-
-@compiled_as(_real_of)
-def real_of(record: int, number: int) -> float:
-    """Real ``number`` of a record."""
-    return float(Pointer(record, np.float64)[REALS + number])
 
 
 def _first_of(_: Any, count: Any, thread: Any, threads: Any) -> tuple[Any, Instructions]:

@@ -6,47 +6,59 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pixel_sums import sum_of_pixels
-from fastconv.backends.numba.pointers import clear, first_of, integer_of, pointer_of
+from fastconv.backends.numba.pointers import clear, first_of, pointer
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, select, spread, spread_beside
-from fastconv.plans.operation import InputSpec
-from fastconv.spec import PoolSpec
 
-# Channels are innermost: a window is a few vectors of contiguous channels. The record of a kernel
-# over windows has these integers.
-_BATCH, _CHANNELS, _HEIGHT, _WIDTH, _OUT_HEIGHT, _OUT_WIDTH = range(6)
-_KERNEL, _STRIDE, _BEFORE, _AFTER, _COUNT_PADDING = 6, 8, 10, 12, 14
-"""From _KERNEL to _AFTER two numbers each, for the rows and for the columns."""
+# Channels are innermost: a window is a few vectors of contiguous channels.
 
 _CELLS_SUMMED_NARROW = 16
-"""Of a window, in the dtype of the pixels: more are summed in float64."""
+"""Cells of a window that are summed in the dtype of the pixels: more are summed in float64."""
 _CHANNELS_AT_ONCE = 64
-"""As in fastconv/backends/compiled/rules/pool.py."""
+"""Channels summed at once, as in fastconv/backends/compiled/rules/pool.py."""
 
 
 @inlined
-def _window(record: int, axis: int, number: int) -> tuple[int, int, int]:
+def _window(
+    number: int, stride: int, kernel: int, before: int, size: int, after: int, count_padding: int
+) -> tuple[int, int, int]:
     """First and end of a window on the image along an axis, and the cells an average counts."""
-    size = integer_of(record, _HEIGHT + axis)
-    start = number * integer_of(record, _STRIDE + axis) - integer_of(record, _BEFORE + axis)
-    stop = start + integer_of(record, _KERNEL + axis)
+    start = number * stride - before
+    stop = start + kernel
     first, end = max(0, start), min(stop, size)
     cells = end - first
-    if integer_of(record, _COUNT_PADDING):
-        cells = min(stop, size + integer_of(record, _AFTER + axis)) - start
+    if count_padding:
+        cells = min(stop, size + after) - start
     return first, end, cells
 
 
 @inlined
-def _windows_with(record: int, row: int) -> tuple[int, int]:
+def _rows_of_window(n: Fields, number: int) -> tuple[int, int, int]:
+    return _window(
+        number, n.stride_height, n.kernel_height, n.top, n.height, n.bottom, n.count_padding
+    )
+
+
+@inlined
+def _columns_of_window(n: Fields, number: int) -> tuple[int, int, int]:
+    return _window(
+        number, n.stride_width, n.kernel_width, n.left, n.width, n.right, n.count_padding
+    )
+
+
+@inlined
+def _windows_with(n: Fields, row: int) -> tuple[int, int]:
     """First and end of the rows of windows that hold a row of the image."""
-    stride, place = integer_of(record, _STRIDE), row + integer_of(record, _BEFORE)
-    past = place - integer_of(record, _KERNEL)  # windows that start here or earlier end too soon
-    first = 0 if past < 0 else past // stride + 1
-    return first, min(integer_of(record, _OUT_HEIGHT), place // stride + 1)
+    place = row + n.top
+    past = place - n.kernel_height  # windows that start here or earlier end too soon
+    first = 0 if past < 0 else past // n.stride_height + 1
+    return first, min(n.out_height, place // n.stride_height + 1)
 
 
 @inlined
@@ -56,23 +68,19 @@ def _larger(v: Any, index: int, most: Any, place: Any) -> tuple[Any, Any]:
     return select(take, v, most), select(take, index, place)
 
 
-@kernel
-def _max_pool2d_forward(real: Real) -> Kernel:
-    def max_pool2d_forward(record: int, step: int, thread: int, threads: int) -> None:
-        x, y, where = (
-            pointer_of(record, 0, real),
-            pointer_of(record, 1, real),
-            pointer_of(record, 2, np.int32),
-        )
-        channels, lanes = integer_of(record, _CHANNELS), lanes_of(real)
-        height, width = integer_of(record, _HEIGHT), integer_of(record, _WIDTH)
-        out_height, out_width = integer_of(record, _OUT_HEIGHT), integer_of(record, _OUT_WIDTH)
-        rows = integer_of(record, _BATCH) * out_height
+@kernel(Kernel.MAX_POOL2D_FORWARD)
+def _max_pool2d_forward(real: Real) -> KernelFunction:
+    def max_pool2d_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y, argmax = pointer(n.x, real), pointer(n.y, real), pointer(n.argmax, np.int32)
+        channels, lanes = n.channels, lanes_of(real)
+        height, width = n.height, n.width
+        out_height, out_width = n.out_height, n.out_width
+        rows = n.batch * out_height
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             image = row // out_height * height * width
-            top, bottom, _ = _window(record, 0, row % out_height)
+            top, bottom, _ = _rows_of_window(n, row % out_height)
             for column in range(out_width):
-                left, right, _ = _window(record, 1, column)
+                left, right, _ = _columns_of_window(n, column)
                 for k in range(0, channels, lanes):
                     count, index = min(lanes, channels - k), top * width + left
                     start = (image + index) * channels + k
@@ -95,36 +103,32 @@ def _max_pool2d_forward(real: Real) -> Kernel:
                                 most, place = _larger(v, index, most, place)
                     to = (row * out_width + column) * channels + k
                     store(y, to, most, count)
-                    store(where, to, place, count)
+                    store(argmax, to, place, count)
 
     return max_pool2d_forward
 
 
-@kernel
-def _max_pool2d_backward(real: Real) -> Kernel:
+@kernel(Kernel.MAX_POOL2D_BACKWARD)
+def _max_pool2d_backward(real: Real) -> KernelFunction:
     """A row of dx is made by one thread, from the windows that reach it, in their order."""
 
-    def max_pool2d_backward(record: int, step: int, thread: int, threads: int) -> None:
-        dy, where, dx = (
-            pointer_of(record, 0, real),
-            pointer_of(record, 1, np.int32),
-            pointer_of(record, 2, real),
-        )
-        channels, lanes = integer_of(record, _CHANNELS), lanes_of(real)
-        height, width = integer_of(record, _HEIGHT), integer_of(record, _WIDTH)
-        out_height, out_width = integer_of(record, _OUT_HEIGHT), integer_of(record, _OUT_WIDTH)
-        rows = integer_of(record, _BATCH) * height
+    def max_pool2d_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, argmax, dx = pointer(n.dy, real), pointer(n.argmax, np.int32), pointer(n.dx, real)
+        channels, lanes = n.channels, lanes_of(real)
+        height, width = n.height, n.width
+        out_height, out_width = n.out_height, n.out_width
+        rows = n.batch * height
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             clear(dx, row * width * channels, width * channels)
-            first, end = _windows_with(record, row % height)
+            first, end = _windows_with(n, row % height)
             for window in range(first, end):
                 for column in range(out_width):
-                    left, right, _ = _window(record, 1, column)
+                    left, right, _ = _columns_of_window(n, column)
                     start = ((row // height * out_height + window) * out_width + column) * channels
                     for k in range(0, channels, lanes):
                         count = min(lanes, channels - k)
                         gradient = load(dy, start + k, count)
-                        taken = load_beside(where, start + k, count, real)
+                        taken = load_beside(argmax, start + k, count, real)
                         for j in range(left, right):
                             mine = select(taken == row % height * width + j, gradient, 0)
                             to = (row * width + j) * channels + k
@@ -133,21 +137,17 @@ def _max_pool2d_backward(real: Real) -> Kernel:
     return max_pool2d_backward
 
 
-@kernel
-def _max_pool2d_backward_pairs(real: Real) -> Kernel:
+@kernel(Kernel.MAX_POOL2D_BACKWARD_PAIRS)
+def _max_pool2d_backward_pairs(real: Real) -> KernelFunction:
     """For windows of 2 x 2 side by side: every pixel is in one or in none. Pairs of rows."""
 
-    def max_pool2d_backward_pairs(record: int, step: int, thread: int, threads: int) -> None:
-        dy, where, dx = (
-            pointer_of(record, 0, real),
-            pointer_of(record, 1, np.int32),
-            pointer_of(record, 2, real),
-        )
-        channels, lanes = integer_of(record, _CHANNELS), lanes_of(real)
-        height, width = integer_of(record, _HEIGHT), integer_of(record, _WIDTH)
-        out_height, out_width = integer_of(record, _OUT_HEIGHT), integer_of(record, _OUT_WIDTH)
+    def max_pool2d_backward_pairs(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, argmax, dx = pointer(n.dy, real), pointer(n.argmax, np.int32), pointer(n.dx, real)
+        channels, lanes = n.channels, lanes_of(real)
+        height, width = n.height, n.width
+        out_height, out_width = n.out_height, n.out_width
         of_image = (height + 1) // 2
-        pairs = integer_of(record, _BATCH) * of_image
+        pairs = n.batch * of_image
         for pair in range(first_of(pairs, thread, threads), first_of(pairs, thread + 1, threads)):
             image, window = pair // of_image, pair % of_image
             line = (image * height + 2 * window) * width
@@ -161,7 +161,7 @@ def _max_pool2d_backward_pairs(real: Real) -> Kernel:
                 for k in range(0, channels, lanes):
                     count = min(lanes, channels - k)
                     gradient = load(dy, start + k, count)
-                    taken = load_beside(where, start + k, count, real)
+                    taken = load_beside(argmax, start + k, count, real)
                     for i in range(2):
                         for j in range(2):
                             mine = select(taken == index + i * width + j, gradient, 0)
@@ -173,19 +173,19 @@ def _max_pool2d_backward_pairs(real: Real) -> Kernel:
     return max_pool2d_backward_pairs
 
 
-@kernel
-def _avg_pool2d_forward(real: Real) -> Kernel:
-    def avg_pool2d_forward(record: int, step: int, thread: int, threads: int) -> None:
-        x, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        channels, lanes = integer_of(record, _CHANNELS), lanes_of(real)
-        height, width = integer_of(record, _HEIGHT), integer_of(record, _WIDTH)
-        out_height, out_width = integer_of(record, _OUT_HEIGHT), integer_of(record, _OUT_WIDTH)
-        rows = integer_of(record, _BATCH) * out_height
+@kernel(Kernel.AVG_POOL2D_FORWARD)
+def _avg_pool2d_forward(real: Real) -> KernelFunction:
+    def avg_pool2d_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y = pointer(n.x, real), pointer(n.y, real)
+        channels, lanes = n.channels, lanes_of(real)
+        height, width = n.height, n.width
+        out_height, out_width = n.out_height, n.out_width
+        rows = n.batch * out_height
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             image = row // out_height * height * width
-            top, bottom, cells_down = _window(record, 0, row % out_height)
+            top, bottom, cells_down = _rows_of_window(n, row % out_height)
             for column in range(out_width):
-                left, right, cells_across = _window(record, 1, column)
+                left, right, cells_across = _columns_of_window(n, column)
                 share = real(1 / (cells_down * cells_across))
                 for k in range(0, channels, lanes):
                     count, total = min(lanes, channels - k), spread(0, real)
@@ -206,23 +206,23 @@ def _avg_pool2d_forward(real: Real) -> Kernel:
     return avg_pool2d_forward
 
 
-@kernel
-def _avg_pool2d_backward(real: Real) -> Kernel:
+@kernel(Kernel.AVG_POOL2D_BACKWARD)
+def _avg_pool2d_backward(real: Real) -> KernelFunction:
     """A row of dx is made by one thread, from the windows that reach it, in their order."""
 
-    def avg_pool2d_backward(record: int, step: int, thread: int, threads: int) -> None:
-        dy, dx = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        channels, lanes = integer_of(record, _CHANNELS), lanes_of(real)
-        height, width = integer_of(record, _HEIGHT), integer_of(record, _WIDTH)
-        out_height, out_width = integer_of(record, _OUT_HEIGHT), integer_of(record, _OUT_WIDTH)
-        rows = integer_of(record, _BATCH) * height
+    def avg_pool2d_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, dx = pointer(n.dy, real), pointer(n.dx, real)
+        channels, lanes = n.channels, lanes_of(real)
+        height, width = n.height, n.width
+        out_height, out_width = n.out_height, n.out_width
+        rows = n.batch * height
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             clear(dx, row * width * channels, width * channels)
-            first, end = _windows_with(record, row % height)
+            first, end = _windows_with(n, row % height)
             for window in range(first, end):
-                _, _, cells_down = _window(record, 0, window)
+                _, _, cells_down = _rows_of_window(n, window)
                 for column in range(out_width):
-                    left, right, cells_across = _window(record, 1, column)
+                    left, right, cells_across = _columns_of_window(n, column)
                     share = real(1 / (cells_down * cells_across))
                     start = ((row // height * out_height + window) * out_width + column) * channels
                     for k in range(0, channels, lanes):
@@ -235,17 +235,13 @@ def _avg_pool2d_backward(real: Real) -> Kernel:
     return avg_pool2d_backward
 
 
-@kernel
-def _global_avg_pool2d_forward(real: Real) -> Kernel:
+@kernel(Kernel.GLOBAL_AVG_POOL2D_FORWARD)
+def _global_avg_pool2d_forward(real: Real) -> KernelFunction:
     """Summed in float64."""
 
-    def global_avg_pool2d_forward(record: int, step: int, thread: int, threads: int) -> None:
-        x, y = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        batch, pixels, channels = (
-            integer_of(record, 0),
-            integer_of(record, 1),
-            integer_of(record, 2),
-        )
+    def global_avg_pool2d_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y = pointer(n.x, real), pointer(n.y, real)
+        batch, pixels, channels = n.batch, n.pixels, n.channels
         pieces, lanes = (channels + _CHANNELS_AT_ONCE - 1) // _CHANNELS_AT_ONCE, lanes_of(real)
         first, end = (
             first_of(batch * pieces, thread, threads),
@@ -263,16 +259,12 @@ def _global_avg_pool2d_forward(real: Real) -> Kernel:
     return global_avg_pool2d_forward
 
 
-@kernel
-def _global_avg_pool2d_backward(real: Real) -> Kernel:
-    def global_avg_pool2d_backward(record: int, step: int, thread: int, threads: int) -> None:
-        dy, dx, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
-        height, width, channels = (
-            integer_of(record, 1),
-            integer_of(record, 2),
-            integer_of(record, 3),
-        )
-        rows, share = integer_of(record, 0) * height, real(1 / (height * width))
+@kernel(Kernel.GLOBAL_AVG_POOL2D_BACKWARD)
+def _global_avg_pool2d_backward(real: Real) -> KernelFunction:
+    def global_avg_pool2d_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, dx, lanes = pointer(n.dy, real), pointer(n.dx, real), lanes_of(real)
+        height, width, channels = n.height, n.width, n.channels
+        rows, share = n.batch * height, real(1 / (height * width))
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             for j in range(row * width, (row + 1) * width):
                 for k in range(0, channels, lanes):
@@ -283,68 +275,10 @@ def _global_avg_pool2d_backward(real: Real) -> Kernel:
     return global_avg_pool2d_backward
 
 
-def max_pool2d_forward(
-    spec: PoolSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    where: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Largest pixel of each window, and its flat index in the unpadded H*W plane."""
-    engine.execute("pool.max_pool2d_forward", spec, x, y, where, workspace)
-
-
-def max_pool2d_backward(
-    spec: PoolSpec,
-    dy: np.ndarray,
-    where: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Send each window's gradient to the pixel it took."""
-    engine.execute("pool.max_pool2d_backward", spec, dy, where, dx, workspace)
-
-
-def avg_pool2d_forward(
-    spec: PoolSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Mean of each window."""
-    engine.execute("pool.avg_pool2d_forward", spec, x, y, workspace)
-
-
-def avg_pool2d_backward(
-    spec: PoolSpec,
-    dy: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Spread each window's gradient evenly over its pixels."""
-    engine.execute("pool.avg_pool2d_backward", spec, dy, dx, workspace)
-
-
-def global_avg_pool2d_forward(
-    spec: InputSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Mean over all pixels: (batch, height, width, channels) to (batch, channels)."""
-    engine.execute("pool.global_avg_pool2d_forward", spec, x, y, workspace)
-
-
-def global_avg_pool2d_backward(
-    spec: InputSpec,
-    dy: np.ndarray,
-    dx: np.ndarray,
-    workspace: np.ndarray | None,
-) -> None:
-    """Spread the gradient evenly over all pixels."""
-    engine.execute("pool.global_avg_pool2d_backward", spec, dy, dx, workspace)
-
-
-def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs."""
-    return engine.workspace_bytes(f"pool.{kernel}", spec, dtype)
+max_pool2d_forward = contract_kernel(engine, "pool.max_pool2d_forward", __name__)
+max_pool2d_backward = contract_kernel(engine, "pool.max_pool2d_backward", __name__)
+avg_pool2d_forward = contract_kernel(engine, "pool.avg_pool2d_forward", __name__)
+avg_pool2d_backward = contract_kernel(engine, "pool.avg_pool2d_backward", __name__)
+global_avg_pool2d_forward = contract_kernel(engine, "pool.global_avg_pool2d_forward", __name__)
+global_avg_pool2d_backward = contract_kernel(engine, "pool.global_avg_pool2d_backward", __name__)
+workspace_bytes = workspace_of_module(engine, "pool", __name__)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT, UPDATE
+from fastconv.backends.compiled.instructions.choices import LEAKY_GRADIENT, UPDATE
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.numba import pooled_instructions as tile
-from fastconv.backends.numba.compilation import Kernel, Real, kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, kernel
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pointers import (
     address_at,
     clear,
     first_of,
-    integer_of,
     is_null,
     local,
     offset,
-    pointer_of,
-    real_of,
+    pointer,
 )
 from fastconv.backends.numba.pooled_instructions import POOLED_WORDS, add_region
 from fastconv.backends.numba.tile_functions import run_tile
@@ -24,34 +24,32 @@ from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread, spread_beside
 
-# The integers of the records are described in kernels/cpu/pooled.h.
-
 _MOST_VECTORS = 12
 _SIDE, _ROOM = 16, 256
 
 
-@kernel
-def _pooled_weight_tiles(real: Real) -> Kernel:
+@kernel(Kernel.POOLED_WEIGHT_TILES)
+def _pooled_weight_tiles(real: Real) -> KernelFunction:
     """``dw[n][i][j]``: the sum of gradient * x over samples and pooled pixels, by channel n."""
 
-    def pooled_weight_tiles(record: int, step: int, thread: int, threads: int) -> None:
-        x, gradients = pointer_of(record, 0, real), pointer_of(record, 1, real)
+    def pooled_weight_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, gradients = pointer(n.x, real), pointer(n.gradient, real)
         offsets, dw, db = (
-            pointer_of(record, 2, np.int32), pointer_of(record, 3, real),
-            pointer_of(record, 4, real),
+            pointer(n.offset, np.int32), pointer(n.dw, real),
+            pointer(n.db, real),
         )  # fmt: skip
         samples, pixels, channels = (
-            integer_of(record, 0), integer_of(record, 1), integer_of(record, 2)
+            n.samples, n.pixels, n.channels
         )  # fmt: skip
         row, down, vectors, rows = (
-            integer_of(record, 4), integer_of(record, 5), integer_of(record, 6),
-            integer_of(record, 7),
+            n.x_row, n.taps_down, n.vectors,
+            n.tile_rows,
         )  # fmt: skip
         lanes = lanes_of(real)
         wide = vectors * lanes
         t = local(POOLED_WORDS, np.int64)
         t[tile.ROW], t[tile.CHANNELS], t[tile.DW_ROW] = row, channels, wide
-        call, band = address_at(t, 0), integer_of(record, 8)
+        call, band = address_at(t, 0), n.band
         bands = (pixels + band - 1) // band
         begin, end = first_of(channels, thread, threads), first_of(channels, thread + 1, threads)
         for number in range(samples * bands):
@@ -63,11 +61,11 @@ def _pooled_weight_tiles(real: Real) -> Kernel:
                 t[tile.OFFSET] = address_at(offsets, first)
                 for i in range(0, down, rows):
                     for v in range(0, vectors, _MOST_VECTORS):
-                        start = sample * integer_of(record, 3) + i * row + v * lanes
+                        start = sample * n.x_sample + i * row + v * lanes
                         t[tile.X] = address_at(x, start)
                         t[tile.DW] = address_at(dw, (c * down + i) * wide + v * lanes)
                         some = min(_MOST_VECTORS, vectors - v)
-                        run_tile(record, min(rows, down - i), some, call)
+                        run_tile(n, min(rows, down - i), some, call)
                 if pixel == 0 and not is_null(db):
                     total = real(0)
                     for p in range(pixels):
@@ -77,21 +75,21 @@ def _pooled_weight_tiles(real: Real) -> Kernel:
     return pooled_weight_tiles
 
 
-@kernel
-def _transpose_weights(real: Real) -> Kernel:
+@kernel(Kernel.TRANSPOSE_WEIGHTS)
+def _transpose_weights(real: Real) -> KernelFunction:
     """Bring a weight gradient from [n][k] to [k][n], as a gradient or as an update."""
 
-    def transpose_weights(record: int, step: int, thread: int, threads: int) -> None:
-        source, db = pointer_of(record, 0, real), pointer_of(record, 1, real)
-        w, b = pointer_of(record, 2, real), pointer_of(record, 3, real)
-        depth, outputs, lanes = integer_of(record, 0), integer_of(record, 1), lanes_of(real)
-        update = integer_of(record, 2) == UPDATE
+    def transpose_weights(n: Fields, step: int, thread: int, threads: int) -> None:
+        source, db = pointer(n.sums, real), pointer(n.bias_sums, real)
+        w, b = pointer(n.dw, real), pointer(n.db, real)
+        depth, outputs, lanes = n.depth, n.outputs, lanes_of(real)
+        update = n.epilogue == UPDATE
         factor, keep, keep_bias = real(0), real(0), real(0)
         if update:
-            rate = pointer_of(record, 4, np.float64)[step]
+            rate = pointer(n.rate, np.float64)[step]
             factor = real(rate)
-            keep = real(1 - rate * real_of(record, 0))
-            keep_bias = real(1 - rate * real_of(record, 1))
+            keep = real(1 - rate * n.decay)
+            keep_bias = real(1 - rate * n.bias_decay)
         block = local(_ROOM, real)
         end = first_of(depth, thread + 1, threads)
         for k in range(first_of(depth, thread, threads), end, _SIDE):
@@ -116,23 +114,23 @@ def _transpose_weights(real: Real) -> Kernel:
     return transpose_weights
 
 
-@kernel
-def _pooled_data_tiles(real: Real) -> Kernel:
+@kernel(Kernel.POOLED_DATA_TILES)
+def _pooled_data_tiles(real: Real) -> KernelFunction:
     """``dx`` of a 3 x 3 convolution: every pooled pixel adds to a region of 4 x 4 pixels."""
 
-    def pooled_data_tiles(record: int, step: int, thread: int, threads: int) -> None:
-        gradients, order = pointer_of(record, 0, real), pointer_of(record, 1, np.int32)
-        counts, packed = pointer_of(record, 2, np.int32), pointer_of(record, 3, real)
+    def pooled_data_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
+        gradients, order = pointer(n.gradient, real), pointer(n.channel, np.int32)
+        counts, packed = pointer(n.count, np.int32), pointer(n.w, real)
         dx, other, slope = (
-            pointer_of(record, 4, real), pointer_of(record, 5, real), real(real_of(record, 0))
+            pointer(n.dx, real), pointer(n.other, real), real(n.slope)
         )  # fmt: skip
         rows, columns, channels = (
-            integer_of(record, 1), integer_of(record, 2), integer_of(record, 3)
+            n.rows, n.columns, n.channels
         )  # fmt: skip
-        height, inputs, tall = integer_of(record, 4), integer_of(record, 6), integer_of(record, 7)
-        line, lanes = integer_of(record, 5) * inputs, lanes_of(real)
+        height, inputs, tall = n.height, n.inputs, n.strip
+        line, lanes = n.width * inputs, lanes_of(real)
         strips = (height + tall - 1) // tall
-        pieces = integer_of(record, 0) * strips
+        pieces = n.samples * strips
         for piece in range(
             first_of(pieces, thread, threads), first_of(pieces, thread + 1, threads)
         ):
@@ -154,7 +152,7 @@ def _pooled_data_tiles(real: Real) -> Kernel:
                             offset(counts, at * 4), weights, offset(dx, region), line, inputs,
                             first, stop,
                         )  # fmt: skip
-            if integer_of(record, 8) == LEAKY_GRADIENT:
+            if n.epilogue == LEAKY_GRADIENT:
                 for i in range(image + top * line, image + bottom * line, lanes):
                     v = load(dx, i, lanes)
                     store(dx, i, select(load(other, i, lanes) > 0, v, v * slope), lanes)
@@ -162,26 +160,26 @@ def _pooled_data_tiles(real: Real) -> Kernel:
     return pooled_data_tiles
 
 
-@kernel
-def _pooled_lists(real: Real) -> Kernel:
+@kernel(Kernel.POOLED_LISTS)
+def _pooled_lists(real: Real) -> KernelFunction:
     """Gradients behind the activation with the places they belong to, plain and sorted by place."""
 
-    def pooled_lists(record: int, step: int, thread: int, threads: int) -> None:
+    def pooled_lists(n: Fields, step: int, thread: int, threads: int) -> None:
         dys, wheres, ys = (
-            pointer_of(record, 0, real), pointer_of(record, 1, np.int32),
-            pointer_of(record, 2, real),
+            pointer(n.dy, real), pointer(n.argmax, np.int32),
+            pointer(n.y, real),
         )  # fmt: skip
-        gradients, offsets = pointer_of(record, 3, real), pointer_of(record, 4, np.int32)
+        gradients, offsets = pointer(n.gradient, real), pointer(n.offset, np.int32)
         sorted_gradients, sorted_channels, counts = (
-            pointer_of(record, 5, real), pointer_of(record, 6, np.int32),
-            pointer_of(record, 7, np.int32),
+            pointer(n.sorted_gradient, real), pointer(n.channel, np.int32),
+            pointer(n.count, np.int32),
         )  # fmt: skip
-        slope = real(real_of(record, 0))
+        slope = real(n.slope)
         rows, columns, channels = (
-            integer_of(record, 1), integer_of(record, 2), integer_of(record, 3)
+            n.rows, n.columns, n.channels
         )  # fmt: skip
-        width, x_row, x_pixel = integer_of(record, 4), integer_of(record, 5), integer_of(record, 6)
-        lines, lanes = integer_of(record, 0) * rows, lanes_of(real)
+        width, x_row, x_pixel = n.plane_width, n.x_row, n.x_pixel
+        lines, lanes = n.samples * rows, lanes_of(real)
         next_of = local(4, np.int64)
         end = first_of(lines, thread + 1, threads)
         for line in range(first_of(lines, thread, threads), end):

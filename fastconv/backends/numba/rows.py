@@ -1,7 +1,8 @@
 """Passes over some rows of an array together.
 
 Short rows, of ten classes, say, are nothing for vectors, but all the elements of some of them are.
-A record says how many are done together, so that this does not depend on the number of threads.
+An instruction says how many are done together, so that this does not depend on the number of
+threads.
 """
 
 from __future__ import annotations

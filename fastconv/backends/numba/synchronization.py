@@ -1,4 +1,4 @@
-"""What compiled functions need to share work: atomic operations, and calls by address."""
+"""Means of compiled functions to share work: atomic operations, and calls by address."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def relax() -> None:
 
 
 def _call_kernel(
-    _: Any, function: Any, record: Any, step: Any, thread: Any, threads: Any
+    _: Any, function: Any, instruction: Any, step: Any, thread: Any, threads: Any
 ) -> tuple[Any, Instructions]:
     def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), (WORD,) * 4)
@@ -97,12 +97,12 @@ def _call_kernel(
 
 
 @compiled_as(_call_kernel)
-def call_kernel(function: int, record: int, step: int, thread: int, threads: int) -> None:
+def call_kernel(function: int, instruction: int, step: int, thread: int, threads: int) -> None:
     """Call a kernel by its address."""
     raise NotImplementedError("kernels have no address where NUMBA_DISABLE_JIT is set")
 
 
-# Functions of the C library. They are called by name and found anew in every process: code that
+# Functions of the C library. They are called by name and found again in every process: code that
 # comes from the disk must not hold their addresses. All arguments are addresses or NULL.
 
 

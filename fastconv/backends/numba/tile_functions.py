@@ -9,13 +9,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from fastconv.backends.compiled.instructions.record import TILES
+from fastconv.backends.numba.batch_blocked_instructions import (
+    batch_blocked_moments,
+    batch_blocked_product,
+)
 from fastconv.backends.numba.compilation import Real, compile_function, inlined, python_function
 from fastconv.backends.numba.compiled_code import Compiled
-from fastconv.backends.numba.interleaved_instructions import (
-    interleaved_moments,
-    interleaved_product,
-)
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pointers import WORD, Instructions, compiled_as, pointer
 from fastconv.backends.numba.pooled_instructions import pooled_product
 from fastconv.backends.numba.tile_instructions import product
@@ -43,16 +43,16 @@ def _pooled(rows: int, vectors: int, real: Real) -> Callable[[int], None]:
     return tile
 
 
-def _interleaved(pixels: int, outputs: int, real: Real) -> Callable[[int], None]:
+def _batch_blocked(pixels: int, outputs: int, real: Real) -> Callable[[int], None]:
     def tile(address: int) -> None:
-        interleaved_product(address, pixels, outputs, real)
+        batch_blocked_product(address, pixels, outputs, real)
 
     return tile
 
 
 def _moments(inputs: int, outputs: int, real: Real) -> Callable[[int], None]:
     def tile(address: int) -> None:
-        interleaved_moments(address, inputs, outputs, real)
+        batch_blocked_moments(address, inputs, outputs, real)
 
     return tile
 
@@ -61,7 +61,7 @@ _MAKERS = {
     "deep": _deep,
     "wide": _wide,
     "pooled": _pooled,
-    "interleaved": _interleaved,
+    "batch_blocked": _batch_blocked,
     "moments": _moments,
 }
 
@@ -87,7 +87,7 @@ def _call_tile(function: int, tile: int) -> None:
 
 
 @inlined
-def run_tile(record: int, rows: int, vectors: int, tile: int) -> None:
-    """Compute the tile that stands at an address, with the function of a record."""
-    table = pointer(pointer(record, np.int64)[TILES], np.int64)
+def run_tile(n: Fields, rows: int, vectors: int, tile: int) -> None:
+    """Compute the tile that stands at an address, with the function of the instruction ``n``."""
+    table = pointer(n.tile_table, np.int64)
     _call_tile(table[vectors * ROOM + rows], tile)

@@ -19,12 +19,12 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastconv.backends.compiled.instructions.recorder import (
+from fastconv.backends.compiled.instructions.choices import (
+    INIT_BIAS,
+    INIT_C,
+    INIT_ROW_BIAS,
     LEAKY_GRADIENT,
     LEAKY_RELU,
-    START_BIAS,
-    START_C,
-    START_ROWS,
     UPDATE,
 )
 from fastconv.backends.numba.instruction_set import target
@@ -32,13 +32,13 @@ from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compil
 from fastconv.backends.numba.vector_memory import first_lanes, write_load, write_store
 from fastconv.backends.numba.vectors import FLAGS, Vector, llvm_element, llvm_type, write_spread
 
-A, B, START, C, OTHER = range(5)
+A, B, BIAS, C, OTHER = range(5)
 """Addresses; OTHER has the strides of C."""
 RUNS1, A_RUN1, B_RUN1, RUNS2, A_RUN2, B_RUN2, DEPTH = range(5, 12)
 A_STRIDE, B_STEP, C_ROW = range(12, 15)
 """Strides in elements, of A from row to row along depth, from step to step along rows."""
-COLUMNS, FROM, FINISH = range(15, 18)
-"""Columns of C, at most ``vectors`` vectors; START_ZERO and so on; STORE and so on."""
+COLUMNS, INIT, EPILOGUE = range(15, 18)
+"""Columns of C, at most ``vectors`` vectors; INIT_ZERO and so on; STORE and so on."""
 SLOPE, KEEP, RATE = range(18, 21)
 """float64."""
 TILE_WORDS = 24
@@ -145,18 +145,18 @@ class _Tile:
     def begin(self) -> None:
         """Give the sums their first values."""
         builder, words = self.builder, self.words
-        start = words.place(START)
+        start = words.place(BIAS)
         zero = ir.Constant(self.kind, None)
         first = [cgutils.alloca_once(builder, self.kind) for _ in range(self.vectors)]
         for each in first:
             builder.store(zero, each)
-        with builder.if_then(words.equals(FROM, START_BIAS)):
+        with builder.if_then(words.equals(INIT, INIT_BIAS)):
             for v, each in enumerate(first):
                 place = builder.gep(start, [WORD(v * self.vector.lanes)])
                 builder.store(self._load(place, v), each)
         for row, v in self.places:
             builder.store(builder.load(first[v]), self.sums[row, v])
-        with builder.if_then(words.equals(FROM, START_ROWS)):
+        with builder.if_then(words.equals(INIT, INIT_ROW_BIAS)):
             for row, v in self.places:
                 value = builder.load(builder.gep(start, [WORD(row)]))
                 builder.store(write_spread(builder, self.kind, value), self.sums[row, v])
@@ -177,7 +177,7 @@ class _Tile:
                     other = builder.load(self.sums_of_ways[way + ways][place])
                     builder.store(builder.fadd(builder.load(total), other, flags=FLAGS), total)
         # Added last: a sum of many small products is lost on a large one that it starts from.
-        with builder.if_then(self.words.equals(FROM, START_C)):
+        with builder.if_then(self.words.equals(INIT, INIT_C)):
             for (row, v), total in self.sums.items():
                 before = self._load(self._at(self.c, row, v), v)
                 builder.store(builder.fadd(builder.load(total), before, flags=FLAGS), total)
@@ -208,18 +208,18 @@ class _Tile:
         """Make of the sums what becomes of them, and store that."""
         builder, words = self.builder, self.words
         zero = ir.Constant(self.kind, None)
-        with builder.if_then(words.equals(FINISH, LEAKY_RELU)):
+        with builder.if_then(words.equals(EPILOGUE, LEAKY_RELU)):
             slope = words.spread(SLOPE, self.kind)
             for total in self.sums.values():
                 positive = builder.fcmp_ordered(">", builder.load(total), zero)
                 write_choice(builder, total, positive, slope)
-        with builder.if_then(words.equals(FINISH, LEAKY_GRADIENT)):
+        with builder.if_then(words.equals(EPILOGUE, LEAKY_GRADIENT)):
             slope, other = words.spread(SLOPE, self.kind), words.place(OTHER)
             for (row, v), total in self.sums.items():
                 passed = self._load(self._at(other, row, v), v)
                 mask = builder.fcmp_ordered(">", passed, zero)
                 write_choice(builder, total, mask, slope)
-        with builder.if_then(words.equals(FINISH, UPDATE)):
+        with builder.if_then(words.equals(EPILOGUE, UPDATE)):
             keep, rate = words.spread(KEEP, self.kind), words.spread(RATE, self.kind)
             for (row, v), total in self.sums.items():
                 before = self._load(self._at(self.c, row, v), v)
@@ -275,10 +275,10 @@ def product(tile: int, rows: int, vectors: int, deep: int, dtype: Any) -> None:
 
     c = [elements(C, row * c_row, columns) for row in range(rows)]
     sums = np.zeros((rows, columns), dtype)
-    if words[FROM] == START_BIAS:
-        sums[:] = elements(START, 0, columns)
-    elif words[FROM] == START_ROWS:
-        sums[:] = elements(START, 0, rows)[:, None]
+    if words[INIT] == INIT_BIAS:
+        sums[:] = elements(BIAS, 0, columns)
+    elif words[INIT] == INIT_ROW_BIAS:
+        sums[:] = elements(BIAS, 0, rows)[:, None]
     stride = int(words[A_STRIDE])
     for run1 in range(words[RUNS1]):
         for run2 in range(words[RUNS2]):
@@ -291,15 +291,15 @@ def product(tile: int, rows: int, vectors: int, deep: int, dtype: Any) -> None:
                 else:
                     factors = elements(A, first_a + k * stride, rows)
                 sums += np.outer(factors, elements(B, first_b + k * int(words[B_STEP]), columns))
-    if words[FROM] == START_C:
+    if words[INIT] == INIT_C:
         sums += c
-    if words[FINISH] == LEAKY_RELU:
+    if words[EPILOGUE] == LEAKY_RELU:
         sums = np.where(sums > 0, sums, sums * dtype(reals[SLOPE]))
-    elif words[FINISH] == LEAKY_GRADIENT:
+    elif words[EPILOGUE] == LEAKY_GRADIENT:
         for row in range(rows):
             passed = elements(OTHER, row * c_row, columns) > 0
             sums[row] = np.where(passed, sums[row], sums[row] * dtype(reals[SLOPE]))
-    elif words[FINISH] == UPDATE:
+    elif words[EPILOGUE] == UPDATE:
         sums = dtype(reals[KEEP]) * np.array(c) - dtype(reals[RATE]) * sums
     for row in range(rows):
         c[row][:] = sums[row]

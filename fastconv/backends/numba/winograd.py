@@ -6,24 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT, START_ZERO, STORE
+from fastconv.backends.compiled.instructions.choices import INIT_ZERO, LEAKY_GRADIENT, STORE
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.numba import tile_instructions as tile
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
-from fastconv.backends.numba.pointers import (
-    address_at,
-    first_of,
-    integer_of,
-    is_null,
-    local,
-    pointer_of,
-    real_of,
-)
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
+from fastconv.backends.numba.pointers import address_at, first_of, is_null, local, pointer
 from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import CACHE_LINE_BYTES, ask_for, load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
-
-# The integers of the records are described in kernels/cpu/winograd.h.
 
 _ELEMENTS = 16384
 """Elements of the transformed pixels of some tiles."""
@@ -41,18 +33,18 @@ def _filtered(g0: Any, g1: Any, g2: Any, half: Any) -> Any:
     return g0, outer + g1 * half, outer - g1 * half, g2
 
 
-@kernel
-def _winograd_weights(real: Real) -> Kernel:
+@kernel(Kernel.WINOGRAD_WEIGHTS)
+def _winograd_weights(real: Real) -> KernelFunction:
     """``to[place][block][k][n] = G g G'`` of the weights g of input k and output n."""
 
-    def winograd_weights(record: int, step: int, thread: int, threads: int) -> None:
-        source, to, lanes = pointer_of(record, 0, real), pointer_of(record, 1, real), lanes_of(real)
-        outputs, depth = integer_of(record, 0), integer_of(record, 1)
-        width, half, row = integer_of(record, 2) * lanes, spread(0.5, real), integer_of(record, 3)
-        place = integer_of(record, 6)
+    def winograd_weights(n: Fields, step: int, thread: int, threads: int) -> None:
+        source, to, lanes = pointer(n.w, real), pointer(n.transformed, real), lanes_of(real)
+        outputs, depth = n.outputs, n.inputs
+        width, half, row = n.vectors * lanes, spread(0.5, real), n.w_down
+        place = n.place
         for k in range(first_of(depth, thread, threads), first_of(depth, thread + 1, threads)):
             for j in range(0, outputs, lanes):
-                at, column = k * integer_of(record, 5) + j, integer_of(record, 4)
+                at, column = k * n.w_input + j, n.w_across
                 a0, a1, a2, a3 = _filtered(
                     load(source, at, lanes), load(source, at + row, lanes),
                     load(source, at + 2 * row, lanes), half,
@@ -148,7 +140,7 @@ def places_of_tiles(
 def ask_for_pixels(
     images: Any, at: int, row: int, column: int, elements: int, line: int
 ) -> None:  # fmt: skip
-    """Ask for some elements of 2 x 2 pixels to come near."""
+    """Ask for some elements of 2 x 2 pixels to come into the caches."""
     for k in range(at, at + elements, line):
         ask_for(images, k)
         ask_for(images, k + column)
@@ -165,41 +157,41 @@ def _finish(
     store(c, at, select(test > 0, value, value * slope), lanes)
 
 
-@kernel
-def _winograd_tiles(real: Real) -> Kernel:
+@kernel(Kernel.WINOGRAD_TILES)
+def _winograd_tiles(real: Real) -> KernelFunction:
     """``C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]``."""
     line = CACHE_LINE_BYTES // np.dtype(real).itemsize
 
-    def winograd_tiles(record: int, step: int, thread: int, threads: int) -> None:
+    def winograd_tiles(n: Fields, step: int, thread: int, threads: int) -> None:
         a, b, c = (
-            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
+            pointer(n.a, real), pointer(n.b, real), pointer(n.c, real)
         )  # fmt: skip
-        bias, other = pointer_of(record, 3, real), pointer_of(record, 4, real)
-        lanes, vectors, depth = lanes_of(real), integer_of(record, 3), integer_of(record, 12)
+        bias, other = pointer(n.bias, real), pointer(n.other, real)
+        lanes, vectors, depth = lanes_of(real), n.vectors, n.inputs
         width = vectors * lanes
-        blocks, across = integer_of(record, 4) // width, integer_of(record, 2)
-        together, finish = integer_of(record, 5), integer_of(record, 13)
-        high = integer_of(record, 1)
+        blocks, across = n.outputs // width, n.tiles
+        together, epilogue = n.together, n.epilogue
+        high = n.tile_rows
         every = high * across
         groups = (every + together - 1) // together
         # One condition in the loops: LLVM makes a copy of them for each combination.
-        by_other = finish == LEAKY_GRADIENT
+        by_other = epilogue == LEAKY_GRADIENT
         row_of_a, pixel, slope = (
-            integer_of(record, 7),
-            integer_of(record, 8),
-            real(1) if finish == STORE else real(real_of(record, 0)),
+            n.a_row,
+            n.a_column,
+            real(1) if epilogue == STORE else real(n.slope),
         )
         pixels, results = local(_ELEMENTS, real), local(_RESULTS, real)
         bases, t = local(_MOST_WIDTH, real), local(TILE_WORDS, np.int64)
         source, to = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         following, coming = local(_MOST_TILES, np.int64), 0
-        row_of_c, pixel_of_c = integer_of(record, 10), integer_of(record, 11)
+        row_of_c, pixel_of_c = n.c_row, n.c_column
         t[tile.RUNS1], t[tile.RUNS2], t[tile.DEPTH], t[tile.A_STRIDE] = 1, 1, depth, depth
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
         t[tile.B_STEP], t[tile.C_ROW], t[tile.COLUMNS] = width, width, width
-        t[tile.FROM], t[tile.FINISH], t[tile.OTHER], t[tile.START] = START_ZERO, STORE, 0, 0
+        t[tile.INIT], t[tile.EPILOGUE], t[tile.OTHER], t[tile.BIAS] = INIT_ZERO, STORE, 0, 0
         call = address_at(t, 0)
-        pieces = integer_of(record, 0) * groups * blocks
+        pieces = n.samples * groups * blocks
         begin, end = first_of(pieces, thread, threads), first_of(pieces, thread + 1, threads)
         for piece in range(begin, end):
             block, group = piece % blocks, piece // blocks % groups
@@ -208,12 +200,8 @@ def _winograd_tiles(real: Real) -> Kernel:
             place = tiles * depth
             if piece == begin or block == 0:
                 number = sample * every + first
-                places_of_tiles(
-                    number, tiles, high, across, integer_of(record, 6), row_of_a, pixel, source
-                )
-                places_of_tiles(
-                    number, tiles, high, across, integer_of(record, 9), row_of_c, pixel_of_c, to
-                )
+                places_of_tiles(number, tiles, high, across, n.a_sample, row_of_a, pixel, source)
+                places_of_tiles(number, tiles, high, across, n.c_sample, row_of_c, pixel_of_c, to)
                 for each in range(tiles):
                     _pixels(
                         a, source[each], row_of_a, pixel, depth, pixels, each * depth, place, lanes
@@ -225,16 +213,16 @@ def _winograd_tiles(real: Real) -> Kernel:
                     coming = first_of(every, after + 1, groups) - number
                     number += beyond // (blocks * groups) * every
                     places_of_tiles(
-                        number, coming, high, across, integer_of(record, 6), row_of_a, pixel,
+                        number, coming, high, across, n.a_sample, row_of_a, pixel,
                         following,
                     )  # fmt: skip
             k = first_of(depth, block, blocks)
             share = first_of(depth, block + 1, blocks) - k
             for i in range(16):
                 t[tile.A] = address_at(pixels, i * place)
-                t[tile.B] = address_at(b, i * integer_of(record, 14) + block * depth * width)
+                t[tile.B] = address_at(b, i * n.place + block * depth * width)
                 t[tile.C] = address_at(results, i * tiles * width)
-                run_tile(record, tiles, vectors, call)
+                run_tile(n, tiles, vectors, call)
                 if i < tiles:
                     at = to[i] + block * width
                     ask_for_pixels(c, at, row_of_c, pixel_of_c, width, line)

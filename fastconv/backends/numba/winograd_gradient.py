@@ -6,26 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions.recorder import START_C, START_ZERO, STORE, UPDATE
+from fastconv.backends.compiled.instructions.choices import INIT_C, INIT_ZERO, STORE, UPDATE
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.numba import tile_instructions as tile
-from fastconv.backends.numba.compilation import Kernel, Real, inlined, kernel
+from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pixel_sums import sum_of_pixels
-from fastconv.backends.numba.pointers import (
-    address_at,
-    first_of,
-    integer_of,
-    is_null,
-    local,
-    pointer_of,
-    real_of,
-)
+from fastconv.backends.numba.pointers import address_at, first_of, is_null, local, pointer
 from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import CACHE_LINE_BYTES, load, load_beside, store
 from fastconv.backends.numba.vectors import lanes_of, spread
 from fastconv.backends.numba.winograd import ask_for_pixels, places_of_tiles, store_four
-
-# The integers of the records are described in kernels/cpu/winograd_gradient.h.
 
 _ELEMENTS = 16384
 """Elements of the transformed pixels and outputs of a row of places."""
@@ -66,34 +58,34 @@ def _spread_row(
         store_four(to, out + k, place, (d0, d0 + d1, d0 - d1, -d1), lanes)
 
 
-@kernel
-def _winograd_weight_sums(real: Real) -> Kernel:
+@kernel(Kernel.WINOGRAD_WEIGHT_SUMS)
+def _winograd_weight_sums(real: Real) -> KernelFunction:
     """``sums[part][place][k][n]``, of the tiles of a part, and the sums of dy."""
     line = CACHE_LINE_BYTES // np.dtype(real).itemsize
 
-    def winograd_weight_sums(record: int, step: int, thread: int, threads: int) -> None:
+    def winograd_weight_sums(n: Fields, step: int, thread: int, threads: int) -> None:
         a, dy, sums = (
-            pointer_of(record, 0, real), pointer_of(record, 1, real), pointer_of(record, 2, real)
+            pointer(n.a, real), pointer(n.dy, real), pointer(n.sums, real)
         )  # fmt: skip
-        biases, lanes = pointer_of(record, 3, np.float64), lanes_of(real)
-        high, wide, vectors = integer_of(record, 1), integer_of(record, 2), integer_of(record, 3)
-        outputs, depth, width = integer_of(record, 4), integer_of(record, 12), vectors * lanes
-        across = (depth + integer_of(record, 5) - 1) // integer_of(record, 5)
+        biases, lanes = pointer(n.bias_sums, np.float64), lanes_of(real)
+        high, wide, vectors = n.tile_rows, n.tiles, n.vectors
+        outputs, depth, width = n.outputs, n.inputs, vectors * lanes
+        across = (depth + n.tile_inputs - 1) // n.tile_inputs
         sample_of_a, row_of_a, pixel_of_a = (
-            integer_of(record, 6), integer_of(record, 7), integer_of(record, 8)
+            n.a_sample, n.a_row, n.a_column
         )  # fmt: skip
         sample_of_dy, row_of_dy, pixel_of_dy = (
-            integer_of(record, 9), integer_of(record, 10), integer_of(record, 11)
+            n.dy_sample, n.dy_row, n.dy_column
         )  # fmt: skip
-        parts, together = integer_of(record, 13), integer_of(record, 14)
+        parts, together = n.parts, n.together
         made = local(_ELEMENTS, real)
         source, at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         next_source, next_at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         t = local(TILE_WORDS, np.int64)
         t[tile.RUNS1], t[tile.RUNS2], t[tile.A_STRIDE], t[tile.B_STEP] = 1, 1, depth, outputs
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
-        t[tile.C_ROW], t[tile.COLUMNS], t[tile.FINISH] = outputs, width, STORE
-        t[tile.OTHER], t[tile.START] = 0, 0
+        t[tile.C_ROW], t[tile.COLUMNS], t[tile.EPILOGUE] = outputs, width, STORE
+        t[tile.OTHER], t[tile.BIAS] = 0, 0
         call = address_at(t, 0)
         piece, end = (
             first_of(parts * _ROWS, thread, threads), first_of(parts * _ROWS, thread + 1, threads)
@@ -103,8 +95,8 @@ def _winograd_weight_sums(real: Real) -> Kernel:
             part, row_begin = piece // _ROWS, piece % _ROWS
             row_end = min(_ROWS, row_begin + end - piece)
             piece += row_end - row_begin
-            begin = first_of(integer_of(record, 0), part, parts) * high * wide
-            last = first_of(integer_of(record, 0), part + 1, parts) * high * wide
+            begin = first_of(n.samples, part, parts) * high * wide
+            last = first_of(n.samples, part + 1, parts) * high * wide
             keeps_biases = not is_null(biases) and row_begin <= 1 and row_end > 1
             if keeps_biases:
                 for output in range(outputs):
@@ -122,7 +114,7 @@ def _winograd_weight_sums(real: Real) -> Kernel:
                 )
                 half = _ROWS * tiles * depth
                 t[tile.DEPTH] = tiles
-                t[tile.FROM] = START_C if first > begin else START_ZERO
+                t[tile.INIT] = INIT_C if first > begin else INIT_ZERO
                 for r in range(row_begin, row_end):
                     near = row_of_a * (0 if r == 0 else 2 if r == 2 else 1)
                     far = row_of_a * (1 if r == 2 else 3 if r == 3 else 2)
@@ -164,7 +156,7 @@ def _winograd_weight_sums(real: Real) -> Kernel:
                                 t[tile.A] = address_at(made, i * tiles * depth + k)
                                 t[tile.C] = address_at(sums, (place * depth + k) * outputs + j)
                                 rows = first_of(depth, q + 1, across) - k
-                                run_tile(record, rows, vectors, call)
+                                run_tile(n, rows, vectors, call)
 
     return winograd_weight_sums
 
@@ -198,19 +190,19 @@ def _store_tap(
     store(w, at, value, lanes)
 
 
-@kernel
-def _winograd_weight_gradient(real: Real) -> Kernel:
+@kernel(Kernel.WINOGRAD_WEIGHT_GRADIENT)
+def _winograd_weight_gradient(real: Real) -> KernelFunction:
     """``dw[tap][k][n] = G' u G`` of the sums u of all parts, or the update of w by it."""
 
-    def winograd_weight_gradient(record: int, step: int, thread: int, threads: int) -> None:
-        sums, biases = pointer_of(record, 0, real), pointer_of(record, 1, np.float64)
-        w, b, lanes = pointer_of(record, 2, real), pointer_of(record, 3, real), lanes_of(real)
-        outputs, parts = integer_of(record, 1), integer_of(record, 2)
-        place, updates = integer_of(record, 0) * outputs, integer_of(record, 3) == UPDATE
+    def winograd_weight_gradient(n: Fields, step: int, thread: int, threads: int) -> None:
+        sums, biases = pointer(n.sums, real), pointer(n.bias_sums, np.float64)
+        w, b, lanes = pointer(n.dw, real), pointer(n.db, real), lanes_of(real)
+        outputs, parts = n.outputs, n.parts
+        place, updates = n.inputs * outputs, n.epilogue == UPDATE
         rate = 0.0
         if updates:
-            rate = pointer_of(record, 4, np.float64)[step]
-        keep, factor = spread(real(1 - rate * real_of(record, 0)), real), spread(real(rate), real)
+            rate = pointer(n.rate, np.float64)[step]
+        keep, factor = spread(real(1 - rate * n.decay), real), spread(real(rate), real)
         half, vectors = spread(0.5, real), place // lanes
         for number in range(
             first_of(vectors, thread, threads), first_of(vectors, thread + 1, threads)
@@ -234,7 +226,7 @@ def _winograd_weight_gradient(real: Real) -> Kernel:
             _store_tap(w, at + 8 * place, third, updates, keep, factor, lanes)
         if thread > 0 or is_null(biases) or is_null(b):
             return
-        keep_bias = real(1 - rate * real_of(record, 1))
+        keep_bias = real(1 - rate * n.bias_decay)
         for output in range(outputs):
             total = 0.0
             for part in range(parts):

@@ -80,11 +80,11 @@ def _columns_row_bytes(spec: ConvSpec, itemsize: int) -> int:
 
 def _block_rows(spec: ConvSpec, rows: int) -> int:
     """Padded input rows that ``rows`` output rows read."""
-    return (rows - 1) * spec.stride[0] + (spec.kernel[0] - 1) * spec.dilation[0] + 1
+    return (rows - 1) * spec.stride[0] + (spec.kernel[0] - 1) * spec.dilation_height + 1
 
 
 def _block_columns(spec: ConvSpec) -> int:
-    return (spec.out_width - 1) * spec.stride[1] + (spec.kernel[1] - 1) * spec.dilation[1] + 1
+    return (spec.out_width - 1) * spec.stride[1] + (spec.kernel[1] - 1) * spec.dilation_width + 1
 
 
 def _columns_shape(spec: ConvSpec, images: int, rows: int) -> tuple[int, ...]:
@@ -167,8 +167,8 @@ def _patches(spec: ConvSpec, block: np.ndarray, offset: int, images: int, rows: 
             by_row * spec.stride[0],
             by_column * spec.stride[1],
             by_channel * channels,
-            by_row * spec.dilation[0],
-            by_column * spec.dilation[1],
+            by_row * spec.dilation_height,
+            by_column * spec.dilation_width,
             by_channel,
         ),
     )

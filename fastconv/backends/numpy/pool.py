@@ -56,7 +56,7 @@ def max_pool2d_forward(
     spec: PoolSpec,
     x: np.ndarray,
     y: np.ndarray,
-    where: np.ndarray,
+    argmax: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
     """Largest pixel of each window, and its flat index in the unpadded H*W plane.
@@ -71,22 +71,22 @@ def max_pool2d_forward(
         np.maximum(y[windows], x[pixels], out=y[windows])
     has_nan = y.size > 0 and bool(np.isnan(np.max(y)))
     differs = Carver(workspace).take(y.shape, np.bool_)
-    where.fill(0)
+    argmax.fill(0)
     for windows, pixels, tap in reversed(taps):
-        candidate, index, other = x[pixels], where[windows], differs[windows]
+        candidate, index, other = x[pixels], argmax[windows], differs[windows]
         np.not_equal(candidate, y[windows], out=other)
         if has_nan:  # NaN differs from itself, and is its window's maximum all the same
             np.logical_and(other, ~np.isnan(candidate), out=other)
         np.subtract(index, np.int32(tap), out=index)
         np.multiply(index, other, out=index)
         np.add(index, np.int32(tap), out=index)
-    np.add(where, _window_starts(spec), out=where)
+    np.add(argmax, _window_starts(spec), out=argmax)
 
 
 def max_pool2d_backward(
     spec: PoolSpec,
     dy: np.ndarray,
-    where: np.ndarray,
+    argmax: np.ndarray,
     dx: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
@@ -104,7 +104,7 @@ def max_pool2d_backward(
     starts = _window_starts(spec)
     dx.fill(0)
     for windows, pixels, tap in _taps(spec):
-        np.equal(where[windows], starts[windows] + np.int32(tap), out=here[windows])
+        np.equal(argmax[windows], starts[windows] + np.int32(tap), out=here[windows])
         if apart:  # no pixel belongs to two windows: there is nothing to add up
             np.multiply(dy_bits[windows], here[windows], out=dx_bits[pixels])
             continue

@@ -22,8 +22,8 @@ def _meetings(spec: ConvSpec) -> Iterator[tuple[int, int, int, int, int, int]]:
         for ow in range(spec.out_width):
             for kh in range(spec.kernel[0]):
                 for kw in range(spec.kernel[1]):
-                    ih = oh * spec.stride[0] - top + kh * spec.dilation[0]
-                    iw = ow * spec.stride[1] - left + kw * spec.dilation[1]
+                    ih = oh * spec.stride[0] - top + kh * spec.dilation_height
+                    iw = ow * spec.stride[1] - left + kw * spec.dilation_width
                     if 0 <= ih < spec.height and 0 <= iw < spec.width:
                         yield oh, ow, ih, iw, kh, kw
 

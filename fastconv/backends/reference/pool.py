@@ -37,7 +37,7 @@ def max_pool2d_forward(
     spec: PoolSpec,
     x: np.ndarray,
     y: np.ndarray,
-    where: np.ndarray,
+    argmax: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
     """Largest pixel of each window, and where it is.
@@ -48,7 +48,7 @@ def max_pool2d_forward(
         The pooling.
     x
         Input (``spec.x_shape``).
-    y, where
+    y, argmax
         Output, and int32 flat index ``ih * width + iw`` of the first largest pixel in row order, a
         NaN being the largest (both ``spec.y_shape``); written.
     workspace
@@ -58,9 +58,9 @@ def max_pool2d_forward(
     --------
     >>> spec = PoolSpec(1, 1, 2, 2, kernel=(2, 2), stride=(2, 2))
     >>> x = np.array([[3.0, 5.0], [5.0, 4.0]]).reshape(spec.x_shape)
-    >>> y, where = np.empty(spec.y_shape), np.empty(spec.y_shape, np.int32)
-    >>> max_pool2d_forward(spec, x, y, where, None)
-    >>> y.item(), where.item()
+    >>> y, argmax = np.empty(spec.y_shape), np.empty(spec.y_shape, np.int32)
+    >>> max_pool2d_forward(spec, x, y, argmax, None)
+    >>> y.item(), argmax.item()
     (5.0, 1)
     """
     for n in range(spec.batch):
@@ -72,14 +72,14 @@ def max_pool2d_forward(
                     if value > largest or (math.isnan(value) and not math.isnan(largest)):
                         best = pixel
                 y[n, oh, ow, c] = x[n, *best, c]
-                where[n, oh, ow, c] = best[0] * spec.width + best[1]
+                argmax[n, oh, ow, c] = best[0] * spec.width + best[1]
 
 
 @np.errstate(all="ignore")
 def max_pool2d_backward(
     spec: PoolSpec,
     dy: np.ndarray,
-    where: np.ndarray,
+    argmax: np.ndarray,
     dx: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
@@ -89,8 +89,8 @@ def max_pool2d_backward(
     ----------
     spec
         The pooling.
-    dy, where
-        Gradient of the output, and the forward kernel's ``where`` (both ``spec.y_shape``).
+    dy, argmax
+        Gradient of the output, and the forward kernel's ``argmax`` (both ``spec.y_shape``).
     dx
         Gradient of the input (``spec.x_shape``), written.
     workspace
@@ -101,7 +101,7 @@ def max_pool2d_backward(
         for oh in range(spec.out_height):
             for ow in range(spec.out_width):
                 for c in range(spec.channels):
-                    ih, iw = divmod(int(where[n, oh, ow, c]), spec.width)
+                    ih, iw = divmod(int(argmax[n, oh, ow, c]), spec.width)
                     total[n, ih, iw, c] += float(dy[n, oh, ow, c])
     dx[...] = total
 

@@ -1,1 +1,1 @@
-"""The instruction stream of the CPU engine: records, their layouts, what each reads and writes."""
+"""The instructions of the CPU engine: their layouts, and what each reads and writes."""

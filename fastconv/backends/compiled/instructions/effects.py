@@ -1,7 +1,7 @@
-"""What the kernel of a record reads and writes: byte for byte, for every thread together.
+"""Reads and writes of an instruction's kernel: byte for byte, for every thread together.
 
-Writes are exact, down to the strides: records that write neighbouring pixels of one image do not
-meet. Reads are runs from the first to the last element; what lies between belongs to the same
+Writes are exact, down to the strides: instructions that write neighbouring pixels of one image do
+not meet. Reads are runs from the first to the last element; what lies between belongs to the same
 array. That both are true of the compiled kernels is tested by running them over guarded memory.
 """
 
@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions.layouts import integers_of, pointer_of
-from fastconv.backends.compiled.instructions.record import Pointer, Record
-from fastconv.backends.compiled.instructions.recorder import (
+from fastconv.backends.compiled.instructions.choices import (
+    INIT_BIAS,
+    INIT_C,
+    INIT_ROW_BIAS,
     LEAKY_GRADIENT,
-    START_BIAS,
-    START_C,
-    START_ROWS,
     UPDATE,
 )
+from fastconv.backends.compiled.instructions.instruction import Instruction, Pointer
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.norm import ROWS_OF_A_BLOCK
 
 _Axis = tuple[int, int]
@@ -54,8 +54,8 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordEffects:
-    """What a record reads and writes.
+class InstructionEffects:
+    """Reads and writes of an instruction.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ class RecordEffects:
 
 
 class _Collector:
-    """The regions of one record; pointers go by their names, and null pointers are passed over."""
+    """The regions of one instruction; pointers go by name, and null ones are passed over."""
 
-    def __init__(self, record: Record, lanes: int) -> None:
-        self.record = record
+    def __init__(self, instruction: Instruction, lanes: int) -> None:
+        self.instruction = instruction
         self.lanes = lanes
-        self.n = integers_of(record)
+        self.n = instruction.integers
         self.reads: list[Region] = []
         self.writes: list[Region] = []
         self.scratch: list[Region] = []
@@ -84,10 +84,10 @@ class _Collector:
     def _region(
         self, name: str, axes: tuple[_Axis, ...], start: int, dtype: str | None
     ) -> Region | None:
-        pointer = pointer_of(self.record, name)
+        pointer = getattr(self.instruction.pointers, name)
         if pointer is None or not all(size > 0 for size, _ in axes):
             return None
-        itemsize = np.dtype(dtype or self.record.dtype).itemsize
+        itemsize = np.dtype(dtype or self.instruction.dtype).itemsize
         sizes, strides = zip(*axes, strict=True)
         return Region(pointer, itemsize, start, sizes, strides)
 
@@ -113,8 +113,8 @@ class _Collector:
 
     def reads_all(self, name: str, dtype: str | None = None) -> None:
         """Read anything of the array that begins at the pointer."""
-        if pointer := pointer_of(self.record, name):
-            itemsize = np.dtype(dtype or self.record.dtype).itemsize
+        if pointer := getattr(self.instruction.pointers, name):
+            itemsize = np.dtype(dtype or self.instruction.dtype).itemsize
             self.reads.append(Region(pointer, itemsize))
 
     def reads_reach(self, name: str, *axes: _Axis, start: int = 0) -> None:
@@ -136,8 +136,8 @@ class _Collector:
             self.writes.append(region)
 
     def rate_and_update(self, *runs: tuple[str, int]) -> None:
-        """Write parameters, or where the record ends with an update, update them at a rate."""
-        updates = getattr(self.n, "finish", UPDATE) == UPDATE
+        """Write parameters, or where the instruction ends with an update, update them at a rate."""
+        updates = getattr(self.n, "epilogue", UPDATE) == UPDATE
         for name, count in runs:
             if updates:
                 self.updates_run(name, count)
@@ -147,38 +147,41 @@ class _Collector:
             self.reads_run("rate", 1, "float64")
 
 
-_Kernel = Callable[[_Collector], None]
-_KERNELS: dict[str, _Kernel] = {}
+_Effects = Callable[[_Collector], None]
+_KERNELS: dict[Kernel, _Effects] = {}
 
 
-def _kernel(*names: str) -> Callable[[_Kernel], _Kernel]:
-    def register(function: _Kernel) -> _Kernel:
-        for name in names:
-            _KERNELS[name] = function
+def _kernel(*kernels: Kernel) -> Callable[[_Effects], _Effects]:
+    def register(function: _Effects) -> _Effects:
+        for kernel in kernels:
+            _KERNELS[kernel] = function
         return function
 
     return register
 
 
 @functools.lru_cache(maxsize=4096)
-def effects_of(record: Record, lanes: int) -> RecordEffects:
-    """Return what a record reads and writes.
+def effects_of(instruction: Instruction, lanes: int) -> InstructionEffects:
+    """Return what an instruction reads and writes.
 
     Parameters
     ----------
-    record
-        The record.
+    instruction
+        The instruction.
     lanes
-        Elements of a vector of the record's dtype: packed weights are filled up to whole vectors.
+        Elements of a vector of the instruction's dtype: packed weights are filled up to whole
+        vectors.
 
     Raises
     ------
     KeyError
         If the kernel has not declared it.
     """
-    collector = _Collector(record, lanes)
-    _KERNELS[record.kernel](collector)
-    return RecordEffects(tuple(collector.reads), tuple(collector.writes), tuple(collector.scratch))
+    collector = _Collector(instruction, lanes)
+    _KERNELS[instruction.kernel](collector)
+    return InstructionEffects(
+        tuple(collector.reads), tuple(collector.writes), tuple(collector.scratch)
+    )
 
 
 # Products
@@ -192,7 +195,7 @@ def _bands_of_c(n: Any) -> Iterator[tuple[int, int, int]]:
         yield n.rows - 1, 1, n.last_columns
 
 
-@_kernel("conv_tiles")
+@_kernel(Kernel.CONV_TILES)
 def _conv_tiles(at: _Collector) -> None:
     n = at.n
     for first, rows, columns in _bands_of_c(n):
@@ -202,16 +205,16 @@ def _conv_tiles(at: _Collector) -> None:
         )  # fmt: skip
         at.writes_axes("c", *axes, start=first * n.c_row)
         at.reads_axes("other", *axes, start=first * n.c_row)
-        if n.start == START_C:
+        if n.accumulator_init == INIT_C:
             at.reads_axes("c", *axes, start=first * n.c_row)
         at.reads_reach(
             "a", (n.samples, n.a_sample), (rows, n.a_row), (columns, n.a_column),
             (n.groups, n.a_group), (n.taps_down, n.a_down), (n.taps_across, n.a_across),
             (n.depth, 1), start=first * n.a_row,
         )  # fmt: skip
-    if n.start == START_BIAS:
+    if n.accumulator_init == INIT_BIAS:
         at.reads_run("bias", n.groups * n.outputs)
-    elif n.start == START_ROWS:
+    elif n.accumulator_init == INIT_ROW_BIAS:
         at.reads_run("bias", max(n.columns, n.last_columns))
     width = n.vectors * at.lanes
     blocks = -(-n.outputs // width)
@@ -245,7 +248,7 @@ def _reads_of_weight_gradient(at: _Collector, lanes: int, *, clipped: bool) -> N
 
 
 def _places_inside(n: Any, taps: int) -> tuple[int, int] | None:
-    """The first and the last place of a row and a tap that is inside of interleaved images."""
+    """The first and the last place of a row and a tap that is inside of batch-blocked images."""
     places = [
         n.first_row + row * n.a_row + tap * n.a_down for row in range(n.rows) for tap in range(taps)
     ]
@@ -253,7 +256,7 @@ def _places_inside(n: Any, taps: int) -> tuple[int, int] | None:
     return (min(inside), max(inside)) if inside else None
 
 
-@_kernel("conv_weight_tiles")
+@_kernel(Kernel.CONV_WEIGHT_TILES)
 def _conv_weight_tiles(at: _Collector) -> None:
     n = at.n
     axes = (
@@ -261,14 +264,14 @@ def _conv_weight_tiles(at: _Collector) -> None:
         (n.depth, n.dw_depth), (n.outputs, 1),
     )  # fmt: skip
     at.writes_axes("dw", *axes)
-    if n.finish == UPDATE:
+    if n.epilogue == UPDATE:
         at.reads_axes("dw", *axes)
     at.rate_and_update(("db", n.groups * n.outputs))
     _reads_of_weight_gradient(at, 1, clipped=False)
 
 
-@_kernel("interleaved_tiles")
-def _interleaved_tiles(at: _Collector) -> None:
+@_kernel(Kernel.BATCH_BLOCKED_TILES)
+def _batch_blocked_tiles(at: _Collector) -> None:
     n = at.n
     axes = (
         (n.samples, n.c_sample), (n.rows, n.c_row), (n.columns, n.c_column),
@@ -281,17 +284,17 @@ def _interleaved_tiles(at: _Collector) -> None:
         "b", (n.groups, n.b_group), (n.taps_down, n.b_down), (n.taps_across, n.b_across),
         (n.depth, n.b_depth), (n.outputs, 1),
     )  # fmt: skip
-    down, across = _places_inside(n, n.taps_down), _columns_read(n)
-    if down and across and n.depth:
+    rows, columns = _places_inside(n, n.taps_down), _columns_read(n)
+    if rows and columns and n.depth:
         at.reads_reach(
-            "a", (n.samples, n.a_sample), (2, down[1] - down[0]), (2, across[1] - across[0]),
+            "a", (n.samples, n.a_sample), (2, rows[1] - rows[0]), (2, columns[1] - columns[0]),
             (n.groups, n.a_group), (n.depth * at.lanes, 1),
-            start=down[0] - n.first_column + across[0],
+            start=rows[0] - n.first_column + columns[0],
         )  # fmt: skip
 
 
 def _columns_read(n: Any) -> tuple[int, int] | None:
-    """The first and the last column that tiles of ``interleaved_tiles`` read, from a row's begin.
+    """The first and the last column that tiles of ``batch_blocked_tiles`` read, from a row's begin.
 
     A tap is left out where no pixel of a tile is inside of the image; else all of them take it.
     """
@@ -306,8 +309,8 @@ def _columns_read(n: Any) -> tuple[int, int] | None:
     return (min(read), max(read)) if read else None
 
 
-@_kernel("interleaved_weight_tiles")
-def _interleaved_weight_tiles(at: _Collector) -> None:
+@_kernel(Kernel.BATCH_BLOCKED_WEIGHT_TILES)
+def _batch_blocked_weight_tiles(at: _Collector) -> None:
     n = at.n
     at.writes_axes(
         "dw", (n.parts, n.dw_part), (n.groups, n.dw_group), (n.taps_down, n.dw_down),
@@ -316,21 +319,21 @@ def _interleaved_weight_tiles(at: _Collector) -> None:
     at.writes_run("db", n.parts * n.groups * n.outputs)
     blocks = -(-n.outputs // n.tile_outputs)
     tiles = n.groups * n.taps_down * n.taps_across * -(-n.depth // n.tile_inputs) * blocks
-    if pointer_of(at.record, "db") is not None:
+    if at.instruction.pointers.db is not None:
         tiles += n.groups * blocks
     # The sums of the last few lanes are made of whole vectors.
     at.scratch_run("sums", (n.parts * tiles * n.tile_outputs * n.tile_inputs + at.lanes) * at.lanes)
     _reads_of_weight_gradient(at, at.lanes, clipped=True)
 
 
-@_kernel("winograd_weights")
+@_kernel(Kernel.WINOGRAD_WEIGHTS)
 def _winograd_weights(at: _Collector) -> None:
     n = at.n
     at.reads_reach("w", (3, n.w_down), (3, n.w_across), (n.inputs, n.w_input), (n.outputs, 1))
     at.writes_axes("transformed", (16, n.place), (n.inputs * n.outputs, 1))
 
 
-@_kernel("winograd_tiles")
+@_kernel(Kernel.WINOGRAD_TILES)
 def _winograd_tiles(at: _Collector) -> None:
     n = at.n
     axes = (
@@ -347,7 +350,7 @@ def _winograd_tiles(at: _Collector) -> None:
     )  # fmt: skip
 
 
-@_kernel("winograd_weight_sums")
+@_kernel(Kernel.WINOGRAD_WEIGHT_SUMS)
 def _winograd_weight_sums(at: _Collector) -> None:
     n = at.n
     at.reads_reach(
@@ -362,16 +365,16 @@ def _winograd_weight_sums(at: _Collector) -> None:
     at.writes_run("bias_sums", n.parts * n.outputs, "float64")
 
 
-@_kernel("winograd_weight_gradient")
+@_kernel(Kernel.WINOGRAD_WEIGHT_GRADIENT)
 def _winograd_weight_gradient(at: _Collector) -> None:
     n = at.n
     at.reads_run("sums", n.parts * 16 * n.inputs * n.outputs)
     at.reads_run("bias_sums", n.parts * n.outputs, "float64")
-    biases = 0 if pointer_of(at.record, "bias_sums") is None else n.outputs
+    biases = 0 if at.instruction.pointers.bias_sums is None else n.outputs
     at.rate_and_update(("dw", 9 * n.inputs * n.outputs), ("db", biases))
 
 
-@_kernel("row_products")
+@_kernel(Kernel.ROW_PRODUCTS)
 def _row_products(at: _Collector) -> None:
     n = at.n
     at.reads_reach("a", (n.a_rows, n.a_row), (n.depth, 1))
@@ -379,7 +382,7 @@ def _row_products(at: _Collector) -> None:
     at.writes_axes("c", (n.a_rows, n.c_row), (n.b_rows, 1))
 
 
-@_kernel("add_parts")
+@_kernel(Kernel.ADD_PARTS)
 def _add_parts(at: _Collector) -> None:
     n = at.n
     at.reads_run("terms", n.parts * n.size)
@@ -387,7 +390,7 @@ def _add_parts(at: _Collector) -> None:
     at.writes_run("y", n.size)
 
 
-@_kernel("dense_backward_update")
+@_kernel(Kernel.DENSE_BACKWARD_UPDATE)
 def _dense_backward_update(at: _Collector) -> None:
     n = at.n
     at.reads_run("dy", n.outputs)
@@ -396,21 +399,21 @@ def _dense_backward_update(at: _Collector) -> None:
     at.updates_run("w", n.inputs * n.outputs)
     at.updates_run("b", n.outputs)
     at.reads_run("rate", 1, "float64")
-    if n.finish == LEAKY_GRADIENT:
+    if n.epilogue == LEAKY_GRADIENT:
         at.reads_run("other", n.inputs)
 
 
 # Copies
 
 
-@_kernel("pad_images")
+@_kernel(Kernel.PAD_IMAGES)
 def _pad_images(at: _Collector) -> None:
     n = at.n
     at.reads_run("x", n.samples * n.height * n.width * n.channels)
     at.writes_run("y", n.samples * n.out_height * n.out_width * n.out_channels)
 
 
-@_kernel("pack_weights")
+@_kernel(Kernel.PACK_WEIGHTS)
 def _pack_weights(at: _Collector) -> None:
     n = at.n
     at.reads_reach(
@@ -422,8 +425,8 @@ def _pack_weights(at: _Collector) -> None:
     at.writes_axes("packed", (n.groups, n.packed_group), (count * wide, 1))
 
 
-@_kernel("pack_phases")
-def _pack_phases(at: _Collector) -> None:
+@_kernel(Kernel.PACK_SUBPIXEL_PHASES)
+def _pack_subpixel_phases(at: _Collector) -> None:
     n = at.n
     at.reads_reach(
         "w", (n.taps_down, n.w_down), (n.taps_across, n.step * n.w_across),
@@ -434,14 +437,14 @@ def _pack_phases(at: _Collector) -> None:
     at.writes_run("packed", count * wide)
 
 
-@_kernel("transpose")
+@_kernel(Kernel.TRANSPOSE)
 def _transpose(at: _Collector) -> None:
     size = at.n.matrices * at.n.rows * at.n.columns
     at.reads_run("x", size)
     at.writes_run("y", size)
 
 
-@_kernel("spread_channels")
+@_kernel(Kernel.SPREAD_CHANNELS)
 def _spread_channels(at: _Collector) -> None:
     n = at.n
     few = n.pixels * n.channels
@@ -451,7 +454,7 @@ def _spread_channels(at: _Collector) -> None:
     at.reads_run("b", n.channels)
 
 
-@_kernel("sum_pixels")
+@_kernel(Kernel.SUM_PIXELS)
 def _sum_pixels(at: _Collector) -> None:
     at.reads_run("x", at.n.pixels * at.n.channels)
     at.writes_run("total", at.n.channels)
@@ -460,7 +463,7 @@ def _sum_pixels(at: _Collector) -> None:
 # Depthwise convolutions
 
 
-@_kernel("depthwise_tiles")
+@_kernel(Kernel.DEPTHWISE_TILES)
 def _depthwise_tiles(at: _Collector) -> None:
     n = at.n
     row, channels = n.y_width * n.channels, n.channels
@@ -474,7 +477,7 @@ def _depthwise_tiles(at: _Collector) -> None:
     at.reads_run("x", n.samples * n.height * n.width * channels)
 
 
-@_kernel("depthwise_weight_tiles")
+@_kernel(Kernel.DEPTHWISE_WEIGHT_TILES)
 def _depthwise_weight_tiles(at: _Collector) -> None:
     n = at.n
     at.reads_run("x", n.samples * n.height * n.width * n.channels)
@@ -483,7 +486,7 @@ def _depthwise_weight_tiles(at: _Collector) -> None:
     at.writes_run("db", n.channels)
 
 
-@_kernel("plane_products")
+@_kernel(Kernel.PLANE_PRODUCTS)
 def _plane_products(at: _Collector) -> None:
     n = at.n
     at.writes_axes(
@@ -496,7 +499,7 @@ def _plane_products(at: _Collector) -> None:
     )
 
 
-@_kernel("plane_weight_products")
+@_kernel(Kernel.PLANE_WEIGHT_PRODUCTS)
 def _plane_weight_products(at: _Collector) -> None:
     n = at.n
     at.reads_run("x", n.samples * n.channels * n.height * n.width)
@@ -513,7 +516,7 @@ def _plane_weight_products(at: _Collector) -> None:
 # Behind a max pool
 
 
-@_kernel("pooled_lists")
+@_kernel(Kernel.POOLED_LISTS)
 def _pooled_lists(at: _Collector) -> None:
     n = at.n
     pixels = n.samples * n.rows * n.columns
@@ -528,7 +531,7 @@ def _pooled_lists(at: _Collector) -> None:
     at.writes_run("count", 4 * pixels, "int32")
 
 
-@_kernel("pooled_weight_tiles")
+@_kernel(Kernel.POOLED_WEIGHT_TILES)
 def _pooled_weight_tiles(at: _Collector) -> None:
     n = at.n
     size = n.samples * n.pixels * n.channels
@@ -539,7 +542,7 @@ def _pooled_weight_tiles(at: _Collector) -> None:
     at.writes_run("db", n.channels)
 
 
-@_kernel("pooled_data_tiles")
+@_kernel(Kernel.POOLED_DATA_TILES)
 def _pooled_data_tiles(at: _Collector) -> None:
     n = at.n
     pixels, images = n.samples * n.rows * n.columns, n.samples * n.height * n.width * n.inputs
@@ -548,24 +551,24 @@ def _pooled_data_tiles(at: _Collector) -> None:
     at.reads_run("count", 4 * pixels, "int32")
     at.reads_run("w", 9 * n.inputs * n.channels)
     at.writes_run("dx", images)
-    if n.finish == LEAKY_GRADIENT:
+    if n.epilogue == LEAKY_GRADIENT:
         at.reads_run("other", images)
 
 
-@_kernel("transpose_weights")
+@_kernel(Kernel.TRANSPOSE_WEIGHTS)
 def _transpose_weights(at: _Collector) -> None:
     n = at.n
     at.reads_run("sums", n.depth * n.outputs)
     at.reads_run("bias_sums", n.outputs)
     at.rate_and_update(("dw", n.depth * n.outputs))
-    if pointer_of(at.record, "bias_sums") is not None:
+    if at.instruction.pointers.bias_sums is not None:
         at.rate_and_update(("db", n.outputs))
 
 
 # The input
 
 
-@_kernel("gather_images", "gather_min_max_images")
+@_kernel(Kernel.GATHER_IMAGES, Kernel.GATHER_MIN_MAX_IMAGES)
 def _gather_images(at: _Collector) -> None:
     n = at.n
     itemsize = getattr(n, "itemsize", 1)  # the other kernel takes bytes only
@@ -574,7 +577,7 @@ def _gather_images(at: _Collector) -> None:
     at.writes_run("x", n.batch * n.elements)
 
 
-@_kernel("gather_rows")
+@_kernel(Kernel.GATHER_ROWS)
 def _gather_rows(at: _Collector) -> None:
     n = at.n
     at.reads_all("rows", "uint8")
@@ -582,29 +585,29 @@ def _gather_rows(at: _Collector) -> None:
     at.writes_run("y", n.batch * n.bytes, "uint8")
 
 
-@_kernel("scale_images")
+@_kernel(Kernel.SCALE_IMAGES)
 def _scale_images(at: _Collector) -> None:
     at.reads_run("x", at.n.size)
     at.reads_run("factor", 1, "float64")
     at.writes_run("y", at.n.size)
 
 
-@_kernel("standardize_images")
+@_kernel(Kernel.STANDARDIZE_IMAGES)
 def _standardize_images(at: _Collector) -> None:
     n = at.n
     at.reads_run("x", n.rows * n.period)
     at.reads_run("mean", n.period)
-    at.reads_run("deviation", n.period)
+    at.reads_run("std", n.period)
     at.writes_run("y", n.rows * n.period)
 
 
-@_kernel("min_max_images")
+@_kernel(Kernel.MIN_MAX_IMAGES)
 def _min_max_images(at: _Collector) -> None:
     at.reads_run("x", at.n.batch * at.n.elements)
     at.writes_run("y", at.n.batch * at.n.elements)
 
 
-@_kernel("augment_images")
+@_kernel(Kernel.AUGMENT_IMAGES)
 def _augment_images(at: _Collector) -> None:
     n = at.n
     size = n.batch * n.height * n.width * n.channels
@@ -613,7 +616,7 @@ def _augment_images(at: _Collector) -> None:
     at.writes_run("y", size)
 
 
-@_kernel("random_words")
+@_kernel(Kernel.RANDOM_WORDS)
 def _random_words(at: _Collector) -> None:
     at.reads_run("step", 1, "int64")
     at.writes_run("words", at.n.count, "uint32")
@@ -622,7 +625,7 @@ def _random_words(at: _Collector) -> None:
 # Elementwise, and over rows
 
 
-@_kernel("dropout_forward")
+@_kernel(Kernel.DROPOUT_FORWARD)
 def _dropout_forward(at: _Collector) -> None:
     at.reads_run("x", at.n.size)
     at.reads_run("step", 1, "int64")
@@ -630,42 +633,42 @@ def _dropout_forward(at: _Collector) -> None:
     at.writes_run("y", at.n.size)
 
 
-@_kernel("dropout_backward")
+@_kernel(Kernel.DROPOUT_BACKWARD)
 def _dropout_backward(at: _Collector) -> None:
     at.reads_run("dy", at.n.size)
     at.reads_run("mask", at.n.size, "uint8")
     at.writes_run("dx", at.n.size)
 
 
-@_kernel("activation_forward")
+@_kernel(Kernel.ACTIVATION_FORWARD)
 def _activation_forward(at: _Collector) -> None:
     at.reads_run("x", at.n.size)
     at.writes_run("y", at.n.size)
 
 
-@_kernel("activation_backward")
+@_kernel(Kernel.ACTIVATION_BACKWARD)
 def _activation_backward(at: _Collector) -> None:
     at.reads_run("dy", at.n.size)
     at.reads_run("y", at.n.size)
     at.writes_run("dx", at.n.size)
 
 
-@_kernel("softmax_forward", "log_softmax_forward")
+@_kernel(Kernel.SOFTMAX_FORWARD, Kernel.LOG_SOFTMAX_FORWARD)
 def _softmax_forward(at: _Collector) -> None:
     size = at.n.rows * at.n.classes
     at.reads_run("x", size)
     at.writes_run("y", size)
-    if at.record.kernel == "log_softmax_forward":
+    if at.instruction.kernel == Kernel.LOG_SOFTMAX_FORWARD:
         at.scratch_run("powers", size)
 
 
-@_kernel("softmax_backward", "log_softmax_backward")
+@_kernel(Kernel.SOFTMAX_BACKWARD, Kernel.LOG_SOFTMAX_BACKWARD)
 def _softmax_backward(at: _Collector) -> None:
     size = at.n.rows * at.n.classes
     at.reads_run("dy", size)
     at.reads_run("y", size)
     at.writes_run("dx", size)
-    if at.record.kernel == "log_softmax_backward":
+    if at.instruction.kernel == Kernel.LOG_SOFTMAX_BACKWARD:
         at.scratch_run("powers", size)
 
 
@@ -678,32 +681,32 @@ def _sizes_of_pool(n: Any) -> tuple[int, int]:
     return each * n.height * n.width, each * n.out_height * n.out_width
 
 
-@_kernel("max_pool2d_forward", "avg_pool2d_forward")
+@_kernel(Kernel.MAX_POOL2D_FORWARD, Kernel.AVG_POOL2D_FORWARD)
 def _pool_forward(at: _Collector) -> None:
     large, small = _sizes_of_pool(at.n)
     at.reads_run("x", large)
     at.writes_run("y", small)
-    if at.record.kernel == "max_pool2d_forward":
+    if at.instruction.kernel == Kernel.MAX_POOL2D_FORWARD:
         at.writes_run("argmax", small, "int32")
 
 
-@_kernel("max_pool2d_backward", "max_pool2d_backward_pairs", "avg_pool2d_backward")
+@_kernel(Kernel.MAX_POOL2D_BACKWARD, Kernel.MAX_POOL2D_BACKWARD_PAIRS, Kernel.AVG_POOL2D_BACKWARD)
 def _pool_backward(at: _Collector) -> None:
     large, small = _sizes_of_pool(at.n)
     at.reads_run("dy", small)
-    if at.record.kernel != "avg_pool2d_backward":
+    if at.instruction.kernel != Kernel.AVG_POOL2D_BACKWARD:
         at.reads_run("argmax", small, "int32")
     at.writes_run("dx", large)
 
 
-@_kernel("global_avg_pool2d_forward")
+@_kernel(Kernel.GLOBAL_AVG_POOL2D_FORWARD)
 def _global_avg_pool2d_forward(at: _Collector) -> None:
     n = at.n
     at.reads_run("x", n.batch * n.pixels * n.channels)
     at.writes_run("y", n.batch * n.channels)
 
 
-@_kernel("global_avg_pool2d_backward")
+@_kernel(Kernel.GLOBAL_AVG_POOL2D_BACKWARD)
 def _global_avg_pool2d_backward(at: _Collector) -> None:
     n = at.n
     at.reads_run("dy", n.batch * n.channels)
@@ -723,29 +726,29 @@ def _reads_channels(at: _Collector, *names: str, times: int = 1) -> None:
         at.reads_run(name, times * at.n.channels)
 
 
-@_kernel("norm_sums")
+@_kernel(Kernel.NORM_SUMS)
 def _norm_sums(at: _Collector) -> None:
     at.reads_run("x", at.n.rows * at.n.channels)
     at.writes_run("sums", _sums_of_blocks(at.n), "float64")
 
 
-@_kernel("norm_statistics")
+@_kernel(Kernel.NORM_STATISTICS)
 def _norm_statistics(at: _Collector) -> None:
     at.reads_run("sums", _sums_of_blocks(at.n), "float64")
     _reads_channels(at, "gamma")
     for name in ("running_mean", "running_variance"):
         at.updates_run(name, at.n.channels)
-    for name in ("mean", "inverse_deviation", "factor"):
+    for name in ("mean", "inverse_std", "factor"):
         at.writes_run(name, at.n.channels)
 
 
-@_kernel("norm_factor")
+@_kernel(Kernel.NORM_FACTOR)
 def _norm_factor(at: _Collector) -> None:
     _reads_channels(at, "gamma", "variance")
     at.writes_run("factor", at.n.channels)
 
 
-@_kernel("norm_apply")
+@_kernel(Kernel.NORM_APPLY)
 def _norm_apply(at: _Collector) -> None:
     size = at.n.rows * at.n.channels
     at.reads_run("x", size)
@@ -753,30 +756,30 @@ def _norm_apply(at: _Collector) -> None:
     at.writes_run("y", size)
 
 
-@_kernel("norm_gradient_sums")
+@_kernel(Kernel.NORM_GRADIENT_SUMS)
 def _norm_gradient_sums(at: _Collector) -> None:
     size = at.n.rows * at.n.channels
     at.reads_run("dy", size)
     at.reads_run("x", size)
-    _reads_channels(at, "mean", "inverse_deviation")
+    _reads_channels(at, "mean", "inverse_std")
     at.writes_run("sums", _sums_of_blocks(at.n), "float64")
 
 
-@_kernel("norm_gradients")
+@_kernel(Kernel.NORM_GRADIENTS)
 def _norm_gradients(at: _Collector) -> None:
     at.reads_run("sums", _sums_of_blocks(at.n), "float64")
-    _reads_channels(at, "gamma", "inverse_deviation")
+    _reads_channels(at, "gamma", "inverse_std")
     for name in ("dgamma", "dbeta", "factor"):
         at.writes_run(name, at.n.channels)
     at.writes_run("means", 2 * at.n.channels)
 
 
-@_kernel("norm_backward_data")
+@_kernel(Kernel.NORM_BACKWARD_DATA)
 def _norm_backward_data(at: _Collector) -> None:
     size = at.n.rows * at.n.channels
     at.reads_run("dy", size)
     at.reads_run("x", size)
-    _reads_channels(at, "mean", "inverse_deviation", "factor")
+    _reads_channels(at, "mean", "inverse_std", "factor")
     _reads_channels(at, "means", times=2)
     at.writes_run("dx", size)
 
@@ -784,57 +787,59 @@ def _norm_backward_data(at: _Collector) -> None:
 # Losses and updates
 
 
-@_kernel("softmax_cross_entropy_forward", "nll_forward")
+@_kernel(Kernel.SOFTMAX_CROSS_ENTROPY_FORWARD, Kernel.NLL_FORWARD)
 def _losses_of_classes(at: _Collector) -> None:
     at.reads_run("scores", at.n.batch * at.n.outputs)
     at.reads_run("labels", at.n.batch, "int64")
     at.writes_run("losses", at.n.batch)
-    if at.record.kernel == "softmax_cross_entropy_forward":
+    if at.instruction.kernel == Kernel.SOFTMAX_CROSS_ENTROPY_FORWARD:
         at.writes_run("probabilities", at.n.batch * at.n.outputs)
 
 
-@_kernel("softmax_cross_entropy_backward", "nll_backward")
+@_kernel(Kernel.SOFTMAX_CROSS_ENTROPY_BACKWARD, Kernel.NLL_BACKWARD)
 def _gradient_of_classes(at: _Collector) -> None:
-    if at.record.kernel == "softmax_cross_entropy_backward":
+    if at.instruction.kernel == Kernel.SOFTMAX_CROSS_ENTROPY_BACKWARD:
         at.reads_run("probabilities", at.n.batch * at.n.outputs)
     at.reads_run("labels", at.n.batch, "int64")
     at.writes_run("dscores", at.n.batch * at.n.outputs)
 
 
-@_kernel("mean_squared_error_forward")
+@_kernel(Kernel.MEAN_SQUARED_ERROR_FORWARD)
 def _mean_squared_error_forward(at: _Collector) -> None:
     at.reads_run("y", at.n.batch * at.n.outputs)
     at.reads_run("target", at.n.batch * at.n.outputs)
     at.writes_run("losses", at.n.batch)
 
 
-@_kernel("mean_squared_error_backward")
+@_kernel(Kernel.MEAN_SQUARED_ERROR_BACKWARD)
 def _mean_squared_error_backward(at: _Collector) -> None:
     at.reads_run("y", at.n.size)
     at.reads_run("target", at.n.size)
     at.writes_run("dy", at.n.size)
 
 
-@_kernel("sum_losses")
+@_kernel(Kernel.SUM_LOSSES)
 def _sum_losses(at: _Collector) -> None:
     at.reads_run("losses", at.n.batch)
     at.updates_run("statistics", 3, "float64")
 
 
-@_kernel("count_correct")
+@_kernel(Kernel.COUNT_CORRECT)
 def _count_correct(at: _Collector) -> None:
     at.reads_run("scores", at.n.batch * at.n.outputs)
     at.reads_run("labels", at.n.batch, "int64")
     at.updates_run("statistics", 3, "float64")
 
 
-@_kernel("sgd_update", "momentum_update", "adam_update")
+@_kernel(Kernel.SGD_UPDATE, Kernel.MOMENTUM_UPDATE, Kernel.ADAM_UPDATE)
 def _optimizer_update(at: _Collector) -> None:
     size = at.n.size
     at.reads_run("dw", size)
-    for name in {"momentum_update": "m", "adam_update": "mv"}.get(at.record.kernel, ""):
+    for name in {Kernel.MOMENTUM_UPDATE: "m", Kernel.ADAM_UPDATE: "mv"}.get(
+        at.instruction.kernel, ""
+    ):
         at.updates_run(name, size)
     at.updates_run("w", size)
     at.reads_run("rate", 1, "float64")
-    if at.record.kernel == "adam_update":
+    if at.instruction.kernel == Kernel.ADAM_UPDATE:
         at.reads_run("step", 1, "int64")

@@ -1,36 +1,30 @@
-"""What a record does, in numbers: multiplications, tiles, lanes and copies, read from its integers.
-
-The integers of each kernel are listed above it in ``kernels/cpu``.
-"""
+"""Work of an instruction in numbers: multiplications, tiles, lanes and copies."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from fastconv.backends.compiled.instructions.record import Record, Target
+from fastconv.backends.compiled.instructions.instruction import Instruction, Target
+from fastconv.backends.compiled.instructions.kernels import Kernel
 
 _NOT_PRODUCTS = frozenset(
     {
-        *("pad_images", "pack_weights", "pack_phases", "transpose", "spread_channels"),
-        *("add_parts", "sum_pixels", "winograd_weights", "winograd_weight_gradient"),
+        Kernel.PAD_IMAGES, Kernel.PACK_WEIGHTS, Kernel.PACK_SUBPIXEL_PHASES, Kernel.TRANSPOSE,
+        Kernel.SPREAD_CHANNELS, Kernel.ADD_PARTS, Kernel.SUM_PIXELS, Kernel.WINOGRAD_WEIGHTS,
+        Kernel.WINOGRAD_WEIGHT_GRADIENT,
     }
-)
+)  # fmt: skip
 """Kernels beside the products of convolutions and dense layers."""
-_TILES = frozenset({"conv_tiles", "conv_weight_tiles"})
-_WINOGRAD = frozenset({"winograd_tiles", "winograd_weight_sums"})
-"""Tiles whose outputs are whole vectors."""
-_INTERLEAVED = frozenset({"interleaved_tiles", "interleaved_weight_tiles"})
-"""Tiles whose vectors hold samples."""
 
 
-class Tile(NamedTuple):
+class TileUse(NamedTuple):
     """Sums in registers, and how well they fill them.
 
     Parameters
     ----------
     rows, vectors
-        The largest tile of a record: rows times vectors of sums.
+        The largest tile of an instruction: rows times vectors of sums.
     outputs
         Output channels of a group, which the vectors hold; 0 where they hold samples.
     lanes
@@ -43,50 +37,56 @@ class Tile(NamedTuple):
     lanes: int = 0
 
 
-def is_product(record: Record) -> bool:
-    """Whether a record of a convolution or a dense layer multiplies; else it copies or adds."""
-    return record.kernel not in _NOT_PRODUCTS
+def is_product(instruction: Instruction) -> bool:
+    """Whether an instruction of a layer with weights multiplies; else it copies or adds."""
+    return instruction.kernel not in _NOT_PRODUCTS
 
 
-def multiplications(record: Record) -> int:
+def multiplications(instruction: Instruction) -> int:
     """Multiplications of a product, zeros of the padding included.
 
     They tell how the products of one call share its work; 1 where a call has a single one anyway.
     """
-    n = record.integers
-    if record.kernel == "conv_tiles":
-        return math.prod((n[0], n[1], n[2], n[4], n[12], n[15], n[18], n[21]))
-    if record.kernel == "interleaved_tiles":
-        return math.prod((n[0], n[1], n[2], n[4], n[12], n[15], n[18], n[20]))
-    if record.kernel == "depthwise_tiles":
-        return math.prod((n[0], n[1], *n[4:8]))
+    n = instruction.integers
+    if instruction.kernel in (Kernel.CONV_TILES, Kernel.BATCH_BLOCKED_TILES):
+        return math.prod(
+            (n.samples, n.rows, n.columns, n.outputs, n.taps_down, n.taps_across, n.depth, n.groups)
+        )
+    if instruction.kernel == Kernel.DEPTHWISE_TILES:
+        return math.prod((n.samples, n.channels, n.rows, n.columns, n.taps_down, n.taps_across))
     return 1
 
 
-def tile_of(record: Record, target: Target) -> Tile | None:
+def tile_of(instruction: Instruction, target: Target) -> TileUse | None:
     """Return the tile of a product that is done in tiles, else None."""
-    if record.kernel in _INTERLEAVED:
-        return Tile(record.integers[5], record.integers[3])
-    if record.kernel in _WINOGRAD:
-        outputs = record.integers[4]
-        return Tile(record.integers[5], record.integers[3], outputs, outputs)
-    if record.kernel not in _TILES:
-        return None
-    outputs, lanes = record.integers[4], target.lanes(record.dtype)
-    return Tile(record.integers[5], record.integers[3], outputs, -(-outputs // lanes) * lanes)
+    n = instruction.integers
+    if instruction.kernel == Kernel.BATCH_BLOCKED_TILES:
+        return TileUse(n.tile_pixels, n.tile_outputs)
+    if instruction.kernel == Kernel.BATCH_BLOCKED_WEIGHT_TILES:
+        return TileUse(n.tile_inputs, n.tile_outputs)
+    if instruction.kernel == Kernel.WINOGRAD_TILES:
+        return TileUse(n.together, n.vectors, n.outputs, n.outputs)
+    if instruction.kernel == Kernel.WINOGRAD_WEIGHT_SUMS:
+        return TileUse(n.tile_inputs, n.vectors, n.outputs, n.outputs)
+    if instruction.kernel in (Kernel.CONV_TILES, Kernel.CONV_WEIGHT_TILES):
+        lanes = target.lanes(instruction.dtype)
+        return TileUse(n.tile_rows, n.vectors, n.outputs, -(-n.outputs // lanes) * lanes)
+    return None
 
 
-def copied_bytes(record: Record) -> int:
-    """Bytes of the copy that a record makes: padded images, packed weights, repeated channels."""
-    n, itemsize = record.integers, 4 if record.dtype == "float32" else 8
-    if record.kernel == "pad_images":
-        return itemsize * math.prod((n[0], *n[4:7]))
-    if record.kernel == "pack_weights":
-        return itemsize * n[0] * n[11]
-    if record.kernel == "pack_phases":
-        return itemsize * math.prod(n[1:6])
-    if record.kernel == "transpose":
-        return itemsize * math.prod(n[:3])
-    if record.kernel == "spread_channels" and not n[3]:
-        return itemsize * math.prod(n[:3])
-    return 0
+def copied_bytes(instruction: Instruction) -> int:
+    """Bytes of the copy that an instruction makes: padded images, packed weights, more channels."""
+    n: Any = instruction.integers
+    sizes: tuple[int, ...] = ()
+    if instruction.kernel == Kernel.PAD_IMAGES:
+        sizes = n.samples, n.out_height, n.out_width, n.out_channels
+    elif instruction.kernel == Kernel.PACK_WEIGHTS:
+        sizes = n.groups, n.packed_group
+    elif instruction.kernel == Kernel.PACK_SUBPIXEL_PHASES:
+        sizes = n.phases, n.inputs, n.taps_down, n.taps_across, n.depth
+    elif instruction.kernel == Kernel.TRANSPOSE:
+        sizes = n.matrices, n.rows, n.columns
+    elif instruction.kernel == Kernel.SPREAD_CHANNELS and not n.adds:
+        sizes = n.pixels, n.channels, n.times
+    itemsize = 4 if instruction.dtype == "float32" else 8
+    return itemsize * math.prod(sizes) if sizes else 0

@@ -1,4 +1,4 @@
-"""From a plan to records: what runs in a step.
+"""From a plan to instructions: what runs in a step.
 
 A plan's calls are lowered one by one, and neighbours are fused where that gives the same numbers:
 
@@ -21,15 +21,26 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions import recorder
-from fastconv.backends.compiled.instructions.layouts import integers_of, place_of, pointer_of
-from fastconv.backends.compiled.instructions.record import WORKSPACE, Pointer, Record, Target
-from fastconv.backends.compiled.lowering.launches import launch_of
+from fastconv.backends.compiled.instructions.choices import (
+    INIT_C,
+    LEAKY_GRADIENT,
+    LEAKY_RELU,
+    STORE,
+    UPDATE,
+)
+from fastconv.backends.compiled.instructions.instruction import (
+    WORKSPACE,
+    Instruction,
+    Pointer,
+    Target,
+)
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel
 from fastconv.backends.compiled.lowering.reordering import signed_output_of_pool
-from fastconv.backends.compiled.rules import input as input_records
+from fastconv.backends.compiled.rules import input as input_rules
 from fastconv.backends.compiled.rules import pooled, winograd, winograd_gradient
-from fastconv.backends.compiled.rules.split import parts_of_product
-from fastconv.plans.effects import span_of
+from fastconv.backends.compiled.rules.split import threads_for_product
+from fastconv.plans.effects import argument_of, span_of
 from fastconv.plans.operation import ActivationSpec, InputSpec, OptimizerSpec
 from fastconv.plans.plan import Call, Plan
 from fastconv.plans.rewriting import Rewriting
@@ -38,51 +49,51 @@ from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 _FORWARD = (
     "conv.conv2d_forward",
     "conv.conv_transpose2d_forward",
-    "interleaved.conv2d_forward",
+    "batch_blocked.conv2d_forward",
     "dense.dense_forward",
 )
 _DATA = (
     "conv.conv2d_backward_data",
-    "interleaved.conv2d_backward_data",
+    "batch_blocked.conv2d_backward_data",
     "dense.dense_backward_data",
 )
 _WEIGHT = (
     "conv.conv2d_backward_weight",
-    "interleaved.conv2d_backward_weight",
+    "batch_blocked.conv2d_backward_weight",
     "dense.dense_backward_weight",
 )
 _UPDATE = "optim.sgd_update"
 _DIVIDING_UPDATE = "optim.adam_update"
 
-_ENDS = ("conv_tiles", "interleaved_tiles", "winograd_tiles")
-"""Kernels whose tiles may end with an activation or the gradient of one."""
+_WITH_EPILOGUE = (Kernel.CONV_TILES, Kernel.BATCH_BLOCKED_TILES, Kernel.WINOGRAD_TILES)
+"""Kernels whose epilogue may be an activation or the gradient of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A plan as records.
+    """A plan as instructions.
 
     Parameters
     ----------
-    records
+    instructions
         Their pointers count the plan's buffers; -1, -2, ... are the memory below.
     memory_bytes
         Bytes of memory beside the plan's buffers.
     origins
-        For each record, the numbers of the plan's calls that it does, or a part of them.
+        For each instruction, the numbers of the plan's calls that it does, or a part of them.
     holds
-        For some records, by number: buffers that the plan's calls do not read, each with the number
-        of the call whose output it must hold.
+        For some instructions, by number: buffers that the plan's calls do not read, each with the
+        number of the call whose output it must hold.
     """
 
-    records: tuple[Record, ...]
+    instructions: tuple[Instruction, ...]
     memory_bytes: tuple[int, ...]
     origins: tuple[tuple[int, ...], ...] = ()
     holds: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
 
 def lower(plan: Plan, target: Target) -> Lowered:
-    """Make the records of one step of a plan."""
+    """Make the instructions of one step of a plan."""
     return _Lowering(plan, target).run()
 
 
@@ -113,13 +124,13 @@ class _Update:
 
 
 class _Lowering:
-    """The state of one lowering: the calls as they are now, and records so far."""
+    """The state of one lowering: the calls as they are now, and instructions so far."""
 
     def __init__(self, plan: Plan, target: Target) -> None:
         self._plan = plan
         self._target = target
         self._order = Rewriting(plan)
-        self._records: list[Record] = []
+        self._instructions: list[Instruction] = []
         self._origins: list[tuple[int, ...]] = []
         self._holds: dict[int, tuple[tuple[int, int], ...]] = {}
         self._workspace_bytes = 0
@@ -137,75 +148,79 @@ class _Lowering:
                 or self._call(position)
             )
         memory = (self._workspace_bytes,) if self._workspace_bytes else ()
-        done = tuple(_without_idle_barriers(self._records))
+        done = tuple(_without_idle_barriers(self._instructions))
         return Lowered(done, memory, tuple(self._origins), self._holds)
 
     def _calls(self, position: int, count: int) -> tuple[Call, ...]:
         return self._order.calls[position : position + count]
 
     def _call(self, position: int) -> int:
-        """Add the records of a call, and of what its tiles can end with; return how many calls."""
+        """Add a call, and what can be the epilogue of its tiles; return how many calls that is."""
         call, *following = self._calls(position, 2)
-        records = plain = self._launch(call)
+        instructions = plain = self._lowered(call)
         count = 1
-        if following and self._fuses_activation(call, following[0], records):
-            records = self._with_activation(call, following[0], records)
+        if following and self._fuses_activation(call, following[0], instructions):
+            instructions = self._with_activation(call, following[0], instructions)
             count = 2
         elif (
             call.kernel in _WEIGHT
-            and (writer := self._only_writer(call, records))
+            and (writer := self._only_writer(call, instructions))
             and (update := self._update_behind(position))
         ):
             self._order = update.order
-            records = [_updating(r, update) if r is writer else r for r in records]
+            instructions = [_updating(r, update) if r is writer else r for r in instructions]
             count += update.pieces
-        self._add(records, position, count, plain)
+        self._add(instructions, position, count, plain)
         return count
 
     def _add(
-        self, records: Sequence[Record], position: int, count: int, plain: Sequence[Record] = ()
+        self,
+        instructions: Sequence[Instruction],
+        position: int,
+        count: int,
+        plain: Sequence[Instruction] = (),
     ) -> None:
-        """Add what some calls became; only a record that reads the learning rate updates.
+        """Add what some calls became; only an instruction that reads the learning rate updates.
 
         ``plain`` is what the first call became before others were fused into it.
         """
         calls, origins = self._calls(position, count), self._order.origins[position:]
-        for record in records:
+        for instruction in instructions:
             made: set[int] = set()
             for call, numbers in zip(
-                calls[: 1 if record in plain else None], origins, strict=False
+                calls[: 1 if instruction in plain else None], origins, strict=False
             ):
-                if call.kernel != _UPDATE or _names(record, call.arguments[2]):
+                if call.kernel != _UPDATE or instruction.points_to(argument_of(call, "rate")):
                     made.update(numbers)
-            self._records.append(record)
+            self._instructions.append(instruction)
             self._origins.append(tuple(sorted(made)))
 
-    def _launch(self, call: Call) -> list[Record]:
+    def _lowered(self, call: Call) -> list[Instruction]:
         buffers = self._order.plan.buffers
         types = tuple([None if n is None else buffers[n].dtype for n in call.arguments])
         spec: object = call.spec
         module, _, function = call.kernel.partition(".")
         if module == "input":
             shapes = tuple([None if n is None else buffers[n].shape for n in call.arguments])
-            spec = input_records.spec_for(function, spec, shapes)
+            spec = input_rules.spec_for(function, spec, shapes)
         kernel = self._winograd(call) or call.kernel
-        launch = launch_of(kernel, spec, types, self._target)
-        self._workspace_bytes = max(self._workspace_bytes, launch.workspace_bytes)
-        return [self._bound(record, call.arguments) for record in launch.records]
+        lowered = lower_kernel(kernel, spec, types, self._target)
+        self._workspace_bytes = max(self._workspace_bytes, lowered.workspace_bytes)
+        return [self._bound(instruction, call.arguments) for instruction in lowered.instructions]
 
     def _winograd(self, call: Call) -> str | None:
-        """The kernel that does a convolution with fewer products, where one pays."""
+        """The kernel that does a convolution with fewer products, where that is profitable."""
         spec, dtype = call.spec, self._plan.dtype
         if not isinstance(spec, ConvSpec):
             return None
-        if call.kernel == _FORWARD[0] and winograd.pays(spec, self._target, dtype):
+        if call.kernel == _FORWARD[0] and winograd.is_profitable(spec, self._target, dtype):
             return "winograd.conv2d_forward"
         backwards = call.kernel == _DATA[0]
-        if backwards and winograd.pays(spec, self._target, dtype, backwards=True):
+        if backwards and winograd.is_profitable(spec, self._target, dtype, backwards=True):
             return "winograd.conv2d_backward_data"
         if (
             call.kernel == _WEIGHT[0]
-            and winograd_gradient.pays(spec, self._target, dtype)
+            and winograd_gradient.is_profitable(spec, self._target, dtype)
             and not self._divides_gradients
         ):
             return "winograd_gradient.conv2d_backward_weight"
@@ -223,9 +238,13 @@ class _Lowering:
             return 0
         spec, types = calls[0].spec, ("uint8", "int64", self._plan.dtype)
         assert isinstance(spec, InputSpec)
-        launch = input_records.gather_min_max_images(spec, types, self._target)
+        lowered = input_rules.gather_min_max_images(spec, types, self._target)
         arguments = images, indices, x
-        self._add([self._bound(record, arguments) for record in launch.records], position, 2)
+        self._add(
+            [self._bound(instruction, arguments) for instruction in lowered.instructions],
+            position,
+            2,
+        )
         return 2
 
     def _pooled(self, position: int) -> int:
@@ -238,10 +257,12 @@ class _Lowering:
         rest = list(calls[1:])
         above = rest.pop(0) if rest and self._is_gradient_in_place(rest[0], unpooled) else None
         conv = rest[0].spec if rest else None
-        if not isinstance(conv, ConvSpec) or not pooled.fits(pool, conv, self._target, dtype):
+        if not isinstance(conv, ConvSpec) or not pooled.is_supported(
+            pool, conv, self._target, dtype
+        ):
             return 0
         data = rest.pop(0) if rest[0].kernel == _DATA[0] else None
-        dx = None if data is None else data.arguments[2]
+        dx = None if data is None else argument_of(data, "dx")
         below = None
         if data is not None and rest and self._is_gradient_in_place(rest[0], dx):
             below = rest.pop(0)
@@ -258,32 +279,32 @@ class _Lowering:
             memory = span_of(self._plan, y).memory
             holds = ((memory, max(self._order.origins[writer])),)
         for user in filter(None, (data, weight)):
-            if self._plan.memory_of(user.arguments[0]) != self._plan.memory_of(unpooled):
+            if self._plan.memory_of(argument_of(user, "dy")) != self._plan.memory_of(unpooled):
                 return 0
         count = len(calls) - len(rest) + 1
-        gradients, decays, rate = weight.arguments[2:4], (0.0, 0.0), None
-        places = _pointer(gradients[0]), _pointer(gradients[1])
+        decays, rate = (0.0, 0.0), None
+        places = _pointer(argument_of(weight, "dw")), _pointer(argument_of(weight, "db"))
         if update := self._update_behind(position + count - 1):
             self._order = update.order
             places, decays, rate = (update.w, update.b), update.decays, update.rate
             count += update.pieces
-        x = weight.arguments[1]
+        x = argument_of(weight, "x")
         assert None not in (dy, argmax, x)
-        records, size = pooled.records_of(
+        instructions, size = pooled.instructions_of(
             pooled.PooledBackward(
                 pool, conv, Pointer(dy or 0), Pointer(argmax or 0), _pointer(y),
                 _slope(above) or 0.0, Pointer(x or 0),
-                Pointer(0) if data is None else Pointer(data.arguments[1] or 0),
+                Pointer(0) if data is None else Pointer(argument_of(data, "w") or 0),
                 _pointer(dx), *places, rate, decays,
-                None if below is None else _pointer(below.arguments[1]), _slope(below) or 0.0,
+                None if below is None else _pointer(argument_of(below, "y")), _slope(below) or 0.0,
             ),
             self._target, dtype,
         )  # fmt: skip
         self._workspace_bytes = max(self._workspace_bytes, size)
         if holds:
-            first = len(self._records)
-            self._holds.update(dict.fromkeys(range(first, first + len(records)), holds))
-        self._add(records, position, count)
+            first = len(self._instructions)
+            self._holds.update(dict.fromkeys(range(first, first + len(instructions)), holds))
+        self._add(instructions, position, count)
         return count
 
     def _is_gradient_in_place(self, call: Call, number: int | None) -> bool:
@@ -294,55 +315,52 @@ class _Lowering:
         return self._plan.memory_of(dy) == self._plan.memory_of(dx) == self._plan.memory_of(number)
 
     def _fuses_activation(
-        self, call: Call, following: Call, records: Sequence[Record] | None = None
+        self, call: Call, following: Call, instructions: Sequence[Instruction] | None = None
     ) -> bool:
         """Whether the next call is an activation in place of what this one writes.
 
-        With ``records``, also whether these are tiles that can end with it.
+        With ``instructions``, also whether these are tiles that can end with it.
         """
         if not isinstance(following.spec, ActivationSpec) or _slope(following) is None:
             return False
         if call.kernel in _FORWARD and following.kernel == "activation.activation_forward":
             x, y = following.arguments
-            result = call.arguments[3]
+            result = argument_of(call, "y")
         elif call.kernel in _DATA and following.kernel == "activation.activation_backward":
             x, _, y = following.arguments
-            result = call.arguments[2]
+            result = argument_of(call, "dx")
         else:
             return False
         in_place = (
             self._plan.memory_of(x) == self._plan.memory_of(y) == self._plan.memory_of(result)
         )
-        if records is None:
+        if instructions is None:
             return in_place
         writers = [
             # What adds to sums that are there already does not see all of them.
-            "" if record.kernel == "conv_tiles" and integers_of(record).start == recorder.START_C
-            else record.kernel
-            for record in records if _names(record, result)
+            None if getattr(each.integers, "accumulator_init", None) == INIT_C else each.kernel
+            for each in instructions if each.points_to(result)
         ]  # fmt: skip
-        known = _ENDS + ("add_parts",) * (call.kernel in _FORWARD)
+        known = _WITH_EPILOGUE + (Kernel.ADD_PARTS,) * (call.kernel in _FORWARD)
         return in_place and bool(writers) and all(writer in known for writer in writers)
 
     def _with_activation(
-        self, call: Call, following: Call, records: Sequence[Record]
-    ) -> list[Record]:
+        self, call: Call, following: Call, instructions: Sequence[Instruction]
+    ) -> list[Instruction]:
         slope = _slope(following) or 0.0
         forward = call.kernel in _FORWARD
-        result = call.arguments[3 if forward else 2]
-        other = None if forward else following.arguments[1]
-        finish = recorder.LEAKY_RELU if forward else recorder.LEAKY_GRADIENT
-        done: list[Record] = []
-        for record in records:
-            if _names(record, result):
-                record = _finish(record, finish, (slope,))
+        result = argument_of(call, "y" if forward else "dx")
+        other = None if forward else argument_of(following, "y")
+        epilogue = LEAKY_RELU if forward else LEAKY_GRADIENT
+        done: list[Instruction] = []
+        for instruction in instructions:
+            if instruction.points_to(result):
+                instruction = instruction.with_fields(epilogue=epilogue, slope=slope)
                 if other is not None:
-                    c = pointer_of(record, "c")
-                    assert c is not None
                     # What `other` points to lies as C does.
-                    pointers = *record.pointers[:4], Pointer(other, c.offset)
-                    record = replace(record, pointers=pointers)
-            done.append(record)
+                    offset = instruction.pointers.c.offset
+                    instruction = instruction.with_fields(other=Pointer(other, offset))
+            done.append(instruction)
         return done
 
     def _dense_update(self, position: int) -> int:
@@ -359,35 +377,32 @@ class _Lowering:
         if update is None:
             return 0
         self._order = update.order
-        other, slope, finish = None, 0.0, recorder.STORE
+        other, slope, epilogue = None, 0.0, STORE
         if activation is not None:
-            other, finish = _pointer(activation.arguments[1]), recorder.LEAKY_GRADIENT
+            other, epilogue = _pointer(argument_of(activation, "y")), LEAKY_GRADIENT
             slope = _slope(activation) or 0.0
         dy, _, dx = first.arguments
-        record = Record(
-            "dense_backward_update",
-            self._plan.dtype,
-            (
-                _pointer(dy), _pointer(after[0].arguments[1]), update.w, update.b, _pointer(dx),
-                other, update.rate,
-            ),
-            (spec.inputs, spec.outputs, finish),
-            (*update.decays, slope),
-            parts=parts_of_product(2 * spec.flops, spec.inputs),
+        instruction = Instruction.of(
+            Kernel.DENSE_BACKWARD_UPDATE, self._plan.dtype,
+            dy=_pointer(dy), x=_pointer(argument_of(after[0], "x")), w=update.w, b=update.b,
+            dx=_pointer(dx), other=other, rate=update.rate,
+            inputs=spec.inputs, outputs=spec.outputs, epilogue=epilogue,
+            decay=update.decays[0], bias_decay=update.decays[1], slope=slope,
+            max_threads=threads_for_product(2 * spec.flops, spec.inputs),
         )  # fmt: skip
-        self._add([record], position, count + update.pieces)
+        self._add([instruction], position, count + update.pieces)
         return count + update.pieces
 
-    def _only_writer(self, call: Call, records: Sequence[Record]) -> Record | None:
-        """The record that makes a weight gradient in one pass over the samples, if one does."""
-        results = [number for number in call.arguments[2:4] if number is not None]
-        writers = [r for r in records if any(_names(r, number) for number in results)]
+    def _only_writer(self, call: Call, instructions: Sequence[Instruction]) -> Instruction | None:
+        """The instruction that makes a weight gradient in one pass over the samples, if any."""
+        results = [n for n in (argument_of(call, "dw"), argument_of(call, "db")) if n is not None]
+        writers = [i for i in instructions if any(i.points_to(number) for number in results)]
         if len(writers) != 1:
             return None
-        if writers[0].kernel == "conv_weight_tiles":
-            n = integers_of(writers[0])
+        if writers[0].kernel == Kernel.CONV_WEIGHT_TILES:
+            n = writers[0].integers
             return writers[0] if n.samples <= n.together else None
-        return writers[0] if writers[0].kernel == "winograd_weight_gradient" else None
+        return writers[0] if writers[0].kernel == Kernel.WINOGRAD_WEIGHT_GRADIENT else None
 
     def _update_behind(self, position: int) -> _Update | None:
         """Take the update of a layer's parameters right behind its weight gradient, if it may go.
@@ -400,7 +415,7 @@ class _Lowering:
         decays: list[float] = []
         pointers: list[Pointer | None] = []
         rate, pieces = None, 0
-        for number in weight.arguments[2:4]:
+        for number in (argument_of(weight, "dw"), argument_of(weight, "db")):
             decay, pointer = 0.0, None
             if number is not None:
                 found = _piece_of_update(order, number)
@@ -408,7 +423,8 @@ class _Lowering:
                     return None
                 piece, decay = found
                 call = order.calls[piece]
-                pointer, rate = self._bind(order, call.arguments[0]), call.arguments[2]
+                pointer = self._bind(order, argument_of(call, "w"))
+                rate = argument_of(call, "rate")
                 pieces += 1
                 if not order.move(piece, position + pieces):
                     return None
@@ -427,15 +443,16 @@ class _Lowering:
         owner, offset = order.plan.memory_of(number) or (-1, 0)
         return Pointer(owner, offset * np.dtype(self._plan.buffers[owner].dtype).itemsize)
 
-    def _bound(self, record: Record, arguments: tuple[int | None, ...]) -> Record:
-        """Let the pointers of a record count buffers of the plan, not arguments of its kernel."""
-        pointers: list[Pointer | None] = []
-        for pointer in record.pointers:
-            if pointer is not None and pointer.argument != WORKSPACE:
-                array = self._bind(self._order, arguments[pointer.argument])
-                pointer = None if array is None else array.skip(pointer.offset)
-            pointers.append(pointer)
-        return replace(record, pointers=tuple(pointers))
+    def _bound(self, instruction: Instruction, arguments: tuple[int | None, ...]) -> Instruction:
+        """Let pointers count buffers of the plan, not arguments of a kernel."""
+
+        def bound(pointer: Pointer) -> Pointer | None:
+            if pointer.argument == WORKSPACE:
+                return pointer
+            array = self._bind(self._order, arguments[pointer.argument])
+            return None if array is None else array.skip(pointer.offset)
+
+        return instruction.with_pointers(bound)
 
 
 def _piece_of_update(order: Rewriting, gradient: int) -> tuple[int, float] | None:
@@ -480,21 +497,21 @@ def _piece_of_update(order: Rewriting, gradient: int) -> tuple[int, float] | Non
     return None
 
 
-def _without_idle_barriers(records: Sequence[Record]) -> Iterator[Record]:
-    """Drop the barriers between records that all are done by the same single thread.
+def _without_idle_barriers(instructions: Sequence[Instruction]) -> Iterator[Instruction]:
+    """Drop the barriers between instructions that all are done by the same single thread.
 
     What lies between two barriers counts as a whole: any of it may need what came before.
     """
-    stretches: list[list[Record]] = [[]]
-    for record in records:
-        stretches[-1].append(record)
-        if record.barrier:
+    stretches: list[list[Instruction]] = [[]]
+    for instruction in instructions:
+        stretches[-1].append(instruction)
+        if instruction.barrier:
             stretches.append([])
-    alone = [bool(s) and all(record.parts == 1 for record in s) for s in stretches]
+    alone = [bool(s) and all(instruction.max_threads == 1 for instruction in s) for s in stretches]
     for stretch, here, after in zip(stretches, alone, [*alone[1:], False], strict=True):
         yield from stretch[:-1]
-        for record in stretch[-1:]:
-            yield replace(record, barrier=False) if here and after else record
+        for instruction in stretch[-1:]:
+            yield replace(instruction, barrier=False) if here and after else instruction
 
 
 def _decay(spec: OptimizerSpec, start: int, end: int) -> float | None:
@@ -511,23 +528,12 @@ def _decay(spec: OptimizerSpec, start: int, end: int) -> float | None:
     return factor
 
 
-def _names(record: Record, number: int | None) -> bool:
-    """Whether a pointer of a record is this buffer."""
-    return any(p is not None and p.argument == number for p in record.pointers)
-
-
-def _finish(record: Record, finish: int, reals: tuple[float, ...]) -> Record:
-    """Let a record end with something else, with the numbers that it takes."""
-    place = place_of(record.kernel, "finish")
-    integers = (*record.integers[:place], finish, *record.integers[place + 1 :])
-    return replace(record, integers=integers, reals=reals)
-
-
-def _updating(record: Record, update: _Update) -> Record:
+def _updating(instruction: Instruction, update: _Update) -> Instruction:
     """Let a weight gradient update its parameters in place of being stored."""
-    record = _finish(record, recorder.UPDATE, update.decays)
-    pointers = *record.pointers[:2], update.w, update.b, update.rate
-    return replace(record, pointers=pointers)
+    return instruction.with_fields(
+        dw=update.w, db=update.b, rate=update.rate, epilogue=UPDATE,
+        decay=update.decays[0], bias_decay=update.decays[1],
+    )  # fmt: skip
 
 
 def _slope(call: Call | None) -> float | None:

@@ -1,10 +1,10 @@
-"""Whether records do what a plan says, in an order and with barriers that keep threads apart.
+"""Whether instructions do what a plan says, in an order and with barriers that keep threads apart.
 
-Two things are checked of the records that a plan became. That every read finds the value that the
-plan's own order gives it: :mod:`fastconv.plans.plan_check`. And that between two barriers no thread
-writes what another one reads or writes: what one thread does alone stays in its order, all else
-must lie apart. A step follows the one before it, so that the last records and the first are
-neighbours too.
+Two things are checked of the instructions that a plan became. That every read finds the value that
+the plan's own order gives it: :mod:`fastconv.plans.plan_check`. And that between two barriers no
+thread writes what another one reads or writes: what one thread does alone stays in its order, all
+else must lie apart. A step follows the one before it, so that the last instructions and the first
+are neighbours too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from fastconv.backends.compiled.instructions.effects import Region, effects_of
-from fastconv.backends.compiled.instructions.record import Record, Target
+from fastconv.backends.compiled.instructions.instruction import Instruction, Target
 from fastconv.backends.compiled.lowering.lowering import Lowered
 from fastconv.plans.plan import Plan
 from fastconv.plans.plan_check import Access, PlanError, Step, check_steps
@@ -26,34 +26,37 @@ _GRAIN = 4
 
 
 def check_lowered(plan: Plan, lowered: Lowered, target: Target) -> None:
-    """Check the records of a plan.
+    """Check the instructions of a plan.
 
     Raises
     ------
     PlanError
-        If a record reads another value than the plan's order gives it, reaches beyond its arrays,
-        or meets what another thread does at the same time.
+        If an instruction reads another value than the plan's order gives it, reaches beyond its
+        arrays, or meets what another thread does at the same time.
     """
     steps = [
-        _step(plan, lowered, number, record, target)
-        for number, record in enumerate(lowered.records)
+        _step(plan, lowered, number, instruction, target)
+        for number, instruction in enumerate(lowered.instructions)
     ]
     sizes = {-1 - n: -(-size // _GRAIN) for n, size in enumerate(lowered.memory_bytes)}
     check_steps(plan, steps, sizes)
-    check_barriers(lowered.records, steps)
+    check_barriers(lowered.instructions, steps)
 
 
-def check_barriers(records: Sequence[Record], steps: Sequence[Step]) -> None:
-    """Check that no two records between the same barriers meet, but in one thread.
+def check_barriers(instructions: Sequence[Instruction], steps: Sequence[Step]) -> None:
+    """Check that no two instructions between the same barriers meet, but in one thread.
 
     Raises
     ------
     PlanError
         If two do.
     """
-    for stretch in _stretches(records):
+    for stretch in _stretches(instructions):
         for first, second in combinations(stretch, 2):
-            if first == second or records[first].parts == records[second].parts == 1:
+            if (
+                first == second
+                or instructions[first].max_threads == instructions[second].max_threads == 1
+            ):
                 continue
             one, other = steps[first], steps[second]
             if (
@@ -62,17 +65,17 @@ def check_barriers(records: Sequence[Record], steps: Sequence[Step]) -> None:
                 or _meet(one.reads, other.writes)
             ):
                 raise PlanError(
-                    f"records {first} ({one.name}) and {second} ({other.name}) have no barrier "
-                    f"between them, and one writes what the other reads or writes"
+                    f"instructions {first} ({one.name}) and {second} ({other.name}) have no "
+                    f"barrier between them, and one writes what the other reads or writes"
                 )
 
 
-def _stretches(records: Sequence[Record]) -> list[list[int]]:
-    """The numbers of the records between two barriers; the end of a step meets its beginning."""
+def _stretches(instructions: Sequence[Instruction]) -> list[list[int]]:
+    """The instructions between two barriers, by number; a step's end meets its beginning."""
     stretches: list[list[int]] = [[]]
-    for number, record in enumerate(records):
+    for number, instruction in enumerate(instructions):
         stretches[-1].append(number)
-        if record.barrier:
+        if instruction.barrier:
             stretches.append([])
     last = stretches.pop()
     if stretches:
@@ -86,17 +89,19 @@ def _meet(some: Sequence[Access], others: Sequence[Access]) -> bool:
     return any(access.meets(other) for access in some for other in others)
 
 
-def _step(plan: Plan, lowered: Lowered, number: int, record: Record, target: Target) -> Step:
-    effects = effects_of(record, target.lanes(record.dtype))
+def _step(
+    plan: Plan, lowered: Lowered, number: int, instruction: Instruction, target: Target
+) -> Step:
+    effects = effects_of(instruction, target.lanes(instruction.dtype))
     reads = tuple(_access(plan, lowered, region) for region in effects.reads)
     written = (*effects.writes, *effects.scratch)
     writes = tuple(_access(plan, lowered, region) for region in written)
     holds = lowered.holds.get(number, ())
-    return Step(record.kernel, lowered.origins[number], reads, writes, holds=holds)
+    return Step(instruction.kernel, lowered.origins[number], reads, writes, holds=holds)
 
 
 def _access(plan: Plan, lowered: Lowered, region: Region) -> Access:
-    """What a region is of the buffer that owns it, in elements of that buffer."""
+    """The part of a buffer that a region is, in elements of that buffer."""
     argument, offset = region.pointer
     if argument < 0:
         memory, first, grain = argument, 0, _GRAIN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fastconv.plans.effects import argument_of
 from fastconv.plans.operation import ActivationSpec
 from fastconv.plans.plan import Plan
 from fastconv.plans.rewriting import (
@@ -40,7 +41,7 @@ def _activation_gradients_before_pools(order: Rewriting) -> None:
         assert isinstance(pool.spec, PoolSpec)
         assert isinstance(activation.spec, ActivationSpec)
         batch, height, width, channels = pool.spec.y_shape
-        dy = pool.arguments[0]
+        dy = argument_of(pool, "dy")
         spec = replace(activation.spec, size=batch * height * width * channels)
         first = replace(activation, spec=spec, arguments=(dy, y, dy))
         order.replace(position, 2, (first, pool), holds={y: writer})
@@ -90,10 +91,10 @@ def signed_output_of_pool(
     plan = order.plan
     y, writer = None, -1
     for number, call in enumerate(order.calls[:end]):
-        if call.kernel == "pool.max_pool2d_forward" and call.arguments[2] == argmax:
-            if pooled is not None and plan.memory_of(call.arguments[0]) != pooled:
+        if call.kernel == "pool.max_pool2d_forward" and argument_of(call, "argmax") == argmax:
+            if pooled is not None and plan.memory_of(argument_of(call, "x")) != pooled:
                 return None
-            y, writer = call.arguments[1], number
+            y, writer = argument_of(call, "y"), number
         elif y is not None and plan.memory_of(call.arguments[-1]) == plan.memory_of(y):
             is_signed = isinstance(call.spec, ActivationSpec) and call.spec.kind in _SIGNED
             if not (call.kernel == "activation.activation_forward" and is_signed):

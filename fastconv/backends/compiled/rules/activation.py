@@ -1,17 +1,21 @@
-"""Records of the activations, of softmax and of log-softmax."""
+"""Instructions of the activations, of softmax and of log-softmax."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from fastconv.backends.compiled.instructions.record import (
+from fastconv.backends.compiled.instructions.instruction import (
     WORKSPACE,
-    Launch,
+    Instruction,
+    LoweredKernel,
     Pointer,
-    Record,
     Target,
+    arrays,
 )
-from fastconv.backends.compiled.rules.split import parts_of
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.rules.split import threads_for_elements
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     SELU_ALPHA,
@@ -23,7 +27,7 @@ from fastconv.plans.operation import (
 _Types = tuple[str | None, ...]
 
 _ELEMENTS_AT_ONCE = 2048
-"""Of short rows that are done together: they and their results stay in L1."""
+"""Elements of short rows that are done together: they and their results stay in L1."""
 COST_OF_EXPONENTIAL = 4
 """An exponential in relation to an addition of numbers from memory."""
 
@@ -34,64 +38,75 @@ def rows_at_once(classes: int) -> int:
 
 
 def _activation(
-    kernel: str, spec: ActivationSpec, types: _Types, arrays: int, cheap: tuple[str, ...]
-) -> Launch:
+    kernel: Kernel, spec: ActivationSpec, types: _Types, names: Sequence[str], cheap: Sequence[str]
+) -> LoweredKernel:
     alpha, scale = spec.alpha, 1.0
     if spec.kind == "selu":
         alpha, scale = SELU_SCALE * SELU_ALPHA, SELU_SCALE
-    record = Record(
+    instruction = Instruction.of(
         kernel,
         str(types[0]),
-        tuple(Pointer(number) for number in range(arrays)),
-        (spec.size, ACTIVATION_KINDS.index(spec.kind)),
-        (alpha, scale),
-        parts=parts_of(spec.size, 1 if spec.kind in cheap else COST_OF_EXPONENTIAL),
+        **arrays(*names),
+        size=spec.size,
+        kind=ACTIVATION_KINDS.index(spec.kind),
+        alpha=alpha,
+        scale=scale,
+        max_threads=threads_for_elements(
+            spec.size, 1 if spec.kind in cheap else COST_OF_EXPONENTIAL
+        ),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))
 
 
-def activation_forward(spec: ActivationSpec, types: _Types, target: Target) -> Launch:
+def activation_forward(spec: ActivationSpec, types: _Types, target: Target) -> LoweredKernel:
     """One pass."""
-    return _activation("activation_forward", spec, types, 2, ("relu", "leaky_relu"))
+    return _activation(Kernel.ACTIVATION_FORWARD, spec, types, ("x", "y"), ("relu", "leaky_relu"))
 
 
-def activation_backward(spec: ActivationSpec, types: _Types, target: Target) -> Launch:
-    """One pass; only the slope of softplus is dear."""
+def activation_backward(spec: ActivationSpec, types: _Types, target: Target) -> LoweredKernel:
+    """One pass; only the slope of softplus is expensive."""
     cheap = tuple(kind for kind in ACTIVATION_KINDS if kind != "softplus")
-    return _activation("activation_backward", spec, types, 3, cheap)
+    return _activation(Kernel.ACTIVATION_BACKWARD, spec, types, ("dy", "y", "dx"), cheap)
 
 
 def _over_rows(
-    kernel: str, spec: SoftmaxSpec, types: _Types, arrays: int, scratch: bool = False
-) -> Launch:
+    kernel: Kernel, spec: SoftmaxSpec, types: _Types, names: Sequence[str]
+) -> LoweredKernel:
     together = rows_at_once(spec.classes)
-    pointers = [Pointer(number) for number in range(arrays)]
-    elements = spec.rows * spec.classes
-    record = Record(
+    pointers = arrays(*names)
+    elements, size = spec.rows * spec.classes, 0
+    if kernel in (Kernel.LOG_SOFTMAX_FORWARD, Kernel.LOG_SOFTMAX_BACKWARD):
+        pointers["powers"] = Pointer(WORKSPACE)
+        size = elements * np.dtype(types[0]).itemsize
+    instruction = Instruction.of(
         kernel,
         str(types[0]),
-        (*pointers, Pointer(WORKSPACE)) if scratch else tuple(pointers),
-        (spec.rows, spec.classes, together),
-        parts=min(-(-spec.rows // together), parts_of(elements, COST_OF_EXPONENTIAL)),
+        **pointers,
+        rows=spec.rows,
+        classes=spec.classes,
+        together=together,
+        max_threads=min(
+            -(-spec.rows // together), threads_for_elements(elements, COST_OF_EXPONENTIAL)
+        ),
     )
-    return Launch((record,), elements * np.dtype(types[0]).itemsize if scratch else 0)
+    return LoweredKernel((instruction,), size)
 
 
-def softmax_forward(spec: SoftmaxSpec, types: _Types, target: Target) -> Launch:
+def softmax_forward(spec: SoftmaxSpec, types: _Types, target: Target) -> LoweredKernel:
     """Chunks of rows."""
-    return _over_rows("softmax_forward", spec, types, 2)
+    return _over_rows(Kernel.SOFTMAX_FORWARD, spec, types, ("x", "y"))
 
 
-def softmax_backward(spec: SoftmaxSpec, types: _Types, target: Target) -> Launch:
+def softmax_backward(spec: SoftmaxSpec, types: _Types, target: Target) -> LoweredKernel:
     """One row after the other."""
-    return _over_rows("softmax_backward", spec, types, 3)
+    return _over_rows(Kernel.SOFTMAX_BACKWARD, spec, types, ("dy", "y", "dx"))
 
 
-def log_softmax_forward(spec: SoftmaxSpec, types: _Types, target: Target) -> Launch:
+def log_softmax_forward(spec: SoftmaxSpec, types: _Types, target: Target) -> LoweredKernel:
     """Chunks of rows; the powers need room, since y holds the scores until their sum is known."""
-    return _over_rows("log_softmax_forward", spec, types, 2, scratch=True)
+    return _over_rows(Kernel.LOG_SOFTMAX_FORWARD, spec, types, ("x", "y"))
 
 
-def log_softmax_backward(spec: SoftmaxSpec, types: _Types, target: Target) -> Launch:
+def log_softmax_backward(spec: SoftmaxSpec, types: _Types, target: Target) -> LoweredKernel:
     """Chunks of rows; the powers need room, since dx may be dy."""
-    return _over_rows("log_softmax_backward", spec, types, 3, scratch=True)
+    return _over_rows(Kernel.LOG_SOFTMAX_BACKWARD, spec, types, ("dy", "y", "dx"))

@@ -1,6 +1,6 @@
-"""How many samples of a batch go through a convolution together, when layouts are turned around.
+"""How many samples of a batch go through a convolution together, when layouts are transposed.
 
-A batch in NCHW is turned around chunk by chunk: one that is small enough is still in a cache when
+A batch in NCHW is transposed chunk by chunk: one that is small enough is still in a cache when
 a kernel reads it, and its memory serves the next chunk.
 """
 
@@ -13,10 +13,10 @@ from fastconv.spec import ConvSpec
 
 CHUNK_BYTES = 4 << 20
 """Bytes of the images that go into a convolution and come out of it, of all samples of a chunk:
-little enough for the caches, enough to make what a record costs beside its work small."""
+little enough for the caches, enough to make what an instruction costs beside its work small."""
 _IMAGES_OVER_WEIGHTS = 4
 """Times that a chunk's images are larger than the weights, at least: each chunk reads the weights
-anew, and adds a gradient of their size to the sum."""
+again, and adds a gradient of their size to the sum."""
 _MOST_BYTES = 8 << 20
 """Bytes of a chunk that must be larger than ``CHUNK_BYTES``, above which chunks gain nothing."""
 _EVEN_SAMPLES = 16
@@ -24,7 +24,7 @@ _EVEN_SAMPLES = 16
 and no vector has more lanes."""
 
 
-def parts_of_batch(spec: ConvSpec, itemsize: int, together: int) -> list[tuple[int, ConvSpec]]:
+def chunks_of_batch(spec: ConvSpec, itemsize: int, together: int) -> list[tuple[int, ConvSpec]]:
     """Cut a batch into chunks: the first sample of each, and its spec; an empty batch is one chunk.
 
     It does not depend on the number of threads, so that sums over chunks do not either.

@@ -1,4 +1,4 @@
-"""Records of dense layers: 1x1 convolutions over the samples of a batch, but for a few samples.
+"""Instructions of dense layers: 1x1 convolutions over the samples, but for a few of them.
 
 A few samples are bound by reading the weights. Their sum over the inputs is cut into parts, so that
 the thread that reads some rows of the weights in the forward pass finds them in its cache in the
@@ -7,10 +7,16 @@ backward pass; and the data gradient reads the weights as they lie, without tran
 
 from __future__ import annotations
 
-from fastconv.backends.compiled.instructions.record import Launch, Pointer, Target
-from fastconv.backends.compiled.instructions.recorder import STORE, Images, Recorder, Taps, Weights
+from fastconv.backends.compiled.instructions.builder import (
+    Builder,
+    Images,
+    Taps,
+    Weights,
+)
+from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Pointer, Target
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules import conv
-from fastconv.backends.compiled.rules.split import parts_of, parts_of_product
+from fastconv.backends.compiled.rules.split import threads_for_product
 from fastconv.backends.compiled.rules.tiles import choose_tile
 from fastconv.spec import ConvSpec, DenseSpec
 
@@ -32,20 +38,20 @@ def _parts_of_inputs(spec: DenseSpec, lanes: int) -> int:
     return 1
 
 
-def dense_forward(spec: DenseSpec, types: conv.Types, target: Target) -> Launch:
+def dense_forward(spec: DenseSpec, types: conv.Types, target: Target) -> LoweredKernel:
     """Arguments x, w, b, y."""
-    recorder = Recorder(str(types[0]), target)
-    parts = _parts_of_inputs(spec, recorder.lanes)
+    builder = Builder(str(types[0]), target)
+    parts = _parts_of_inputs(spec, builder.lanes)
     if parts == 1:
         convolution = ConvSpec(spec.batch, spec.inputs, 1, 1, spec.outputs, kernel=(1, 1))
         return conv.conv2d_forward(convolution, types, target)
     rows, size = spec.inputs // parts, spec.batch * spec.outputs
-    place = recorder.take(parts * size)
-    tile = choose_tile(spec.batch, spec.outputs, target, recorder.dtype)
+    place = builder.scratch(parts * size)
+    tile = choose_tile(spec.batch, spec.outputs, target, builder.dtype)
     weights = Weights(
-        Pointer(1), spec.outputs, tile.vectors * recorder.lanes, rows * spec.outputs, 0, 0
+        Pointer(1), spec.outputs, tile.vectors * builder.lanes, rows * spec.outputs, 0, 0
     )
-    recorder.product(
+    builder.product(
         Images(Pointer(0), 1, 1, spec.batch, spec.inputs, 0, 0, spec.inputs),
         Taps(1, 1, rows),
         weights,
@@ -56,28 +62,26 @@ def dense_forward(spec: DenseSpec, types: conv.Types, target: Target) -> Launch:
         group_of_c=size,
     )
     b = None if types[2] is None else Pointer(2)
-    recorder.add(
-        "add_parts", (place, b, Pointer(3)), size, spec.outputs, parts, STORE,
-        reals=(0.0,), parts=parts_of(size * parts),
-    )  # fmt: skip
-    return recorder.launch()
+    builder.add_parts(place, parts, size, Pointer(3), b=b, b_size=spec.outputs)
+    return builder.lowered()
 
 
-def dense_backward_data(spec: DenseSpec, types: conv.Types, target: Target) -> Launch:
+def dense_backward_data(spec: DenseSpec, types: conv.Types, target: Target) -> LoweredKernel:
     """Arguments dy, w, dx."""
     if spec.batch >= SAMPLES_WORTH_TRANSPOSING:
         convolution = ConvSpec(spec.batch, spec.inputs, 1, 1, spec.outputs, kernel=(1, 1))
         return conv.conv2d_backward_data(convolution, types, target)
-    recorder = Recorder(str(types[0]), target)
-    recorder.add(
-        "row_products", (Pointer(0), Pointer(1), Pointer(2)),
-        spec.batch, spec.inputs, spec.outputs, spec.outputs, spec.outputs, spec.inputs,
-        parts=parts_of_product(spec.flops, -(-spec.inputs // 4)),
+    builder = Builder(str(types[0]), target)
+    builder.add(
+        Kernel.ROW_PRODUCTS, a=Pointer(0), b=Pointer(1), c=Pointer(2),
+        a_rows=spec.batch, b_rows=spec.inputs, depth=spec.outputs,
+        a_row=spec.outputs, b_row=spec.outputs, c_row=spec.inputs,
+        max_threads=threads_for_product(spec.flops, -(-spec.inputs // 4)),
     )  # fmt: skip
-    return recorder.launch()
+    return builder.lowered()
 
 
-def dense_backward_weight(spec: DenseSpec, types: conv.Types, target: Target) -> Launch:
+def dense_backward_weight(spec: DenseSpec, types: conv.Types, target: Target) -> LoweredKernel:
     """Arguments dy, x, dw, db: the samples are the pixels of one image, which the sums run over."""
     if spec.batch == 0:
         convolution = ConvSpec(0, spec.inputs, 1, 1, spec.outputs, kernel=(1, 1))

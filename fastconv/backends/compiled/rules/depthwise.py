@@ -1,4 +1,4 @@
-"""Records of depthwise convolutions: vectors over channels, taps outside the image passed by.
+"""Instructions of depthwise convolutions: vectors over channels, taps outside the image passed by.
 
 Where there are several outputs for each input channel, the input is repeated first, and its
 gradient added up at the end.
@@ -6,10 +6,13 @@ gradient added up at the end.
 
 from __future__ import annotations
 
-from fastconv.backends.compiled.instructions.record import Pointer
-from fastconv.backends.compiled.instructions.recorder import Recorder
-from fastconv.backends.compiled.rules.phases import phases_of
-from fastconv.backends.compiled.rules.split import parts_of, parts_of_product
+from typing import Any
+
+from fastconv.backends.compiled.instructions.builder import Builder
+from fastconv.backends.compiled.instructions.instruction import Pointer
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
+from fastconv.backends.compiled.rules.subpixel_phases import subpixel_phases
 from fastconv.spec import ConvSpec
 
 _COST = 4
@@ -29,78 +32,105 @@ def _pixels(spec: ConvSpec) -> int:
     return spec.batch * spec.height * spec.width
 
 
-def _sizes(spec: ConvSpec) -> tuple[int, ...]:
-    """The first 14 integers of ``depthwise_tiles`` and ``depthwise_weight_tiles``."""
-    return (
-        spec.batch, spec.out_channels, spec.height, spec.width,
-        spec.out_height, spec.out_width, *spec.kernel, *spec.stride, *spec.dilation,
-        spec.padding[0][0], spec.padding[1][0],
-    )  # fmt: skip
+def _sizes(spec: ConvSpec) -> dict[str, Any]:
+    """The fields that ``depthwise_tiles`` and ``depthwise_weight_tiles`` have in common."""
+    return {
+        "samples": spec.batch, "channels": spec.out_channels,
+        "height": spec.height, "width": spec.width,
+        "rows": spec.out_height, "columns": spec.out_width,
+        "taps_down": spec.kernel[0], "taps_across": spec.kernel[1],
+        "stride_down": spec.stride[0], "stride_across": spec.stride[1],
+        "dilation_down": spec.dilation_height, "dilation_across": spec.dilation_width,
+        "top": spec.padding[0][0], "left": spec.padding[1][0],
+    }  # fmt: skip
 
 
-def _repeated(recorder: Recorder, spec: ConvSpec, x: Pointer) -> Pointer:
+def _repeated(builder: Builder, spec: ConvSpec, x: Pointer) -> Pointer:
     """Return x with every channel repeated for each of its outputs."""
     if _times(spec) == 1:
         return x
     size = _pixels(spec) * spec.out_channels
-    place = recorder.take(size)
-    recorder.add(
-        "spread_channels", (x, place, None),
-        _pixels(spec), spec.in_channels, _times(spec), 0, parts=parts_of(size),
+    place = builder.scratch(size)
+    builder.add(
+        Kernel.SPREAD_CHANNELS, x=x, y=place, pixels=_pixels(spec), channels=spec.in_channels,
+        times=_times(spec), adds=0, max_threads=threads_for_elements(size),
     )  # fmt: skip
     return place
 
 
 def forward(
-    recorder: Recorder, spec: ConvSpec, x: Pointer, w: Pointer, b: Pointer | None, y: Pointer
+    builder: Builder,
+    spec: ConvSpec,
+    x: Pointer,
+    w: Pointer,
+    b: Pointer | None,
+    y: Pointer,
 ) -> None:
-    """Add the records of ``y = x * w + b``."""
+    """Add the instructions of ``y = x * w + b``."""
     channels = spec.out_channels
-    recorder.add(
-        "depthwise_tiles", (_repeated(recorder, spec, x), w, b, y),
-        *_sizes(spec), spec.kernel[1] * channels, channels,
-        0, 0, 1, 1, spec.out_height, spec.out_width,
-        parts=parts_of_product(spec.flops * _COST, spec.batch * spec.out_height),
+    builder.add(
+        Kernel.DEPTHWISE_TILES, x=_repeated(builder, spec, x), w=w, b=b, y=y, **_sizes(spec),
+        w_down=spec.kernel[1] * channels, w_across=channels, first_row=0, first_column=0,
+        row_step=1, column_step=1, y_height=spec.out_height, y_width=spec.out_width,
+        max_threads=threads_for_product(spec.flops * _COST, spec.batch * spec.out_height),
     )  # fmt: skip
 
 
 def data_gradient(
-    recorder: Recorder, spec: ConvSpec, dy: Pointer, w: Pointer, b: Pointer | None, dx: Pointer
+    builder: Builder,
+    spec: ConvSpec,
+    dy: Pointer,
+    w: Pointer,
+    b: Pointer | None,
+    dx: Pointer,
 ) -> None:
-    """Add the records of ``dx``, plus ``b`` for a transposed convolution; phase by phase."""
+    """Add the instructions of ``dx``, by sub-pixel phases; plus ``b`` where it is transposed."""
     channels, (sh, sw) = spec.out_channels, spec.stride
     several = _times(spec) > 1
-    to = recorder.take(_pixels(spec) * channels) if several else dx
-    for down in phases_of(spec, 0):
-        for across in phases_of(spec, 1):
+    to = builder.scratch(_pixels(spec) * channels) if several else dx
+    for down in subpixel_phases(spec, 0):
+        for across in subpixel_phases(spec, 1):
             none = not (down.taps and across.taps)
-            offset = (down.last * spec.kernel[1] + across.last) * channels * recorder.itemsize
-            recorder.add(
-                "depthwise_tiles",
-                (dy, w.skip(offset), None if several else b, to),
-                spec.batch, channels, spec.out_height, spec.out_width, down.pixels, across.pixels,
-                0 if none else down.taps, 0 if none else across.taps, 1, 1, down.step, across.step,
-                -down.first, -across.first,
-                -down.spacing * spec.kernel[1] * channels, -across.spacing * channels,
-                down.offset, across.offset, sh, sw, spec.height, spec.width,
-                parts=parts_of_product(spec.flops * _COST // (sh * sw), spec.batch * down.pixels),
+            offset = (down.last * spec.kernel[1] + across.last) * channels * builder.itemsize
+            builder.add(
+                Kernel.DEPTHWISE_TILES,
+                x=dy, w=w.skip(offset), b=None if several else b, y=to,
+                samples=spec.batch, channels=channels,
+                height=spec.out_height, width=spec.out_width,
+                rows=down.pixels, columns=across.pixels,
+                taps_down=0 if none else down.taps, taps_across=0 if none else across.taps,
+                stride_down=1, stride_across=1, dilation_down=down.step,
+                dilation_across=across.step, top=-down.first, left=-across.first,
+                w_down=-down.spacing * spec.kernel[1] * channels,
+                w_across=-across.spacing * channels,
+                first_row=down.offset, first_column=across.offset, row_step=sh, column_step=sw,
+                y_height=spec.height, y_width=spec.width,
+                max_threads=threads_for_product(
+                    spec.flops * _COST // (sh * sw), spec.batch * down.pixels
+                ),
                 barrier=False,
             )  # fmt: skip
-    recorder.set_barrier(True)
+    builder.set_barrier(True)
     if several:
-        recorder.add(
-            "spread_channels", (to, dx, b),
-            _pixels(spec), spec.in_channels, _times(spec), 1,
-            parts=parts_of(_pixels(spec) * channels),
+        builder.add(
+            Kernel.SPREAD_CHANNELS, x=to, y=dx, b=b, pixels=_pixels(spec),
+            channels=spec.in_channels, times=_times(spec), adds=1,
+            max_threads=threads_for_elements(_pixels(spec) * channels),
         )  # fmt: skip
 
 
 def weight_gradient(
-    recorder: Recorder, spec: ConvSpec, x: Pointer, dy: Pointer, dw: Pointer, db: Pointer | None
+    builder: Builder,
+    spec: ConvSpec,
+    x: Pointer,
+    dy: Pointer,
+    dw: Pointer,
+    db: Pointer | None,
 ) -> None:
-    """Add the records of ``dw`` and, unless None, ``db``."""
-    pieces = -(-spec.out_channels // recorder.lanes)
-    recorder.add(
-        "depthwise_weight_tiles", (_repeated(recorder, spec, x), dy, dw, db), *_sizes(spec),
-        parts=parts_of_product(spec.flops * _COST, pieces),
+    """Add the instructions of ``dw`` and, unless None, ``db``."""
+    pieces = -(-spec.out_channels // builder.lanes)
+    builder.add(
+        Kernel.DEPTHWISE_WEIGHT_TILES, x=_repeated(builder, spec, x), dy=dy, dw=dw, db=db,
+        **_sizes(spec),
+        max_threads=threads_for_product(spec.flops * _COST, pieces),
     )  # fmt: skip

@@ -1,36 +1,44 @@
-"""Records of dropout."""
+"""Instructions of dropout."""
 
 from __future__ import annotations
 
-from fastconv.backends.compiled.instructions.record import Launch, Pointer, Record, Target
-from fastconv.backends.compiled.rules.random import COST_OF_WORD, stream_words
-from fastconv.backends.compiled.rules.split import parts_of
+from fastconv.backends.compiled.instructions.instruction import (
+    Instruction,
+    LoweredKernel,
+    Target,
+    arrays,
+)
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.rules.random import COST_OF_WORD, random_key
+from fastconv.backends.compiled.rules.split import threads_for_elements
 from fastconv.plans.operation import DropoutSpec
 
 _Types = tuple[str | None, ...]
 
 
-def dropout_forward(spec: DropoutSpec, types: _Types, target: Target) -> Launch:
+def dropout_forward(spec: DropoutSpec, types: _Types, target: Target) -> LoweredKernel:
     """One pass that draws its words as it goes."""
-    record = Record(
-        "dropout_forward",
+    instruction = Instruction.of(
+        Kernel.DROPOUT_FORWARD,
         str(types[0]),
-        (Pointer(0), Pointer(1), Pointer(2), Pointer(3)),
-        (spec.size, spec.threshold, *stream_words(spec.random)),
-        (spec.scale,),
-        parts=parts_of(spec.size, COST_OF_WORD),
+        **arrays("x", "step", "mask", "y"),
+        size=spec.size,
+        threshold=spec.threshold,
+        **random_key(spec.random),
+        scale=spec.scale,
+        max_threads=threads_for_elements(spec.size, COST_OF_WORD),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))
 
 
-def dropout_backward(spec: DropoutSpec, types: _Types, target: Target) -> Launch:
+def dropout_backward(spec: DropoutSpec, types: _Types, target: Target) -> LoweredKernel:
     """One pass."""
-    record = Record(
-        "dropout_backward",
+    instruction = Instruction.of(
+        Kernel.DROPOUT_BACKWARD,
         str(types[0]),
-        (Pointer(0), Pointer(1), Pointer(2)),
-        (spec.size,),
-        (spec.scale,),
-        parts=parts_of(spec.size),
+        **arrays("dy", "mask", "dx"),
+        size=spec.size,
+        scale=spec.scale,
+        max_threads=threads_for_elements(spec.size),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))

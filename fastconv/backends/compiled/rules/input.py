@@ -1,4 +1,4 @@
-"""Records of the beginning of a step.
+"""Instructions of the beginning of a step.
 
 The sizes of two kernels' arrays are not in their spec: :func:`spec_of_rows` and
 :func:`spec_of_features` put them there.
@@ -11,9 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions.record import Launch, Pointer, Record, Target
-from fastconv.backends.compiled.rules.random import stream_words
-from fastconv.backends.compiled.rules.split import parts_of
+from fastconv.backends.compiled.instructions.instruction import (
+    Instruction,
+    LoweredKernel,
+    Target,
+    arrays,
+)
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.rules.random import random_key
+from fastconv.backends.compiled.rules.split import threads_for_elements
 from fastconv.plans.operation import AugmentSpec, InputSpec
 from fastconv.spec import Shape
 
@@ -21,7 +27,7 @@ _Types = tuple[str | None, ...]
 
 _COST_OF_DIVISION = 2
 _COST_OF_SAMPLE = 8
-"""Of a pixel that is mixed from four, in relation to one that is copied."""
+"""Cost of a pixel that is mixed from four, in relation to one that is copied."""
 
 
 def spec_of_rows(spec: InputSpec, elements: int) -> InputSpec:
@@ -37,6 +43,18 @@ def spec_of_features(spec: InputSpec, features: int) -> InputSpec:
     if features == spec.channels:
         return spec
     return InputSpec(spec.batch, 1, 1, features)
+
+
+def spec_of_gathered_rows(spec: InputSpec, rows: np.ndarray, *_: np.ndarray | None) -> InputSpec:
+    """Return the spec of ``gather_rows`` for these rows."""
+    return spec_of_rows(spec, rows.size // max(1, len(rows)))
+
+
+def spec_of_standardized_images(
+    spec: InputSpec, _: np.ndarray, mean: np.ndarray, *__: np.ndarray | None
+) -> InputSpec:
+    """Return the spec of ``standardize_images`` for these means."""
+    return spec_of_features(spec, mean.size)
 
 
 def spec_for(kernel: str, spec: Any, shapes: tuple[Shape | None, ...]) -> Any:
@@ -63,96 +81,113 @@ def _elements(spec: InputSpec) -> int:
     return spec.height * spec.width * spec.channels
 
 
-def gather_images(spec: InputSpec, types: _Types, target: Target) -> Launch:
+def gather_images(spec: InputSpec, types: _Types, target: Target) -> LoweredKernel:
     """Blocks of elements of the batch: bytes or numbers of either size become those of x."""
     elements = _elements(spec)
-    record = Record(
-        "gather_images",
+    instruction = Instruction.of(
+        Kernel.GATHER_IMAGES,
         str(types[2]),
-        (Pointer(0), Pointer(1), Pointer(2)),
-        (spec.batch, elements, np.dtype(types[0]).itemsize),
-        parts=parts_of(spec.batch * elements),
+        **arrays("images", "indices", "x"),
+        batch=spec.batch,
+        elements=elements,
+        itemsize=np.dtype(types[0]).itemsize,
+        max_threads=threads_for_elements(spec.batch * elements),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))
 
 
-def gather_min_max_images(spec: InputSpec, types: _Types, target: Target) -> Launch:
+def gather_min_max_images(spec: InputSpec, types: _Types, target: Target) -> LoweredKernel:
     """``gather_images`` of bytes and ``min_max_images`` in one: images, indices, x."""
     elements = _elements(spec)
-    record = Record(
-        "gather_min_max_images",
+    instruction = Instruction.of(
+        Kernel.GATHER_MIN_MAX_IMAGES,
         str(types[2]),
-        (Pointer(0), Pointer(1), Pointer(2)),
-        (spec.batch, elements),
-        parts=min(spec.batch, parts_of(spec.batch * elements, _COST_OF_DIVISION)),
+        **arrays("images", "indices", "x"),
+        batch=spec.batch,
+        elements=elements,
+        max_threads=min(spec.batch, threads_for_elements(spec.batch * elements, _COST_OF_DIVISION)),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))
 
 
-def gather_rows(spec: InputSpec, types: _Types, target: Target) -> Launch:
+def gather_rows(spec: InputSpec, types: _Types, target: Target) -> LoweredKernel:
     """Copies of bytes, or numbers of the other size; the spec is that of :func:`spec_of_rows`."""
     if types[0] != types[2]:
         return gather_images(spec, types, target)
     elements = _elements(spec)
-    record = Record(
-        "gather_rows",
+    instruction = Instruction.of(
+        Kernel.GATHER_ROWS,
         "float32",
-        (Pointer(0), Pointer(1), Pointer(2)),
-        (spec.batch, elements * np.dtype(types[0]).itemsize),
-        parts=min(spec.batch, parts_of(spec.batch * elements)),
+        **arrays("rows", "indices", "y"),
+        batch=spec.batch,
+        bytes=elements * np.dtype(types[0]).itemsize,
+        max_threads=min(spec.batch, threads_for_elements(spec.batch * elements)),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))
 
 
-def scale_images(spec: InputSpec, types: _Types, target: Target) -> Launch:
+def scale_images(spec: InputSpec, types: _Types, target: Target) -> LoweredKernel:
     """One pass."""
     size = spec.batch * _elements(spec)
-    pointers = Pointer(0), Pointer(1), Pointer(2)
-    record = Record("scale_images", str(types[0]), pointers, (size,), parts=parts_of(size))
-    return Launch((record,))
+    instruction = Instruction.of(
+        Kernel.SCALE_IMAGES,
+        str(types[0]),
+        **arrays("x", "factor", "y"),
+        size=size,
+        max_threads=threads_for_elements(size),
+    )
+    return LoweredKernel((instruction,))
 
 
-def standardize_images(spec: InputSpec, types: _Types, target: Target) -> Launch:
+def standardize_images(spec: InputSpec, types: _Types, target: Target) -> LoweredKernel:
     """One pass; the spec is that of :func:`spec_of_features`."""
     rows = spec.batch * spec.height * spec.width
-    record = Record(
-        "standardize_images",
+    instruction = Instruction.of(
+        Kernel.STANDARDIZE_IMAGES,
         str(types[0]),
-        (Pointer(0), Pointer(1), Pointer(2), Pointer(3)),
-        (rows, spec.channels),
-        parts=min(rows, parts_of(rows * spec.channels, _COST_OF_DIVISION)),
+        **arrays("x", "mean", "std", "y"),
+        rows=rows,
+        period=spec.channels,
+        max_threads=min(rows, threads_for_elements(rows * spec.channels, _COST_OF_DIVISION)),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))
 
 
-def min_max_images(spec: InputSpec, types: _Types, target: Target) -> Launch:
+def min_max_images(spec: InputSpec, types: _Types, target: Target) -> LoweredKernel:
     """One image after the other."""
     elements = _elements(spec)
-    record = Record(
-        "min_max_images",
+    instruction = Instruction.of(
+        Kernel.MIN_MAX_IMAGES,
         str(types[0]),
-        (Pointer(0), Pointer(1)),
-        (spec.batch, elements),
-        parts=min(spec.batch, parts_of(spec.batch * elements, _COST_OF_DIVISION)),
+        **arrays("x", "y"),
+        batch=spec.batch,
+        elements=elements,
+        max_threads=min(spec.batch, threads_for_elements(spec.batch * elements, _COST_OF_DIVISION)),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))
 
 
-def augment_images(spec: AugmentSpec, types: _Types, target: Target) -> Launch:
+def augment_images(spec: AugmentSpec, types: _Types, target: Target) -> LoweredKernel:
     """One image after the other."""
     size = spec.input
     elements = _elements(size)
     cost = _COST_OF_SAMPLE if spec.warps else 1
-    record = Record(
-        "augment_images",
+    instruction = Instruction.of(
+        Kernel.AUGMENT_IMAGES,
         str(types[0]),
-        (Pointer(0), Pointer(1), Pointer(2)),
-        (
-            *(size.batch, size.height, size.width, size.channels),
-            *(int(spec.flip), spec.crop, int(spec.warps), spec.cutout),
-            *stream_words(spec.random),
-        ),
-        (math.radians(spec.rotation), math.radians(spec.shear), spec.translation),
-        parts=min(size.batch, parts_of(size.batch * elements, cost)),
+        **arrays("x", "step", "y"),
+        batch=size.batch,
+        height=size.height,
+        width=size.width,
+        channels=size.channels,
+        flip=int(spec.flip),
+        crop=spec.crop,
+        warps=int(spec.warps),
+        cutout=spec.cutout,
+        **random_key(spec.random),
+        rotation=math.radians(spec.rotation),
+        shear=math.radians(spec.shear),
+        translation=spec.translation,
+        max_threads=min(size.batch, threads_for_elements(size.batch * elements, cost)),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))

@@ -1,74 +1,109 @@
-"""Records of the losses and of the statistics."""
+"""Instructions of the losses and of the statistics."""
 
 from __future__ import annotations
 
-from fastconv.backends.compiled.instructions.record import Launch, Pointer, Record, Target
+from collections.abc import Sequence
+
+from fastconv.backends.compiled.instructions.instruction import (
+    Instruction,
+    LoweredKernel,
+    Target,
+    arrays,
+)
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.activation import COST_OF_EXPONENTIAL, rows_at_once
-from fastconv.backends.compiled.rules.split import parts_of
+from fastconv.backends.compiled.rules.split import threads_for_elements
 from fastconv.plans.operation import LossSpec
 
 _Types = tuple[str | None, ...]
 
 
-def _of_rows(kernel: str, spec: LossSpec, dtype: str | None, arrays: int, cost: int = 1) -> Launch:
+def _of_rows(
+    kernel: Kernel, spec: LossSpec, dtype: str | None, names: Sequence[str], cost: int = 1
+) -> LoweredKernel:
     """Split by samples, in chunks of as many as are done together."""
     together = rows_at_once(spec.outputs)
-    record = Record(
+    instruction = Instruction.of(
         kernel,
         str(dtype),
-        tuple(Pointer(number) for number in range(arrays)),
-        (spec.batch, spec.outputs, together),
-        parts=min(-(-spec.batch // together), parts_of(spec.batch * spec.outputs, cost)),
+        **arrays(*names),
+        batch=spec.batch,
+        outputs=spec.outputs,
+        together=together,
+        max_threads=min(
+            -(-spec.batch // together), threads_for_elements(spec.batch * spec.outputs, cost)
+        ),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))
 
 
-def softmax_cross_entropy_forward(spec: LossSpec, types: _Types, target: Target) -> Launch:
+def softmax_cross_entropy_forward(spec: LossSpec, types: _Types, target: Target) -> LoweredKernel:
     """Chunks of samples."""
-    return _of_rows("softmax_cross_entropy_forward", spec, types[0], 4, COST_OF_EXPONENTIAL)
+    return _of_rows(
+        Kernel.SOFTMAX_CROSS_ENTROPY_FORWARD,
+        spec,
+        types[0],
+        ("scores", "labels", "losses", "probabilities"),
+        COST_OF_EXPONENTIAL,
+    )
 
 
-def softmax_cross_entropy_backward(spec: LossSpec, types: _Types, target: Target) -> Launch:
+def softmax_cross_entropy_backward(spec: LossSpec, types: _Types, target: Target) -> LoweredKernel:
     """Chunks of samples."""
-    return _of_rows("softmax_cross_entropy_backward", spec, types[0], 3)
+    return _of_rows(
+        Kernel.SOFTMAX_CROSS_ENTROPY_BACKWARD,
+        spec,
+        types[0],
+        ("probabilities", "labels", "dscores"),
+    )
 
 
-def nll_forward(spec: LossSpec, types: _Types, target: Target) -> Launch:
+def nll_forward(spec: LossSpec, types: _Types, target: Target) -> LoweredKernel:
     """One number for each sample."""
-    return _of_rows("nll_forward", spec, types[0], 3)
+    return _of_rows(Kernel.NLL_FORWARD, spec, types[0], ("scores", "labels", "losses"))
 
 
-def nll_backward(spec: LossSpec, types: _Types, target: Target) -> Launch:
+def nll_backward(spec: LossSpec, types: _Types, target: Target) -> LoweredKernel:
     """Zeros, and one number for each sample."""
-    return _of_rows("nll_backward", spec, types[1], 2)
+    return _of_rows(Kernel.NLL_BACKWARD, spec, types[1], ("labels", "dscores"))
 
 
-def mean_squared_error_forward(spec: LossSpec, types: _Types, target: Target) -> Launch:
+def mean_squared_error_forward(spec: LossSpec, types: _Types, target: Target) -> LoweredKernel:
     """One sum for each sample."""
-    return _of_rows("mean_squared_error_forward", spec, types[0], 3)
+    return _of_rows(Kernel.MEAN_SQUARED_ERROR_FORWARD, spec, types[0], ("y", "target", "losses"))
 
 
-def mean_squared_error_backward(spec: LossSpec, types: _Types, target: Target) -> Launch:
+def mean_squared_error_backward(spec: LossSpec, types: _Types, target: Target) -> LoweredKernel:
     """One pass."""
     size = spec.batch * spec.outputs
-    record = Record(
-        "mean_squared_error_backward",
+    instruction = Instruction.of(
+        Kernel.MEAN_SQUARED_ERROR_BACKWARD,
         str(types[0]),
-        (Pointer(0), Pointer(1), Pointer(2)),
-        (size,),
-        parts=parts_of(size),
+        **arrays("y", "target", "dy"),
+        size=size,
+        max_threads=threads_for_elements(size),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))
 
 
-def sum_losses(spec: LossSpec, types: _Types, target: Target) -> Launch:
+def sum_losses(spec: LossSpec, types: _Types, target: Target) -> LoweredKernel:
     """One thread: it is one sum."""
-    pointers = Pointer(0), Pointer(1)
-    return Launch((Record("sum_losses", str(types[0]), pointers, (spec.batch,)),))
+    instruction = Instruction.of(
+        Kernel.SUM_LOSSES,
+        str(types[0]),
+        **arrays("losses", "statistics"),
+        batch=spec.batch,
+    )
+    return LoweredKernel((instruction,))
 
 
-def count_correct(spec: LossSpec, types: _Types, target: Target) -> Launch:
+def count_correct(spec: LossSpec, types: _Types, target: Target) -> LoweredKernel:
     """One thread: it is one sum."""
-    pointers = Pointer(0), Pointer(1), Pointer(2)
-    integers = spec.batch, spec.outputs
-    return Launch((Record("count_correct", str(types[0]), pointers, integers),))
+    instruction = Instruction.of(
+        Kernel.COUNT_CORRECT,
+        str(types[0]),
+        **arrays("scores", "labels", "statistics"),
+        batch=spec.batch,
+        outputs=spec.outputs,
+    )
+    return LoweredKernel((instruction,))

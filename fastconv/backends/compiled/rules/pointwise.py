@@ -1,9 +1,9 @@
-"""Records of 1x1 convolutions of NCHW images: products of matrices as they lie.
+"""Instructions of 1x1 convolutions of NCHW images: products of matrices as they lie.
 
 The planes of a sample are a matrix of channels by pixels. The output is the weights times that
 matrix, the gradient of the input the transposed weights times that of the output: vectors run over
 the pixels, and nothing is copied but the weights. The gradient of the weights sums over the pixels,
-for which the gradient of the output is turned around.
+for which the gradient of the output is transposed.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from fastconv.backends.compiled.instructions.record import Pointer, Target
-from fastconv.backends.compiled.instructions.recorder import (
-    START_C,
-    START_ROWS,
-    START_ZERO,
+from fastconv.backends.compiled.instructions.builder import Builder
+from fastconv.backends.compiled.instructions.choices import (
+    INIT_C,
+    INIT_ROW_BIAS,
+    INIT_ZERO,
     STORE,
-    Recorder,
 )
+from fastconv.backends.compiled.instructions.instruction import Pointer, Target
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules import chunks
 from fastconv.backends.compiled.rules.conv import is_pointwise
-from fastconv.backends.compiled.rules.split import parts_of_product
+from fastconv.backends.compiled.rules.split import threads_for_product
 from fastconv.backends.compiled.rules.tiles import choose_tile
 from fastconv.spec import ConvSpec
 
@@ -42,7 +43,7 @@ def are_products(spec: ConvSpec, target: Target, dtype: str) -> bool:
 
 
 def _product(
-    recorder: Recorder, spec: ConvSpec, a: Pointer, b: Pointer, c: Pointer, size: tuple[int, int],
+    builder: Builder, spec: ConvSpec, a: Pointer, b: Pointer, c: Pointer, size: tuple[int, int],
     depth: int, *, bias: Pointer | None = None, runs: tuple[int, int, int] = (1, 0, 0),
     a_row: int | None = None,
     matrices: tuple[int, int, int] = (1, 0, 0), add: bool = False,
@@ -61,47 +62,62 @@ def _product(
         Add to C.
     """
     rows, columns = size
-    tile = choose_tile(rows, columns, recorder.target, recorder.dtype)
-    width = tile.vectors * recorder.lanes
+    tile = choose_tile(rows, columns, builder.target, builder.dtype)
+    width = tile.vectors * builder.lanes
     pieces = matrices[0] * -(-columns // width)
-    start = START_C if add else START_ZERO if bias is None else START_ROWS
-    recorder.add(
-        "conv_tiles", (a, b, c, bias),
-        1, 1, rows, tile.vectors, columns, tile.rows,
-        0, 0, depth if a_row is None else a_row, 0, 0, columns,
-        *runs, 1, 0, 0, depth, columns, width,
-        matrices[0], 0, *matrices[1:], start, STORE, 1, rows,
-        reals=(0.0,), parts=parts_of_product(spec.flops, pieces),
+    init = INIT_C if add else INIT_ZERO if bias is None else INIT_ROW_BIAS
+    builder.add(
+        Kernel.CONV_TILES, a=a, b=b, c=c, bias=bias,
+        samples=1, rows=1, columns=rows, vectors=tile.vectors, outputs=columns,
+        tile_rows=tile.rows, a_sample=0, a_row=0,
+        a_column=depth if a_row is None else a_row, c_sample=0, c_row=0, c_column=columns,
+        taps_down=runs[0], a_down=runs[1], b_down=runs[2], taps_across=1, a_across=0, b_across=0,
+        depth=depth, b_depth=columns, b_block=width,
+        groups=matrices[0], a_group=0, b_group=matrices[1], c_group=matrices[2],
+        accumulator_init=init, epilogue=STORE, blocks_outside=1, last_columns=rows, slope=0.0,
+        max_threads=threads_for_product(spec.flops, pieces),
     )  # fmt: skip
 
 
 def forward(
-    recorder: Recorder, spec: ConvSpec, x: Pointer, w: Pointer, b: Pointer | None, y: Pointer
+    builder: Builder,
+    spec: ConvSpec,
+    x: Pointer,
+    w: Pointer,
+    b: Pointer | None,
+    y: Pointer,
 ) -> None:
-    """Add the records of ``y``."""
+    """Add the instructions of ``y``."""
     pixels, inputs, outputs = spec.height * spec.width, spec.in_channels, spec.out_channels
     matrices = spec.batch, inputs * pixels, outputs * pixels
-    _product(recorder, spec, w, x, y, (outputs, pixels), inputs, bias=b, matrices=matrices)
+    _product(builder, spec, w, x, y, (outputs, pixels), inputs, bias=b, matrices=matrices)
 
 
 def data_gradient(
-    recorder: Recorder, spec: ConvSpec, dy: Pointer, w: Pointer, b: Pointer | None, dx: Pointer
+    builder: Builder,
+    spec: ConvSpec,
+    dy: Pointer,
+    w: Pointer,
+    b: Pointer | None,
+    dx: Pointer,
 ) -> None:
-    """Add the records of ``dx``, plus ``b`` for a transposed convolution."""
+    """Add the instructions of ``dx``, plus ``b`` for a transposed convolution."""
     pixels, inputs, outputs = spec.height * spec.width, spec.in_channels, spec.out_channels
-    turned = recorder.take(inputs * outputs)
-    recorder.transpose(w, turned, 1, outputs, inputs)
+    transposed = builder.scratch(inputs * outputs)
+    builder.transpose(w, transposed, 1, outputs, inputs)
     matrices = spec.batch, outputs * pixels, inputs * pixels
-    _product(recorder, spec, turned, dy, dx, (inputs, pixels), outputs, bias=b, matrices=matrices)
+    _product(
+        builder, spec, transposed, dy, dx, (inputs, pixels), outputs, bias=b, matrices=matrices
+    )
 
 
 def weight_gradient(
-    recorder: Recorder, spec: ConvSpec, x: Pointer, dy: Pointer, dw: Pointer, db: Pointer | None,
+    builder: Builder, spec: ConvSpec, x: Pointer, dy: Pointer, dw: Pointer, db: Pointer | None,
     *, sums_x: bool,
 ) -> None:  # fmt: skip
-    """Add the records of ``dw`` and ``db``, chunk by chunk of the samples.
+    """Add the instructions of ``dw`` and ``db``, chunk by chunk of the samples.
 
-    The images that ``db`` sums are turned around: x, for a transposed convolution, or dy.
+    The images that ``db`` sums are transposed: x, for a transposed convolution, or dy.
     """
     pixels = spec.height * spec.width
     rows, columns = spec.in_channels, spec.out_channels
@@ -109,30 +125,33 @@ def weight_gradient(
     if sums_x:
         rows, columns, other, images = columns, rows, dy, x
     # The rows of dw are the outputs: if they are the columns here, its sides are exchanged.
-    sums = dw if sums_x else recorder.take(rows * columns)
-    parts = chunks.parts_of_batch(spec, recorder.itemsize, 1)
-    turned = recorder.take(parts[0][1].batch * columns * pixels)
-    more = recorder.take(columns)
+    sums = dw if sums_x else builder.scratch(rows * columns)
+    parts = chunks.chunks_of_batch(spec, builder.itemsize, 1)
+    transposed = builder.scratch(parts[0][1].batch * columns * pixels)
+    more = builder.scratch(columns)
     for first, part in parts:
-        of_rows = other.skip(first * rows * pixels * recorder.itemsize)
-        of_columns = images.skip(first * columns * pixels * recorder.itemsize)
-        recorder.transpose(of_columns, turned, part.batch, columns, pixels)
+        of_rows = other.skip(first * rows * pixels * builder.itemsize)
+        of_columns = images.skip(first * columns * pixels * builder.itemsize)
+        builder.transpose(of_columns, transposed, part.batch, columns, pixels)
         together = max(1, _MOST_PIXELS_OF_A_SUM // pixels)
         for sample, pixel in itertools.product(
             range(0, part.batch, together), range(0, pixels, _MOST_PIXELS_OF_A_SUM)
         ):
             samples = min(together, part.batch - sample)
             depth = min(_MOST_PIXELS_OF_A_SUM, pixels - pixel)
-            begin = sample * pixels * recorder.itemsize, pixel * recorder.itemsize
+            sample_start = sample * pixels * builder.itemsize
+            pixel_start = pixel * builder.itemsize
             _product(
-                recorder, replace(part, batch=samples), of_rows.skip(rows * begin[0] + begin[1]),
-                turned.skip(columns * (begin[0] + begin[1])), sums, (rows, columns), depth,
+                builder, replace(part, batch=samples),
+                of_rows.skip(rows * sample_start + pixel_start),
+                transposed.skip(columns * (sample_start + pixel_start)), sums,
+                (rows, columns), depth,
                 a_row=pixels, runs=(samples, rows * pixels, columns * pixels),
                 add=first + sample + pixel > 0,
             )  # fmt: skip
         if db is not None:
-            recorder.sum_pixels(turned, more if first else db, part.batch * pixels, columns)
+            builder.sum_pixels(transposed, more if first else db, part.batch * pixels, columns)
             if first:
-                recorder.add_to(db, more, columns)
+                builder.add_to(db, more, columns)
     if not sums_x:
-        recorder.transpose(sums, dw, 1, rows, columns)
+        builder.transpose(sums, dw, 1, rows, columns)

@@ -1,4 +1,4 @@
-"""Records of the backward passes of a convolution behind a 2x2 max pool.
+"""Instructions of the backward passes of a convolution behind a 2x2 max pool.
 
 Three of four entries of the gradient behind such a pool are exactly zero; see
 ``kernels/cpu/pooled.h``. The rule: stride 1, no dilation, one group, no padding, taps 3x3, whole
@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastconv.backends.compiled.instructions.record import Pointer, Record, Target
-from fastconv.backends.compiled.instructions.recorder import (
-    LEAKY_GRADIENT,
-    STORE,
-    UPDATE,
-    Recorder,
-    Source,
+from fastconv.backends.compiled.instructions.builder import (
+    Builder,
     Taps,
+    UnpackedWeights,
 )
-from fastconv.backends.compiled.rules.split import parts_of, parts_of_product
+from fastconv.backends.compiled.instructions.choices import LEAKY_GRADIENT, STORE, UPDATE
+from fastconv.backends.compiled.instructions.instruction import Instruction, Pointer, Target
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
 from fastconv.backends.compiled.rules.tiles import even_part
 from fastconv.spec import ConvSpec, PoolSpec
 
@@ -31,7 +30,7 @@ _FEW_SAMPLES = 8
 pooled row of its neighbour."""
 _BAND_BYTES = 40 * 1024
 """Bytes of x and of the lists that a weight gradient takes through all channels together: about
-what the nearest cache holds."""
+what L1 holds."""
 _LEAST_OF_A_BAND = 24
 """Pooled pixels below which the sums that go to memory and back cost more than is gained."""
 _NO_PADDING = ((0, 0), (0, 0))
@@ -45,9 +44,9 @@ class PooledBackward:
     ----------
     pool, conv
         The specs.
-    dy, where, y
-        Gradient of the pool's output, the places that it took, and its output: None if there is no
-        activation between convolution and pool; else ``slope`` is that activation's.
+    dy, argmax, y
+        Gradient of the pool's output, the flat indices of its maxima, and its output: None if there
+        is no activation between convolution and pool; else ``slope`` is that activation's.
     x, w, dx
         Of the convolution; dx None where it is not needed.
     dw, db
@@ -61,7 +60,7 @@ class PooledBackward:
     pool: PoolSpec
     conv: ConvSpec
     dy: Pointer
-    where: Pointer
+    argmax: Pointer
     y: Pointer | None
     slope: float
     x: Pointer
@@ -75,7 +74,7 @@ class PooledBackward:
     other_slope: float = 0.0
 
 
-def fits(pool: PoolSpec, conv: ConvSpec, target: Target, dtype: str) -> bool:
+def is_supported(pool: PoolSpec, conv: ConvSpec, target: Target, dtype: str) -> bool:
     """Whether the kernels can do this pair."""
     return (
         pool.kernel == pool.stride == (2, 2)
@@ -93,61 +92,68 @@ def fits(pool: PoolSpec, conv: ConvSpec, target: Target, dtype: str) -> bool:
     )
 
 
-def records_of(call: PooledBackward, target: Target, dtype: str) -> tuple[tuple[Record, ...], int]:
-    """Return the records and the bytes of workspace that they share."""
-    recorder = Recorder(dtype, target)
+def instructions_of(
+    call: PooledBackward, target: Target, dtype: str
+) -> tuple[tuple[Instruction, ...], int]:
+    """Return the instructions and the bytes of workspace that they share."""
+    builder = Builder(dtype, target)
     pool, conv = call.pool, call.conv
     samples, pixels = conv.batch, pool.out_height * pool.out_width
     channels, inputs, (kh, kw) = conv.out_channels, conv.in_channels, conv.kernel
     row, size = conv.width * inputs, samples * pixels * channels
-    plain, offsets = recorder.take(size), _integers(recorder, size)
+    plain, offsets = builder.scratch(size), _integers(builder, size)
     gradient = order = count = None
     packed = None
     if call.dx is not None:
-        gradient, order = recorder.take(size), _integers(recorder, size)
-        count = _integers(recorder, samples * pixels * 4)
-    recorder.add(
-        "pooled_lists",
-        (call.dy, call.where, call.y, plain, offsets, gradient, order, count),
-        samples, pool.out_height, pool.out_width, channels, pool.width, row, inputs,
-        reals=(call.slope,),
-        parts=min(samples * pool.out_height, parts_of(size, 4)),
+        gradient, order = builder.scratch(size), _integers(builder, size)
+        count = _integers(builder, samples * pixels * 4)
+    builder.add(
+        Kernel.POOLED_LISTS,
+        dy=call.dy, argmax=call.argmax, y=call.y, gradient=plain, offset=offsets,
+        sorted_gradient=gradient, channel=order, count=count,
+        samples=samples, rows=pool.out_height, columns=pool.out_width, channels=channels,
+        plane_width=pool.width, x_row=row, x_pixel=inputs, slope=call.slope,
+        max_threads=min(samples * pool.out_height, threads_for_elements(size, 4)),
         barrier=call.dx is None,
     )  # fmt: skip
     if call.dx is not None:
         # [vector of inputs][output][tap][lane]: what is read for one output is one run.
-        source = Source(call.w, 0, channels, 0, 1, inputs * channels)
-        packed = recorder.pack(source, Taps(1, channels, kh * kw), inputs, 1, 1).pointer
-    sums, bias = recorder.take(channels * kh * kw * inputs), recorder.take(channels)
-    vectors = kw * inputs // recorder.lanes
+        source = UnpackedWeights(call.w, 0, channels, 0, 1, inputs * channels)
+        packed = builder.pack(source, Taps(1, channels, kh * kw), inputs, 1, 1).pointer
+    sums, bias = builder.scratch(channels * kh * kw * inputs), builder.scratch(channels)
+    vectors = kw * inputs // builder.lanes
     most = _MOST_SUMS[32 if target.registers >= 32 else 16]
     rows = max(1, min(kh, 3, most // min(vectors, _MOST_VECTORS)))
     flops = conv.flops // 4
     has_bias = call.db is not None
-    recorder.add(
-        "pooled_weight_tiles",
-        (call.x, plain, offsets, sums, bias if has_bias else None),
-        samples, pixels, channels, conv.height * row, row, kh, vectors, rows,
-        _rows_of_band(call, recorder.itemsize) * pool.out_width,
-        parts=parts_of_product(flops, channels), barrier=call.dx is None,
+    builder.add(
+        Kernel.POOLED_WEIGHT_TILES,
+        x=call.x, gradient=plain, offset=offsets, dw=sums, db=bias if has_bias else None,
+        samples=samples, pixels=pixels, channels=channels, x_sample=conv.height * row, x_row=row,
+        taps_down=kh, vectors=vectors, tile_rows=rows,
+        band=_rows_of_band(call, builder.itemsize) * pool.out_width,
+        max_threads=threads_for_product(flops, channels), barrier=call.dx is None,
     )  # fmt: skip
     if call.dx is not None:
         strip = -(-conv.height // 2) if samples < _FEW_SAMPLES else conv.height
-        recorder.add(
-            "pooled_data_tiles", (gradient, order, count, packed, call.dx, call.other),
-            samples, pool.out_height, pool.out_width, channels, conv.height, conv.width, inputs,
-            strip, STORE if call.other is None else LEAKY_GRADIENT,
-            reals=(call.other_slope,),
-            parts=parts_of_product(flops, samples * -(-conv.height // strip)),
+        builder.add(
+            Kernel.POOLED_DATA_TILES,
+            gradient=gradient, channel=order, count=count, w=packed, dx=call.dx, other=call.other,
+            samples=samples, rows=pool.out_height, columns=pool.out_width, channels=channels,
+            height=conv.height, width=conv.width, inputs=inputs, strip=strip,
+            epilogue=STORE if call.other is None else LEAKY_GRADIENT, slope=call.other_slope,
+            max_threads=threads_for_product(flops, samples * -(-conv.height // strip)),
         )  # fmt: skip
-    recorder.add(
-        "transpose_weights",
-        (sums, bias if has_bias else None, call.dw, call.db, call.rate),
-        kh * kw * inputs, channels, STORE if call.rate is None else UPDATE,
-        reals=call.decays, parts=parts_of(kh * kw * inputs * channels, 2),
+    builder.add(
+        Kernel.TRANSPOSE_WEIGHTS,
+        sums=sums, bias_sums=bias if has_bias else None, dw=call.dw, db=call.db, rate=call.rate,
+        depth=kh * kw * inputs, outputs=channels,
+        epilogue=STORE if call.rate is None else UPDATE,
+        decay=call.decays[0], bias_decay=call.decays[1],
+        max_threads=threads_for_elements(kh * kw * inputs * channels, 2),
     )  # fmt: skip
-    launch = recorder.launch()
-    return launch.records, launch.workspace_bytes
+    lowered = builder.lowered()
+    return lowered.instructions, lowered.workspace_bytes
 
 
 def _rows_of_band(call: PooledBackward, itemsize: int) -> int:
@@ -160,6 +166,6 @@ def _rows_of_band(call: PooledBackward, itemsize: int) -> int:
     return even_part(pool.out_height, fitting)
 
 
-def _integers(recorder: Recorder, count: int) -> Pointer:
+def _integers(builder: Builder, count: int) -> Pointer:
     """Room for int32 numbers."""
-    return recorder.take(-(-count * 4 // recorder.itemsize))
+    return builder.scratch(-(-count * 4 // builder.itemsize))

@@ -1,11 +1,20 @@
-"""Records of the random numbers."""
+"""Instructions of the random numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from fastconv.backends.compiled.instructions.record import Launch, Pointer, Record, Target
-from fastconv.backends.compiled.rules.split import parts_of
+import numpy as np
+
+from fastconv.backends.compiled.instructions.instruction import (
+    Instruction,
+    LoweredKernel,
+    Target,
+    arrays,
+)
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.rules.split import threads_for_elements
 from fastconv.plans.operation import RandomSpec
 
 _Types = tuple[str | None, ...]
@@ -13,7 +22,7 @@ _Types = tuple[str | None, ...]
 COST_OF_WORD = 4
 """A random word in relation to an addition of numbers from memory."""
 _WORDS_AT_ONCE = 256
-"""As in ``kernels/cpu/random.h``."""
+"""Words that are drawn at once, as in ``kernels/cpu/random.h``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +33,26 @@ class WordsSpec:
     words: int
 
 
-def stream_words(random: RandomSpec) -> tuple[int, int, int]:
+def spec_of_words(spec: RandomSpec, _: np.ndarray, words: np.ndarray, *__: object) -> WordsSpec:
+    """Return the spec of ``random_words`` for this array of words."""
+    return WordsSpec(spec, words.size)
+
+
+def random_key(random: RandomSpec) -> dict[str, Any]:
     """Return what a kernel must know of a stream: both words of the key, and its number."""
-    return random.seed & 0xFFFFFFFF, random.seed >> 32, random.stream
+    return {"key0": random.seed & 0xFFFFFFFF, "key1": random.seed >> 32, "stream": random.stream}
 
 
-def random_words(spec: WordsSpec, types: _Types, target: Target) -> Launch:
+def random_words(spec: WordsSpec, types: _Types, target: Target) -> LoweredKernel:
     """Chunks of words."""
-    record = Record(
-        "random_words",
+    instruction = Instruction.of(
+        Kernel.RANDOM_WORDS,
         "float32",
-        (Pointer(0), Pointer(1)),
-        (spec.words, *stream_words(spec.random)),
-        parts=min(-(-spec.words // _WORDS_AT_ONCE), parts_of(spec.words, COST_OF_WORD)),
+        **arrays("step", "words"),
+        count=spec.words,
+        **random_key(spec.random),
+        max_threads=min(
+            -(-spec.words // _WORDS_AT_ONCE), threads_for_elements(spec.words, COST_OF_WORD)
+        ),
     )
-    return Launch((record,))
+    return LoweredKernel((instruction,))

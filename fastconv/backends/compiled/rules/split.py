@@ -9,11 +9,11 @@ FLOPS_WORTH_A_THREAD = 100_000
 """The same for products: about a microsecond of work."""
 
 
-def parts_of(elements: int, cost: int = 1) -> int:
+def threads_for_elements(elements: int, cost: int = 1) -> int:
     """Threads worth using for elementwise work; ``cost`` counts an expensive element as several."""
     return max(1, elements * cost // ELEMENTS_WORTH_A_THREAD)
 
 
-def parts_of_product(flops: int, tasks: int) -> int:
+def threads_for_product(flops: int, tasks: int) -> int:
     """Threads worth using for a product that falls into ``tasks`` pieces."""
     return max(1, min(tasks, flops // FLOPS_WORTH_A_THREAD))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fastconv.backends.compiled.instructions.record import Target
+from fastconv.backends.compiled.instructions.instruction import Target
 
 _MOST_ROWS = {
     32: {1: 28, 2: 14, 3: 9, 4: 6, 8: 3},
@@ -20,7 +20,7 @@ _LOADS_PER_CYCLE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class RegisterTile:
     """Sums that stay in registers: ``rows`` times ``vectors``."""
 
     rows: int
@@ -50,7 +50,9 @@ def even_part(count: int, most: int) -> int:
     return -(-count // max(1, -(-count // most)))
 
 
-def choose_tile(rows: int, columns: int, target: Target, dtype: str, *, even: bool = True) -> Tile:
+def choose_tile(
+    rows: int, columns: int, target: Target, dtype: str, *, even: bool = True
+) -> RegisterTile:
     """Choose the tile for a product of ``rows`` times ``columns`` sums, by estimated cycles.
 
     Parameters
@@ -65,7 +67,7 @@ def choose_tile(rows: int, columns: int, target: Target, dtype: str, *, even: bo
         Cut the rows into tiles of nearly the same size.
     """
     vectors = -(-columns // target.lanes(dtype))
-    best: tuple[float, Tile] | None = None
+    best: tuple[float, RegisterTile] | None = None
     for wide in (2, 1, 3, 4, 8):
         most = most_rows(target, wide)
         # The last block is a tile of what is left: there are none of 5, 6 and 7 vectors.
@@ -80,6 +82,6 @@ def choose_tile(rows: int, columns: int, target: Target, dtype: str, *, even: bo
             for across, tile_vectors in pieces_of(vectors, wide)
         )
         if best is None or cycles < 0.98 * best[0]:
-            best = cycles, Tile(tall, wide)
+            best = cycles, RegisterTile(tall, wide)
     assert best is not None
     return best[1]

@@ -1,4 +1,4 @@
-"""Records of 3x3 convolutions by Winograd's minimal filtering, F(2x2, 3x3).
+"""Instructions of 3x3 convolutions by Winograd's minimal filtering, F(2x2, 3x3).
 
 16 products in place of 36, for transforms that add and halve. It is used in plans alone: an
 infinity or a NaN reaches outputs beside those that the formula sends it to, which the public
@@ -8,10 +8,17 @@ functions promise not to do; and the sums are rounded in another order. See
 
 from __future__ import annotations
 
-from fastconv.backends.compiled.instructions.record import Launch, Pointer, Target
-from fastconv.backends.compiled.instructions.recorder import STORE, Images, Recorder, Source, Taps
-from fastconv.backends.compiled.rules.phases import reach
-from fastconv.backends.compiled.rules.split import parts_of, parts_of_product
+from fastconv.backends.compiled.instructions.builder import (
+    Builder,
+    Images,
+    Taps,
+    UnpackedWeights,
+)
+from fastconv.backends.compiled.instructions.choices import STORE
+from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Pointer, Target
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
+from fastconv.backends.compiled.rules.subpixel_phases import reach
 from fastconv.backends.compiled.rules.tiles import most_rows
 from fastconv.spec import ConvSpec
 
@@ -30,7 +37,7 @@ def _tiles_together(target: Target, inputs: int, vectors: int) -> int:
     return min(_MOST_TILES, most_rows(target, vectors), _ELEMENTS // inputs)
 
 
-def pays(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False) -> bool:
+def is_profitable(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False) -> bool:
     """Whether a forward pass, or backwards a data gradient, is done so."""
     lanes = target.lanes(dtype)
     inputs, outputs = spec.in_channels, spec.out_channels
@@ -51,52 +58,56 @@ def pays(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False)
 
 
 def _convolution(
-    recorder: Recorder, a: Images, weights: Pointer, strides: tuple[int, int, int], c: Images,
+    builder: Builder, a: Images, weights: Pointer, strides: tuple[int, int, int], c: Images,
     bias: Pointer | None, flops: int,
 ) -> None:  # fmt: skip
     """Transform weights, given the strides of the kernel's rows and columns and of inputs."""
-    inputs, outputs, lanes = a.channels, c.channels, recorder.lanes
+    inputs, outputs, lanes = a.channels, c.channels, builder.lanes
     vectors = 2 if outputs % (2 * lanes) == 0 else 1
     place = inputs * outputs + lanes  # no multiple of 4 KiB, which would be one set of a cache
-    transformed = recorder.take(_PLACES * place)
-    recorder.add(
-        "winograd_weights", (weights, transformed), outputs, inputs, vectors, *strides, place,
-        parts=min(inputs, parts_of(_PLACES * inputs * outputs)),
+    transformed = builder.scratch(_PLACES * place)
+    builder.add(
+        Kernel.WINOGRAD_WEIGHTS, w=weights, transformed=transformed,
+        outputs=outputs, inputs=inputs, vectors=vectors, w_down=strides[0], w_across=strides[1],
+        w_input=strides[2], place=place,
+        max_threads=min(inputs, threads_for_elements(_PLACES * inputs * outputs)),
     )  # fmt: skip
     tiles = c.height // 2 * (c.width // 2)
-    together = min(tiles, _tiles_together(recorder.target, inputs, vectors))
+    together = min(tiles, _tiles_together(builder.target, inputs, vectors))
     pieces = c.samples * -(-tiles // together) * (outputs // (vectors * lanes))
-    recorder.add(
-        "winograd_tiles", (a.pointer, transformed, c.pointer, bias),
-        c.samples, c.height // 2, c.width // 2, vectors, outputs, together,
-        a.sample, a.row, a.pixel, c.sample, c.row, c.pixel, inputs, STORE, place,
-        reals=(0.0,), parts=parts_of_product(flops, pieces),
+    builder.add(
+        Kernel.WINOGRAD_TILES, a=a.pointer, b=transformed, c=c.pointer, bias=bias,
+        samples=c.samples, tile_rows=c.height // 2, tiles=c.width // 2, vectors=vectors,
+        outputs=outputs, together=together, a_sample=a.sample, a_row=a.row, a_column=a.pixel,
+        c_sample=c.sample, c_row=c.row, c_column=c.pixel, inputs=inputs, epilogue=STORE,
+        place=place, slope=0.0,
+        max_threads=threads_for_product(flops, pieces),
     )  # fmt: skip
 
 
-def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> Launch:
+def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments x, w, b, y."""
-    recorder = Recorder(str(types[0]), target)
-    a = recorder.pad(Images.dense(Pointer(0), spec.x_shape), spec.padding)
+    builder = Builder(str(types[0]), target)
+    a = builder.pad(Images.dense(Pointer(0), spec.x_shape), spec.padding)
     pixel = spec.in_channels * spec.out_channels
     bias = None if types[2] is None else Pointer(2)
     strides = 3 * pixel, pixel, spec.out_channels
     c = Images.dense(Pointer(3), spec.y_shape)
-    _convolution(recorder, a, Pointer(1), strides, c, bias, spec.flops)
-    return recorder.launch()
+    _convolution(builder, a, Pointer(1), strides, c, bias, spec.flops)
+    return builder.lowered()
 
 
-def conv2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> Launch:
-    """Arguments dy, w, dx: the weights are turned around and transposed first."""
-    recorder = Recorder(str(types[0]), target)
+def conv2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
+    """Arguments dy, w, dx: the weights are flipped and transposed first."""
+    builder = Builder(str(types[0]), target)
     padding = reach(spec, 0), reach(spec, 1)
-    a = recorder.pad(Images.dense(Pointer(0), spec.y_shape), padding)
+    a = builder.pad(Images.dense(Pointer(0), spec.y_shape), padding)
     inputs, outputs = spec.out_channels, spec.in_channels
     pixel = inputs * outputs
-    last = Pointer(1, 8 * pixel * recorder.itemsize)
-    source = Source(last, pixel, inputs, -3 * pixel, -pixel, 1)
-    packed = recorder.pack(source, Taps(3, 3, inputs), outputs, 1, outputs // recorder.lanes)
+    last = Pointer(1, 8 * pixel * builder.itemsize)
+    source = UnpackedWeights(last, pixel, inputs, -3 * pixel, -pixel, 1)
+    packed = builder.pack(source, Taps(3, 3, inputs), outputs, 1, outputs // builder.lanes)
     strides = 3 * pixel, pixel, outputs
     c = Images.dense(Pointer(2), spec.x_shape)
-    _convolution(recorder, a, packed.pointer, strides, c, None, spec.flops)
-    return recorder.launch()
+    _convolution(builder, a, packed.pointer, strides, c, None, spec.flops)
+    return builder.lowered()

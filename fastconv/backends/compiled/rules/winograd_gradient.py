@@ -1,4 +1,4 @@
-"""Records of weight gradients of 3x3 convolutions by Winograd's minimal filtering, F(3x3, 2x2).
+"""Instructions of weight gradients of 3x3 convolutions by minimal filtering, F(3x3, 2x2).
 
 16 products in place of 36, for transforms that add and halve; see
 ``kernels/cpu/winograd_gradient.h``. It is used in plans alone, for the reasons of
@@ -7,9 +7,11 @@
 
 from __future__ import annotations
 
-from fastconv.backends.compiled.instructions.record import Launch, Pointer, Target
-from fastconv.backends.compiled.instructions.recorder import STORE, Images, Recorder
-from fastconv.backends.compiled.rules.split import parts_of, parts_of_product
+from fastconv.backends.compiled.instructions.builder import Builder, Images
+from fastconv.backends.compiled.instructions.choices import STORE
+from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Pointer, Target
+from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
 from fastconv.backends.compiled.rules.tiles import even_part, most_rows
 from fastconv.spec import ConvSpec
 
@@ -26,14 +28,14 @@ _LEAST_TILES = 16
 transforms, and the sums that go to memory and back."""
 _MOST_PARTS = 4
 _MOST_BYTES = 512 * 1024
-"""Bytes of the sums of a part: what the second-level cache holds beside the images."""
+"""Bytes of the sums of a part: what L2 holds beside the images."""
 
 
 def _tiles_together(inputs: int, outputs: int) -> int:
     return min(_MOST_TILES, _ELEMENTS // (inputs + outputs))
 
 
-def pays(spec: ConvSpec, target: Target, dtype: str) -> bool:
+def is_profitable(spec: ConvSpec, target: Target, dtype: str) -> bool:
     """Whether a weight gradient is done so."""
     lanes = target.lanes(dtype)
     inputs, outputs = spec.in_channels, spec.out_channels
@@ -51,31 +53,33 @@ def pays(spec: ConvSpec, target: Target, dtype: str) -> bool:
     )
 
 
-def conv2d_backward_weight(spec: ConvSpec, types: Types, target: Target) -> Launch:
+def conv2d_backward_weight(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments dy, x, dw, db."""
-    recorder = Recorder(str(types[0]), target)
-    a = recorder.pad(Images.dense(Pointer(1), spec.x_shape), spec.padding)
+    builder = Builder(str(types[0]), target)
+    a = builder.pad(Images.dense(Pointer(1), spec.x_shape), spec.padding)
     dy = Images.dense(Pointer(0), spec.y_shape)
-    inputs, outputs, lanes = spec.in_channels, spec.out_channels, recorder.lanes
+    inputs, outputs, lanes = spec.in_channels, spec.out_channels, builder.lanes
     vectors = 2 if outputs % (2 * lanes) == 0 else 1
     rows, across = spec.out_height // 2, spec.out_width // 2
     parts = min(spec.batch, _MOST_PARTS)
     size, of_part = _PLACES * inputs * outputs, -(-spec.batch // parts) * rows * across
     together = even_part(of_part, _tiles_together(inputs, outputs))
-    sums = recorder.take(parts * size)
+    sums = builder.scratch(parts * size)
     db = bias_sums = None
     if types[3] is not None:
-        db, bias_sums = Pointer(3), recorder.take(parts * outputs * 8 // recorder.itemsize)
-    recorder.add(
-        "winograd_weight_sums", (a.pointer, dy.pointer, sums, bias_sums),
-        spec.batch, rows, across, vectors, outputs,
-        even_part(inputs, most_rows(target, vectors)),
-        a.sample, a.row, a.pixel, dy.sample, dy.row, dy.pixel, inputs, parts, together,
-        parts=parts_of_product(spec.flops, parts * _ROWS_OF_PLACES),
+        db, bias_sums = Pointer(3), builder.scratch(parts * outputs * 8 // builder.itemsize)
+    builder.add(
+        Kernel.WINOGRAD_WEIGHT_SUMS, a=a.pointer, dy=dy.pointer, sums=sums, bias_sums=bias_sums,
+        samples=spec.batch, tile_rows=rows, tiles=across, vectors=vectors, outputs=outputs,
+        tile_inputs=even_part(inputs, most_rows(target, vectors)),
+        a_sample=a.sample, a_row=a.row, a_column=a.pixel,
+        dy_sample=dy.sample, dy_row=dy.row, dy_column=dy.pixel,
+        inputs=inputs, parts=parts, together=together,
+        max_threads=threads_for_product(spec.flops, parts * _ROWS_OF_PLACES),
     )  # fmt: skip
-    recorder.add(
-        "winograd_weight_gradient", (sums, bias_sums, Pointer(2), db),
-        inputs, outputs, parts, STORE,
-        parts=min(inputs * outputs // lanes, parts_of(parts * size)),
+    builder.add(
+        Kernel.WINOGRAD_WEIGHT_GRADIENT, sums=sums, bias_sums=bias_sums, dw=Pointer(2), db=db,
+        inputs=inputs, outputs=outputs, parts=parts, epilogue=STORE, decay=0.0, bias_decay=0.0,
+        max_threads=min(inputs * outputs // lanes, threads_for_elements(parts * size)),
     )  # fmt: skip
-    return recorder.launch()
+    return builder.lowered()

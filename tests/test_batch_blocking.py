@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from fastconv.backends.compiled.instructions.record import Target
-from fastconv.backends.compiled.lowering.interleaving import interleave
+from fastconv.backends.compiled.instructions.instruction import Target
+from fastconv.backends.compiled.lowering.batch_blocking import block_batches
 from fastconv.backends.compiled.lowering.reordering import reorder
 from fastconv.layers import Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Sigmoid
 from fastconv.network import Sequential
@@ -34,20 +34,20 @@ def kernels(plan):
 
 
 def test_images_of_few_channels_are_transposed_only_at_the_ends():
-    plan = interleave(training_plan(FEW, (28, 28, 1), 32), AVX512).plan
+    plan = block_batches(training_plan(FEW, (28, 28, 1), 32), AVX512).plan
     assert not [kernel for kernel in kernels(plan) if kernel.startswith("conv.")]
-    transposed = [call for call in plan.calls if call.kernel == "interleaved.transpose_images"]
+    transposed = [call for call in plan.calls if call.kernel == "batch_blocked.transpose_images"]
     names = [tuple(plan.buffers[n].name for n in call.arguments) for call in transposed]
     assert [call.spec.x_shape[:3] for call in transposed] == [
         (2, 16, 784),  # the batch, to lanes
         (2, 256, 16),  # the last pool's output, back, for the dense layer
         (2, 16, 256),  # its gradient, to lanes
     ]
-    assert names[0] == ("input", "input.interleaved")
+    assert names[0] == ("input", "input.batch_blocked")
 
 
 def test_pools_and_activations_between_see_images_of_more_channels():
-    plan = interleave(training_plan(FEW, (28, 28, 1), 32), AVX512).plan
+    plan = block_batches(training_plan(FEW, (28, 28, 1), 32), AVX512).plan
     pools = [call.spec for call in plan.calls if call.kernel == "pool.max_pool2d_forward"]
     assert [(spec.batch, spec.channels) for spec in pools] == [(2, 6 * 16), (2, 16 * 16)]
 
@@ -63,16 +63,16 @@ def test_pools_and_activations_between_see_images_of_more_channels():
 )
 def test_other_plans_stay_as_they_are(batch, target, layers):
     plan = training_plan(layers, (28, 28, 1), batch)
-    assert interleave(plan, target).plan is plan
+    assert block_batches(plan, target).plan is plan
 
 
 def test_scores_in_lanes_are_brought_back_at_the_end():
     network = Sequential((Conv2D(5), MaxPool2D(2)), (8, 8, 1))
     source = Source(100, "uint8", Preprocessing("min_max"))
     built = build_plan(network, 16, Purpose(False, False, None), source)
-    plan = interleave(built, AVX512).plan
+    plan = block_batches(built, AVX512).plan
     last = plan.calls[-1]
-    assert last.kernel == "interleaved.transpose_images"
+    assert last.kernel == "batch_blocked.transpose_images"
     scores = plan.buffers[plan.number_of("scores")]
     names = [plan.buffers[number].name for number in last.arguments]
     assert names[0].startswith("max_pool2d_1")

@@ -1,7 +1,6 @@
-"""What records declare to read and write is what their kernels do."""
+"""What instructions declare to read and write is what their kernels do."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +8,10 @@ from guarded_memory import GuardedMemory, Processor
 from kernel_calls import KERNELS, calls_of, specs_of
 from watched import parameters_of
 
+from fastconv.backends.compiled.instructions.instruction import Pointer, Target
 from fastconv.backends.compiled.instructions.layouts import LAYOUTS
-from fastconv.backends.compiled.instructions.record import Pointer, Target
-from fastconv.backends.compiled.lowering.interleaving import interleave
-from fastconv.backends.compiled.lowering.launches import launch_of
+from fastconv.backends.compiled.lowering.batch_blocking import block_batches
+from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel
 from fastconv.backends.compiled.lowering.lowering import lower
 from fastconv.backends.selection import backend_state
 from fastconv.layers import (
@@ -55,12 +54,12 @@ def dtypes_of(processor):
     return ("float32", "float64") if processor is PROCESSORS[0] else ("float32",)
 
 
-def watch_all(records, memory, processor):
+def watch_all(instructions, memory, processor):
     rng = np.random.default_rng(0)
     with np.errstate(all="ignore"):
-        for record in records:
-            fault = processor.watch(record, memory, rng)
-            assert fault is None, f"{record}: {fault}"
+        for instruction in instructions:
+            fault = processor.watch(instruction, memory, rng)
+            assert fault is None, f"{instruction}: {fault}"
 
 
 def arrays_of(call):
@@ -70,13 +69,13 @@ def arrays_of(call):
     return [there.get(name) for name in parameters_of(call.kernel)]
 
 
-def launches_of(kernel, dtype, target):
-    """The arrays and the launch of every case of a kernel of the contract."""
+def lowered_kernels_of(kernel, dtype, target):
+    """The arrays and the lowered of every case of a kernel of the contract."""
     for spec in specs_of(kernel):
         for call in calls_of(kernel, spec, np.dtype(dtype).type):
             arrays = arrays_of(call)
             types = tuple(None if a is None else a.dtype.name for a in arrays)
-            yield arrays, launch_of(kernel, call.spec, types, target)
+            yield arrays, lower_kernel(kernel, call.spec, types, target)
 
 
 OF_THE_CONTRACT = [k for k in KERNELS if not k.startswith(("random.", "input."))]
@@ -87,10 +86,10 @@ OF_THE_CONTRACT = [k for k in KERNELS if not k.startswith(("random.", "input."))
 @pytest.mark.parametrize("kernel", OF_THE_CONTRACT)
 def test_kernels_of_the_contract(kernel, processor):
     for dtype in dtypes_of(processor):
-        for arrays, launch in launches_of(kernel, dtype, processor.target):
+        for arrays, lowered in lowered_kernels_of(kernel, dtype, processor.target):
             there = {n: a for n, a in enumerate(arrays) if a is not None}
-            sizes = {n: a.nbytes for n, a in there.items()} | {-1: launch.workspace_bytes}
-            watch_all(launch.records, GuardedMemory(sizes, there), processor)
+            sizes = {n: a.nbytes for n, a in there.items()} | {-1: lowered.workspace_bytes}
+            watch_all(lowered.instructions, GuardedMemory(sizes, there), processor)
 
 
 CLASSES = 10
@@ -122,7 +121,7 @@ IMAGES = 40
 
 
 def step_of(name, dtype, batch, kind, target):
-    """The memory and the records of one training step."""
+    """The memory and the instructions of one training step."""
     layers, shape, scaling = NETWORKS[name]
     network = Sequential(layers, shape, dtype=dtype)
     last = layers[-1]
@@ -137,7 +136,7 @@ def step_of(name, dtype, batch, kind, target):
     rotation = 0.0 if name in ("behind pools", "dense") else 10.0
     augmentation = Augmentation(flip=rotation > 0, rotation=rotation)
     source = Source(IMAGES, "uint8", preprocessing, augmentation)
-    plan = interleave(build_plan(network, batch, purpose, source, 3), target).plan
+    plan = block_batches(build_plan(network, batch, purpose, source, 3), target).plan
     lowered = lower(plan, target)
     rng = np.random.default_rng(1)
     shared = {
@@ -160,20 +159,20 @@ def step_of(name, dtype, batch, kind, target):
         if buffer.parent is None
     }
     sizes |= {-1 - number: size for number, size in enumerate(lowered.memory_bytes)}
-    return GuardedMemory(sizes, fill), rooted(lowered.records, plan)
+    return GuardedMemory(sizes, fill), rooted(lowered.instructions, plan)
 
 
-def rooted(records, plan):
-    """The records, with pointers to the buffers that own the memory of views."""
+def rooted(instructions, plan):
+    """The instructions, with pointers to the buffers that own the memory of views."""
 
     def moved(pointer):
-        if pointer is None or pointer.argument < 0:
+        if pointer.argument < 0:
             return pointer
         owner, offset = plan.memory_of(pointer.argument)
         itemsize = np.dtype(plan.buffers[owner].dtype).itemsize
         return Pointer(owner, pointer.offset + offset * itemsize)
 
-    return [replace(r, pointers=tuple(map(moved, r.pointers))) for r in records]
+    return [instruction.with_pointers(moved) for instruction in instructions]
 
 
 @PROCESSOR
@@ -183,18 +182,21 @@ def rooted(records, plan):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_whole_steps(name, batch, kind, processor):
     for dtype in dtypes_of(processor):
-        memory, records = step_of(name, dtype, batch, kind, processor.target)
-        watch_all(records, memory, processor)
+        memory, instructions = step_of(name, dtype, batch, kind, processor.target)
+        watch_all(instructions, memory, processor)
 
 
 def test_the_cases_above_reach_every_kernel():
     target, seen = PROCESSORS[0].target, set()
     for kernel in OF_THE_CONTRACT:
-        for _, launch in launches_of(kernel, "float32", target):
-            seen |= {record.kernel for record in launch.records}
+        for _, lowered in lowered_kernels_of(kernel, "float32", target):
+            seen |= {instruction.kernel for instruction in lowered.instructions}
     for name in NETWORKS:
         for batch, kind in ((1, "sgd"), (2, "momentum"), (16, "adam")):
-            seen |= {record.kernel for record in step_of(name, "float32", batch, kind, target)[1]}
+            seen |= {
+                instruction.kernel
+                for instruction in step_of(name, "float32", batch, kind, target)[1]
+            }
     if PROCESSORS[0].target.registers < 32:
         seen |= {name for name in LAYOUTS if name.startswith("pooled")} | {"transpose_weights"}
     assert set(LAYOUTS) - seen == {"random_words"}

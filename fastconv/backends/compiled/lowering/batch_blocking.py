@@ -1,9 +1,9 @@
-"""Which arrays of a plan hold interleaved samples: a plan becomes a plan.
+"""Which arrays of a plan hold batch-blocked images: a plan becomes a plan.
 
 Where a convolution is better off with samples in the lanes
-(:mod:`fastconv.backends.compiled.rules.interleaved`), all of its passes get interleaved images, and
-pooling and elementwise activations around it go on
-with them. Arrays are interleaved, or brought back, only where a call meets the other order.
+(:mod:`fastconv.backends.compiled.rules.batch_blocked`), all of its passes get batch-blocked images,
+and pooling and elementwise activations around it go on with them. Arrays are blocked, or brought
+back, only where a call meets the other order.
 """
 
 from __future__ import annotations
@@ -11,49 +11,49 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from fastconv.backends.compiled.instructions.record import Target
-from fastconv.backends.compiled.rules import interleaved
-from fastconv.plans.effects import access_of
+from fastconv.backends.compiled.instructions.instruction import Target
+from fastconv.backends.compiled.rules import batch_blocked
+from fastconv.plans.effects import ACCESS, access_of, argument_of
 from fastconv.plans.operation import ActivationSpec, InputSpec
 from fastconv.plans.plan import Buffer, Call, Plan
 from fastconv.plans.rewriting import RESULTS, Rewritten
 from fastconv.spec import ConvSpec, PoolSpec
 
 _CONVOLUTIONS = {
-    "conv.conv2d_forward": (0, 3),
-    "conv.conv2d_backward_data": (0, 2),
-    "conv.conv2d_backward_weight": (0, 1),
+    "conv.conv2d_forward": ("x", "y"),
+    "conv.conv2d_backward_data": ("dy", "dx"),
+    "conv.conv2d_backward_weight": ("dy", "x"),
 }
-"""Which arguments of a convolution are images."""
+"""Which arrays of a convolution are images."""
 
 
-def interleave(plan: Plan, target: Target) -> Rewritten:
-    """Return the plan with interleaved images where they pay; the buffers keep their numbers.
+def block_batches(plan: Plan, target: Target) -> Rewritten:
+    """Return the plan with batch-blocked images where that is faster; buffers keep their numbers.
 
     Parameters
     ----------
     plan
         Any plan.
     target
-        The instruction set: as many samples are interleaved as a vector has lanes.
+        The instruction set: as many samples lie side by side as a vector has lanes.
     """
     chosen = {
         call.spec
         for call in plan.calls
-        if call.kernel in _CONVOLUTIONS and _pays(call, target, plan.dtype)
+        if call.kernel in _CONVOLUTIONS and _is_profitable(call, target, plan.dtype)
     }
-    return _Interleaving(plan, target, chosen).run() if chosen else Rewritten.unchanged(plan)
+    return _BatchBlocking(plan, target, chosen).run() if chosen else Rewritten.unchanged(plan)
 
 
-def _pays(call: Call, target: Target, dtype: str) -> bool:
+def _is_profitable(call: Call, target: Target, dtype: str) -> bool:
     spec = call.spec
     assert isinstance(spec, ConvSpec)
     backwards = call.kernel == "conv.conv2d_backward_data"
     channels = spec.in_channels if backwards else spec.out_channels
-    return interleaved.pays(spec, channels, target, dtype)
+    return batch_blocked.is_profitable(spec, channels, target, dtype)
 
 
-class _Interleaving:
+class _BatchBlocking:
     """The state of one pass over the calls: which arrays are where."""
 
     def __init__(self, plan: Plan, target: Target, chosen: set[object]) -> None:
@@ -63,7 +63,7 @@ class _Interleaving:
         self._buffers = list(plan.buffers)
         self._twins: dict[int, int] = {}
         self._plain = set(range(len(plan.buffers)))  # owners whose own array is up to date
-        self._interleaved: set[int] = set()  # those whose twin is
+        self._batch_blocked: set[int] = set()  # those whose twin is
         self._calls: list[Call] = []
         self._origins: list[tuple[int, ...]] = []
 
@@ -102,26 +102,26 @@ class _Interleaving:
         return -1 if memory is None else memory[0]
 
     def _convolution(self, call: Call) -> Call:
-        images = _CONVOLUTIONS[call.kernel]
-        written = images[1:] if call.kernel != "conv.conv2d_backward_weight" else ()
-        arguments = list(call.arguments)
-        for place in images:
-            if place not in written:
-                self._need_interleaved(call.arguments[place])
-            arguments[place] = self._twin(call.arguments[place])
+        images, arrays = _CONVOLUTIONS[call.kernel], ACCESS[call.kernel]
+        arguments: list[int | None] = []
+        for number, (array, access) in zip(call.arguments, arrays.items(), strict=True):
+            if array in images and access == "r":
+                self._need_batch_blocked(number)
+            arguments.append(self._twin(number) if array in images else number)
+        for array in images:
+            if arrays[array] == "w":
+                self._wrote_batch_blocked(argument_of(call, array))
         function = call.kernel.partition(".")[2]
-        for place in written:
-            self._wrote_interleaved(call.arguments[place])
-        return Call(f"interleaved.{function}", call.spec, tuple(arguments))
+        return Call(f"batch_blocked.{function}", call.spec, tuple(arguments))
 
     def _goes_on(self, call: Call) -> bool:
-        """Whether a call treats all elements, or channels, alike and meets interleaved arrays."""
+        """Whether a call treats all elements, or channels, alike and meets batch-blocked arrays."""
         if not call.kernel.startswith(("pool.", "activation.activation_")):
             return False
         if self._alike_spec(call.spec) is None:
             return False
         owners = {self._owner(number) for number in call.arguments}
-        return bool(owners & (self._interleaved - self._plain))
+        return bool(owners & (self._batch_blocked - self._plain))
 
     def _alike_spec(self, spec: object) -> object | None:
         """The spec for images of ``lanes`` times the channels; None where there is none."""
@@ -136,37 +136,37 @@ class _Interleaving:
         writes = 2 if call.kernel == "pool.max_pool2d_forward" else 1
         read = call.arguments[: len(call.arguments) - writes]
         for number in read:
-            self._need_interleaved(number)
+            self._need_batch_blocked(number)
         arguments = tuple([self._twin(number) for number in call.arguments])
         for number in call.arguments[len(read) :]:
-            self._wrote_interleaved(number)
+            self._wrote_batch_blocked(number)
         return Call(call.kernel, self._alike_spec(call.spec), arguments)
 
-    def _wrote_interleaved(self, number: int | None) -> None:
+    def _wrote_batch_blocked(self, number: int | None) -> None:
         owner = self._owner(number)
-        self._interleaved.add(owner)
+        self._batch_blocked.add(owner)
         self._plain.discard(owner)
 
     def _wrote_plain(self, number: int | None) -> None:
         owner = self._owner(number)
         self._plain.add(owner)
-        self._interleaved.discard(owner)
+        self._batch_blocked.discard(owner)
 
     def _twin(self, number: int | None) -> int:
-        """The interleaved array of the memory that a buffer is, or sees in another shape."""
+        """The batch-blocked array of the memory that a buffer is, or sees in another shape."""
         owner = self._owner(number)
         if owner not in self._twins:
             of = self._plan.buffers[owner]
             self._twins[owner] = len(self._buffers)
-            self._buffers.append(Buffer(f"{of.name}.interleaved", of.shape, of.dtype))
+            self._buffers.append(Buffer(f"{of.name}.batch_blocked", of.shape, of.dtype))
         return self._twins[owner]
 
-    def _need_interleaved(self, number: int | None) -> None:
+    def _need_batch_blocked(self, number: int | None) -> None:
         owner = self._owner(number)
-        if number is not None and owner not in self._interleaved:
+        if number is not None and owner not in self._batch_blocked:
             lanes, size = self._lanes, self._elements_of_a_sample(number)
             self._transpose(lanes, size, number, self._twin(number))
-            self._interleaved.add(owner)
+            self._batch_blocked.add(owner)
 
     def _need_plain(self, number: int | None) -> None:
         owner = self._owner(number)
@@ -180,5 +180,5 @@ class _Interleaving:
 
     def _transpose(self, rows: int, columns: int, x: int, y: int) -> None:
         spec = InputSpec(self._plan.batch // self._lanes, rows, columns, 1)
-        self._calls.append(Call("interleaved.transpose_images", spec, (x, y)))
+        self._calls.append(Call("batch_blocked.transpose_images", spec, (x, y)))
         self._origins.append(())

@@ -1,4 +1,4 @@
-"""Collecting the records of one launch: copies, packed weights, products."""
+"""Collecting the instructions of one kernel of the contract: copies, packed weights, products."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions.record import (
+from fastconv.backends.compiled.instructions.choices import INIT_BIAS, INIT_C, INIT_ZERO, STORE
+from fastconv.backends.compiled.instructions.instruction import (
     WORKSPACE,
-    Launch,
+    Instruction,
+    LoweredKernel,
     Pointer,
-    Record,
     Target,
 )
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.layout import transposition
-from fastconv.backends.compiled.rules.split import parts_of, parts_of_product
-from fastconv.backends.compiled.rules.tiles import Tile
+from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
+from fastconv.backends.compiled.rules.tiles import RegisterTile
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest vector."""
-NEAR_BYTES = 256 * 1024
+L2_BYTES = 256 * 1024
 """Packed weights of at most this size are taken to stay in the second-level cache of a core."""
-
-START_ZERO, START_BIAS, START_C, START_ROWS = 0, 1, 2, 3
-"""What the sums of a tile start from; a bias goes with the columns of C, or with its rows."""
-STORE, LEAKY_RELU, LEAKY_GRADIENT, UPDATE = 0, 1, 2, 3
-"""What becomes of them."""
 
 Sides = tuple[tuple[int, int], tuple[int, int]]
 
@@ -79,19 +76,20 @@ class Images:
 class Weights:
     """The B of a product: weights as ``conv_tiles`` reads them.
 
-    ``depth_stride`` 0 means packed; then ``tap1`` and ``tap2`` count steps of depth, else elements.
+    ``depth_stride`` 0 means packed; then ``down`` and ``across`` count steps of depth, else
+    elements.
     """
 
     pointer: Pointer
     depth_stride: int
     block: int
     group: int
-    tap1: int
-    tap2: int
+    down: int
+    across: int
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class UnpackedWeights:
     """Weights in memory: where, and strides in elements; taps may go backwards."""
 
     pointer: Pointer
@@ -104,7 +102,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """What a sum runs over: taps down and across with their strides in A, and their depth."""
+    """Range of a sum: taps down and across with their strides in A, and their depth."""
 
     down: int
     across: int
@@ -114,14 +112,14 @@ class Taps:
 
 
 @dataclass(slots=True)
-class Recorder:
-    """The records of one launch, and its workspace."""
+class Builder:
+    """The instructions of one kernel of the contract, and its workspace."""
 
     dtype: str
     target: Target
-    records: list[Record] = field(default_factory=list)
+    instructions: list[Instruction] = field(default_factory=list)
     _bytes: int = 0
-    _taken: list[tuple[int, Pointer]] = field(default_factory=list)
+    _pieces: list[tuple[int, Pointer]] = field(default_factory=list)
     _next: int = 0
     _packed: dict[tuple[Any, ...], Weights] = field(default_factory=dict)
 
@@ -135,47 +133,47 @@ class Recorder:
         """Elements of a vector."""
         return self.target.lanes(self.dtype)
 
-    def launch(self) -> Launch:
+    def lowered(self) -> LoweredKernel:
         """Return what has been collected."""
-        return Launch(tuple(self.records), self._bytes)
+        return LoweredKernel(tuple(self.instructions), self._bytes)
 
     def add(
         self,
-        kernel: str,
-        pointers: tuple[Pointer | None, ...],
-        *integers: int,
-        reals: tuple[float, ...] = (),
-        parts: int = 1,
+        kernel: Kernel,
+        *,
+        max_threads: int = 1,
         barrier: bool = True,
+        **fields: Any,
     ) -> None:
-        """Add a record."""
-        record = Record(kernel, self.dtype, pointers, integers, reals, parts, barrier)
-        self.records.append(record)
+        """Add an instruction, its fields by name."""
+        self.instructions.append(
+            Instruction.of(kernel, self.dtype, max_threads=max_threads, barrier=barrier, **fields)
+        )
 
     def set_barrier(self, barrier: bool) -> None:
-        """Say whether threads wait for each other behind the last record."""
-        self.records[-1] = replace(self.records[-1], barrier=barrier)
+        """Say whether threads wait for each other behind the last instruction."""
+        self.instructions[-1] = replace(self.instructions[-1], barrier=barrier)
 
-    def take(self, elements: int) -> Pointer:
-        """Return a piece of the workspace, on cache lines of its own, until :meth:`take_again`."""
-        while self._next < len(self._taken):
-            size, pointer = self._taken[self._next]
+    def scratch(self, elements: int) -> Pointer:
+        """Return a piece of the workspace, on its own cache lines, until :meth:`reset_scratch`."""
+        while self._next < len(self._pieces):
+            size, pointer = self._pieces[self._next]
             self._next += 1
             if size >= elements:
                 return pointer
-        pointer = self.take_for_good(elements)
-        self._taken.append((elements, pointer))
-        self._next = len(self._taken)
+        pointer = self.allocate(elements)
+        self._pieces.append((elements, pointer))
+        self._next = len(self._pieces)
         return pointer
 
-    def take_for_good(self, elements: int) -> Pointer:
-        """Return a piece of the workspace that nothing else of this launch gets."""
+    def allocate(self, elements: int) -> Pointer:
+        """Return a piece of the workspace that nothing else of the kernel gets."""
         pointer = Pointer(WORKSPACE, self._bytes)
         self._bytes += -(-elements * self.itemsize // ALIGNMENT) * ALIGNMENT
         return pointer
 
-    def take_again(self) -> None:
-        """Let what is recorded from now on use the pieces that were taken so far, in their order.
+    def reset_scratch(self) -> None:
+        """Let what follows use the scratch memory that was handed out so far, in its order.
 
         What is the same work on other samples finds its memory in the caches.
         """
@@ -186,20 +184,30 @@ class Recorder:
         x_period: int = 1, y_period: int = 1,
     ) -> None:  # fmt: skip
         """Add a transposition of matrices, as :func:`.layout.transposition` makes it."""
-        self.records.append(
+        self.instructions.append(
             transposition(self.dtype, x, y, matrices, rows, columns, x_period, y_period)
         )
 
     def sum_pixels(self, images: Pointer, total: Pointer, pixels: int, channels: int) -> None:
         """Add the sum of each channel over NHWC images."""
-        parts = min(parts_of(pixels * channels), -(-channels // self.lanes))
-        self.add("sum_pixels", (images, total), pixels, channels, parts=parts)
+        self.add(
+            Kernel.SUM_PIXELS, x=images, total=total, pixels=pixels, channels=channels,
+            max_threads=min(threads_for_elements(pixels * channels), -(-channels // self.lanes)),
+        )  # fmt: skip
 
     def add_to(self, total: Pointer, more: Pointer, size: int) -> None:
         """Add elements to others."""
+        self.add_parts(more, 1, size, total, b=total)
+
+    def add_parts(
+        self, terms: Pointer, parts: int, size: int, y: Pointer, *,
+        b: Pointer | None = None, b_size: int | None = None, barrier: bool = True,
+    ) -> None:  # fmt: skip
+        """Add the sum of parts of the same size, and of ``b`` as often as it goes into them."""
         self.add(
-            "add_parts", (more, total, total), size, size, 1, STORE,
-            reals=(0.0,), parts=parts_of(size),
+            Kernel.ADD_PARTS, terms=terms, b=b, y=y, size=size,
+            b_size=size if b_size is None else b_size, parts=parts, epilogue=STORE, slope=0.0,
+            max_threads=threads_for_elements(size * parts), barrier=barrier,
         )  # fmt: skip
 
     def pad(self, images: Images, padding: Sides, channels: int | None = None) -> Images:
@@ -213,32 +221,36 @@ class Recorder:
             return images
         height, width = images.height + top + bottom, images.width + left + right
         shape = images.samples, height, width, channels
-        place = self.take(math.prod(shape))
+        place = self.scratch(math.prod(shape))
         self.add(
-            "pad_images", (images.pointer, place),
-            images.samples, images.height, images.width, images.channels,
-            height, width, channels, top, left,
-            parts=parts_of(math.prod(shape)),
+            Kernel.PAD_IMAGES, x=images.pointer, y=place, samples=images.samples,
+            height=images.height, width=images.width, channels=images.channels,
+            out_height=height, out_width=width, out_channels=channels, top=top, left=left,
+            max_threads=threads_for_elements(math.prod(shape)),
         )  # fmt: skip
         return Images.dense(place, shape)
 
     def pack(
-        self, source: Source, taps: Taps, outputs: int, groups: int, vectors: int,
+        self, source: UnpackedWeights, taps: Taps, outputs: int, groups: int, vectors: int,
         *, barrier: bool = True,
     ) -> Weights:  # fmt: skip
-        """Copy weights into blocks of ``vectors`` vectors of outputs; once for a launch."""
+        """Copy weights into blocks of ``vectors`` vectors of outputs; once for a kernel."""
         key = source, taps, outputs, groups, vectors
         if key in self._packed:
             return self._packed[key]
         count = taps.down * taps.across * taps.depth
         block, group = count * vectors * self.lanes, count * -(-outputs // self.lanes) * self.lanes
-        place = self.take_for_good(groups * group)
+        place = self.allocate(groups * group)
         blocks = -(-outputs // (vectors * self.lanes))
         self.add(
-            "pack_weights", (source.pointer, place),
-            groups, vectors, outputs, taps.down, taps.across, taps.depth,
-            source.group, source.output, source.down, source.across, source.depth, group, block,
-            parts=min(parts_of(groups * group, 4), max(1, groups * blocks * taps.down)),
+            Kernel.PACK_WEIGHTS, w=source.pointer, packed=place,
+            groups=groups, vectors=vectors, outputs=outputs,
+            taps_down=taps.down, taps_across=taps.across, depth=taps.depth,
+            w_group=source.group, w_output=source.output, w_down=source.down,
+            w_across=source.across, w_depth=source.depth, packed_group=group, packed_block=block,
+            max_threads=min(
+                threads_for_elements(groups * group, 4), max(1, groups * blocks * taps.down)
+            ),
             barrier=barrier,
         )  # fmt: skip
         weights = Weights(place, 0, block, group, taps.across * taps.depth, taps.depth)
@@ -252,7 +264,7 @@ class Recorder:
         weights: Weights,
         c: Images,
         outputs: int,
-        tile: Tile,
+        tile: RegisterTile,
         groups: int = 1,
         *,
         bias: Pointer | None = None,
@@ -282,18 +294,22 @@ class Recorder:
         """
         blocks = -(-outputs // (tile.vectors * self.lanes))
         per_pixel = taps.down * taps.across * taps.depth * outputs * groups
-        near = per_pixel * self.itemsize <= NEAR_BYTES
+        fits_in_l2 = per_pixel * self.itemsize <= L2_BYTES
         self.add(
-            "conv_tiles", (a.pointer, weights.pointer, c.pointer, bias),
-            c.samples, c.height, c.width, tile.vectors, outputs, tile.rows,
-            a.sample, a.row, a.pixel, c.sample, c.row, c.pixel,
-            taps.down, taps.a_down, weights.tap1, taps.across, taps.a_across, weights.tap2,
-            taps.depth, weights.depth_stride, weights.block,
-            groups, taps.depth, weights.group, outputs if group_of_c is None else group_of_c,
-            START_C if add else START_ZERO if bias is None else START_BIAS, STORE, 0 if near else 1,
-            c.width if last_row is None else last_row,
-            reals=(0.0,),
-            parts=parts_of_product(
+            Kernel.CONV_TILES, a=a.pointer, b=weights.pointer, c=c.pointer, bias=bias,
+            samples=c.samples, rows=c.height, columns=c.width, vectors=tile.vectors,
+            outputs=outputs, tile_rows=tile.rows,
+            a_sample=a.sample, a_row=a.row, a_column=a.pixel,
+            c_sample=c.sample, c_row=c.row, c_column=c.pixel,
+            taps_down=taps.down, a_down=taps.a_down, b_down=weights.down,
+            taps_across=taps.across, a_across=taps.a_across, b_across=weights.across,
+            depth=taps.depth, b_depth=weights.depth_stride, b_block=weights.block,
+            groups=groups, a_group=taps.depth, b_group=weights.group,
+            c_group=outputs if group_of_c is None else group_of_c,
+            accumulator_init=INIT_C if add else INIT_ZERO if bias is None else INIT_BIAS,
+            epilogue=STORE, blocks_outside=0 if fits_in_l2 else 1,
+            last_columns=c.width if last_row is None else last_row, slope=0.0,
+            max_threads=threads_for_product(
                 2 * c.pixels * per_pixel, c.samples * c.height * blocks * groups
             ),
             barrier=barrier,

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.compiled.instructions.record import MOST_POINTERS, Launch, Target
-from fastconv.backends.compiled.instructions.recorder import ALIGNMENT
+from fastconv.backends.compiled.instructions.builder import ALIGNMENT
+from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Target
+from fastconv.backends.compiled.instructions.layout import MOST_POINTERS
 
 
 @functools.lru_cache(maxsize=1024)
-def launch_of(kernel: str, spec: Any, types: tuple[str | None, ...], target: Target) -> Launch:
-    """Return the records of one kernel of the contract.
+def lower_kernel(
+    kernel: str, spec: Any, types: tuple[str | None, ...], target: Target
+) -> LoweredKernel:
+    """Return the instructions of one kernel of the contract.
 
     Parameters
     ----------
@@ -29,13 +32,13 @@ def launch_of(kernel: str, spec: Any, types: tuple[str | None, ...], target: Tar
     """
     module, _, function = kernel.partition(".")
     make = getattr(importlib.import_module(f"fastconv.backends.compiled.rules.{module}"), function)
-    launch: Launch = make(spec, types, target)
-    return launch
+    lowered: LoweredKernel = make(spec, types, target)
+    return lowered
 
 
 @functools.cache
 def name_of(dtype: np.dtype[Any]) -> str:
-    """Return the name of a dtype, which NumPy makes anew each time it is asked."""
+    """Return the name of a dtype, which NumPy makes again each time it is asked."""
     return dtype.name
 
 
@@ -49,4 +52,4 @@ def with_room(size: int) -> int:
 
 def workspace_of(kernel: str, spec: Any, dtype: str, target: Target) -> int:
     """Return the bytes of workspace of a kernel of the contract, all of its arrays given."""
-    return with_room(launch_of(kernel, spec, (dtype,) * MOST_POINTERS, target).workspace_bytes)
+    return with_room(lower_kernel(kernel, spec, (dtype,) * MOST_POINTERS, target).workspace_bytes)

@@ -1,7 +1,7 @@
-"""Products of interleaved samples in registers, as LLVM instructions.
+"""Products of batch-blocked images in registers, as LLVM instructions.
 
 As in :mod:`fastconv.backends.numba.tile_instructions`, whose words a call has too: the tiles of
-``kernels/cpu/interleaved.h``. A tile has ``outputs`` times ``pixels`` sums, each a vector of one
+``kernels/cpu/batch_blocked.h``. A tile has ``outputs`` times ``pixels`` sums, each a vector of one
 value of as many samples as there are lanes.
 """
 
@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT, LEAKY_RELU, START_C
+from fastconv.backends.compiled.instructions.choices import INIT_C, LEAKY_GRADIENT, LEAKY_RELU
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as, offset
 from fastconv.backends.numba.tile_instructions import (
@@ -24,15 +24,15 @@ from fastconv.backends.numba.tile_instructions import (
     B_RUN1,
     B_RUN2,
     B_STEP,
+    BIAS,
     C_ROW,
     DEPTH,
-    FINISH,
-    FROM,
+    EPILOGUE,
+    INIT,
     OTHER,
     RUNS1,
     RUNS2,
     SLOPE,
-    START,
     A,
     B,
     C,
@@ -53,7 +53,7 @@ from fastconv.backends.numba.vectors import (
 
 
 class _Tile:
-    """What both tiles have: sums by output and pixel (or input)."""
+    """Parts of both tiles: sums by output and pixel (or input)."""
 
     def __init__(
         self, builder: Any, address: Any, vector: Vector, pixels: int, outputs: int
@@ -98,8 +98,8 @@ class _Product(_Tile):
 
     def write(self) -> None:
         builder, words = self.builder, self.words
-        bias = words.place(START)
-        with builder.if_else(words.equals(START, 0)) as (then, otherwise):
+        bias = words.place(BIAS)
+        with builder.if_else(words.equals(BIAS, 0)) as (then, otherwise):
             with then:
                 for total in self.sums.values():
                     builder.store(ir.Constant(self.kind, None), total)
@@ -126,12 +126,12 @@ class _Product(_Tile):
     def _finish(self) -> None:
         builder, words = self.builder, self.words
         zero = ir.Constant(self.kind, None)
-        with builder.if_then(words.equals(FINISH, LEAKY_RELU)):
+        with builder.if_then(words.equals(EPILOGUE, LEAKY_RELU)):
             slope = words.spread(SLOPE, self.kind)
             for total in self.sums.values():
                 positive = builder.fcmp_ordered(">", builder.load(total), zero)
                 write_choice(builder, total, positive, slope)
-        with builder.if_then(words.equals(FINISH, LEAKY_GRADIENT)):
+        with builder.if_then(words.equals(EPILOGUE, LEAKY_GRADIENT)):
             slope, other = words.spread(SLOPE, self.kind), words.place(OTHER)
             for (q, p), total in self.sums.items():
                 passed = builder.fcmp_ordered(">", self.load(other, self.of_pixel(q, p)), zero)
@@ -147,7 +147,7 @@ class _Moments(_Tile):
         for total in self.sums.values():
             builder.store(ir.Constant(self.kind, None), total)
         write_runs(self.words, self._step)
-        with builder.if_then(self.words.equals(FROM, START_C)):
+        with builder.if_then(self.words.equals(INIT, INIT_C)):
             for place, total in self.sums.items():
                 before = self.load(self.c, places[place])
                 builder.store(builder.fadd(builder.load(total), before, flags=FLAGS), total)
@@ -211,12 +211,12 @@ class _Call:
 
 
 @compiled_as(_tile_of(_Product), prefer_literal=True)
-def interleaved_product(tile: int, pixels: int, outputs: int, dtype: Any) -> None:
+def batch_blocked_product(tile: int, pixels: int, outputs: int, dtype: Any) -> None:
     """``c[p][q] = bias[q] + sum over runs and k of a[k + p] b[k][q]``, b scalars."""
     call = _Call(tile, dtype)
     sums = np.zeros((pixels, outputs, call.lanes), dtype)
-    if call.word(START):
-        sums += call.elements(START, 0, outputs)[:, None]
+    if call.word(BIAS):
+        sums += call.elements(BIAS, 0, outputs)[:, None]
     for a, b, k in call.steps():
         factors = call.elements(B, b + k * call.word(B_STEP), outputs)[:, None]
         for p in range(pixels):
@@ -224,15 +224,15 @@ def interleaved_product(tile: int, pixels: int, outputs: int, dtype: Any) -> Non
             sums[p] += factors * call.elements(A, place, call.lanes)
     for p in range(pixels):
         test, slope = sums[p], call.dtype.type(call.reals[SLOPE])
-        if call.word(FINISH) == LEAKY_GRADIENT:
+        if call.word(EPILOGUE) == LEAKY_GRADIENT:
             test = call.vectors(OTHER, p * call.word(C_ROW), outputs)
-        if call.word(FINISH) in (LEAKY_RELU, LEAKY_GRADIENT):
+        if call.word(EPILOGUE) in (LEAKY_RELU, LEAKY_GRADIENT):
             sums[p] = np.where(test > 0, sums[p], sums[p] * slope)
         call.vectors(C, p * call.word(C_ROW), outputs)[:] = sums[p]
 
 
 @compiled_as(_tile_of(_Moments), prefer_literal=True)
-def interleaved_moments(tile: int, pixels: int, outputs: int, dtype: Any) -> None:
+def batch_blocked_moments(tile: int, pixels: int, outputs: int, dtype: Any) -> None:
     """``c[q][p] (+)= sum over runs and k of a[k][p] b[k][q]``, all vectors."""
     call = _Call(tile, dtype)
     c = call.vectors(C, 0, outputs * pixels).reshape(outputs, pixels, call.lanes)
@@ -240,7 +240,7 @@ def interleaved_moments(tile: int, pixels: int, outputs: int, dtype: Any) -> Non
     for a, b, k in call.steps():
         factors = call.vectors(B, b + k * call.word(B_STEP), outputs)
         sums += factors[:, None] * call.vectors(A, a + k * call.word(A_STRIDE), pixels)
-    c[:] = c + sums if call.word(FROM) == START_C else sums
+    c[:] = c + sums if call.word(INIT) == INIT_C else sums
 
 
 def _sums_of_lanes(_: Any, source: Any, first: Any, to: Any, at: Any) -> tuple[Any, Instructions]:

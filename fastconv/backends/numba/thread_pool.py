@@ -1,8 +1,8 @@
-"""Running programs, which are rows of records, on teams of threads.
+"""Running instruction streams on pools of threads.
 
-A team is its caller and Python threads that stay inside one compiled function, without the
-interpreter's lock. All of them walk the same rows, each does its share of every row, and they wait
-for each other behind it. The protocol is that of ``kernels/cpu/program.c``.
+A pool is its caller and Python threads that stay inside one compiled function, without the
+interpreter's lock. All of them walk the same stream, each does its share of every instruction, and
+they wait for each other behind it. The protocol is that of ``kernels/cpu/thread_pool.c``.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.compiled.instructions.record import PARTS
+from fastconv.backends.compiled.instructions.layout import KERNEL, MAX_THREADS
 from fastconv.backends.numba.compiled_code import Compiled, address_of_function, is_disabled
-from fastconv.backends.numba.team_words import (
+from fastconv.backends.numba.thread_pool_words import (
     BARRIERS,
+    INSTRUCTIONS,
     JOB,
     MOST_THREADS,
     NANOSECONDS,
-    PROGRAM,
+    POOL_WORDS,
     QUIT,
-    ROWS,
     STEPS,
-    TEAM_WORDS,
+    STREAM,
     THREADS,
 )
 
@@ -45,20 +45,20 @@ def _function(name: str) -> Any:
     """Return a compiled function as ctypes calls it: without the interpreter's lock."""
 
     def compile_now(unique: str) -> Compiled:
-        from fastconv.backends.numba.team_functions import compile_team_function
+        from fastconv.backends.numba.thread_pool_functions import compile_pool_function
 
-        return compile_team_function(name, unique)
+        return compile_pool_function(name, unique)
 
     kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * _ARGUMENTS[name])
-    return kind(address_of_function(f"team_{name}", compile_now))
+    return kind(address_of_function(f"thread_pool_{name}", compile_now))
 
 
-class _Team:
+class _ThreadPool:
     """Its memory, and the threads in it beside the caller."""
 
     def __init__(self) -> None:
-        memory = (ctypes.c_int64 * (TEAM_WORDS + 7))()
-        # A worker may look at its team as long as the process lives.
+        memory = (ctypes.c_int64 * (POOL_WORDS + 7))()
+        # A worker may look at its pool as long as the process lives.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
         skipped = -ctypes.addressof(memory) % 64 // 8
         self.words = np.frombuffer(memoryview(memory), np.int64)[skipped:]
@@ -108,87 +108,87 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-_free_teams: list[_Team] = []
+_free_pools: list[_ThreadPool] = []
 """Taken from and put back by single operations of the list, which other threads cannot split."""
 
 if hasattr(os, "register_at_fork"):
     # A child of fork has none of its parent's threads.
-    os.register_at_fork(after_in_child=_free_teams.clear)
+    os.register_at_fork(after_in_child=_free_pools.clear)
 
 
 @atexit.register
-def _end_free_teams() -> None:
-    while _free_teams:
-        _free_teams.pop().end()
+def _end_free_pools() -> None:
+    while _free_pools:
+        _free_pools.pop().end()
 
 
 @contextlib.contextmanager
-def _team() -> Iterator[_Team]:
+def _pool() -> Iterator[_ThreadPool]:
     try:
-        team = _free_teams.pop()
+        pool = _free_pools.pop()
     except IndexError:
-        team = _Team()
-    yield team
-    _free_teams.append(team)
+        pool = _ThreadPool()
+    yield pool
+    _free_pools.append(pool)
 
 
 _ALONE = os.name != "posix"
-"""No POSIX threads: programs run on the caller's thread."""
+"""No POSIX threads: streams run on the caller's thread."""
 
 
-def run_program(
-    program: NDArray[np.int64],
+def run_stream(
+    stream: NDArray[np.int64],
     steps: int,
     threads: int,
     nanoseconds: NDArray[np.int64] | None = None,
 ) -> int:
-    """Run a program ``steps`` times on up to ``threads`` threads; the caller is one of them.
+    """Run a stream ``steps`` times on up to ``threads`` threads; the caller is one of them.
 
-    Safe to call from several threads at once, each gets a team of its own, and after fork.
+    Safe to call from several threads at once, each gets a pool of its own, and after fork.
 
     Parameters
     ----------
-    program
-        int64 (rows, 64), with whole addresses.
+    stream
+        int64 (instructions, 64), with whole addresses.
     steps
         How many times.
     threads
         How many threads.
     nanoseconds
-        int64 (rows,): the time of each row is added to it, of all steps together.
+        int64 (instructions,): the time of each instruction is added to it, of all steps together.
 
     Returns
     -------
     int
-        How many threads ran: fewer where no row has work for more, or where the system would
-        start no more.
+        How many threads ran: fewer where no instruction has work for more, or where the system
+        would start no more.
     """
-    if len(program) == 0:
+    if len(stream) == 0:
         return 1
     if is_disabled() or _ALONE:
-        _walk_in_python(program, steps, nanoseconds)
+        _walk_in_python(stream, steps, nanoseconds)
         return 1
     if threads > 1:
-        threads = min(threads, int(program[:, PARTS].max()))
-    with _team() as team:
-        words = team.words
-        words[PROGRAM], words[ROWS], words[STEPS] = program.ctypes.data, len(program), steps
+        threads = min(threads, int(stream[:, MAX_THREADS].max()))
+    with _pool() as pool:
+        words = pool.words
+        words[STREAM], words[INSTRUCTIONS], words[STEPS] = stream.ctypes.data, len(stream), steps
         words[NANOSECONDS] = 0 if nanoseconds is None else nanoseconds.ctypes.data
         words[BARRIERS] = 0
-        return team.run(threads)
+        return pool.run(threads)
 
 
 def _walk_in_python(
-    program: NDArray[np.int64], steps: int, nanoseconds: NDArray[np.int64] | None
+    stream: NDArray[np.int64], steps: int, nanoseconds: NDArray[np.int64] | None
 ) -> None:
     if is_disabled():
         from fastconv.backends.numba.compilation import python_function
 
-        kernels = [python_function(row[0]) for row in program]
+        kernels = [python_function(words[KERNEL]) for words in stream]
     else:
         kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
-        kernels = [kind(int(row[0])) for row in program]
-    addresses = [int(row.ctypes.data) for row in program]
+        kernels = [kind(int(words[KERNEL])) for words in stream]
+    addresses = [int(words.ctypes.data) for words in stream]
     for step in range(steps):
         for number, (kernel, address) in enumerate(zip(kernels, addresses, strict=True)):
             before = time.perf_counter_ns()
@@ -200,13 +200,13 @@ def _walk_in_python(
 
 
 def barrier_nanoseconds(threads: int, count: int) -> float:
-    """Return the mean time of one barrier of a team, in nanoseconds."""
+    """Return the mean time of one barrier of a pool, in nanoseconds."""
     if is_disabled() or _ALONE:
         return 0.0
-    with _team() as team:
-        team.words[ROWS] = team.words[STEPS] = team.words[NANOSECONDS] = 0
-        team.words[BARRIERS] = count
-        team.grow(threads)
+    with _pool() as pool:
+        pool.words[INSTRUCTIONS] = pool.words[STEPS] = pool.words[NANOSECONDS] = 0
+        pool.words[BARRIERS] = count
+        pool.grow(threads)
         before = time.perf_counter_ns()
-        team.run(threads)
+        pool.run(threads)
         return (time.perf_counter_ns() - before) / max(1, count)

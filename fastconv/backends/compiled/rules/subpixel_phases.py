@@ -1,4 +1,4 @@
-"""The data gradient of a strided convolution, phase by phase.
+"""The data gradient of a strided convolution, by sub-pixel phases.
 
 Input pixels whose place has the same remainder modulo the stride are reached by the same taps, and
 make one convolution of dy with stride 1. With stride 1 there is one phase.
@@ -12,7 +12,7 @@ from fastconv.spec import ConvSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class SubpixelPhase:
     """The input pixels ``offset, offset + stride, ...`` along one axis.
 
     Tap number j, counted backwards from the last tap of the phase, is tap ``last - j * spacing``
@@ -40,22 +40,22 @@ class Phase:
     step: int = 1
 
 
-def phases_of(spec: ConvSpec, axis: int) -> list[Phase]:
+def subpixel_phases(spec: ConvSpec, axis: int) -> list[SubpixelPhase]:
     """Return the phases along one axis, 0 for height and 1 for width."""
     size = (spec.height, spec.width)[axis]
     return [_phase(spec, axis, offset, size) for offset in range(min(spec.stride[axis], size))]
 
 
-def _phase(spec: ConvSpec, axis: int, offset: int, size: int) -> Phase:
+def _phase(spec: ConvSpec, axis: int, offset: int, size: int) -> SubpixelPhase:
     stride, dilation = spec.stride[axis], spec.dilation[axis]
     place = offset + spec.padding[axis][0]
     taps = [k for k in range(spec.kernel[axis]) if (place - k * dilation) % stride == 0]
     pixels = -(-(size - offset) // stride)
     if not taps:
-        return Phase(offset, pixels, 0)
+        return SubpixelPhase(offset, pixels, 0)
     spacing = taps[1] - taps[0] if len(taps) > 1 else 1
     first = (place - taps[-1] * dilation) // stride
-    return Phase(
+    return SubpixelPhase(
         offset, pixels, len(taps), taps[-1], spacing, first, max(1, spacing * dilation // stride)
     )
 
@@ -64,7 +64,7 @@ def reach(spec: ConvSpec, axis: int) -> tuple[int, int]:
     """Return how many pixels in front of dy, and behind it, the phases of an axis read."""
     size = (spec.out_height, spec.out_width)[axis]
     before = after = 0
-    for phase in phases_of(spec, axis):
+    for phase in subpixel_phases(spec, axis):
         if phase.taps:
             last = phase.first + phase.pixels - 1 + (phase.taps - 1) * phase.step
             before, after = max(before, -phase.first), max(after, last - (size - 1))

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fastconv.backends.compiled.instructions.record import Pointer, Record, Target, rows_of
-from fastconv.backends.compiled.instructions.recorder import LEAKY_GRADIENT
+from fastconv.backends.compiled.instructions.choices import LEAKY_GRADIENT
+from fastconv.backends.compiled.instructions.instruction import Instruction, Target, arrays, encode
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.dense import dense_forward
 from fastconv.backends.selection import backend_state
 from fastconv.spec import DenseSpec
@@ -28,8 +29,8 @@ TYPES = ("float32",) * 4
     ],
 )
 def test_few_sums_read_weights_as_they_lie(target, batch, outputs, packs):
-    records = dense_forward(DenseSpec(batch, 288, outputs), TYPES, target).records
-    assert ("pack_weights" in [record.kernel for record in records]) is packs
+    instructions = dense_forward(DenseSpec(batch, 288, outputs), TYPES, target).instructions
+    assert (Kernel.PACK_WEIGHTS in [instruction.kernel for instruction in instructions]) is packs
 
 
 @pytest.mark.skipif(not backend_state("cython").works, reason="needs the C engine")
@@ -43,18 +44,19 @@ def test_a_step_over_narrow_weights_is_that_of_its_formula(outputs, dtype, threa
     draw = np.random.default_rng(outputs)
     dy, x, b, other = (draw.standard_normal(n) for n in (outputs, inputs, outputs, inputs))
     w = draw.standard_normal((inputs, outputs))
-    arrays = [each.astype(dtype) for each in (dy, x, w, b, np.zeros(inputs), other)]
-    dy, x, w, b, other = (arrays[n].astype(np.float64) for n in (0, 1, 2, 3, 5))
-    record = Record(
-        "dense_backward_update", dtype, tuple(map(Pointer, range(7))),
-        (inputs, outputs, LEAKY_GRADIENT),
-        (decay, bias_decay, slope), parts=threads,
+    given = [each.astype(dtype) for each in (dy, x, w, b, np.zeros(inputs), other)]
+    dy, x, w, b, other = (given[n].astype(np.float64) for n in (0, 1, 2, 3, 5))
+    instruction = Instruction.of(
+        Kernel.DENSE_BACKWARD_UPDATE, dtype,
+        **arrays("dy", "x", "w", "b", "dx", "other", "rate"),
+        inputs=inputs, outputs=outputs, epilogue=LEAKY_GRADIENT,
+        decay=decay, bias_decay=bias_decay, slope=slope, max_threads=threads,
     )  # fmt: skip
     for each in _engine.instruction_sets():
         addresses = _engine.kernel_addresses(each["name"])
-        rows, places = rows_of([record], lambda *key, found=addresses: found[key])
-        own = [array.copy() for array in arrays]
-        _engine.run_call(rows, places, (*own, np.array([rate])), threads)
+        stream, relocations = encode([instruction], lambda *key, found=addresses: found[key])
+        own = [array.copy() for array in given]
+        _engine.run_call(stream, relocations, (*own, np.array([rate])), threads)
         close = {"rtol": 0, "atol": 30 * np.finfo(dtype).eps * max(1, outputs**0.5)}
         gradient = w @ dy * np.where(other > 0, 1, slope)
         np.testing.assert_allclose(own[4], gradient, **close, err_msg=each["name"])
