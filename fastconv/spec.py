@@ -384,13 +384,15 @@ class ConvSpec:
     @property
     def out_height(self) -> int:
         """Rows of the output."""
-        span = (self.kernel[0] - 1) * self.dilation_height + 1
+        dilation, _ = self.dilation
+        span = (self.kernel[0] - 1) * dilation + 1
         return (self.height + sum(self.padding[0]) - span) // self.stride[0] + 1
 
     @property
     def out_width(self) -> int:
         """Columns of the output."""
-        span = (self.kernel[1] - 1) * self.dilation_width + 1
+        _, dilation = self.dilation
+        span = (self.kernel[1] - 1) * dilation + 1
         return (self.width + sum(self.padding[1]) - span) // self.stride[1] + 1
 
     @property
