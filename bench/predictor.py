@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import sys
 
+import instruction_sets
 import markdown_table
 from peers import Line, measure
 
@@ -74,7 +75,13 @@ def main() -> None:
     for recipe in own.recipes.split(","):
         for batch in map(int, own.batches.split(",")):
             lines = measure(
-                (recipe, batch), field, own.threads, own.rounds, own.span, "predicting.py"
+                (recipe, batch),
+                field,
+                own.threads,
+                own.rounds,
+                own.span,
+                instruction_sets.BEST,
+                "predicting.py",
             )
             print(markdown_table.row(row_of(recipe, batch, lines, field)), flush=True)
 

@@ -69,6 +69,7 @@ class Program:
         return self._call("GetLoweredName", instance.encode(), ctypes.byref(lowered)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_instance_of_every_kernel_compiles_without_a_warning(source, architecture):

@@ -202,6 +202,7 @@ def test_a_damaged_file_is_compiled_anew(tmp_path):
         assert python(TANH, NUMBA_CACHE_DIR=str(tmp_path)) == "0.4621 -0.964 from disk: True\n"
 
 
+@pytest.mark.slow
 @compiled
 def test_every_kernel_can_be_kept():
     engine.import_kernels()

@@ -177,6 +177,7 @@ def test_the_build_fails_without_a_compiler_where_the_backend_is_required(tree_c
     assert NO_COMPILER in result.stderr
 
 
+@pytest.mark.slow
 @needs_tree
 @pytest.mark.skipif(shutil.which("cc") is None, reason="cc is not installed")
 def test_a_build_that_works_forgets_the_failure_of_the_one_before(tree_copy):

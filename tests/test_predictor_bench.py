@@ -10,7 +10,7 @@ from peers import Line
 
 
 def line(who, variant, *seconds):
-    return Line("lenet5", 16, who, variant, list(seconds), 0.0)
+    return Line("lenet5", 16, "best", who, variant, list(seconds), 0.0)
 
 
 LINES = [

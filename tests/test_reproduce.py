@@ -148,6 +148,7 @@ def test_seeds_have_folders_of_their_own(command, tmp_path):
     assert claim["measured"][SYSTEM] == pytest.approx(np.mean(losses))
 
 
+@pytest.mark.slow
 def test_a_run_has_its_report_and_the_page_leads_there(command, tmp_path, monkeypatch):
     short = chosen_systems([SYSTEM])[0]
     short = dataclasses.replace(short, settings={"epochs": 20, "validate_every": 10})
