@@ -37,7 +37,7 @@ def test_who_was_left_out_has_an_empty_cell():
 def test_a_peer_that_is_not_installed_is_said_to_be_and_the_table_goes_on(monkeypatch, capsys):
     asked = []
 
-    def measured(workload, field, threads, rounds, span, script):
+    def measured(workload, field, threads, rounds, span, isa, script):
         asked.append((workload, field, script))
         return LINES
 

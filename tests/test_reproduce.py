@@ -148,7 +148,6 @@ def test_seeds_have_folders_of_their_own(command, tmp_path):
     assert claim["measured"][SYSTEM] == pytest.approx(np.mean(losses))
 
 
-@pytest.mark.slow
 def test_a_run_has_its_report_and_the_page_leads_there(command, tmp_path, monkeypatch):
     short = chosen_systems([SYSTEM])[0]
     short = dataclasses.replace(short, settings={"epochs": 20, "validate_every": 10})
@@ -170,6 +169,7 @@ def test_a_run_has_its_report_and_the_page_leads_there(command, tmp_path, monkey
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_variations_stand_beside_each_other(command, tmp_path, monkeypatch):
     short = dataclasses.replace(chosen_systems([SYSTEM])[0], settings={"epochs": 20})
     monkeypatch.setattr(reproduce, "chosen_systems", lambda names: (short,))
