@@ -377,3 +377,22 @@ def test_every_module_can_be_imported_in_any_order(tmp_path):
     for order in (modules, modules[::-1]):
         code = f"import importlib\nfor name in {order!r}: print(importlib.import_module(name))"
         assert len(python(code, tmp_path).splitlines()) == len(modules)
+
+
+# What is used of Numba.
+
+
+def test_what_numba_does_not_document_is_used_in_one_module():
+    documented = {"numba", "numba.extending", "numba.types", "llvmlite", "llvmlite.binding"}
+    for path in (PACKAGE / "backends" / "numba").glob("*.py"):
+        if path.name == "numba_internals.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            outside = {name for name in names if name.split(".")[0] in ("numba", "llvmlite")}
+            assert outside <= documented, f"{path.name} imports {outside - documented}"
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+                # A name with an underscore is read from what is the module's own alone.
+                assert not node.attr.startswith(("_library", "_wrapper", "_final", "_get_comp"))

@@ -20,14 +20,12 @@ OF_ITS_OWN = {
         "products", "sources", "strided_conv", "with_activation", "with_pooling",
     },
     "numba": {
-        "compilation", "compiled_code", "depthwise", "engine", "exponential", "fields",
-        "instruction_set",
-        "batch_blocked", "batch_blocked_instructions", "packing", "philox", "plane_products",
-        "pixel_sums", "pointers", "pooled", "pooled_instructions", "reductions", "rows",
-        "synchronization", "thread_pool", "thread_pool_functions", "thread_pool_words",
-        "tile_functions",
-        "tile_instructions", "tiles", "vector_functions", "vector_memory", "vectors", "winograd",
-        "winograd_gradient",
+        "batch_blocked", "batch_blocked_instructions", "compilation", "compiled_code", "depthwise",
+        "engine", "exponential", "fields", "instruction_set", "numba_internals", "packing",
+        "philox", "pixel_sums", "plane_products", "pointers", "pooled", "pooled_instructions",
+        "reductions", "rows", "synchronization", "thread_pool", "thread_pool_functions",
+        "thread_pool_words", "tile_functions", "tile_instructions", "tiles", "vector_functions",
+        "vector_memory", "vectors", "winograd", "winograd_gradient",
     },
 }  # fmt: skip
 """Files beside the kernels."""

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastconv.backends.compiled.instructions.choices import INIT_C, LEAKY_GRADIENT, LEAKY_RELU
 from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.numba_internals import cgutils
 from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as, offset
 from fastconv.backends.numba.tile_instructions import (
     A_RUN1,

@@ -11,6 +11,7 @@ from numba import cfunc, config, njit, types
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.numba.compiled_code import Compiled, can_be_linked
 from fastconv.backends.numba.fields import Fields, FieldsInPython, FieldsType
+from fastconv.backends.numba.numba_internals import object_code_of, symbol_of
 
 Real: TypeAlias = Any
 """np.float32 or np.float64: the element type that a kernel is compiled for."""
@@ -93,18 +94,13 @@ def compile_function(function: Callable[..., Any], name: str, signature: Any) ->
     function.__qualname__ = name
     made = cfunc(signature, **_OPTIONS)(function)
     _kept.append(made)
-    return Compiled(int(made.address), made._wrapper_name, _object_code(made._library))
+    return Compiled(int(made.address), symbol_of(made), _object_code(made))
 
 
-def _object_code(library: Any) -> bytes:
+def _object_code(made: Any) -> bytes:
     """Return the object file of a compiled function; nothing if it could not be linked again."""
-    module = library._final_module
-    things = [*module.functions, *module.global_variables]
-    names = {thing.name for thing in things if thing.is_declaration}
-    if not can_be_linked(name for name in names if not name.startswith("llvm.")):
-        return b""
-    code: bytes = library._get_compiled_object()
-    return code
+    code, names = object_code_of(made)
+    return code if can_be_linked(name for name in names if not name.startswith("llvm.")) else b""
 
 
 def python_function(number: int) -> Callable[..., None]:

@@ -12,13 +12,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.datamodel import models
-from numba.core.typing.templates import AttributeTemplate
-from numba.extending import infer_getattr, lower_getattr_generic, register_model
+from numba.extending import infer_getattr, lower_getattr_generic, models, register_model
 
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import TILE_TABLE
 from fastconv.backends.compiled.instructions.layouts import LAYOUTS
+from fastconv.backends.numba.numba_internals import AttributeTemplate
 from fastconv.backends.numba.pointers import WORD, Pointer, load_word
 
 Fields: TypeAlias = Any

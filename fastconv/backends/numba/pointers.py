@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 from llvmlite import ir
 from numba import config, types
-from numba.core import cgutils
 from numba.extending import intrinsic
+
+from fastconv.backends.numba.numba_internals import cgutils
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Instructions = Callable[[Any, Any, Any, Any], Any]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.numba_internals import cgutils
 from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as, offset
 from fastconv.backends.numba.tile_instructions import Words, write_product
 from fastconv.backends.numba.vector_memory import write_load, write_store

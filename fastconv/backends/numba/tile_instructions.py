@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastconv.backends.compiled.instructions.choices import (
     INIT_BIAS,
@@ -28,6 +27,7 @@ from fastconv.backends.compiled.instructions.choices import (
     UPDATE,
 )
 from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.numba_internals import cgutils
 from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as
 from fastconv.backends.numba.vector_memory import first_lanes, write_load, write_store
 from fastconv.backends.numba.vectors import FLAGS, Vector, llvm_element, llvm_type, write_spread

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
+from fastconv.backends.numba.numba_internals import cgutils
 from fastconv.backends.numba.pointers import WORD, Instructions, compiled_as
 from fastconv.backends.numba.vectors import FLAGS, Vector, llvm_type, suffix_of, write_spread
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.numba_internals import cgutils
 from fastconv.backends.numba.pointers import Instructions, compiled_as
 from fastconv.backends.numba.vectors import (
     Vector,

@@ -21,11 +21,6 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.typing.templates import (
-    AbstractTemplate,
-    infer_global,
-    signature,
-)
 from numba.extending import (
     lower_builtin,
     lower_cast,
@@ -34,6 +29,7 @@ from numba.extending import (
 )
 
 from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.numba_internals import AbstractTemplate, infer_global, signature
 from fastconv.backends.numba.pointers import WORD, Instructions, compiled_as
 
 
