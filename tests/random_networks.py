@@ -264,10 +264,10 @@ def _draw_group(choose, shape):
     if kind == "transpose":
         return [_draw_transposed(choose, shape)]
     if kind == "max":
-        return [MaxPool2D(*_draw_pool(choose), choose.one_of((False, True)))]
+        return [MaxPool2D(*_draw_pool(choose), choose.one_of((False, True)))]  # type: ignore[call-arg]
     if kind == "average":
         ceil, include = choose.one_of((False, True)), choose.one_of((True, False))
-        return [AvgPool2D(*_draw_pool(choose), ceil, include)]
+        return [AvgPool2D(*_draw_pool(choose), ceil, include)]  # type: ignore[call-arg]
     if kind == "flatten":
         return [Flatten()]
     if kind == "global":

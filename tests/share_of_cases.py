@@ -31,7 +31,7 @@ class Exact:
         self._library.malloc.restype = ctypes.c_void_p
         self._address = self._library.malloc(ctypes.c_size_t(data.nbytes))
         block = (ctypes.c_uint8 * data.nbytes).from_address(self._address)
-        self._bytes = np.frombuffer(block, np.uint8)
+        self._bytes = np.frombuffer(block, np.uint8)  # type: ignore[call-overload]
         self._bytes[:] = data.reshape(-1).view(np.uint8)
         self._before = self._bytes.copy()
         self.array = self._bytes.view(data.dtype).reshape(data.shape)

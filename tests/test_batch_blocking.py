@@ -38,7 +38,7 @@ def test_images_of_few_channels_are_transposed_only_at_the_ends():
     assert not [kernel for kernel in kernels(plan) if kernel.startswith("conv.")]
     transposed = [call for call in plan.calls if call.kernel == "batch_blocked.transpose_images"]
     names = [tuple(plan.buffers[n].name for n in call.arguments) for call in transposed]
-    assert [call.spec.x_shape[:3] for call in transposed] == [
+    assert [call.spec.x_shape[:3] for call in transposed] == [  # type: ignore[attr-defined]
         (2, 16, 784),  # the batch, to lanes
         (2, 256, 16),  # the last pool's output, back, for the dense layer
         (2, 16, 256),  # its gradient, to lanes
@@ -49,7 +49,7 @@ def test_images_of_few_channels_are_transposed_only_at_the_ends():
 def test_pools_and_activations_between_see_images_of_more_channels():
     plan = block_batches(training_plan(FEW, (28, 28, 1), 32), AVX512).plan
     pools = [call.spec for call in plan.calls if call.kernel == "pool.max_pool2d_forward"]
-    assert [(spec.batch, spec.channels) for spec in pools] == [(2, 6 * 16), (2, 16 * 16)]
+    assert [(spec.batch, spec.channels) for spec in pools] == [(2, 6 * 16), (2, 16 * 16)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_scores_in_lanes_are_brought_back_at_the_end():
     names = [plan.buffers[number].name for number in last.arguments]
     assert names[0].startswith("max_pool2d_1")
     assert names[1] == "scores"
-    assert last.spec.x_shape[:3] == (1, math.prod(scores.shape[1:]), 16)
+    assert last.spec.x_shape[:3] == (1, math.prod(scores.shape[1:]), 16)  # type: ignore[attr-defined]
 
 
 def backward_of(plan):

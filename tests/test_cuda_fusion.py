@@ -150,7 +150,7 @@ def test_a_loss_in_one_launch_is_that_of_four(batch, outputs, dtype):
         return [*empty, np.full((batch, outputs), 7, dtype), np.array([1.0, 2.0, 3.0])]
 
     losses, probabilities, dscores, statistics = at_once = room()
-    loss_of_batch.softmax_cross_entropy(spec, scores, labels, *at_once, None)
+    loss_of_batch.softmax_cross_entropy(spec, scores, labels, *at_once, None)  # type: ignore[call-arg]
     expected = room()
     loss.count_correct(spec, scores, labels, expected[3], None)
     loss.softmax_cross_entropy_forward(spec, scores, labels, expected[0], expected[1], None)

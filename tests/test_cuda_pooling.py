@@ -73,14 +73,14 @@ def at_once(spec, active, arrays, precision="float32", stores_y=True):
     y, pooled, where = results_of(spec, arrays[0].dtype)
     workspace = workspace_of(spec, y.dtype, precision)
     kept = y if stores_y else None
-    with_pooling.conv2d_forward(spec, active, *arrays, kept, pooled, where, workspace)
+    with_pooling.conv2d_forward(spec, active, *arrays, kept, pooled, where, workspace)  # type: ignore[call-arg]
     assert not workspace.counters.any()
     return y, pooled, where
 
 
 def one_by_one(spec, active, arrays, precision="float32"):
     y, pooled, where = results_of(spec, arrays[0].dtype)
-    conv.conv2d_forward(spec, *arrays, y, workspace_of(spec, y.dtype, precision))
+    conv.conv2d_forward(spec, *arrays, y, workspace_of(spec, y.dtype, precision))  # type: ignore[call-arg]
     activation.activation_forward(active, y, y, None)
     pool.max_pool2d_forward(pool_of(spec), y, pooled, where, None)
     return y, pooled, where
@@ -127,7 +127,7 @@ def test_double_precision_pools_too(spec):
 def test_integers_give_what_the_reference_gives(spec, precision):
     arrays = drawn(spec, np.float32, integers=True)
     y, pooled, where = results_of(spec, np.float32)
-    reference_conv.conv2d_forward(spec, *arrays, y, None)
+    reference_conv.conv2d_forward(spec, *arrays, y, None)  # type: ignore[call-arg]
     y = np.maximum(y, 0)
     reference_pool.max_pool2d_forward(pool_of(spec), y, pooled, where, None)
     ties = y.reshape(-1, spec.out_height // 2, 2, spec.out_width // 2, 2, spec.out_channels)

@@ -112,7 +112,7 @@ def family_of(kernel):
 @DTYPE
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_any_number_of_threads_gives_the_same_bits(kernel, dtype, monkeypatch):
-    for spec in LARGE[family_of(kernel)]:
+    for spec in LARGE[family_of(kernel)]:  # type: ignore[attr-defined]
         for call in calls_of(kernel, spec, dtype):
             results = {}
             for threads in (1, 2, 3, 7):
@@ -140,7 +140,7 @@ def test_the_specs_above_have_work_for_three_threads(monkeypatch):
 
     monkeypatch.setattr(_engine, "run_call", watch)
     for kernel in KERNELS:
-        for spec in LARGE[family_of(kernel)]:
+        for spec in LARGE[family_of(kernel)]:  # type: ignore[attr-defined]
             for call in calls_of(kernel, spec, np.float32)[:1]:
                 run("cython", call)
     assert {kernel for kernel in KERNELS if most[kernel] < 3} <= IN_ONE_PIECE

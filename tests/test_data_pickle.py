@@ -41,7 +41,7 @@ def python2_batch(data=DATA, labels=(1, 2, 3), reconstruct=b"numpy.core.multiarr
 def test_a_batch_of_python_2_is_read():
     loaded = load_batch_pickle("batch", python2_batch())
     assert (loaded["data"] == DATA).all()
-    assert loaded["data"].dtype == np.uint8
+    assert loaded["data"].dtype == np.uint8  # type: ignore[attr-defined]
     assert loaded["labels"] == [1, 2, 3]
 
 

@@ -23,7 +23,7 @@ OPTIONS = {"stride": (2, 1), "padding": ((1, 0), (2, 1)), "groups": 2}
 
 def expected_conv2d(x, w, b, **options):
     """NCHW in and out, by the reference."""
-    spec = ConvSpec(
+    spec = ConvSpec(  # type: ignore[call-arg]
         x.shape[0], x.shape[1], *x.shape[2:], w.shape[0], kernel=w.shape[2:], **options
     )  # fmt: skip
     y = np.empty(spec.y_shape)

@@ -157,7 +157,7 @@ def test_a_bias_may_be_left_out():
     options = OPTIONS | {"dilation": (1, 2)}
     check(call("conv2d", map(on_device, (X, W)), options), host_results("conv2d", (X, W), options))
     y = fastconv.dense(DeviceArray(ROWS), DeviceArray(W_DENSE))
-    assert_array_equal(y.memory, ROWS @ W_DENSE)
+    assert_array_equal(y.memory, ROWS @ W_DENSE)  # type: ignore[attr-defined]
 
 
 def test_an_array_without_dimensions_stays_one():
@@ -217,12 +217,12 @@ def test_a_label_that_is_no_class_gives_a_loss_of_nan_and_no_gradient_of_its_own
     scores = DeviceArray(ROWS)
     expected = fastconv.nll(ROWS, LABELS, backend="numpy")
     expected[1] = np.nan
-    assert_array_equal(fastconv.nll(scores, DeviceArray(labels)).memory, expected)
+    assert_array_equal(fastconv.nll(scores, DeviceArray(labels)).memory, expected)  # type: ignore[attr-defined]
     losses, probabilities = fastconv.softmax_cross_entropy(scores, DeviceArray(labels))
-    assert np.isnan(losses.memory).tolist() == [False, True, False, False, False]
+    assert np.isnan(losses.memory).tolist() == [False, True, False, False, False]  # type: ignore[attr-defined]
     gradient = fastconv.softmax_cross_entropy_backward(probabilities, DeviceArray(labels))
-    assert_allclose(gradient.memory[1], probabilities.memory[1] / 5, rtol=1e-15)
-    gradient = fastconv.nll_backward(scores, DeviceArray(labels)).memory
+    assert_allclose(gradient.memory[1], probabilities.memory[1] / 5, rtol=1e-15)  # type: ignore[attr-defined]
+    gradient = fastconv.nll_backward(scores, DeviceArray(labels)).memory  # type: ignore[attr-defined]
     assert not gradient[1].any()
     assert (gradient != 0).sum() == 4
 
@@ -232,13 +232,13 @@ def test_a_place_that_is_no_pixel_takes_no_gradient():
     dy = DeviceArray(np.arange(1.0, 5).reshape(1, 1, 2, 2))
     dx = fastconv.max_pool2d_backward(dy, DeviceArray(where), (1, 1, 3, 3), 2, stride=1)
     # Only pixel 4, the centre, is in a window that names it; pixel 0 is not in the last window.
-    assert dx.memory.ravel().tolist() == [0, 0, 0, 0, 2, 0, 0, 0, 0]
+    assert dx.memory.ravel().tolist() == [0, 0, 0, 0, 2, 0, 0, 0, 0]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64])
 def test_labels_may_be_of_any_integer_dtype(kind):
     losses = fastconv.nll(DeviceArray(ROWS), DeviceArray(LABELS.astype(kind)))
-    assert losses.memory.tolist() == [-ROWS[n, label] for n, label in enumerate(LABELS)]
+    assert losses.memory.tolist() == [-ROWS[n, label] for n, label in enumerate(LABELS)]  # type: ignore[attr-defined]
 
 
 # Errors

@@ -202,7 +202,7 @@ class _Runners:
         run = load_module(backend, "run")
         made = self._made = []
 
-        class Counted(run.Runner):
+        class Counted(run.Runner):  # type: ignore[name-defined]
             def __init__(self, *arguments) -> None:
                 super().__init__(*arguments)
                 made.append(weakref.ref(self))

@@ -133,7 +133,7 @@ def test_a_layout_that_does_not_fit_an_instruction_is_an_error(what, place, limi
     fields = [names if kind == place else () for kind in range(3)]
     message = f"transpose: {limit + 1} {what}; an instruction holds {limit}"
     with pytest.raises(ValueError, match=message):
-        Layout(Kernel.TRANSPOSE, "y = x", *fields, dict.fromkeys(names, "anything"))
+        Layout(Kernel.TRANSPOSE, "y = x", *fields, dict.fromkeys(names, "anything"))  # type: ignore[call-arg]
 
 
 def test_a_layout_names_each_field_once_and_says_what_it_is():

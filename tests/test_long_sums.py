@@ -203,15 +203,15 @@ def cuda(monkeypatch):
 def test_long_sums_in_cuda(cuda):
     on = DeviceArray
     x = tenths(1, 300, 300, 2)
-    near(fastconv.global_avg_pool2d(on(x), layout="NHWC").memory, TENTH)
-    near(fastconv.avg_pool2d(on(x), 250, layout="NHWC").memory, TENTH)
+    near(fastconv.global_avg_pool2d(on(x), layout="NHWC").memory, TENTH)  # type: ignore[attr-defined]
+    near(fastconv.avg_pool2d(on(x), 250, layout="NHWC").memory, TENTH)  # type: ignore[attr-defined]
     image, w = on(tenths(1, 300, 300, 1)), on(np.ones((1, 1, 1, 1), np.float32))
     *_, db = fastconv.conv_transpose2d_backward(image, image, w, layout="NHWC", needs=("w", "b"))
     near(db.memory, TENTH * 300**2)
     scores = np.zeros((1, 100_003), np.float32)
     scores[0, 0] = 1
     total = 100_002 * np.exp(-1.0) + 1
-    near(fastconv.softmax(on(scores)).memory[0, 0], 1 / total)
+    near(fastconv.softmax(on(scores)).memory[0, 0], 1 / total)  # type: ignore[attr-defined]
     dy, zeros = tenths(1, 100_003), np.zeros((1, 100_003), np.float32)
-    near(fastconv.log_softmax_backward(on(dy), on(zeros)).memory, TENTH * (1 - 100_003))
-    near(fastconv.mean_squared_error(on(dy), on(zeros)).memory, TENTH**2)
+    near(fastconv.log_softmax_backward(on(dy), on(zeros)).memory, TENTH * (1 - 100_003))  # type: ignore[attr-defined]
+    near(fastconv.mean_squared_error(on(dy), on(zeros)).memory, TENTH**2)  # type: ignore[attr-defined]

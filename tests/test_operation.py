@@ -150,7 +150,7 @@ def test_the_arguments_that_the_bad_ones_replace_are_good(cls, arguments):
     [
         (cls, name, value)
         for cls, bad in BAD.items()
-        for name, each in bad.items()
+        for name, each in bad.items()  # type: ignore[attr-defined]
         for value in each
     ],
 )

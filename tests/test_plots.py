@@ -559,9 +559,9 @@ def test_saliency_lies_over_the_image_in_grey_and_is_clear_where_there_is_none()
 def test_histograms_count_both_over_the_same_intervals():
     ax = plots.histograms([0.0, 0.1, 0.9], [[0.2, 1.0], [0.8, NAN]], bins=2, log=True)
     before, after = ax.patches
-    assert before.get_data().values.tolist() == [2, 1]
-    assert after.get_data().values.tolist() == [1, 2]
-    np.testing.assert_allclose(before.get_data().edges, [0, 0.5, 1])
+    assert before.get_data().values.tolist() == [2, 1]  # type: ignore[attr-defined]
+    assert after.get_data().values.tolist() == [1, 2]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(before.get_data().edges, [0, 0.5, 1])  # type: ignore[attr-defined]
     assert [before.get_fill(), after.get_fill()] == [True, False]
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == ["before", "after (1 not finite)"]
@@ -586,7 +586,7 @@ def test_predictions_stand_over_their_targets_beside_the_diagonal():
     )
     points, diagonal = ax.get_lines()
     np.testing.assert_array_equal(points.get_xydata(), [[1, 1], [2, 3], [4, 5], [5, 5], [6, 6]])
-    assert diagonal.get_slope() == 1
+    assert diagonal.get_slope() == 1  # type: ignore[attr-defined]
     # Of the samples without a gap: R² 1 of the first output, 1 - 1 / 8 of the second; one error of
     # four is 1.
     assert ax.get_title() == "R² 0.938, root mean squared error 0.5\n1 not finite"

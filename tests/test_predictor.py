@@ -176,7 +176,7 @@ def test_an_inference_and_a_trainer_keep_their_plans_too(built):
 def test_eight_plans_are_kept_and_no_more(built, monkeypatch):
     run, there = load_module("numpy", "run"), weakref.WeakSet()
 
-    class Counted(run.Runner):
+    class Counted(run.Runner):  # type: ignore[name-defined]
         def __init__(self, *arguments):
             super().__init__(*arguments)
             there.add(self)

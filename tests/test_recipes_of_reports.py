@@ -117,7 +117,7 @@ STATED = {
 @pytest.mark.parametrize("name", STATED)
 def test_recipes_say_what_the_reports_state(name):
     recipe = load_recipe(name)
-    for key, value in STATED[name].items():
+    for key, value in STATED[name].items():  # type: ignore[attr-defined]
         found = recipe
         for part in key.split("."):
             found = getattr(found, part)

@@ -54,7 +54,7 @@ class Shown:
 def shown(request, browser, report):
     width, scheme = request.param
     shown = Shown(browser, report, width, scheme)
-    shown.width, shown.scheme, shown.path = width, scheme, report
+    shown.width, shown.scheme, shown.path = width, scheme, report  # type: ignore[attr-defined]
     yield shown
     shown.context.close()
 

@@ -902,7 +902,7 @@ def test_points_lie_at_their_values():
     drawn = {each.get_label(): each.get_xydata().tolist() for each in axes.get_lines()}
     assert drawn["a"] == [[1e-3, 0.4]]
     assert drawn["b"] == [[1e-1, 0.5]]
-    (bar,) = axes.collections[0].get_segments()
+    (bar,) = axes.collections[0].get_segments()  # type: ignore[attr-defined]
     np.testing.assert_allclose(bar, [[0.1, 0.4], [0.1, 0.6]])
     assert axes.get_xscale() == "log"
     axes.figure.draw_without_rendering()

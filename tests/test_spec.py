@@ -245,7 +245,7 @@ def test_text_of_a_convolution_reads_back(spec):
     st.tuples(pairs(0, 2), pairs(0, 2)), st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_text_of_a_pooling_reads_back(batch, channels, size, stride, padding, ceil, include):
-    spec = PoolSpec(batch, channels, *size, (3, 3), stride, padding, ceil, include)
+    spec = PoolSpec(batch, channels, *size, (3, 3), stride, padding, ceil, include)  # type: ignore[call-arg]
     assert PoolSpec.parse(str(spec)) == spec
 
 

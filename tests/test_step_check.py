@@ -248,7 +248,7 @@ class FirstStepAgain(run.Runner):
     def _time_calls(self, nanoseconds):
         raise NotImplementedError
 
-    def run(self, order, rates=None, first_step=0, nanoseconds=None):
+    def run(self, order, rates=None, first_step=0, nanoseconds=None):  # type: ignore[override]
         parts = [
             super(FirstStepAgain, self).run(order[n : n + 1], rates[n : n + 1], first_step)
             for n in range(len(order))

@@ -397,7 +397,7 @@ class _Vectorised:
     """Takes the kernels of this module."""
 
     def kernels(self):
-        return [globals()[call.kernel.partition(".")[2]] for call in self.plan.calls]
+        return [globals()[call.kernel.partition(".")[2]] for call in self.plan.calls]  # type: ignore[attr-defined]
 
 
 class VectorisedRunner(_Vectorised, Runner):
