@@ -21,7 +21,7 @@ _STEPS = tuple(1e-2 * 0.25**k for k in range(5))
 
 @dataclass(frozen=True, slots=True)
 class ParameterCheck:
-    """How one parameter's gradient compares.
+    """Comparison of one parameter's gradient.
 
     Parameters
     ----------

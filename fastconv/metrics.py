@@ -1,4 +1,4 @@
-"""What a trained network gets right and wrong, in numbers.
+"""Scores of a trained network: what it gets right and wrong, in numbers.
 
 Arrays in, arrays or frozen records out. All shares are fractions of 1.
 
@@ -26,7 +26,7 @@ IndexArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """How well each class is told from the others.
+    """Scores of each class: how well it is told from the others.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class RegressionScores:
-    """How far predictions are from their targets.
+    """Errors of a regression: how far predictions are from their targets.
 
     Parameters
     ----------

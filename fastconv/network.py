@@ -23,7 +23,7 @@ _ALIGNMENT = 16
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a parameter lives: elements of one of the flat buffers.
+    """Place of a parameter: elements of one of the flat buffers.
 
     Parameters
     ----------

@@ -151,7 +151,7 @@ def _batches(
 
 
 def _pixel_scale(saved: SavedRun) -> float | None:
-    """What pixels from 0 to 255 are multiplied by to be as in training; None if nothing would."""
+    """Factor that brings pixels from 0 to 255 to those of training; None if nothing would."""
     if saved.image_range is None:
         return 1.0
     low, high = saved.image_range

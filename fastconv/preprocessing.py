@@ -1,4 +1,4 @@
-"""What happens to the pixels of a batch before the first layer, within the step."""
+"""Preprocessing of the pixels of a batch before the first layer, within the step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PreprocessingKind: TypeAlias = Literal["none", "scale", "min_max", "standardize"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How raw pixels become numbers of order one.
+    """Preprocessing: how raw pixels become numbers of order one.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class HistoryRecord:
 
 @dataclass(slots=True)
 class Result:
-    """What a run came to.
+    """Outcome of a run.
 
     Parameters
     ----------

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 _CHECKED_STEPS = 3
 _MOST_PROBES = 50
-"""Of a run, evenly spaced among its validations; and one before its first step."""
+"""Most probes of a run, evenly spaced among its validations; and one before its first step."""
 
 
 @dataclass(frozen=True, init=False)
 class RunOptions:
-    """How a recipe is run: all that is no key of it.
+    """Options of a run: all that is no key of its recipe.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run came to.
+    """Outcome of a run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the layers of a network give for an image, and how its scores depend on the pixels."""
+"""Observation of a network: outputs of its layers for an image, gradients of the pixels."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ class ObservedNetwork:
 
     @staticmethod
     def _forward_calls(plan: Plan) -> int:
-        """How many of a plan's calls come before the loss."""
+        """Number of a plan's calls before the loss."""
         return next(n for n, call in enumerate(plan.calls) if call.kernel == "input.gather_rows")
 
 

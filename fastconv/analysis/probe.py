@@ -126,7 +126,7 @@ class Probe:
         return states
 
     def _places(self) -> dict[str, list[slice]]:
-        """Where the parameters of each layer are."""
+        """Places of the parameters of each layer."""
         places: dict[str, list[slice]] = {}
         for place in self._network.places.values():
             if place.buffer == "parameters":

@@ -1,4 +1,4 @@
-"""Which pixels a network looks at, and which images excite its filters most."""
+"""Saliency maps, and maximally activating images of filters."""
 
 from __future__ import annotations
 
@@ -116,13 +116,13 @@ def occlusion_maps(
 
 
 def _starts(size: int, patch: int, stride: int) -> list[int]:
-    """Where squares begin along an axis: the last one ends with it."""
+    """Starts of squares along an axis: the last one ends with it."""
     return sorted({*range(0, size - patch, stride), size - patch})
 
 
 @dataclass(frozen=True)
 class MostActivating:
-    """Which images excite the filters of a layer most.
+    """Maximally activating images of the filters of a layer.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What fastconv finds on this machine."""
+"""Configuration of this machine, as fastconv finds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backend does for one convolution, pooling or dense layer, in words and numbers."""
+"""Explanation of what a backend does for one convolution, pooling or dense layer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PASSES: dict[type, tuple[tuple[str, str, int], ...]] = {
         ("average, gradient", "pool.avg_pool2d_backward", 2),
     ),
 }
-"""What the passes are called, their kernels, and how many arrays these take."""
+"""Names of the passes, their kernels, and how many arrays these take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What :func:`explain` found; printed, one line for each kernel.
+    """Result of :func:`explain`; printed, one line for each kernel.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def _numpy_pass(spec: Spec, dtype: str, name: str, kernel: str) -> Pass:
 
 
 def _numpy_words(spec: Spec, function: str) -> str:
-    """What the numpy backend does; see the modules of ``fastconv.backends.numpy``."""
+    """Line about the numpy backend; see the modules of ``fastconv.backends.numpy``."""
     if isinstance(spec, PoolSpec):
         return "NumPy loops, one for each cell of the window"
     if isinstance(spec, DenseSpec):

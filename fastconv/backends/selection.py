@@ -1,4 +1,4 @@
-"""Which backend does the work: asking for one, choosing one, and saying why."""
+"""Selection of a backend: asking for one, choosing one, and saying why."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fastconv._errors import UserError
 
 NAMES = ("numpy", "numba", "cython", "cupy")
 PRECISIONS = ("float32", "tf32", "bf16")
-"""What the factors of products are rounded to; all but float32 are for the cupy backend."""
+"""Precisions that factors of products are rounded to; all but float32 are for the cupy backend."""
 _PREFERRED = ("cython", "numba", "numpy")
-"""What ``auto`` tries, fastest first. CUDA is used for arrays of its own, and when asked for."""
+"""Backends that ``auto`` tries, fastest first. CUDA is used for arrays of its own, and by name."""
 
 _AUTO = "auto: the fastest that works here"
 

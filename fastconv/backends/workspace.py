@@ -1,4 +1,4 @@
-"""What a kernel says that got too little workspace."""
+"""Error of a kernel that got too little workspace."""
 
 from __future__ import annotations
 

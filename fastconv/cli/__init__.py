@@ -1,1 +1,1 @@
-"""What the commands share: options, mistakes as one line, progress, streams."""
+"""Common ground of the commands: options, mistakes as one line, progress, streams."""

@@ -1,4 +1,4 @@
-"""What the command lines share: parsing, and one line and an exit code for every mistake."""
+"""Parsing for all command lines, and one line and an exit code for every mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long this process has been there."""
+"""Age of this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 _IMPORTED = time.perf_counter()
 _START_FIELD = 19
-"""Of /proc/self/stat, counted behind the process's name: its start in ticks since the boot."""
+"""Field of /proc/self/stat behind the process's name: its start in ticks since the boot."""
 
 
 def process_seconds() -> float:

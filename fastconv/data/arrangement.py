@@ -87,7 +87,7 @@ class Arranged:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be arranged: portions, names of classes, and remarks so far."""
+    """Data to be arranged: portions, names of classes, and remarks so far."""
 
     portions: Sequence[Portion]
     class_names: tuple[str, ...]

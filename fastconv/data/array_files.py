@@ -95,7 +95,7 @@ def array_file(path: Path, options: OwnOptions) -> Source:
 
 
 def _family(file: Path) -> list[str]:
-    """What the names of the files of one data set have in common."""
+    """Common part of the names of the files of one data set."""
     words = words_of(file.stem)
     return [w for w in words if w not in _IMAGES | _LABELS and part_named(w) is None]
 

@@ -1,4 +1,4 @@
-"""How much memory there is, asked before it is taken."""
+"""Available memory, asked before it is taken."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from fastconv.data.names import DATASETS, OWN
 
 @dataclass(frozen=True)
 class _Source:
-    """How one data set is loaded.
+    """Loader of one data set.
 
     ``load`` takes a folder and options; or options alone where there are no files, because the data
     come with a library or are made in code.

@@ -32,7 +32,7 @@ _AGAIN = "delete it and download it again"
 
 @dataclass(frozen=True)
 class _Version:
-    """How one of the two versions names its files."""
+    """Names of the files of one of the two versions."""
 
     folder: str
     archive: str
@@ -153,7 +153,7 @@ def _decode(place: Path, version: _Version, names: Sequence[str]) -> tuple[Array
 
 
 def _batches_of(arrays: Arrays, names: Sequence[str]) -> dict[str, slice]:
-    """Which of the images each batch is."""
+    """Range of the images that each batch is."""
     batches, end = {}, 0
     for name, rows in zip(names, arrays["rows"].tolist(), strict=True):
         if rows >= 0:

@@ -88,7 +88,7 @@ def load_curve(
 
 
 def _light_intervals(dark_intervals: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
-    """What is left between -5 and 5, from left to right."""
+    """Intervals left between -5 and 5, from left to right."""
     light = []
     left = LEFT
     for interval in sorted(tuple(pair) for pair in dark_intervals):

@@ -86,7 +86,7 @@ def cache_places(name: str, folder: Path) -> list[Path]:
 
 
 def _sources(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """What files are told apart by, without reading them."""
+    """Marks that tell files apart without reading them."""
     status = [file.stat() for file in files]
     return [
         {"name": file.name, "size": each.st_size, "time": each.st_mtime_ns}

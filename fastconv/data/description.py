@@ -1,4 +1,4 @@
-"""What there is in data of one's own: classes, sizes, ranges, duplicates, what is not finite."""
+"""Description of data of one's own: classes, sizes, ranges, duplicates, what is not finite."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PartDescription:
 
 @dataclass(eq=False)
 class Description:
-    """What there is in data of one's own.
+    """Description of data of one's own.
 
     Parameters
     ----------

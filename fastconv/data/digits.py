@@ -13,7 +13,7 @@ import numpy as np
 from fastconv.data.dataset import Dataset, Samples
 
 GREY_STEP = 15
-"""What one grey level of the source is here: its 0 to 16 become 0 to 240, exactly proportional."""
+"""Factor of a grey level of the source: its 0 to 16 become 0 to 240, exactly proportional."""
 
 _PARTS = ("training", "validation", "test")
 """In the order of their numbers in the file."""

@@ -1,4 +1,4 @@
-"""What goes wrong with data sets: each error is one line that says where and what to do."""
+"""Errors of data sets: each is one line that says where and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells one data set from another: its counts, and hashes of its images and labels."""
+"""Identity of a data set: its counts, and hashes of its images and labels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from fastconv.data.dataset import Array, Dataset, Samples
 
 _BLOCK_BYTES = 2**22
-"""Of an array are converted at a time: its hash takes no memory worth the name."""
+"""Elements of an array that are converted at a time: its hash takes no memory worth the name."""
 _HASH_LENGTH = 64
 
 
 @dataclass(frozen=True)
 class PartIdentity:
-    """Which samples a part of a data set has.
+    """Identity of a part of a data set.
 
     Parameters
     ----------

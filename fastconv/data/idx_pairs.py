@@ -107,7 +107,7 @@ def idx_pairs(path: Path) -> Source:
 
 
 def _family(file: Path) -> str:
-    """What the names of the files of one data set have in common."""
+    """Common part of the names of the files of one data set."""
     words = file.name.lower().removesuffix(".gz").replace(".", "-").split("-")
     kept = [w for w in words if part_named(w) is None and not w.startswith("idx")]
     return "-".join(w for w in kept if w not in ("images", "labels", "ubyte"))

@@ -1,4 +1,4 @@
-"""Which samples go where: validation splits, folds, and the order of an epoch."""
+"""Order of samples: validation splits, folds, and epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said about data of one's own: the keys of ``[data]`` beside the path."""
+"""Options of data of one's own: the keys of ``[data]`` beside the path."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def data_name(path: str) -> str:
 
 @dataclass(frozen=True)
 class OwnOptions:
-    """How data of one's own are read and divided; what is None is left at its default.
+    """Options of reading and dividing data of one's own; what is None is left at its default.
 
     Parameters
     ----------

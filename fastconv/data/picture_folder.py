@@ -19,7 +19,7 @@ from fastconv.data.source import PART_ALIASES, Rows, Source
 ENDINGS = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )
-"""Of the files that are taken for pictures."""
+"""Endings of the files that are taken for pictures."""
 
 
 @dataclass(frozen=True)

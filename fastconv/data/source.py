@@ -1,4 +1,4 @@
-"""What a reader of data of one's own finds: rows of images and labels, in parts or in one."""
+"""Source of data of one's own: rows of images and labels, in parts or in one."""
 
 from __future__ import annotations
 

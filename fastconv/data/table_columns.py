@@ -1,4 +1,4 @@
-"""What the columns of a table are: the class, the group, and pixels or features."""
+"""Columns of a table: the class, the group, and pixels or features."""
 
 from __future__ import annotations
 

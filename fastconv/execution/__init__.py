@@ -1,1 +1,1 @@
-"""What runs plans over samples: evaluators, uploads, who may use a network, interrupts."""
+"""Running plans over samples: evaluators, uploads, who may use a network, interrupts."""

@@ -1,4 +1,4 @@
-"""Where and how a network is computed: one value that everything which runs plans is given."""
+"""Execution of a network, where and how: one value for everything that runs plans."""
 
 from __future__ import annotations
 

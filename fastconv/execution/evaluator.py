@@ -36,7 +36,7 @@ def evaluation_batches(samples: int) -> Iterator[tuple[NDArray[np.int64], int]]:
 
 
 class Evaluator:
-    """What scores some samples.
+    """Evaluator of some samples.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Who may use a network's arrays when several threads do: many readers, or one that trains."""
+"""Access to a network's arrays from several threads: many readers, or one that trains."""
 
 from __future__ import annotations
 

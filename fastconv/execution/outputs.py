@@ -1,4 +1,4 @@
-"""What a loss expects of the end of a network."""
+"""Expectations of a loss of the end of a network."""
 
 from __future__ import annotations
 

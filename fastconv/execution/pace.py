@@ -1,4 +1,4 @@
-"""How many steps are run at a time, so that whoever waits in between is soon heard."""
+"""Pace of a run: steps at a time, so that whoever waits in between is soon heard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which arrays public functions take: NumPy's, CuPy's, and others' as views of one or the other.
+"""Arrays that public functions take: NumPy's, CuPy's, and others' as views of one or the other.
 
 Memory of the host is NumPy's and memory of a CUDA device is CuPy's. Nothing is copied from one to
 the other, and nothing waits for the device. CuPy is imported only for arrays that need it.
@@ -16,7 +16,7 @@ from fastconv.backends.selection import BackendError, choose_backend, load_modul
 _HOST = (1, 3)
 """DLPack's device types of memory that NumPy can read: the host's, pinned or not."""
 _CUDA = (2, 13)
-"""Those of a CUDA device, and of memory that it manages."""
+"""Kinds of DLPack device: a CUDA device, and memory that it manages."""
 _KINDS = "a NumPy or CuPy array, or one with DLPack or __cuda_array_interface__"
 
 

@@ -24,7 +24,7 @@ from fastconv.functional.memory import keep_memory, kept_memory, take_memory
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Array: TypeAlias = NDArray[Any]
-"""What type checkers see, for which CuPy's arrays have no type of their own."""
+"""Array as type checkers see it, for which CuPy's arrays have no type of their own."""
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _COMPILED = ("cython", "numba")

@@ -27,7 +27,7 @@ _NAMES = {
     "height": "the height of x", "width": "the width of x",
     "out_channels": "the number of output channels of w",
 }  # fmt: skip
-"""Of fields of the spec that come from the shape of an argument."""
+"""Names of fields of the spec that come from the shape of an argument."""
 
 
 def _check_groups(owner: str, groups: object) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST_KEPT_BYTES = 64 << 20
-"""What a thread keeps; larger memory is given back after the call."""
+"""Most bytes that a thread keeps; larger memory is given back after the call."""
 
 _kept = threading.local()
 

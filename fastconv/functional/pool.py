@@ -29,7 +29,7 @@ _NAMES = {
     "batch": "the batch of x", "channels": "the number of channels of x",
     "height": "the height of x", "width": "the width of x",
 }  # fmt: skip
-"""Of fields of the spec that come from the shape of an argument."""
+"""Names of fields of the spec that come from the shape of an argument."""
 
 
 def _pool_spec(

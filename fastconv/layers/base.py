@@ -1,4 +1,4 @@
-"""What every layer is."""
+"""Base of all layers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Layer:
     kind: ClassVar[str]
     """Its name in a recipe."""
     retains: ClassVar[tuple[str, ...]] = ()
-    """Which of "x" and "y" the backward calls read; the other may be overwritten."""
+    """Those of "x" and "y" that the backward calls read; the other may be overwritten."""
     in_place: ClassVar[bool] = False
     """Whether y may be x's memory, and dx dy's."""
     is_view: ClassVar[bool] = False

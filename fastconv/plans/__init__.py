@@ -1,1 +1,1 @@
-"""What a step of a network is: plans, the calls in them, what they read and write, legal moves."""
+"""Steps of a network as data: plans, the calls in them, their reads and writes, legal moves."""

@@ -1,4 +1,4 @@
-"""What each kernel call of a plan reads and writes: the ground that rewritings stand on.
+"""Reads and writes of each kernel call of a plan: the ground that rewritings stand on.
 
 The contract of a kernel says of each of its arrays whether it is read (``r``), written whole
 (``w``), or read and written (``u``, an update). With the buffers of a call, that gives the memory
@@ -103,7 +103,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What a call, or several together, read from outside and write.
+    """Reads from outside and writes of a call, or of several together.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a plan is: plain data that any backend can walk.
+"""Plans: plain data that any backend can walk.
 
 A network and a batch shape give a plan: a flat list of kernel calls with every buffer named and
 every argument fixed. It is made by :mod:`fastconv.plans.plan_builder`, and run by the ``run``

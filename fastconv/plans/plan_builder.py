@@ -29,7 +29,7 @@ _AUGMENT_STREAM = 0
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a plan is for.
+    """Purpose of a plan.
 
     Parameters
     ----------

@@ -157,7 +157,7 @@ class _Memory:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What a call of the plan reads: from where to where, and whose values are there."""
+    """One read of a call of the plan: from where to where, and whose values are there."""
 
     start: int
     stop: int

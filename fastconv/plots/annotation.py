@@ -1,4 +1,4 @@
-"""What is marked and written in pictures, in files and on pages."""
+"""Marks and text in pictures, in files and on pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a classifier takes for what, and how sure it is."""
+"""Pictures of a classifier: confusion matrix, class scores, certainty."""
 
 from __future__ import annotations
 

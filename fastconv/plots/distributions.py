@@ -1,4 +1,4 @@
-"""How numbers are spread."""
+"""Pictures of how numbers are spread."""
 
 from __future__ import annotations
 

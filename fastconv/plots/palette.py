@@ -14,7 +14,7 @@ MOST_DASHED = 150
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 HATCHES = ("", "////", "....")
-"""What tells bars apart beside their colours."""
+"""Hatches, which tell bars apart beside their colours."""
 
 
 def dashes(number: int, points: int) -> str:

@@ -65,7 +65,7 @@ def from_zero_to_one(tile: FloatArray) -> FloatArray:
 
 
 def heat_opacity(heat: FloatArray) -> FloatArray:
-    """How much heat covers the image below it: the more, the larger its magnitude."""
+    """Opacity of heat over the image below it: the more, the larger its magnitude."""
     share: FloatArray = abs(np.nan_to_num(heat, posinf=0, neginf=0)) / largest(heat)
     opacity: FloatArray = 0.75 * np.clip(share, 0, 1) ** 0.5
     return opacity

@@ -27,9 +27,9 @@ from fastconv.plots.style import (
 )
 
 _MOST_TICKS = 12
-"""Of a key that is chosen among values; of more every so many are named."""
+"""Most values of a chosen key that are named; of more, every so many."""
 _SPREAD_OUT = 0.32
-"""How far trials of one value are moved apart, as a share of the way to the next value."""
+"""Distance of trials of one value, as a share of the way to the next value."""
 _MOST_MARKED = 6
 """Different values of a key that are all marked on its axis."""
 
@@ -318,7 +318,7 @@ def _scale_of_scores(label: str, scores: FloatArray, percent: bool) -> _Scale:
 
 
 def _marks(numbers: FloatArray, is_log: bool) -> tuple[list[tuple[float, str]], float, float]:
-    """What is marked on the axis of some numbers, and its ends."""
+    """Marks on the axis of some numbers, and its ends."""
 
     def text(place: float) -> str:
         return f"{10**place:.3g}" if is_log else f"{place:.4g}"

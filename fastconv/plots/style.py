@@ -82,7 +82,7 @@ def theme(name: ThemeName) -> Iterator[None]:
 
 
 def page_colours() -> dict[str, str]:
-    """What stands for the colours of the light theme in a page that knows both.
+    """Stand-ins for the colours of the light theme in a page that knows both.
 
     Returns
     -------

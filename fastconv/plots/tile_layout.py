@@ -1,4 +1,4 @@
-"""Where many small pictures lie beside each other."""
+"""Places of many small pictures beside each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class TileLayout:
-    """Where each tile lies, in pixels of the image that holds them all.
+    """Place of each tile, in pixels of the image that holds them all.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class TileLayout:
 
     @property
     def rows(self) -> int:
-        """How many rows of tiles there are."""
+        """Number of rows of tiles."""
         return -(-self.count // self.columns)
 
     @property
@@ -66,7 +66,7 @@ class TileLayout:
 
 
 def zoom_of(width: int) -> int:
-    """How many pixels a pixel of a tile becomes in each direction: more than 1 under 32.
+    """Pixels that a pixel of a tile becomes in each direction: more than 1 under 32.
 
     So that gaps can be thin.
     """

@@ -1,4 +1,4 @@
-"""How long the first step takes, from the start of a fresh Python process.
+"""Time to the first step, from the start of a fresh Python process.
 
 The child process runs :func:`report` and prints the moments at which each phase ended. Nothing
 heavy may be imported at the top of this module: importing is among what is measured.

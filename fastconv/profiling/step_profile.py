@@ -74,7 +74,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class StepProfile:
-    """Where the time of a step goes; microseconds unless said otherwise.
+    """Profile of a step; microseconds unless said otherwise.
 
     Parameters
     ----------

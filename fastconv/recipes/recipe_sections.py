@@ -72,7 +72,7 @@ class DataSection(OwnOptions):
 
     @property
     def name(self) -> str:
-        """Of the data set: that of the file or the folder where it is one's own."""
+        """Name of the data set: that of the file or the folder where it is one's own."""
         if self.dataset != OWN or self.path is None:
             return self.dataset
         return data_name(self.path)

@@ -1,4 +1,4 @@
-"""What a page is made of: sections of paragraphs, statements, pictures and tables."""
+"""Contents of a page: sections of paragraphs, statements, pictures and tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeAlias
 from fastconv.report.drawing import Drawing
 
 DASH = "\N{EN DASH}"
-"""Where there is no value."""
+"""Dash where there is no value."""
 Cell: TypeAlias = str | int | float | None
 
 

@@ -1,4 +1,4 @@
-"""What is to be drawn, on a page or into a file."""
+"""Drawings, for a page or a file."""
 
 from __future__ import annotations
 

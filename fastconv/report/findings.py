@@ -1,4 +1,4 @@
-"""What a report needs to know about a run: the network applied to the data."""
+"""Findings about a run: the network applied to the data."""
 
 from __future__ import annotations
 

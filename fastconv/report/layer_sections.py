@@ -1,4 +1,4 @@
-"""What the layers have learned: filters, templates, feature maps, what activates them."""
+"""Sections on the layers: filters, templates, feature maps, maximally activating images."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def filters(findings: Findings) -> Section | None:
 
 
 def _first_of(count: int) -> str:
-    """What is said where not all are drawn."""
+    """Remark where not all are drawn."""
     return f", the first {_MOST_MAPS} drawn" if count > _MOST_MAPS else ""
 
 
@@ -98,7 +98,7 @@ def chosen_images(findings: Findings, each: int) -> list[int]:
 
 
 def feature_maps(findings: Findings) -> Section | None:
-    """What each convolution gives for a correctly classified sample and a misclassified one."""
+    """Feature maps of a correctly classified sample and of a misclassified one."""
     if not (findings.is_classification and findings.looks_at_images):
         return None
     layers = convolutions(findings)
@@ -153,7 +153,7 @@ def _columns(maps: int) -> int | None:
 
 
 def saliency(findings: Findings) -> Section | None:
-    """Which pixels decide: input gradient and occlusion."""
+    """Saliency maps: input gradient and occlusion."""
     if not (findings.is_classification and findings.looks_at_images):
         return None
     chosen = chosen_images(findings, 2)

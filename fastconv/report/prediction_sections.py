@@ -1,4 +1,4 @@
-"""What the network says about samples: classes, mistakes, numbers of a regression."""
+"""Sections on predictions: classes, mistakes, numbers of a regression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the training went: curves, learning rate, gradients, activations, weights."""
+"""Sections on the training: curves, learning rate, gradients, activations, weights."""
 
 from __future__ import annotations
 

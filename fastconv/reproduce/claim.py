@@ -23,7 +23,7 @@ Items: TypeAlias = list[Picture | Table]
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What measurements say about a claim.
+    """Evidence for or against a claim.
 
     Parameters
     ----------

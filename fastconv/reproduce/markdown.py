@@ -13,7 +13,7 @@ from fastconv.runs.run_folder import OutputError
 
 BEGIN = "<!-- reproduced: begin -->"
 END = "<!-- reproduced: end -->"
-"""What stands between these lines is written by ``python -m fastconv.reproduce --table``."""
+"""Marks; ``python -m fastconv.reproduce --table`` writes what stands between them."""
 
 
 def markdown(results: Results) -> str:

@@ -26,7 +26,7 @@ from fastconv.reproduce.verdicts import (
 from fastconv.runs.saved_run import SavedRun
 
 FORMAT = 1
-"""Of results.json."""
+"""Version of results.json."""
 
 
 def wanted_run(system: System, seed: int, out: Path, *, quick: bool) -> Wanted:

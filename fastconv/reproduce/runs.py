@@ -25,7 +25,7 @@ _MOST_DATASETS = 3
 _ENDS = ("completed", "steps", "diverged")
 """Ways to stop that are the end of a run: one that diverged would do so again."""
 _FILES = ("recipe.toml", "history.csv")
-"""What tells a folder of a run from any other."""
+"""Files that tell a folder of a run from any other."""
 
 
 class Datasets:

@@ -13,7 +13,7 @@ from fastconv.report.content import DASH, decimal, percent
 from fastconv.reproduce.systems import System, is_accuracy
 
 Verdict: TypeAlias = Literal["shown", "not shown", "refuted"]
-"""Of a claim: measurements show it, leave it open, or show its opposite."""
+"""Verdict on a claim: measurements show it, leave it open, or show its opposite."""
 
 CERTAIN = 2.0
 """Standard errors that a difference must exceed."""

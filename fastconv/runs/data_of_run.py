@@ -14,12 +14,12 @@ from fastconv.runs.experiment import load_dataset
 from fastconv.runs.saved_run import RunError, SavedRun
 
 Agreement: TypeAlias = Literal["same", "other", "unknown"]
-"""Of data with those of a run; unknown where the run does not say which these were."""
+"""Agreement of data with those of a run; unknown where the run does not say which these were."""
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What comes of comparing data with those of a run.
+    """Result of comparing data with those of a run.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def check_data(
 def _differences(
     run: SavedRun, dataset: Dataset, found: Mapping[str, PartIdentity] | None
 ) -> list[str]:
-    """What of the data is otherwise, in words."""
+    """Differences of the data, in words."""
     other = []
     if dataset.name != run.dataset_name:
         other.append(f"another name than {run.dataset_name!r}")

@@ -52,7 +52,7 @@ PROBE_COLUMNS = (
 )
 """Columns of probe.csv; see :class:`fastconv.analysis.probe.LayerState`."""
 FORMAT = 1
-"""Of a run's folder, in model.json; a newer one is refused."""
+"""Version of a run's folder, in model.json; a newer one is refused."""
 
 
 class OutputError(UserError, OSError):

@@ -33,14 +33,14 @@ SUMMARY_NUMBERS = (
     "test_accuracy", "peak_rss_mib", "start_seconds", "load_seconds", "validate_seconds",
     "test_seconds", "report_seconds", "total_seconds",
 )  # fmt: skip
-"""What of a summary is a number, or null."""
+"""Keys of a summary that are numbers, or null."""
 
 
 _DAMAGE = (
     ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError,
     csv.Error,
 )  # fmt: skip
-"""What reading a damaged file raises."""
+"""Errors that reading a damaged file raises."""
 
 
 class RunError(UserError, ValueError):
@@ -139,7 +139,7 @@ class SavedRun:
 
     @cached_property
     def output_shape(self) -> tuple[int, ...]:
-        """Of the network."""
+        """Shape of the network's output."""
         return self.initial_network().output_shape
 
     def initial_network(self) -> Sequential:

@@ -45,7 +45,7 @@ class Finer:
 
 @dataclass(frozen=True)
 class Definition:
-    """What a search file says.
+    """Contents of a search file.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a person sees of a search: a bar on a terminal, a line for each trial, the best."""
+"""Display of a search: a bar on a terminal, a line for each trial, the best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where trials are drawn: Optuna's distributions, and a sampler whose draws can be repeated."""
+"""Draws of trials: Optuna's distributions, and a sampler whose draws can be repeated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from fastconv.search.space import Dimension, Settings
 
 INDEX, AGAIN = "index", "again"
-"""What Optuna keeps of a trial: the number of its draw, and whether it is made again."""
+"""Attributes that Optuna keeps of a trial: the number of its draw, whether it is made again."""
 
 
 def suggest(trial: optuna.Trial, key: str, dimension: Dimension) -> Any:

@@ -17,9 +17,9 @@ from fastconv.search.study import Stage, stored_space, study_name
 from fastconv.search.worker import IntermediateValue, Task, WorkerConfig
 
 _PACE_SECONDS = 0.2
-"""How soon Ctrl-C is answered."""
+"""Seconds within which Ctrl-C is answered."""
 _LIFE_SECONDS = 15.0
-"""How often this process shows that it is alive, and looks for those that are not."""
+"""Seconds between signs of life of this process, and looks for those that show none."""
 
 
 class Watcher(Protocol):

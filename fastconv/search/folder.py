@@ -49,7 +49,7 @@ class SearchFolder:
 
     @property
     def study_path(self) -> Path:
-        """Of the file of SQLite that keeps the trials, where no other storage is asked for."""
+        """URL of the file of SQLite that keeps the trials, where no other storage is asked for."""
         return self.path / _STUDY
 
     @contextlib.contextmanager

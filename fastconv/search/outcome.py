@@ -1,4 +1,4 @@
-"""What came of a search: its trials, and which are best."""
+"""Outcome of a search: its trials, and which are best."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastconv.search.definition import Search
 from fastconv.search.space import Settings
 
 State: TypeAlias = Literal["completed", "pruned", "diverged", "impossible"]
-"""How a trial ended. Pruned: stopped early, because others were better by then; impossible: the
+"""End of a trial. Pruned: stopped early, because others were better by then; impossible: the
 settings do not make a network that can be trained on these data."""
 
 

@@ -183,7 +183,7 @@ def _gaps_by_key(outcome: Outcome, key: str) -> Picture:
 
 
 def _points(definition: Definition) -> str:
-    """What is drawn in a picture of trials, for its caption."""
+    """Caption of a picture of trials."""
     if definition.trainings > 1:
         return "A point for each trial, the bar is the standard deviation over its trainings"
     return "A point for each trial"

@@ -1,4 +1,4 @@
-"""What a search may choose: one dimension for each key of the recipe."""
+"""Space of a search: one dimension for each key of the recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Value: TypeAlias = str | int | float | bool
-"""Of a key: what Optuna keeps in its storage."""
+"""Value of a key that Optuna keeps in its storage."""
 Settings: TypeAlias = dict[str, Value]
 """Values by dotted keys of a recipe."""
 

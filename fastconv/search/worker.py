@@ -29,12 +29,12 @@ from fastconv.search.space import Settings
 from fastconv.training_loop import HistoryRecord, fit
 
 _IMPOSSIBLE = (RecipeError, DataError, NetworkError)
-"""What may be wrong with some settings, while others can be trained."""
+"""Errors of some settings, while others can be trained."""
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What is the same in all trials of a search.
+    """Configuration that is the same in all trials of a search.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ class _Observer:
 
 
 class _Orders:
-    """What is told to the parent while a trial is trained, and what it says."""
+    """Exchange with the parent while a trial is trained."""
 
     def __init__(self, connection: Connection[Message, Order], number: int) -> None:
         self._connection, self._number = connection, number

@@ -1,4 +1,4 @@
-"""How far rounding may carry the steps of a plan: the reference's steps with errors drawn for it.
+"""Reach of rounding in the steps of a plan: the reference's steps with errors drawn for it.
 
 A backend rounds every number that it computes, sums in an order of its own, and where a ReLU or a
 max pooling is nearly undecided it may decide otherwise. How much of that reaches a parameter some

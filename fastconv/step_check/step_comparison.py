@@ -1,4 +1,4 @@
-"""What steps of a backend come to, compared with the reference's, and the table of it."""
+"""Comparison of a backend's steps with the reference's, and the table of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastconv.network import Sequential
 from fastconv.step_check.training_steps import ReferenceSteps, Snapshot
 
 _MARGIN = 24.0
-"""How many times the difference that drawn errors make a backend's may be: it is the largest of
+"""Multiple of the difference that drawn errors make which a backend's may be: it is the largest of
 few draws, and of other errors. Of 20000 drawn networks all but eight needed less than 8. Those
 normalise batches of 2 to 4 samples that hardly differ, mostly twice, and need up to 24, one 40."""
 _DECIDED = 0.25
@@ -29,7 +29,7 @@ _PAIRS = (1, 3, 8)
 
 @dataclass(frozen=True, slots=True)
 class ArrayCheck:
-    """How one array compares, over all steps.
+    """Comparison of one array, over all steps.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class StepCheck:
 
     @property
     def summary(self) -> str:
-        """What came out, in one line."""
+        """Result, in one line."""
         samples = f"{self.batch_size}"
         if self.batch_size < self.asked_batch_size:
             samples += f" of {self.asked_batch_size}"
@@ -206,7 +206,7 @@ def _parts(network: Sequential, moments: Sequence[str]) -> Iterator[_Part]:
 
 
 class _Comparison:
-    """What the reference's steps say of a backend's, part by part."""
+    """Judgement of a backend's steps by the reference's, part by part."""
 
     def __init__(self, reference: ReferenceSteps) -> None:
         self._reference = reference
@@ -243,7 +243,7 @@ class _Comparison:
     def _tolerance(
         self, part: _Part, step: int, *, of_all: bool = False
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-        """How far each element may be off, whether that tells anything, and what it should be."""
+        """Tolerance of each element, whether it tells anything, and what it should be."""
         exact = self._reference.exact[0 if of_all else step - 1 : step]
         spread = self._reference.spread[0 if of_all else step - 1 : step]
         wanted = np.sum([each[part.buffer][part.within] for each in exact], axis=0)

@@ -18,7 +18,7 @@ from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.step_check.rounding import RoundedRunner
 
 Snapshot: TypeAlias = dict[str, NDArray[np.float64]]
-"""What a training has come to: its flat buffers, "loss" and "correct", as float64."""
+"""State of a training: its flat buffers, "loss" and "correct", as float64."""
 
 _MOMENTS = ("first_moment", "second_moment")
 
@@ -109,7 +109,7 @@ class TrainingSteps:
 
     @property
     def start(self) -> Snapshot:
-        """What the training begins with."""
+        """State that the training begins with."""
         return _snapshot(self.arrays("float64"), np.zeros(3))
 
     def made_by(

@@ -1,4 +1,4 @@
-"""How many threads the compiled backends use."""
+"""Number of threads of the compiled backends."""
 
 from __future__ import annotations
 

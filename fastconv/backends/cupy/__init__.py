@@ -25,7 +25,7 @@ def unavailable_because() -> str | None:
 
 
 def _missing(cupy: Any) -> str | None:
-    """What CuPy lacks: a driver, a device, or the compiler."""
+    """Reason why CuPy cannot work: no driver, no device, or no compiler."""
     runtime = cupy.cuda.runtime
     try:
         if runtime.driverGetVersion() == 0:

@@ -31,7 +31,7 @@ class Recording(Protocol):
 
 
 class Device(Protocol):
-    """What runs kernels, and holds their arrays."""
+    """Device that runs kernels, and holds their arrays."""
 
     arrays: Any
     """The module that makes its arrays: cupy, or numpy."""

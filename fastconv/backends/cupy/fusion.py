@@ -1,4 +1,4 @@
-"""Which calls of a plan one launch makes: a batch, a kernel, its activation and pooling, a loss."""
+"""Calls of a plan that one launch makes: a batch, a kernel, its activation and pooling, a loss."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _POOLED = ("conv.conv2d_forward", "activation.activation_forward", "pool.max_poo
 _OVERWRITE = ("conv.conv2d_forward", "dense.dense_forward")
 """Kernels that only write their last argument."""
 _MOST_SAMPLES = 256
-"""Of a batch whose losses one block computes."""
+"""Most samples of a batch whose losses one block computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +212,4 @@ def _owner(plan: Plan, number: int | None) -> int | None:
 
 
 _JOINS = (_join_input, _join_loss, _join_pooling, _join_activation)
-"""Those that join more calls come first."""
+"""Fused forms, those that join more calls first."""

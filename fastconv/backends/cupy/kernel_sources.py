@@ -1,4 +1,4 @@
-"""Where the CUDA C++ sources are: in an installed package inside it, in a checkout beside it.
+"""Folder of the CUDA C++ sources: in an installed package inside it, in a checkout beside it.
 
 The sources live in ``kernels/cuda`` of the repository. A wheel holds them as
 ``fastconv/kernels/cuda``; an editable install and a checkout read them in place.

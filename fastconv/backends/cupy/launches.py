@@ -15,9 +15,9 @@ THREADS = 256
 """Threads of a block where the kernel does not ask for a number of its own."""
 WARP = 32
 _MOST_BLOCKS = 4096
-"""Of a grid whose threads take several elements each."""
+"""Most blocks of a grid whose threads take several elements each."""
 MOST_ROWS_OF_BLOCKS = 65535
-"""Of a grid: its second dimension has no more."""
+"""Most blocks in the second dimension of a grid."""
 _MOST_INDEX = 2**31 - 1 - _MOST_BLOCKS * THREADS
 """An index steps over the whole grid behind the last element, and must not overflow there."""
 

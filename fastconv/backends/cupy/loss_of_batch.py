@@ -17,7 +17,7 @@ def softmax_cross_entropy(
     statistics: Array,
     workspace: Array | None,
 ) -> None:
-    """What the kernels of the contract do one after the other; parameters as theirs."""
+    """Launch what the kernels of the contract do one after the other; parameters as theirs."""
     launch(
         "loss.softmax_cross_entropy", (1,), (THREADS,), spec.batch, spec.outputs, scores, labels,
         losses, probabilities, dscores, statistics, dtype=losses.dtype,

@@ -1,4 +1,4 @@
-"""How a product is shared out: which tiles, in how many parts its sums are made, how precise."""
+"""Division of a product: which tiles, in how many parts its sums are made, how precise."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from fastconv.plans.rewriting import Rewriting, activation_gradients_behind_data
 STEPS_OF_A_GRAPH = 16
 """Steps that one recording holds."""
 LEAST_CAPABILITY = (8, 0)
-"""Of a device whose tensor cores take tf32 and bf16."""
+"""Least compute capability of a device whose tensor cores take tf32 and bf16."""
 IS_ON_HOST = False
 """Whether plans use the host's arrays where they lie."""
 _MOST_STEPS = 1024
@@ -181,7 +181,7 @@ class Runner:
 
     @property
     def launches(self) -> str:
-        """How steps were launched, for people."""
+        """Way in which steps were launched, for people."""
         if self._recording is not None:
             return f"CUDA graphs of {STEPS_OF_A_GRAPH} steps"
         return "one by one" + (": no CUDA graph could be recorded" if self._tried_to_record else "")

@@ -1,4 +1,4 @@
-"""What the CUDA C++ sources hold: kernels, and the types and sizes they are compiled for."""
+"""Kernels in the CUDA C++ sources, and the types and sizes they are compiled for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KERNEL = re.compile(
 )
 _TYPES = {"float32": "float", "float64": "double"}
 _PRECISIONS = {"float32": "FULL", "tf32": "TF32", "bf16": "BF16"}
-"""What the sources call what factors of a product are rounded to."""
+"""Names in the sources of what factors of a product are rounded to."""
 
 
 @functools.cache

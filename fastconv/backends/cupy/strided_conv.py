@@ -24,7 +24,7 @@ from fastconv.spec import ConvSpec, Shape
 Strides = tuple[int, int, int, int]
 
 _FEW_CHANNELS = 8
-"""Of a group, up to which convolutions in groups are summed directly."""
+"""Most channels of a group up to which convolutions in groups are summed directly."""
 
 
 def geometry_of(spec: ConvSpec, x: Strides, w: Strides, y: Strides) -> tuple[int, ...]:

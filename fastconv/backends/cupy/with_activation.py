@@ -43,7 +43,7 @@ def conv2d_backward_data(
 
 
 def sizes_of(spec: DenseSpec) -> tuple[int, int, int]:
-    """What the kernels of dense layers begin with."""
+    """Arguments that the kernels of dense layers begin with."""
     check_size(
         "dense",
         x=spec.batch * spec.inputs,
@@ -96,7 +96,7 @@ def dense_backward_data(
 
 
 def windows_of(spec: PoolSpec) -> tuple[int, ...]:
-    """What every kernel with windows begins with."""
+    """Arguments that every kernel with windows begins with."""
     return (
         spec.batch, spec.height, spec.width, spec.channels, spec.out_height, spec.out_width,
         *spec.kernel, *spec.stride, spec.padding[0][0], spec.padding[1][0],
@@ -104,7 +104,7 @@ def windows_of(spec: PoolSpec) -> tuple[int, ...]:
 
 
 def averages_of(spec: PoolSpec) -> tuple[int, ...]:
-    """What the kernels of averages begin with."""
+    """Arguments that the kernels of averages begin with."""
     return (*windows_of(spec), spec.padding[0][1], spec.padding[1][1], int(spec.count_include_pad))
 
 

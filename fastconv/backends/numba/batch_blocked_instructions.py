@@ -84,7 +84,7 @@ class _Tile:
         return WORD(count * self.vector.lanes)
 
     def of_pixel(self, q: int, p: int) -> Any:
-        """Where an output of a pixel of C is."""
+        """Address of an output of a pixel of C."""
         return self.builder.add(self.builder.mul(self.c_pixel, WORD(p)), self.vectors(q))
 
     def add(self, values: list[Any], q: int, factor: Any) -> None:
@@ -197,7 +197,7 @@ class _Call:
         return self.elements(start, first, count * self.lanes).reshape(count, self.lanes)
 
     def steps(self) -> list[tuple[int, int, int]]:
-        """Where the runs of a and b begin, and k."""
+        """Addresses where the runs of a and b begin, and k."""
         return [
             (
                 run1 * self.word(A_RUN1) + run2 * self.word(A_RUN2),

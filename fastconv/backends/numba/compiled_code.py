@@ -119,7 +119,7 @@ def _surroundings_hash() -> str:
 
 
 def _folders() -> Iterable[Path]:
-    """Where object files may be, best first."""
+    """Folders where object files may be, best first."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen:
         yield Path(chosen)

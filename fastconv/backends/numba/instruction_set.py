@@ -1,4 +1,4 @@
-"""Which instructions Numba compiles for here, and how wide the vectors are."""
+"""Instruction set that Numba compiles for here, and the width of its vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is used of Numba beyond its documented API, all in one place, each with the reason.
+"""Numba beyond its documented API, all in one place, each with the reason.
 
 Documented are ``numba.njit``, ``cfunc``, ``types``, ``config``, ``numba.extending`` and llvmlite.
 The rest may move with any release: pyproject.toml caps the range, and ``.ci/run`` tests both ends.

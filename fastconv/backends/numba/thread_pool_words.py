@@ -22,7 +22,7 @@ QUIT = 255
 
 EAGER_SPINS, OVERSUBSCRIBED_SPINS, SPINS, YIELDS = 200, 100, 1000, 1000
 LONG_YIELD, SHORTEST_OVERSUBSCRIPTION, LONGEST_OVERSUBSCRIPTION = 20_000, 2_000_000, 128_000_000
-"""How a thread waits. It spins for some ten microseconds, as long as a small kernel lasts, at first
+"""Wait of a thread. It spins for some ten microseconds, as long as a small kernel lasts, at first
 without a pause, which would double the cost of a barrier; then it yields; then it sleeps until it
 is woken. A yield that takes long says that another thread wanted this core: it is oversubscribed,
 and for a while the thread spins little and sleeps at once, so that the core goes to whoever is not

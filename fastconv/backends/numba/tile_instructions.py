@@ -134,7 +134,7 @@ class _Tile:
         self.mask = first_lanes(builder, vector, self.last) if vector.lanes > 1 else None
 
     def _at(self, start: Any, row: int, v: int) -> Any:
-        """Where a vector of something with the strides of C begins."""
+        """Address of a vector of something with the strides of C."""
         elements = self.builder.mul(self.c_row, WORD(row))
         return self.builder.gep(start, [self.builder.add(elements, WORD(v * self.vector.lanes))])
 

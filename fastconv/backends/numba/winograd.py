@@ -124,7 +124,7 @@ def _down(results: Any, at: int, next_place: int, lanes: int) -> Any:
 def places_of_tiles(
     first: int, tiles: int, high: int, wide: int, sample: int, row: int, pixel: int, places: Any
 ) -> None:
-    """Where some tiles begin, from the first of them on, which are counted through the samples."""
+    """Addresses of some tiles, from the first of them on, which are counted through the samples."""
     line, column = first // wide, first % wide
     start, down = line // high * sample, line % high
     for number in range(tiles):

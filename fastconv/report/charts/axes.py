@@ -20,7 +20,7 @@ from fastconv.report.charts.ticks import (
 _GAP = 7.0
 """Between an axis and its numbers."""
 _OVERHANG = 14.0
-"""How far the last number may go beyond a horizontal axis."""
+"""Pixels that the last number may go beyond a horizontal axis."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def axis_over(
 
 @dataclass(frozen=True)
 class Box:
-    """Where the axes are drawn.
+    """Frame of the axes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a chart is drawn on: the elements of an SVG, and the names of its series above it."""
+"""Canvas of a chart: the elements of an SVG, and the names of its series above it."""
 
 from __future__ import annotations
 

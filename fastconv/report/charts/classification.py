@@ -1,4 +1,4 @@
-"""What a classifier takes for what: confusion matrix and class scores."""
+"""Charts of a classifier: confusion matrix and class scores."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _ANCHORS: dict[str, str] = {
 
 
 CLEAR = 255
-"""Where an image of :func:`indices_of` shows nothing."""
+"""Index where an image of :func:`indices_of` shows nothing."""
 
 
 def indices_of(shares: npt.ArrayLike, shown: npt.ArrayLike) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""How weights are spread, before and after a training or in two networks."""
+"""Histograms of weights, before and after a training or in two networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown at the pointer: the values of all lines at a step."""
+"""Values at the pointer: those of all lines at a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an axis has its numbers, and how they are written."""
+"""Ticks of an axis: where it has its numbers, and how they are written."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ Sides = tuple[tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Where images are in memory: an address, sizes, and strides in elements."""
+    """Images in memory: an address, sizes, and strides in elements."""
 
     pointer: Pointer
     samples: int

@@ -1,4 +1,4 @@
-"""Which arrays of a plan hold batch-blocked images: a plan becomes a plan.
+"""Choice of the arrays of a plan that hold batch-blocked images: a plan becomes a plan.
 
 Where a convolution is better off with samples in the lanes
 (:mod:`fastconv.backends.compiled.rules.batch_blocked`), all of its passes get batch-blocked images,
@@ -24,7 +24,7 @@ _CONVOLUTIONS = {
     "conv.conv2d_backward_data": ("dy", "dx"),
     "conv.conv2d_backward_weight": ("dy", "x"),
 }
-"""Which arrays of a convolution are images."""
+"""Arrays of a convolution that are images."""
 
 
 def block_batches(plan: Plan, target: Target) -> Rewritten:

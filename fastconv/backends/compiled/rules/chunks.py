@@ -1,4 +1,4 @@
-"""How many samples of a batch go through a convolution together, when layouts are transposed.
+"""Samples of a batch that go through a convolution together, when layouts are transposed.
 
 A batch in NCHW is transposed chunk by chunk: one that is small enough is still in a cache when
 a kernel reads it, and its memory serves the next chunk.

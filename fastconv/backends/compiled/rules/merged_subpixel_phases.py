@@ -27,7 +27,7 @@ from fastconv.backends.compiled.rules.tiles import choose_tile
 from fastconv.spec import ConvSpec
 
 _WORTH_MERGING = 1.25
-"""How many times the products the separate phases must take."""
+"""Multiple of the products that the separate phases must take."""
 
 
 def _reached(spec: ConvSpec) -> list[tuple[range, range]]:

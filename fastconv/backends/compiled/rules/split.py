@@ -1,4 +1,4 @@
-"""How many threads a piece of work is worth."""
+"""Number of threads that a piece of work is worth."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def _is_the_same(shape: tuple[int, ...]) -> bool:
 
 
 def _chunk(builder: Builder, images: Pointer, shape: tuple[int, ...], first: int) -> Pointer:
-    """Where the images begin whose first is number ``first``; the shape is that of NHWC."""
+    """Place of the images whose first is number ``first``; the shape is that of NHWC."""
     return images.skip(first * math.prod(shape[1:]) * builder.itemsize)
 
 
@@ -44,7 +44,7 @@ def _from_nhwc(
 
 
 def _room(builder: Builder, images: Pointer, shape: tuple[int, ...]) -> Pointer:
-    """Where a kernel writes images in NHWC."""
+    """Place where a kernel writes images in NHWC."""
     return images if _is_the_same(shape) else builder.scratch(math.prod(shape))
 
 
@@ -128,7 +128,7 @@ def _data_gradient(
 
 
 class Gradients(NamedTuple):
-    """Where gradients go; None where they are not needed.
+    """Places that gradients go to; None where they are not needed.
 
     Parameters
     ----------
