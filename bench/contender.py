@@ -113,8 +113,8 @@ def jax(workload: Workload, threads: int) -> dict[str, Step]:
             shape, c = (c, own["units"]), own["units"]
         else:
             continue
-        deviation = (2 / np.prod(shape[:-1])) ** 0.5
-        parameters.append((random.normal(key, shape) * deviation, jnp.zeros(shape[-1])))
+        std = (2 / np.prod(shape[:-1])) ** 0.5
+        parameters.append((random.normal(key, shape) * std, jnp.zeros(shape[-1])))
 
     def loss_of(parameters: list[tuple], x, label):
         remaining = iter(parameters)

@@ -55,7 +55,7 @@ class BatchLoss(nn.Module):
         images = workload.images()
         if self._kind == "standardize":
             statistics = training_statistics(images, "channel")
-            for name, values in zip(("mean", "deviation"), statistics, strict=True):
+            for name, values in zip(("mean", "std"), statistics, strict=True):
                 each = torch.from_numpy(values).float().reshape(1, -1, 1, 1)
                 self.register_buffer(name, each.to(device))
         kept = torch.from_numpy(images)
@@ -80,7 +80,7 @@ class BatchLoss(nn.Module):
             low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
             return (x - low) / (high - low)
         if self._kind == "standardize":
-            return (x - self.mean) / self.deviation
+            return (x - self.mean) / self.std
         return x / 255 if self._kind == "scale" else x
 
 

@@ -28,17 +28,15 @@ def draw_parameters(
     size: int = 32,
     filters: tuple[int, ...] = (32, 32, 64, 64),
     units: int = 256,
-    deviation: float = 0.1,
+    std: float = 0.1,
 ) -> Parameters:
-    """Weights of the network for images of size x size x 3, N(0, deviation); biases are 0."""
+    """Weights of the network for images of size x size x 3, N(0, std); biases are 0."""
     after = ((size - 4) // 2 - 4) // 2
     shapes = [(o, i, 3, 3) for o, i in zip(filters, (3, *filters), strict=False)]
     shapes += [(filters[-1] * after**2, units), (units, 10)]
     outputs = [*filters, units, 10]
     draw = np.random.default_rng(0)
-    return [
-        (draw.normal(0, deviation, s), np.zeros(o)) for s, o in zip(shapes, outputs, strict=True)
-    ]
+    return [(draw.normal(0, std, s), np.zeros(o)) for s, o in zip(shapes, outputs, strict=True)]
 
 
 # Stage 2: the convolutions.

@@ -37,13 +37,13 @@ class Initializer(Protocol):
 def _draw(
     generator: np.random.Generator,
     shape: tuple[int, ...],
-    deviation: float,
+    std: float,
     distribution: Distribution,
 ) -> NDArray[np.float64]:
     if distribution == "uniform":
-        limit = math.sqrt(3.0) * deviation  # the uniform distribution of that deviation
+        limit = math.sqrt(3.0) * std  # the uniform distribution of that std
         return generator.uniform(-limit, limit, shape)
-    return generator.normal(0.0, deviation, shape)
+    return generator.normal(0.0, std, shape)
 
 
 def _check_distribution(owner: str, distribution: str) -> None:
@@ -55,17 +55,17 @@ def _check_distribution(owner: str, distribution: str) -> None:
 class Normal:
     """Normal with mean 0 and the given standard deviation, whatever the layer's size."""
 
-    deviation: float = 0.1
+    std: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.deviation >= 0:
-            raise SpecError("Normal", "deviation", self.deviation, "0 or more")
+        if not self.std >= 0:
+            raise SpecError("Normal", "std", self.std, "0 or more")
 
     def draw(
         self, generator: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int
     ) -> NDArray[np.float64]:
         """Return the weights; see :class:`Initializer`."""
-        return _draw(generator, shape, self.deviation, "normal")
+        return _draw(generator, shape, self.std, "normal")
 
 
 @dataclass(frozen=True)

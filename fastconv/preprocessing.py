@@ -19,29 +19,29 @@ class Preprocessing:
     ----------
     kind
         "none"; "scale": times ``factor``; "min_max": each image to [0, 1]; "standardize":
-        ``(x - mean) / deviation``.
+        ``(x - mean) / std``.
     factor
         Of "scale"; 1/255 for pixels.
-    mean, deviation
+    mean, std
         Of "standardize", in raw pixel values: one for each channel, or for each feature.
     """
 
     kind: PreprocessingKind = "none"
     factor: float = 1 / 255
     mean: NDArray[np.float64] | None = None
-    deviation: NDArray[np.float64] | None = None
+    std: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("none", "scale", "min_max", "standardize"):
             raise ValueError(
                 f"preprocessing kind is {self.kind!r}; expected none, scale, min_max or standardize"
             )
-        if self.kind == "standardize" and (self.mean is None or self.deviation is None):
-            raise ValueError("preprocessing kind standardize needs a mean and a deviation")
+        if self.kind == "standardize" and (self.mean is None or self.std is None):
+            raise ValueError("preprocessing kind standardize needs a mean and a std")
 
     def table(self) -> dict[str, Any]:
         """Return the fields as plain numbers and lists, as JSON takes them."""
-        arrays = {"mean": self.mean, "deviation": self.deviation}
+        arrays = {"mean": self.mean, "std": self.std}
         lists = {
             k: None if a is None else np.asarray(a).ravel().tolist() for k, a in arrays.items()
         }
@@ -58,7 +58,7 @@ class Preprocessing:
         """
         arrays = {
             name: None if table[name] is None else np.array(table[name], np.float64)
-            for name in ("mean", "deviation")
+            for name in ("mean", "std")
         }
         return cls(table["kind"], float(table["factor"]), **arrays)
 
@@ -75,7 +75,7 @@ class Preprocessing:
         if self.kind == "standardize":
             return {
                 "mean": np.asarray(self.mean, dtype).reshape(-1),
-                "deviation": np.asarray(self.deviation, dtype).reshape(-1),
+                "std": np.asarray(self.std, dtype).reshape(-1),
             }
         return {}
 

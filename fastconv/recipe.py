@@ -29,6 +29,8 @@ _CHOOSING = frozenset(
     {"data.dataset", "preprocessing.kind", "initialization.kind", "optimizer.kind", "schedule.kind"}
 )
 """Keys that say which others do something."""
+EARLIER_NAMES = {"deviation": "std"}
+"""Names in the files of runs of earlier versions, and what they are called now."""
 _CLASSES = "classes"
 """In place of a number of units: as many as the data have classes."""
 
@@ -95,13 +97,13 @@ class Recipe:
                 f"{nearest(self.data.dataset, DATASETS)}"
                 f"{'' if nearest(self.data.dataset, DATASETS) else '; or own with data.path'}"
             )
-        fixed = self.preprocessing.mean, self.preprocessing.deviation
+        fixed = self.preprocessing.mean, self.preprocessing.std
         if (fixed[0] is None) != (fixed[1] is None):
-            raise RecipeError("preprocessing.mean and preprocessing.deviation go together")
+            raise RecipeError("preprocessing.mean and preprocessing.std go together")
         for value in fixed[1] or ():
             if not value > 0:
                 raise RecipeError(
-                    f"preprocessing.deviation holds {value!r}; expected numbers more than 0"
+                    f"preprocessing.std holds {value!r}; expected numbers more than 0"
                 )
         self.make_layers()
         self.initialization.initializer()
@@ -255,6 +257,9 @@ def load_written_recipe(file: str | Path) -> Recipe:
         If it is not TOML, or a key or a value is not as it must be.
     """
     table = read_toml("recipe", "recipes", str(file), "--list-recipes")
+    for name in ("preprocessing", "initialization"):
+        if isinstance(section := table.get(name), dict):
+            table[name] = {EARLIER_NAMES.get(key, key): value for key, value in section.items()}
     try:
         return read_recipe(used_of(table))
     except RecipeError as fault:

@@ -170,8 +170,8 @@ def _images(spec, draw):
     batch[:1] = 3  # a constant image
     pixels = draw.below(256, *stored).astype(np.uint8)
     one = (s.channels,)
-    standardize = {"mean": draw(*one), "deviation": draw.positive(*one)}
-    by_feature = {"mean": draw(every), "deviation": draw.positive(every)}
+    standardize = {"mean": draw(*one), "std": draw.positive(*one)}
+    by_feature = {"mean": draw(every), "std": draw.positive(every)}
     labels, targets = draw.below(10, SAMPLES), draw(SAMPLES, 2)
     other = np.float32 if draw.dtype == np.float64 else np.float64
     return {
@@ -220,13 +220,13 @@ def _norm(spec, draw):
     )  # fmt: skip
     given = {"x": image, "gamma": gamma, "beta": draw(*c)}
     running = {"running_mean": mean, "running_variance": variance}
-    results = {"y": x, "mean": c, "inverse_deviation": c}
+    results = {"y": x, "mean": c, "inverse_std": c}
     return {
         "norm.batch_norm_forward_training": (given, results, running),
         "norm.batch_norm_forward_inference": (given | running, {"y": x}),
         "norm.batch_norm_backward": (
             {"dy": draw(*x), "x": image, "gamma": gamma, "mean": batch_mean}
-            | {"inverse_deviation": inverse},
+            | {"inverse_std": inverse},
             {"dx": x, "dgamma": c, "dbeta": c},
         ),
     }

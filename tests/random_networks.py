@@ -116,9 +116,9 @@ class Case:
         if kind != "standardize":
             return Preprocessing(kind)
         size = {"channel": shape[-1], "feature": math.prod(shape)}[per]
-        mean, deviation = generator.uniform(0.2, 0.8, size), generator.uniform(0.5, 1.5, size)
+        mean, std = generator.uniform(0.2, 0.8, size), generator.uniform(0.5, 1.5, size)
         unit = 120.0 if self.images == "uint8" else 1.0
-        return Preprocessing("standardize", mean=unit * mean, deviation=unit * deviation)
+        return Preprocessing("standardize", mean=unit * mean, std=unit * std)
 
 
 def _source(value):

@@ -228,7 +228,7 @@ def test_the_gradient_norm_of_a_linear_classifier_is_the_one_on_paper(backend):
     norms = [(network[f"dense_1.{name}"] ** 2).sum() for name in ("weight", "bias")]
     assert state.weight_norm == pytest.approx(np.sqrt(sum(norms)), rel=1e-9)
     assert state.mean == pytest.approx(scores.mean(), rel=1e-9)
-    assert state.deviation == pytest.approx(scores.std(), rel=1e-9)
+    assert state.std == pytest.approx(scores.std(), rel=1e-9)
     assert state.dead is None
 
 

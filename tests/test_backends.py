@@ -215,7 +215,7 @@ def test_a_large_mean_does_not_swallow_the_variance(backend):
     results = run(backend, replace(call, reads=call.reads | {"x": x}))
     exact = x.astype(np.float64)
     expected = 1 / np.sqrt(exact.var(axis=0) + spec.epsilon)
-    np.testing.assert_allclose(results["inverse_deviation"], expected, rtol=1e-5)
+    np.testing.assert_allclose(results["inverse_std"], expected, rtol=1e-5)
     # A float32 sum of 5000 of them would be off by much more than the last digit.
     np.testing.assert_allclose(results["mean"], exact.mean(axis=0), rtol=0, atol=1.3e-4)
 

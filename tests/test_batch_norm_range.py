@@ -63,10 +63,10 @@ def test_training_and_gradients_at_any_scale(call, scale, shift):
     x, dy, gamma, beta = in_float32((drawn() + shift) * scale, drawn()[::-1], gamma, beta)
     wide = x.astype(np.float64)
     y, mean, inverse = call("batch_norm", x, gamma, beta, epsilon=epsilon)
-    deviation = np.sqrt(wide.var(0) + epsilon)
-    assert_allclose(y, (wide - wide.mean(0)) / deviation * gamma + beta, rtol=1e-5, atol=2e-6)
+    std = np.sqrt(wide.var(0) + epsilon)
+    assert_allclose(y, (wide - wide.mean(0)) / std * gamma + beta, rtol=1e-5, atol=2e-6)
     assert_allclose(mean, wide.mean(0), rtol=1e-6, atol=1e-6 * scale)
-    assert_allclose(inverse, 1 / deviation, rtol=1e-6)
+    assert_allclose(inverse, 1 / std, rtol=1e-6)
     results = call("batch_norm_backward", dy, x, gamma, mean, inverse)
     for result, expected in zip(results, expected_gradients(dy, wide, gamma, epsilon), strict=True):
         assert_allclose(result, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
@@ -90,7 +90,7 @@ def test_gradients_of_large_and_small_ones(call, scale):
 
 
 def test_gradients_of_numbers_whose_products_are_too_large(call):
-    """x and dy of 5e12, with a deviation that is not theirs: z times dgamma is beyond float32."""
+    """x and dy of 5e12, with a std that is not theirs: z times dgamma is beyond float32."""
     x, dy = in_float32(*[5e12 * np.where(drawn() > 0, 1.0, -1.0)] * 2)
     one, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
     dx, *_ = call("batch_norm_backward", dy, x, one, zero, one)
@@ -129,6 +129,6 @@ def test_inference_at_any_scale(call, scale):
     mean, variance = in_float32(np.full(3, 3 * scale), np.full(3, scale**2))
     epsilon = 1e-3 * scale**2
     y = call("batch_norm_inference", x, gamma, beta, mean, variance, epsilon=epsilon)
-    deviation = np.sqrt(variance.astype(np.float64) + epsilon)
-    expected = (x.astype(np.float64) - mean) / deviation * gamma + beta
+    std = np.sqrt(variance.astype(np.float64) + epsilon)
+    expected = (x.astype(np.float64) - mean) / std * gamma + beta
     assert_allclose(y, expected, rtol=1e-5, atol=2e-6)

@@ -367,9 +367,9 @@ def test_the_real_cifar10_begins_with_a_frog_and_two_trucks(cifar10):
 
 
 def test_the_real_cifar10_has_its_known_mean_and_deviation(cifar10):
-    mean, deviation = training_statistics(cifar10.training.images, "channel")
+    mean, std = training_statistics(cifar10.training.images, "channel")
     np.testing.assert_allclose(mean / 255, [0.4914, 0.4822, 0.4465], atol=5.1e-5)
-    np.testing.assert_allclose(deviation / 255, [0.2470, 0.2435, 0.2616], atol=5.1e-5)
+    np.testing.assert_allclose(std / 255, [0.2470, 0.2435, 0.2616], atol=5.1e-5)
 
 
 def test_real_batches_can_be_asked_for_by_name(data_folder, cifar10):

@@ -104,11 +104,11 @@ def test_the_real_mnist_has_its_known_number_of_each_digit(mnist):
 
 
 def test_the_real_mnist_has_its_known_mean_and_deviation(mnist):
-    mean, deviation = training_statistics(mnist.training.images, "channel")
+    mean, std = training_statistics(mnist.training.images, "channel")
     assert mean[0] / 255 == pytest.approx(0.1307, abs=5e-5)
-    assert deviation[0] / 255 == pytest.approx(0.3081, abs=5e-5)
+    assert std[0] / 255 == pytest.approx(0.3081, abs=5e-5)
 
 
 def test_the_corners_of_the_real_mnist_are_always_background(mnist):
-    mean, deviation = training_statistics(mnist.training.images)
-    assert (mean[0], deviation[0]) == (0, 1)
+    mean, std = training_statistics(mnist.training.images)
+    assert (mean[0], std[0]) == (0, 1)

@@ -221,8 +221,8 @@ def test_batch_norm(shape, layout):
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
     def backward(dy, x, gamma, beta):
-        _, mean, inverse_deviation = fastconv.batch_norm(x, gamma, beta, layout=layout)
-        return fastconv.batch_norm_backward(dy, x, gamma, mean, inverse_deviation, layout=layout)
+        _, mean, inverse_std = fastconv.batch_norm(x, gamma, beta, layout=layout)
+        return fastconv.batch_norm_backward(dy, x, gamma, mean, inverse_std, layout=layout)
 
     assert_gradients(
         lambda x, gamma, beta: fastconv.batch_norm(x, gamma, beta, layout=layout)[0],

@@ -130,7 +130,7 @@ def step_of(name, dtype, batch, kind, target):
         loss = "mean_squared_error"
     purpose = Purpose(True, True, loss, Optimizer(kind, l2=0.01).spec(network))
     mean = np.full(shape[-1], 100.0)
-    both = {"mean": mean, "deviation": mean} if scaling == "standardize" else {}
+    both = {"mean": mean, "std": mean} if scaling == "standardize" else {}
     preprocessing = Preprocessing(scaling, **both)
     # Bytes that are gathered and scaled at once are not changed in between.
     rotation = 0.0 if name in ("behind pools", "dense") else 10.0
@@ -144,7 +144,7 @@ def step_of(name, dtype, batch, kind, target):
         "labels": rng.integers(0, CLASSES, IMAGES),
         "targets": rng.standard_normal((IMAGES, *network.output_shape)).astype(dtype),
         "parameters": network.parameters, "state": network.state,
-        "factor": np.array([1 / 255]), "mean": mean.astype(dtype), "deviation": mean.astype(dtype),
+        "factor": np.array([1 / 255]), "mean": mean.astype(dtype), "std": mean.astype(dtype),
         **{
             each: np.zeros_like(network.parameters)
             for each in ("gradients", "first_moment", "second_moment")

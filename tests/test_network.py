@@ -285,7 +285,7 @@ def test_the_penalty_is_over_the_weights_alone():
 
 
 @pytest.mark.parametrize(
-    ("initializer", "deviation"),
+    ("initializer", "std"),
     [
         (Normal(0.1), 0.1),
         (Normal(0.02), 0.02),
@@ -298,12 +298,12 @@ def test_the_penalty_is_over_the_weights_alone():
     ],
     ids=repr,
 )
-def test_weights_have_mean_zero_and_the_deviation_of_the_rule(initializer, deviation):
+def test_weights_have_mean_zero_and_the_deviation_of_the_rule(initializer, std):
     network = Sequential([Dense(300)], input_shape=(200,), initializer=initializer, dtype="float64")
     weights = network["dense_1.weight"]
-    # 60000 draws: a mean of 5 standard errors, a deviation off by 2 %, do not happen.
-    assert abs(weights.mean()) < 5 * deviation / math.sqrt(weights.size)
-    assert weights.std() == pytest.approx(deviation, rel=0.02)
+    # 60000 draws: a mean of 5 standard errors, a std off by 2 %, do not happen.
+    assert abs(weights.mean()) < 5 * std / math.sqrt(weights.size)
+    assert weights.std() == pytest.approx(std, rel=0.02)
     assert (network["dense_1.bias"] == 0).all()
 
 

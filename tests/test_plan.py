@@ -506,12 +506,12 @@ def test_a_shared_array_of_another_shape_is_refused():
         (Preprocessing("scale"), [0.0, 0.2, 0.4, 1.0]),
         (Preprocessing("min_max"), [0.0, 0.2, 0.4, 1.0]),
         (
-            Preprocessing("standardize", mean=np.array([51.0]), deviation=np.array([102.0])),
+            Preprocessing("standardize", mean=np.array([51.0]), std=np.array([102.0])),
             [-0.5, 0.0, 0.5, 2.0],
         ),
         (
             Preprocessing(
-                "standardize", mean=np.array([0.0, 51, 2, 255]), deviation=np.array([1.0, 2, 10, 3])
+                "standardize", mean=np.array([0.0, 51, 2, 255]), std=np.array([1.0, 2, 10, 3])
             ),
             [0.0, 0.0, 10.0, 0.0],
         ),
@@ -524,7 +524,7 @@ def test_pixels_reach_the_first_layer_as_the_recipe_says(preprocessing, expected
     plan = build_plan(network, 1, Purpose(False, False, None), Source(1, "uint8", preprocessing))
     arrays = {"images": images, "parameters": network.parameters, "state": network.state,
               "factor": np.array([preprocessing.factor]), "mean": preprocessing.mean,
-              "deviation": preprocessing.deviation}  # fmt: skip
+              "std": preprocessing.std}  # fmt: skip
     runner = load_module("numpy", "run").Runner(plan, arrays)
     runner.run(np.array([[0]]))
     np.testing.assert_allclose(runner.buffer("scores")[0], expected, atol=1e-15)

@@ -317,7 +317,7 @@ def test_a_learning_rate_is_one_line():
 def test_activation_statistics_has_a_panel_for_each_kind():
     statistics = {"relu_1": ([1, 2], [3, 4], [0.5, 0.6]), "relu_2": ([5, 6], [7, 8], [0.1, NAN])}
     ax = plots.activation_statistics([0, 10], statistics)
-    assert [panel.get_ylabel() for panel in ax.child_axes] == ["mean", "deviation", "dead"]
+    assert [panel.get_ylabel() for panel in ax.child_axes] == ["mean", "std", "dead"]
     for kind, panel in enumerate(ax.child_axes):
         for line, (name, columns) in zip(panel.get_lines(), statistics.items(), strict=True):
             assert line.get_label() == name

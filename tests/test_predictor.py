@@ -90,11 +90,11 @@ def test_numbers_too_large_for_the_network_are_infinite_without_a_warning(recwar
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_happens_to_a_batch_before_the_first_layer_happens_here_too(backend):
-    mean, deviation = np.array([9.0, 7.0]), np.array([3.0, 5.0])
-    preprocessing = Preprocessing("standardize", mean=mean, deviation=deviation)
+    mean, std = np.array([9.0, 7.0]), np.array([3.0, 5.0])
+    preprocessing = Preprocessing("standardize", mean=mean, std=std)
     predictor = made_predictor(backend=backend, preprocessing=preprocessing)
     images = made_images(5)
-    expected = by_hand(predictor.network, (images - mean) / deviation, factor=1)
+    expected = by_hand(predictor.network, (images - mean) / std, factor=1)
     np.testing.assert_allclose(predictor(images), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -309,7 +309,7 @@ def test_what_is_no_batch_of_images_is_refused(images, told):
 
 
 def test_a_preprocessing_that_does_not_fit_is_refused():
-    preprocessing = Preprocessing("standardize", mean=np.zeros(3), deviation=np.ones(3))
+    preprocessing = Preprocessing("standardize", mean=np.zeros(3), std=np.ones(3))
     with pytest.raises(DataError, match=r"mean has 3 values; expected 2 \(one for each channel\)"):
         made_predictor(preprocessing=preprocessing)
 

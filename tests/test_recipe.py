@@ -140,7 +140,7 @@ def test_every_layer_can_be_named_in_a_recipe(tmp_path):
     [
         ({}, He()),
         ({"kind": "he", "distribution": "uniform"}, He("uniform")),
-        ({"kind": "normal", "deviation": 0.3}, Normal(0.3)),
+        ({"kind": "normal", "std": 0.3}, Normal(0.3)),
         ({"kind": "glorot"}, Glorot("uniform")),
         ({"kind": "glorot", "distribution": "normal"}, Glorot("normal")),
         ({"kind": "lecun"}, LeCun("normal")),
@@ -211,7 +211,7 @@ def test_set_keys_reach_every_part_of_a_recipe():
             ("layers.0.padding", "same"),
             ("preprocessing.mean", [0.5]),
             ("preprocessing.kind", "standardize"),
-            ("preprocessing.deviation", [0.25]),
+            ("preprocessing.std", [0.25]),
         ],
     )
     assert recipe.batch_size == 7
@@ -339,13 +339,13 @@ def test_a_wrong_setting_is_named_in_one_line(key, value, told):
          "preprocessing.per does nothing under preprocessing.kind = 'min_max'; leave it out, or "
          "set preprocessing.kind to 'standardize'"),
         (["preprocessing.mean=[0.5]"], "preprocessing.mean does nothing under"),
-        (["preprocessing.deviation=[0.5]"], "preprocessing.deviation does nothing under"),
+        (["preprocessing.std=[0.5]"], "preprocessing.std does nothing under"),
         (["preprocessing.kind=standardize", "preprocessing.mean=[0.5]"], "preprocessing.mean and "
-         "preprocessing.deviation go together"),
-        (["initialization.deviation=0.1"], "initialization.deviation does nothing under "
+         "preprocessing.std go together"),
+        (["initialization.std=0.1"], "initialization.std does nothing under "
          "initialization.kind = 'he'; leave it out, or set initialization.kind to 'normal'"),
         (["initialization.kind=normal", "initialization.distribution=uniform"],
-         "use initialization.deviation, or set initialization.kind to 'he', 'glorot' or 'lecun'"),
+         "use initialization.std, or set initialization.kind to 'he', 'glorot' or 'lecun'"),
         (['data.training_batches=["data_batch_1"]'], "data.training_batches does nothing under "
          "data.dataset = 'digits'; leave it out, or set data.dataset to 'cifar10'"),
         (["data.dataset=mnist", "data.curve_seed=1"], "data.curve_seed does nothing under"),

@@ -100,7 +100,7 @@ STATED = {
     "regression-selu": {"epochs": 50000, "batch_size": 50, "optimizer.lr": 4e-4,
                         "optimizer.weight_decay": 15e-4, "loss": "mean_squared_error"},
     "mnist-batchnorm": {"batch_size": 128, "data.validation": 12000, "loss": "nll",
-                        "preprocessing.mean": (0.1307,), "preprocessing.deviation": (0.3081,),
+                        "preprocessing.mean": (0.1307,), "preprocessing.std": (0.3081,),
                         "augmentation.mode": "append"},
     "cifar10-mlp-one-cycle": {"epochs": 10, "batch_size": 100, "optimizer.l2": 0.01,
                               "schedule.n_s": 500},

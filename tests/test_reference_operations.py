@@ -55,7 +55,7 @@ def train_norm(spec, x, gamma, beta, running_mean, running_variance):
 
 
 def test_batch_norm_by_hand():
-    # Channel 0 has mean 3 and variance 14/4; with epsilon 1/2 its deviation is 2.
+    # Channel 0 has mean 3 and variance 14/4; with epsilon 1/2 its std is 2.
     x = np.array([[1.0, 5], [2, 5], [3, 5], [6, 5]])
     running_mean, running_variance = np.array([10.0, 5]), np.array([1.0, 0])
     spec = NormSpec(4, 2, epsilon=0.5, momentum=0.1)

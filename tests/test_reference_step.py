@@ -111,11 +111,11 @@ def test_scaling_and_standardising_by_hand():
     x = np.array([1.0, 10, 3, 30]).reshape(spec.x_shape)
     y = apply(reference_input.scale_images, spec, x, np.array([0.5]), shape=x.shape)
     assert y.ravel().tolist() == [0.5, 5, 1.5, 15]
-    mean, deviation = np.array([1.0, 10]), np.array([2.0, 4])
-    y = apply(reference_input.standardize_images, spec, x, mean, deviation, shape=x.shape)
+    mean, std = np.array([1.0, 10]), np.array([2.0, 4])
+    y = apply(reference_input.standardize_images, spec, x, mean, std, shape=x.shape)
     assert y.ravel().tolist() == [0, 0, 1, 5]
-    mean, deviation = np.array([[1.0, 8], [1, 0]]), np.array([[2.0, 4], [1, 3]])
-    y = apply(reference_input.standardize_images, spec, x, mean, deviation, shape=x.shape)
+    mean, std = np.array([[1.0, 8], [1, 0]]), np.array([[2.0, 4], [1, 3]])
+    y = apply(reference_input.standardize_images, spec, x, mean, std, shape=x.shape)
     assert y.ravel().tolist() == [0, 0.5, 2, 10]
 
 

@@ -249,7 +249,7 @@ def test_feature_maps_are_those_of_the_image_that_they_stand_below(reported):
     [
         ("gradient-norms", "conv2d_2", "conv2d_2", "gradient_norm"),
         ("activation-statistics", "relu_1: mean", "relu_1", "mean"),
-        ("activation-statistics", "relu_2: deviation", "relu_2", "deviation"),
+        ("activation-statistics", "relu_2: std", "relu_2", "std"),
         ("activation-statistics", "relu_2: dead", "relu_2", "dead"),
     ],
 )

@@ -47,6 +47,21 @@ def test_what_was_trained_comes_back(saved):
     assert run.probe["conv2d_2"]["step"].tolist() == [6, 12, 18]
 
 
+def test_a_run_with_the_names_of_an_earlier_version_comes_back(saved, folder):
+    for name, written, earlier in (
+        ("model.json", '"std"', '"deviation"'),
+        ("probe.csv", ",std,", ",deviation,"),
+        ("recipe.toml", "[initialization]\n", "[initialization]\ndeviation = 0.1\n"),
+    ):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert text.count(written) == 1
+        (folder / name).write_text(text.replace(written, earlier), encoding="utf-8")
+    now, then = load_run(saved[0]), load_run(folder)
+    np.testing.assert_array_equal(then.preprocessing.std, now.preprocessing.std)
+    np.testing.assert_array_equal(then.probe["relu_1"]["std"], now.probe["relu_1"]["std"])
+    assert then.recipe.table() == now.recipe.table()
+
+
 def test_the_saved_network_says_what_the_trained_one_says(saved):
     folder, experiment = saved
     images = experiment.dataset.test.images

@@ -244,8 +244,8 @@ def test_random_draws_are_spread_as_they_should_be(stage):
         assert set(values) == every
         # 150 draws of 3 or 4: each count is within 5 deviations of its mean.
         share = 1 / len(every)
-        deviation = math.sqrt(150 * share * (1 - share))
-        assert all(abs(values.count(v) - 150 * share) < 5 * deviation for v in every)
+        std = math.sqrt(150 * share * (1 - share))
+        assert all(abs(values.count(v) - 150 * share) < 5 * std for v in every)
 
 
 def test_another_seed_draws_other_points(stage):
@@ -322,7 +322,7 @@ def test_tpe_goes_where_scores_are_good(stage):
     text = RANDOM.replace("trials = 4", 'trials = 4\nmethod = "tpe"')
     drawn = exhaust(stage(text, space, 60), score)
     away = [-score(drawn[index]) for index in range(20, 60)]
-    # Even draws over [-5, -1] are 1 away on average, and that of 40 has a deviation of 0.09.
+    # Even draws over [-5, -1] are 1 away on average, and that of 40 has a std of 0.09.
     assert np.mean(away) < 0.7
 
 
@@ -654,7 +654,7 @@ def test_a_search_writes_every_trial(searched):
         scores = [float(score) for score in row["scores"].split()]
         assert len(scores) == 2
         assert float(row["score"]) == pytest.approx(sum(scores) / 2)
-        # The deviation of two numbers.
+        # The std of two numbers.
         assert float(row["spread"]) == pytest.approx(abs(scores[0] - scores[1]) / math.sqrt(2))
         training_scores = [float(score) for score in row["training_scores"].split()]
         assert float(row["training_score"]) == pytest.approx(sum(training_scores) / 2)

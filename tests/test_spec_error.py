@@ -143,8 +143,8 @@ def test_a_network_names_the_layer_and_the_field(layer, told):
         ({"schedule.kind": "step", "schedule.every_epochs": 0}, "schedule.every_epochs is 0.0"),
         ({"schedule.kind": "cyclic", "schedule.eta_min": 1}, "schedule.eta_min is 1.0; expected 0 "
          "to eta_max (0.1)"),
-        ({"initialization.kind": "normal", "initialization.deviation": -1},
-         "initialization.deviation is -1.0; expected 0 or more"),
+        ({"initialization.kind": "normal", "initialization.std": -1},
+         "initialization.std is -1.0; expected 0 or more"),
     ],
 )  # fmt: skip
 def test_a_recipe_names_the_key(settings, told):

@@ -139,15 +139,15 @@ def test_images_of_another_size_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mean", "deviation", "message"),
+    ("mean", "std", "message"),
     [
         (np.zeros(3), np.ones(3), "mean has 3 values; expected 2"),
-        (np.zeros(2), np.ones(72), "deviation has 72 values"),
+        (np.zeros(2), np.ones(72), "std has 72 values"),
         (np.zeros(2), np.array([1.0, 0.0]), "not above 0"),
     ],
 )
-def test_statistics_that_do_not_fit_are_refused(mean, deviation, message: str) -> None:
-    preprocessing = Preprocessing("standardize", mean=mean, deviation=deviation)
+def test_statistics_that_do_not_fit_are_refused(mean, std, message: str) -> None:
+    preprocessing = Preprocessing("standardize", mean=mean, std=std)
     with pytest.raises(DataError, match=message):
         made_trainer(made_samples(), preprocessing=preprocessing)
 

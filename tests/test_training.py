@@ -473,7 +473,7 @@ def test_data_that_does_not_fit_is_refused(options, told):
         ([("data.training_samples", 1298)], DataError, "1298 but there are 1297 training samples"),
         (
             [("preprocessing.kind", "standardize"), ("preprocessing.mean", [0.5, 0.5]),
-             ("preprocessing.deviation", [1, 1])],
+             ("preprocessing.std", [1, 1])],
             DataError,
             "preprocessing mean has 2 values; expected 1 ",
         ),
@@ -543,7 +543,7 @@ def test_given_means_are_of_pixels_up_to_one():
     settings = [
         ("preprocessing.kind", "standardize"),
         ("preprocessing.mean", [0.5]),
-        ("preprocessing.deviation", [0.25]),
+        ("preprocessing.std", [0.25]),
         ("batch_size", 1297),
     ]
     experiment = prepare(load_recipe("digits", settings), config=ExecutionConfig("numpy"))
@@ -662,7 +662,7 @@ def test_the_loss_of_cifar10_deep_falls():
     )
     result = fit(experiment.trainer, 20, record_every=5, is_shortened=True)
     losses = [record.training.loss for record in result.history]
-    # The first is that of weights of deviation 0.1, above chance (log 10 = 2.303).
+    # The first is that of weights of std 0.1, above chance (log 10 = 2.303).
     assert losses[0] > 2.303
     assert losses[-1] < 0.9 * losses[0]
     assert all(np.isfinite(losses))

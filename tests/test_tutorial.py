@@ -34,7 +34,7 @@ BATCH = 2
 
 @pytest.fixture(scope="module")
 def parameters() -> tutorial_stages.Parameters:
-    made = tutorial_stages.draw_parameters(SIZE, FILTERS, UNITS, deviation=0.4)
+    made = tutorial_stages.draw_parameters(SIZE, FILTERS, UNITS, std=0.4)
     draw = np.random.default_rng(5)  # biases of 0 could hide what a bias does
     return [(w, draw.normal(0, 0.1, b.shape)) for w, b in made]
 
@@ -239,7 +239,7 @@ def test_the_script_prints_json_and_writes_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network is small here; all else is as in the measured run."""
-    small = tutorial_stages.draw_parameters(SIZE, FILTERS, UNITS, deviation=0.4)
+    small = tutorial_stages.draw_parameters(SIZE, FILTERS, UNITS, std=0.4)
     monkeypatch.setattr(tutorial, "draw_parameters", lambda: small)
     monkeypatch.setattr(tutorial, "IMAGE_SIZE", SIZE)
     monkeypatch.setattr(tutorial, "EPOCH", 128)

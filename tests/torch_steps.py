@@ -121,10 +121,10 @@ def _preprocessed(p, x):
             least == most, 0.0, (x - least) / torch.where(least == most, 1, most - least)
         )
     if p.kind == "standardize":
-        mean, deviation = torch.from_numpy(p.mean), torch.from_numpy(p.deviation)
+        mean, std = torch.from_numpy(p.mean), torch.from_numpy(p.std)
         if mean.numel() != x.shape[3]:
-            mean, deviation = mean.reshape(x.shape[1:]), deviation.reshape(x.shape[1:])
-        return (x - mean) / deviation
+            mean, std = mean.reshape(x.shape[1:]), std.reshape(x.shape[1:])
+        return (x - mean) / std
     return x
 
 

@@ -202,13 +202,13 @@ def global_avg_pool2d_backward(spec, dy, dx, workspace):
 
 
 def batch_norm_forward_training(
-    spec, x, gamma, beta, running_mean, running_variance, y, mean, inverse_deviation, workspace
+    spec, x, gamma, beta, running_mean, running_variance, y, mean, inverse_std, workspace
 ):
     rows = x.reshape(spec.rows, spec.channels)
     mean[...] = rows.mean(axis=0)
     squares = np.square(rows - mean).sum(axis=0)
-    inverse_deviation[...] = 1 / np.sqrt(squares / spec.rows + spec.epsilon)
-    y.reshape(rows.shape)[...] = gamma * (rows - mean) * inverse_deviation + beta
+    inverse_std[...] = 1 / np.sqrt(squares / spec.rows + spec.epsilon)
+    y.reshape(rows.shape)[...] = gamma * (rows - mean) * inverse_std + beta
     for running, batch in (
         (running_mean, mean),
         (running_variance, squares / max(1, spec.rows - 1)),
@@ -217,13 +217,13 @@ def batch_norm_forward_training(
 
 
 def batch_norm_backward(
-    spec, dy, x, gamma, mean, inverse_deviation, dx, dgamma, dbeta, workspace
+    spec, dy, x, gamma, mean, inverse_std, dx, dgamma, dbeta, workspace
 ):  # fmt: skip
     rows, gradients = (a.reshape(spec.rows, spec.channels) for a in (x, dy))
-    standard = (rows - mean) * inverse_deviation
+    standard = (rows - mean) * inverse_std
     dbeta[...], dgamma[...] = gradients.sum(axis=0), (gradients * standard).sum(axis=0)
     centred = gradients - dbeta / spec.rows - standard * dgamma / spec.rows
-    dx.reshape(rows.shape)[...] = gamma * inverse_deviation * centred
+    dx.reshape(rows.shape)[...] = gamma * inverse_std * centred
 
 
 def activation_forward(spec, x, y, workspace):
@@ -350,10 +350,10 @@ def scale_images(spec, x, factor, y, workspace):
     y[...] = x * factor[0]
 
 
-def standardize_images(spec, x, mean, deviation, y, workspace):
+def standardize_images(spec, x, mean, std, y, workspace):
     if mean.size != spec.channels:
-        mean, deviation = mean.reshape(x.shape[1:]), deviation.reshape(x.shape[1:])
-    y[...] = (x - mean) / deviation
+        mean, std = mean.reshape(x.shape[1:]), std.reshape(x.shape[1:])
+    y[...] = (x - mean) / std
 
 
 def min_max_images(spec, x, y, workspace):

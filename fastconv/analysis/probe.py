@@ -35,7 +35,7 @@ class LayerState:
     gradient_norm, weight_norm
         Euclidean norms over all its parameters, of the gradient of the mean loss without penalty;
         None for a layer without parameters.
-    mean, deviation
+    mean, std
         Of its outputs; None where these are not to be seen, because the next layer's takes their
         place.
     dead
@@ -48,7 +48,7 @@ class LayerState:
     gradient_norm: float | None
     weight_norm: float | None
     mean: float | None
-    deviation: float | None
+    std: float | None
     dead: float | None
 
 
@@ -116,13 +116,13 @@ class Probe:
             is_activation = layer.kind in (*_RECTIFIERS, *_SATURATING)
             if name not in norms and not is_activation:
                 continue
-            mean = deviation = dead = None
+            mean = std = dead = None
             if name in self._observable:
                 y = self._stepwise.buffer(name)
-                mean, deviation = float(y.mean(dtype=np.float64)), float(y.std(dtype=np.float64))
+                mean, std = float(y.mean(dtype=np.float64)), float(y.std(dtype=np.float64))
                 dead = dead_share(layer.kind, y) if is_activation else None
             gradient, weight = norms.get(name, (None, None))
-            states.append(LayerState(name, gradient, weight, mean, deviation, dead))
+            states.append(LayerState(name, gradient, weight, mean, std, dead))
         return states
 
     def _places(self) -> dict[str, list[slice]]:

@@ -1,4 +1,4 @@
-"""Mean and deviation of a training set, for standardisation."""
+"""Mean and std of a training set, for standardisation."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def training_statistics(
 
     Returns
     -------
-    mean, deviation : float64 arrays
+    mean, std : float64 arrays
         Of height * width * channels elements, or of ``channels``, in units of the raw values. The
-        deviation divides by the number of values (not by one less).
+        std divides by the number of values (not by one less).
 
-        A deviation of 0 is given as 1: where a feature is the same in all images (the corners of
+        A std of 0 is given as 1: where a feature is the same in all images (the corners of
         MNIST), ``value - mean`` is 0, and dividing by 1 leaves it at 0 instead of making it NaN.
 
     Raises
@@ -47,8 +47,8 @@ def training_statistics(
     Examples
     --------
     >>> images = np.array([[5, 0], [5, 4]], np.uint8).reshape(2, 1, 1, 2)
-    >>> mean, deviation = training_statistics(images)
-    >>> mean.tolist(), deviation.tolist()
+    >>> mean, std = training_statistics(images)
+    >>> mean.tolist(), std.tolist()
     ([5.0, 2.0], [1.0, 2.0])
     """
     if per not in ("feature", "channel"):
@@ -68,9 +68,9 @@ def training_statistics(
         pooled = (first + (mean - first).mean(axis=0)).reshape(-1)
         variance = (variance + (mean - pooled) ** 2).mean(axis=0)
         mean = pooled
-    deviation = np.sqrt(variance)
-    deviation[deviation == 0] = 1.0
-    return mean, deviation
+    std = np.sqrt(variance)
+    std[std == 0] = 1.0
+    return mean, std
 
 
 def _per_feature(images: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

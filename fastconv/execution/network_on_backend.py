@@ -153,14 +153,14 @@ class NetworkOnBackend:
 
 def _check_preprocessing(preprocessing: Preprocessing, network: Sequential) -> None:
     p = preprocessing
-    if p.mean is None or p.deviation is None:
+    if p.mean is None or p.std is None:
         return
     channels, features = network.input_shape[-1], math.prod(network.input_shape)
-    for name, array in (("mean", p.mean), ("deviation", p.deviation)):
+    for name, array in (("mean", p.mean), ("std", p.std)):
         if np.size(array) not in (channels, features) or np.size(p.mean) != np.size(array):
             raise DataError(
                 f"preprocessing {name} has {np.size(array)} values; expected {channels} (one "
                 f"for each channel) or {features} (one for each feature)"
             )
-    if not np.all(np.asarray(p.deviation) > 0):
-        raise DataError("preprocessing deviation holds a value that is not above 0; use 1 there")
+    if not np.all(np.asarray(p.std) > 0):
+        raise DataError("preprocessing std holds a value that is not above 0; use 1 there")

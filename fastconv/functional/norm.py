@@ -89,7 +89,7 @@ def batch_norm(
     -------
     y
         In the shape of x.
-    mean, inverse_deviation
+    mean, inverse_std
         (C,): what :func:`batch_norm_backward` needs.
 
     Raises
@@ -120,7 +120,7 @@ def batch_norm(
         )
     xp = module_of(x)
     y: Array = xp.empty(x.shape, x.dtype)
-    mean, inverse_deviation = xp.empty((2, spec.channels), x.dtype)
+    mean, inverse_std = xp.empty((2, spec.channels), x.dtype)
     running = [
         _running(vector, (x, gamma, beta))
         if vector is not None
@@ -129,12 +129,12 @@ def batch_norm(
     ]
     launch_on_images(
         backend, "norm.batch_norm_forward_training", spec, x.dtype, _layout_of(x, layout),
-        "r....w..", x, dense(gamma), dense(beta), *running, y, mean, inverse_deviation,
+        "r....w..", x, dense(gamma), dense(beta), *running, y, mean, inverse_std,
     )  # fmt: skip
     for original, updated in zip(statistics, running, strict=True):
         if original is not None and original is not updated:
             original[...] = updated
-    return y, mean, inverse_deviation
+    return y, mean, inverse_std
 
 
 def batch_norm_inference(
@@ -189,7 +189,7 @@ def batch_norm_backward(
     x: Array,
     gamma: Array,
     mean: Array,
-    inverse_deviation: Array,
+    inverse_std: Array,
     *,
     layout: Layout = "NCHW",
     backend: str | None = None,
@@ -202,7 +202,7 @@ def batch_norm_backward(
         Gradient with respect to the output, in the shape of x.
     x, gamma, layout, backend
         As they were given to :func:`batch_norm`.
-    mean, inverse_deviation
+    mean, inverse_std
         As :func:`batch_norm` returned them.
 
     Returns
@@ -214,24 +214,22 @@ def batch_norm_backward(
     --------
     >>> import numpy as np, fastconv
     >>> x, one = np.array([[1.0], [3.0]]), np.ones(1)
-    >>> _, mean, inverse_deviation = fastconv.batch_norm(x, one, one)
-    >>> dx, dgamma, dbeta = fastconv.batch_norm_backward(x, x, one, mean, inverse_deviation)
+    >>> _, mean, inverse_std = fastconv.batch_norm(x, one, one)
+    >>> dx, dgamma, dbeta = fastconv.batch_norm_backward(x, x, one, mean, inverse_std)
     >>> dgamma.round(3), dbeta
     (array([2.]), array([4.]))
     """
     owner = "batch_norm_backward"
-    dy, x, gamma, mean, inverse_deviation = take_floats(
-        owner, dy=dy, x=x, gamma=gamma, mean=mean, inverse_deviation=inverse_deviation
+    dy, x, gamma, mean, inverse_std = take_floats(
+        owner, dy=dy, x=x, gamma=gamma, mean=mean, inverse_std=inverse_std
     )
-    spec = _norm_spec(
-        owner, x, layout, 1e-5, 0.0, gamma=gamma, mean=mean, inverse_deviation=inverse_deviation
-    )
+    spec = _norm_spec(owner, x, layout, 1e-5, 0.0, gamma=gamma, mean=mean, inverse_std=inverse_std)
     check_shape(owner, "dy", dy, x.shape, "the shape of x")
     xp = module_of(x)
     dx: Array = xp.empty(x.shape, x.dtype)
     dgamma, dbeta = xp.empty((2, spec.channels), x.dtype)
     launch_on_images(
         backend, "norm.batch_norm_backward", spec, x.dtype, _layout_of(x, layout),
-        "rr...w..", dy, x, *map(dense, (gamma, mean, inverse_deviation)), dx, dgamma, dbeta,
+        "rr...w..", dy, x, *map(dense, (gamma, mean, inverse_std)), dx, dgamma, dbeta,
     )  # fmt: skip
     return dx, dgamma, dbeta

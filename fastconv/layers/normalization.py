@@ -60,9 +60,9 @@ class BatchNorm(Layer):
         if not builder.training:
             builder.call("norm.batch_norm_forward_inference", spec, *arrays)
             return
-        for name in ("mean", "inverse_deviation"):
+        for name in ("mean", "inverse_std"):
             node.saved[name] = builder.buffer(f"{node.name}.{name}", (spec.channels,))
-        saved = node.saved["mean"], node.saved["inverse_deviation"]
+        saved = node.saved["mean"], node.saved["inverse_std"]
         builder.call("norm.batch_norm_forward_training", spec, *arrays, *saved)
 
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
@@ -72,7 +72,7 @@ class BatchNorm(Layer):
             dx = builder.buffer(f"{node.name}.dx", builder.batched(node.input_shape))
         builder.call(
             "norm.batch_norm_backward", spec, dy, node.x, node.parameters["gamma"],
-            node.saved["mean"], node.saved["inverse_deviation"],
+            node.saved["mean"], node.saved["inverse_std"],
             dx, node.gradients["gamma"], node.gradients["beta"],
         )  # fmt: skip
 

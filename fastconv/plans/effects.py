@@ -19,7 +19,7 @@ _DECLARED: dict[str, str] = {
     "input.gather_images": "images:r indices:r x:w",
     "input.gather_rows": "rows:r indices:r out:w",
     "input.scale_images": "x:r factor:r y:w",
-    "input.standardize_images": "x:r mean:r deviation:r y:w",
+    "input.standardize_images": "x:r mean:r std:r y:w",
     "input.min_max_images": "x:r y:w",
     "input.augment_images": "x:r step:r y:w",
     "conv.conv2d_forward": "x:r w:r b:r y:w",
@@ -48,10 +48,10 @@ _DECLARED: dict[str, str] = {
     "activation.log_softmax_forward": "x:r y:w",
     "activation.log_softmax_backward": "dy:r y:r dx:w",
     "norm.batch_norm_forward_training": (
-        "x:r gamma:r beta:r running_mean:u running_variance:u y:w mean:w inverse_deviation:w"
+        "x:r gamma:r beta:r running_mean:u running_variance:u y:w mean:w inverse_std:w"
     ),
     "norm.batch_norm_forward_inference": "x:r gamma:r beta:r running_mean:r running_variance:r y:w",
-    "norm.batch_norm_backward": "dy:r x:r gamma:r mean:r inverse_deviation:r dx:w dgamma:w dbeta:w",
+    "norm.batch_norm_backward": "dy:r x:r gamma:r mean:r inverse_std:r dx:w dgamma:w dbeta:w",
     "dropout.dropout_forward": "x:r step:r mask:w y:w",
     "dropout.dropout_backward": "dy:r mask:r dx:w",
     "loss.softmax_cross_entropy_forward": "scores:r labels:r losses:w probabilities:w",

@@ -200,8 +200,8 @@ class PlanBuilder:
         elif p.kind == "standardize" and p.mean is not None:
             size = (p.mean.size,)
             mean = self.buffer("mean", size, shared=True)
-            deviation = self.buffer("deviation", size, shared=True)
-            self.call("input.standardize_images", spec, x, mean, deviation, x)
+            std = self.buffer("std", size, shared=True)
+            self.call("input.standardize_images", spec, x, mean, std, x)
 
     def _forward(self, x: int) -> list[Node]:
         """Add every layer's forward calls."""

@@ -174,7 +174,7 @@ def activation_statistics(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw mean, deviation and dead share of each layer's activations by step.
+    """Draw mean, std and dead share of each layer's activations by step.
 
     Parameters
     ----------
@@ -201,15 +201,15 @@ def activation_statistics(
     >>> from fastconv import plots
     >>> axes = plots.activation_statistics([0, 1], {"relu_1": ([0.4, 0.5], [1.0, 1.1], [0.5, 0.6])})
     >>> [panel.get_ylabel() for panel in axes.child_axes]
-    ['mean', 'deviation', 'dead']
+    ['mean', 'std', 'dead']
     """
-    owner, titles = "activation_statistics", ("mean", "deviation", "dead")
+    owner, titles = "activation_statistics", ("mean", "std", "dead")
     checked: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
     for name, columns in statistics.items():
         if len(columns) != len(titles):
             raise ValueError(
                 f"{owner}: statistics of {name} are {len(columns)} sequences; expected 3: mean, "
-                f"deviation, dead share"
+                f"std, dead share"
             )
         checked[name] = [
             same_length(owner, "steps", steps, f"{title} of {name}", column)

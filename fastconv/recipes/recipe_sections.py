@@ -129,14 +129,14 @@ class PreprocessingSection:
         "none", "scale" (/255), "min_max" (each image to [0, 1]) or "standardize".
     per
         Of "standardize": statistics of the training set per "feature" or per "channel".
-    mean, deviation
+    mean, std
         Of "standardize": fixed numbers instead, one for each channel, of pixels in [0, 1].
     """
 
     kind: Literal["none", "scale", "min_max", "standardize"] = "scale"
     per: Literal["feature", "channel"] = used_under("kind", "standardize", default="feature")
     mean: tuple[float, ...] | None = used_under("kind", "standardize", default=None)
-    deviation: tuple[float, ...] | None = used_under("kind", "standardize", default=None)
+    std: tuple[float, ...] | None = used_under("kind", "standardize", default=None)
 
 
 @dataclass(frozen=True)
@@ -180,28 +180,28 @@ class InitializationSection:
     ----------
     kind
         "normal", "he", "glorot" or "lecun".
-    deviation
+    std
         Of "normal".
     distribution
         Of the others: "normal" or "uniform"; left out, the usual one.
     """
 
     kind: Literal["normal", "he", "glorot", "lecun"] = "he"
-    deviation: float | None = used_under("kind", "normal", default=None)
+    std: float | None = used_under("kind", "normal", default=None)
     distribution: Literal["normal", "uniform"] | None = used_under(
         "kind",
         "he",
         "glorot",
         "lecun",
         default=None,
-        instead={"normal": "initialization.deviation"},
+        instead={"normal": "initialization.std"},
     )
 
     def initializer(self) -> Initializer:
         """Return the initialiser that this section describes."""
         options: dict[str, Any] = {
             name: value
-            for name in ("deviation", "distribution")
+            for name in ("std", "distribution")
             if (value := getattr(self, name)) is not None
         }
         try:

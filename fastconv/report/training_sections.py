@@ -132,7 +132,7 @@ def gradients(findings: Findings) -> Section | None:
 
 
 def activations(findings: Findings) -> Section | None:
-    """Mean, deviation and dead units of activations."""
+    """Mean, std and dead units of activations."""
     chosen = {
         layer: columns
         for layer, columns in findings.run.probe.items()
@@ -142,12 +142,12 @@ def activations(findings: Findings) -> Section | None:
         return None
     steps = next(iter(chosen.values()))["step"]
     statistics = {
-        layer: (columns["mean"], columns["deviation"], columns["dead"])
+        layer: (columns["mean"], columns["std"], columns["dead"])
         for layer, columns in chosen.items()
     }
     dead = {layer: _last(columns["dead"]) for layer, columns in chosen.items()}
     worst = max(dead, key=lambda layer: dead[layer] or 0.0)
-    names = [f"{layer}: {what}" for layer in chosen for what in ("mean", "deviation", "dead")]
+    names = [f"{layer}: {what}" for layer in chosen for what in ("mean", "std", "dead")]
     flat = [column for three in statistics.values() for column in three]
     return Section(
         "activations",
@@ -159,7 +159,7 @@ def activations(findings: Findings) -> Section | None:
             Picture(
                 "activation-statistics",
                 Drawing("activation_statistics", steps, statistics),
-                f"Mean, deviation and dead share of {len(chosen)} activations by step; at the end "
+                f"Mean, std and dead share of {len(chosen)} activations by step; at the end "
                 f"{worst} has the most dead units, {percent(dead[worst])}.",
                 "",
                 Numbers(("step", *names), _rows(steps, *flat)),
@@ -190,7 +190,7 @@ def weights(findings: Findings) -> Section:
             pairs[kind] = before[name], after[name]
             rows += [(kind, *row) for row in _histogram_rows(before[name], after[name])]
             first, last = (float(network[name].std()) for network in (before, after))
-            spreads.append(f"{kind} deviation {decimal(first, 3)} before, {decimal(last, 3)} after")
+            spreads.append(f"{kind} std {decimal(first, 3)} before, {decimal(last, 3)} after")
         section.items.append(
             Picture(
                 f"weights-{layer}",

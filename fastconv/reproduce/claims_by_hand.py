@@ -75,7 +75,7 @@ def _tails(plain: str, penalized: str, found: Found) -> Evidence:
          decimal(float(other[name].std()), 3))
         for name, (a, b) in largest.items()
     ]  # fmt: skip
-    columns = ("layer", "largest without", "with", "deviation without", "with")
+    columns = ("layer", "largest without", "with", "std without", "with")
     smaller = [b < a for a, b in largest.values()]
     text = f"The largest weight is smaller in {sum(smaller)} of {len(smaller)} layers."
     picture = weight_histograms(

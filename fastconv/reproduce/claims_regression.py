@@ -27,7 +27,7 @@ def _selu_beside_relu(found: Found) -> Evidence:
     )
     alone = "" if seeds > 1 else " One seed has no spread: --seeds 5 gives one."
     items: Items = [
-        Table(columns, rows, "Mean squared errors; mean and deviation over the seeds."),
+        Table(columns, rows, "Mean squared errors; mean and std over the seeds."),
         *curves(found, _NETWORKS, "loss", title="training loss", in_percent=False,
                 name="regression-curves"),
     ]  # fmt: skip

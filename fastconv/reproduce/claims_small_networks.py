@@ -113,7 +113,7 @@ def _filters(name: str, found: Found) -> Evidence:
     verdict: Verdict = "shown" if after < before else "refuted"
     return Evidence(
         verdict,
-        f"Mean difference of neighbouring weights over the deviation of all: {before:.3f} before "
+        f"Mean difference of neighbouring weights over the std of all: {before:.3f} before "
         f"the training, {after:.3f} after it.",
         pictures_of(layer_sections.filters(findings), name),
         {"before": before, "after": after},

@@ -136,10 +136,10 @@ def _gradients(found: Found) -> Evidence:
     findings = found["cifar10-softmax"][0]
     samples, preprocessing = findings.dataset.training, findings.run.preprocessing
     assert preprocessing.mean is not None
-    assert preprocessing.deviation is not None
+    assert preprocessing.std is not None
     shape = (1, *findings.dataset.image_shape)
     images = samples.images[:_CHECKED_IMAGES].astype(np.float64)
-    images = (images - preprocessing.mean.reshape(shape)) / preprocessing.deviation.reshape(shape)
+    images = (images - preprocessing.mean.reshape(shape)) / preprocessing.std.reshape(shape)
     check = check_gradients(
         findings.network,
         images,
@@ -200,7 +200,7 @@ def _templates(found: Found) -> Evidence:
     said = ", ".join(f"{values[name]:.3f} at {label}" for name, label in _LAMBDAS.items())
     return Evidence(
         of_cases([b < a for a, b in itertools.pairwise(order)]),
-        f"Mean difference of neighbouring pixels over the deviation of all: {said}.",
+        f"Mean difference of neighbouring pixels over the std of all: {said}.",
         items,
         values,
     )

@@ -169,12 +169,12 @@ def _preprocessing(recipe: Recipe, training: Samples) -> Preprocessing:
     section = recipe.preprocessing
     if section.kind != "standardize":
         return Preprocessing(section.kind)
-    if section.mean is not None and section.deviation is not None:
+    if section.mean is not None and section.std is not None:
         # Given for pixels in [0, 1], as is usual; raw pixels go to 255.
-        mean, deviation = 255 * np.array(section.mean), 255 * np.array(section.deviation)
-        return Preprocessing("standardize", mean=mean, deviation=deviation)
-    mean, deviation = training_statistics(training.images, section.per)
-    return Preprocessing("standardize", mean=mean, deviation=deviation)
+        mean, std = 255 * np.array(section.mean), 255 * np.array(section.std)
+        return Preprocessing("standardize", mean=mean, std=std)
+    mean, std = training_statistics(training.images, section.per)
+    return Preprocessing("standardize", mean=mean, std=std)
 
 
 def _with_copy(training: Samples, augmentation: Augmentation, seed: int) -> Samples:

@@ -47,7 +47,7 @@ PROBE_COLUMNS = (
     "gradient_norm",
     "weight_norm",
     "mean",
-    "deviation",
+    "std",
     "dead",
 )
 """Columns of probe.csv; see :class:`fastconv.analysis.probe.LayerState`."""

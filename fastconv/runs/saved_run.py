@@ -20,7 +20,7 @@ from fastconv.execution.config import ExecutionConfig
 from fastconv.inference import Inference
 from fastconv.network import NetworkError, Sequential
 from fastconv.preprocessing import Preprocessing
-from fastconv.recipe import Recipe, load_written_recipe
+from fastconv.recipe import EARLIER_NAMES, Recipe, load_written_recipe
 from fastconv.recipes.schema import RecipeError
 from fastconv.runs.run_folder import FORMAT, HISTORY_COLUMNS, PROBE_COLUMNS
 
@@ -263,7 +263,8 @@ def _fields(
     """Class names, shape of the images, and preprocessing, of what model.json holds."""
     height, width, channels = (int(size) for size in model["image_shape"])
     names = tuple(str(name) for name in model["class_names"])
-    return names, (height, width, channels), Preprocessing.from_table(model["preprocessing"])
+    table = {EARLIER_NAMES.get(key, key): value for key, value in model["preprocessing"].items()}
+    return names, (height, width, channels), Preprocessing.from_table(table)
 
 
 def _image_range(model: dict[str, Any]) -> tuple[float, float] | None:
@@ -285,8 +286,10 @@ def _data(model: dict[str, Any]) -> tuple[str, dict[str, PartIdentity]]:
 def _rows(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     with open(file, encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines)
+        names = [EARLIER_NAMES.get(name, name) for name in reader.fieldnames or ()]
+        reader.fieldnames = names
         rows = list(reader)
-    lacking = [name for name in columns if name not in (reader.fieldnames or ())]
+    lacking = [name for name in columns if name not in names]
     if lacking:
         raise ValueError(f"no column {lacking[0]}")
     return rows

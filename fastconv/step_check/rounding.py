@@ -137,9 +137,9 @@ class RoundedRunner(Runner):
         """Errors that are not in proportion to a result: those of what it is the small rest of."""
         if call.kernel == "norm.batch_norm_backward":
             # A mean is subtracted, and what is left may be nothing: its error stays.
-            dy, _, gamma, _, inverse_deviation, dx = arrays[:6]
+            dy, _, gamma, _, inverse_std, dx = arrays[:6]
             rows = np.abs(dy.reshape(-1, gamma.size)).max(axis=0, initial=0.0)
-            size = error * rows * np.abs(gamma * inverse_deviation)
+            size = error * rows * np.abs(gamma * inverse_std)
             per_row = np.broadcast_to(size, (dx.size // gamma.size, gamma.size))
             return _Beside(dx.ctypes.data, per_row.reshape(dx.shape))
         if call.kernel in _LOGARITHMS:

@@ -48,13 +48,13 @@ __global__ void scale_images(int count, const T *x, const double *factor, T *y) 
     for (int i = first_index(); i < count; i += index_step()) y[i] = x[i] * static_cast<T>(*factor);
 }
 
-// mean and deviation repeat after `period` elements.
+// mean and std repeat after `period` elements.
 template <typename T>
 __global__ void standardize_images(int count, int period, const T *x, const T *mean,
-                                   const T *deviation, T *y) {
+                                   const T *std, T *y) {
     using namespace fastconv;
     for (int i = first_index(); i < count; i += index_step())
-        y[i] = (x[i] - mean[i % period]) / deviation[i % period];
+        y[i] = (x[i] - mean[i % period]) / std[i % period];
 }
 
 namespace {

@@ -27,7 +27,7 @@ __device__ T sum_of_lane(T value, T (*room)[LANES]) {
 template <typename T>
 __global__ void __launch_bounds__(LANES *ROWS)
     batch_statistics(int rows, int channels, double epsilon, double momentum, const T *x,
-                     T *running_mean, T *running_variance, T *mean, T *inverse_deviation) {
+                     T *running_mean, T *running_variance, T *mean, T *inverse_std) {
     __shared__ double room[ROWS][LANES];
     const int c = blockIdx.x * LANES + threadIdx.x;
     const bool is_channel = c < channels;
@@ -46,18 +46,18 @@ __global__ void __launch_bounds__(LANES *ROWS)
     squares = sum_of_lane(squares, room);
     if (!is_channel || threadIdx.y != 0) return;
     if (rows == 0) {
-        mean[c] = inverse_deviation[c] = 0;
+        mean[c] = inverse_std[c] = 0;
         return;
     }
     const double variance = squares / rows, unbiased = rows > 1 ? squares / (rows - 1) : variance;
     const double centre = origin + offset, rest = 1 - momentum;
     mean[c] = static_cast<T>(centre);
-    inverse_deviation[c] = static_cast<T>(1 / sqrt(variance + epsilon));
+    inverse_std[c] = static_cast<T>(1 / sqrt(variance + epsilon));
     running_mean[c] = static_cast<T>(rest * running_mean[c] + momentum * centre);
     running_variance[c] = static_cast<T>(rest * running_variance[c] + momentum * unbiased);
 }
 
-// y = gamma (x - mean) / deviation + beta, with the inverse of the deviation given, or its square.
+// y = gamma (x - mean) / std + beta, with the inverse of the std given, or its square.
 // Launch with any grid and block of one dimension.
 template <typename T>
 __global__ void normalize(int rows, int channels, double epsilon, int is_variance,
@@ -71,13 +71,13 @@ __global__ void normalize(int rows, int channels, double epsilon, int is_varianc
     }
 }
 
-// dbeta = sum of dy, dgamma = sum of dy z, with z = (x - mean) * inverse_deviation; and behind each
+// dbeta = sum of dy, dgamma = sum of dy z, with z = (x - mean) * inverse_std; and behind each
 // other the means of dy and of dy z, which fit into T where the sums may not. Launched as
 // batch_statistics.
 template <typename T>
 __global__ void __launch_bounds__(LANES *ROWS)
     batch_norm_sums(int rows, int channels, const T *dy, const T *x, const T *mean,
-                    const T *inverse_deviation, T *dgamma, T *dbeta, T *means) {
+                    const T *inverse_std, T *dgamma, T *dbeta, T *means) {
     __shared__ double room[ROWS][LANES];
     const int c = blockIdx.x * LANES + threadIdx.x;
     const bool is_channel = c < channels;
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(LANES *ROWS)
         for (int row = threadIdx.y; row < rows; row += ROWS) {
             const long long i = static_cast<long long>(row) * channels + c;
             sum += dy[i];
-            const T z = (x[i] - mean[c]) * inverse_deviation[c];
+            const T z = (x[i] - mean[c]) * inverse_std[c];
             products += static_cast<double>(dy[i]) * z;
         }
     sum = sum_of_lane(sum, room);
@@ -98,17 +98,17 @@ __global__ void __launch_bounds__(LANES *ROWS)
     means[channels + c] = static_cast<T>(rows ? products / rows : 0);
 }
 
-// dx = gamma inverse_deviation (dy - mean of dy - z mean of dy z). Launch with any grid and block of
+// dx = gamma inverse_std (dy - mean of dy - z mean of dy z). Launch with any grid and block of
 // one dimension.
 template <typename T>
 __global__ void batch_norm_data_gradient(int rows, int channels, const T *dy, const T *x,
-                                         const T *gamma, const T *mean, const T *inverse_deviation,
+                                         const T *gamma, const T *mean, const T *inverse_std,
                                          const T *means, T *dx) {
     using namespace fastconv;
     for (int i = first_index(); i < rows * channels; i += index_step()) {
         const int c = i % channels;
-        const T z = (x[i] - mean[c]) * inverse_deviation[c];
+        const T z = (x[i] - mean[c]) * inverse_std[c];
         const T centred = dy[i] - means[c] - z * means[channels + c];
-        dx[i] = gamma[c] * inverse_deviation[c] * centred;
+        dx[i] = gamma[c] * inverse_std[c] * centred;
     }
 }

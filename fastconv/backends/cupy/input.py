@@ -77,14 +77,14 @@ def standardize_images(
     spec: InputSpec,
     x: Array,
     mean: Array,
-    deviation: Array,
+    std: Array,
     y: Array,
     workspace: Array | None,
 ) -> None:
-    """``y = (x - mean) / deviation``, by channel or by feature."""
+    """``y = (x - mean) / std``, by channel or by feature."""
     count, period = spec.batch * _size(spec), int(mean.size)
     launch_elements(
-        "input.standardize_images", count, count, period, x, mean, deviation, y, dtype=y.dtype
+        "input.standardize_images", count, count, period, x, mean, std, y, dtype=y.dtype
     )
 
 

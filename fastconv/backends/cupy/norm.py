@@ -42,15 +42,15 @@ def batch_norm_forward_training(
     running_variance: Array,
     y: Array,
     mean: Array,
-    inverse_deviation: Array,
+    inverse_std: Array,
     workspace: Array | None,
 ) -> None:
     """Normalise by the batch's statistics, and update the running ones."""
     _sum_channels(
         "norm.batch_statistics", spec, float(spec.epsilon), float(spec.momentum), x, running_mean,
-        running_variance, mean, inverse_deviation, dtype=y.dtype,
+        running_variance, mean, inverse_std, dtype=y.dtype,
     )  # fmt: skip
-    _normalize(spec, x, gamma, beta, mean, inverse_deviation, y, is_variance=0)
+    _normalize(spec, x, gamma, beta, mean, inverse_std, y, is_variance=0)
 
 
 def batch_norm_forward_inference(
@@ -73,7 +73,7 @@ def batch_norm_backward(
     x: Array,
     gamma: Array,
     mean: Array,
-    inverse_deviation: Array,
+    inverse_std: Array,
     dx: Array,
     dgamma: Array,
     dbeta: Array,
@@ -82,12 +82,12 @@ def batch_norm_backward(
     """Gradients of the training kernel."""
     means = memory_of(workspace)
     _sum_channels(
-        "norm.batch_norm_sums", spec, dy, x, mean, inverse_deviation, dgamma, dbeta, means,
+        "norm.batch_norm_sums", spec, dy, x, mean, inverse_std, dgamma, dbeta, means,
         dtype=dx.dtype,
     )  # fmt: skip
     launch_elements(
         "norm.batch_norm_data_gradient", spec.rows * spec.channels, spec.rows, spec.channels, dy, x,
-        gamma, mean, inverse_deviation, means, dx, dtype=dx.dtype,
+        gamma, mean, inverse_std, means, dx, dtype=dx.dtype,
     )  # fmt: skip
 
 

@@ -56,14 +56,14 @@ def standardize_images(
     spec: InputSpec,
     x: np.ndarray,
     mean: np.ndarray,
-    deviation: np.ndarray,
+    std: np.ndarray,
     y: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """``y = (x - mean) / deviation``, by channel or by feature."""
+    """``y = (x - mean) / std``, by channel or by feature."""
     shape = (-1, mean.size)
     np.subtract(x.reshape(shape), mean.reshape(-1), out=y.reshape(shape))
-    np.divide(y.reshape(shape), deviation.reshape(-1), out=y.reshape(shape))
+    np.divide(y.reshape(shape), std.reshape(-1), out=y.reshape(shape))
 
 
 def min_max_images(

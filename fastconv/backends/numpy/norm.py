@@ -47,14 +47,14 @@ def batch_norm_forward_training(
     running_variance: np.ndarray,
     y: np.ndarray,
     mean: np.ndarray,
-    inverse_deviation: np.ndarray,
+    inverse_std: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
     """Normalise by the batch's own statistics and fold them into the running ones."""
     rows, out = x.reshape(-1, spec.channels), y.reshape(-1, spec.channels)
     if spec.rows == 0:
         mean.fill(0)
-        inverse_deviation.fill(0)
+        inverse_std.fill(0)
         return
     block = Carver(workspace).take((_block_rows(spec), spec.channels), np.float64)
     batch_mean = sum_rows(rows) / spec.rows
@@ -63,7 +63,7 @@ def batch_norm_forward_training(
     # The distances are those from the rounded mean.
     variance = _sum_products(spec, out, out, block) / spec.rows - (batch_mean - mean) ** 2
     inverse = 1.0 / np.sqrt(variance + spec.epsilon)
-    np.copyto(inverse_deviation, inverse)
+    np.copyto(inverse_std, inverse)
     np.multiply(out, (gamma * inverse).astype(x.dtype), out=out)
     np.add(out, beta, out=out)
     unbiased = variance * (spec.rows / max(1, spec.rows - 1))
@@ -96,7 +96,7 @@ def batch_norm_backward(
     x: np.ndarray,
     gamma: np.ndarray,
     mean: np.ndarray,
-    inverse_deviation: np.ndarray,
+    inverse_std: np.ndarray,
     dx: np.ndarray,
     dgamma: np.ndarray,
     dbeta: np.ndarray,
@@ -105,7 +105,7 @@ def batch_norm_backward(
     """Gradients through the batch's own statistics.
 
     With n rows and the normalised input z:
-    ``dx = gamma * inverse_deviation * (dy - (dbeta + z * dgamma) / n)``.
+    ``dx = gamma * inverse_std * (dy - (dbeta + z * dgamma) / n)``.
     """
     if spec.rows == 0:
         dgamma.fill(0)
@@ -117,7 +117,7 @@ def batch_norm_backward(
     z = carver.take(rows.shape, x.dtype)
     block = carver.take((_block_rows(spec), spec.channels), np.float64)
     np.subtract(rows, mean, out=z)
-    np.multiply(z, inverse_deviation, out=z)
+    np.multiply(z, inverse_std, out=z)
     products, total = _sum_products(spec, grad, z, block), sum_rows(grad)
     np.copyto(dgamma, products)
     np.copyto(dbeta, total)
@@ -125,7 +125,7 @@ def batch_norm_backward(
     np.multiply(z, (products / spec.rows).astype(x.dtype), out=z)
     np.add(z, (total / spec.rows).astype(x.dtype), out=z)
     np.subtract(grad, z, out=out)
-    np.multiply(out, gamma * inverse_deviation, out=out)
+    np.multiply(out, gamma * inverse_std, out=out)
 
 
 def workspace_bytes(kernel: str, spec: NormSpec, dtype: Any) -> int:

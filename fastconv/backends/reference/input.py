@@ -88,11 +88,11 @@ def standardize_images(
     spec: InputSpec,
     x: np.ndarray,
     mean: np.ndarray,
-    deviation: np.ndarray,
+    std: np.ndarray,
     y: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """``y = (x - mean) / deviation``, by channel or by feature.
+    """``y = (x - mean) / std``, by channel or by feature.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def standardize_images(
         Shape of the batch.
     x
         The batch (``spec.x_shape``).
-    mean, deviation
+    mean, std
         ``channels`` elements, the same for every pixel, or height * width * channels.
     y
         Like ``x``, written.
@@ -114,7 +114,7 @@ def standardize_images(
                     feature = (i * spec.width + j) * spec.channels + c
                     k = c if mean.size == spec.channels else feature
                     difference = x[n, i, j, c].astype(np.float64) - float(mean.flat[k])
-                    y[n, i, j, c] = difference / float(deviation.flat[k])
+                    y[n, i, j, c] = difference / float(std.flat[k])
 
 
 @np.errstate(all="ignore")

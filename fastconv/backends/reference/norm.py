@@ -1,6 +1,6 @@
 """Batch normalisation (Ioffe & Szegedy, arXiv:1502.03167), one channel at a time.
 
-Without any rows there are no statistics: the mean and the inverse deviation are then 0, the running
+Without any rows there are no statistics: the mean and the inverse std are then 0, the running
 statistics stay as they are, and the gradients of gamma and beta are 0.
 """
 
@@ -28,7 +28,7 @@ def batch_norm_forward_training(
     running_variance: np.ndarray,
     y: np.ndarray,
     mean: np.ndarray,
-    inverse_deviation: np.ndarray,
+    inverse_std: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
     """``y = gamma * (x - mean) / sqrt(variance + epsilon) + beta``, by the batch's statistics.
@@ -42,7 +42,7 @@ def batch_norm_forward_training(
     running_mean, running_variance
         Running statistics (channels,), updated; the variance that enters them is the unbiased one
         (over rows - 1), or the biased one where there is a single row.
-    y, mean, inverse_deviation
+    y, mean, inverse_std
         Output (like ``x``), the batch's mean and ``1 / sqrt(biased variance + epsilon)``
         (channels,); written.
     workspace
@@ -50,7 +50,7 @@ def batch_norm_forward_training(
     """
     if spec.rows == 0:
         mean[...] = 0
-        inverse_deviation[...] = 0
+        inverse_std[...] = 0
         return
     for c in range(spec.channels):
         values = _channel(spec, x, c)
@@ -62,7 +62,7 @@ def batch_norm_forward_training(
         scaled = float(gamma[c]) * (values - batch_mean) * inverse + float(beta[c])
         y.reshape(spec.rows, spec.channels)[:, c] = scaled
         mean[c] = batch_mean
-        inverse_deviation[c] = inverse
+        inverse_std[c] = inverse
         for running, batch in ((running_mean, batch_mean), (running_variance, unbiased)):
             running[c] = (1 - spec.momentum) * float(running[c]) + spec.momentum * batch
 
@@ -95,8 +95,8 @@ def batch_norm_forward_inference(
     """
     for c in range(spec.channels):
         centred = _channel(spec, x, c) - float(running_mean[c])
-        deviation = np.sqrt(float(running_variance[c]) + spec.epsilon)
-        scaled = float(gamma[c]) * centred / deviation + float(beta[c])
+        std = np.sqrt(float(running_variance[c]) + spec.epsilon)
+        scaled = float(gamma[c]) * centred / std + float(beta[c])
         y.reshape(spec.rows, spec.channels)[:, c] = scaled
 
 
@@ -107,7 +107,7 @@ def batch_norm_backward(
     x: np.ndarray,
     gamma: np.ndarray,
     mean: np.ndarray,
-    inverse_deviation: np.ndarray,
+    inverse_std: np.ndarray,
     dx: np.ndarray,
     dgamma: np.ndarray,
     dbeta: np.ndarray,
@@ -115,8 +115,8 @@ def batch_norm_backward(
 ) -> None:
     """Gradients of the training kernel, through the batch's own statistics.
 
-    With ``z = (x - mean) * inverse_deviation``: ``dbeta = sum(dy)``, ``dgamma = sum(dy * z)``,
-    ``dx = gamma * inverse_deviation * (dy - dbeta / rows - z * dgamma / rows)``.
+    With ``z = (x - mean) * inverse_std``: ``dbeta = sum(dy)``, ``dgamma = sum(dy * z)``,
+    ``dx = gamma * inverse_std * (dy - dbeta / rows - z * dgamma / rows)``.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def batch_norm_backward(
         Rows and channels.
     dy, x, gamma
         Gradient of the output and input (rows * channels elements), scale (channels,).
-    mean, inverse_deviation
+    mean, inverse_std
         What the training kernel wrote (channels,).
     dx, dgamma, dbeta
         Gradients of the input, the scale and the offset, written.
@@ -133,7 +133,7 @@ def batch_norm_backward(
     """
     for c in range(spec.channels):
         gradient = _channel(spec, dy, c)
-        inverse = float(inverse_deviation[c])
+        inverse = float(inverse_std[c])
         z = (_channel(spec, x, c) - float(mean[c])) * inverse
         sum_gradient, sum_product = np.sum(gradient), np.sum(gradient * z)
         # With no rows these two means are 0 / 0 and go nowhere.

@@ -80,7 +80,7 @@ def activation_statistics(
     statistics: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]],
 ) -> None:
     """Draw what :func:`fastconv.plots.activation_statistics` draws."""
-    owner, titles = "activation_statistics", ("mean", "deviation", "dead")
+    owner, titles = "activation_statistics", ("mean", "std", "dead")
     panels = [
         _lines(owner, {name: (steps, three[n]) for name, three in statistics.items()})
         for n in range(len(titles))
