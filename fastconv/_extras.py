@@ -6,12 +6,13 @@ import importlib.util
 import sys
 
 _TRAIN = (
-    "rich", "pooch", "safetensors", "matplotlib", "tomli_w", "threadpoolctl", "jinja2", "PIL",
+    "rich", "pooch", "safetensors", "tomli_w", "threadpoolctl", "jinja2", "PIL",
 )  # fmt: skip
 EXTRAS = {
     "numba": ("numba",),
     "train": _TRAIN,
-    "search": (*_TRAIN, "optuna", "sklearn"),
+    "plots": ("matplotlib",),
+    "search": (*_TRAIN, "matplotlib", "optuna", "sklearn"),
     "parquet": ("pyarrow",),
     "svhn": ("scipy",),
 }

@@ -131,6 +131,8 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
     """Prepare, train, test, write."""
     if options.list_recipes:
         return _list_recipes()
+    if options.figures:
+        require_extra("plots", f"python -m {_MODULE}")  # before the work, not after it
     # Imported when used: --help and --list-recipes are to be there at once.
     from fastconv.cli.progress import Display
     from fastconv.recipe import load_recipe

@@ -131,7 +131,7 @@ def test_the_search_says_its_own(python):
     [
         ("NETWORK.save_weights('x')", "save_weights", "safetensors", "train"),
         ("NETWORK.load_weights('x')", "load_weights", "safetensors", "train"),
-        ("from fastconv import plots; plots.save", "fastconv.plots", "matplotlib", "train"),
+        ("from fastconv import plots; plots.save", "fastconv.plots", "matplotlib", "plots"),
         ("import fastconv.cli.progress", "fastconv.cli.progress", "rich", "train"),
         ("import fastconv.data.picture_files", "read_picture", "pillow", "train"),
         ("from fastconv.report.page import write_page", "fastconv.", "[a-z0-9]+", "train"),

@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    if options.figures:
+        require_extra("plots", f"python -m {_MODULE}")
     if len(options.runs) > 1:
         return _compare(options)
     # Imported when used: --help is to be there at once.
