@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 
+from fastconv._errors import UserError
+
 _TRAIN = (
     "rich", "pooch", "safetensors", "tomli_w", "threadpoolctl", "jinja2", "PIL",
 )  # fmt: skip
@@ -19,7 +21,7 @@ EXTRAS = {
 """By their names: the modules that they bring."""
 
 
-class MissingExtra(ImportError):
+class MissingExtra(UserError, ImportError):
     """A package that is not installed: who needs it, and which extra brings it, in one line."""
 
 

@@ -225,8 +225,9 @@ LAYOUT = [
     {"fastconv.backends"},
     {"fastconv.plans"},
     {"fastconv.preprocessing", "fastconv.spec"},
-    {"fastconv._files", "fastconv._errors", "fastconv._checkout"},
+    {"fastconv._files", "fastconv._checkout"},
     {"fastconv._extras"},
+    {"fastconv._errors"},
 ]  # fmt: skip
 _LEVEL = {name: len(LAYOUT) - number for number, names in enumerate(LAYOUT) for name in names}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastconv._errors import UserError
-from fastconv._extras import MissingExtra, missing_extra
+from fastconv._extras import missing_extra
 from fastconv.backends.selection import NAMES, PRECISIONS
 from fastconv.cli import standard_streams
 
@@ -219,8 +219,6 @@ def _do(module: str, work: Callable[[], int]) -> int:
         return work()
     except BrokenPipeError:
         raise  # no mistake: who read has seen enough
-    except MissingExtra as fault:
-        return _fail(module, str(fault))
     except ModuleNotFoundError as fault:
         told = missing_extra(module, fault)
         if told is fault:
