@@ -42,6 +42,14 @@ static int64_t now(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Whether an instruction's condition holds. It was written before a barrier: all threads agree. */
+static int holds(const struct instruction_head *head) {
+    const int64_t *const words = array_at(head->condition);
+    int64_t any = 0;
+    for (int i = 0; i < CONDITION_WORDS; i++) any |= words[i];
+    return any != 0;
+}
+
 static kernel_function *kernel_of(const int64_t *instruction) {
     const struct instruction_head *const head = fields_of(instruction);
     return (kernel_function *)(intptr_t)head->kernel;
@@ -190,6 +198,7 @@ static void walk(struct thread_pool *pool, int thread, struct oversubscription *
              instruction += WORDS, number++) {
             const struct instruction_head *const head = fields_of(instruction);
             const int64_t used = head->max_threads < threads ? head->max_threads : threads;
+            if (head->condition && !holds(head)) continue;
             if (thread < used) kernel_of(instruction)(instruction, step, thread, used);
             if (head->barrier) barrier(pool, oversubscription);
             if (nanoseconds) {

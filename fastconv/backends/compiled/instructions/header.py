@@ -15,6 +15,7 @@ from pathlib import Path
 from fastconv.backends.compiled.instructions import choices
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import (
+    CONDITION_WORDS,
     MOST_INTEGERS,
     MOST_POINTERS,
     MOST_REALS,
@@ -47,6 +48,7 @@ struct instruction_head {
     int64_t max_threads; /* how many find work in it; threads beyond that pass by */
     int64_t barrier; /* 1 if all threads must have finished it before the next one starts */
     address tile_table; /* of tiles, where the engine has one */
+    address condition; /* CONDITION_WORDS words: it runs if one of them is not 0; may be NULL */
 };
 """
 
@@ -55,7 +57,8 @@ def header() -> str:
     """Return the text of the header."""
     parts = [
         _HEAD,
-        f"enum {{ WORDS = {WORDS} }}; /* of an instruction */\n",
+        f"enum {{ WORDS = {WORDS} }}; /* of an instruction */\n"
+        f"enum {{ CONDITION_WORDS = {CONDITION_WORDS} }};\n",
         _HEAD_OF_INSTRUCTION,
         _enumeration("What the accumulators of a tile start from.", choices.ACCUMULATOR_INITS),
         _enumeration(

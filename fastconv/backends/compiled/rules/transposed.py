@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fastconv.backends.compiled.instructions.builder import Builder
 from fastconv.backends.compiled.instructions.instruction import Pointer
-from fastconv.backends.compiled.rules import batch_blocked, chunks, conv
+from fastconv.backends.compiled.rules import batch_blocked, chunks, conv, winograd
 from fastconv.spec import ConvSpec
 
 
@@ -77,10 +77,19 @@ def forward(
 ) -> None:
     """Add the instructions of ``y``."""
     w = _hwio(builder, spec, w)
+    transformed = None
+    if winograd.is_profitable_once(spec, builder.target, builder.dtype):
+        transformed = winograd.transform(builder, spec, w)
     for first, part in _chunks(builder, spec):
         builder.reset_scratch()
         images = _to_nhwc(builder, _chunk(builder, x, spec.x_shape, first), part.x_shape)
-        _forward(builder, part, images, w, b, _chunk(builder, y, spec.y_shape, first))
+        to = _chunk(builder, y, spec.y_shape, first)
+        if transformed is None:
+            _forward(builder, part, images, w, b, to)
+            continue
+        result = _room(builder, to, part.y_shape)
+        winograd.checked_forward(builder, part, images, w, transformed, b, result)
+        _from_nhwc(builder, result, to, part.y_shape)
 
 
 def _forward(

@@ -1,25 +1,37 @@
 """Instructions of 3x3 convolutions by Winograd's minimal filtering, F(2x2, 3x3).
 
-16 products in place of 36, for transforms that add and halve. It is used in plans alone: an
-infinity or a NaN reaches outputs beside those that the formula sends it to, which the public
-functions promise not to do; and the sums are rounded in another order. See
-``kernels/cpu/winograd.h``.
+16 products in place of 36, for transforms that add and halve; the sums are rounded in another
+order. See ``kernels/cpu/winograd.h``.
+
+An infinity or a NaN reaches outputs beside those that the formula sends it to, which the public
+functions promise not to do. Each input pixel is in some output, so that then one of the outputs is
+not finite: they are looked through, and made again by direct sums where one is not.
 """
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 from fastconv.backends.compiled.instructions.builder import (
     Builder,
     Images,
     Taps,
     UnpackedWeights,
+    Weights,
 )
 from fastconv.backends.compiled.instructions.choices import STORE
 from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Pointer, Target
 from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.instructions.layout import CONDITION_WORDS
+from fastconv.backends.compiled.rules import conv
 from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
 from fastconv.backends.compiled.rules.subpixel_phases import reach
-from fastconv.backends.compiled.rules.tiles import most_rows
+from fastconv.backends.compiled.rules.tiles import (
+    RegisterTile,
+    even_part,
+    most_rows,
+)
 from fastconv.spec import ConvSpec
 
 Types = tuple[str | None, ...]
@@ -31,6 +43,13 @@ _MOST_TILES = 14
 _LEAST_TILES = 4
 _LEAST_VECTORS = 2
 """Vectors of inputs from which the products outweigh the transforms."""
+_MOST_INPUTS_AT_ONCE = 128
+"""Inputs up to which transforms and products are one instruction: beyond, it has so few tiles at a
+time that it waits for the weights."""
+_BYTES_AT_ONCE = 4 << 20
+"""Bytes of transformed pixels and sums that are there at a time."""
+_TILES_WORTH_TRANSFORMING = 48
+"""Tiles of all images from which the weights are worth transforming for one call."""
 
 
 def _tiles_together(target: Target, inputs: int, vectors: int) -> int:
@@ -57,21 +76,38 @@ def is_profitable(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool
     )
 
 
-def _convolution(
-    builder: Builder, a: Images, weights: Pointer, strides: tuple[int, int, int], c: Images,
-    bias: Pointer | None, flops: int,
-) -> None:  # fmt: skip
+class TransformedWeights(NamedTuple):
+    """Weights of the 16 places in blocks of ``vectors`` vectors, ``place`` from one to the next."""
+
+    pointer: Pointer
+    vectors: int
+    place: int
+
+
+def _transform(
+    builder: Builder, weights: Pointer, strides: tuple[int, int, int], inputs: int, outputs: int
+) -> TransformedWeights:
     """Transform weights, given the strides of the kernel's rows and columns and of inputs."""
-    inputs, outputs, lanes = a.channels, c.channels, builder.lanes
+    lanes = builder.lanes
     vectors = 2 if outputs % (2 * lanes) == 0 else 1
     place = inputs * outputs + lanes  # no multiple of 4 KiB, which would be one set of a cache
-    transformed = builder.scratch(_PLACES * place)
+    transformed = builder.allocate(_PLACES * place)
     builder.add(
         Kernel.WINOGRAD_WEIGHTS, w=weights, transformed=transformed,
         outputs=outputs, inputs=inputs, vectors=vectors, w_down=strides[0], w_across=strides[1],
         w_input=strides[2], place=place,
         max_threads=min(inputs, threads_for_elements(_PLACES * inputs * outputs)),
     )  # fmt: skip
+    return TransformedWeights(transformed, vectors, place)
+
+
+def _products(
+    builder: Builder, a: Images, weights: TransformedWeights, c: Images, bias: Pointer | None,
+    flops: int,
+) -> None:  # fmt: skip
+    """Add a convolution as one instruction."""
+    inputs, outputs, lanes = a.channels, c.channels, builder.lanes
+    transformed, vectors, place = weights
     tiles = c.height // 2 * (c.width // 2)
     together = min(tiles, _tiles_together(builder.target, inputs, vectors))
     pieces = c.samples * -(-tiles // together) * (outputs // (vectors * lanes))
@@ -85,6 +121,92 @@ def _convolution(
     )  # fmt: skip
 
 
+def _products_in_parts(
+    builder: Builder, a: Images, weights: TransformedWeights, c: Images, bias: Pointer | None
+) -> None:
+    """Add a convolution as transforms and products of some tiles after the other."""
+    inputs, outputs = a.channels, c.channels
+    high, wide = c.height // 2, c.width // 2
+    tiles = c.samples * high * wide
+    most = max(1, _BYTES_AT_ONCE // (_PLACES * (inputs + outputs) * builder.itemsize))
+    most = even_part(tiles, most)
+    transformed = builder.scratch(_PLACES * most * inputs)
+    sums = builder.scratch(_PLACES * most * outputs)
+    for first in range(0, tiles, most):
+        count = min(most, tiles - first)
+        builder.add(
+            Kernel.WINOGRAD_PIXELS, a=a.pointer, transformed=transformed, first=first, count=count,
+            tile_rows=high, tiles=wide, a_sample=a.sample, a_row=a.row, a_column=a.pixel,
+            inputs=inputs, max_threads=threads_for_elements(2 * _PLACES * count * inputs),
+        )  # fmt: skip
+        rows = even_part(count, most_rows(builder.target, weights.vectors))
+        block = weights.vectors * builder.lanes
+        builder.product(
+            Images(transformed, 1, 1, count, inputs, 0, 0, inputs), Taps(1, 1, inputs),
+            Weights(weights.pointer, 0, inputs * block, weights.place, 0, 0),
+            Images(sums, 1, 1, count, outputs, 0, 0, outputs), outputs,
+            RegisterTile(rows, weights.vectors), _PLACES,
+            group_of_a=count * inputs, group_of_c=count * outputs,
+        )  # fmt: skip
+        builder.add(
+            Kernel.WINOGRAD_OUTPUTS, sums=sums, c=c.pointer, bias=bias, first=first, count=count,
+            tile_rows=high, tiles=wide, c_sample=c.sample, c_row=c.row, c_column=c.pixel,
+            outputs=outputs, max_threads=threads_for_elements(2 * _PLACES * count * outputs),
+        )  # fmt: skip
+
+
+def is_profitable_once(spec: ConvSpec, target: Target, dtype: str) -> bool:
+    """Whether :func:`checked_forward` is worth transforming the weights for one call."""
+    lanes = target.lanes(dtype)
+    inputs, outputs = spec.in_channels, spec.out_channels
+    tiles = spec.batch * -(-spec.out_height // 2) * -(-spec.out_width // 2)
+    return (
+        lanes > 1
+        and spec.kernel == (3, 3)
+        and spec.stride == spec.dilation == (1, 1)
+        and spec.groups == 1
+        and inputs % lanes == outputs % lanes == 0
+        and inputs >= _LEAST_VECTORS * lanes
+        and tiles >= _TILES_WORTH_TRANSFORMING
+    )
+
+
+def transform(builder: Builder, spec: ConvSpec, w: Pointer) -> TransformedWeights:
+    """Add the transformation of weights in HWIO for :func:`checked_forward`."""
+    pixel = spec.in_channels * spec.out_channels
+    strides = 3 * pixel, pixel, spec.out_channels
+    return _transform(builder, w, strides, spec.in_channels, spec.out_channels)
+
+
+def checked_forward(
+    builder: Builder, spec: ConvSpec, x: Pointer, w: Pointer, transformed: TransformedWeights,
+    b: Pointer | None, y: Pointer,
+) -> None:  # fmt: skip
+    """Add the instructions of ``y`` in NHWC, and of direct sums for where it is not finite.
+
+    Images of an odd size get another row or column, which is left out at the end.
+    """
+    odd = spec.out_height % 2, spec.out_width % 2
+    (top, bottom), (left, right) = spec.padding
+    padding = (top, bottom + odd[0]), (left, right + odd[1])
+    a = builder.pad(Images.dense(x, spec.x_shape), padding)
+    shape = spec.batch, spec.out_height + odd[0], spec.out_width + odd[1], spec.out_channels
+    c = Images.dense(builder.scratch(math.prod(shape)) if any(odd) else y, shape)
+    if spec.in_channels <= _MOST_INPUTS_AT_ONCE:
+        _products(builder, a, transformed, c, b, spec.flops)
+    else:
+        _products_in_parts(builder, a, transformed, c, b)
+    builder.pad(c, ((0, -odd[0]), (0, -odd[1])), to=y)
+    size = math.prod(spec.y_shape)
+    found = builder.scratch(CONDITION_WORDS * 8 // builder.itemsize)
+    builder.add(
+        Kernel.FIND_NOT_FINITE, x=y, found=found, size=size,
+        max_threads=min(CONDITION_WORDS, threads_for_elements(size)),
+    )  # fmt: skip
+    with builder.only_if(found):
+        conv.forward(builder, spec, x, w, b, y)
+
+
 def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments x, w, b, y."""
     builder = Builder(str(types[0]), target)
@@ -93,7 +215,8 @@ def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKerne
     bias = None if types[2] is None else Pointer(2)
     strides = 3 * pixel, pixel, spec.out_channels
     c = Images.dense(Pointer(3), spec.y_shape)
-    _convolution(builder, a, Pointer(1), strides, c, bias, spec.flops)
+    weights = _transform(builder, Pointer(1), strides, spec.in_channels, spec.out_channels)
+    _products(builder, a, weights, c, bias, spec.flops)
     return builder.lowered()
 
 
@@ -109,5 +232,6 @@ def conv2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> Lowere
     packed = builder.pack(source, Taps(3, 3, inputs), outputs, 1, outputs // builder.lanes)
     strides = 3 * pixel, pixel, outputs
     c = Images.dense(Pointer(2), spec.x_shape)
-    _convolution(builder, a, packed.pointer, strides, c, None, spec.flops)
+    weights = _transform(builder, packed.pointer, strides, inputs, outputs)
+    _products(builder, a, weights, c, None, spec.flops)
     return builder.lowered()
