@@ -16,6 +16,7 @@ from typing import NamedTuple
 from fastconv.backends.compiled.instructions.builder import (
     Builder,
     Images,
+    Sides,
     Taps,
     UnpackedWeights,
     Weights,
@@ -26,7 +27,6 @@ from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import CONDITION_WORDS
 from fastconv.backends.compiled.rules import conv
 from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
-from fastconv.backends.compiled.rules.subpixel_phases import reach
 from fastconv.backends.compiled.rules.tiles import (
     RegisterTile,
     even_part,
@@ -155,67 +155,116 @@ def _products_in_parts(
         )  # fmt: skip
 
 
-def is_profitable_once(spec: ConvSpec, target: Target, dtype: str) -> bool:
-    """Whether :func:`checked_forward` is worth transforming the weights for one call."""
+def is_profitable_once(
+    spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False
+) -> bool:
+    """Whether :func:`checked_forward`, or backwards the gradient, pays for weights of one call."""
     lanes = target.lanes(dtype)
-    inputs, outputs = spec.in_channels, spec.out_channels
-    tiles = spec.batch * -(-spec.out_height // 2) * -(-spec.out_width // 2)
+    inputs, height, width = spec.in_channels, spec.out_height, spec.out_width
+    if backwards:
+        inputs, height, width = spec.out_channels, spec.height, spec.width
     return (
         lanes > 1
         and spec.kernel == (3, 3)
         and spec.stride == spec.dilation == (1, 1)
         and spec.groups == 1
-        and inputs % lanes == outputs % lanes == 0
+        and spec.in_channels % lanes == spec.out_channels % lanes == 0
         and inputs >= _LEAST_VECTORS * lanes
-        and tiles >= _TILES_WORTH_TRANSFORMING
+        and spec.batch * -(-height // 2) * -(-width // 2) >= _TILES_WORTH_TRANSFORMING
     )
 
 
-def transform(builder: Builder, spec: ConvSpec, w: Pointer) -> TransformedWeights:
-    """Add the transformation of weights in HWIO for :func:`checked_forward`."""
-    pixel = spec.in_channels * spec.out_channels
-    strides = 3 * pixel, pixel, spec.out_channels
-    return _transform(builder, w, strides, spec.in_channels, spec.out_channels)
+def transform(
+    builder: Builder, spec: ConvSpec, w: Pointer, *, backwards: bool = False
+) -> TransformedWeights:
+    """Add the transformation of weights in HWIO; backwards, they are flipped and transposed."""
+    inputs, outputs = spec.in_channels, spec.out_channels
+    pixel = inputs * outputs
+    if not backwards:
+        return _transform(builder, w, (3 * pixel, pixel, outputs), inputs, outputs)
+    flipped = _flipped(builder, spec, w)
+    return _transform(builder, flipped, (3 * pixel, pixel, inputs), outputs, inputs)
+
+
+def _flipped(builder: Builder, spec: ConvSpec, w: Pointer) -> Pointer:
+    inputs, outputs = spec.out_channels, spec.in_channels
+    pixel = inputs * outputs
+    source = UnpackedWeights(
+        w.skip(8 * pixel * builder.itemsize), pixel, inputs, -3 * pixel, -pixel, 1
+    )
+    return builder.pack(source, Taps(3, 3, inputs), outputs, 1, outputs // builder.lanes).pointer
 
 
 def checked_forward(
     builder: Builder, spec: ConvSpec, x: Pointer, w: Pointer, transformed: TransformedWeights,
     b: Pointer | None, y: Pointer,
 ) -> None:  # fmt: skip
-    """Add the instructions of ``y`` in NHWC, and of direct sums for where it is not finite.
+    """Add the instructions of ``y`` in NHWC, and of direct sums for where it is not finite."""
+    images = Images.dense(x, spec.x_shape)
+    result = Images.dense(y, spec.y_shape)
+    found = _checked(builder, images, spec.padding, transformed, b, result, spec.flops)
+    with builder.only_if(found):
+        conv.forward(builder, spec, x, w, b, y)
+
+
+def checked_data_gradient(
+    builder: Builder, spec: ConvSpec, dy: Pointer, w: Pointer, transformed: TransformedWeights,
+    b: Pointer | None, dx: Pointer,
+) -> None:  # fmt: skip
+    """The same for ``dx``, plus ``b`` for a transposed convolution."""
+    images = Images.dense(dy, spec.y_shape)
+    result = Images.dense(dx, spec.x_shape)
+    found = _checked(
+        builder, images, _padding_of_gradient(spec), transformed, b, result, spec.flops
+    )
+    with builder.only_if(found):
+        conv.data_gradient(builder, spec, dy, w, b, dx)
+
+
+def _padding_of_gradient(spec: ConvSpec) -> Sides:
+    """Zeros around dy; padding of more than two pixels leaves pixels of dy out."""
+    (top, bottom), (left, right) = spec.padding
+    return (2 - top, 2 - bottom), (2 - left, 2 - right)
+
+
+def _checked(
+    builder: Builder, images: Images, padding: Sides, transformed: TransformedWeights,
+    bias: Pointer | None, result: Images, flops: int,
+) -> Pointer:  # fmt: skip
+    """Add a convolution, and return where it says whether something is not finite.
 
     Images of an odd size get another row or column, which is left out at the end.
     """
-    odd = spec.out_height % 2, spec.out_width % 2
-    (top, bottom), (left, right) = spec.padding
-    padding = (top, bottom + odd[0]), (left, right + odd[1])
-    a = builder.pad(Images.dense(x, spec.x_shape), padding)
-    shape = spec.batch, spec.out_height + odd[0], spec.out_width + odd[1], spec.out_channels
-    c = Images.dense(builder.scratch(math.prod(shape)) if any(odd) else y, shape)
-    if spec.in_channels <= _MOST_INPUTS_AT_ONCE:
-        _products(builder, a, transformed, c, b, spec.flops)
+    odd_rows, odd_columns = result.height % 2, result.width % 2
+    (top, bottom), (left, right) = padding
+    a = builder.pad(images, ((top, bottom + odd_rows), (left, right + odd_columns)))
+    c = result
+    if odd_rows or odd_columns:
+        shape = (
+            result.samples, result.height + odd_rows, result.width + odd_columns, result.channels
+        )  # fmt: skip
+        c = Images.dense(builder.scratch(math.prod(shape)), shape)
+    if a.channels <= _MOST_INPUTS_AT_ONCE:
+        _products(builder, a, transformed, c, bias, flops)
     else:
-        _products_in_parts(builder, a, transformed, c, b)
-    builder.pad(c, ((0, -odd[0]), (0, -odd[1])), to=y)
-    size = math.prod(spec.y_shape)
+        _products_in_parts(builder, a, transformed, c, bias)
+    builder.pad(c, ((0, -odd_rows), (0, -odd_columns)), to=result.pointer)
+    size = result.pixels * result.channels
     found = builder.scratch(CONDITION_WORDS * 8 // builder.itemsize)
     builder.add(
-        Kernel.FIND_NOT_FINITE, x=y, found=found, size=size,
+        Kernel.FIND_NOT_FINITE, x=result.pointer, found=found, size=size,
         max_threads=min(CONDITION_WORDS, threads_for_elements(size)),
     )  # fmt: skip
-    with builder.only_if(found):
-        conv.forward(builder, spec, x, w, b, y)
+    return found
 
 
 def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments x, w, b, y."""
     builder = Builder(str(types[0]), target)
     a = builder.pad(Images.dense(Pointer(0), spec.x_shape), spec.padding)
-    pixel = spec.in_channels * spec.out_channels
     bias = None if types[2] is None else Pointer(2)
-    strides = 3 * pixel, pixel, spec.out_channels
+    weights = transform(builder, spec, Pointer(1))
     c = Images.dense(Pointer(3), spec.y_shape)
-    weights = _transform(builder, Pointer(1), strides, spec.in_channels, spec.out_channels)
     _products(builder, a, weights, c, bias, spec.flops)
     return builder.lowered()
 
@@ -223,15 +272,8 @@ def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKerne
 def conv2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments dy, w, dx: the weights are flipped and transposed first."""
     builder = Builder(str(types[0]), target)
-    padding = reach(spec, 0), reach(spec, 1)
-    a = builder.pad(Images.dense(Pointer(0), spec.y_shape), padding)
-    inputs, outputs = spec.out_channels, spec.in_channels
-    pixel = inputs * outputs
-    last = Pointer(1, 8 * pixel * builder.itemsize)
-    source = UnpackedWeights(last, pixel, inputs, -3 * pixel, -pixel, 1)
-    packed = builder.pack(source, Taps(3, 3, inputs), outputs, 1, outputs // builder.lanes)
-    strides = 3 * pixel, pixel, outputs
+    a = builder.pad(Images.dense(Pointer(0), spec.y_shape), _padding_of_gradient(spec))
+    weights = transform(builder, spec, Pointer(1), backwards=True)
     c = Images.dense(Pointer(2), spec.x_shape)
-    weights = _transform(builder, packed.pointer, strides, inputs, outputs)
     _products(builder, a, weights, c, None, spec.flops)
     return builder.lowered()
