@@ -19,6 +19,12 @@ struct instruction_head {
     int64_t max_threads; /* how many find work in it; threads beyond that pass by */
     int64_t barrier; /* 1 if all threads must have finished it before the next one starts */
     address tile_table; /* of tiles, where the engine has one */
+};
+
+/* The first words and the last one of every instruction. */
+struct instruction_ends {
+    struct instruction_head head;
+    int64_t fields[59];
     address condition; /* CONDITION_WORDS words: it runs if one of them is not 0; may be NULL */
 };
 
@@ -146,6 +152,7 @@ struct conv_tiles {
     int64_t no_integers[3];
     double slope; /* of a leaky ReLU below 0 */
     double no_reals[14];
+    address condition;
 };
 
 /* dw[tap, k, n] = sum over samples and pixels of A[...] dy[pixel, n]; db[n] = sum of dy[pixel, n]
@@ -190,6 +197,7 @@ struct conv_weight_tiles {
     double decay; /* UPDATE: factor of rate * w that is subtracted beside */
     double bias_decay; /* UPDATE: factor of rate * b that is subtracted beside */
     double no_reals[13];
+    address condition;
 };
 
 /* y[sample][output][pixel] = bias + sum over k of w[output][k] matrix[k][pixel], with the im2col
@@ -224,6 +232,7 @@ struct im2col_tiles {
     int64_t outputs_together; /* outputs of a piece of work */
     int64_t no_integers[11];
     double no_reals[15];
+    address condition;
 };
 
 /* y = x among zeros: padding around images, and more channels */
@@ -243,6 +252,7 @@ struct pad_images {
     int64_t left; /* column of y where the first pixel of x goes */
     int64_t no_integers[23];
     double no_reals[15];
+    address condition;
 };
 
 /* packed[group][block][tap down][tap across][k][lane] = w[...] */
@@ -266,6 +276,7 @@ struct pack_weights {
     int64_t packed_block; /* stride of the copy from block to block */
     int64_t no_integers[19];
     double no_reals[15];
+    address condition;
 };
 
 /* packed[block][tap down][tap across][k][phase, input] = w[...]: the weights of some sub-pixel
@@ -289,6 +300,7 @@ struct pack_subpixel_phases {
     int64_t packed_block; /* stride of the copy from block to block */
     int64_t no_integers[20];
     double no_reals[15];
+    address condition;
 };
 
 /* total[channel] = sum over pixels */
@@ -301,6 +313,7 @@ struct sum_pixels {
     int64_t channels;
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* y[sample, row, column, c] = b[c] + sum over taps of x[..., c] w[tap, c] */
@@ -336,6 +349,7 @@ struct depthwise_tiles {
     int64_t y_width; /* columns of all of y */
     int64_t no_integers[10];
     double no_reals[15];
+    address condition;
 };
 
 /* dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]; db[c] = sum of dy[pixel, c]
@@ -363,6 +377,7 @@ struct depthwise_weight_tiles {
     int64_t left; /* padding at the left */
     int64_t no_integers[18];
     double no_reals[15];
+    address condition;
 };
 
 /* every channel repeated, or the repetitions added up: for more than one output channel for each
@@ -379,6 +394,7 @@ struct spread_channels {
     int64_t adds; /* whether to add up */
     int64_t no_integers[28];
     double no_reals[15];
+    address condition;
 };
 
 /* C[sample, row, column, n] = bias + sum over taps and k of A[...] B[tap, k, n], a vector of
@@ -425,6 +441,7 @@ struct batch_blocked_tiles {
     int64_t no_integers[3];
     double slope; /* of a leaky ReLU below 0 */
     double no_reals[14];
+    address condition;
 };
 
 /* dw[part][tap, k, n] = sum over the samples of a part, and pixels, of A[...] dy[pixel, n];
@@ -469,6 +486,7 @@ struct batch_blocked_weight_tiles {
     int64_t dw_part; /* elements of the gradient of a part */
     int64_t no_integers[3];
     double no_reals[15];
+    address condition;
 };
 
 /* transformed[place][block][k][n] = G g G' of the weights g of input k and output n */
@@ -487,6 +505,7 @@ struct winograd_weights {
         places would be in one set of a cache */
     int64_t no_integers[25];
     double no_reals[15];
+    address condition;
 };
 
 /* C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n] */
@@ -518,6 +537,7 @@ struct winograd_tiles {
     int64_t no_integers[17];
     double slope; /* of a leaky ReLU below 0 */
     double no_reals[14];
+    address condition;
 };
 
 /* transformed[place][tile][k] = (B' d B)[place][k] of the 4x4 pixels d that a tile sees */
@@ -537,6 +557,7 @@ struct winograd_pixels {
     int64_t inputs; /* input channels */
     int64_t no_integers[24];
     double no_reals[15];
+    address condition;
 };
 
 /* C[sample, row, column, n] = bias + (A' m A)[row, column][n] of the sums m of a tile */
@@ -556,6 +577,7 @@ struct winograd_outputs {
     int64_t outputs; /* output channels of a group */
     int64_t no_integers[24];
     double no_reals[15];
+    address condition;
 };
 
 /* sums[part][place][k][n] = sum over the tiles of the part's samples of (B' d B)[k] (A dy A')[n];
@@ -585,6 +607,7 @@ struct winograd_weight_sums {
     int64_t together; /* tiles that are taken through all products together */
     int64_t no_integers[17];
     double no_reals[15];
+    address condition;
 };
 
 /* dw[tap][k][n] = G' u G of the sums u of all parts, which are added in their order; db likewise */
@@ -604,6 +627,7 @@ struct winograd_weight_gradient {
     double decay; /* UPDATE: factor of rate * w that is subtracted beside */
     double bias_decay; /* UPDATE: factor of rate * b that is subtracted beside */
     double no_reals[13];
+    address condition;
 };
 
 /* y[plane, row, column] = b + sum over taps of the filter times the plane of x; the planes of y are
@@ -618,6 +642,7 @@ struct plane_products {
     struct plane_sizes plane_sizes;
     int64_t no_integers[5];
     double no_reals[15];
+    address condition;
 };
 
 /* dw[part][channel, tap] = sum over samples of a part, and pixels, of x times dy; db[part][channel]
@@ -634,6 +659,7 @@ struct plane_weight_products {
     int64_t together; /* channels that are taken through the samples together */
     int64_t no_integers[3];
     double no_reals[15];
+    address condition;
 };
 
 /* c[i, j] = sum over k of a[i, k] b[j, k]: rows of two matrices, contiguous along k */
@@ -651,6 +677,7 @@ struct row_products {
     int64_t c_row; /* stride of c from row to row */
     int64_t no_integers[26];
     double no_reals[15];
+    address condition;
 };
 
 /* y = b + the sum of parts, in their order */
@@ -667,6 +694,7 @@ struct add_parts {
     int64_t no_integers[28];
     double slope; /* of a leaky ReLU below 0 */
     double no_reals[14];
+    address condition;
 };
 
 /* for one sample, dx[i] = sum over j of dy[j] w[i, j] with the weights as they are, then w = keep *
@@ -690,6 +718,7 @@ struct dense_backward_update {
     double bias_decay; /* factor of rate * b that is subtracted beside */
     double slope; /* of a leaky ReLU below 0 */
     double no_reals[12];
+    address condition;
 };
 
 /* w -= rate * (dw + 2 l2 w[:weights] + coupled w[:decayed]) + rate decoupled w[:decayed] */
@@ -703,6 +732,7 @@ struct sgd_update {
     int64_t no_integers[29];
     struct penalties penalties;
     double no_reals[12];
+    address condition;
 };
 
 /* m = momentum m + share g, then w -= rate m, or for nesterov of share g + momentum m; g and the
@@ -721,6 +751,7 @@ struct momentum_update {
     double momentum; /* what is kept of the velocity */
     double share; /* of the gradient in the velocity */
     double no_reals[10];
+    address condition;
 };
 
 /* Adam; g and the decoupled decay as in sgd_update */
@@ -740,6 +771,7 @@ struct adam_update {
     double beta2; /* what is kept of v */
     double epsilon; /* is added to the root */
     double no_reals[9];
+    address condition;
 };
 
 /* y = f(x); y may be x */
@@ -754,6 +786,7 @@ struct activation_forward {
     double alpha; /* of ELU's part below 0, scale * alpha for SELU; slope of a leaky ReLU */
     double scale; /* of SELU */
     double no_reals[13];
+    address condition;
 };
 
 /* dx = dy * f'(x), the derivative from y; dx may be dy */
@@ -769,6 +802,7 @@ struct activation_backward {
     double alpha; /* as in activation_forward */
     double scale; /* of SELU */
     double no_reals[13];
+    address condition;
 };
 
 /* y = e^x / sum(e^x) in each row */
@@ -783,6 +817,7 @@ struct softmax_forward {
         */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* dx = y (dy - sum(dy y)) in each row */
@@ -798,6 +833,7 @@ struct softmax_backward {
         */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* y = x - log(sum(e^x)) in each row */
@@ -813,6 +849,7 @@ struct log_softmax_forward {
         */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* dx = dy - e^y sum(dy) in each row */
@@ -829,6 +866,7 @@ struct log_softmax_backward {
         */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* losses = log(sum(e^scores)) - scores[label], and the softmax */
@@ -845,6 +883,7 @@ struct softmax_cross_entropy_forward {
         */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* dscores = (probabilities - (1 at the label)) / batch */
@@ -860,6 +899,7 @@ struct softmax_cross_entropy_backward {
         */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* losses = -scores[label] */
@@ -875,6 +915,7 @@ struct nll_forward {
         */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* dscores = -1 / batch at the labels, 0 elsewhere */
@@ -889,6 +930,7 @@ struct nll_backward {
         */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* losses = mean over the outputs of (y - target)^2 */
@@ -904,6 +946,7 @@ struct mean_squared_error_forward {
         */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* dy = 2 (y - target) / size */
@@ -916,6 +959,7 @@ struct mean_squared_error_backward {
     int64_t size; /* elements of all samples */
     int64_t no_integers[31];
     double no_reals[15];
+    address condition;
 };
 
 /* statistics[0] += sum of the losses, statistics[2] += batch */
@@ -927,6 +971,7 @@ struct sum_losses {
     int64_t batch; /* samples */
     int64_t no_integers[31];
     double no_reals[15];
+    address condition;
 };
 
 /* statistics[1] += samples whose first largest score is at the label */
@@ -940,6 +985,7 @@ struct count_correct {
     int64_t outputs; /* classes */
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* the first words of a stream at a step */
@@ -952,6 +998,7 @@ struct random_words {
     struct random_key random_key;
     int64_t no_integers[28];
     double no_reals[15];
+    address condition;
 };
 
 /* x[n] = images[indices[step * batch + n]] */
@@ -966,6 +1013,7 @@ struct gather_images {
     int64_t itemsize; /* bytes of an element of the images: 1, 4 or 8 */
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* gather_images of bytes and min_max_images in one */
@@ -979,6 +1027,7 @@ struct gather_min_max_images {
     int64_t elements; /* elements of an image */
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* y[n] = rows[indices[step * batch + n]]: labels or targets of any type */
@@ -992,6 +1041,7 @@ struct gather_rows {
     int64_t bytes; /* of a row */
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* y = x * factor; y may be x */
@@ -1004,6 +1054,7 @@ struct scale_images {
     int64_t size; /* elements */
     int64_t no_integers[31];
     double no_reals[15];
+    address condition;
 };
 
 /* y = (x - mean) / std, mean and std repeating with a period; y may be x */
@@ -1018,6 +1069,7 @@ struct standardize_images {
     int64_t period; /* elements of a period */
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* y = (x - smallest) / (largest - smallest) of each image; a constant image becomes 0 */
@@ -1030,6 +1082,7 @@ struct min_max_images {
     int64_t elements; /* elements of an image */
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* flip, crop, warp, cut out; fastconv.plans.operation.AugmentSpec has the formulas */
@@ -1053,6 +1106,7 @@ struct augment_images {
     double shear; /* radians, at most */
     double translation; /* part of a side, at most */
     double no_reals[12];
+    address condition;
 };
 
 /* mask = word >> 8 >= threshold, y = scale x where kept, else 0 */
@@ -1069,6 +1123,7 @@ struct dropout_forward {
     int64_t no_integers[27];
     double scale; /* factor of what is written */
     double no_reals[14];
+    address condition;
 };
 
 /* dx = scale dy where kept, else 0 */
@@ -1082,6 +1137,7 @@ struct dropout_backward {
     int64_t no_integers[31];
     double scale; /* factor of what is written */
     double no_reals[14];
+    address condition;
 };
 
 /* the largest pixel of each window, and its flat index in the plane of the image */
@@ -1094,6 +1150,7 @@ struct max_pool2d_forward {
     struct pool_windows pool_windows;
     int64_t no_integers[17];
     double no_reals[15];
+    address condition;
 };
 
 /* add the gradient of each window to the pixel of its maximum */
@@ -1106,6 +1163,7 @@ struct max_pool2d_backward {
     struct pool_windows pool_windows;
     int64_t no_integers[17];
     double no_reals[15];
+    address condition;
 };
 
 /* the same for windows of 2x2 that lie side by side without padding */
@@ -1118,6 +1176,7 @@ struct max_pool2d_backward_pairs {
     struct pool_windows pool_windows;
     int64_t no_integers[17];
     double no_reals[15];
+    address condition;
 };
 
 /* the mean of each window */
@@ -1129,6 +1188,7 @@ struct avg_pool2d_forward {
     struct pool_windows pool_windows;
     int64_t no_integers[17];
     double no_reals[15];
+    address condition;
 };
 
 /* spread the gradient of each window evenly over its pixels */
@@ -1140,6 +1200,7 @@ struct avg_pool2d_backward {
     struct pool_windows pool_windows;
     int64_t no_integers[17];
     double no_reals[15];
+    address condition;
 };
 
 /* the mean of each channel over all pixels */
@@ -1153,6 +1214,7 @@ struct global_avg_pool2d_forward {
     int64_t channels;
     int64_t no_integers[29];
     double no_reals[15];
+    address condition;
 };
 
 /* spread each channel's gradient evenly over all pixels */
@@ -1167,6 +1229,7 @@ struct global_avg_pool2d_backward {
     int64_t channels;
     int64_t no_integers[28];
     double no_reals[15];
+    address condition;
 };
 
 /* the gradient of each pooled pixel with the place of the maximum that it belongs to, and the same
@@ -1193,6 +1256,7 @@ struct pooled_lists {
     int64_t no_integers[25];
     double slope; /* of the activation */
     double no_reals[14];
+    address condition;
 };
 
 /* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy */
@@ -1215,6 +1279,7 @@ struct pooled_weight_tiles {
     int64_t band; /* pooled pixels of a band, which is taken through all channels */
     int64_t no_integers[23];
     double no_reals[15];
+    address condition;
 };
 
 /* dx of a 3x3 convolution: every pooled pixel adds to a region of 4x4 pixels */
@@ -1240,6 +1305,7 @@ struct pooled_data_tiles {
     int64_t no_integers[23];
     double slope; /* of a leaky ReLU below 0 */
     double no_reals[14];
+    address condition;
 };
 
 /* dw[k][n] = sums[n][k], as a gradient or as an update */
@@ -1258,6 +1324,7 @@ struct transpose_weights {
     double decay; /* UPDATE: factor of rate * w that is subtracted beside */
     double bias_decay; /* UPDATE: factor of rate * b that is subtracted beside */
     double no_reals[13];
+    address condition;
 };
 
 /* of each block of rows, the sum of x and that of the squared distances from its mean */
@@ -1270,6 +1337,7 @@ struct norm_sums {
     int64_t channels;
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* mean and inverse standard deviation of all rows, the running statistics, and gamma / standard
@@ -1290,6 +1358,7 @@ struct norm_statistics {
     double epsilon; /* is added to a variance */
     double momentum; /* share of this batch in the running statistics */
     double no_reals[13];
+    address condition;
 };
 
 /* factor = gamma / sqrt(variance + epsilon) */
@@ -1303,6 +1372,7 @@ struct norm_factor {
     int64_t no_integers[31];
     double epsilon; /* is added to a variance */
     double no_reals[14];
+    address condition;
 };
 
 /* y = (x - mean) * factor + beta */
@@ -1318,6 +1388,7 @@ struct norm_apply {
     int64_t channels;
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* of each block of rows, the sum of dy and that of dy * z with z = (x - mean) * inverse_std */
@@ -1333,6 +1404,7 @@ struct norm_gradient_sums {
     int64_t channels;
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* dbeta = sum of dy, dgamma = sum of dy * z, and what dx takes of them */
@@ -1350,6 +1422,7 @@ struct norm_gradients {
     int64_t channels;
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* dx = factor * (dy - mean of dy - z * mean of dy * z) */
@@ -1367,6 +1440,7 @@ struct norm_backward_data {
     int64_t channels;
     int64_t no_integers[30];
     double no_reals[15];
+    address condition;
 };
 
 /* y[n][row of c][j] = x[n][row of j][c] for matrices n; j and c run through the rows and columns of
@@ -1386,6 +1460,7 @@ struct transpose {
     int64_t tile_columns; /* columns of a tile */
     int64_t no_integers[25];
     double no_reals[15];
+    address condition;
 };
 
 /* found[part] = whether a NaN or an infinity is in that part of x */
@@ -1397,6 +1472,7 @@ struct find_not_finite {
     int64_t size; /* elements */
     int64_t no_integers[31];
     double no_reals[15];
+    address condition;
 };
 
 #endif

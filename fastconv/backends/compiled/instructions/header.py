@@ -15,10 +15,12 @@ from pathlib import Path
 from fastconv.backends.compiled.instructions import choices
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import (
+    CONDITION,
     CONDITION_WORDS,
     MOST_INTEGERS,
     MOST_POINTERS,
     MOST_REALS,
+    POINTERS,
     WORDS,
     Group,
     Layout,
@@ -48,6 +50,14 @@ struct instruction_head {
     int64_t max_threads; /* how many find work in it; threads beyond that pass by */
     int64_t barrier; /* 1 if all threads must have finished it before the next one starts */
     address tile_table; /* of tiles, where the engine has one */
+};
+"""
+
+_ENDS_OF_INSTRUCTION = """\
+/* The first words and the last one of every instruction. */
+struct instruction_ends {
+    struct instruction_head head;
+    int64_t fields[%d];
     address condition; /* CONDITION_WORDS words: it runs if one of them is not 0; may be NULL */
 };
 """
@@ -60,6 +70,7 @@ def header() -> str:
         f"enum {{ WORDS = {WORDS} }}; /* of an instruction */\n"
         f"enum {{ CONDITION_WORDS = {CONDITION_WORDS} }};\n",
         _HEAD_OF_INSTRUCTION,
+        _ENDS_OF_INSTRUCTION % (CONDITION - POINTERS),
         _enumeration("What the accumulators of a tile start from.", choices.ACCUMULATOR_INITS),
         _enumeration(
             "The epilogue of a tile: what becomes of its sums.",
@@ -106,6 +117,7 @@ def _structure(layout: Layout) -> str:
         lines += _members(layout, kind, names)
         if len(names) < room:
             lines.append(f"    {kind} no_{what}[{room - len(names)}];\n")
+    lines.append("    address condition;\n")
     return _braces(layout.kernel, layout.formula, lines)
 
 

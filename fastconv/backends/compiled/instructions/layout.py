@@ -6,10 +6,10 @@ Word by word, an encoded instruction is
 * 1: how many threads find work in it, at most; threads beyond that pass by;
 * 2: 1 if all threads must have finished it before the next instruction starts;
 * 3: the address of a table of tiles, where the engine has one;
-* 4: the address of 16 words, if the instruction is to run only where one of them is not 0;
-* 5 to 16: addresses of arrays;
-* 17 to 48: integers, which are sizes, strides in elements, choices;
-* 49 to 63: float64 numbers.
+* 4 to 15: addresses of arrays;
+* 16 to 47: integers, which are sizes, strides in elements, choices;
+* 48 to 62: float64 numbers;
+* 63: the address of 16 words, if the instruction is to run only where one of them is not 0.
 
 Which array, integer or real stands in which of its words is the :class:`Layout` of the kernel,
 which :mod:`.layouts` declares for each: everything else comes from there, the structures of the C
@@ -28,8 +28,8 @@ from typing import Any
 from fastconv.backends.compiled.instructions.kernels import Kernel
 
 WORDS = 64
-KERNEL, MAX_THREADS, BARRIER, TILE_TABLE, CONDITION = range(5)
-POINTERS, INTEGERS, REALS = 5, 17, 49
+KERNEL, MAX_THREADS, BARRIER, TILE_TABLE = range(4)
+POINTERS, INTEGERS, REALS, CONDITION = 4, 16, 48, 63
 """Words of an encoded instruction: single ones, and where a kind of them begins."""
 
 CONDITION_WORDS = 16
@@ -37,7 +37,7 @@ CONDITION_WORDS = 16
 
 MOST_POINTERS = INTEGERS - POINTERS
 MOST_INTEGERS = REALS - INTEGERS
-MOST_REALS = WORDS - REALS
+MOST_REALS = CONDITION - REALS
 
 
 @dataclass(frozen=True, slots=True)
