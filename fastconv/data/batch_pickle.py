@@ -10,8 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import pickletools
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -133,7 +132,20 @@ _ALLOWED: dict[tuple[str, str], _Name] = {
 }
 
 
-class _BatchUnpickler(pickle.Unpickler):
+_Unpickler: Any = pickle._Unpickler
+"""Python's own, of which type checkers know little."""
+
+
+class _BatchUnpickler(_Unpickler):  # type: ignore[misc]  # it is of type Any
+    """Reads with Python's own instructions, some of them replaced.
+
+    Those in C hash whatever a pickle uses as a key: tuples so deep that the stack of the process
+    ends, or that share their parts so that it takes for ever. They also allocate what a few bytes
+    claim, such as a table of all objects up to the largest number.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
+
     def __init__(self, source: str, content: bytes) -> None:
         # Python 2 wrote the real files: its strings are bytes.
         super().__init__(io.BytesIO(content), encoding="bytes")
@@ -149,18 +161,37 @@ class _BatchUnpickler(pickle.Unpickler):
             )
         return stand_in
 
+    def _set_item(self) -> None:
+        self._require_key(self.stack[-2])
+        self.load_setitem()
 
-def _require_small_memo(content: bytes) -> None:
-    """Raise if the pickle numbers an object as no pickle of its size would.
+    def _set_items(self) -> None:
+        # The stack since the last mark: keys and values in turn.
+        for key in self.stack[::2]:
+            self._require_key(key)
+        self.load_setitems()
 
-    The unpickler allocates, and writes, its table of objects up to the largest number: a file of
-    ten bytes can ask for tens of gigabytes.
-    """
-    for instruction, argument, _ in pickletools.genops(content):
-        if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and (
-            not isinstance(argument, int) or argument > len(content)
-        ):
-            raise pickle.UnpicklingError(f"it numbers an object {argument}")
+    def _refuse(self) -> None:
+        raise pickle.UnpicklingError("it makes a set or a buffer")
+
+    @staticmethod
+    def _require_key(key: object) -> None:
+        if not isinstance(key, (str, bytes, int)):
+            raise pickle.UnpicklingError(f"a key is a {type(key).__name__}, expected text")
+
+
+_BatchUnpickler.dispatch.update(
+    {pickle.SETITEM[0]: _BatchUnpickler._set_item, pickle.SETITEMS[0]: _BatchUnpickler._set_items}
+)
+_BatchUnpickler.dispatch.update(
+    {
+        instruction[0]: _BatchUnpickler._refuse
+        for instruction in (
+            pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.BYTEARRAY8,
+            pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
+        )
+    }
+)  # fmt: skip
 
 
 def load_batch_pickle(source: str, content: bytes) -> dict[str, object]:
@@ -186,7 +217,6 @@ def load_batch_pickle(source: str, content: bytes) -> dict[str, object]:
         that an array does not need; nothing that it names is imported or called.
     """
     try:
-        _require_small_memo(content)
         loaded = _BatchUnpickler(source, content).load()
     except DataError:
         raise

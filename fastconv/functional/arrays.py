@@ -110,7 +110,7 @@ def take_integers(
     check_shape(owner, name, array, shape, "one integer for each sample")
     if isinstance(array, np.ndarray):
         check_range(owner, name, array, end)
-    return cast("Array", module_of(array).ascontiguousarray(array, np.int64))
+    return dense(cast("Array", module_of(array).ascontiguousarray(array, np.int64)))
 
 
 def take_returned(

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.bounded_cache import cached_by_bytes
 from fastconv.backends.compiled.instructions.builder import ALIGNMENT
 from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Target
 from fastconv.backends.compiled.instructions.layout import MOST_POINTERS
 
+_INSTRUCTION_BYTES = 2048
+"""Of an instruction as an object, with its fields, about."""
 
-@functools.lru_cache(maxsize=1024)
+
+@cached_by_bytes(lambda lowered: _INSTRUCTION_BYTES * len(lowered.instructions))
 def lower_kernel(
     kernel: str, spec: Any, types: tuple[str | None, ...], target: Target
 ) -> LoweredKernel:
