@@ -108,6 +108,10 @@ def _as_tuple(items: list[Any]) -> tuple[Any, ...]:
     return tuple(_as_tuple(item) if isinstance(item, list) else item for item in items)
 
 
+_LARGEST = 2**31 - 1
+"""Of a stride and the like: the product of two still fits where kernels count."""
+
+
 def require_int(owner: str, name: str, value: object, least: int) -> int:
     """Return an integer of any kind, NumPy's too, as Python's.
 
@@ -154,6 +158,10 @@ def as_pair(owner: str, name: str, value: object, least: int = 1) -> Pair:
     if not (len(items) == len(pair) == 2 and min(pair) >= least):
         expected = f"an integer of {least} or more, or a (height, width) pair of them"
         raise SpecError(owner, name, given, expected)
+    if max(pair) > _LARGEST:
+        # Not the number itself, which may have hundreds of digits.
+        sentence = "{field} is beyond 2**31 - 1; expected {expected}"
+        raise SpecError(owner, name, given, f"{least} to 2**31 - 1", sentence)
     return pair[0], pair[1]
 
 

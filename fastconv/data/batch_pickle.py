@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import struct
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -149,7 +150,7 @@ class _BatchUnpickler(_Unpickler):  # type: ignore[misc]  # it is of type Any
     def __init__(self, source: str, content: bytes) -> None:
         # Python 2 wrote the real files: its strings are bytes.
         super().__init__(io.BytesIO(content), encoding="bytes")
-        self._source = source
+        self._source, self._size = source, len(content)
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         stand_in = _ALLOWED.get((module_name, global_name))
@@ -171,8 +172,32 @@ class _BatchUnpickler(_Unpickler):  # type: ignore[misc]  # it is of type Any
             self._require_key(key)
         self.load_setitems()
 
+    def _load_bytearray(self) -> None:
+        (size,) = struct.unpack("<Q", self.read(8))
+        content = self.read(size)
+        if len(content) != size:
+            raise pickle.UnpicklingError(f"it claims {size} bytes, but {len(content)} remain")
+        self.append(bytearray(content))
+
+    def _load_global(self) -> None:
+        lines = [self.readline(), self.readline()]
+        if not all(line.endswith(b"\n") for line in lines):
+            raise pickle.UnpicklingError("it ends within a name")
+        self.append(self.find_class(*(line[:-1].decode("utf-8") for line in lines)))
+
+    def _put(self) -> None:
+        self._remember(int(self.readline()[:-1]))
+
+    def _put_long(self) -> None:
+        self._remember(*struct.unpack("<I", self.read(4)))
+
+    def _remember(self, number: int) -> None:
+        if not 0 <= number <= self._size:
+            raise pickle.UnpicklingError(f"it numbers an object {number}")
+        self.memo[number] = self.stack[-1]
+
     def _refuse(self) -> None:
-        raise pickle.UnpicklingError("it makes a set or a buffer")
+        raise pickle.UnpicklingError("it makes a set or takes a buffer")
 
     @staticmethod
     def _require_key(key: object) -> None:
@@ -181,17 +206,20 @@ class _BatchUnpickler(_Unpickler):  # type: ignore[misc]  # it is of type Any
 
 
 _BatchUnpickler.dispatch.update(
-    {pickle.SETITEM[0]: _BatchUnpickler._set_item, pickle.SETITEMS[0]: _BatchUnpickler._set_items}
-)
-_BatchUnpickler.dispatch.update(
     {
-        instruction[0]: _BatchUnpickler._refuse
-        for instruction in (
-            pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.BYTEARRAY8,
-            pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
-        )
+        pickle.SETITEM[0]: _BatchUnpickler._set_item,
+        pickle.SETITEMS[0]: _BatchUnpickler._set_items,
+        pickle.BYTEARRAY8[0]: _BatchUnpickler._load_bytearray,
+        pickle.GLOBAL[0]: _BatchUnpickler._load_global,
+        pickle.PUT[0]: _BatchUnpickler._put,
+        pickle.LONG_BINPUT[0]: _BatchUnpickler._put_long,
+        pickle.EMPTY_SET[0]: _BatchUnpickler._refuse,
+        pickle.ADDITEMS[0]: _BatchUnpickler._refuse,
+        pickle.FROZENSET[0]: _BatchUnpickler._refuse,
+        pickle.NEXT_BUFFER[0]: _BatchUnpickler._refuse,
+        pickle.READONLY_BUFFER[0]: _BatchUnpickler._refuse,
     }
-)  # fmt: skip
+)
 
 
 def load_batch_pickle(source: str, content: bytes) -> dict[str, object]:

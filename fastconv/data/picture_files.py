@@ -110,9 +110,7 @@ def _named_faults(path: str | Path) -> Iterator[None]:
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        raise PictureError(
-            f"{path}: not a picture of a format that is read here; convert it to PNG"
-        ) from None
+        raise PictureError(f"{path}: not a picture of a usual format; convert it to PNG") from None
     except (OSError, ValueError, TypeError, SyntaxError, EOFError, struct.error) as fault:
         reason = getattr(fault, "strerror", None) or " ".join(str(fault).split())
         raise PictureError(f"{path}: cannot be read ({reason})") from None

@@ -81,7 +81,7 @@ def dense(
         b = as_dense(b)
     shape = (spec.batch, spec.outputs)
     out = take_out("dense", out, shape, x)
-    y = result_buffer(out, shape, x, w, b)
+    y = result_buffer("dense", out, shape, x, w, b)
     launch(
         backend, "dense.dense_forward", spec, x.dtype,
         as_dense(x), as_dense(w), b, y,

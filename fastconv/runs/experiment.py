@@ -96,6 +96,7 @@ def prepare(
     recipe = recipe.for_outputs(len(dataset.class_names) or dataset.training.labels.shape[1])
     plain_training = dataset.training
     preprocessing = _preprocessing(recipe, dataset.training)
+    recipe.augmentation.check_images(dataset.image_shape)
     augmentation = recipe.augmentation.augmentation()
     if recipe.augmentation.mode == "append" and augmentation.is_active:
         training = _with_copy(dataset.training, augmentation, recipe.seed)

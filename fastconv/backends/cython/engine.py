@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.compiled.bounded_cache import cached_by_bytes
 from fastconv.backends.compiled.instructions.instruction import Target, choose_target, encode
 from fastconv.backends.compiled.lowering.lowered_kernels import (
+    cached_by_bytes,
     lower_kernel,
     name_of,
     with_room,

@@ -201,7 +201,7 @@ def _save(name: str, made: Compiled) -> None:
         _warned = True
         warnings.warn(
             f"compiled code cannot be kept ({fault}), so that kernels are compiled again in every "
-            f"process; set NUMBA_CACHE_DIR to a folder of your own",
+            f"process; set NUMBA_CACHE_DIR to a folder that can be written by you alone",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.compiled.bounded_cache import cached_by_bytes
 from fastconv.backends.compiled.instructions.builder import ALIGNMENT
 from fastconv.backends.compiled.instructions.instruction import encode
 from fastconv.backends.compiled.instructions.layout import WORDS
 from fastconv.backends.compiled.lowering.lowered_kernels import (
+    cached_by_bytes,
     lower_kernel,
     name_of,
     with_room,
