@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,8 @@ def test_metrics_and_folds_take_numbers_that_numpy_computed():
 @pytest.mark.parametrize("name", ["stride", "dilation", "padding"])
 def test_an_array_of_integers_is_a_pair(name):
     x, w = RANDOM.normal(size=(1, 1, 6, 6)), RANDOM.normal(size=(1, 1, 2, 2))
-    expected = torch.conv2d(torch.tensor(x), torch.tensor(w), **{name: (2, 1)})
+    options: Any = {name: (2, 1)}
+    expected = torch.conv2d(torch.tensor(x), torch.tensor(w), **options)
     y = fastconv.conv2d(x, w, **{name: np.array([2, 1])}, backend="numpy")
     assert_allclose(y, expected, atol=1e-12)
 

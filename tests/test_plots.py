@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 import weakref
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -164,7 +165,7 @@ def test_nobody_keeps_the_figures_and_no_setting_is_changed():
 
 
 def test_a_notebook_shows_the_picture_of_the_axes():
-    axes = plots.confusion_matrix(np.eye(3, dtype=int), ["a", "b", "c"])
+    axes: Any = plots.confusion_matrix(np.eye(3, dtype=int), ["a", "b", "c"])
     shown = Image.open(io.BytesIO(axes._repr_png_())).convert("L")
     assert shown.width > 300
     assert len(set(shown.tobytes())) > 10  # it is not blank

@@ -86,21 +86,7 @@ class NetworkOnBackend:
         return self.run_module.to_device(array)
 
     def upload(self, samples: Samples) -> Arrays:
-        """Bring samples to the backend, or return what is there of them already.
-
-        On the CPU these are the samples' own arrays, and what is written to them later is seen.
-        On a CUDA device they are copies; for other images, make other samples.
-
-        Parameters
-        ----------
-        samples
-            The samples.
-
-        Returns
-        -------
-        Arrays
-            To be kept by whoever will want it again.
-        """
+        """Bring samples to the backend: see :meth:`Uploads.arrays_of`."""
         _check_range(self.preprocessing, samples)
         return self._uploads.arrays_of(samples)
 

@@ -14,7 +14,6 @@ from fastconv.data import (
     DataError,
     Dataset,
     Samples,
-    append_transformed_copy,
     load,
     split,
     training_statistics,
@@ -179,6 +178,8 @@ def _preprocessing(recipe: Recipe, training: Samples) -> Preprocessing:
 
 
 def _with_copy(training: Samples, augmentation: Augmentation, seed: int) -> Samples:
+    from fastconv.data import append_transformed_copy  # few recipes ask for it
+
     height, width, channels = training.images.shape[1:]
     a = augmentation
     spec = AugmentSpec(
