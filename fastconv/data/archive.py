@@ -11,8 +11,8 @@ from typing import IO, cast
 
 from fastconv.data.errors import DataError
 
-_LARGEST = 2**30
-"""Bytes; a file of a data set that claims more is not one (CIFAR-10's have 31 MB)."""
+_LARGEST = 2**28
+"""Bytes; a file of a data set that claims more is not one (CIFAR-100's have up to 155 MB)."""
 
 _CHUNK = 2**20
 _LARGEST_HEADER = 2**24
