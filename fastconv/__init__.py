@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fastconv._checkout import warn_if_shadowing
 
 if TYPE_CHECKING:
+    from fastconv.backends.configuration import set_threads as set_threads
     from fastconv.backends.configuration import show_config as show_config
     from fastconv.backends.explanation import explain as explain
     from fastconv.backends.selection import BackendError as BackendError
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
 
 _ORIGINS = {
     "backends.selection": "BackendError use_backend",
-    "backends.configuration": "show_config",
+    "backends.configuration": "set_threads show_config",
     "backends.explanation": "explain",
     "execution.config": "ExecutionConfig",
     "functional.activation": (

@@ -15,6 +15,11 @@ from fastconv.functional.arrays import check_shape, take_integers
 from fastconv.network import Sequential
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 
+_SPREAD = 0.1
+_MOVED = (
+    f"with biases of 0, each ReLU over an even ground is on its kink: they were compared at biases "
+    f"drawn from a normal distribution of deviation {_SPREAD} instead"
+)
 _STEPS = tuple(1e-2 * 0.25**k for k in range(5))
 """Values of h, largest first."""
 
@@ -56,10 +61,13 @@ class GradientCheck:
         One for each parameter.
     tolerance
         The largest error that passes.
+    remark
+        What was changed for the comparison, and why.
     """
 
     rows: tuple[ParameterCheck, ...]
     tolerance: float
+    remark: str = ""
 
     @property
     def error(self) -> float:
@@ -93,6 +101,8 @@ class GradientCheck:
                 "nothing differs, but some parameters have a kink within every step: check fewer "
                 "images, or smooth activations (elu, tanh) in place of relu"
             )
+        if self.remark:
+            lines.append(self.remark)
         lines.append(f"{verdict}: largest error {self.error:.1e}, tolerance {self.tolerance:.0e}")
         return "\n".join(lines)
 
@@ -148,6 +158,10 @@ def check_gradients(
     two neighbours that agree best are taken; where no two agree, the loss has a kink. The analytic
     gradient plays no part in that.
 
+    Where a parameter has kinks alone, and biases of a layer are all 0, as they are drawn, all is
+    compared once more at biases drawn for it; the table says so. Even ground, such as the black one
+    of MNIST's digits, has each ReLU behind it exactly on its kink then.
+
     Raises
     ------
     ValueError
@@ -166,18 +180,35 @@ def check_gradients(
     double = Sequential(network.layers, network.input_shape, dtype="float64")
     for name, view in double.named_arrays().items():
         view[...] = network[name]
-    evaluate, gradients = _loss_and_gradients(double, images, labels, loss, seed, backend)
-    generator = np.random.default_rng(seed)
-    rows = tuple(
-        _check_parameter(
-            name, double[name].reshape(-1), gradient.reshape(-1), evaluate, samples, eps, generator
-        )
-        for name, gradient in double.gradient_views(gradients).items()
-    )
-    check = GradientCheck(rows, tolerance)
+
+    def check_all() -> tuple[ParameterCheck, ...]:
+        evaluate, gradients = _loss_and_gradients(double, images, labels, loss, seed, backend)
+        generator = np.random.default_rng(seed)
+        return tuple(
+            _check_parameter(
+                name, double[name].reshape(-1), gradient.reshape(-1), evaluate, samples, eps,
+                generator,
+            )
+            for name, gradient in double.gradient_views(gradients).items()
+        )  # fmt: skip
+
+    check = GradientCheck(check_all(), tolerance)
+    if check.error <= tolerance and not check.passed and _move_biases(double, seed):
+        check = GradientCheck(check_all(), tolerance, _MOVED)
     if verbose:
         print(check)
     return check
+
+
+def _move_biases(network: Sequential, seed: int) -> bool:
+    """Draw biases where all of a layer are 0, and say whether there were any."""
+    generator = np.random.default_rng([seed, 0xB1A5])
+    is_moved = False
+    for name, place in network.places.items():
+        if place.parameter.kind == "bias" and not network[name].any():
+            network[name][...] = generator.normal(0, _SPREAD, place.parameter.shape)
+            is_moved = True
+    return is_moved
 
 
 def _pair(batch: object) -> tuple[ArrayLike, ArrayLike]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.data import DataError, Samples
+from fastconv.data.dataset import require_samples
 from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.execution.evaluator import Evaluator, RecentEvaluators
 from fastconv.execution.interrupts import DeferredInterrupts
@@ -64,6 +65,11 @@ class Score:
         if not self.is_classification or not self.samples:
             return None
         return self.correct / self.samples
+
+
+def _is_one_hot(labels: NDArray[Any]) -> bool:
+    """Whether each row is 1 at one place and 0 elsewhere."""
+    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())
 
 
 class Inference:
@@ -169,6 +175,7 @@ class Inference:
         DataError
             If they do not fit.
         """
+        require_samples("evaluate", "samples", samples)
         network, labels = self.network, samples.labels
         shape = samples.images.shape[1:]
         wanted = network.input_shape
@@ -183,6 +190,9 @@ class Inference:
             kind, other = ("class numbers", "softmax_cross_entropy or nll")
             if not samples.has_classes:
                 kind, other = ("targets of a regression", "mean_squared_error")
+                if _is_one_hot(labels):
+                    kind = f"{labels.dtype.name} one-hot rows"
+                    other = "int64 class numbers: labels.argmax(axis=1)"
             raise DataError(
                 f"the loss is {self.loss} but the data set's labels are {kind}; use {other}"
             )

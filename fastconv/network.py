@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from fastconv._extras import missing_extra
 from fastconv._files import replace_file
 from fastconv.initializers import He, Initializer
 from fastconv.layers import Layer, Parameter
-from fastconv.spec import Shape, SpecError
+from fastconv.spec import Shape, SpecError, as_plain, require_int
 
 _ALIGNMENT = 16
 """Elements: every parameter starts on a cache line (64 bytes of float32)."""
@@ -100,8 +102,9 @@ class Sequential:
     ) -> None:
         if dtype not in ("float32", "float64"):
             raise NetworkError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-        self.layers: tuple[Layer, ...] = tuple(layers)
-        self.input_shape: Shape = tuple(input_shape)
+        self.layers: tuple[Layer, ...] = _layers(layers)
+        self.input_shape: Shape = _input_shape(input_shape)
+        seed = require_int("Sequential", "seed", seed, 0)
         self.dtype = dtype
         self.names = _names(self.layers)
         self.shapes = self._infer_shapes()
@@ -124,11 +127,6 @@ class Sequential:
         """Shapes between the layers: the input's, then each output's."""
         if not self.layers:
             raise NetworkError("the network has no layers; give it at least one")
-        if len(self.input_shape) not in (1, 3) or any(n < 1 for n in self.input_shape):
-            raise NetworkError(
-                f"input_shape is {self.input_shape}; expected (height, width, channels) or "
-                f"(features,), each at least 1"
-            )
         shapes: list[Shape] = [self.input_shape]
         for number, (layer, name) in enumerate(zip(self.layers, self.names, strict=True), start=1):
             try:
@@ -250,10 +248,20 @@ class Sequential:
         )
         return f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table>"
 
-    def save_weights(self, path: str | Path) -> None:
+    def save_weights(self, path: str | os.PathLike[str] | IO[bytes]) -> None:
         """Write all parameters and states as safetensors; equal weights give equal bytes.
 
         Convolution weights are HWIO, dense weights (inputs, units).
+
+        Parameters
+        ----------
+        path
+            The file to write, or a binary file that is open for writing, such as ``io.BytesIO()``.
+
+        Raises
+        ------
+        NetworkError
+            If the folder is missing, the path is a folder, or it cannot be written to.
         """
         try:
             from safetensors.numpy import save
@@ -261,10 +269,33 @@ class Sequential:
             raise missing_extra("save_weights", fault) from None
         arrays = {name: np.ascontiguousarray(a) for name, a in self.named_arrays().items()}
         content = save(dict(sorted(arrays.items())))
-        with replace_file(path, "wb") as file:
-            file.write(content)
+        if not isinstance(path, (str, os.PathLike)):
+            if not hasattr(path, "write"):
+                raise NetworkError(
+                    f"save_weights: path is a {type(path).__name__}; expected a path or a binary "
+                    f"file open for writing"
+                )
+            path.write(content)
+            return
+        target = Path(path)
+        if target.is_dir():
+            raise NetworkError(
+                f"save_weights: {path} is a folder; expected a file in it, such as "
+                f"{target / 'weights.safetensors'}"
+            )
+        if not target.parent.is_dir():
+            raise NetworkError(
+                f"save_weights: {path}: there is no folder {target.parent}; make it first"
+            )
+        try:
+            with replace_file(target, "wb") as file:
+                file.write(content)
+        except OSError as fault:
+            raise NetworkError(
+                f"save_weights: {path}: cannot be written ({fault.strerror})"
+            ) from None
 
-    def load_weights(self, path: str | Path) -> None:
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Read what :meth:`save_weights` wrote.
 
         Raises
@@ -277,10 +308,16 @@ class Sequential:
             from safetensors.numpy import load_file
         except ModuleNotFoundError as fault:
             raise missing_extra("load_weights", fault) from None
+        if not isinstance(path, (str, os.PathLike)):
+            raise NetworkError(f"load_weights: path is a {type(path).__name__}; expected a path")
+        if not os.path.exists(path):
+            raise NetworkError(f"load_weights: {path}: there is no such file; correct the path")
         try:
             stored: Mapping[str, NDArray[np.floating]] = load_file(path)
         except OSError as fault:
-            raise NetworkError(f"{path}: cannot be read ({fault.strerror})") from None
+            # What safetensors raises by itself has no strerror.
+            why = fault.strerror or " ".join(str(fault).split())
+            raise NetworkError(f"{path}: cannot be read ({why})") from None
         except (SafetensorError, TypeError, AttributeError) as fault:
             # The last two: a dtype that NumPy does not have, such as bfloat16.
             raise NetworkError(f"{path}: not a readable safetensors file ({fault})") from None
@@ -299,6 +336,37 @@ class Sequential:
                 )
         for name, view in own.items():
             view[...] = stored[name]
+
+
+def _layers(given: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Return layers as they were given, once it is clear that they are some."""
+    if isinstance(given, Layer) or not hasattr(given, "__iter__"):
+        raise NetworkError(
+            f"layers is a {type(given).__name__}; expected a list of layers, such as [Flatten(), "
+            f"Dense(10)]"
+        )
+    layers = tuple(given)
+    for number, layer in enumerate(layers, start=1):
+        if isinstance(layer, type) and issubclass(layer, Layer):
+            name = layer.__name__
+            raise NetworkError(f"layer {number} is the class {name}; expected one made: {name}()")
+        if not isinstance(layer, Layer):
+            raise NetworkError(
+                f"layer {number} is {layer!r}; expected one of fastconv.layers, such as Dense(10)"
+            )
+    return layers
+
+
+def _input_shape(given: Sequence[int]) -> Shape:
+    """Return the shape of a sample as plain integers."""
+    plain = as_plain(given)
+    sizes = tuple(map(as_plain, plain)) if isinstance(plain, (tuple, list)) else ()
+    if len(sizes) not in (1, 3) or not all(type(n) is int and n >= 1 for n in sizes):
+        raise NetworkError(
+            f"input_shape is {given!r}; expected (height, width, channels) or (features,), each an "
+            f"integer of 1 or more"
+        )
+    return sizes
 
 
 def _names(layers: Sequence[Layer]) -> tuple[str, ...]:

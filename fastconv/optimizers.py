@@ -12,6 +12,33 @@ from fastconv.spec import SpecError
 DecayMode: TypeAlias = Literal["coupled", "decoupled"]
 
 
+def as_optimizer(owner: str, value: object) -> Optimizer:
+    """Return an optimiser, or the one that a name such as "adam" stands for.
+
+    Parameters
+    ----------
+    owner
+        Who was given it, for the message.
+    value
+        An :class:`Optimizer`, or its kind.
+
+    Raises
+    ------
+    SpecError
+        If it is neither.
+
+    Examples
+    --------
+    >>> as_optimizer("Trainer", "adam").beta1
+    0.9
+    """
+    if isinstance(value, str):
+        value = Optimizer(value)  # type: ignore[arg-type]  # which names there are, it checks
+    if not isinstance(value, Optimizer):
+        raise SpecError(owner, "optimizer", value, 'an Optimizer, such as Optimizer("adam")')
+    return value
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """An update rule with its regularisation.

@@ -80,6 +80,38 @@ class Preprocessing:
         return {}
 
 
+def as_preprocessing(owner: str, value: object) -> Preprocessing:
+    """Return a preprocessing, or the one that a name such as "scale" stands for.
+
+    Parameters
+    ----------
+    owner
+        Who was given it, for the message.
+    value
+        A :class:`Preprocessing`, its kind, or None for none.
+
+    Raises
+    ------
+    ValueError
+        If it is nothing of this.
+
+    Examples
+    --------
+    >>> as_preprocessing("Trainer", "min_max").kind
+    'min_max'
+    """
+    if value is None:
+        return Preprocessing()
+    if isinstance(value, str):
+        return Preprocessing(value)  # type: ignore[arg-type]  # which names there are, it checks
+    if not isinstance(value, Preprocessing):
+        raise ValueError(
+            f"{owner}: preprocessing is {value!r}; expected a Preprocessing, such as "
+            f'Preprocessing("scale")'
+        )
+    return value
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes to each training image; see :class:`fastconv.plans.operation.AugmentSpec`."""

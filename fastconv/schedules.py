@@ -6,12 +6,12 @@ Steps count from 0: ``rates([0])`` is the learning rate of the first update.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.spec import SpecError
+from fastconv.spec import SpecError, as_plain
 
 Rates = NDArray[np.float64]
 
@@ -28,6 +28,34 @@ def _positive(owner: str, **values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise SpecError(owner, name, value, "more than 0")
+
+
+def as_schedule(owner: str, value: object) -> Schedule:
+    """Return a schedule, or the constant one of a learning rate.
+
+    Parameters
+    ----------
+    owner
+        Who was given it, for the message.
+    value
+        A :class:`Schedule`, or a number.
+
+    Raises
+    ------
+    SpecError
+        If it is neither.
+
+    Examples
+    --------
+    >>> as_schedule("Trainer", 0.1)
+    Constant(lr=0.1)
+    """
+    plain = as_plain(value)
+    if isinstance(plain, (int, float)) and not isinstance(plain, bool):
+        return Constant(float(plain))
+    if isinstance(value, type) or not hasattr(value, "rates"):
+        raise SpecError(owner, "schedule", value, "a Schedule, such as Constant(0.1)")
+    return cast("Schedule", value)
 
 
 @dataclass(frozen=True)

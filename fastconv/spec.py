@@ -89,10 +89,41 @@ class SpecError(ValueError):
         return SpecError("", field, self.value, self.expected, self._sentence)
 
 
-def require_int(owner: str, name: str, value: object, least: int) -> None:
-    """Raise a SpecError that names ``owner`` and ``name`` unless ``value`` is an int >= least."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def as_plain(value: Any) -> Any:
+    """Turn numbers and arrays of NumPy's into Python's numbers and tuples; all else stays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> as_plain(np.int64(3)), as_plain(np.array([[1, 1], [0, 2]])), as_plain("same")
+    (3, ((1, 1), (0, 2)), 'same')
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+        return _as_tuple(value) if isinstance(value, list) else value
+    return value
+
+
+def _as_tuple(items: list[Any]) -> tuple[Any, ...]:
+    return tuple(_as_tuple(item) if isinstance(item, list) else item for item in items)
+
+
+_LARGEST = 2**31 - 1
+"""Of a stride and the like: the product of two still fits where kernels count."""
+
+
+def require_int(owner: str, name: str, value: object, least: int) -> int:
+    """Return an integer of any kind, NumPy's too, as Python's.
+
+    Raises
+    ------
+    SpecError
+        That names ``owner`` and ``name``, unless ``value`` is an integer >= ``least``.
+    """
+    plain = as_plain(value)
+    if isinstance(plain, bool) or not isinstance(plain, int) or plain < least:
         raise SpecError(owner, name, value, f"an integer of {least} or more")
+    return plain
 
 
 def as_pair(owner: str, name: str, value: object, least: int = 1) -> Pair:
@@ -103,7 +134,7 @@ def as_pair(owner: str, name: str, value: object, least: int = 1) -> Pair:
     owner, name
         The function and the argument, for the error message.
     value
-        An int, or a sequence of two ints.
+        An int, or a sequence of two ints; NumPy's are taken too.
     least
         The smallest value allowed.
 
@@ -117,6 +148,7 @@ def as_pair(owner: str, name: str, value: object, least: int = 1) -> Pair:
         If ``value`` is neither, or is below ``least``.
     """
     items: tuple[Any, ...]
+    given, value = value, as_plain(value)
     items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     pair = tuple(
         int(item.__index__())
@@ -125,7 +157,11 @@ def as_pair(owner: str, name: str, value: object, least: int = 1) -> Pair:
     )
     if not (len(items) == len(pair) == 2 and min(pair) >= least):
         expected = f"an integer of {least} or more, or a (height, width) pair of them"
-        raise SpecError(owner, name, value, expected)
+        raise SpecError(owner, name, given, expected)
+    if max(pair) > _LARGEST:
+        # Not the number itself, which may have hundreds of digits.
+        sentence = "{field} is beyond 2**31 - 1; expected {expected}"
+        raise SpecError(owner, name, given, f"{least} to 2**31 - 1", sentence)
     return pair[0], pair[1]
 
 
@@ -163,6 +199,7 @@ def resolve_padding(
     >>> resolve_padding("conv2d", "same", (5, 8), (3, 3), (1, 2))
     ((1, 1), (0, 1))
     """
+    given, padding = padding, as_plain(padding)
     if isinstance(padding, str):
         if padding == "valid":
             return (0, 0), (0, 0)
@@ -186,7 +223,7 @@ def resolve_padding(
     raise SpecError(
         owner,
         "padding",
-        padding,
+        given,
         "an integer, (height, width), ((top, bottom), (left, right)), 'same' or 'valid'",
     )
 
@@ -273,9 +310,9 @@ class ConvSpec:
     groups: int = 1
 
     def __post_init__(self) -> None:
-        require_int("ConvSpec", "batch", self.batch, 0)
-        for name in ("in_channels", "height", "width", "out_channels", "groups"):
-            require_int("ConvSpec", name, getattr(self, name), 1)
+        for name in ("batch", "in_channels", "height", "width", "out_channels", "groups"):
+            size = require_int("ConvSpec", name, getattr(self, name), int(name != "batch"))
+            object.__setattr__(self, name, size)
         # Integers and lists are welcome, but what is stored is pairs, so that specs can be hashed.
         for name in ("kernel", "stride", "dilation"):
             object.__setattr__(self, name, as_pair("ConvSpec", name, getattr(self, name)))
@@ -498,9 +535,9 @@ class PoolSpec:
     count_include_pad: bool = True
 
     def __post_init__(self) -> None:
-        require_int("PoolSpec", "batch", self.batch, 0)
-        for name in ("channels", "height", "width"):
-            require_int("PoolSpec", name, getattr(self, name), 1)
+        for name in ("batch", "channels", "height", "width"):
+            size = require_int("PoolSpec", name, getattr(self, name), int(name != "batch"))
+            object.__setattr__(self, name, size)
         for name in ("kernel", "stride"):
             object.__setattr__(self, name, as_pair("PoolSpec", name, getattr(self, name)))
         for name in ("ceil_mode", "count_include_pad"):
@@ -612,9 +649,9 @@ class DenseSpec:
     outputs: int
 
     def __post_init__(self) -> None:
-        require_int("DenseSpec", "batch", self.batch, 0)
-        require_int("DenseSpec", "inputs", self.inputs, 1)
-        require_int("DenseSpec", "outputs", self.outputs, 1)
+        for name in ("batch", "inputs", "outputs"):
+            size = require_int("DenseSpec", name, getattr(self, name), int(name != "batch"))
+            object.__setattr__(self, name, size)
 
     @property
     def flops(self) -> int:

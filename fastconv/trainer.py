@@ -11,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.data import DataError, Samples, epoch_order
+from fastconv.data.dataset import require_samples
 from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.execution.network_on_backend import NetworkOnBackend
 from fastconv.execution.pace import Pace
 from fastconv.inference import Inference, Score
 from fastconv.network import Sequential
-from fastconv.optimizers import Optimizer
+from fastconv.optimizers import Optimizer, as_optimizer
 from fastconv.plans.plan_builder import Purpose
 from fastconv.predictor import Predictor
-from fastconv.preprocessing import Augmentation, Preprocessing
-from fastconv.schedules import Schedule
+from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
+from fastconv.schedules import Schedule, as_schedule
+from fastconv.spec import as_plain, require_int
 
 
 class Trainer:
@@ -40,11 +42,12 @@ class Trainer:
     loss
         "softmax_cross_entropy", "nll" or "mean_squared_error".
     optimizer, schedule
-        Update rule and learning rates.
+        Update rule and learning rates. The name of a rule stands for it as it is by default, and a
+        number for a constant rate.
     batch_size
         Samples in a step; a last short batch of an epoch is dropped.
     preprocessing, augmentation
-        What happens to a batch before the first layer.
+        What happens to a batch before the first layer; the kind of a preprocessing stands for it.
     seed
         Of shuffling, dropout and augmentation.
     backend, threads, precision, device
@@ -81,10 +84,10 @@ class Trainer:
         training: Samples,
         *,
         loss: str,
-        optimizer: Optimizer,
-        schedule: Schedule,
+        optimizer: Optimizer | str,
+        schedule: Schedule | float,
         batch_size: int,
-        preprocessing: Preprocessing | None = None,
+        preprocessing: Preprocessing | str | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
         backend: str | None = None,
@@ -96,17 +99,18 @@ class Trainer:
         self.config = settle(
             "Trainer", config, backend=backend, threads=threads, precision=precision, device=device
         )
-        self._placed = NetworkOnBackend(network, preprocessing, self.config)
+        self._placed = NetworkOnBackend(
+            network, as_preprocessing("Trainer", preprocessing), self.config
+        )
         self._inference = Inference.of(self._placed, loss)
         self.network = network
         self.training = training
         self.loss = loss
-        self.schedule = schedule
-        self.seed = seed
+        self.schedule = as_schedule("Trainer", schedule)
+        self.seed = require_int("Trainer", "seed", seed, 0)
         self.step = 0
         self.train_seconds = 0.0
-        self._check(batch_size)
-        self.batch_size = batch_size
+        self.batch_size = batch_size = self._checked_size(batch_size)
         self.steps_per_epoch = len(training) // batch_size
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._turns = threading.Lock()
@@ -119,23 +123,27 @@ class Trainer:
         }
         self._runner = self._placed.make_runner(
             batch_size,
-            Purpose(True, True, loss, optimizer.spec(network)),
+            Purpose(True, True, loss, as_optimizer("Trainer", optimizer).spec(network)),
             {**self._uploaded, **flat},
             augmentation=augmentation,
             seed=seed,
         )
         self.warmup_seconds = time.perf_counter() - started
 
-    def _check(self, batch_size: int) -> None:
+    def _checked_size(self, given: int) -> int:
+        """Return the batch size, once it and the samples are what they may be."""
         samples = self.training
-        if batch_size < 1:
-            raise DataError(f"batch size is {batch_size}; expected 1 or more")
+        require_samples("Trainer", "training", samples)
+        batch_size = as_plain(given)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise DataError(f"batch size is {given!r}; expected an integer of 1 or more")
         if batch_size > len(samples):
             raise DataError(
                 f"batch size is {batch_size} but there are {len(samples)} training samples; "
                 f"expected 1 to {len(samples)}"
             )
         self._inference.check_samples(samples)
+        return batch_size
 
     @property
     def plan_seconds(self) -> float:

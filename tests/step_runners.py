@@ -55,7 +55,8 @@ def make_runner(name, plan, shared, threads):
     """Make the runner of a plan on one of :func:`runner_names`."""
     backend, _, instruction_set = name.partition(" ")
     if instruction_set:
-        return StreamRunner(plan, shared, threads, cython_engines()[instruction_set])
+        chosen = {"engine": cython_engines()[instruction_set]}
+        return type("Runner", (StreamRunner,), chosen)(plan, shared, threads)
     return load_module(backend, "run").Runner(plan, shared, threads)
 
 

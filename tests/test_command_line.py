@@ -666,6 +666,12 @@ def assert_refused(run, *told):
         (["--set", "optimizer.l2=-1"], "l2 is -1.0"),
         (["--set", "schedule.kind=step", "--set", "schedule.factor=-1"], "factor is -1.0"),
         (["--set", "augmentation.crop=-1"], "crop is -1"),
+        (["--set", "augmentation.crop=9"], "crop is 9; expected 0 to 8, the larger side"),
+        (["--set", f"augmentation.cutout={2**64}"], f"cutout is {2**64}"),
+        (
+            ["--set", "schedule.kind=step", "--set", "schedule.every_epochs=1e308"],
+            r"schedule.every_epochs is 1e\+308; expected more than 0, at most 1e\+09",
+        ),
         (["--set", "data.validation=1297"], "validation is 1297 but there are 1297"),
         (["--set", "data.validation=-1"], "data.validation is -1"),
         (["--set", "layers.0.kind=flaten"], "layers.0.kind is 'flaten'.*did you mean 'flatten'"),

@@ -253,6 +253,15 @@ def test_the_class_names_must_be_there(tmp_path):
     refused(tmp_path, files, r"cifar10: batches\.meta is not in")
 
 
+def test_a_name_of_an_archive_that_fills_the_memory_is_not_read(tmp_path):
+    member = tarfile.TarInfo("././@LongLink")
+    member.size, member.type = 3 << 30, tarfile.GNUTYPE_LONGNAME
+    path = tmp_path / "cifar-10-python.tar.gz"
+    path.write_bytes(gzip.compress(member.tobuf(tarfile.GNU_FORMAT)))
+    with pytest.raises(DataError, match="the header of a member has 3221225472 bytes; expected at"):
+        load_cifar10(path)
+
+
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.999])
 def test_an_archive_cut_off_anywhere_is_refused(tmp_path, share):
     path = write_archive(tmp_path / "cifar-10-python.tar.gz", python_files(), PYTHON)

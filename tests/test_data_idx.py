@@ -1,6 +1,7 @@
 """The IDX reader, on files written byte by byte here."""
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -111,3 +112,30 @@ def test_a_missing_file_is_missing_data(tmp_path):
 def test_a_folder_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_idx(tmp_path)
+
+
+@pytest.mark.parametrize("dimensions", [0, 33, 255])
+def test_a_number_of_dimensions_that_no_array_has_is_refused(tmp_path, dimensions):
+    content = struct.pack(">HBB", 0, 8, dimensions) + struct.pack(">I", 1) * dimensions + b"x"
+    with pytest.raises(DataError, match=f"has {dimensions} dimensions; expected 1 to 32"):
+        read_idx(write(tmp_path, content))
+
+
+def test_no_elements_of_a_shape_beyond_what_can_be_counted_are_refused(tmp_path):
+    content = struct.pack(">HBBIII", 0, 8, 3, 0, 2**32 - 1, 2**32 - 1)
+    with pytest.raises(DataError, match=r"the shape is \(0, 4294967295, 4294967295\)"):
+        read_idx(write(tmp_path, content))
+
+
+def test_a_small_gzip_file_does_not_fill_the_memory(tmp_path):
+    zeros = gzip.compress(bytes(1 << 24), 9)  # 1000 times smaller; members may follow each other
+    content = gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 1, 28, 28)) + zeros * 6
+    with pytest.raises(DataError, match="unpacks to more than 67108864 bytes, 100 times its own"):
+        read_idx(write(tmp_path, content))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is a device or a pipe; expected a file"):
+        read_idx(tmp_path / "pipe")

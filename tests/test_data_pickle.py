@@ -50,6 +50,22 @@ def test_the_batch_of_python_2_made_here_is_one_that_pickle_reads_too():
     assert (loaded[b"data"] == DATA).all()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02})" + b"\x85" * 200_000 + b"K\x01s.",
+        b"\x80\x02})" + b"2\x86" * 40 + b"K\x01s.",
+        b"\x80\x02}()" + b"2\x86" * 40 + b"K\x01u.",
+        b"\x80\x04})" + b"\x85" * 200_000 + b"(" + b"\x91K\x01s.",
+        b"\x80\x05}X\x01\0\0\0a\x96" + struct.pack("<Q", 2**33) + b"K\x01s.",
+    ],
+    ids=["deep", "wide, which takes for ever to hash", "wide, of several", "frozen set", "buffer"],
+)
+def test_a_small_pickle_that_takes_much_time_or_memory_is_refused_at_once(content):
+    with pytest.raises(DataError, match=r"^batch: the pickle is truncated or damaged"):
+        load_batch_pickle("batch", content)
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("key", ["data", b"data"])

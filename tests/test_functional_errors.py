@@ -239,7 +239,8 @@ VALUE_ERRORS = [
     ),
     (
         lambda: fastconv.conv_transpose2d(X, W.transpose(1, 0, 2, 3), stride=2, output_padding=2),
-        "conv_transpose2d: output_padding is 2 in height; expected less than the stride (2)",
+        "conv_transpose2d: output_padding is 2 in height; expected less than the stride (2) or "
+        "less than the dilation (1)",
     ),
     # options
     (

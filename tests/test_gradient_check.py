@@ -227,11 +227,22 @@ def test_kinks_are_counted_and_left_out():
 
 
 def test_a_parameter_with_kinks_alone_has_not_passed():
-    network = Sequential([Dense(2), ReLU(), Dense(3)], (4,), seed=1)
-    check = fastconv.check_gradients(network, np.zeros((2, 4)), np.array([0, 2]), verbose=False)
+    network = Sequential([Dense(1), ReLU(), Dense(3)], (1,), seed=1)
+    network["dense_1.weight"][...], network["dense_1.bias"][...] = -1, 1  # 1 - 1 * 1 is the kink
+    check = fastconv.check_gradients(network, np.ones((2, 1)), np.array([0, 2]), verbose=False)
     assert not check.passed
     (line,) = [line for line in str(check).splitlines() if line.startswith("dense_1.bias")]
     assert line.endswith("<-- not compared")
+
+
+def test_biases_of_zero_over_even_ground_are_moved_for_the_comparison_and_it_is_said():
+    network = Sequential([Dense(2), ReLU(), Dense(3)], (4,), seed=1)
+    before = network.parameters.copy()
+    check = fastconv.check_gradients(network, np.zeros((2, 4)), np.array([0, 2]), verbose=False)
+    assert check.passed
+    assert all(row.checked for row in check.rows)
+    assert "compared at biases drawn from a normal distribution of deviation 0.1" in str(check)
+    assert np.array_equal(network.parameters, before)
 
 
 def test_the_same_seed_checks_the_same_elements():

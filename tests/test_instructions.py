@@ -18,7 +18,11 @@ from fastconv.backends.compiled.instructions.instruction import (
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import MOST_POINTERS, Layout
 from fastconv.backends.compiled.instructions.layouts import LAYOUTS
-from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel, workspace_of
+from fastconv.backends.compiled.lowering.lowered_kernels import (
+    cached_by_bytes,
+    lower_kernel,
+    workspace_of,
+)
 from fastconv.backends.compiled.lowering.lowering import _without_idle_barriers
 from fastconv.backends.compiled.rules.tiles import choose_tile, most_rows, pieces_of
 from fastconv.backends.compiled.threads import default_threads
@@ -223,3 +227,17 @@ def test_a_barrier_stays_where_a_later_instruction_of_several_threads_needs_it()
     ]
     kept = [each.barrier for each in _without_idle_barriers(instructions)]
     assert kept == [False, True, False, True, True]
+
+
+def test_what_calls_became_is_dropped_by_its_bytes_and_not_by_its_number():
+    made = []
+
+    @cached_by_bytes(lambda size: size)
+    def make(size):
+        made.append(size)
+        return size
+
+    large = 2**26 - 10
+    for size in (large, 4, large, 4, 7, 4):  # the 7 is one byte too many
+        make(size)
+    assert made == [large, 4, 7, 4]

@@ -192,6 +192,25 @@ def test_a_process_that_trains_with_kept_code_does_not_import_numba(tmp_path):
 
 
 @compiled
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no owners of files here")
+@pytest.mark.parametrize("part", ["folder", "file", "owner"])
+def test_code_that_others_could_have_written_is_not_run(tmp_path, part):
+    python(TANH, NUMBA_CACHE_DIR=str(tmp_path / "kept"))
+    files = list((tmp_path / "kept").glob("*.o"))
+    assert files
+    if part == "folder":
+        (tmp_path / "kept").chmod(0o777)
+    for file in files:
+        if part == "file":
+            file.chmod(0o666)
+        elif part == "owner" and os.geteuid() == 0:
+            os.chown(file, 65534, 65534)
+        elif part == "owner":
+            pytest.skip("only the superuser gives files away")
+    assert "from disk: False" in python(TANH, NUMBA_CACHE_DIR=str(tmp_path / "kept"))
+
+
+@compiled
 def test_a_damaged_file_is_compiled_anew(tmp_path):
     python(TANH, NUMBA_CACHE_DIR=str(tmp_path))
     (file,) = tmp_path.glob("activation_forward*.o")

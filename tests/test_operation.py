@@ -130,7 +130,7 @@ BAD = {
     },
     InputSpec: {"batch": [-1], "height": [0], "width": [0], "channels": [0]},
     AugmentSpec: {
-        "crop": [-1, 1.5],
+        "crop": [-1, 1.5, 2**64],
         "cutout": [-1],
         "rotation": [-1.0, 181.0],
         "shear": [90.0],

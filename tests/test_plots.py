@@ -1,9 +1,11 @@
 """What is drawn: where data, tiles, texts and colours are, in matplotlib's own terms."""
 
 import gc
+import io
 import subprocess
 import sys
 import weakref
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -160,6 +162,15 @@ def test_nobody_keeps_the_figures_and_no_setting_is_changed():
     assert pyplot is None or pyplot.get_fignums() == []
     gc.collect()
     assert [figure() for figure in figures] == [None] * len(figures)
+
+
+def test_a_notebook_shows_the_picture_of_the_axes():
+    axes: Any = plots.confusion_matrix(np.eye(3, dtype=int), ["a", "b", "c"])
+    shown = Image.open(io.BytesIO(axes._repr_png_())).convert("L")
+    assert shown.width > 300
+    assert len(set(shown.tobytes())) > 10  # it is not blank
+    axes.remove()
+    assert axes._repr_png_() is None
 
 
 def test_importing_drawing_and_saving_does_not_import_pyplot(tmp_path):

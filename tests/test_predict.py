@@ -105,7 +105,7 @@ def test_what_is_no_picture_is_named(tmp_path):
         picture(tmp_path / "a.png", np.zeros((99, 99), np.uint8)).read_bytes()[:60]
     )
     for name, says in (
-        ("text.png", "not a picture that Pillow can read"),
+        ("text.png", "not a picture of a usual format"),
         ("cut.png", "cannot be read"),
         ("none.png", "no such file"),
         ("", "cannot be read|directory"),
@@ -114,6 +114,28 @@ def test_what_is_no_picture_is_named(tmp_path):
             read_picture(tmp_path / name, (8, 8, 1))
     with pytest.raises(PictureError, match="images of 2 channels"):
         read_picture(tmp_path / "a.png", (8, 8, 2))
+
+
+def test_a_picture_that_is_a_program_inside_starts_no_interpreter(tmp_path, monkeypatch):
+    mark, interpreter = tmp_path / "it ran", tmp_path / "bin" / "gs"
+    interpreter.parent.mkdir()
+    interpreter.write_text(f"#!/bin/sh\ntouch '{mark}'\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{interpreter.parent}:/usr/bin:/bin")
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "photo.jpg").write_bytes(program)
+    with pytest.raises(PictureError, match=r"photo.jpg: not a picture of a usual format"):
+        read_picture(tmp_path / "photo.jpg", (8, 8, 1))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "gif", "ppm", "tiff", "webp", "ico", "tga"])
+def test_usual_formats_are_read_whatever_the_name(tmp_path, kind):
+    even = Image.new("RGB", (16, 16), (200, 200, 200))
+    even.save(tmp_path / f"picture.{kind}")
+    (tmp_path / f"picture.{kind}").rename(tmp_path / "picture")
+    pixels = read_picture(tmp_path / "picture", (4, 4, 1))
+    assert abs(pixels.astype(int) - 200).max() <= 2
 
 
 def test_damaged_notes_of_a_camera_do_not_matter_or_are_named(tmp_path):

@@ -24,8 +24,8 @@ OF_ITS_OWN = {
         "engine", "exponential", "fields", "instruction_set", "numba_internals", "packing",
         "philox", "pixel_sums", "plane_products", "pointers", "pooled", "pooled_instructions",
         "reductions", "rows", "synchronization", "thread_pool", "thread_pool_functions",
-        "thread_pool_words", "tile_functions", "tile_instructions", "tiles", "vector_functions",
-        "vector_memory", "vectors", "winograd", "winograd_gradient",
+        "thread_pool_words", "tile_functions", "tile_instructions", "tile_table", "tiles",
+        "vector_functions", "vector_memory", "vectors", "winograd", "winograd_gradient",
     },
 }  # fmt: skip
 """Files beside the kernels."""

@@ -6,13 +6,14 @@ import platform
 
 from fastconv.backends.compiled.threads import available_cores as available_cores
 from fastconv.backends.compiled.threads import default_threads
+from fastconv.backends.compiled.threads import set_threads as set_threads
 from fastconv.backends.selection import NAMES, BackendError, backend_state, choose_backend
 
 _PACKAGES = ("numpy", "numba", "cython", "cupy", "safetensors", "matplotlib")
 
 
 def configured_threads() -> int:
-    """Threads that work is split into: FASTCONV_THREADS, else the cores of this process.
+    """Threads that work is split into, as :func:`set_threads` or the environment say.
 
     Raises
     ------

@@ -7,13 +7,39 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from fastconv.data.errors import DataError
 
-_LARGEST = 2**30
-"""Bytes; a file of a data set that claims more is not one (CIFAR-10's have 31 MB)."""
+_LARGEST = 2**28
+"""Bytes; a file of a data set that claims more is not one (CIFAR-100's have up to 155 MB)."""
 
 _CHUNK = 2**20
+_LARGEST_HEADER = 2**24
+"""Bytes of a name or other header, which tarfile reads at once."""
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """Read a file to its end, never much at once."""
+    while chunk := file.read(_CHUNK):
+        yield chunk
+
+
+class _BoundedStream:
+    """An unpacked archive as tarfile reads it, unless it asks for too much at once."""
+
+    def __init__(self, archive: Path, stream: gzip.GzipFile) -> None:
+        self._archive, self._stream = archive, stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read so many bytes."""
+        if not 0 <= size <= _LARGEST_HEADER:
+            raise DataError(
+                f"{self._archive}: the header of a member has {size} bytes; expected at most "
+                f"{_LARGEST_HEADER}; delete the archive and download it again"
+            )
+        return self._stream.read(size)
 
 
 def read_files(folder: Path, names: set[str]) -> Iterator[tuple[str, str, bytes]]:
@@ -76,7 +102,9 @@ def read_members(archive: Path, names: set[str]) -> Iterator[tuple[str, str, byt
     try:
         with (
             gzip.open(archive) as stream,
-            tarfile.open(fileobj=stream, mode="r:") as members,
+            tarfile.open(
+                fileobj=cast("IO[bytes]", _BoundedStream(archive, stream)), mode="r:"
+            ) as members,
         ):
             for member in members:
                 name = PurePosixPath(member.name).name
@@ -86,7 +114,7 @@ def read_members(archive: Path, names: set[str]) -> Iterator[tuple[str, str, byt
                 _require_size(source, member.size)
                 file = members.extractfile(member)
                 if file is not None:
-                    yield name, source, file.read()
+                    yield name, source, b"".join(_chunks(file))
             while stream.read(_CHUNK):
                 pass
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:

@@ -14,8 +14,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._files import replace_folder
 from fastconv.data.array_images import convert, stored_type
 from fastconv.data.available_memory import require_memory
 from fastconv.data.dataset import Array, IndexArray
@@ -269,10 +268,7 @@ def _read(place: Path, key: str) -> Arranged:
 
 def _write(place: Path, key: str, work: Plan, form: _Form, options: OwnOptions) -> Arranged:
     """Arrange samples in a folder that takes the place of an older one."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f"{place.name}."))
-    try:
-        temporary.chmod(0o755)
+    with replace_folder(place) as temporary:
         # Written, not mapped: a full disk is an error then, and not the end of the process.
         with open(temporary / _IMAGES, "wb") as file:
             empty = np.empty((form.count, 0))
@@ -287,12 +283,6 @@ def _write(place: Path, key: str, work: Plan, form: _Form, options: OwnOptions) 
             "remarks": made.remarks,
         }
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
-        if place.exists():
-            shutil.rmtree(place)
-        temporary.rename(place)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return _read(place, key)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import pickletools
-from typing import Any, NoReturn
+import struct
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -133,11 +133,24 @@ _ALLOWED: dict[tuple[str, str], _Name] = {
 }
 
 
-class _BatchUnpickler(pickle.Unpickler):
+_Unpickler: Any = pickle._Unpickler
+"""Python's own, of which type checkers know little."""
+
+
+class _BatchUnpickler(_Unpickler):  # type: ignore[misc]  # it is of type Any
+    """Reads with Python's own instructions, some of them replaced.
+
+    Those in C hash whatever a pickle uses as a key: tuples so deep that the stack of the process
+    ends, or that share their parts so that it takes for ever. They also allocate what a few bytes
+    claim, such as a table of all objects up to the largest number.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_Unpickler.dispatch)
+
     def __init__(self, source: str, content: bytes) -> None:
         # Python 2 wrote the real files: its strings are bytes.
         super().__init__(io.BytesIO(content), encoding="bytes")
-        self._source = source
+        self._source, self._size = source, len(content)
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         stand_in = _ALLOWED.get((module_name, global_name))
@@ -149,18 +162,64 @@ class _BatchUnpickler(pickle.Unpickler):
             )
         return stand_in
 
+    def _set_item(self) -> None:
+        self._require_key(self.stack[-2])
+        self.load_setitem()
 
-def _require_small_memo(content: bytes) -> None:
-    """Raise if the pickle numbers an object as no pickle of its size would.
+    def _set_items(self) -> None:
+        # The stack since the last mark: keys and values in turn.
+        for key in self.stack[::2]:
+            self._require_key(key)
+        self.load_setitems()
 
-    The unpickler allocates, and writes, its table of objects up to the largest number: a file of
-    ten bytes can ask for tens of gigabytes.
-    """
-    for instruction, argument, _ in pickletools.genops(content):
-        if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and (
-            not isinstance(argument, int) or argument > len(content)
-        ):
-            raise pickle.UnpicklingError(f"it numbers an object {argument}")
+    def _load_bytearray(self) -> None:
+        (size,) = struct.unpack("<Q", self.read(8))
+        content = self.read(size)
+        if len(content) != size:
+            raise pickle.UnpicklingError(f"it claims {size} bytes, but {len(content)} remain")
+        self.append(bytearray(content))
+
+    def _load_global(self) -> None:
+        lines = [self.readline(), self.readline()]
+        if not all(line.endswith(b"\n") for line in lines):
+            raise pickle.UnpicklingError("it ends within a name")
+        self.append(self.find_class(*(line[:-1].decode("utf-8") for line in lines)))
+
+    def _put(self) -> None:
+        self._remember(int(self.readline()[:-1]))
+
+    def _put_long(self) -> None:
+        self._remember(*struct.unpack("<I", self.read(4)))
+
+    def _remember(self, number: int) -> None:
+        if not 0 <= number <= self._size:
+            raise pickle.UnpicklingError(f"it numbers an object {number}")
+        self.memo[number] = self.stack[-1]
+
+    def _refuse(self) -> None:
+        raise pickle.UnpicklingError("it makes a set or takes a buffer")
+
+    @staticmethod
+    def _require_key(key: object) -> None:
+        if not isinstance(key, (str, bytes, int)):
+            raise pickle.UnpicklingError(f"a key is a {type(key).__name__}, expected text")
+
+
+_BatchUnpickler.dispatch.update(
+    {
+        pickle.SETITEM[0]: _BatchUnpickler._set_item,
+        pickle.SETITEMS[0]: _BatchUnpickler._set_items,
+        pickle.BYTEARRAY8[0]: _BatchUnpickler._load_bytearray,
+        pickle.GLOBAL[0]: _BatchUnpickler._load_global,
+        pickle.PUT[0]: _BatchUnpickler._put,
+        pickle.LONG_BINPUT[0]: _BatchUnpickler._put_long,
+        pickle.EMPTY_SET[0]: _BatchUnpickler._refuse,
+        pickle.ADDITEMS[0]: _BatchUnpickler._refuse,
+        pickle.FROZENSET[0]: _BatchUnpickler._refuse,
+        pickle.NEXT_BUFFER[0]: _BatchUnpickler._refuse,
+        pickle.READONLY_BUFFER[0]: _BatchUnpickler._refuse,
+    }
+)
 
 
 def load_batch_pickle(source: str, content: bytes) -> dict[str, object]:
@@ -186,7 +245,6 @@ def load_batch_pickle(source: str, content: bytes) -> dict[str, object]:
         that an array does not need; nothing that it names is imported or called.
     """
     try:
-        _require_small_memo(content)
         loaded = _BatchUnpickler(source, content).load()
     except DataError:
         raise

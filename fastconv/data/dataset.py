@@ -110,6 +110,11 @@ class Samples:
                     f"Samples: {name} is a {type(array).__name__}; expected a NumPy array; "
                     f"use numpy.asarray({name})"
                 )
+            if not array.flags.aligned:
+                raise DataError(
+                    f"Samples: {name} of shape {array.shape} does not lie where numbers of its "
+                    f"dtype {array.dtype.name} may lie in memory; use {name}.copy()"
+                )
             if not array.flags.c_contiguous:
                 raise DataError(
                     f"Samples: {name} of shape {array.shape} is not C-contiguous; "
@@ -126,6 +131,12 @@ class Samples:
                 f"channels), or (samples, 1, 1, features) for feature vectors; use images.reshape"
             )
         if labels.dtype.name in _TARGET_TYPES and labels.dtype.isnative:
+            if labels.ndim == 1:
+                raise DataError(
+                    f"Samples: labels has dtype {labels.dtype.name} and shape {labels.shape}; "
+                    f"expected int64 class numbers (use labels.astype(numpy.int64)), or the "
+                    f"targets of a regression, (samples, outputs) (use labels[:, numpy.newaxis])"
+                )
             if labels.ndim != 2 or labels.shape[1] == 0:
                 raise DataError(
                     f"Samples: labels has dtype {labels.dtype.name} and shape {labels.shape}; "
@@ -190,6 +201,31 @@ class Samples:
                 f"expected 0 to {len(self) - 1}"
             )
         return Samples(self.images[chosen], self.labels[chosen], self.class_names)
+
+
+def require_samples(owner: str, name: str, value: object) -> None:
+    """Raise unless an argument is samples.
+
+    Parameters
+    ----------
+    owner, name
+        Who was given it, and as which argument, for the message.
+    value
+        The argument.
+
+    Raises
+    ------
+    DataError
+        If it is none; the message says how to make samples of it.
+    """
+    if isinstance(value, Samples):
+        return
+    fix = "make them with fastconv.data.Samples.from_arrays(images, labels)"
+    if isinstance(value, Dataset):
+        fix = "take a part of the data set, such as dataset.training"
+    elif isinstance(value, (tuple, list)) and len(value) == 2:
+        fix = "use fastconv.data.Samples.from_arrays(*...) on the pair"
+    raise DataError(f"{owner}: {name} is a {type(value).__name__}; expected Samples; {fix}")
 
 
 def require_labels(owner: str, labels: IndexArray, class_names: tuple[str, ...]) -> None:

@@ -12,8 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fastconv._files import replace_file
+from fastconv._files import replace_file, replace_folder
 from fastconv.data.download import cache_folder
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
@@ -126,10 +124,7 @@ def _read(place: Path, files: Sequence[Path]) -> tuple[Arrays, list[str]] | None
 
 def _write(place: Path, files: Sequence[Path], arrays: Arrays, text: list[str]) -> None:
     """Write the arrays to a folder that takes the place of an older one."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f"{place.name}."))
-    try:
-        temporary.chmod(0o755)
+    with replace_folder(place) as temporary:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         index = {
@@ -140,9 +135,3 @@ def _write(place: Path, files: Sequence[Path], arrays: Arrays, text: list[str]) 
             "text": text,
         }
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
-        if place.exists():
-            shutil.rmtree(place)
-        temporary.rename(place)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

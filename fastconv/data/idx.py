@@ -21,6 +21,10 @@ from fastconv.data.errors import DataError, MissingData
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _AGAIN = "delete it and download it again"
 _GZIP_MAGIC = b"\x1f\x8b"
+_MOST_DIMENSIONS = 32
+"""Of an array in every version of NumPy."""
+_HONEST_BYTES, _HONEST_RATIO = 2**26, 100
+"""What gzip may unpack to: so much at least, or so many times its own size."""
 
 
 def read_idx(path: str | PathLike[str]) -> Array:
@@ -57,6 +61,11 @@ def read_idx(path: str | PathLike[str]) -> Array:
             f"{source}: the magic number is {content[:4].hex()}; expected 0000TTDD with a type TT "
             f"of {known} and DD dimensions, as IDX files have; {_AGAIN}"
         )
+    if not 1 <= dimensions <= _MOST_DIMENSIONS:
+        raise DataError(
+            f"{source}: the file has {dimensions} dimensions; expected 1 to {_MOST_DIMENSIONS}; "
+            f"{_AGAIN}"
+        )
     start = 4 + 4 * dimensions
     if len(content) < start:
         raise DataError(
@@ -74,18 +83,32 @@ def read_idx(path: str | PathLike[str]) -> Array:
             f"{expected} for shape {shape}; {_AGAIN}"
         )
     values = np.frombuffer(content, dtype, offset=start)
-    return values.astype(dtype.newbyteorder("="), copy=True).reshape(shape)
+    try:
+        return values.astype(dtype.newbyteorder("="), copy=True).reshape(shape)
+    except ValueError:  # no elements, of a shape beyond what NumPy can count
+        raise DataError(
+            f"{source}: the shape is {shape}; expected one of an array; {_AGAIN}"
+        ) from None
 
 
 def _read(source: Path) -> bytes:
     try:
+        if source.exists() and not source.is_file() and not source.is_dir():
+            raise DataError(f"{source}: is a device or a pipe; expected a file; correct the path")
         with source.open("rb") as file:
             compressed = file.read(2) == _GZIP_MAGIC
             file.seek(0)
             if not compressed:
                 return file.read()
+            most = max(_HONEST_BYTES, _HONEST_RATIO * source.stat().st_size)
             with gzip.open(cast(BinaryIO, file)) as stream:
-                return stream.read()
+                content = stream.read(most + 1)
+            if len(content) > most:
+                raise DataError(
+                    f"{source}: the gzip file unpacks to more than {most} bytes, {_HONEST_RATIO} "
+                    f"times its own size; expected fewer; {_AGAIN}, or unpack it if you trust it"
+                )
+            return content
     except FileNotFoundError:
         raise MissingData(
             f"{source}: there is no such file; put it there, or correct the path"

@@ -44,7 +44,7 @@ def split(
     [[0, 1, 2], [3, 4]]
     """
     count = len(samples)
-    require_int("split", "validation_size", validation_size, 1)
+    validation_size = require_int("split", "validation_size", validation_size, 1)
     if validation_size >= count:
         raise ValueError(
             f"split: validation_size is {validation_size} but there are {count} samples; "
@@ -56,7 +56,7 @@ def split(
             Samples(samples.images[:kept], samples.labels[:kept], samples.class_names),
             Samples(samples.images[kept:], samples.labels[kept:], samples.class_names),
         )
-    require_int("split", "seed", seed, 0)
+    seed = require_int("split", "seed", seed, 0)
     # A spawn key sets these draws apart from those of epoch_order with the same seed.
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
     shuffled = generator.permutation(count)
@@ -99,15 +99,15 @@ def k_folds(
     >>> [validation.tolist() for training, validation in k_folds(5, 2, seed=None)]
     [[0, 1, 2], [3, 4]]
     """
-    require_int("k_folds", "samples_count", samples_count, 1)
-    require_int("k_folds", "folds", folds, 2)
+    samples_count = require_int("k_folds", "samples_count", samples_count, 1)
+    folds = require_int("k_folds", "folds", folds, 2)
     if folds > samples_count:
         raise ValueError(
             f"k_folds: folds is {folds} but there are {samples_count} samples; "
             f"expected 2 to {samples_count}"
         )
     if seed is not None:
-        require_int("k_folds", "seed", seed, 0)
+        seed = require_int("k_folds", "seed", seed, 0)
         if seed >= 2**32:
             raise ValueError(f"k_folds: seed is {seed}; expected 0 to 2**32 - 1")
     classes = None if labels is None else np.asarray(labels)

@@ -134,14 +134,14 @@ def _pictures(where: str, column: Any) -> Array:
     """Decode the pictures of a column: their bytes, or a structure with those."""
     from PIL import Image
 
-    from fastconv.data.picture_files import bomb_is_error
+    from fastconv.data.picture_files import bomb_is_error, open_picture
 
     decoded: list[Array] = []
     with bomb_is_error():
         for row, cell in enumerate(column.to_pylist()):
             content = cell["bytes"] if isinstance(cell, dict) else cell
             try:
-                with Image.open(io.BytesIO(content)) as file:
+                with open_picture(io.BytesIO(content)) as file:
                     picture = file.convert("L" if file.mode in ("1", "L", "LA") else "RGB")
             except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError,
                     Image.DecompressionBombWarning) as fault:  # fmt: skip

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import IO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,12 @@ _ORIENTATION = 0x0112
 _TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 
 
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM")
+"""What Pillow reads by the modules that it loads first."""
+_MORE_FORMATS = ("TIFF", "WEBP", "AVIF", "JPEG2000", "ICO", "PCX", "SGI", "TGA", "XBM", "XPM")
+"""Those that want all of its modules. None starts another program, as PostScript does."""
+
+
 class PictureError(ValueError):
     """A file that is no picture: which, and why, in one line."""
 
@@ -35,7 +41,7 @@ class PictureError(ValueError):
 def read_picture(
     path: str | Path, shape: Sequence[int], *, fit: Fit = "crop", invert: bool = False
 ) -> NDArray[np.uint8]:
-    """Read a picture of any size and format that Pillow knows, and bring it to a shape.
+    """Read a picture of any size and usual format, and bring it to a shape.
 
     It is turned as its camera says, laid on white where it is transparent, brought to grey or
     colours, and resized with antialiasing.
@@ -66,6 +72,21 @@ def read_picture(
         return decode_picture(path, shape, fit=fit, invert=invert)
 
 
+def open_picture(file: str | Path | IO[bytes]) -> Image.Image:
+    """Open a picture of a format that is read within this process, whatever its name says.
+
+    Raises
+    ------
+    UnidentifiedImageError
+        If it is none; and what else Pillow raises.
+    """
+    try:
+        return Image.open(file, formats=_FORMATS)
+    except UnidentifiedImageError:
+        Image.init()
+        return Image.open(file, formats=[each for each in _MORE_FORMATS if each in Image.OPEN])
+
+
 @contextmanager
 def bomb_is_error() -> Iterator[None]:
     """Silence Pillow's warnings, but make an error of that of a picture too large to be honest.
@@ -89,7 +110,7 @@ def _named_faults(path: str | Path) -> Iterator[None]:
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        raise PictureError(f"{path}: not a picture that Pillow can read") from None
+        raise PictureError(f"{path}: not a picture of a usual format; convert it to PNG") from None
     except (OSError, ValueError, TypeError, SyntaxError, EOFError, struct.error) as fault:
         reason = getattr(fault, "strerror", None) or " ".join(str(fault).split())
         raise PictureError(f"{path}: cannot be read ({reason})") from None
@@ -105,7 +126,7 @@ def picture_form(path: str | Path) -> tuple[int, int, bool]:
     PictureError
         If the file cannot be read, or is no picture.
     """
-    with _named_faults(path), Image.open(path) as file:
+    with _named_faults(path), open_picture(path) as file:
         width, height = file.size
         if file.getexif().get(_ORIENTATION) in _TURNED_BY_A_QUARTER:
             width, height = height, width
@@ -132,7 +153,7 @@ def decode_picture(
         raise PictureError(
             f"{path}: the network takes images of {channels} channels; pictures have 1 or 3"
         )
-    with _named_faults(path), Image.open(path) as file:
+    with _named_faults(path), open_picture(path) as file:
         picture = _flat(ImageOps.exif_transpose(file), _MODES[channels])
     if invert:
         picture = ImageOps.invert(picture)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,9 @@ from fastconv.execution.network_access import NetworkAccess
 from fastconv.execution.uploads import Arrays, Uploads
 from fastconv.network import Sequential
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
-from fastconv.preprocessing import Augmentation, Preprocessing
+from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
+
+_MIDDLE_OF_BYTES = 127
 
 
 class NetworkOnBackend:
@@ -53,7 +56,7 @@ class NetworkOnBackend:
     ) -> None:
         config.check_dtype(str(network.dtype))
         self.network = network
-        self.preprocessing = preprocessing or Preprocessing()
+        self.preprocessing = as_preprocessing("Preprocessing", preprocessing)
         self.config = config
         self.plan_seconds = 0.0
         _check_preprocessing(self.preprocessing, network)
@@ -83,21 +86,8 @@ class NetworkOnBackend:
         return self.run_module.to_device(array)
 
     def upload(self, samples: Samples) -> Arrays:
-        """Bring samples to the backend, or return what is there of them already.
-
-        On the CPU these are the samples' own arrays, and what is written to them later is seen.
-        On a CUDA device they are copies; for other images, make other samples.
-
-        Parameters
-        ----------
-        samples
-            The samples.
-
-        Returns
-        -------
-        Arrays
-            To be kept by whoever will want it again.
-        """
+        """Bring samples to the backend: see :meth:`Uploads.arrays_of`."""
+        _check_range(self.preprocessing, samples)
         return self._uploads.arrays_of(samples)
 
     def make_runner(
@@ -149,6 +139,20 @@ class NetworkOnBackend:
             host, device = getattr(self.network, name), self._arrays[name]
             if device is not host:
                 host[...] = self.run_module.to_host(device)
+
+
+def _check_range(preprocessing: Preprocessing, samples: Samples) -> None:
+    """Warn of a mean and a deviation that count from 0 to 1 where pixels count from 0 to 255."""
+    p, images = preprocessing, samples.images
+    if p.kind != "standardize" or images.dtype != np.uint8 or not images.size:
+        return
+    largest = max(float(np.max(np.abs(array))) for array in (p.mean, p.std) if array is not None)
+    if largest <= 1 and int(images.max()) > _MIDDLE_OF_BYTES:
+        warnings.warn(
+            f"preprocessing mean and std are at most {largest:.4g} but the images are bytes up to "
+            f"{images.max()}; expected both in raw pixel values; use 255 * mean and 255 * std",
+            stacklevel=4,
+        )
 
 
 def _check_preprocessing(preprocessing: Preprocessing, network: Sequential) -> None:

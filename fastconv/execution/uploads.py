@@ -42,6 +42,9 @@ class Uploads:
     def arrays_of(self, samples: Samples) -> Arrays:
         """Return what is there of these samples, or else bring them.
 
+        On the CPU these are the samples' own arrays, and what is written to them later is seen.
+        On a CUDA device they are copies; for other images, make other samples.
+
         Parameters
         ----------
         samples

@@ -7,7 +7,14 @@ kept.
 from __future__ import annotations
 
 from fastconv.functional.array_types import module_of
-from fastconv.functional.arrays import Array, check_number, check_shape, launch, take_floats
+from fastconv.functional.arrays import (
+    Array,
+    check_number,
+    check_shape,
+    dense,
+    launch,
+    take_floats,
+)
 from fastconv.plans.operation import ActivationKind, ActivationSpec, SoftmaxSpec
 from fastconv.spec import SpecError
 
@@ -16,7 +23,7 @@ def _forward(kind: ActivationKind, x: Array, alpha: float, backend: str | None) 
     (x,) = take_floats(kind, x=x)
     spec = _activation_spec(kind, kind, x, alpha)
     xp = module_of(x)
-    x_in = xp.ascontiguousarray(x)
+    x_in = dense(x)
     y: Array = xp.empty_like(x_in)
     launch(backend, "activation.activation_forward", spec, x.dtype, x_in, y)
     return y.reshape(x.shape)
@@ -30,7 +37,7 @@ def _backward(
     check_shape(owner, "dy", dy, y.shape, "the shape of y")
     spec = _activation_spec(owner, kind, y, alpha)
     xp = module_of(y)
-    dy_in, y_in = xp.ascontiguousarray(dy), xp.ascontiguousarray(y)
+    dy_in, y_in = dense(dy), dense(y)
     dx: Array = xp.empty_like(y_in)
     launch(backend, "activation.activation_backward", spec, y.dtype, dy_in, y_in, dx)
     return dx.reshape(y.shape)
@@ -224,7 +231,7 @@ def _rows(owner: str, x: Array, axis: int) -> Array:
     moved = xp.moveaxis(x, axis, -1)
     if x.shape[axis] == 0:
         raise ValueError(f"{owner}: x has no classes along axis {axis}: shape {x.shape}")
-    rows: Array = xp.ascontiguousarray(moved).reshape(-1, x.shape[axis])
+    rows: Array = dense(moved).reshape(-1, x.shape[axis])
     return rows
 
 
@@ -232,7 +239,7 @@ def _like(rows: Array, x: Array, axis: int) -> Array:
     """Undo :func:`_rows`."""
     xp = module_of(x)
     moved = xp.moveaxis(x, axis, -1).shape
-    result: Array = xp.ascontiguousarray(xp.moveaxis(rows.reshape(moved), -1, axis))
+    result: Array = dense(xp.moveaxis(rows.reshape(moved), -1, axis))
     return result
 
 

@@ -110,7 +110,7 @@ def take_integers(
     check_shape(owner, name, array, shape, "one integer for each sample")
     if isinstance(array, np.ndarray):
         check_range(owner, name, array, end)
-    return cast("Array", module_of(array).ascontiguousarray(array, np.int64))
+    return dense(cast("Array", module_of(array).ascontiguousarray(array, np.int64)))
 
 
 def take_returned(
@@ -145,7 +145,10 @@ def check_number(owner: str, name: str, value: object) -> float:
     """Check a real number, and return it as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{owner}: {name} is {value!r}; expected a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{owner}: {name} is too large; expected a finite number") from None
 
 
 def check_integer(owner: str, name: str, value: Any, bits: int) -> int:
@@ -216,8 +219,25 @@ def may_overlap(array: Array, other: Array | None) -> bool:
     return bool(module_of(array).may_share_memory(array, other))
 
 
+def empty(owner: str, shape: Sequence[int], x: Array, dtype: Any = None) -> Array:
+    """Return a new array beside x, of its dtype or another.
+
+    Raises
+    ------
+    MemoryError
+        If there is no memory for it; the message names the function.
+    """
+    try:
+        return cast("Array", module_of(x).empty(shape, x.dtype if dtype is None else dtype))
+    except (MemoryError, ValueError):  # ValueError beyond what NumPy can count
+        raise MemoryError(
+            f"{owner}: the result has shape {tuple(shape)}, more than fits in memory; use smaller "
+            f"images, less padding, or fewer samples at a time"
+        ) from None
+
+
 def result_buffer(
-    out: Array | None, shape: Sequence[int], x: Array, *others: Array | None
+    owner: str, out: Array | None, shape: Sequence[int], x: Array, *others: Array | None
 ) -> Array:
     """Return ``out`` where a kernel can write into it at once, else a new array like x.
 
@@ -230,7 +250,7 @@ def result_buffer(
                 break
         else:
             return out
-    return cast("Array", module_of(x).empty(shape, x.dtype))
+    return empty(owner, shape, x)
 
 
 def check_needs(owner: str, needs: Sequence[str], allowed: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
     Layout,
@@ -20,7 +21,7 @@ from fastconv.functional.arrays import (
     take_out,
 )
 from fastconv.functional.passes import backward, forward
-from fastconv.spec import ConvSpec, Shape, SpecError, as_pair, resolve_padding
+from fastconv.spec import ConvSpec, Pair, Shape, SpecError, as_pair, require_int, resolve_padding
 
 _NAMES = {
     "batch": "the batch of x", "in_channels": "the number of channels of x",
@@ -31,8 +32,7 @@ _NAMES = {
 
 
 def _check_groups(owner: str, groups: object) -> None:
-    if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups.__index__() < 1:
-        raise SpecError(owner, "groups", groups, "an integer of 1 or more")
+    require_int(owner, "groups", groups, 1)
 
 
 def _conv_spec(
@@ -231,6 +231,35 @@ def conv2d_backward(
     return backward(backend, "conv2d", spec, dy, x, w, layout, needs)
 
 
+def _widen(
+    owner: str, x: Array, stride: object, output_padding: object, dilation: object, layout: Layout
+) -> tuple[Array, Pair]:
+    """Add rows and columns of zeros to x for output padding of a whole stride or more.
+
+    They add nothing to any sum, and the output grows by a stride for each; what is left of the
+    output padding is less than the stride, as every backend takes it.
+    """
+    strides, dilations = as_pair(owner, "stride", stride), as_pair(owner, "dilation", dilation)
+    extra = as_pair(owner, "output_padding", output_padding, least=0)
+    if extra[0] < strides[0] and extra[1] < strides[1]:
+        return x, extra
+    for axis, name in enumerate(("height", "width")):
+        if extra[axis] >= max(strides[axis], dilations[axis]):
+            raise SpecError(
+                owner, "output_padding", extra[axis],
+                f"less than the stride ({strides[axis]}) or less than the dilation "
+                f"({dilations[axis]})",
+                f"{{field}} is {{value!r}} in {name}; expected {{expected}}",
+            )  # fmt: skip
+    check_layout(owner, layout)
+    check_dimensions(owner, "x", x, layout)
+    added = {"H": extra[0] // strides[0], "W": extra[1] // strides[1]}
+    wide = module_of(x).zeros([n + added.get(a, 0) for n, a in zip(x.shape, layout, strict=True)],
+                              x.dtype)  # fmt: skip
+    wide[tuple(map(slice, x.shape))] = x
+    return wide, (extra[0] % strides[0], extra[1] % strides[1])
+
+
 def _transposed_spec(
     owner: str,
     x: Array,
@@ -297,7 +326,8 @@ def conv_transpose2d(
     stride, padding, dilation, groups
         Of the convolution that is transposed: padding takes rows off the output.
     output_padding
-        Rows and columns added at the bottom and right of the output, less than the stride.
+        Rows and columns added at the bottom and right of the output, less than the stride or the
+        dilation.
     layout, out, backend
         As for :func:`fastconv.conv2d`.
 
@@ -320,7 +350,8 @@ def conv_transpose2d(
     """
     owner = "conv_transpose2d"
     x, w, b = take_floats(owner, x=x, w=w, b=b)
-    spec = _transposed_spec(owner, x, w, stride, padding, output_padding, dilation, groups, layout)
+    x, extra = _widen(owner, x, stride, output_padding, dilation, layout)
+    spec = _transposed_spec(owner, x, w, stride, padding, extra, dilation, groups, layout)
     if b is not None:
         check_shape(owner, "b", b, (spec.in_channels,), "one for each output channel")
         b = dense(b)
@@ -357,6 +388,10 @@ def conv_transpose2d_backward(
     owner = "conv_transpose2d_backward"
     dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
-    spec = _transposed_spec(owner, x, w, stride, padding, output_padding, dilation, groups, layout)
+    wide, extra = _widen(owner, x, stride, output_padding, dilation, layout)
+    spec = _transposed_spec(owner, wide, w, stride, padding, extra, dilation, groups, layout)
     check_shape(owner, "dy", dy, shape_from_nhwc(spec.x_shape, layout), "the shape of the result")
-    return backward(backend, "conv_transpose2d", spec, dy, x, w, layout, needs)
+    dx, dw, db = backward(backend, "conv_transpose2d", spec, dy, wide, w, layout, needs)
+    if dx is not None and wide is not x:
+        dx = dx[tuple(map(slice, x.shape))].copy()
+    return dx, dw, db

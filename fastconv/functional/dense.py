@@ -16,6 +16,7 @@ from fastconv.functional.arrays import (
     take_floats,
     take_out,
 )
+from fastconv.functional.arrays import dense as as_dense
 from fastconv.spec import DenseSpec
 
 
@@ -77,13 +78,13 @@ def dense(
     spec = _dense_spec("dense", x, w)
     if b is not None:
         check_shape("dense", "b", b, (spec.outputs,), "one for each output of w")
-        b = xp.ascontiguousarray(b)
+        b = as_dense(b)
     shape = (spec.batch, spec.outputs)
     out = take_out("dense", out, shape, x)
-    y = result_buffer(out, shape, x, w, b)
+    y = result_buffer("dense", out, shape, x, w, b)
     launch(
         backend, "dense.dense_forward", spec, x.dtype,
-        xp.ascontiguousarray(x), xp.ascontiguousarray(w), b, y,
+        as_dense(x), as_dense(w), b, y,
     )  # fmt: skip
     if out is not None and y is not out:
         xp.copyto(out, y)
@@ -134,15 +135,15 @@ def dense_backward(
     spec = _dense_spec(owner, x, w)
     check_shape(owner, "dy", dy, (spec.batch, spec.outputs), "the shape of dense's result")
     xp = module_of(x)
-    dy = xp.ascontiguousarray(dy)
+    dy = as_dense(dy)
     dx = dw = db = None
     if "x" in needs:
         dx = xp.empty(x.shape, x.dtype)
-        launch(backend, "dense.dense_backward_data", spec, x.dtype, dy, xp.ascontiguousarray(w), dx)
+        launch(backend, "dense.dense_backward_data", spec, x.dtype, dy, as_dense(w), dx)
     if "w" in needs:
         dw = xp.empty(w.shape, x.dtype)
         db = xp.empty(spec.outputs, x.dtype) if "b" in needs else None
-        x_in = xp.ascontiguousarray(x)
+        x_in = as_dense(x)
         launch(backend, "dense.dense_backward_weight", spec, x.dtype, dy, x_in, dw, db)
     elif "b" in needs:
         db = sum_channels(backend, dy, "NC")

@@ -9,6 +9,7 @@ from fastconv.functional.arrays import (
     Array,
     check_integer,
     check_number,
+    dense,
     launch,
     take_floats,
     take_returned,
@@ -76,7 +77,7 @@ def dropout(
     (x,) = take_floats("dropout", x=x)
     spec = _dropout_spec("dropout", x, probability, seed, stream)
     xp = module_of(x)
-    x_in = xp.ascontiguousarray(x)
+    x_in = dense(x)
     y, mask = xp.empty_like(x_in), xp.empty(x_in.shape, np.uint8)
     steps = xp.empty(1, np.int64)
     steps.fill(check_integer("dropout", "step", step, 63))
@@ -114,7 +115,7 @@ def dropout_backward(
     spec = _dropout_spec(owner, dy, probability)
     mask = take_returned(owner, "mask", mask, np.uint8, "dropout", "dy", dy)
     xp = module_of(dy)
-    dy_in, mask_in = xp.ascontiguousarray(dy), xp.ascontiguousarray(mask)
+    dy_in, mask_in = dense(dy), dense(mask)
     dx: Array = xp.empty_like(dy_in)
     launch(backend, "dropout.dropout_backward", spec, dy.dtype, dy_in, mask_in, dx)
     return dx.reshape(dy.shape)

@@ -11,6 +11,7 @@ from fastconv.functional.arrays import (
     Array,
     check_dimensions,
     check_shape,
+    dense,
     launch,
     take_floats,
     take_integers,
@@ -66,7 +67,7 @@ def softmax_cross_entropy(
         owner, "labels", labels, (spec.batch,), spec.outputs, "scores", scores
     )
     xp = module_of(scores)
-    scores_in = xp.ascontiguousarray(scores)
+    scores_in = dense(scores)
     losses, probabilities = xp.empty(spec.batch, scores.dtype), xp.empty_like(scores_in)
     launch(
         backend, "loss.softmax_cross_entropy_forward", spec, scores.dtype,
@@ -107,7 +108,7 @@ def softmax_cross_entropy_backward(
         owner, "labels", labels, (spec.batch,), spec.outputs, "probabilities", probabilities
     )
     xp = module_of(probabilities)
-    given = xp.ascontiguousarray(probabilities)
+    given = dense(probabilities)
     dscores: Array = xp.empty_like(given)
     launch(
         backend, "loss.softmax_cross_entropy_backward", spec, given.dtype, given, labels_in, dscores
@@ -144,7 +145,7 @@ def nll(log_probabilities: Array, labels: Array, *, backend: str | None = None) 
         "nll", "labels", labels, (spec.batch,), spec.outputs, "log_probabilities", log_probabilities
     )
     xp = module_of(log_probabilities)
-    given = xp.ascontiguousarray(log_probabilities)
+    given = dense(log_probabilities)
     losses: Array = xp.empty(spec.batch, given.dtype)
     launch(backend, "loss.nll_forward", spec, given.dtype, given, labels_in, losses)
     return losses
@@ -211,7 +212,7 @@ def mean_squared_error(y: Array, target: Array, *, backend: str | None = None) -
     losses: Array = xp.empty(spec.batch, y.dtype)
     launch(
         backend, "loss.mean_squared_error_forward", spec, y.dtype,
-        xp.ascontiguousarray(y), xp.ascontiguousarray(target), losses,
+        dense(y), dense(target), losses,
     )  # fmt: skip
     return losses
 
@@ -243,6 +244,6 @@ def mean_squared_error_backward(y: Array, target: Array, *, backend: str | None 
     dy: Array = xp.empty(y.shape, y.dtype)
     launch(
         backend, "loss.mean_squared_error_backward", spec, y.dtype,
-        xp.ascontiguousarray(y), xp.ascontiguousarray(target), dy,
+        dense(y), dense(target), dy,
     )  # fmt: skip
     return dy

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from fastconv.functional.array_types import check_writable, module_of
 from fastconv.functional.arrays import (
     Array,
@@ -50,7 +48,7 @@ def _running(vector: Array, inputs: tuple[Array, ...]) -> Array:
     """Return where a kernel updates a running statistic: not in what it reads meanwhile."""
     if any(may_overlap(vector, each) for each in inputs):
         return vector.copy()
-    return cast("Array", module_of(vector).ascontiguousarray(vector))
+    return dense(vector)
 
 
 def batch_norm(

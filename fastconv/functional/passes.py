@@ -40,7 +40,7 @@ def forward(
         As for :func:`fastconv.conv2d`; ``b`` is contiguous.
     """
     shape = shape_from_nhwc(spec.y_shape if function == "conv2d" else spec.x_shape, layout)
-    y = result_buffer(out, shape, x, w, b)
+    y = result_buffer(function, out, shape, x, w, b)
     x, w = dense(x), dense(w)
     kernel = f"conv.{function}_forward"
     launch_on_images(backend, kernel, spec, x.dtype, layout, "r..w", x, w, b, y)

@@ -16,6 +16,7 @@ from fastconv.functional.arrays import (
     check_range,
     check_shape,
     dense,
+    empty,
     shape_from_nhwc,
     shape_to_nhwc,
     take_floats,
@@ -120,9 +121,8 @@ def max_pool2d(
     (x,) = take_floats("max_pool2d", x=x)
     check_dimensions("max_pool2d", "x", x, layout)
     spec = _pool_spec("max_pool2d", x.shape, kernel, stride, padding, ceil_mode, True, layout)
-    xp = module_of(x)
     shape = shape_from_nhwc(spec.y_shape, layout)
-    y, where = xp.empty(shape, x.dtype), xp.empty(shape, np.int32)
+    y, where = empty("max_pool2d", shape, x), empty("max_pool2d", shape, x, np.int32)
     launch_on_images(backend, "pool.max_pool2d_forward", spec, x.dtype, layout, "rww", x, y, where)
     return y, where
 
@@ -179,7 +179,7 @@ def max_pool2d_backward(
     where = take_returned(owner, "where", where, np.int32, "max_pool2d", "dy", dy)
     if isinstance(where, np.ndarray):
         check_range(owner, "where", where, spec.height * spec.width, ", pixels of x")
-    dx: Array = module_of(dy).empty(shape_from_nhwc(spec.x_shape, layout), dy.dtype)
+    dx = empty(owner, shape_from_nhwc(spec.x_shape, layout), dy)
     launch_on_images(
         backend, "pool.max_pool2d_backward", spec, dy.dtype, layout, "rrw", dy, where, dx
     )
@@ -230,7 +230,7 @@ def avg_pool2d(
     (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
     spec = _pool_spec(owner, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
-    y: Array = module_of(x).empty(shape_from_nhwc(spec.y_shape, layout), x.dtype)
+    y = empty(owner, shape_from_nhwc(spec.y_shape, layout), x)
     launch_on_images(backend, "pool.avg_pool2d_forward", spec, x.dtype, layout, "rw", x, y)
     return y
 
@@ -275,7 +275,7 @@ def avg_pool2d_backward(
     spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of avg_pool2d's result")
-    dx: Array = module_of(dy).empty(shape_from_nhwc(spec.x_shape, layout), dy.dtype)
+    dx = empty(owner, shape_from_nhwc(spec.x_shape, layout), dy)
     launch_on_images(backend, "pool.avg_pool2d_backward", spec, dy.dtype, layout, "rw", dy, dx)
     return dx
 
@@ -342,7 +342,7 @@ def global_avg_pool2d_backward(
     (dy,) = take_floats(owner, dy=dy)
     spec = _input_spec(owner, "x_shape", x_shape, layout)
     check_shape(owner, "dy", dy, (spec.batch, spec.channels), "(N, C) of x_shape")
-    dx: Array = module_of(dy).empty(shape_from_nhwc(spec.x_shape, layout), dy.dtype)
+    dx = empty(owner, shape_from_nhwc(spec.x_shape, layout), dy)
     kernel = "pool.global_avg_pool2d_backward"
     launch_on_images(backend, kernel, spec, dy.dtype, layout, ".w", dense(dy), dx)
     return dx

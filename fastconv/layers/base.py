@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from fastconv.plans.node import Node as Node
-from fastconv.spec import Shape
+from fastconv.spec import Shape, as_plain
 
 if TYPE_CHECKING:
     from fastconv.plans.plan_builder import PlanBuilder
@@ -66,6 +66,14 @@ class Layer:
 
     training_only: ClassVar[bool] = False
     """Whether the layer does nothing in inference."""
+
+    def __post_init__(self) -> None:
+        """Take numbers that NumPy computed, such as ``labels.max() + 1``, as Python's."""
+        for field in fields(self):  # type: ignore[arg-type]  # every layer is a dataclass
+            given = getattr(self, field.name)
+            plain = as_plain(given)
+            if plain is not given:
+                object.__setattr__(self, field.name, plain)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one output sample.

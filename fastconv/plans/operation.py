@@ -93,9 +93,10 @@ class ActivationSpec:
             raise SpecError(
                 "ActivationSpec", "kind", self.kind, f"one of {', '.join(ACTIVATION_KINDS)}"
             )
-        if self.kind in ("leaky_relu", "elu") and not self.alpha >= 0:
+        if self.kind in ("leaky_relu", "elu") and not 0 <= self.alpha < math.inf:
             # A negative slope would make the sign of y say nothing about the sign of x.
-            raise SpecError("ActivationSpec", "alpha", self.alpha, "0 or more")
+            expected = "0 or more" if self.alpha != math.inf else "a finite number, 0 or more"
+            raise SpecError("ActivationSpec", "alpha", self.alpha, expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,8 +346,12 @@ class AugmentSpec:
     words_per_image: int = field(default=12, init=False)
 
     def __post_init__(self) -> None:
-        require_int("AugmentSpec", "crop", self.crop, 0)
-        require_int("AugmentSpec", "cutout", self.cutout, 0)
+        for name in ("crop", "cutout"):
+            size = require_int("AugmentSpec", name, getattr(self, name), 0)
+            largest = max(self.input.height, self.input.width)
+            if size > largest:
+                expected = f"0 to {largest}, the larger side of the images"
+                raise SpecError("AugmentSpec", name, size, expected)
         for name, most in (("rotation", 180.0), ("shear", 80.0), ("translation", 1.0)):
             value = getattr(self, name)
             if not 0 <= value <= most:

@@ -9,7 +9,7 @@ it makes a figure of its own. No function touches pyplot, opens a window or chan
         axes = plots.learning_curves({"training": (steps, losses)}, ylabel="loss")
     plots.save(axes, "loss-dark", formats=("png", "svg"))
 
-In a notebook ``axes.figure`` as the last line of a cell shows the picture.
+In a notebook the Axes as the last line of a cell show the picture.
 
 Colour is never all that tells two things apart: lines have their own dashes and markers, bars their
 hatching.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
@@ -165,6 +166,20 @@ def make_logarithmic(ax: Axes, which: Literal["x", "y"] = "y") -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+class NotebookAxes(Axes):
+    """Axes of a figure that pyplot does not hold: a notebook shows their picture."""
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the whole figure, for a notebook; None where they were removed from it."""
+        figure = self.get_figure(root=True)
+        if figure is None:
+            return None
+        content = io.BytesIO()
+        # On paper of the theme: a notebook's own may be dark under a light picture.
+        figure.savefig(content, format="png", facecolor=paper())
+        return content.getvalue()
+
+
 def axes_or_new(
     ax: Axes | None,
     *,
@@ -178,7 +193,8 @@ def axes_or_new(
     """
     if ax is not None:
         return ax
-    return Figure(figsize=(width, height), layout=layout).add_subplot()
+    figure = Figure(figsize=(width, height), layout=layout)
+    return figure.add_subplot(axes_class=NotebookAxes)
 
 
 def say_no_data(ax: Axes) -> None:

@@ -18,6 +18,10 @@ from fastconv.recipes.schema import RecipeError, used_under
 from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Schedule, Step
 from fastconv.spec import SpecError
 
+_ANY_SIZE = 2**31 - 1
+_MOST_EPOCHS = 1e9
+"""From one step of a schedule to the next: as good as never, and still a number of updates."""
+
 
 @dataclass(frozen=True)
 class DataSection(OwnOptions):
@@ -161,9 +165,19 @@ class AugmentationSection:
     cutout: int = 0
 
     def __post_init__(self) -> None:
+        self._spec((_ANY_SIZE, _ANY_SIZE, 1))  # checks the numbers
+
+    def check_images(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise a RecipeError where images of this shape are too small for what is asked for."""
+        try:
+            self._spec(image_shape)
+        except SpecError as fault:
+            raise RecipeError(str(fault.within("augmentation"))) from None
+
+    def _spec(self, image_shape: tuple[int, int, int]) -> AugmentSpec:
         values = dataclasses.asdict(self)
         del values["mode"]
-        AugmentSpec(InputSpec(1, 1, 1, 1), RandomSpec(0, 0), **values)
+        return AugmentSpec(InputSpec(1, *image_shape), RandomSpec(0, 0), **values)
 
     def augmentation(self) -> Augmentation:
         """Return the changes without the mode."""
@@ -291,8 +305,9 @@ class ScheduleSection:
     n_s: int = used_under("kind", "cyclic", default=500, instead={"one_cycle": "schedule.rise"})
 
     def __post_init__(self) -> None:
-        if not self.every_epochs > 0:
-            raise SpecError("schedule", "every_epochs", self.every_epochs, "more than 0")
+        if not 0 < self.every_epochs <= _MOST_EPOCHS:
+            expected = f"more than 0, at most {_MOST_EPOCHS:g}; use schedule.kind=constant for none"
+            raise SpecError("schedule", "every_epochs", self.every_epochs, expected)
         self.schedule(1.0, 1, 1)  # checks the numbers of this kind
 
     def schedule(self, lr: float, steps_per_epoch: int, total: int) -> Schedule:

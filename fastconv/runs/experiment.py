@@ -14,7 +14,6 @@ from fastconv.data import (
     DataError,
     Dataset,
     Samples,
-    append_transformed_copy,
     load,
     split,
     training_statistics,
@@ -96,6 +95,7 @@ def prepare(
     recipe = recipe.for_outputs(len(dataset.class_names) or dataset.training.labels.shape[1])
     plain_training = dataset.training
     preprocessing = _preprocessing(recipe, dataset.training)
+    recipe.augmentation.check_images(dataset.image_shape)
     augmentation = recipe.augmentation.augmentation()
     if recipe.augmentation.mode == "append" and augmentation.is_active:
         training = _with_copy(dataset.training, augmentation, recipe.seed)
@@ -178,6 +178,8 @@ def _preprocessing(recipe: Recipe, training: Samples) -> Preprocessing:
 
 
 def _with_copy(training: Samples, augmentation: Augmentation, seed: int) -> Samples:
+    from fastconv.data import append_transformed_copy  # few recipes ask for it
+
     height, width, channels = training.images.shape[1:]
     a = augmentation
     spec = AugmentSpec(

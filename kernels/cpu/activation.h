@@ -105,11 +105,12 @@ INLINE void TYPED(shift_rows)(const REAL *x, REAL *y, int64_t rows, int64_t clas
     }
 }
 
-/* Divide each row of powers by its sum. */
-INLINE void TYPED(divide_by_sum)(REAL *y, int64_t classes) {
-    const REAL inverse = 1 / TYPED(sum_of)(y, classes);
+/* Divide a row of powers by its sum, and return that. */
+INLINE REAL TYPED(divide_by_sum)(REAL *y, int64_t classes) {
+    const REAL total = TYPED(sum_of)(y, classes), inverse = 1 / total;
     INDEPENDENT
     for (int64_t k = 0; k < classes; k++) y[k] *= inverse;
+    return total;
 }
 
 /* y = e^x / sum(e^x) in each row. */

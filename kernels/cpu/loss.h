@@ -36,11 +36,8 @@ static void TYPED(softmax_cross_entropy_forward)(const int64_t *instruction, int
         INDEPENDENT
         for (int64_t i = 0; i < size; i++) out[i] = TYPED(exponential)(out[i]);
         for (int64_t row = 0; row < c.rows; row++) {
-            REAL *const powers = out + row * outputs;
-            const REAL total = TYPED(sum_of)(powers, outputs), inverse = 1 / total;
+            const REAL total = TYPED(divide_by_sum)(out + row * outputs, outputs);
             losses[c.first + row] += TYPED(logarithm)(total);
-            INDEPENDENT
-            for (int64_t k = 0; k < outputs; k++) powers[k] *= inverse;
         }
     }
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,37 +51,6 @@ def aligned(shape: Sequence[int], dtype: str) -> np.ndarray:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-IS_ON_HOST = True
-"""Whether plans use the host's arrays where they lie."""
-
-
-def to_device(array: np.ndarray) -> np.ndarray:
-    """Return the array where this backend computes: here it is already."""
-    return array
-
-
-def to_host(array: np.ndarray) -> np.ndarray:
-    """Return the array as a NumPy array: here it is one already."""
-    return array
-
-
-def write(array: np.ndarray, target: np.ndarray) -> None:
-    """Write an array of the host over one where this backend computes.
-
-    Parameters
-    ----------
-    array
-        Numbers that the target's dtype need not hold: they are rounded, or infinite.
-    target
-        As :func:`to_device` returned it, of the array's shape.
-    """
-    if array.dtype == target.dtype:
-        target[...] = array
-    else:
-        with np.errstate(over="ignore"):
-            target[...] = array
-
-
 class StreamRunner:
     """A plan with its buffers allocated and its instruction stream made.
 
@@ -93,13 +62,19 @@ class StreamRunner:
         Arrays for the buffers that the plan marks as shared, by name.
     threads
         How many threads may take part; None: FASTCONV_THREADS, else all cores of this process.
+
+    Attributes
+    ----------
     engine
-        Of the backend.
+        Of the backend: each has a class of its own with it.
     """
 
+    engine: ClassVar[Engine]
+
     def __init__(
-        self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None, engine: Engine
+        self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None = None
     ) -> None:
+        engine = self.engine
         reordered = reorder(plan)
         batch_blocked = block_batches(reordered.plan, engine.target())
         lowered = lower(batch_blocked.plan, engine.target())
@@ -109,7 +84,6 @@ class StreamRunner:
             check_lowered(batch_blocked.plan, lowered, engine.target())
         self.plan = plan = batch_blocked.plan
         self.threads = threads or default_threads()
-        self._engine = engine
         self.instructions: tuple[Instruction, ...] = lowered.instructions
         self.origins: tuple[tuple[int, ...], ...] = lowered.origins
         self._arrays: list[np.ndarray] = plan.allocate(shared, aligned)
@@ -198,7 +172,7 @@ class StreamRunner:
         self._first_step[0] = first_step
         if self._statistics is not None and not continues:
             self._statistics.fill(0)
-        self._engine.run_stream(self._stream, len(order), self.threads, nanoseconds)
+        self.engine.run_stream(self._stream, len(order), self.threads, nanoseconds)
         return None if self._statistics is None else self._statistics.copy()
 
     def _point(self, name: str, array: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastconv.backends.compiled.instructions.instruction import Target, choose_target, encode
 from fastconv.backends.compiled.lowering.lowered_kernels import (
+    cached_by_bytes,
     lower_kernel,
     name_of,
     with_room,
@@ -52,7 +53,7 @@ def address_of(kernel: str, dtype: str) -> int:
     return _addresses()[kernel, dtype]
 
 
-@functools.lru_cache(maxsize=1024)
+@cached_by_bytes(lambda made: 2 * made[0].nbytes)  # relocations take about as much
 def _stream(
     kernel: str, spec: Any, types: tuple[str | None, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:

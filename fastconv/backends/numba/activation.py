@@ -17,7 +17,7 @@ from fastconv.backends.numba.exponential import (
 from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pointers import first_in_blocks, first_of, pointer
 from fastconv.backends.numba.reductions import sum_of, sum_of_products
-from fastconv.backends.numba.rows import exponentials, shift_rows
+from fastconv.backends.numba.rows import divide_by_sum, exponentials, shift_rows
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
 
@@ -89,7 +89,7 @@ def _softmax_forward(real: Real) -> KernelFunction:
     def softmax_forward(n: Fields, step: int, thread: int, threads: int) -> None:
         x, y = pointer(n.x, real), pointer(n.y, real)
         rows, classes, together = n.rows, n.classes, n.together
-        chunks, lanes = (rows + together - 1) // together, lanes_of(real)
+        chunks = (rows + together - 1) // together
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
         ):
@@ -97,11 +97,7 @@ def _softmax_forward(real: Real) -> KernelFunction:
             shift_rows(x, y, first, end, classes, real)
             exponentials(y, y, first, end, real)
             for start in range(first, end, classes):
-                stop = start + classes
-                inverse = real(1) / sum_of(y, start, stop, real)
-                for i in range(start, stop, lanes):
-                    count = min(lanes, stop - i)
-                    store(y, i, load(y, i, count) * inverse, count)
+                divide_by_sum(y, start, start + classes, real)
 
     return softmax_forward
 

@@ -76,7 +76,7 @@ def address_of_function(name: str, compile_now: Callable[[str], Compiled]) -> in
     Warns
     -----
     RuntimeWarning
-        Once, if nothing can be written to the disk.
+        Once, if nothing can be kept on the disk, or only where others could change it.
     """
     with _lock:
         address = _addresses.get(name)
@@ -133,6 +133,34 @@ def _file_name(name: str) -> str:
     return f"{name}.{sources_hash()}.{_surroundings_hash()}.o"
 
 
+def _require_own(folder: Path, status: os.stat_result) -> None:
+    """Raise unless nobody but this user and the superuser can have written a file or a folder.
+
+    What is in it is run.
+    """
+    if not hasattr(os, "geteuid"):  # Windows has other rights
+        return
+    others = 0o002 if _is_private_group(status.st_gid) else 0o022
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & others:
+        raise PermissionError(
+            f"{folder} belongs to another user or can be written by others, so that its code is "
+            f"not run"
+        )
+
+
+@functools.cache
+def _is_private_group(number: int) -> bool:
+    """Whether a group is that of this user alone, as many systems give each user one."""
+    import grp
+    import pwd
+
+    try:
+        group, user = grp.getgrgid(number), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+
+
 _STALE = re.compile(r"\w+\.([0-9a-f]{16})\.[0-9a-f]{16}\.o")
 
 
@@ -153,7 +181,8 @@ def _save(name: str, made: Compiled) -> None:
     fault: OSError | None = None
     for folder in _folders():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _require_own(folder, folder.stat())
             # A reader sees the whole file or none.
             number, temporary = tempfile.mkstemp(prefix=f"{name}.", suffix=".tmp", dir=folder)
             try:
@@ -172,7 +201,7 @@ def _save(name: str, made: Compiled) -> None:
         _warned = True
         warnings.warn(
             f"compiled code cannot be kept ({fault}), so that kernels are compiled again in every "
-            f"process; set NUMBA_CACHE_DIR to a folder that can be written",
+            f"process; set NUMBA_CACHE_DIR to a folder that can be written by you alone",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -182,7 +211,10 @@ def _load(name: str) -> int | None:
     """Link the object file of a function, if there is one, and return the function's address."""
     for folder in _folders():
         try:
-            head, _, object_code = (folder / _file_name(name)).read_bytes().partition(b"\n")
+            with open(folder / _file_name(name), "rb") as file:
+                _require_own(folder, folder.stat())
+                _require_own(folder, os.fstat(file.fileno()))
+                head, _, object_code = file.read().partition(b"\n")
             found = json.loads(head)
             if hashlib.sha256(object_code).hexdigest() != found["sha256"]:
                 continue

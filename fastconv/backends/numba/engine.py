@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 from typing import Any
 
@@ -13,6 +12,7 @@ from fastconv.backends.compiled.instructions.builder import ALIGNMENT
 from fastconv.backends.compiled.instructions.instruction import encode
 from fastconv.backends.compiled.instructions.layout import WORDS
 from fastconv.backends.compiled.lowering.lowered_kernels import (
+    cached_by_bytes,
     lower_kernel,
     name_of,
     with_room,
@@ -59,7 +59,7 @@ def address_of(kernel: str, dtype: str) -> int:
     return address_of_function(f"{kernel}_{dtype}_{target().vector_bytes}", compile_now)
 
 
-@functools.lru_cache(maxsize=1024)
+@cached_by_bytes(lambda made: 2 * made[0].nbytes)  # relocations take about as much
 def _stream(
     kernel: str, spec: Any, types: tuple[str | None, ...]
 ) -> tuple[NDArray[np.int64], list[tuple[int, int, int]], int]:

@@ -13,8 +13,8 @@ from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
 from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pointers import clear, first_in_blocks, first_of, pointer
-from fastconv.backends.numba.reductions import sum_of, sum_of_squares
-from fastconv.backends.numba.rows import exponentials, shift_rows
+from fastconv.backends.numba.reductions import sum_of_squares
+from fastconv.backends.numba.rows import divide_by_sum, exponentials, shift_rows
 from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, load_beside, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread
@@ -33,7 +33,7 @@ def _softmax_cross_entropy_forward(real: Real) -> KernelFunction:
         scores, labels = pointer(n.scores, real), pointer(n.labels, np.int64)
         losses, y = pointer(n.losses, real), pointer(n.probabilities, real)
         rows, classes, together = n.batch, n.outputs, n.together
-        chunks, lanes = (rows + together - 1) // together, lanes_of(real)
+        chunks = (rows + together - 1) // together
         for chunk in range(
             first_of(chunks, thread, threads), first_of(chunks, thread + 1, threads)
         ):
@@ -45,13 +45,8 @@ def _softmax_cross_entropy_forward(real: Real) -> KernelFunction:
                 losses[row] = real(np.nan) if label < 0 else -y[row * classes + label]
             exponentials(y, y, first, end, real)
             for row in range(first_row, end_row):
-                start, stop = row * classes, (row + 1) * classes
-                total = sum_of(y, start, stop, real)
+                total = divide_by_sum(y, row * classes, (row + 1) * classes, real)
                 losses[row] = losses[row] + math.log(total)
-                inverse = real(1) / total
-                for i in range(start, stop, lanes):
-                    count = min(lanes, stop - i)
-                    store(y, i, load(y, i, count) * inverse, count)
 
     return softmax_cross_entropy_forward
 

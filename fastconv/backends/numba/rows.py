@@ -11,7 +11,7 @@ from typing import Any
 
 from fastconv.backends.numba.compilation import Real, inlined
 from fastconv.backends.numba.exponential import exponential
-from fastconv.backends.numba.reductions import largest_of
+from fastconv.backends.numba.reductions import largest_of, sum_of
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of
 
@@ -34,3 +34,14 @@ def shift_rows(x: Any, y: Any, first: int, end: int, classes: int, real: Real) -
         for i in range(start, stop, lanes):
             count = min(lanes, stop - i)
             store(y, i, load(x, i, count) - most, count)
+
+
+@inlined
+def divide_by_sum(y: Any, start: int, stop: int, real: Real) -> Any:
+    """Divide a row of powers by its sum, and return that."""
+    lanes, total = lanes_of(real), sum_of(y, start, stop, real)
+    inverse = real(1) / total
+    for i in range(start, stop, lanes):
+        count = min(lanes, stop - i)
+        store(y, i, load(y, i, count) * inverse, count)
+    return total

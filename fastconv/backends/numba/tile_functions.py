@@ -19,7 +19,7 @@ from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pointers import WORD, Instructions, compiled_as, pointer
 from fastconv.backends.numba.pooled_instructions import pooled_product
 from fastconv.backends.numba.tile_instructions import product
-from fastconv.backends.numba.tiles import ROOM
+from fastconv.backends.numba.tile_table import ROOM
 
 
 def _deep(rows: int, vectors: int, real: Real) -> Callable[[int], None]:

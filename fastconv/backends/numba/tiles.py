@@ -7,20 +7,13 @@ address is in the instruction.
 
 from __future__ import annotations
 
-import functools
-
-import numpy as np
-from numpy.typing import NDArray
-
 from fastconv.backends.compiled.instructions.instruction import Instruction
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.tiles import pieces_of
 from fastconv.backends.numba.compiled_code import Compiled, address_of_function
 from fastconv.backends.numba.instruction_set import target
+from fastconv.backends.numba.tile_table import MOST_VECTORS, table_of
 
-ROOM = 32
-"""Places in a table for each number of vectors: more than a tile has rows."""
-_MOST_VECTORS = 12
 _KINDS = {
     Kernel.CONV_TILES: "deep",
     Kernel.CONV_WEIGHT_TILES: "wide",
@@ -34,12 +27,6 @@ _KINDS = {
 """Kinds of tiles that kernels call; those of one kind and size are the same function."""
 
 
-@functools.cache
-def _table(kind: str, dtype: str, vector_bytes: int) -> NDArray[np.int64]:
-    """Addresses by vectors and rows; they stay where they are as long as the process lives."""
-    return np.zeros((_MOST_VECTORS + 1, ROOM), np.int64)
-
-
 def _sizes(instruction: Instruction, lanes: int) -> set[tuple[int, int]]:
     """Rows and vectors of the tiles that an instruction needs.
 
@@ -48,7 +35,7 @@ def _sizes(instruction: Instruction, lanes: int) -> set[tuple[int, int]]:
     n = instruction.integers
     if instruction.kernel == Kernel.POOLED_WEIGHT_TILES:
         rows = [size for _, size in pieces_of(n.taps_down, n.tile_rows)]
-        vectors = [size for _, size in pieces_of(n.vectors, _MOST_VECTORS)]
+        vectors = [size for _, size in pieces_of(n.vectors, MOST_VECTORS)]
     elif instruction.kernel == Kernel.BATCH_BLOCKED_TILES:
         rows = [size for _, size in pieces_of(n.columns, n.tile_pixels)]
         vectors = [size for _, size in pieces_of(n.outputs, n.tile_outputs)]
@@ -89,7 +76,7 @@ def tiles_of(instruction: Instruction) -> int:
     kind = _KINDS.get(instruction.kernel)
     if kind is None:
         return 0
-    table = _table(kind, instruction.dtype, target().vector_bytes)
+    table = table_of(kind, instruction.dtype, target().vector_bytes)
     for rows, vectors in _sizes(instruction, target().lanes(instruction.dtype)):
         if not table[vectors, rows]:
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,8 +13,60 @@ from fastconv.backends.compiled.instructions.builder import ALIGNMENT
 from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Target
 from fastconv.backends.compiled.instructions.layout import MOST_POINTERS
 
+Made = TypeVar("Made")
 
-@functools.lru_cache(maxsize=1024)
+_MOST_ENTRIES = 1024
+_MOST_BYTES = 2**26
+
+
+def cached_by_bytes(
+    bytes_of: Callable[[Any], int],
+) -> Callable[[Callable[..., Made]], functools._lru_cache_wrapper[Made]]:
+    """Keep what a function makes, as long as all of it is no more than 64 MiB.
+
+    A call of a convolution with a large stride has many instructions: a count of entries says
+    nothing of their memory. All are dropped at once, so that a hit costs what it costs
+    ``functools.lru_cache``.
+
+    Parameters
+    ----------
+    bytes_of
+        Gives the bytes of what was made, about.
+
+    Examples
+    --------
+    >>> @cached_by_bytes(len)
+    ... def zeros(size):
+    ...     return bytes(size)
+    >>> zeros(3) is zeros(3)
+    True
+    """
+
+    def decorate(make: Callable[..., Made]) -> functools._lru_cache_wrapper[Made]:
+        total = 0
+
+        @functools.lru_cache(maxsize=_MOST_ENTRIES)
+        def kept(*key: Any) -> Made:
+            nonlocal total
+            made = make(*key)
+            size = bytes_of(made)
+            total += size
+            if total > _MOST_BYTES:
+                kept.cache_clear()
+                total = size
+            return made
+
+        functools.update_wrapper(kept, make)
+        return kept
+
+    return decorate
+
+
+_INSTRUCTION_BYTES = 2048
+"""Of an instruction as an object, with its fields, about."""
+
+
+@cached_by_bytes(lambda lowered: _INSTRUCTION_BYTES * len(lowered.instructions))
 def lower_kernel(
     kernel: str, spec: Any, types: tuple[str | None, ...], target: Target
 ) -> LoweredKernel:
