@@ -96,6 +96,15 @@ PLANES = _parse(
     g2mb1ic34ih6iw3oc70kh5kw2sh1sw1ph0pw0dh1dw1
     g1mb1ic70ih3iw4oc64kh1kw2sh1sw1ph0pw1dh1dw1
     g19mb1ic19ih4iw4oc38kh3kw3sh1sw1ph0pw0dh1dw1
+    # fewer products, checked: as one instruction, as three with odd sizes, all dy in the padding
+    g1mb1ic32ih12iw16oc16kh3kw3sh1sw1ph1pw1dh1dw1
+    g1mb1ic144ih13iw15oc16kh3kw3sh1sw1ph1pw1dh1dw1
+    g1mb1ic32ih9iw9oc32kh3kw3sh1sw1ph3pw3dh1dw1
+    # few products of an output: the im2col matrix, with strides, dilation and wide padding
+    g1mb2ic3ih11iw13oc32kh3kw3sh1sw1ph1pw1dh1dw1
+    g1mb1ic3ih11iw37oc32kh3kw3sh2sw2ph1pw1dh1dw1
+    g2mb1ic4ih9iw35oc40kh2kw3sh1sw4ph3pw5dh2dw1
+    g1mb1ic9ih7iw9oc32kh1kw1sh3sw3ph0pw0dh1dw1
     # a filter for each channel:
     # widths around those of vectors, and rows around those of a tile
     g3mb2ic3ih5iw5oc3kh3kw3sh1sw1ph1pw1dh1dw1

@@ -74,6 +74,7 @@ def test_an_encoded_instruction_has_everything_at_its_place():
         outputs=9,
     )  # fmt: skip
     addresses = {("dense_backward_update", "float64"): 1000, ("count_correct", "float32"): 2000}
+    correct = replace(correct, condition=Pointer(-1, 128))
     stream, relocations = encode([update, correct], lambda *key: addresses[key])
     expected = np.zeros((2, 64), np.int64)
     expected[0, [0, 1, 2, 16, 17]] = 1000, 5, 0, 7, 8
@@ -86,7 +87,7 @@ def test_an_encoded_instruction_has_everything_at_its_place():
     # The bias would stand in word 7, the output of the activation in word 9.
     assert relocations.tolist() == [
         [0, 4, 2, 24], [0, 5, 5, 0], [0, 6, 0, 0], [0, 8, -1, 64], [0, 10, 3, 0],
-        [1, 4, 0, 0], [1, 5, 1, 0], [1, 6, 2, 0],
+        [1, 4, 0, 0], [1, 5, 1, 0], [1, 6, 2, 0], [1, 63, -1, 128],
     ]  # fmt: skip
 
 
@@ -130,7 +131,7 @@ def test_strides_may_go_backwards():
 
 
 @pytest.mark.parametrize(
-    ("what", "place", "limit"), [("pointers", 0, 12), ("integers", 1, 32), ("reals", 2, 16)]
+    ("what", "place", "limit"), [("pointers", 0, 12), ("integers", 1, 32), ("reals", 2, 15)]
 )
 def test_a_layout_that_does_not_fit_an_instruction_is_an_error(what, place, limit):
     names = tuple(f"a{n}" for n in range(limit + 1))

@@ -34,6 +34,7 @@ SPECS = {
         2, 32, 9, 11, 96, (3, 3), padding=((2, 1), (0, 1))
     ),
     "many channels": ConvSpec(2, 128, 10, 8, 64, (3, 3)),
+    "more padding than the kernel has": ConvSpec(1, 32, 8, 8, 32, (3, 3), padding=((3, 3), (3, 3))),
 }
 
 
@@ -177,3 +178,76 @@ def test_adam_divides_gradients_and_gets_direct_sums():
     kernels = kernels_of("adam")
     assert "winograd_tiles" in kernels
     assert "winograd_weight_sums" not in kernels
+
+
+# Public convolutions of NCHW images: the sums are checked, and made again where one is not finite.
+
+PUBLIC = {
+    "as one instruction": ConvSpec(2, 32, 10, 12, 32, (3, 3), padding=EDGE),
+    "in parts, of odd sizes": ConvSpec(1, 144, 13, 15, 32, (3, 3), padding=EDGE),
+}
+
+
+def expected_of(spec, x, w, b, dy):
+    """The direct sums of the reference, in NCHW."""
+    nhwc = [each.astype(np.float64).transpose(0, 2, 3, 1) for each in (x, dy)]
+    hwio = w.astype(np.float64).transpose(2, 3, 1, 0)
+    y, dx = np.empty(spec.y_shape), np.empty(spec.x_shape)
+    with np.errstate(invalid="ignore"):
+        reference.conv2d_forward(spec, nhwc[0], hwio, b.astype(np.float64), y, None)
+        reference.conv2d_backward_data(spec, nhwc[1], hwio, dx, None)
+    return y.transpose(0, 3, 1, 2), dx.transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("place", [None, (0, 0, 0, 0), (-1, 5, 4, 7), (-1, -1, -1, -1)])
+@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("backend", ENGINES)
+def test_an_infinity_reaches_no_output_beside_those_of_the_formula(backend, name, place):
+    spec = PUBLIC[name]
+    draw = np.random.default_rng(4)
+    x = draw.standard_normal((spec.batch, spec.in_channels, spec.height, spec.width))
+    dy = draw.standard_normal((spec.batch, spec.out_channels, spec.out_height, spec.out_width))
+    w = draw.standard_normal((spec.out_channels, spec.in_channels, 3, 3))
+    b = draw.standard_normal(spec.out_channels)
+    x, dy, w, b = (each.astype(np.float32) for each in (x, dy, w, b))
+    if place is not None:
+        x[place], dy[place] = np.inf, np.nan
+    y, dx = np.empty_like(dy), np.empty_like(x)
+    execute(backend, "nchw.conv2d_forward", spec, (x, w, b), (y,))
+    room = np.empty(
+        engine_of(backend).workspace_bytes("nchw.conv2d_backward", spec, x.dtype), np.uint8
+    )
+    engine_of(backend).execute("nchw.conv2d_backward", spec, dy, x, w, dx, None, None, room)
+    expected_y, expected_dx = expected_of(spec, x, w, b, dy)
+    assert np.isfinite(expected_y).any()  # most of them, whatever the place
+    assert_close(y, expected_y, "nchw.conv2d_forward")
+    assert_close(dx, expected_dx, "nchw.conv2d_backward")
+
+
+def test_direct_sums_wait_for_an_output_that_is_not_finite():
+    for spec in PUBLIC.values():
+        types = ("float32",) * 4
+        instructions = lower_kernel("nchw.conv2d_forward", spec, types, AVX2).instructions
+        kernels = [each.kernel for each in instructions]
+        found = instructions[kernels.index(Kernel.FIND_NOT_FINITE)]
+        waiting = [each.kernel for each in instructions if each.condition is not None]
+        assert waiting == [Kernel.PAD_IMAGES, Kernel.PACK_WEIGHTS, Kernel.CONV_TILES]
+        assert {each.condition for each in instructions} == {None, found.pointers.found}
+
+
+@pytest.mark.parametrize(
+    ("spec", "forward", "backward"),
+    [
+        (ConvSpec(1, 64, 56, 56, 64, (3, 3), padding=EDGE), True, True),
+        (ConvSpec(1, 64, 13, 13, 64, (3, 3), padding=EDGE), True, True),
+        # The weights would be transformed for 16 tiles.
+        (ConvSpec(1, 512, 7, 7, 512, (3, 3), padding=EDGE), False, False),
+        (ConvSpec(16, 512, 7, 7, 512, (3, 3), padding=EDGE), True, True),
+        (ConvSpec(1, 8, 56, 56, 64, (3, 3), padding=EDGE), False, True),
+        (ConvSpec(1, 64, 56, 56, 64, (3, 3), (2, 2), EDGE), False, False),
+        (ConvSpec(1, 64, 56, 56, 60, (3, 3), padding=EDGE), False, False),
+    ],
+)
+def test_where_weights_are_transformed_for_one_call(spec, forward, backward):
+    assert winograd.is_profitable_once(spec, AVX2, "float32") is forward
+    assert winograd.is_profitable_once(spec, AVX2, "float32", backwards=True) is backward

@@ -11,6 +11,7 @@
 typedef int64_t address; /* of an array; 0: there is none */
 
 enum { WORDS = 64 }; /* of an instruction */
+enum { CONDITION_WORDS = 16 };
 
 /* The first words of every instruction. */
 struct instruction_head {
@@ -18,6 +19,13 @@ struct instruction_head {
     int64_t max_threads; /* how many find work in it; threads beyond that pass by */
     int64_t barrier; /* 1 if all threads must have finished it before the next one starts */
     address tile_table; /* of tiles, where the engine has one */
+};
+
+/* The first words and the last one of every instruction. */
+struct instruction_ends {
+    struct instruction_head head;
+    int64_t fields[59];
+    address condition; /* CONDITION_WORDS words: it runs if one of them is not 0; may be NULL */
 };
 
 /* What the accumulators of a tile start from. */
@@ -143,7 +151,8 @@ struct conv_tiles {
     int64_t last_columns; /* columns of the last row of C */
     int64_t no_integers[3];
     double slope; /* of a leaky ReLU below 0 */
-    double no_reals[15];
+    double no_reals[14];
+    address condition;
 };
 
 /* dw[tap, k, n] = sum over samples and pixels of A[...] dy[pixel, n]; db[n] = sum of dy[pixel, n]
@@ -187,7 +196,43 @@ struct conv_weight_tiles {
     int64_t no_integers[6];
     double decay; /* UPDATE: factor of rate * w that is subtracted beside */
     double bias_decay; /* UPDATE: factor of rate * b that is subtracted beside */
-    double no_reals[14];
+    double no_reals[13];
+    address condition;
+};
+
+/* y[sample][output][pixel] = bias + sum over k of w[output][k] matrix[k][pixel], with the im2col
+ * matrix of images in NCHW */
+struct im2col_tiles {
+    struct instruction_head head;
+    address x; /* the input */
+    address w; /* the weights */
+    address y; /* the output */
+    address bias; /* for each output channel of all groups; may be NULL */
+    address no_pointers[8];
+    int64_t samples;
+    int64_t channels; /* input channels of a group */
+    int64_t height; /* rows of the images that are read */
+    int64_t width; /* columns of the images that are read */
+    int64_t rows; /* rows of what is written */
+    int64_t columns; /* columns of what is written */
+    int64_t taps_down; /* taps from top to bottom */
+    int64_t taps_across; /* taps from left to right */
+    int64_t stride_down; /* rows of x from row to row of y */
+    int64_t stride_across; /* columns of x from column to column of y */
+    int64_t dilation_down; /* rows of x from tap to tap */
+    int64_t dilation_across; /* columns of x from tap to tap */
+    int64_t top; /* padding above */
+    int64_t left; /* padding at the left */
+    int64_t groups; /* groups of channels */
+    int64_t outputs; /* output channels of a group */
+    int64_t vectors; /* vectors of a block of the matrix */
+    int64_t tile_rows; /* rows of a tile: outputs */
+    int64_t pixels_together; /* columns of the matrix that are made together: whole blocks */
+    int64_t depth_together; /* rows of the matrix that are made together */
+    int64_t outputs_together; /* outputs of a piece of work */
+    int64_t no_integers[11];
+    double no_reals[15];
+    address condition;
 };
 
 /* y = x among zeros: padding around images, and more channels */
@@ -206,7 +251,8 @@ struct pad_images {
     int64_t top; /* row of y where the first pixel of x goes; negative: a crop */
     int64_t left; /* column of y where the first pixel of x goes */
     int64_t no_integers[23];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* packed[group][block][tap down][tap across][k][lane] = w[...] */
@@ -229,7 +275,8 @@ struct pack_weights {
     int64_t packed_group; /* stride of the copy from group to group */
     int64_t packed_block; /* stride of the copy from block to block */
     int64_t no_integers[19];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* packed[block][tap down][tap across][k][phase, input] = w[...]: the weights of some sub-pixel
@@ -252,7 +299,8 @@ struct pack_subpixel_phases {
     int64_t step; /* columns of the kernel from tap to tap across */
     int64_t packed_block; /* stride of the copy from block to block */
     int64_t no_integers[20];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* total[channel] = sum over pixels */
@@ -264,7 +312,8 @@ struct sum_pixels {
     int64_t pixels; /* pixels of all images */
     int64_t channels;
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* y[sample, row, column, c] = b[c] + sum over taps of x[..., c] w[tap, c] */
@@ -299,7 +348,8 @@ struct depthwise_tiles {
     int64_t y_height; /* rows of all of y */
     int64_t y_width; /* columns of all of y */
     int64_t no_integers[10];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dw[tap, c] = sum over samples and pixels of x[..., c] dy[pixel, c]; db[c] = sum of dy[pixel, c]
@@ -326,7 +376,8 @@ struct depthwise_weight_tiles {
     int64_t top; /* padding above */
     int64_t left; /* padding at the left */
     int64_t no_integers[18];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* every channel repeated, or the repetitions added up: for more than one output channel for each
@@ -342,7 +393,8 @@ struct spread_channels {
     int64_t times; /* how often a channel is there */
     int64_t adds; /* whether to add up */
     int64_t no_integers[28];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* C[sample, row, column, n] = bias + sum over taps and k of A[...] B[tap, k, n], a vector of
@@ -388,7 +440,8 @@ struct batch_blocked_tiles {
     int64_t image_row; /* elements of a row of the image */
     int64_t no_integers[3];
     double slope; /* of a leaky ReLU below 0 */
-    double no_reals[15];
+    double no_reals[14];
+    address condition;
 };
 
 /* dw[part][tap, k, n] = sum over the samples of a part, and pixels, of A[...] dy[pixel, n];
@@ -432,7 +485,8 @@ struct batch_blocked_weight_tiles {
     int64_t rows_together; /* rows that are taken through the tiles of a tap down together */
     int64_t dw_part; /* elements of the gradient of a part */
     int64_t no_integers[3];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* transformed[place][block][k][n] = G g G' of the weights g of input k and output n */
@@ -450,7 +504,8 @@ struct winograd_weights {
     int64_t place; /* stride of the result from place to place: no multiple of 4 KiB, with which all
         places would be in one set of a cache */
     int64_t no_integers[25];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n] */
@@ -481,7 +536,48 @@ struct winograd_tiles {
     int64_t place; /* stride of the weights from place to place */
     int64_t no_integers[17];
     double slope; /* of a leaky ReLU below 0 */
+    double no_reals[14];
+    address condition;
+};
+
+/* transformed[place][tile][k] = (B' d B)[place][k] of the 4x4 pixels d that a tile sees */
+struct winograd_pixels {
+    struct instruction_head head;
+    address a; /* the array that is read along its patches: x for a forward pass, dy for a data
+        gradient */
+    address transformed; /* what is written */
+    address no_pointers[10];
+    int64_t first; /* number of the first tile, counted through the samples */
+    int64_t count; /* tiles */
+    int64_t tile_rows; /* rows of tiles of a sample */
+    int64_t tiles; /* tiles of a row */
+    int64_t a_sample; /* stride of A from sample to sample */
+    int64_t a_row; /* stride of A from row to row */
+    int64_t a_column; /* stride of A from pixel to pixel */
+    int64_t inputs; /* input channels */
+    int64_t no_integers[24];
     double no_reals[15];
+    address condition;
+};
+
+/* C[sample, row, column, n] = bias + (A' m A)[row, column][n] of the sums m of a tile */
+struct winograd_outputs {
+    struct instruction_head head;
+    address sums; /* of each place, tile by tile */
+    address c; /* what is written */
+    address bias; /* for each output channel of all groups; may be NULL */
+    address no_pointers[9];
+    int64_t first; /* number of the first tile, counted through the samples */
+    int64_t count; /* tiles */
+    int64_t tile_rows; /* rows of tiles of a sample */
+    int64_t tiles; /* tiles of a row */
+    int64_t c_sample; /* stride of C from sample to sample */
+    int64_t c_row; /* stride of C from row to row */
+    int64_t c_column; /* stride of C from column to column */
+    int64_t outputs; /* output channels of a group */
+    int64_t no_integers[24];
+    double no_reals[15];
+    address condition;
 };
 
 /* sums[part][place][k][n] = sum over the tiles of the part's samples of (B' d B)[k] (A dy A')[n];
@@ -510,7 +606,8 @@ struct winograd_weight_sums {
     int64_t parts; /* parts of the samples, each with a sum of its own */
     int64_t together; /* tiles that are taken through all products together */
     int64_t no_integers[17];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dw[tap][k][n] = G' u G of the sums u of all parts, which are added in their order; db likewise */
@@ -529,7 +626,8 @@ struct winograd_weight_gradient {
     int64_t no_integers[28];
     double decay; /* UPDATE: factor of rate * w that is subtracted beside */
     double bias_decay; /* UPDATE: factor of rate * b that is subtracted beside */
-    double no_reals[14];
+    double no_reals[13];
+    address condition;
 };
 
 /* y[plane, row, column] = b + sum over taps of the filter times the plane of x; the planes of y are
@@ -543,7 +641,8 @@ struct plane_products {
     address no_pointers[8];
     struct plane_sizes plane_sizes;
     int64_t no_integers[5];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dw[part][channel, tap] = sum over samples of a part, and pixels, of x times dy; db[part][channel]
@@ -559,7 +658,8 @@ struct plane_weight_products {
     int64_t parts; /* parts of the samples, each with a sum of its own */
     int64_t together; /* channels that are taken through the samples together */
     int64_t no_integers[3];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* c[i, j] = sum over k of a[i, k] b[j, k]: rows of two matrices, contiguous along k */
@@ -576,7 +676,8 @@ struct row_products {
     int64_t b_row; /* stride of b from row to row */
     int64_t c_row; /* stride of c from row to row */
     int64_t no_integers[26];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* y = b + the sum of parts, in their order */
@@ -592,7 +693,8 @@ struct add_parts {
     int64_t epilogue; /* STORE or LEAKY_RELU */
     int64_t no_integers[28];
     double slope; /* of a leaky ReLU below 0 */
-    double no_reals[15];
+    double no_reals[14];
+    address condition;
 };
 
 /* for one sample, dx[i] = sum over j of dy[j] w[i, j] with the weights as they are, then w = keep *
@@ -615,7 +717,8 @@ struct dense_backward_update {
     double decay; /* factor of rate * w that is subtracted beside */
     double bias_decay; /* factor of rate * b that is subtracted beside */
     double slope; /* of a leaky ReLU below 0 */
-    double no_reals[13];
+    double no_reals[12];
+    address condition;
 };
 
 /* w -= rate * (dw + 2 l2 w[:weights] + coupled w[:decayed]) + rate decoupled w[:decayed] */
@@ -628,7 +731,8 @@ struct sgd_update {
     struct parameter_ranges parameter_ranges;
     int64_t no_integers[29];
     struct penalties penalties;
-    double no_reals[13];
+    double no_reals[12];
+    address condition;
 };
 
 /* m = momentum m + share g, then w -= rate m, or for nesterov of share g + momentum m; g and the
@@ -646,7 +750,8 @@ struct momentum_update {
     struct penalties penalties;
     double momentum; /* what is kept of the velocity */
     double share; /* of the gradient in the velocity */
-    double no_reals[11];
+    double no_reals[10];
+    address condition;
 };
 
 /* Adam; g and the decoupled decay as in sgd_update */
@@ -665,7 +770,8 @@ struct adam_update {
     double beta1; /* what is kept of m */
     double beta2; /* what is kept of v */
     double epsilon; /* is added to the root */
-    double no_reals[10];
+    double no_reals[9];
+    address condition;
 };
 
 /* y = f(x); y may be x */
@@ -679,7 +785,8 @@ struct activation_forward {
     int64_t no_integers[30];
     double alpha; /* of ELU's part below 0, scale * alpha for SELU; slope of a leaky ReLU */
     double scale; /* of SELU */
-    double no_reals[14];
+    double no_reals[13];
+    address condition;
 };
 
 /* dx = dy * f'(x), the derivative from y; dx may be dy */
@@ -694,7 +801,8 @@ struct activation_backward {
     int64_t no_integers[30];
     double alpha; /* as in activation_forward */
     double scale; /* of SELU */
-    double no_reals[14];
+    double no_reals[13];
+    address condition;
 };
 
 /* y = e^x / sum(e^x) in each row */
@@ -708,7 +816,8 @@ struct softmax_forward {
     int64_t together; /* rows that are done together, so that the number of threads does not matter
         */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dx = y (dy - sum(dy y)) in each row */
@@ -723,7 +832,8 @@ struct softmax_backward {
     int64_t together; /* rows that are done together, so that the number of threads does not matter
         */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* y = x - log(sum(e^x)) in each row */
@@ -738,7 +848,8 @@ struct log_softmax_forward {
     int64_t together; /* rows that are done together, so that the number of threads does not matter
         */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dx = dy - e^y sum(dy) in each row */
@@ -754,7 +865,8 @@ struct log_softmax_backward {
     int64_t together; /* rows that are done together, so that the number of threads does not matter
         */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* losses = log(sum(e^scores)) - scores[label], and the softmax */
@@ -770,7 +882,8 @@ struct softmax_cross_entropy_forward {
     int64_t together; /* rows that are done together, so that the number of threads does not matter
         */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dscores = (probabilities - (1 at the label)) / batch */
@@ -785,7 +898,8 @@ struct softmax_cross_entropy_backward {
     int64_t together; /* rows that are done together, so that the number of threads does not matter
         */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* losses = -scores[label] */
@@ -800,7 +914,8 @@ struct nll_forward {
     int64_t together; /* rows that are done together, so that the number of threads does not matter
         */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dscores = -1 / batch at the labels, 0 elsewhere */
@@ -814,7 +929,8 @@ struct nll_backward {
     int64_t together; /* rows that are done together, so that the number of threads does not matter
         */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* losses = mean over the outputs of (y - target)^2 */
@@ -829,7 +945,8 @@ struct mean_squared_error_forward {
     int64_t together; /* rows that are done together, so that the number of threads does not matter
         */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dy = 2 (y - target) / size */
@@ -841,7 +958,8 @@ struct mean_squared_error_backward {
     address no_pointers[9];
     int64_t size; /* elements of all samples */
     int64_t no_integers[31];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* statistics[0] += sum of the losses, statistics[2] += batch */
@@ -852,7 +970,8 @@ struct sum_losses {
     address no_pointers[10];
     int64_t batch; /* samples */
     int64_t no_integers[31];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* statistics[1] += samples whose first largest score is at the label */
@@ -865,7 +984,8 @@ struct count_correct {
     int64_t batch; /* samples */
     int64_t outputs; /* classes */
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* the first words of a stream at a step */
@@ -877,7 +997,8 @@ struct random_words {
     int64_t count; /* words */
     struct random_key random_key;
     int64_t no_integers[28];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* x[n] = images[indices[step * batch + n]] */
@@ -891,7 +1012,8 @@ struct gather_images {
     int64_t elements; /* elements of an image */
     int64_t itemsize; /* bytes of an element of the images: 1, 4 or 8 */
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* gather_images of bytes and min_max_images in one */
@@ -904,7 +1026,8 @@ struct gather_min_max_images {
     int64_t batch; /* samples */
     int64_t elements; /* elements of an image */
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* y[n] = rows[indices[step * batch + n]]: labels or targets of any type */
@@ -917,7 +1040,8 @@ struct gather_rows {
     int64_t batch; /* samples */
     int64_t bytes; /* of a row */
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* y = x * factor; y may be x */
@@ -929,7 +1053,8 @@ struct scale_images {
     address no_pointers[9];
     int64_t size; /* elements */
     int64_t no_integers[31];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* y = (x - mean) / std, mean and std repeating with a period; y may be x */
@@ -943,7 +1068,8 @@ struct standardize_images {
     int64_t rows; /* periods */
     int64_t period; /* elements of a period */
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* y = (x - smallest) / (largest - smallest) of each image; a constant image becomes 0 */
@@ -955,7 +1081,8 @@ struct min_max_images {
     int64_t batch; /* samples */
     int64_t elements; /* elements of an image */
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* flip, crop, warp, cut out; fastconv.plans.operation.AugmentSpec has the formulas */
@@ -978,7 +1105,8 @@ struct augment_images {
     double rotation; /* radians, at most */
     double shear; /* radians, at most */
     double translation; /* part of a side, at most */
-    double no_reals[13];
+    double no_reals[12];
+    address condition;
 };
 
 /* mask = word >> 8 >= threshold, y = scale x where kept, else 0 */
@@ -994,7 +1122,8 @@ struct dropout_forward {
     struct random_key random_key;
     int64_t no_integers[27];
     double scale; /* factor of what is written */
-    double no_reals[15];
+    double no_reals[14];
+    address condition;
 };
 
 /* dx = scale dy where kept, else 0 */
@@ -1007,7 +1136,8 @@ struct dropout_backward {
     int64_t size; /* elements */
     int64_t no_integers[31];
     double scale; /* factor of what is written */
-    double no_reals[15];
+    double no_reals[14];
+    address condition;
 };
 
 /* the largest pixel of each window, and its flat index in the plane of the image */
@@ -1019,7 +1149,8 @@ struct max_pool2d_forward {
     address no_pointers[9];
     struct pool_windows pool_windows;
     int64_t no_integers[17];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* add the gradient of each window to the pixel of its maximum */
@@ -1031,7 +1162,8 @@ struct max_pool2d_backward {
     address no_pointers[9];
     struct pool_windows pool_windows;
     int64_t no_integers[17];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* the same for windows of 2x2 that lie side by side without padding */
@@ -1043,7 +1175,8 @@ struct max_pool2d_backward_pairs {
     address no_pointers[9];
     struct pool_windows pool_windows;
     int64_t no_integers[17];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* the mean of each window */
@@ -1054,7 +1187,8 @@ struct avg_pool2d_forward {
     address no_pointers[10];
     struct pool_windows pool_windows;
     int64_t no_integers[17];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* spread the gradient of each window evenly over its pixels */
@@ -1065,7 +1199,8 @@ struct avg_pool2d_backward {
     address no_pointers[10];
     struct pool_windows pool_windows;
     int64_t no_integers[17];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* the mean of each channel over all pixels */
@@ -1078,7 +1213,8 @@ struct global_avg_pool2d_forward {
     int64_t pixels; /* pixels of an image */
     int64_t channels;
     int64_t no_integers[29];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* spread each channel's gradient evenly over all pixels */
@@ -1092,7 +1228,8 @@ struct global_avg_pool2d_backward {
     int64_t width; /* columns of the images */
     int64_t channels;
     int64_t no_integers[28];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* the gradient of each pooled pixel with the place of the maximum that it belongs to, and the same
@@ -1118,7 +1255,8 @@ struct pooled_lists {
     int64_t x_pixel; /* stride of x from pixel to pixel */
     int64_t no_integers[25];
     double slope; /* of the activation */
-    double no_reals[15];
+    double no_reals[14];
+    address condition;
 };
 
 /* dw[n][i][j] = sum over samples and pooled pixels of gradient * x, for each channel n of dy */
@@ -1140,7 +1278,8 @@ struct pooled_weight_tiles {
     int64_t tile_rows; /* rows of taps in a tile */
     int64_t band; /* pooled pixels of a band, which is taken through all channels */
     int64_t no_integers[23];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dx of a 3x3 convolution: every pooled pixel adds to a region of 4x4 pixels */
@@ -1165,7 +1304,8 @@ struct pooled_data_tiles {
     int64_t epilogue; /* STORE or LEAKY_GRADIENT */
     int64_t no_integers[23];
     double slope; /* of a leaky ReLU below 0 */
-    double no_reals[15];
+    double no_reals[14];
+    address condition;
 };
 
 /* dw[k][n] = sums[n][k], as a gradient or as an update */
@@ -1183,7 +1323,8 @@ struct transpose_weights {
     int64_t no_integers[29];
     double decay; /* UPDATE: factor of rate * w that is subtracted beside */
     double bias_decay; /* UPDATE: factor of rate * b that is subtracted beside */
-    double no_reals[14];
+    double no_reals[13];
+    address condition;
 };
 
 /* of each block of rows, the sum of x and that of the squared distances from its mean */
@@ -1195,7 +1336,8 @@ struct norm_sums {
     int64_t rows;
     int64_t channels;
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* mean and inverse standard deviation of all rows, the running statistics, and gamma / standard
@@ -1215,7 +1357,8 @@ struct norm_statistics {
     int64_t no_integers[30];
     double epsilon; /* is added to a variance */
     double momentum; /* share of this batch in the running statistics */
-    double no_reals[14];
+    double no_reals[13];
+    address condition;
 };
 
 /* factor = gamma / sqrt(variance + epsilon) */
@@ -1228,7 +1371,8 @@ struct norm_factor {
     int64_t channels;
     int64_t no_integers[31];
     double epsilon; /* is added to a variance */
-    double no_reals[15];
+    double no_reals[14];
+    address condition;
 };
 
 /* y = (x - mean) * factor + beta */
@@ -1243,7 +1387,8 @@ struct norm_apply {
     int64_t rows;
     int64_t channels;
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* of each block of rows, the sum of dy and that of dy * z with z = (x - mean) * inverse_std */
@@ -1258,7 +1403,8 @@ struct norm_gradient_sums {
     int64_t rows;
     int64_t channels;
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dbeta = sum of dy, dgamma = sum of dy * z, and what dx takes of them */
@@ -1275,7 +1421,8 @@ struct norm_gradients {
     int64_t rows;
     int64_t channels;
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* dx = factor * (dy - mean of dy - z * mean of dy * z) */
@@ -1292,7 +1439,8 @@ struct norm_backward_data {
     int64_t rows;
     int64_t channels;
     int64_t no_integers[30];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
 };
 
 /* y[n][row of c][j] = x[n][row of j][c] for matrices n; j and c run through the rows and columns of
@@ -1311,7 +1459,20 @@ struct transpose {
     int64_t tile_rows; /* rows of a tile */
     int64_t tile_columns; /* columns of a tile */
     int64_t no_integers[25];
-    double no_reals[16];
+    double no_reals[15];
+    address condition;
+};
+
+/* found[part] = whether a NaN or an infinity is in that part of x */
+struct find_not_finite {
+    struct instruction_head head;
+    address x; /* the input */
+    address found; /* int64: 16 words, a condition of other instructions */
+    address no_pointers[10];
+    int64_t size; /* elements */
+    int64_t no_integers[31];
+    double no_reals[15];
+    address condition;
 };
 
 #endif

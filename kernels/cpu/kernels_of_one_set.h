@@ -36,6 +36,7 @@
 #define ENTRY(name) {#name, name##_float32, name##_float64}
 static const struct kernel_entry kernels[] = {
     CONV_KERNELS,
+    IM2COL_KERNELS,
     BATCH_BLOCKED_KERNELS,
     WINOGRAD_KERNELS,
     WINOGRAD_GRADIENT_KERNELS,

@@ -5,6 +5,7 @@
 
 #include "gemm.h"
 #include "conv.h"
+#include "im2col.h"
 #include "batch_blocked.h"
 #include "winograd.h"
 #include "winograd_gradient.h"

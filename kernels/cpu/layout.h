@@ -135,4 +135,31 @@ static void TYPED(transpose)(const int64_t *instruction, int64_t step, int64_t t
     }
 }
 
-#define LAYOUT_KERNELS ENTRY(transpose)
+/* found[part] = whether a NaN or an infinity is in that part of x: x - x is 0 for all else. */
+static void TYPED(find_not_finite)(const int64_t *instruction, int64_t step, int64_t thread,
+                                   int64_t threads) {
+    (void)step;
+    const struct find_not_finite *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    int64_t *const found = array_at(n->found);
+    const int64_t last = first_of(CONDITION_WORDS, thread + 1, threads);
+    for (int64_t part = first_of(CONDITION_WORDS, thread, threads); part < last; part++) {
+        int64_t i = first_of(n->size, part, CONDITION_WORDS);
+        const int64_t end = first_of(n->size, part + 1, CONDITION_WORDS);
+        VECTOR sums[4] = NO_SUMS;
+        for (; i + 4 * LANES <= end; i += 4 * LANES) {
+            UNROLL for (int v = 0; v < 4; v++) {
+                const VECTOR value = TYPED(load)(x + i + v * LANES);
+                sums[v] += value - value;
+            }
+        }
+        VECTOR sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+        REAL rest = 0, lanes[sizeof(VECTOR) / sizeof(REAL)];
+        for (; i < end; i++) rest += x[i] - x[i];
+        memcpy(lanes, &sum, sizeof sum);
+        for (ptrdiff_t l = 0; l < LANES; l++) rest += lanes[l];
+        found[part] = !(rest == 0);
+    }
+}
+
+#define LAYOUT_KERNELS ENTRY(transpose), ENTRY(find_not_finite)

@@ -42,6 +42,16 @@ static int64_t now(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Whether an instruction is to run. Its condition was written before a barrier: all threads agree. */
+static int is_wanted(const int64_t *instruction) {
+    const struct instruction_ends *const ends = fields_of(instruction);
+    if (!ends->condition) return 1;
+    const int64_t *const words = array_at(ends->condition);
+    int64_t any = 0;
+    for (int i = 0; i < CONDITION_WORDS; i++) any |= words[i];
+    return any != 0;
+}
+
 static kernel_function *kernel_of(const int64_t *instruction) {
     const struct instruction_head *const head = fields_of(instruction);
     return (kernel_function *)(intptr_t)head->kernel;
@@ -62,6 +72,7 @@ static void walk(const int64_t *stream, int64_t instructions, int64_t steps, int
         for (int64_t number = 0; number < instructions; number++) {
             const int64_t *instruction = stream + number * WORDS;
             const int64_t start = nanoseconds ? now() : 0;
+            if (!is_wanted(instruction)) continue;
             kernel_of(instruction)(instruction, step, 0, 1);
             if (nanoseconds) nanoseconds[number] += now() - start;
         }
@@ -190,6 +201,7 @@ static void walk(struct thread_pool *pool, int thread, struct oversubscription *
              instruction += WORDS, number++) {
             const struct instruction_head *const head = fields_of(instruction);
             const int64_t used = head->max_threads < threads ? head->max_threads : threads;
+            if (!is_wanted(instruction)) continue;
             if (thread < used) kernel_of(instruction)(instruction, step, thread, used);
             if (head->barrier) barrier(pool, oversubscription);
             if (nanoseconds) {

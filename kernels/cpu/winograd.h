@@ -53,8 +53,8 @@ static void TYPED(winograd_weights)(const int64_t *instruction, int64_t step, in
 }
 
 /* to[place][k] = B' d B for the 4x4 pixels d that begin at `from`, for all channels. */
-INLINE void TYPED(winograd_pixels)(const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
-                                   ptrdiff_t channels, REAL *to, ptrdiff_t place) {
+INLINE void TYPED(winograd_pixels_of_tile)(const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
+                                           ptrdiff_t channels, REAL *to, ptrdiff_t place) {
     for (ptrdiff_t k = 0; k < channels; k += LANES) {
         VECTOR vertical[4][4];
         UNROLL for (int column = 0; column < 4; column++) {
@@ -93,9 +93,9 @@ INLINE void TYPED(winograd_places)(ptrdiff_t first, ptrdiff_t tiles, ptrdiff_t h
 }
 
 /* The outputs of a tile from the sums of its places, of one vector of outputs. */
-INLINE void TYPED(winograd_outputs)(const REAL *m, ptrdiff_t place, VECTOR start, REAL *c,
-                                    const REAL *other, ptrdiff_t row, ptrdiff_t column,
-                                    int epilogue, VECTOR slope) {
+INLINE void TYPED(winograd_outputs_of_tile)(const REAL *m, ptrdiff_t place, VECTOR start, REAL *c,
+                                            const REAL *other, ptrdiff_t row, ptrdiff_t column,
+                                            int epilogue, VECTOR slope) {
     VECTOR vertical[2][4];
     UNROLL for (int j = 0; j < 4; j++) {
         const VECTOR m1 = TYPED(load)(m + (4 + j) * place);
@@ -182,7 +182,7 @@ static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int6
             (sample * all + first, tiles, n->tile_rows, n->tiles, n->c_sample, n->c_row,
              n->c_column, to);
             for (ptrdiff_t tile = 0; tile < tiles; tile++)
-                TYPED(winograd_pixels)
+                TYPED(winograd_pixels_of_tile)
                 (a + from[tile], n->a_row, n->a_column, depth, pixels + tile * depth, place);
             const ptrdiff_t beyond = piece - block + blocks;
             coming = 0;
@@ -217,7 +217,7 @@ static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int6
                 const ptrdiff_t at = to[tile] + block * width + v;
                 VECTOR start = {0};
                 if (bias) start = TYPED(load)(bias + block * width + v);
-                TYPED(winograd_outputs)
+                TYPED(winograd_outputs_of_tile)
                 (results + tile * width + v, tiles * width, start, c + at,
                  other ? other + at : NULL, n->c_row, n->c_column, epilogue, slope);
             }
@@ -225,4 +225,55 @@ static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int6
     }
 }
 
-#define WINOGRAD_KERNELS ENTRY(winograd_weights), ENTRY(winograd_tiles)
+/* The three parts of winograd_tiles as instructions of their own, with products of many tiles in the
+ * middle: where there are many inputs, the weights of a place are read for all tiles together. */
+
+/* transformed[place][tile][k] = (B' d B)[place][k] of the 4x4 pixels d that a tile sees. */
+static void TYPED(winograd_pixels)(const int64_t *instruction, int64_t step, int64_t thread,
+                                   int64_t threads) {
+    (void)step;
+    const struct winograd_pixels *const n = fields_of(instruction);
+    const REAL *const a = array_at(n->a);
+    REAL *const to = array_at(n->transformed);
+    const ptrdiff_t end = first_of(n->count, thread + 1, threads);
+    ptrdiff_t tile = first_of(n->count, thread, threads);
+    while (tile < end) {
+        ptrdiff_t from[WINOGRAD_TILES];
+        const ptrdiff_t tiles = least_of(WINOGRAD_TILES, end - tile);
+        TYPED(winograd_places)
+        (n->first + tile, tiles, n->tile_rows, n->tiles, n->a_sample, n->a_row, n->a_column, from);
+        for (ptrdiff_t i = 0; i < tiles; i++, tile++)
+            TYPED(winograd_pixels_of_tile)
+        (a + from[i], n->a_row, n->a_column, n->inputs, to + tile * n->inputs,
+         n->count * n->inputs);
+    }
+}
+
+/* C = bias + A' m A of the sums m of each tile. */
+static void TYPED(winograd_outputs)(const int64_t *instruction, int64_t step, int64_t thread,
+                                    int64_t threads) {
+    (void)step;
+    const struct winograd_outputs *const n = fields_of(instruction);
+    const REAL *const sums = array_at(n->sums), *const bias = array_at(n->bias);
+    REAL *const c = array_at(n->c);
+    const VECTOR none = {0};
+    const ptrdiff_t end = first_of(n->count, thread + 1, threads);
+    ptrdiff_t tile = first_of(n->count, thread, threads);
+    while (tile < end) {
+        ptrdiff_t to[WINOGRAD_TILES];
+        const ptrdiff_t tiles = least_of(WINOGRAD_TILES, end - tile);
+        TYPED(winograd_places)
+        (n->first + tile, tiles, n->tile_rows, n->tiles, n->c_sample, n->c_row, n->c_column, to);
+        for (ptrdiff_t i = 0; i < tiles; i++, tile++) {
+            for (ptrdiff_t j = 0; j < n->outputs; j += LANES) {
+                TYPED(winograd_outputs_of_tile)
+                (sums + tile * n->outputs + j, n->count * n->outputs,
+                 bias ? TYPED(load)(bias + j) : none, c + to[i] + j, NULL, n->c_row, n->c_column,
+                 STORE, none);
+            }
+        }
+    }
+}
+
+#define WINOGRAD_KERNELS                                                                      \
+    ENTRY(winograd_weights), ENTRY(winograd_tiles), ENTRY(winograd_pixels), ENTRY(winograd_outputs)

@@ -31,7 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 _KERNEL_MODULES = (
-    "conv", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
+    "conv", "im2col", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
     "winograd", "winograd_gradient", "optim", "activation", "loss", "random", "input", "dropout",
     "pool", "norm", "layout",
 )  # fmt: skip

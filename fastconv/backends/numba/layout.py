@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 
 from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.instructions.layout import CONDITION_WORDS
 from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
 from fastconv.backends.numba.compilation import KernelFunction, Real, inlined, kernel
@@ -21,8 +23,9 @@ from fastconv.backends.numba.pointers import (
     first_of,
     pointer,
 )
-from fastconv.backends.numba.vector_memory import write_load, write_store
-from fastconv.backends.numba.vectors import Vector, lanes_of
+from fastconv.backends.numba.vector_functions import sum_of_lanes
+from fastconv.backends.numba.vector_memory import load, write_load, write_store
+from fastconv.backends.numba.vectors import Vector, lanes_of, spread
 
 
 @inlined
@@ -151,6 +154,30 @@ def _transpose(real: Real) -> KernelFunction:
                         y[to + j] = x[matrix + row * columns + c]
 
     return transpose
+
+
+@kernel(Kernel.FIND_NOT_FINITE)
+def _find_not_finite(real: Real) -> KernelFunction:
+    """``found[part]``: whether a NaN or an infinity is in it; x - x is 0 for all else."""
+
+    def find_not_finite(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, found, lanes = pointer(n.x, real), pointer(n.found, np.int64), lanes_of(real)
+        for part in range(
+            first_of(CONDITION_WORDS, thread, threads),
+            first_of(CONDITION_WORDS, thread + 1, threads),
+        ):
+            first = first_of(n.size, part, CONDITION_WORDS)
+            end = first_of(n.size, part + 1, CONDITION_WORDS)
+            a, b = spread(0, real), spread(0, real)
+            for i in range(first, end - 2 * lanes + 1, 2 * lanes):
+                value, other = load(x, i, lanes), load(x, i + lanes, lanes)
+                a, b = a + (value - value), b + (other - other)
+            for i in range(first + (end - first) // (2 * lanes) * (2 * lanes), end, lanes):
+                value = load(x, i, min(lanes, end - i))
+                a = a + (value - value)
+            found[part] = 0 if sum_of_lanes(a + b) == 0 else 1
+
+    return find_not_finite
 
 
 nchw_to_nhwc = contract_kernel(engine, "layout.nchw_to_nhwc", __name__)

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from fastconv.backends.compiled.instructions.layout import BARRIER, KERNEL, MAX_THREADS, WORDS
+from fastconv.backends.compiled.instructions.layout import (
+    BARRIER,
+    CONDITION,
+    CONDITION_WORDS,
+    KERNEL,
+    MAX_THREADS,
+    WORDS,
+)
 from fastconv.backends.numba.compilation import compile_function, part
 from fastconv.backends.numba.compiled_code import Compiled
 from fastconv.backends.numba.pointers import address_at, local, pointer
@@ -147,6 +154,15 @@ def _barrier(pool: int, threads: int, core_words: int) -> None:
 
 
 @part
+def _holds(condition: int) -> bool:
+    """Whether a word of a condition is not 0; it was written before a barrier."""
+    words, together = pointer(condition, np.int64), 0
+    for number in range(CONDITION_WORDS):
+        together |= words[number]
+    return together != 0
+
+
+@part
 def _walk(pool: int, thread: int, core_words: int) -> None:
     words = pointer(pool, np.int64)
     stream, instructions, steps = words[STREAM], words[INSTRUCTIONS], words[STEPS]
@@ -158,6 +174,8 @@ def _walk(pool: int, thread: int, core_words: int) -> None:
         for number in range(instructions):
             address = stream + number * (8 * WORDS)
             instruction = pointer(address, np.int64)
+            if instruction[CONDITION] != 0 and not _holds(instruction[CONDITION]):
+                continue
             used = min(instruction[MAX_THREADS], threads)
             if thread < used:
                 call_kernel(instruction[KERNEL], address, step, thread, used)

@@ -17,6 +17,7 @@ from fastconv.backends.numba.tile_table import MOST_VECTORS, table_of
 _KINDS = {
     Kernel.CONV_TILES: "deep",
     Kernel.CONV_WEIGHT_TILES: "wide",
+    Kernel.IM2COL_TILES: "deep",
     Kernel.WINOGRAD_TILES: "deep",
     Kernel.WINOGRAD_WEIGHT_SUMS: "wide",
     Kernel.POOLED_WEIGHT_TILES: "pooled",
@@ -43,6 +44,13 @@ def _sizes(instruction: Instruction, lanes: int) -> set[tuple[int, int]]:
         vectors = [size for _, size in pieces_of(n.outputs, n.tile_outputs)]
         if instruction.pointers.db is not None:
             rows.append(1)  # the gradient of the bias
+    elif instruction.kernel == Kernel.IM2COL_TILES:
+        rows = [
+            size
+            for _, part in pieces_of(n.outputs, n.outputs_together)
+            for _, size in pieces_of(part, n.tile_rows)
+        ]
+        vectors = [size for _, size in pieces_of(-(-n.rows * n.columns // lanes), n.vectors)]
     elif instruction.kernel == Kernel.WINOGRAD_TILES:
         rows = _sizes_of_shares(n.tile_rows * n.tiles, n.together)
         vectors = [n.vectors]

@@ -178,6 +178,22 @@ def sum_of_lanes(vector: Any) -> Any:
     return vector.sum()
 
 
+def _even_lanes(_: Any, a: Any, b: Any) -> tuple[Any, Instructions]:
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        order = ir.Constant(
+            ir.VectorType(ir.IntType(32), a.lanes), [2 * lane for lane in range(a.lanes)]
+        )
+        return builder.shuffle_vector(values[0], values[1], order)
+
+    return a(a, b), write
+
+
+@compiled_as(_even_lanes)
+def even_lanes(a: Any, b: Any) -> Any:
+    """The lanes with even numbers of two vectors, one behind the other."""
+    return np.concatenate((a[::2], b[::2]))
+
+
 def _largest_lane(_: Any, vector: Any) -> tuple[Any, Instructions]:
     def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         def larger(a: Any, b: Any) -> Any:

@@ -157,6 +157,64 @@ def _finish(
     store(c, at, select(test > 0, value, value * slope), lanes)
 
 
+@kernel(Kernel.WINOGRAD_PIXELS)
+def _winograd_pixels(real: Real) -> KernelFunction:
+    """``transformed[place][tile][k] = (B' d B)[place][k]`` of the pixels d that a tile sees."""
+
+    def winograd_pixels(n: Fields, step: int, thread: int, threads: int) -> None:
+        a, to, lanes = pointer(n.a, real), pointer(n.transformed, real), lanes_of(real)
+        inputs, count = n.inputs, n.count
+        places = local(_MOST_TILES, np.int64)
+        begin, end = first_of(count, thread, threads), first_of(count, thread + 1, threads)
+        for first in range(begin, end, _MOST_TILES):
+            tiles = min(_MOST_TILES, end - first)
+            places_of_tiles(
+                n.first + first, tiles, n.tile_rows, n.tiles, n.a_sample, n.a_row, n.a_column,
+                places,
+            )  # fmt: skip
+            for each in range(tiles):
+                _pixels(
+                    a, places[each], n.a_row, n.a_column, inputs, to, (first + each) * inputs,
+                    count * inputs, lanes,
+                )  # fmt: skip
+
+    return winograd_pixels
+
+
+@kernel(Kernel.WINOGRAD_OUTPUTS)
+def _winograd_outputs(real: Real) -> KernelFunction:
+    """``C = bias + A' m A`` of the sums m of each tile."""
+
+    def winograd_outputs(n: Fields, step: int, thread: int, threads: int) -> None:
+        sums, c, bias = pointer(n.sums, real), pointer(n.c, real), pointer(n.bias, real)
+        outputs, count, lanes = n.outputs, n.count, lanes_of(real)
+        row, pixel, next_place = n.c_row, n.c_column, count * outputs
+        places = local(_MOST_TILES, np.int64)
+        begin, end = first_of(count, thread, threads), first_of(count, thread + 1, threads)
+        for first in range(begin, end, _MOST_TILES):
+            tiles = min(_MOST_TILES, end - first)
+            places_of_tiles(
+                n.first + first, tiles, n.tile_rows, n.tiles, n.c_sample, row, pixel, places
+            )
+            for each in range(tiles):
+                for j in range(0, outputs, lanes):
+                    at = (first + each) * outputs + j
+                    a0, a1 = _down(sums, at, next_place, lanes)
+                    b0, b1 = _down(sums, at + next_place, next_place, lanes)
+                    c0, c1 = _down(sums, at + 2 * next_place, next_place, lanes)
+                    d0, d1 = _down(sums, at + 3 * next_place, next_place, lanes)
+                    base = spread(0, real)
+                    if not is_null(bias):
+                        base = load(bias, j, lanes)
+                    at = places[each] + j
+                    store(c, at, base + (a0 + (b0 + c0)), lanes)
+                    store(c, at + pixel, base + ((b0 - c0) - d0), lanes)
+                    store(c, at + row, base + (a1 + (b1 + c1)), lanes)
+                    store(c, at + row + pixel, base + ((b1 - c1) - d1), lanes)
+
+    return winograd_outputs
+
+
 @kernel(Kernel.WINOGRAD_TILES)
 def _winograd_tiles(real: Real) -> KernelFunction:
     """``C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]``."""

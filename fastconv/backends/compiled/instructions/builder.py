@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -122,6 +124,7 @@ class Builder:
     _pieces: list[tuple[int, Pointer]] = field(default_factory=list)
     _next: int = 0
     _packed: dict[tuple[Any, ...], Weights] = field(default_factory=dict)
+    _condition: Pointer | None = None
 
     @property
     def itemsize(self) -> int:
@@ -146,9 +149,21 @@ class Builder:
         **fields: Any,
     ) -> None:
         """Add an instruction, its fields by name."""
-        self.instructions.append(
+        self._append(
             Instruction.of(kernel, self.dtype, max_threads=max_threads, barrier=barrier, **fields)
         )
+
+    def _append(self, instruction: Instruction) -> None:
+        self.instructions.append(replace(instruction, condition=self._condition))
+
+    @contextmanager
+    def only_if(self, condition: Pointer) -> Iterator[None]:
+        """Let what is added inside run only where one of the 16 words there is not 0."""
+        self._condition = condition
+        try:
+            yield
+        finally:
+            self._condition = None
 
     def set_barrier(self, barrier: bool) -> None:
         """Say whether threads wait for each other behind the last instruction."""
@@ -184,9 +199,7 @@ class Builder:
         x_period: int = 1, y_period: int = 1,
     ) -> None:  # fmt: skip
         """Add a transposition of matrices, as :func:`.layout.transposition` makes it."""
-        self.instructions.append(
-            transposition(self.dtype, x, y, matrices, rows, columns, x_period, y_period)
-        )
+        self._append(transposition(self.dtype, x, y, matrices, rows, columns, x_period, y_period))
 
     def sum_pixels(self, images: Pointer, total: Pointer, pixels: int, channels: int) -> None:
         """Add the sum of each channel over NHWC images."""
@@ -210,10 +223,21 @@ class Builder:
             max_threads=threads_for_elements(size * parts), barrier=barrier,
         )  # fmt: skip
 
-    def pad(self, images: Images, padding: Sides, channels: int | None = None) -> Images:
+    def pad(
+        self, images: Images, padding: Sides, channels: int | None = None, to: Pointer | None = None
+    ) -> Images:
         """Copy images without gaps into zeros, and return the copy; or the images themselves.
 
-        ``channels``: of the copy, as many as the images have or more.
+        Parameters
+        ----------
+        images
+            What is copied.
+        padding
+            Pixels on each side; negative: pixels that are left out.
+        channels
+            Channels of the copy, as many as the images have or more.
+        to
+            Where the copy goes.
         """
         (top, bottom), (left, right) = padding
         channels = channels or images.channels
@@ -221,7 +245,7 @@ class Builder:
             return images
         height, width = images.height + top + bottom, images.width + left + right
         shape = images.samples, height, width, channels
-        place = self.scratch(math.prod(shape))
+        place = self.scratch(math.prod(shape)) if to is None else to
         self.add(
             Kernel.PAD_IMAGES, x=images.pointer, y=place, samples=images.samples,
             height=images.height, width=images.width, channels=images.channels,
@@ -234,13 +258,17 @@ class Builder:
         self, source: UnpackedWeights, taps: Taps, outputs: int, groups: int, vectors: int,
         *, barrier: bool = True,
     ) -> Weights:  # fmt: skip
-        """Copy weights into blocks of ``vectors`` vectors of outputs; once for a kernel."""
-        key = source, taps, outputs, groups, vectors
-        if key in self._packed:
-            return self._packed[key]
+        """Copy weights into blocks of ``vectors`` vectors of outputs; once for a kernel.
+
+        Under a condition it is done each time, to the same place.
+        """
+        key = source, taps, outputs, groups, vectors, self._condition is None
+        before = self._packed.get(key)
+        if before is not None and self._condition is None:
+            return before
         count = taps.down * taps.across * taps.depth
         block, group = count * vectors * self.lanes, count * -(-outputs // self.lanes) * self.lanes
-        place = self.allocate(groups * group)
+        place = self.allocate(groups * group) if before is None else before.pointer
         blocks = -(-outputs // (vectors * self.lanes))
         self.add(
             Kernel.PACK_WEIGHTS, w=source.pointer, packed=place,
@@ -269,6 +297,7 @@ class Builder:
         *,
         bias: Pointer | None = None,
         last_row: int | None = None,
+        group_of_a: int | None = None,
         group_of_c: int | None = None,
         add: bool = False,
         barrier: bool = True,
@@ -287,6 +316,8 @@ class Builder:
             Where the results go.
         last_row
             Pixels of the last row of c, where they are fewer.
+        group_of_a
+            From what a group reads to what the next one does; they lie side by side by default.
         group_of_c
             From the results of a group to those of the next; they lie side by side by default.
         add
@@ -304,7 +335,8 @@ class Builder:
             taps_down=taps.down, a_down=taps.a_down, b_down=weights.down,
             taps_across=taps.across, a_across=taps.a_across, b_across=weights.across,
             depth=taps.depth, b_depth=weights.depth_stride, b_block=weights.block,
-            groups=groups, a_group=taps.depth, b_group=weights.group,
+            groups=groups, a_group=taps.depth if group_of_a is None else group_of_a,
+            b_group=weights.group,
             c_group=outputs if group_of_c is None else group_of_c,
             accumulator_init=INIT_C if add else INIT_ZERO if bias is None else INIT_BIAS,
             epilogue=STORE, blocks_outside=0 if fits_in_l2 else 1,

@@ -23,6 +23,7 @@ from fastconv.backends.compiled.instructions.choices import (
 )
 from fastconv.backends.compiled.instructions.instruction import Instruction, Pointer
 from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.instructions.layout import CONDITION_WORDS
 from fastconv.backends.compiled.rules.norm import ROWS_OF_A_BLOCK
 
 _Axis = tuple[int, int]
@@ -179,6 +180,8 @@ def effects_of(instruction: Instruction, lanes: int) -> InstructionEffects:
     """
     collector = _Collector(instruction, lanes)
     _KERNELS[instruction.kernel](collector)
+    if instruction.condition is not None:
+        collector.reads.append(Region(instruction.condition, 8, 0, (CONDITION_WORDS,), (1,)))
     return InstructionEffects(
         tuple(collector.reads), tuple(collector.writes), tuple(collector.scratch)
     )
@@ -326,6 +329,16 @@ def _batch_blocked_weight_tiles(at: _Collector) -> None:
     _reads_of_weight_gradient(at, at.lanes, clipped=True)
 
 
+@_kernel(Kernel.IM2COL_TILES)
+def _im2col_tiles(at: _Collector) -> None:
+    n = at.n
+    outputs = n.groups * n.outputs
+    at.reads_run("x", n.samples * n.groups * n.channels * n.height * n.width)
+    at.reads_run("w", outputs * n.channels * n.taps_down * n.taps_across)
+    at.reads_run("bias", outputs)
+    at.writes_run("y", n.samples * outputs * n.rows * n.columns)
+
+
 @_kernel(Kernel.WINOGRAD_WEIGHTS)
 def _winograd_weights(at: _Collector) -> None:
     n = at.n
@@ -348,6 +361,41 @@ def _winograd_tiles(at: _Collector) -> None:
         "a", (n.samples, n.a_sample), (2 * n.tile_rows + 2, n.a_row),
         (2 * n.tiles + 2, n.a_column), (n.inputs, 1),
     )  # fmt: skip
+
+
+@_kernel(Kernel.WINOGRAD_PIXELS)
+def _winograd_pixels(at: _Collector) -> None:
+    n = at.n
+    last = n.first + n.count - 1
+    of_sample = n.tile_rows * n.tiles
+    first_sample, last_sample = n.first // of_sample, last // of_sample
+    at.reads_reach(
+        "a", (last_sample - first_sample + 1, n.a_sample), (2 * n.tile_rows + 2, n.a_row),
+        (2 * n.tiles + 2, n.a_column), (n.inputs, 1), start=first_sample * n.a_sample,
+    )  # fmt: skip
+    at.writes_run("transformed", 16 * n.count * n.inputs)
+
+
+@_kernel(Kernel.WINOGRAD_OUTPUTS)
+def _winograd_outputs(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("sums", 16 * n.count * n.outputs)
+    at.reads_run("bias", n.outputs)
+    # Row by row of tiles: the first and the last of them may be written in part.
+    for row in range(n.first // n.tiles, (n.first + n.count - 1) // n.tiles + 1):
+        begin = max(n.first, row * n.tiles)
+        end = min(n.first + n.count, (row + 1) * n.tiles)
+        start = row // n.tile_rows * n.c_sample + row % n.tile_rows * 2 * n.c_row
+        start += (begin - row * n.tiles) * 2 * n.c_column
+        at.writes_axes(
+            "c", (2, n.c_row), (2 * (end - begin), n.c_column), (n.outputs, 1), start=start
+        )
+
+
+@_kernel(Kernel.FIND_NOT_FINITE)
+def _find_not_finite(at: _Collector) -> None:
+    at.reads_run("x", at.n.size)
+    at.writes_run("found", CONDITION_WORDS, "int64")
 
 
 @_kernel(Kernel.WINOGRAD_WEIGHT_SUMS)

@@ -15,9 +15,12 @@ from pathlib import Path
 from fastconv.backends.compiled.instructions import choices
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import (
+    CONDITION,
+    CONDITION_WORDS,
     MOST_INTEGERS,
     MOST_POINTERS,
     MOST_REALS,
+    POINTERS,
     WORDS,
     Group,
     Layout,
@@ -50,13 +53,24 @@ struct instruction_head {
 };
 """
 
+_ENDS_OF_INSTRUCTION = """\
+/* The first words and the last one of every instruction. */
+struct instruction_ends {
+    struct instruction_head head;
+    int64_t fields[%d];
+    address condition; /* CONDITION_WORDS words: it runs if one of them is not 0; may be NULL */
+};
+"""
+
 
 def header() -> str:
     """Return the text of the header."""
     parts = [
         _HEAD,
-        f"enum {{ WORDS = {WORDS} }}; /* of an instruction */\n",
+        f"enum {{ WORDS = {WORDS} }}; /* of an instruction */\n"
+        f"enum {{ CONDITION_WORDS = {CONDITION_WORDS} }};\n",
         _HEAD_OF_INSTRUCTION,
+        _ENDS_OF_INSTRUCTION % (CONDITION - POINTERS),
         _enumeration("What the accumulators of a tile start from.", choices.ACCUMULATOR_INITS),
         _enumeration(
             "The epilogue of a tile: what becomes of its sums.",
@@ -103,6 +117,7 @@ def _structure(layout: Layout) -> str:
         lines += _members(layout, kind, names)
         if len(names) < room:
             lines.append(f"    {kind} no_{what}[{room - len(names)}];\n")
+    lines.append("    address condition;\n")
     return _braces(layout.kernel, layout.formula, lines)
 
 

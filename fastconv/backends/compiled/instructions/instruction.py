@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import (
     BARRIER,
+    CONDITION,
     INTEGERS,
     KERNEL,
     MAX_THREADS,
@@ -125,6 +126,8 @@ class Instruction:
         How many threads find work in it, at most.
     barrier
         Whether all threads wait for each other behind it.
+    condition
+        16 words: it runs only where one of them is not 0; None: it runs.
     """
 
     kernel: Kernel
@@ -134,6 +137,7 @@ class Instruction:
     reals: Any = ()
     max_threads: int = 1
     barrier: bool = True
+    condition: Pointer | None = None
 
     @classmethod
     def of(
@@ -181,11 +185,14 @@ class Instruction:
         pointers = type(self.pointers)._make(
             None if pointer is None else moved(pointer) for pointer in self.pointers
         )
-        return replace(self, pointers=pointers)
+        condition = None if self.condition is None else moved(self.condition)
+        return replace(self, pointers=pointers, condition=condition)
 
     def points_to(self, argument: int | None) -> bool:
         """Whether a pointer is into this argument."""
-        return any(p is not None and p.argument == argument for p in self.pointers)
+        return any(
+            p is not None and p.argument == argument for p in (*self.pointers, self.condition)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,4 +248,6 @@ def encode(
         for word, pointer in enumerate(instruction.pointers, POINTERS):
             if pointer is not None:
                 relocations.append((number, word, pointer.argument, pointer.offset))
+        if instruction.condition is not None:
+            relocations.append((number, CONDITION, *instruction.condition))
     return stream, np.array(relocations, np.int64).reshape(-1, 4)

@@ -10,6 +10,7 @@ class Kernel(StrEnum):
 
     CONV_TILES = "conv_tiles"
     CONV_WEIGHT_TILES = "conv_weight_tiles"
+    IM2COL_TILES = "im2col_tiles"
     PAD_IMAGES = "pad_images"
     PACK_WEIGHTS = "pack_weights"
     PACK_SUBPIXEL_PHASES = "pack_subpixel_phases"
@@ -21,6 +22,8 @@ class Kernel(StrEnum):
     BATCH_BLOCKED_WEIGHT_TILES = "batch_blocked_weight_tiles"
     WINOGRAD_WEIGHTS = "winograd_weights"
     WINOGRAD_TILES = "winograd_tiles"
+    WINOGRAD_PIXELS = "winograd_pixels"
+    WINOGRAD_OUTPUTS = "winograd_outputs"
     WINOGRAD_WEIGHT_SUMS = "winograd_weight_sums"
     WINOGRAD_WEIGHT_GRADIENT = "winograd_weight_gradient"
     PLANE_PRODUCTS = "plane_products"
@@ -74,3 +77,4 @@ class Kernel(StrEnum):
     NORM_GRADIENTS = "norm_gradients"
     NORM_BACKWARD_DATA = "norm_backward_data"
     TRANSPOSE = "transpose"
+    FIND_NOT_FINITE = "find_not_finite"

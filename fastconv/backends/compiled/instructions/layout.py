@@ -8,7 +8,8 @@ Word by word, an encoded instruction is
 * 3: the address of a table of tiles, where the engine has one;
 * 4 to 15: addresses of arrays;
 * 16 to 47: integers, which are sizes, strides in elements, choices;
-* 48 to 63: float64 numbers.
+* 48 to 62: float64 numbers;
+* 63: the address of 16 words, if the instruction is to run only where one of them is not 0.
 
 Which array, integer or real stands in which of its words is the :class:`Layout` of the kernel,
 which :mod:`.layouts` declares for each: everything else comes from there, the structures of the C
@@ -28,12 +29,15 @@ from fastconv.backends.compiled.instructions.kernels import Kernel
 
 WORDS = 64
 KERNEL, MAX_THREADS, BARRIER, TILE_TABLE = range(4)
-POINTERS, INTEGERS, REALS = 4, 16, 48
+POINTERS, INTEGERS, REALS, CONDITION = 4, 16, 48, 63
 """Words of an encoded instruction: single ones, and where a kind of them begins."""
+
+CONDITION_WORDS = 16
+"""Words of a condition: an instruction that has one runs if any of them is not 0."""
 
 MOST_POINTERS = INTEGERS - POINTERS
 MOST_INTEGERS = REALS - INTEGERS
-MOST_REALS = WORDS - REALS
+MOST_REALS = CONDITION - REALS
 
 
 @dataclass(frozen=True, slots=True)

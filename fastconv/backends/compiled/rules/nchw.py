@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fastconv.backends.compiled.instructions.builder import Builder
 from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Pointer, Target
-from fastconv.backends.compiled.rules import plane_products, pointwise, transposed
+from fastconv.backends.compiled.rules import im2col, plane_products, pointwise, transposed
 from fastconv.spec import ConvSpec
 
 Types = tuple[str | None, ...]
@@ -30,6 +30,8 @@ def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKerne
         plane_products.forward(*arguments)
     elif pointwise.are_products(spec, target, builder.dtype):
         pointwise.forward(*arguments)
+    elif im2col.is_profitable(spec, target, builder.dtype):
+        im2col.forward(*arguments)
     else:
         transposed.forward(*arguments)
     return builder.lowered()

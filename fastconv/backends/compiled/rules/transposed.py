@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fastconv.backends.compiled.instructions.builder import Builder
 from fastconv.backends.compiled.instructions.instruction import Pointer
-from fastconv.backends.compiled.rules import batch_blocked, chunks, conv
+from fastconv.backends.compiled.rules import batch_blocked, chunks, conv, winograd
 from fastconv.spec import ConvSpec
 
 
@@ -76,25 +76,42 @@ def forward(
     y: Pointer,
 ) -> None:
     """Add the instructions of ``y``."""
-    w = _hwio(builder, spec, w)
+    weights = _weights(builder, spec, w)
     for first, part in _chunks(builder, spec):
         builder.reset_scratch()
         images = _to_nhwc(builder, _chunk(builder, x, spec.x_shape, first), part.x_shape)
-        _forward(builder, part, images, w, b, _chunk(builder, y, spec.y_shape, first))
+        _forward(builder, part, images, weights, b, _chunk(builder, y, spec.y_shape, first))
+
+
+class _Weights(NamedTuple):
+    """Weights in HWIO, and what they are transformed to where that is profitable."""
+
+    hwio: Pointer
+    transformed: winograd.TransformedWeights | None
+
+
+def _weights(builder: Builder, spec: ConvSpec, w: Pointer, *, backwards: bool = False) -> _Weights:
+    hwio, transformed = _hwio(builder, spec, w), None
+    if winograd.is_profitable_once(spec, builder.target, builder.dtype, backwards=backwards):
+        transformed = winograd.transform(builder, spec, hwio, backwards=backwards)
+    return _Weights(hwio, transformed)
 
 
 def _forward(
     builder: Builder,
     part: ConvSpec,
     x: Pointer,
-    w: Pointer,
+    w: _Weights,
     b: Pointer | None,
     y: Pointer,
 ) -> None:
     """Add the forward pass of a chunk in NHWC; ``y`` is NCHW."""
-    transposed = _room(builder, y, part.y_shape)
-    conv.forward(builder, part, x, w, b, transposed)
-    _from_nhwc(builder, transposed, y, part.y_shape)
+    result = _room(builder, y, part.y_shape)
+    if w.transformed is None:
+        conv.forward(builder, part, x, w.hwio, b, result)
+    else:
+        winograd.checked_forward(builder, part, x, w.hwio, w.transformed, b, result)
+    _from_nhwc(builder, result, y, part.y_shape)
 
 
 def data_gradient(
@@ -106,25 +123,29 @@ def data_gradient(
     dx: Pointer,
 ) -> None:
     """Add the instructions of ``dx``, plus ``b`` for a transposed convolution."""
-    w = _hwio(builder, spec, w)
+    weights = _weights(builder, spec, w, backwards=True)
     for first, part in _chunks(builder, spec):
         builder.reset_scratch()
         images = _to_nhwc(builder, _chunk(builder, dy, spec.y_shape, first), part.y_shape)
-        _data_gradient(builder, part, images, w, b, _chunk(builder, dx, spec.x_shape, first))
+        chunk = _chunk(builder, dx, spec.x_shape, first)
+        _data_gradient(builder, part, images, weights, b, chunk)
 
 
 def _data_gradient(
     builder: Builder,
     part: ConvSpec,
     dy: Pointer,
-    w: Pointer,
+    w: _Weights,
     b: Pointer | None,
     dx: Pointer,
 ) -> None:
     """Add the data gradient of a chunk in NHWC; ``dx`` is NCHW."""
-    transposed = _room(builder, dx, part.x_shape)
-    conv.data_gradient(builder, part, dy, w, b, transposed)
-    _from_nhwc(builder, transposed, dx, part.x_shape)
+    result = _room(builder, dx, part.x_shape)
+    if w.transformed is None:
+        conv.data_gradient(builder, part, dy, w.hwio, b, result)
+    else:
+        winograd.checked_data_gradient(builder, part, dy, w.hwio, w.transformed, b, result)
+    _from_nhwc(builder, result, dx, part.x_shape)
 
 
 class Gradients(NamedTuple):
@@ -161,7 +182,9 @@ def backward(
     sums_x
         Whether the gradient of the bias sums x, as that of a transposed convolution does, or dy.
     """
-    hwio = w if to.x is None and to.y is None else _hwio(builder, spec, w)
+    weights = None
+    if to.x is not None or to.y is not None:
+        weights = _weights(builder, spec, w, backwards=to.x is not None)
     sums = _Sums(builder, spec, to, sums_x)
     for first, part in _chunks(builder, spec):
         builder.reset_scratch()
@@ -173,12 +196,12 @@ def backward(
             gradients = _to_nhwc(builder, gradients, part.y_shape)
         if to.w is not None:
             sums.add(part, images, gradients, is_first=first == 0)
-        if to.x is not None:
+        if to.x is not None and weights is not None:
             chunk = _chunk(builder, to.x, spec.x_shape, first)
-            _data_gradient(builder, part, gradients, hwio, None, chunk)
-        if to.y is not None:
+            _data_gradient(builder, part, gradients, weights, None, chunk)
+        if to.y is not None and weights is not None:
             chunk = _chunk(builder, to.y, spec.y_shape, first)
-            _forward(builder, part, images, hwio, None, chunk)
+            _forward(builder, part, images, weights, None, chunk)
     if to.w is not None:
         _oihw(builder, spec, sums.w, to.w)
 

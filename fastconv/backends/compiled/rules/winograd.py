@@ -1,25 +1,37 @@
 """Instructions of 3x3 convolutions by Winograd's minimal filtering, F(2x2, 3x3).
 
-16 products in place of 36, for transforms that add and halve. It is used in plans alone: an
-infinity or a NaN reaches outputs beside those that the formula sends it to, which the public
-functions promise not to do; and the sums are rounded in another order. See
-``kernels/cpu/winograd.h``.
+16 products in place of 36, for transforms that add and halve; the sums are rounded in another
+order. See ``kernels/cpu/winograd.h``.
+
+An infinity or a NaN reaches outputs beside those that the formula sends it to, which the public
+functions promise not to do. Each input pixel is in some output, so that then one of the outputs is
+not finite: they are looked through, and made again by direct sums where one is not.
 """
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 from fastconv.backends.compiled.instructions.builder import (
     Builder,
     Images,
+    Sides,
     Taps,
     UnpackedWeights,
+    Weights,
 )
 from fastconv.backends.compiled.instructions.choices import STORE
 from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Pointer, Target
 from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.instructions.layout import CONDITION_WORDS
+from fastconv.backends.compiled.rules import conv
 from fastconv.backends.compiled.rules.split import threads_for_elements, threads_for_product
-from fastconv.backends.compiled.rules.subpixel_phases import reach
-from fastconv.backends.compiled.rules.tiles import most_rows
+from fastconv.backends.compiled.rules.tiles import (
+    RegisterTile,
+    even_part,
+    most_rows,
+)
 from fastconv.spec import ConvSpec
 
 Types = tuple[str | None, ...]
@@ -31,6 +43,13 @@ _MOST_TILES = 14
 _LEAST_TILES = 4
 _LEAST_VECTORS = 2
 """Vectors of inputs from which the products outweigh the transforms."""
+_MOST_INPUTS_AT_ONCE = 128
+"""Inputs up to which transforms and products are one instruction: beyond, it has so few tiles at a
+time that it waits for the weights."""
+_BYTES_AT_ONCE = 4 << 20
+"""Bytes of transformed pixels and sums that are there at a time."""
+_TILES_WORTH_TRANSFORMING = 48
+"""Tiles of all images from which the weights are worth transforming for one call."""
 
 
 def _tiles_together(target: Target, inputs: int, vectors: int) -> int:
@@ -57,21 +76,38 @@ def is_profitable(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool
     )
 
 
-def _convolution(
-    builder: Builder, a: Images, weights: Pointer, strides: tuple[int, int, int], c: Images,
-    bias: Pointer | None, flops: int,
-) -> None:  # fmt: skip
+class TransformedWeights(NamedTuple):
+    """Weights of the 16 places in blocks of ``vectors`` vectors, ``place`` from one to the next."""
+
+    pointer: Pointer
+    vectors: int
+    place: int
+
+
+def _transform(
+    builder: Builder, weights: Pointer, strides: tuple[int, int, int], inputs: int, outputs: int
+) -> TransformedWeights:
     """Transform weights, given the strides of the kernel's rows and columns and of inputs."""
-    inputs, outputs, lanes = a.channels, c.channels, builder.lanes
+    lanes = builder.lanes
     vectors = 2 if outputs % (2 * lanes) == 0 else 1
     place = inputs * outputs + lanes  # no multiple of 4 KiB, which would be one set of a cache
-    transformed = builder.scratch(_PLACES * place)
+    transformed = builder.allocate(_PLACES * place)
     builder.add(
         Kernel.WINOGRAD_WEIGHTS, w=weights, transformed=transformed,
         outputs=outputs, inputs=inputs, vectors=vectors, w_down=strides[0], w_across=strides[1],
         w_input=strides[2], place=place,
         max_threads=min(inputs, threads_for_elements(_PLACES * inputs * outputs)),
     )  # fmt: skip
+    return TransformedWeights(transformed, vectors, place)
+
+
+def _products(
+    builder: Builder, a: Images, weights: TransformedWeights, c: Images, bias: Pointer | None,
+    flops: int,
+) -> None:  # fmt: skip
+    """Add a convolution as one instruction."""
+    inputs, outputs, lanes = a.channels, c.channels, builder.lanes
+    transformed, vectors, place = weights
     tiles = c.height // 2 * (c.width // 2)
     together = min(tiles, _tiles_together(builder.target, inputs, vectors))
     pieces = c.samples * -(-tiles // together) * (outputs // (vectors * lanes))
@@ -85,29 +121,159 @@ def _convolution(
     )  # fmt: skip
 
 
+def _products_in_parts(
+    builder: Builder, a: Images, weights: TransformedWeights, c: Images, bias: Pointer | None
+) -> None:
+    """Add a convolution as transforms and products of some tiles after the other."""
+    inputs, outputs = a.channels, c.channels
+    high, wide = c.height // 2, c.width // 2
+    tiles = c.samples * high * wide
+    most = max(1, _BYTES_AT_ONCE // (_PLACES * (inputs + outputs) * builder.itemsize))
+    most = even_part(tiles, most)
+    transformed = builder.scratch(_PLACES * most * inputs)
+    sums = builder.scratch(_PLACES * most * outputs)
+    for first in range(0, tiles, most):
+        count = min(most, tiles - first)
+        builder.add(
+            Kernel.WINOGRAD_PIXELS, a=a.pointer, transformed=transformed, first=first, count=count,
+            tile_rows=high, tiles=wide, a_sample=a.sample, a_row=a.row, a_column=a.pixel,
+            inputs=inputs, max_threads=threads_for_elements(2 * _PLACES * count * inputs),
+        )  # fmt: skip
+        rows = even_part(count, most_rows(builder.target, weights.vectors))
+        block = weights.vectors * builder.lanes
+        builder.product(
+            Images(transformed, 1, 1, count, inputs, 0, 0, inputs), Taps(1, 1, inputs),
+            Weights(weights.pointer, 0, inputs * block, weights.place, 0, 0),
+            Images(sums, 1, 1, count, outputs, 0, 0, outputs), outputs,
+            RegisterTile(rows, weights.vectors), _PLACES,
+            group_of_a=count * inputs, group_of_c=count * outputs,
+        )  # fmt: skip
+        builder.add(
+            Kernel.WINOGRAD_OUTPUTS, sums=sums, c=c.pointer, bias=bias, first=first, count=count,
+            tile_rows=high, tiles=wide, c_sample=c.sample, c_row=c.row, c_column=c.pixel,
+            outputs=outputs, max_threads=threads_for_elements(2 * _PLACES * count * outputs),
+        )  # fmt: skip
+
+
+def is_profitable_once(
+    spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False
+) -> bool:
+    """Whether :func:`checked_forward`, or backwards the gradient, pays for weights of one call."""
+    lanes = target.lanes(dtype)
+    inputs, height, width = spec.in_channels, spec.out_height, spec.out_width
+    if backwards:
+        inputs, height, width = spec.out_channels, spec.height, spec.width
+    return (
+        lanes > 1
+        and spec.kernel == (3, 3)
+        and spec.stride == spec.dilation == (1, 1)
+        and spec.groups == 1
+        and spec.in_channels % lanes == spec.out_channels % lanes == 0
+        and inputs >= _LEAST_VECTORS * lanes
+        and spec.batch * -(-height // 2) * -(-width // 2) >= _TILES_WORTH_TRANSFORMING
+    )
+
+
+def transform(
+    builder: Builder, spec: ConvSpec, w: Pointer, *, backwards: bool = False
+) -> TransformedWeights:
+    """Add the transformation of weights in HWIO; backwards, they are flipped and transposed."""
+    inputs, outputs = spec.in_channels, spec.out_channels
+    pixel = inputs * outputs
+    if not backwards:
+        return _transform(builder, w, (3 * pixel, pixel, outputs), inputs, outputs)
+    flipped = _flipped(builder, spec, w)
+    return _transform(builder, flipped, (3 * pixel, pixel, inputs), outputs, inputs)
+
+
+def _flipped(builder: Builder, spec: ConvSpec, w: Pointer) -> Pointer:
+    inputs, outputs = spec.out_channels, spec.in_channels
+    pixel = inputs * outputs
+    source = UnpackedWeights(
+        w.skip(8 * pixel * builder.itemsize), pixel, inputs, -3 * pixel, -pixel, 1
+    )
+    return builder.pack(source, Taps(3, 3, inputs), outputs, 1, outputs // builder.lanes).pointer
+
+
+def checked_forward(
+    builder: Builder, spec: ConvSpec, x: Pointer, w: Pointer, transformed: TransformedWeights,
+    b: Pointer | None, y: Pointer,
+) -> None:  # fmt: skip
+    """Add the instructions of ``y`` in NHWC, and of direct sums for where it is not finite."""
+    images = Images.dense(x, spec.x_shape)
+    result = Images.dense(y, spec.y_shape)
+    found = _checked(builder, images, spec.padding, transformed, b, result, spec.flops)
+    with builder.only_if(found):
+        conv.forward(builder, spec, x, w, b, y)
+
+
+def checked_data_gradient(
+    builder: Builder, spec: ConvSpec, dy: Pointer, w: Pointer, transformed: TransformedWeights,
+    b: Pointer | None, dx: Pointer,
+) -> None:  # fmt: skip
+    """The same for ``dx``, plus ``b`` for a transposed convolution."""
+    images = Images.dense(dy, spec.y_shape)
+    result = Images.dense(dx, spec.x_shape)
+    found = _checked(
+        builder, images, _padding_of_gradient(spec), transformed, b, result, spec.flops
+    )
+    with builder.only_if(found):
+        conv.data_gradient(builder, spec, dy, w, b, dx)
+
+
+def _padding_of_gradient(spec: ConvSpec) -> Sides:
+    """Zeros around dy; padding of more than two pixels leaves pixels of dy out."""
+    (top, bottom), (left, right) = spec.padding
+    return (2 - top, 2 - bottom), (2 - left, 2 - right)
+
+
+def _checked(
+    builder: Builder, images: Images, padding: Sides, transformed: TransformedWeights,
+    bias: Pointer | None, result: Images, flops: int,
+) -> Pointer:  # fmt: skip
+    """Add a convolution, and return where it says whether something is not finite.
+
+    Images of an odd size get another row or column, which is left out at the end.
+    """
+    odd_rows, odd_columns = result.height % 2, result.width % 2
+    (top, bottom), (left, right) = padding
+    a = builder.pad(images, ((top, bottom + odd_rows), (left, right + odd_columns)))
+    c = result
+    if odd_rows or odd_columns:
+        shape = (
+            result.samples, result.height + odd_rows, result.width + odd_columns, result.channels
+        )  # fmt: skip
+        c = Images.dense(builder.scratch(math.prod(shape)), shape)
+    if a.channels <= _MOST_INPUTS_AT_ONCE:
+        _products(builder, a, transformed, c, bias, flops)
+    else:
+        _products_in_parts(builder, a, transformed, c, bias)
+    builder.pad(c, ((0, -odd_rows), (0, -odd_columns)), to=result.pointer)
+    size = result.pixels * result.channels
+    found = builder.scratch(CONDITION_WORDS * 8 // builder.itemsize)
+    builder.add(
+        Kernel.FIND_NOT_FINITE, x=result.pointer, found=found, size=size,
+        max_threads=min(CONDITION_WORDS, threads_for_elements(size)),
+    )  # fmt: skip
+    return found
+
+
 def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments x, w, b, y."""
     builder = Builder(str(types[0]), target)
     a = builder.pad(Images.dense(Pointer(0), spec.x_shape), spec.padding)
-    pixel = spec.in_channels * spec.out_channels
     bias = None if types[2] is None else Pointer(2)
-    strides = 3 * pixel, pixel, spec.out_channels
+    weights = transform(builder, spec, Pointer(1))
     c = Images.dense(Pointer(3), spec.y_shape)
-    _convolution(builder, a, Pointer(1), strides, c, bias, spec.flops)
+    _products(builder, a, weights, c, bias, spec.flops)
     return builder.lowered()
 
 
 def conv2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments dy, w, dx: the weights are flipped and transposed first."""
     builder = Builder(str(types[0]), target)
-    padding = reach(spec, 0), reach(spec, 1)
-    a = builder.pad(Images.dense(Pointer(0), spec.y_shape), padding)
-    inputs, outputs = spec.out_channels, spec.in_channels
-    pixel = inputs * outputs
-    last = Pointer(1, 8 * pixel * builder.itemsize)
-    source = UnpackedWeights(last, pixel, inputs, -3 * pixel, -pixel, 1)
-    packed = builder.pack(source, Taps(3, 3, inputs), outputs, 1, outputs // builder.lanes)
-    strides = 3 * pixel, pixel, outputs
+    a = builder.pad(Images.dense(Pointer(0), spec.y_shape), _padding_of_gradient(spec))
+    weights = transform(builder, spec, Pointer(1), backwards=True)
     c = Images.dense(Pointer(2), spec.x_shape)
-    _convolution(builder, a, packed.pointer, strides, c, None, spec.flops)
+    _products(builder, a, weights, c, None, spec.flops)
     return builder.lowered()

@@ -92,5 +92,12 @@ LAYOUTS = dict(
             tile_rows="rows of a tile",
             tile_columns="columns of a tile",
         ),
+        declare(
+            Kernel.FIND_NOT_FINITE,
+            "found[part] = whether a NaN or an infinity is in that part of x",
+            "x found",
+            "size",
+            found="int64: 16 words, a condition of other instructions",
+        ),
     )
 )
