@@ -7,6 +7,8 @@ from typing import Any
 import cases
 import numpy as np
 
+from fastconv.plans.activations import activation_of
+
 DTYPES = (np.float32, np.float64)
 SAMPLES = 9
 """Of the data set that a batch is gathered from."""
@@ -238,9 +240,11 @@ def _activation(spec, draw):
     special = np.array([0.0, -0.0, 1e-4, -1e-4, 30, -30, 800, -800], draw.dtype)
     x[: len(special)] = special[: len(x)]
     (y,) = _reference("activation.activation_forward", spec, x, shape=[(x.shape, None)])
+    # What the activation does not keep is not there to be looked at.
+    kept = {"x": x, "y": None} if activation_of(spec.kind).keeps == "x" else {"x": None, "y": y}
     return {
         "activation.activation_forward": ({"x": x}, {"y": x.shape}),
-        "activation.activation_backward": ({"dy": draw(spec.size), "y": y}, {"dx": x.shape}),
+        "activation.activation_backward": ({"dy": draw(spec.size), **kept}, {"dx": x.shape}),
     }
 
 

@@ -43,7 +43,10 @@ Y, Y_BACK = integers(2, 6, 3, 8), integers(2, 6, 14, 4)
 LABELS = np.array([0, 5, 2, 2, 1])
 MASK = (ROWS > 0).astype(np.uint8)
 WHERE = _winners()
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus")
+ACTIVATIONS = (
+    "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus",
+    "gelu", "silu", "hard_sigmoid", "hard_swish", "relu6", "softsign",
+)  # fmt: skip
 AXES = ("softmax", "log_softmax")
 
 IMAGE_CALLS = [

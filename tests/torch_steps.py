@@ -69,6 +69,12 @@ _ACTIVATIONS = {
     "sigmoid": lambda x, layer: torch.sigmoid(x),
     "tanh": lambda x, layer: torch.tanh(x),
     "softplus": lambda x, layer: functional.softplus(x, threshold=1e9),
+    "gelu": lambda x, layer: functional.gelu(x, approximate=layer.approximate),
+    "silu": lambda x, layer: functional.silu(x),
+    "hard_sigmoid": lambda x, layer: functional.hardsigmoid(x),
+    "hard_swish": lambda x, layer: functional.hardswish(x),
+    "relu6": lambda x, layer: functional.relu6(x),
+    "softsign": lambda x, layer: functional.softsign(x),
     "softmax": lambda x, layer: torch.softmax(x, 1),
     "log_softmax": lambda x, layer: torch.log_softmax(x, 1),
 }

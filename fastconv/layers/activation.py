@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fastconv.layers.base import Layer, Node
-from fastconv.plans.operation import ActivationKind, ActivationSpec, SoftmaxSpec
-from fastconv.spec import Shape
+from fastconv.plans.activations import ActivationKind, activation_of
+from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
+from fastconv.spec import Shape, SpecError
 
 if TYPE_CHECKING:
     from fastconv.plans.plan_builder import PlanBuilder
@@ -18,11 +19,18 @@ class _Elementwise(Layer):
     """An activation by :class:`fastconv.plans.operation.ActivationSpec`."""
 
     kind: ClassVar[ActivationKind]
-    retains: ClassVar[tuple[str, ...]] = ("y",)
     in_place: ClassVar[bool] = True
 
+    def __init_subclass__(cls) -> None:
+        cls.retains = (activation_of(cls.kind).keeps,)
+
+    @property
+    def activation(self) -> ActivationKind:
+        """Row of the table of activations."""
+        return self.kind
+
     def _spec(self, size: int) -> ActivationSpec:
-        return ActivationSpec(self.kind, size, getattr(self, "alpha", 0.0))
+        return ActivationSpec(self.activation, size, getattr(self, "alpha", 0.0))
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one output sample: that of the input."""
@@ -38,7 +46,9 @@ class _Elementwise(Layer):
         """Add the data gradient, where needed."""
         if dx is not None:
             spec = self._spec(math.prod(builder.batched(node.input_shape)))
-            builder.call("activation.activation_backward", spec, dy, node.y, dx)
+            x = node.x if "x" in self.retains else None
+            y = node.y if "y" in self.retains else None
+            builder.call("activation.activation_backward", spec, dy, x, y, dx)
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,65 @@ class Softplus(_Elementwise):
     kind: ClassVar[ActivationKind] = "softplus"
 
 
+@dataclass(frozen=True)
+class GELU(_Elementwise):
+    """``x`` times the normal distribution function of x (arXiv:1606.08415).
+
+    Parameters
+    ----------
+    approximate
+        "none": by the error function; "tanh": by the authors' approximation.
+    """
+
+    kind: ClassVar[ActivationKind] = "gelu"
+
+    approximate: Literal["none", "tanh"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.approximate not in ("none", "tanh"):
+            raise SpecError("GELU", "approximate", self.approximate, "'none' or 'tanh'")
+
+    @property
+    def activation(self) -> ActivationKind:
+        """Row of the table of activations."""
+        return "gelu" if self.approximate == "none" else "gelu_tanh"
+
+
+@dataclass(frozen=True)
+class SiLU(_Elementwise):
+    """``x * sigmoid(x)``, also called swish."""
+
+    kind: ClassVar[ActivationKind] = "silu"
+
+
+@dataclass(frozen=True)
+class HardSigmoid(_Elementwise):
+    """``x / 6 + 1/2``, kept between 0 and 1."""
+
+    kind: ClassVar[ActivationKind] = "hard_sigmoid"
+
+
+@dataclass(frozen=True)
+class HardSwish(_Elementwise):
+    """``x`` times the hard sigmoid of x."""
+
+    kind: ClassVar[ActivationKind] = "hard_swish"
+
+
+@dataclass(frozen=True)
+class ReLU6(_Elementwise):
+    """``max(x, 0)``, at most 6."""
+
+    kind: ClassVar[ActivationKind] = "relu6"
+
+
+@dataclass(frozen=True)
+class Softsign(_Elementwise):
+    """``x / (1 + abs(x))``."""
+
+    kind: ClassVar[ActivationKind] = "softsign"
+
+
 class _OverClasses(Layer):
     """Softmax or log-softmax over the last axis."""
 
@@ -135,3 +204,10 @@ class LogSoftmax(_OverClasses):
     """Log-probabilities from scores, for the loss "nll"."""
 
     kind: ClassVar[str] = "log_softmax"
+
+
+ACTIVATION_LAYERS: tuple[type[Layer], ...] = (
+    *_Elementwise.__subclasses__(),
+    *_OverClasses.__subclasses__(),
+)
+"""All of them, in the order of this file."""

@@ -42,7 +42,7 @@ _DECLARED: dict[str, str] = {
     "pool.global_avg_pool2d_forward": "x:r y:w",
     "pool.global_avg_pool2d_backward": "dy:r dx:w",
     "activation.activation_forward": "x:r y:w",
-    "activation.activation_backward": "dy:r y:r dx:w",
+    "activation.activation_backward": "dy:r x:r y:r dx:w",
     "activation.softmax_forward": "x:r y:w",
     "activation.softmax_backward": "dy:r y:r dx:w",
     "activation.log_softmax_forward": "x:r y:w",

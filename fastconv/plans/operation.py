@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from fastconv.plans.activations import ACTIVATION_KINDS as ACTIVATION_KINDS
+from fastconv.plans.activations import ActivationKind as ActivationKind
+from fastconv.plans.activations import activation_of
 from fastconv.spec import Shape, SpecError, require_int
 
 
@@ -44,43 +47,18 @@ class NormSpec:
             raise SpecError("NormSpec", "momentum", self.momentum, "0 to 1")
 
 
-ActivationKind: TypeAlias = Literal[
-    "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus"
-]
-ACTIVATION_KINDS: tuple[ActivationKind, ...] = (
-    "relu",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "sigmoid",
-    "tanh",
-    "softplus",
-)
-
-SELU_ALPHA = 1.6732632423543772848170429916717
-"""Klambauer et al., "Self-Normalizing Neural Networks" (arXiv:1706.02515), equation 14."""
-SELU_SCALE = 1.0507009873554804934193349852946
-"""Klambauer et al., "Self-Normalizing Neural Networks" (arXiv:1706.02515), equation 14."""
-
-
 @dataclass(frozen=True, slots=True)
 class ActivationSpec:
-    """An elementwise activation; ``alpha`` is LeakyReLU's slope or ELU's scale, else unused.
+    """An elementwise activation.
 
-    All kinds are monotone and their derivative is a function of the output ``y`` alone, so that a
-    plan may overwrite ``x`` with ``y``:
-
-    ========== ================================== =========================================
-    kind       y                                  dy/dx
-    ========== ================================== =========================================
-    relu       max(x, 0)                          1 if y > 0 else 0
-    leaky_relu x if x > 0 else alpha x            1 if y > 0 else alpha
-    elu        x if x > 0 else alpha (e^x - 1)    1 if y > 0 else y + alpha
-    selu       scale * elu(x; SELU_ALPHA)         scale if y > 0 else y + scale * SELU_ALPHA
-    sigmoid    1 / (1 + e^-x)                     y (1 - y)
-    tanh       tanh x                             1 - y^2
-    softplus   log(1 + e^x)                       1 - e^-y
-    ========== ================================== =========================================
+    Parameters
+    ----------
+    kind
+        A row of :data:`fastconv.plans.activations.ACTIVATIONS`, which has the formulas.
+    size
+        Elements.
+    alpha
+        LeakyReLU's slope or ELU's scale, else unused.
     """
 
     kind: ActivationKind
@@ -93,7 +71,7 @@ class ActivationSpec:
             raise SpecError(
                 "ActivationSpec", "kind", self.kind, f"one of {', '.join(ACTIVATION_KINDS)}"
             )
-        if self.kind in ("leaky_relu", "elu") and not self.alpha >= 0:
+        if activation_of(self.kind).alpha is not None and not self.alpha >= 0:
             # A negative slope would make the sign of y say nothing about the sign of x.
             raise SpecError("ActivationSpec", "alpha", self.alpha, "0 or more")
 

@@ -26,8 +26,10 @@ enum { INIT_ZERO, INIT_BIAS, INIT_C, INIT_ROW_BIAS };
 /* The epilogue of a tile: what becomes of its sums. */
 enum { STORE, LEAKY_RELU, LEAKY_GRADIENT, UPDATE };
 
-/* Activations, in the order of fastconv.plans.operation.ACTIVATION_KINDS. */
-enum { KIND_RELU, KIND_LEAKY_RELU, KIND_ELU, KIND_SELU, KIND_SIGMOID, KIND_TANH, KIND_SOFTPLUS };
+/* Activations, in the order of fastconv.plans.activations.ACTIVATIONS. */
+enum { KIND_RELU, KIND_LEAKY_RELU, KIND_ELU, KIND_SELU, KIND_SIGMOID, KIND_TANH, KIND_SOFTPLUS,
+    KIND_GELU, KIND_GELU_TANH, KIND_SILU, KIND_HARD_SIGMOID, KIND_HARD_SWISH, KIND_RELU6,
+    KIND_SOFTSIGN };
 
 /* Fields that stand side by side in several kernels. */
 struct plane_sizes {
@@ -675,7 +677,7 @@ struct activation_forward {
     address y; /* the output */
     address no_pointers[10];
     int64_t size; /* elements */
-    int64_t kind; /* number of the kind in fastconv.plans.operation.ACTIVATION_KINDS */
+    int64_t kind; /* number of the kind in fastconv.plans.activations.ACTIVATIONS */
     int64_t no_integers[30];
     double alpha; /* of ELU's part below 0, scale * alpha for SELU; slope of a leaky ReLU */
     double scale; /* of SELU */
@@ -690,11 +692,36 @@ struct activation_backward {
     address dx; /* gradient of the input */
     address no_pointers[9];
     int64_t size; /* elements */
-    int64_t kind; /* number of the kind in fastconv.plans.operation.ACTIVATION_KINDS */
+    int64_t kind; /* number of the kind in fastconv.plans.activations.ACTIVATIONS */
     int64_t no_integers[30];
     double alpha; /* as in activation_forward */
     double scale; /* of SELU */
     double no_reals[14];
+};
+
+/* y = f(x) by a formula of the table of activations; y may be x */
+struct formula_forward {
+    struct instruction_head head;
+    address x; /* the input */
+    address y; /* the output */
+    address no_pointers[10];
+    int64_t size; /* elements */
+    int64_t kind; /* number of the kind in fastconv.plans.activations.ACTIVATIONS */
+    int64_t no_integers[30];
+    double no_reals[16];
+};
+
+/* dx = dy * f'(x) by a formula; dx may be dy */
+struct formula_backward {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address kept; /* x or y, whichever the activation keeps */
+    address dx; /* gradient of the input */
+    address no_pointers[9];
+    int64_t size; /* elements */
+    int64_t kind; /* number of the kind in fastconv.plans.activations.ACTIVATIONS */
+    int64_t no_integers[30];
+    double no_reals[16];
 };
 
 /* y = e^x / sum(e^x) in each row */

@@ -13,6 +13,7 @@
 #include "dense.h"
 #include "reductions.h"
 #include "exponential.h"
+#include "activation_formulas.h"
 
 #include "optim.h"
 #include "activation.h"

@@ -23,7 +23,7 @@ from fastconv.backends.compiled.instructions.choices import (
 )
 from fastconv.backends.compiled.instructions.instruction import Instruction, Pointer
 from fastconv.backends.compiled.instructions.kernels import Kernel
-from fastconv.backends.compiled.rules.norm import ROWS_OF_A_BLOCK
+from fastconv.backends.compiled.instructions.layouts.rows import ROWS_OF_A_BLOCK
 
 _Axis = tuple[int, int]
 """A size and a stride, in elements."""
@@ -640,7 +640,7 @@ def _dropout_backward(at: _Collector) -> None:
     at.writes_run("dx", at.n.size)
 
 
-@_kernel(Kernel.ACTIVATION_FORWARD)
+@_kernel(Kernel.ACTIVATION_FORWARD, Kernel.FORMULA_FORWARD)
 def _activation_forward(at: _Collector) -> None:
     at.reads_run("x", at.n.size)
     at.writes_run("y", at.n.size)
@@ -650,6 +650,13 @@ def _activation_forward(at: _Collector) -> None:
 def _activation_backward(at: _Collector) -> None:
     at.reads_run("dy", at.n.size)
     at.reads_run("y", at.n.size)
+    at.writes_run("dx", at.n.size)
+
+
+@_kernel(Kernel.FORMULA_BACKWARD)
+def _formula_backward(at: _Collector) -> None:
+    at.reads_run("dy", at.n.size)
+    at.reads_run("kept", at.n.size)
     at.writes_run("dx", at.n.size)
 
 

@@ -33,6 +33,8 @@ class Kernel(StrEnum):
     ADAM_UPDATE = "adam_update"
     ACTIVATION_FORWARD = "activation_forward"
     ACTIVATION_BACKWARD = "activation_backward"
+    FORMULA_FORWARD = "formula_forward"
+    FORMULA_BACKWARD = "formula_backward"
     SOFTMAX_FORWARD = "softmax_forward"
     SOFTMAX_BACKWARD = "softmax_backward"
     LOG_SOFTMAX_FORWARD = "log_softmax_forward"

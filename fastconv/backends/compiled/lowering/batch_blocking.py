@@ -137,7 +137,9 @@ class _BatchBlocking:
         read = call.arguments[: len(call.arguments) - writes]
         for number in read:
             self._need_batch_blocked(number)
-        arguments = tuple([self._twin(number) for number in call.arguments])
+        arguments = tuple(
+            [None if number is None else self._twin(number) for number in call.arguments]
+        )
         for number in call.arguments[len(read) :]:
             self._wrote_batch_blocked(number)
         return Call(call.kernel, self._alike_spec(call.spec), arguments)

@@ -8,9 +8,12 @@ from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import Group
 from fastconv.backends.compiled.instructions.layouts.declaration import declare
 
-_KIND = "number of the kind in fastconv.plans.operation.ACTIVATION_KINDS"
+_KIND = "number of the kind in fastconv.plans.activations.ACTIVATIONS"
 _TOGETHER = "rows that are done together, so that the number of threads does not matter"
 _POWERS = "workspace: e to the power of each element"
+
+ROWS_OF_A_BLOCK = 256
+"""Rows that are summed at once for each channel, as in ``kernels/cpu/norm.h``."""
 
 PARAMETER_RANGES = Group("parameter_ranges", ("size", "weights", "decayed"))
 PENALTIES = Group("penalties", ("l2", "coupled_decay", "decoupled_decay"))
@@ -47,6 +50,21 @@ LAYOUTS = dict(
             kind=_KIND,
             alpha="as in activation_forward",
             scale="of SELU",
+        ),
+        declare(
+            Kernel.FORMULA_FORWARD,
+            "y = f(x) by a formula of the table of activations; y may be x",
+            "x y",
+            "size kind",
+            kind=_KIND,
+        ),
+        declare(
+            Kernel.FORMULA_BACKWARD,
+            "dx = dy * f'(x) by a formula; dx may be dy",
+            "dy kept dx",
+            "size kind",
+            kept="x or y, whichever the activation keeps",
+            kind=_KIND,
         ),
         declare(
             Kernel.SOFTMAX_FORWARD,
