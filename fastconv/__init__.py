@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from fastconv.functional.activation import leaky_relu_backward as leaky_relu_backward
     from fastconv.functional.activation import log_softmax as log_softmax
     from fastconv.functional.activation import log_softmax_backward as log_softmax_backward
+    from fastconv.functional.activation import mish as mish
+    from fastconv.functional.activation import mish_backward as mish_backward
     from fastconv.functional.activation import relu as relu
     from fastconv.functional.activation import relu6 as relu6
     from fastconv.functional.activation import relu6_backward as relu6_backward
@@ -96,9 +98,9 @@ _ORIGINS = {
     "functional.activation": (
         "elu elu_backward gelu gelu_backward hard_sigmoid hard_sigmoid_backward hard_swish "
         "hard_swish_backward leaky_relu leaky_relu_backward log_softmax log_softmax_backward "
-        "relu relu6 relu6_backward relu_backward selu selu_backward sigmoid sigmoid_backward "
-        "silu silu_backward softmax softmax_backward softplus softplus_backward softsign "
-        "softsign_backward tanh tanh_backward"
+        "mish mish_backward relu relu6 relu6_backward relu_backward selu selu_backward sigmoid "
+        "sigmoid_backward silu silu_backward softmax softmax_backward softplus "
+        "softplus_backward softsign softsign_backward tanh tanh_backward"
     ),
     "functional.conv": "conv2d conv2d_backward conv_transpose2d conv_transpose2d_backward",
     "functional.dense": "dense dense_backward",

@@ -45,7 +45,7 @@ MASK = (ROWS > 0).astype(np.uint8)
 WHERE = _winners()
 ACTIVATIONS = (
     "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus",
-    "gelu", "silu", "hard_sigmoid", "hard_swish", "relu6", "softsign",
+    "gelu", "silu", "hard_sigmoid", "hard_swish", "relu6", "softsign", "mish",
 )  # fmt: skip
 AXES = ("softmax", "log_softmax")
 

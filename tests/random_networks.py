@@ -26,6 +26,7 @@ from fastconv.layers import (
     LeakyReLU,
     LogSoftmax,
     MaxPool2D,
+    Mish,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -172,7 +173,7 @@ class Hypothesis:
 
 ACTIVATIONS = (
     ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh, Softplus,
-    GELU, SiLU, HardSigmoid, HardSwish, ReLU6, Softsign,
+    GELU, SiLU, HardSigmoid, HardSwish, ReLU6, Softsign, Mish,
 )  # fmt: skip
 _UPDATES = ("sgd", "sgd", "momentum", "nesterov", "adam", "adamw")
 _COUNTS = (1, 2, 3, 4, 5, 8, 16, 17, 32, 1, 2, 3, 4, 5, 8, 16, 17, 32, 6, 7, 10, 20, 33)

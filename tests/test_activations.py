@@ -28,6 +28,7 @@ OF_TORCH = {
     "hard_swish": functional.hardswish,
     "relu6": functional.relu6,
     "softsign": functional.softsign,
+    "mish": functional.mish,
 }
 
 
@@ -80,7 +81,7 @@ def test_a_nan_stays_one_and_infinities_give_the_limits(kind, backend):
 
 
 @pytest.mark.parametrize("backend", ON_HOST)
-@pytest.mark.parametrize("kind", ["gelu", "gelu_tanh", "silu", "hard_swish", "softsign"])
+@pytest.mark.parametrize("kind", ["gelu", "gelu_tanh", "silu", "hard_swish", "softsign", "mish"])
 def test_minus_zero_stays_one(kind, backend):
     y = called(kind)[0](np.array([-0.0], np.float32), backend)
     assert y[0] == 0

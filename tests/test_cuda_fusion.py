@@ -19,6 +19,7 @@ from fastconv.layers import (
     HardSwish,
     LeakyReLU,
     MaxPool2D,
+    Mish,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -45,7 +46,7 @@ def made_network(activation, pool, groups=1):
 
 ACTIVATIONS = [ReLU(), LeakyReLU(0.1), ELU(), SELU(), Sigmoid(), Tanh(), Softplus(),
                GELU(), GELU("tanh"), SiLU(), HardSigmoid(), HardSwish(), ReLU6(),
-               Softsign()]  # fmt: skip
+               Softsign(), Mish()]  # fmt: skip
 
 
 @pytest.mark.parametrize("pool", [MaxPool2D(2), AvgPool2D(2)], ids=["max", "avg"])

@@ -249,8 +249,9 @@ ACTIVATIONS = [
     ("hard_swish", ()),
     ("relu6", ()),
     ("softsign", ()),
+    ("mish", ()),
 ]
-OF_THE_INPUT = ("gelu", "silu", "hard_swish")
+OF_THE_INPUT = ("gelu", "silu", "hard_swish", "mish")
 """Those whose gradient is made from x."""
 
 

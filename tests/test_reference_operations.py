@@ -139,6 +139,8 @@ def test_gradients_of_batch_norm_over_no_rows_are_zero():
         ("hard_sigmoid", 0.0, [-3, -1.5, 0, 6, -INF, INF], [0, 1 / 4, 1 / 2, 1, 0, 1]),
         ("hard_swish", 0.0, [-3, -1.5, 0, 4, -INF, INF], [0, -3 / 8, 0, 4, 0, INF]),
         ("relu6", 0.0, [-1, 5, 6, 7, INF], [0, 5, 6, 6, 6]),
+        # tanh(log(1 + e^log 3)) is 15 / 17, that of -log 3 is 7 / 25.
+        ("mish", 0.0, [0, LN3, -LN3, INF, -INF], [0, LN3 * 15 / 17, -LN3 * 7 / 25, INF, 0]),
         ("softsign", 0.0, [-3, 0, 1, INF, -INF], [-3 / 4, 0, 1 / 2, 1, -1]),
         ("softplus", 0.0, [0, math.log(math.e - 1), 1000, -1000], [LN2, 1, 1000, 0]),
     ],

@@ -71,10 +71,12 @@ _ACTIVATIONS = {
     "softplus": lambda x, layer: functional.softplus(x, threshold=1e9),
     "gelu": lambda x, layer: functional.gelu(x, approximate=layer.approximate),
     "silu": lambda x, layer: functional.silu(x),
-    "hard_sigmoid": lambda x, layer: functional.hardsigmoid(x),
+    # Its own hardsigmoid has a slope of 1/6 in float32.
+    "hard_sigmoid": lambda x, layer: functional.relu6(x + 3) / 6,
     "hard_swish": lambda x, layer: functional.hardswish(x),
     "relu6": lambda x, layer: functional.relu6(x),
     "softsign": lambda x, layer: functional.softsign(x),
+    "mish": lambda x, layer: functional.mish(x),
     "softmax": lambda x, layer: torch.softmax(x, 1),
     "log_softmax": lambda x, layer: torch.log_softmax(x, 1),
 }

@@ -235,6 +235,11 @@ def _normal_distribution(x):
     return np.vectorize(math.erfc, otypes=[float])(-x / np.sqrt(2)) / 2
 
 
+def _mish_slope(x):
+    hyperbolic = np.tanh(np.log1p(np.exp(x)))
+    return hyperbolic + x * (1 - hyperbolic**2) / (1 + np.exp(-x))
+
+
 def _gelu_tanh_slope(x):
     hyperbolic = np.tanh(_GELU_SCALE * (x + 0.044715 * x**3))
     inner = _GELU_SCALE * (1 + 3 * 0.044715 * x**2)
@@ -258,6 +263,7 @@ def activation_forward(spec, x, y, workspace):
         "hard_swish": lambda: x * np.clip(x + 3, 0, 6) / 6,
         "relu6": lambda: np.clip(x, 0, 6),
         "softsign": lambda: x / (1 + np.abs(x)),
+        "mish": lambda: x * np.tanh(np.log1p(np.exp(x))),
     }
     y[...] = values[spec.kind]()
 
@@ -278,6 +284,7 @@ def activation_backward(spec, dy, x, y, dx, workspace):
         "hard_swish": lambda: np.where(np.abs(x) < 3, x / 3 + 0.5, x > 0),
         "relu6": lambda: np.where((y > 0) & (y < 6), 1.0, 0.0),
         "softsign": lambda: (1 - np.abs(y)) ** 2,
+        "mish": lambda: _mish_slope(x),
     }
     dx[...] = dy * slopes[spec.kind]().reshape(dy.shape)
 

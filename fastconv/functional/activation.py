@@ -395,6 +395,30 @@ def softsign_backward(dy: Array, y: Array, *, backend: str | None = None) -> Arr
     return _backward("softsign", dy, y, 0.0, backend)
 
 
+def mish(x: Array, *, backend: str | None = None) -> Array:
+    """``x * tanh(softplus(x))`` (Misra, arXiv:1908.08681); minus infinity gives 0.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.mish(np.array([-1.0, 2.0])).round(4)
+    array([-0.3034,  1.944 ])
+    """
+    return _forward("mish", x, 0.0, backend)
+
+
+def mish_backward(dy: Array, x: Array, *, backend: str | None = None) -> Array:
+    """Gradient of :func:`mish` from its input ``x``.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> fastconv.mish_backward(np.ones(2), np.array([0.0, 2.0])).round(4)
+    array([0.6   , 1.0693])
+    """
+    return _backward("mish", dy, x, 0.0, backend)
+
+
 def _rows(owner: str, x: Array, axis: int) -> Array:
     """Bring ``axis`` to the end and flatten the others."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__") or not -x.ndim <= axis < x.ndim:

@@ -163,6 +163,13 @@ class Softsign(_Elementwise):
     kind: ClassVar[ActivationKind] = "softsign"
 
 
+@dataclass(frozen=True)
+class Mish(_Elementwise):
+    """``x * tanh(softplus(x))`` (arXiv:1908.08681)."""
+
+    kind: ClassVar[ActivationKind] = "mish"
+
+
 class _OverClasses(Layer):
     """Softmax or log-softmax over the last axis."""
 

@@ -28,6 +28,7 @@ from typing import Any, Literal, TypeAlias
 ActivationKind: TypeAlias = Literal[
     "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus",
     "gelu", "gelu_tanh", "silu", "hard_sigmoid", "hard_swish", "relu6", "softsign",
+    "mish",
 ]  # fmt: skip
 """The kinds, in the order of their numbers in native kernels."""
 
@@ -125,6 +126,11 @@ def _gelu_tanh_derivative(x: float, _: float) -> float:
         return float(x > 0)
     share = _sigmoid(_gelu_tanh_argument(x))
     return share + x * share * (1 - share) * (_GELU_SCALE * (1 + 3 * _GELU_CUBE * x * x))
+
+
+def _mish_derivative(x: float, _: float) -> float:
+    share = math.tanh(_softplus(x))
+    return share + _times(x, (1 - share * share) * _sigmoid(x))
 
 
 def _silu_derivative(x: float, _: float) -> float:
@@ -230,6 +236,18 @@ ACTIVATIONS: dict[ActivationKind, Activation] = {
         formula=Formula(
             "u = at_least(at_most(x, 1e30), -1e30); u / (1 + absolute(u))",
             "s = 1 - absolute(y); s * s",
+        ),
+    ),
+    # Misra, "Mish" (arXiv:1908.08681): tanh(log(1 + e)) = n / (n + 2) with n = e (e + 2).
+    "mish": Activation(
+        lambda x, _: _times(x, math.tanh(_softplus(x))),
+        _mish_derivative,
+        keeps="x",
+        formula=Formula(
+            "e = exponential(at_most(x, 20)); n = e * (e + 2);"
+            "where(x < -800, 0, x * (n / (n + 2)))",
+            "u = at_least(at_most(x, 40), -800); e = exponential(u); n = e * (e + 2);"
+            "(n + 4 * u * e * (1 + e) / (n + 2)) / (n + 2)",
         ),
     ),
 }

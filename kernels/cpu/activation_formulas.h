@@ -137,6 +137,19 @@ INLINE REAL TYPED(softsign_derivative)(REAL y) {
     return (s * s);
 }
 
+INLINE REAL TYPED(mish_value)(REAL x) {
+    const REAL e = TYPED(exponential)(TYPED(at_most)(x, (REAL)20));
+    const REAL n = (e * (e + (REAL)2));
+    return (x < -(REAL)800 ? (REAL)0 : (x * (n / (n + (REAL)2))));
+}
+
+INLINE REAL TYPED(mish_derivative)(REAL x) {
+    const REAL u = TYPED(at_least)(TYPED(at_most)(x, (REAL)40), -(REAL)800);
+    const REAL e = TYPED(exponential)(u);
+    const REAL n = (e * (e + (REAL)2));
+    return ((n + (((((REAL)4 * u) * e) * ((REAL)1 + e)) / (n + (REAL)2))) / (n + (REAL)2));
+}
+
 #define EACH_FORMULA(CASE) \
     CASE(KIND_GELU, gelu) \
     CASE(KIND_GELU_TANH, gelu_tanh) \
@@ -144,4 +157,5 @@ INLINE REAL TYPED(softsign_derivative)(REAL y) {
     CASE(KIND_HARD_SIGMOID, hard_sigmoid) \
     CASE(KIND_HARD_SWISH, hard_swish) \
     CASE(KIND_RELU6, relu6) \
-    CASE(KIND_SOFTSIGN, softsign)
+    CASE(KIND_SOFTSIGN, softsign) \
+    CASE(KIND_MISH, mish)

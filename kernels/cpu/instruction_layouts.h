@@ -29,7 +29,7 @@ enum { STORE, LEAKY_RELU, LEAKY_GRADIENT, UPDATE };
 /* Activations, in the order of fastconv.plans.activations.ACTIVATIONS. */
 enum { KIND_RELU, KIND_LEAKY_RELU, KIND_ELU, KIND_SELU, KIND_SIGMOID, KIND_TANH, KIND_SOFTPLUS,
     KIND_GELU, KIND_GELU_TANH, KIND_SILU, KIND_HARD_SIGMOID, KIND_HARD_SWISH, KIND_RELU6,
-    KIND_SOFTSIGN };
+    KIND_SOFTSIGN, KIND_MISH };
 
 /* Fields that stand side by side in several kernels. */
 struct plane_sizes {

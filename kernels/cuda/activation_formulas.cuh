@@ -10,7 +10,7 @@ namespace fastconv {
 
 // In the order of fastconv.plans.activations.ACTIVATIONS.
 enum Kind { RELU, LEAKY_RELU, ELU, SELU, SIGMOID, TANH, SOFTPLUS, GELU, GELU_TANH, SILU,
-    HARD_SIGMOID, HARD_SWISH, RELU6, SOFTSIGN };
+    HARD_SIGMOID, HARD_SWISH, RELU6, SOFTSIGN, MISH };
 
 template <typename T>
 __device__ inline T erf_near(T t) {
@@ -162,6 +162,21 @@ __device__ inline T softsign_derivative(T y) {
 }
 
 template <typename T>
+__device__ inline T mish_value(T x) {
+    const T e = exponential(at_most(x, (T)20));
+    const T n = (e * (e + (T)2));
+    return (x < -(T)800 ? (T)0 : (x * (n / (n + (T)2))));
+}
+
+template <typename T>
+__device__ inline T mish_derivative(T x) {
+    const T u = at_least(at_most(x, (T)40), -(T)800);
+    const T e = exponential(u);
+    const T n = (e * (e + (T)2));
+    return ((n + (((((T)4 * u) * e) * ((T)1 + e)) / (n + (T)2))) / (n + (T)2));
+}
+
+template <typename T>
 __device__ __noinline__ T formula_value(int kind, T x) {
     switch (kind) {
     case GELU: return gelu_value(x);
@@ -171,6 +186,7 @@ __device__ __noinline__ T formula_value(int kind, T x) {
     case HARD_SWISH: return hard_swish_value(x);
     case RELU6: return relu6_value(x);
     case SOFTSIGN: return softsign_value(x);
+    case MISH: return mish_value(x);
     default: return T(nan(""));
     }
 }
@@ -185,6 +201,7 @@ __device__ __noinline__ T formula_derivative(int kind, T kept) {
     case HARD_SWISH: return hard_swish_derivative(kept);
     case RELU6: return relu6_derivative(kept);
     case SOFTSIGN: return softsign_derivative(kept);
+    case MISH: return mish_derivative(kept);
     default: return T(nan(""));
     }
 }
