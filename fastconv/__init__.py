@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from fastconv.functional.pool import global_avg_pool2d_backward as global_avg_pool2d_backward
     from fastconv.functional.pool import max_pool2d as max_pool2d
     from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
+    from fastconv.functional.prelu import prelu as prelu
+    from fastconv.functional.prelu import prelu_backward as prelu_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
     from fastconv.predictor import Predictor as Predictor
@@ -114,6 +116,7 @@ _ORIGINS = {
         "avg_pool2d avg_pool2d_backward global_avg_pool2d global_avg_pool2d_backward max_pool2d "
         "max_pool2d_backward"
     ),
+    "functional.prelu": "prelu prelu_backward",
     "gradient_check": "check_gradients",
     "network": "Sequential",
     "predictor": "Predictor",

@@ -9,6 +9,7 @@ from fastconv.plans.operation import (
     LossSpec,
     NormSpec,
     OptimizerSpec,
+    PReLUSpec,
     RandomSpec,
     SoftmaxSpec,
 )
@@ -195,6 +196,13 @@ ACTIVATIONS = [
     for kind in ACTIVATION_KINDS
     for alpha in _ALPHAS.get(kind, (0.0,))
     for size in (37, 0)
+]
+PRELUS = [
+    PReLUSpec(7, 5, 5),
+    PReLUSpec(600, 3),
+    PReLUSpec(300, 70, 70),
+    PReLUSpec(4, 1),
+    PReLUSpec(0, 3, 3),
 ]
 SOFTMAXES = [SoftmaxSpec(5, 10), SoftmaxSpec(1, 17), SoftmaxSpec(3, 1), SoftmaxSpec(0, 4)]
 RANDOM = RandomSpec(seed=2**40 + 17, stream=3)

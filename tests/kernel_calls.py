@@ -43,12 +43,12 @@ class Call:
         }
 
     def scale_of(self, name):
-        """Size of a gradient of a bias, were its terms independent; 0 for all else.
+        """Size of a gradient of a bias, or slope, were its terms independent; 0 for all else.
 
         It has few elements, which may all be near 0 by chance: sums of many terms are not exacter
         for that.
         """
-        if name != "db":
+        if name not in ("db", "dslope"):
             return 0.0
         dy = np.asarray(self.reads["dy"], np.float64)
         squares = np.square(dy[np.isfinite(dy)])
@@ -248,6 +248,15 @@ def _activation(spec, draw):
     }
 
 
+def _prelu(spec, draw):
+    shape, slopes = (spec.rows, spec.channels), (spec.slopes,)
+    given = {"x": draw(*shape), "slope": draw(*slopes)}
+    return {
+        "prelu.prelu_forward": (given, {"y": shape}),
+        "prelu.prelu_backward": ({"dy": draw(*shape), **given}, {"dx": shape, "dslope": slopes}),
+    }
+
+
 def _softmax(spec, draw):
     shape = (spec.rows, spec.classes)
     x = 3 * draw(*shape)
@@ -340,6 +349,7 @@ _BUILDERS = (
     (_augment, cases.AUGMENTS),
     (_norm, cases.NORMS),
     (_activation, cases.ACTIVATIONS),
+    (_prelu, cases.PRELUS),
     (_softmax, cases.SOFTMAXES),
     (_dropout, cases.DROPOUTS),
     (_loss, cases.LOSSES),

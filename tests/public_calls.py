@@ -61,6 +61,8 @@ IMAGE_CALLS = [
     ("global_avg_pool2d", (X,), {}),
     ("global_avg_pool2d_backward", (integers(2, 4), X.shape), {}),
     ("batch_norm", (X, FOUR, FOUR), {}),
+    ("prelu", (X, FOUR), {}),
+    ("prelu_backward", (X, X, FOUR), {}),
     ("batch_norm_inference", (X, FOUR, FOUR, FOUR, FOUR), {}),
     ("batch_norm_backward", (X, X, FOUR, FOUR, FOUR), {}),
 ]
@@ -71,6 +73,8 @@ ROW_CALLS = [
     *((name, (ROWS,), {}) for name in ACTIVATIONS + AXES),
     *((f"{name}_backward", (ROWS, ROWS), {}) for name in ACTIVATIONS + AXES),
     ("softmax", (X,), {"axis": 1}),
+    ("prelu", (ROWS, SIX), {}),
+    ("prelu_backward", (ROWS, ROWS, SIX), {}),
     ("dropout", (ROWS, 0.5), {"seed": 1}),
     ("dropout_backward", (ROWS, MASK, 0.5), {}),
     ("softmax_cross_entropy", (ROWS, LABELS), {}),

@@ -27,6 +27,7 @@ from fastconv.layers import (
     LogSoftmax,
     MaxPool2D,
     Mish,
+    PReLU,
     ReLU,
     ReLU6,
     Sigmoid,
@@ -173,7 +174,7 @@ class Hypothesis:
 
 ACTIVATIONS = (
     ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh, Softplus,
-    GELU, SiLU, HardSigmoid, HardSwish, ReLU6, Softsign, Mish,
+    GELU, SiLU, HardSigmoid, HardSwish, ReLU6, Softsign, Mish, PReLU,
 )  # fmt: skip
 _UPDATES = ("sgd", "sgd", "momentum", "nesterov", "adam", "adamw")
 _COUNTS = (1, 2, 3, 4, 5, 8, 16, 17, 32, 1, 2, 3, 4, 5, 8, 16, 17, 32, 6, 7, 10, 20, 33)
@@ -293,6 +294,8 @@ def _draw_elementwise(choose, kind):
     layer = choose.one_of((ReLU, *ACTIVATIONS))
     if layer in (LeakyReLU, ELU):
         return layer(choose.one_of((0.1, 0.01, 1.0, 0.0, 1.5)))
+    if layer is PReLU:
+        return layer(choose.one_of((True, False)), choose.one_of((0.25, -0.5)))
     if layer is GELU:
         return layer(choose.one_of(("none", "tanh")))
     return layer()

@@ -11,7 +11,7 @@ from torch.nn import functional
 import fastconv
 from fastconv.backends.compiled.instructions import formulas
 from fastconv.backends.selection import NAMES, backend_state
-from fastconv.layers import GELU, Conv2D, Dense, Flatten, ReLU, SiLU, Tanh
+from fastconv.layers import GELU, Conv2D, Dense, Flatten, PReLU, ReLU, SiLU, Tanh
 from fastconv.network import Sequential
 from fastconv.plans.activations import ACTIVATIONS, activation_of, compiled_formula, number_of
 from fastconv.plans.operation import ActivationSpec
@@ -161,3 +161,54 @@ def test_an_output_takes_the_place_of_an_input_that_nobody_needs(activation):
 def test_every_activation_is_in_place_in_inference():
     plan = plan_of(GELU(), training=False, backward=False, loss=None)
     assert memory_of(plan, "conv2d_1") == memory_of(plan, "gelu_1")
+
+
+# Learned slopes
+
+
+@pytest.mark.parametrize("backend", ON_HOST)
+@pytest.mark.parametrize("slopes", [1, 5])
+@pytest.mark.parametrize("shape", [(7, 5), (3, 5, 4, 6)])
+def test_learned_slopes_have_the_gradients_of_pytorch(shape, slopes, backend):
+    rng = np.random.default_rng(1)
+    x, dy, slope = rng.standard_normal(shape), rng.standard_normal(shape), rng.random(slopes)
+    given = [torch.from_numpy(each).requires_grad_() for each in (x, slope)]
+    y = functional.prelu(*given)
+    y.backward(torch.from_numpy(dy))
+    assert_array_equal(fastconv.prelu(x, slope, backend=backend), y.detach().numpy())
+    dx, dslope = fastconv.prelu_backward(dy, x, slope, backend=backend)
+    assert_array_equal(dx, given[0].grad.numpy())
+    assert_allclose(dslope, given[1].grad.numpy(), rtol=1e-12)
+
+
+def test_images_with_channels_last_have_the_same_slopes():
+    x, slope = np.random.default_rng(2).standard_normal((2, 3, 4, 5)), np.array([0.1, 0.2, 0.3])
+    last = x.transpose(0, 2, 3, 1)
+    assert_array_equal(
+        fastconv.prelu(last, slope, layout="NHWC"), fastconv.prelu(x, slope).transpose(0, 2, 3, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "slope", "says"),
+    [
+        ((2, 3), (2,), r"prelu: slope has shape \(2,\); expected \(3,\): one, or one for each"),
+        ((2, 3, 4), (1,), r"prelu: x has 3 dimensions \(2, 3, 4\); expected 2 \(N, C\) or 4"),
+        ((2, 0), (1,), r"prelu: x has no channels"),
+    ],
+)
+def test_slopes_that_do_not_fit_are_named(x, slope, says):
+    with pytest.raises(ValueError, match=says):
+        fastconv.prelu(np.ones(x), np.ones(slope))
+
+
+@pytest.mark.parametrize("backend", ON_HOST)
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_network_learns_its_slopes(per_channel, backend):
+    layers = [Conv2D(3), PReLU(per_channel), Flatten(), Dense(4), PReLU(per_channel), Dense(2)]
+    network = Sequential(layers, (5, 5, 2), dtype="float64", seed=1)
+    assert network["prelu_1.slope"].tolist() == [0.25] * (3 if per_channel else 1)
+    x = np.random.default_rng(3).standard_normal((6, 5, 5, 2))
+    labels = np.array([0, 1, 1, 0, 1, 0])
+    check = fastconv.check_gradients(network, x, labels, backend=backend, verbose=False)
+    assert check.passed, check

@@ -23,6 +23,7 @@ from fastconv.plans.operation import (
     LossSpec,
     NormSpec,
     OptimizerSpec,
+    PReLUSpec,
     RandomSpec,
     SoftmaxSpec,
 )
@@ -81,6 +82,7 @@ LARGE = {
     "layout": [InputSpec(5, 31, 29, 17), InputSpec(2, 120, 120, 3), InputSpec(1, 8, 8, 600)],
     "norm": [NormSpec(5000, 33), NormSpec(40, 3000), NormSpec(50000, 1)],
     "activation": [ActivationSpec(kind, 60001, 0.5) for kind in ACTIVATION_KINDS],
+    "prelu": [PReLUSpec(60001, 3, 3), PReLUSpec(5000, 70)],
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
     "dropout": [DropoutSpec(90001, 0.3, RANDOM)],
     "loss": [LossSpec(9001, 10), LossSpec(100, 1000)],

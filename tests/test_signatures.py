@@ -60,7 +60,7 @@ def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
         "activation", "conv", "dense", "dropout", "input", "layout", "loss", "nchw", "norm",
-        "optim", "pool", "random",
+        "optim", "pool", "prelu", "random",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 

@@ -110,6 +110,8 @@ def _scores(steps, x, arrays, step):
             x = x.mean(dim=(2, 3))
         elif kind.endswith("pool2d"):
             x = _pool(layer, x)
+        elif kind == "prelu":
+            x = functional.prelu(x, p["slope"])
         elif kind == "batch_norm":
             x = _norm(layer, x, p)
         elif kind == "dropout":

@@ -289,6 +289,16 @@ def activation_backward(spec, dy, x, y, dx, workspace):
     dx[...] = dy * slopes[spec.kind]().reshape(dy.shape)
 
 
+def prelu_forward(spec, x, slope, y, workspace):
+    y[...] = np.where(x > 0, x, x * slope)
+
+
+def prelu_backward(spec, dy, x, slope, dx, dslope, workspace):
+    products = np.where(x > 0, 0, dy * x).reshape(-1, spec.channels).sum(axis=0)
+    dslope[...] = products if spec.slopes > 1 else products.sum()
+    dx[...] = dy * np.where(x > 0, 1, slope)
+
+
 def _log_softmax(x):
     shifted = x - x.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

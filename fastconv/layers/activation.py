@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from fastconv.layers.base import Layer, Node
+from fastconv.layers.base import Layer, Node, Parameter
 from fastconv.plans.activations import ActivationKind, activation_of
-from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
+from fastconv.plans.operation import ActivationSpec, PReLUSpec, SoftmaxSpec
 from fastconv.spec import Shape, SpecError
 
 if TYPE_CHECKING:
@@ -170,6 +170,50 @@ class Mish(_Elementwise):
     kind: ClassVar[ActivationKind] = "mish"
 
 
+@dataclass(frozen=True)
+class PReLU(Layer):
+    """``x`` where positive, else a learned slope times x (He et al., arXiv:1502.01852).
+
+    Parameters
+    ----------
+    per_channel
+        Whether each channel has a slope of its own.
+    initial
+        First value of the slopes.
+    """
+
+    kind: ClassVar[str] = "prelu"
+    retains: ClassVar[tuple[str, ...]] = ("x",)
+    in_place: ClassVar[bool] = True
+
+    per_channel: bool = False
+    initial: float = 0.25
+
+    def spec(self, batch: int, input_shape: Shape) -> PReLUSpec:
+        """Spec of the layer on ``batch`` such samples."""
+        channels = input_shape[-1]
+        rows = batch * math.prod(input_shape[:-1])
+        return PReLUSpec(rows, channels, channels if self.per_channel else 1)
+
+    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
+        """The slopes; no weight decay shrinks them unless it shrinks biases too."""
+        slopes = self.spec(1, input_shape).slopes
+        return (Parameter("slope", (slopes,), "scale", start=self.initial),)
+
+    def forward(self, builder: PlanBuilder, node: Node) -> None:
+        """Add the forward call."""
+        spec = self.spec(builder.batch, node.input_shape)
+        builder.call("prelu.prelu_forward", spec, node.x, node.parameters["slope"], node.y)
+
+    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
+        """Add the backward call, which computes both gradients at once."""
+        spec = self.spec(builder.batch, node.input_shape)
+        if dx is None:
+            dx = builder.buffer(f"{node.name}.dx", builder.batched(node.input_shape))
+        slope, dslope = node.parameters["slope"], node.gradients["slope"]
+        builder.call("prelu.prelu_backward", spec, dy, node.x, slope, dx, dslope)
+
+
 class _OverClasses(Layer):
     """Softmax or log-softmax over the last axis."""
 
@@ -215,6 +259,7 @@ class LogSoftmax(_OverClasses):
 
 ACTIVATION_LAYERS: tuple[type[Layer], ...] = (
     *_Elementwise.__subclasses__(),
+    PReLU,
     *_OverClasses.__subclasses__(),
 )
 """All of them, in the order of this file."""

@@ -77,6 +77,30 @@ class ActivationSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PReLUSpec:
+    """A ReLU with a learned slope below 0 (He et al., arXiv:1502.01852).
+
+    Parameters
+    ----------
+    rows, channels
+        ``x`` has rows * channels elements, channels last.
+    slopes
+        1, or one for each channel.
+    """
+
+    rows: int
+    channels: int
+    slopes: int = 1
+
+    def __post_init__(self) -> None:
+        require_int("PReLUSpec", "rows", self.rows, 0)
+        require_int("PReLUSpec", "channels", self.channels, 1)
+        if self.slopes not in (1, self.channels):
+            wanted = f"1 or {self.channels}, the channels"
+            raise SpecError("PReLUSpec", "slopes", self.slopes, wanted)
+
+
+@dataclass(frozen=True, slots=True)
 class SoftmaxSpec:
     """Softmax or log-softmax over the last axis of a (rows, classes) array."""
 

@@ -724,6 +724,50 @@ struct formula_backward {
     double no_reals[16];
 };
 
+/* y = x where it is positive, else x times a slope; y may be x */
+struct prelu_forward {
+    struct instruction_head head;
+    address x; /* the input */
+    address slope; /* the slopes below 0 */
+    address y; /* the output */
+    address no_pointers[9];
+    int64_t rows;
+    int64_t channels;
+    int64_t slopes; /* 1, or as many as there are channels */
+    int64_t no_integers[29];
+    double no_reals[16];
+};
+
+/* dx = dy, times the slope where x is not positive; dx may be dy; sums = those of dy * x where x is
+ * not positive, of each channel in each block of rows */
+struct prelu_backward {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address x; /* the input */
+    address slope; /* the slopes below 0 */
+    address dx; /* gradient of the input */
+    address sums; /* float64: (blocks, channels) */
+    address no_pointers[7];
+    int64_t rows;
+    int64_t channels;
+    int64_t slopes; /* 1, or as many as there are channels */
+    int64_t no_integers[29];
+    double no_reals[16];
+};
+
+/* the sums of all blocks; with one slope, of all channels too */
+struct prelu_slopes {
+    struct instruction_head head;
+    address sums; /* float64: (blocks, channels) */
+    address dslope; /* gradient of the slopes */
+    address no_pointers[10];
+    int64_t rows;
+    int64_t channels;
+    int64_t slopes; /* 1, or as many as there are channels */
+    int64_t no_integers[29];
+    double no_reals[16];
+};
+
 /* y = e^x / sum(e^x) in each row */
 struct softmax_forward {
     struct instruction_head head;

@@ -50,6 +50,7 @@ static const struct kernel_entry kernels[] = {
     POOL_KERNELS,
     POOLED_KERNELS,
     NORM_KERNELS,
+    PRELU_KERNELS,
     LAYOUT_KERNELS,
     {NULL, NULL, NULL},
 };

@@ -25,6 +25,7 @@
 #include "pool.h"
 #include "pooled.h"
 #include "norm.h"
+#include "prelu.h"
 #include "layout.h"
 
 #include "no_vectors.h"

@@ -660,6 +660,29 @@ def _formula_backward(at: _Collector) -> None:
     at.writes_run("dx", at.n.size)
 
 
+@_kernel(Kernel.PRELU_FORWARD)
+def _prelu_forward(at: _Collector) -> None:
+    at.reads_run("x", at.n.rows * at.n.channels)
+    at.reads_run("slope", at.n.slopes)
+    at.writes_run("y", at.n.rows * at.n.channels)
+
+
+@_kernel(Kernel.PRELU_BACKWARD)
+def _prelu_backward(at: _Collector) -> None:
+    size = at.n.rows * at.n.channels
+    at.reads_run("dy", size)
+    at.reads_run("x", size)
+    at.reads_run("slope", at.n.slopes)
+    at.writes_run("dx", size)
+    at.writes_run("sums", -(-at.n.rows // ROWS_OF_A_BLOCK) * at.n.channels, "float64")
+
+
+@_kernel(Kernel.PRELU_SLOPES)
+def _prelu_slopes(at: _Collector) -> None:
+    at.reads_run("sums", -(-at.n.rows // ROWS_OF_A_BLOCK) * at.n.channels, "float64")
+    at.writes_run("dslope", at.n.slopes)
+
+
 @_kernel(Kernel.SOFTMAX_FORWARD, Kernel.LOG_SOFTMAX_FORWARD)
 def _softmax_forward(at: _Collector) -> None:
     size = at.n.rows * at.n.classes

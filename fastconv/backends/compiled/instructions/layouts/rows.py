@@ -9,6 +9,10 @@ from fastconv.backends.compiled.instructions.layout import Group
 from fastconv.backends.compiled.instructions.layouts.declaration import declare
 
 _KIND = "number of the kind in fastconv.plans.activations.ACTIVATIONS"
+_PRELU: dict[str, Any] = {
+    "slope": "the slopes below 0",
+    "slopes": "1, or as many as there are channels",
+}
 _TOGETHER = "rows that are done together, so that the number of threads does not matter"
 _POWERS = "workspace: e to the power of each element"
 
@@ -65,6 +69,34 @@ LAYOUTS = dict(
             "size kind",
             kept="x or y, whichever the activation keeps",
             kind=_KIND,
+        ),
+        declare(
+            Kernel.PRELU_FORWARD,
+            "y = x where it is positive, else x times a slope; y may be x",
+            "x slope y",
+            "rows channels slopes",
+            rows="rows",
+            **_PRELU,
+        ),
+        declare(
+            Kernel.PRELU_BACKWARD,
+            "dx = dy, times the slope where x is not positive; dx may be dy; sums = those of dy * "
+            "x where x is not positive, of each channel in each block of rows",
+            "dy x slope dx sums",
+            "rows channels slopes",
+            sums="float64: (blocks, channels)",
+            rows="rows",
+            **_PRELU,
+        ),
+        declare(
+            Kernel.PRELU_SLOPES,
+            "the sums of all blocks; with one slope, of all channels too",
+            "sums dslope",
+            "rows channels slopes",
+            sums="float64: (blocks, channels)",
+            dslope="gradient of the slopes",
+            rows="rows",
+            slopes=_PRELU["slopes"],
         ),
         declare(
             Kernel.SOFTMAX_FORWARD,
