@@ -5,6 +5,7 @@ from fastconv.plans.operation import (
     ActivationSpec,
     AugmentSpec,
     DropoutSpec,
+    ElementwiseSpec,
     InputSpec,
     LossSpec,
     NormSpec,
@@ -197,6 +198,24 @@ ACTIVATIONS = [
     for alpha in _ALPHAS.get(kind, (0.0,))
     for size in (37, 0)
 ]
+
+
+def _bent(x, alpha):
+    return x * x * x + alpha * x if x > 0 else alpha * x
+
+
+def _slope_of_bent(x, alpha):
+    return 3 * x * x + alpha if x > 0 else alpha
+
+
+_BENT_IN_CUDA = (
+    "x > 0 ? x * x * x + constants[0] * x : constants[0] * x",
+    "x > 0 ? 3 * x * x + constants[0] : constants[0]",
+)
+ELEMENTWISE = [
+    ElementwiseSpec(size, _bent, _slope_of_bent, (0.25,), _BENT_IN_CUDA) for size in (37, 0)
+]
+"""Of functions that are compiled for it."""
 PRELUS = [
     PReLUSpec(7, 5, 5),
     PReLUSpec(600, 3),

@@ -248,6 +248,14 @@ def _activation(spec, draw):
     }
 
 
+def _elementwise(spec, draw):
+    x = draw(spec.size)
+    return {
+        "elementwise.elementwise_forward": ({"x": x}, {"y": x.shape}),
+        "elementwise.elementwise_backward": ({"dy": draw(spec.size), "x": x}, {"dx": x.shape}),
+    }
+
+
 def _prelu(spec, draw):
     shape, slopes = (spec.rows, spec.channels), (spec.slopes,)
     given = {"x": draw(*shape), "slope": draw(*slopes)}
@@ -349,6 +357,7 @@ _BUILDERS = (
     (_augment, cases.AUGMENTS),
     (_norm, cases.NORMS),
     (_activation, cases.ACTIVATIONS),
+    (_elementwise, cases.ELEMENTWISE),
     (_prelu, cases.PRELUS),
     (_softmax, cases.SOFTMAXES),
     (_dropout, cases.DROPOUTS),

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 from kernel_calls import DTYPES, KERNELS, calls_of
@@ -82,6 +84,7 @@ LARGE = {
     "layout": [InputSpec(5, 31, 29, 17), InputSpec(2, 120, 120, 3), InputSpec(1, 8, 8, 600)],
     "norm": [NormSpec(5000, 33), NormSpec(40, 3000), NormSpec(50000, 1)],
     "activation": [ActivationSpec(kind, 60001, 0.5) for kind in ACTIVATION_KINDS],
+    "elementwise": [replace(cases.ELEMENTWISE[0], size=60001)],
     "prelu": [PReLUSpec(60001, 3, 3), PReLUSpec(5000, 70)],
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
     "dropout": [DropoutSpec(90001, 0.3, RANDOM)],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fastconv.layers.base import Layer, Node, Parameter
 from fastconv.plans.activations import ActivationKind, activation_of
-from fastconv.plans.operation import ActivationSpec, PReLUSpec, SoftmaxSpec
+from fastconv.plans.operation import ActivationSpec, ElementwiseSpec, PReLUSpec, SoftmaxSpec
 from fastconv.spec import Shape, SpecError
 
 if TYPE_CHECKING:
@@ -212,6 +213,67 @@ class PReLU(Layer):
             dx = builder.buffer(f"{node.name}.dx", builder.batched(node.input_shape))
         slope, dslope = node.parameters["slope"], node.gradients["slope"]
         builder.call("prelu.prelu_backward", spec, dy, node.x, slope, dx, dslope)
+
+
+@dataclass(frozen=True)
+class Elementwise(Layer):
+    r"""An activation of one's own, of two Python functions of one number.
+
+    The numpy backend calls them for every element. The numba and cython backends run them compiled
+    by Numba, which must be installed for it: they may use arithmetic, comparisons and what Numba
+    compiles of Python, such as ``math.exp``. The cupy backend takes CUDA expressions instead.
+
+    Parameters
+    ----------
+    function
+        (x, \*constants) -> y.
+    derivative
+        (x, \*constants) -> dy/dx; :func:`fastconv.check_gradients` finds a wrong one.
+    constants
+        Numbers that both functions take behind x.
+    cuda
+        Value and derivative as CUDA C++ expressions of ``x`` and ``constants[i]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import Sequential, check_gradients
+    >>> from fastconv.layers import Dense
+    >>> square = Elementwise(lambda x: x * x, lambda x: 2 * x)
+    >>> network = Sequential([Dense(3), square, Dense(2)], (4,))
+    >>> batch = np.random.default_rng(0).normal(size=(2, 4)), np.array([0, 1])
+    >>> check_gradients(network, batch, backend="numpy", verbose=False).passed
+    True
+    """
+
+    kind: ClassVar[str] = "elementwise"
+    retains: ClassVar[tuple[str, ...]] = ("x",)
+    in_place: ClassVar[bool] = True
+
+    function: Callable[..., float]
+    derivative: Callable[..., float]
+    constants: tuple[float, ...] = ()
+    cuda: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("function", "derivative"):
+            if not callable(getattr(self, name)):
+                raise SpecError("Elementwise", name, getattr(self, name), "a function of x")
+
+    def _spec(self, size: int) -> ElementwiseSpec:
+        numbers = tuple(float(each) for each in self.constants)
+        return ElementwiseSpec(size, self.function, self.derivative, numbers, self.cuda)
+
+    def forward(self, builder: PlanBuilder, node: Node) -> None:
+        """Add the forward call."""
+        spec = self._spec(math.prod(builder.batched(node.input_shape)))
+        builder.call("elementwise.elementwise_forward", spec, node.x, node.y)
+
+    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
+        """Add the data gradient, where needed."""
+        if dx is not None:
+            spec = self._spec(math.prod(builder.batched(node.input_shape)))
+            builder.call("elementwise.elementwise_backward", spec, dy, node.x, dx)
 
 
 class _OverClasses(Layer):

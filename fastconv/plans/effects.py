@@ -43,6 +43,8 @@ _DECLARED: dict[str, str] = {
     "pool.global_avg_pool2d_backward": "dy:r dx:w",
     "activation.activation_forward": "x:r y:w",
     "activation.activation_backward": "dy:r x:r y:r dx:w",
+    "elementwise.elementwise_forward": "x:r y:w",
+    "elementwise.elementwise_backward": "dy:r x:r dx:w",
     "prelu.prelu_forward": "x:r slope:r y:w",
     "prelu.prelu_backward": "dy:r x:r slope:r dx:w dslope:w",
     "activation.softmax_forward": "x:r y:w",

@@ -7,6 +7,7 @@ Convolution, pooling and dense are in :mod:`fastconv.spec`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -98,6 +99,32 @@ class PReLUSpec:
         if self.slopes not in (1, self.channels):
             wanted = f"1 or {self.channels}, the channels"
             raise SpecError("PReLUSpec", "slopes", self.slopes, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class ElementwiseSpec:
+    r"""An activation of one's own: two functions of one number.
+
+    Parameters
+    ----------
+    size
+        Elements.
+    function, derivative
+        (x, \*constants) -> float.
+    constants
+        Numbers that both take behind x.
+    cuda
+        Value and derivative as CUDA C++ expressions of ``x`` and ``constants[i]``, for cupy.
+    """
+
+    size: int
+    function: Callable[..., float]
+    derivative: Callable[..., float]
+    constants: tuple[float, ...] = ()
+    cuda: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        require_int("ElementwiseSpec", "size", self.size, 0)
 
 
 @dataclass(frozen=True, slots=True)

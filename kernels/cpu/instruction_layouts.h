@@ -724,6 +724,19 @@ struct formula_backward {
     double no_reals[16];
 };
 
+/* y = f(x), or dy * f(x), with a function that was compiled elsewhere; y may be x or dy */
+struct elementwise {
+    struct instruction_head head;
+    address dy; /* gradient that is multiplied; may be NULL */
+    address x; /* the input */
+    address y; /* the output */
+    address no_pointers[9];
+    int64_t size; /* elements */
+    int64_t function; /* address of a function (dy, x, y, size) that computes so many elements */
+    int64_t no_integers[30];
+    double no_reals[16];
+};
+
 /* y = x where it is positive, else x times a slope; y may be x */
 struct prelu_forward {
     struct instruction_head head;

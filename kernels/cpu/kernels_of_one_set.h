@@ -51,6 +51,7 @@ static const struct kernel_entry kernels[] = {
     POOLED_KERNELS,
     NORM_KERNELS,
     PRELU_KERNELS,
+    ELEMENTWISE_KERNELS,
     LAYOUT_KERNELS,
     {NULL, NULL, NULL},
 };

@@ -26,6 +26,7 @@
 #include "pooled.h"
 #include "norm.h"
 #include "prelu.h"
+#include "elementwise.h"
 #include "layout.h"
 
 #include "no_vectors.h"

@@ -660,6 +660,13 @@ def _formula_backward(at: _Collector) -> None:
     at.writes_run("dx", at.n.size)
 
 
+@_kernel(Kernel.ELEMENTWISE)
+def _elementwise(at: _Collector) -> None:
+    at.reads_run("dy", at.n.size)
+    at.reads_run("x", at.n.size)
+    at.writes_run("y", at.n.size)
+
+
 @_kernel(Kernel.PRELU_FORWARD)
 def _prelu_forward(at: _Collector) -> None:
     at.reads_run("x", at.n.rows * at.n.channels)

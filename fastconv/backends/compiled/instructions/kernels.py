@@ -35,6 +35,7 @@ class Kernel(StrEnum):
     ACTIVATION_BACKWARD = "activation_backward"
     FORMULA_FORWARD = "formula_forward"
     FORMULA_BACKWARD = "formula_backward"
+    ELEMENTWISE = "elementwise"
     PRELU_FORWARD = "prelu_forward"
     PRELU_BACKWARD = "prelu_backward"
     PRELU_SLOPES = "prelu_slopes"

@@ -28,6 +28,10 @@ COST_OF_EXPONENTIAL = 4
 """An exponential in relation to an addition of numbers from memory."""
 
 
+_OF_THEIR_OWN = ("relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus")
+"""Activations that the engines have code of their own for."""
+
+
 def rows_at_once(classes: int) -> int:
     """Rows of ``classes`` elements that are done together."""
     return max(1, _ELEMENTS_AT_ONCE // classes)
@@ -37,6 +41,8 @@ def _own_code(
     kernel: Kernel, spec: ActivationSpec, types: _Types, pointers: dict[str, Any], cost: int
 ) -> LoweredKernel:
     """An activation that the engines have code of their own for."""
+    if spec.kind not in _OF_THEIR_OWN:
+        raise ValueError(f"activation is {spec.kind!r}, which has no formula and no native code")
     alpha, scale = spec.alpha, 1.0
     if spec.kind == "selu":
         alpha, scale = SELU_SCALE * SELU_ALPHA, SELU_SCALE

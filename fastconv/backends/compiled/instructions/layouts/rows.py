@@ -71,6 +71,14 @@ LAYOUTS = dict(
             kind=_KIND,
         ),
         declare(
+            Kernel.ELEMENTWISE,
+            "y = f(x), or dy * f(x), with a function that was compiled elsewhere; y may be x or dy",
+            "dy? x y",
+            "size function",
+            dy="gradient that is multiplied",
+            function="address of a function (dy, x, y, size) that computes so many elements",
+        ),
+        declare(
             Kernel.PRELU_FORWARD,
             "y = x where it is positive, else x times a slope; y may be x",
             "x slope y",
