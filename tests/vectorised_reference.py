@@ -289,14 +289,6 @@ def activation_backward(spec, dy, x, y, dx, workspace):
     dx[...] = dy * slopes[spec.kind]().reshape(dy.shape)
 
 
-def elementwise_forward(spec, x, y, workspace):
-    y[...] = np.vectorize(spec.function, otypes=[float])(x, *spec.constants)
-
-
-def elementwise_backward(spec, dy, x, dx, workspace):
-    dx[...] = dy * np.vectorize(spec.derivative, otypes=[float])(x, *spec.constants)
-
-
 def prelu_forward(spec, x, slope, y, workspace):
     y[...] = np.where(x > 0, x, x * slope)
 
