@@ -26,20 +26,34 @@ if TYPE_CHECKING:
     from fastconv.execution.config import ExecutionConfig as ExecutionConfig
     from fastconv.functional.activation import elu as elu
     from fastconv.functional.activation import elu_backward as elu_backward
+    from fastconv.functional.activation import gelu as gelu
+    from fastconv.functional.activation import gelu_backward as gelu_backward
+    from fastconv.functional.activation import hard_sigmoid as hard_sigmoid
+    from fastconv.functional.activation import hard_sigmoid_backward as hard_sigmoid_backward
+    from fastconv.functional.activation import hard_swish as hard_swish
+    from fastconv.functional.activation import hard_swish_backward as hard_swish_backward
     from fastconv.functional.activation import leaky_relu as leaky_relu
     from fastconv.functional.activation import leaky_relu_backward as leaky_relu_backward
     from fastconv.functional.activation import log_softmax as log_softmax
     from fastconv.functional.activation import log_softmax_backward as log_softmax_backward
+    from fastconv.functional.activation import mish as mish
+    from fastconv.functional.activation import mish_backward as mish_backward
     from fastconv.functional.activation import relu as relu
+    from fastconv.functional.activation import relu6 as relu6
+    from fastconv.functional.activation import relu6_backward as relu6_backward
     from fastconv.functional.activation import relu_backward as relu_backward
     from fastconv.functional.activation import selu as selu
     from fastconv.functional.activation import selu_backward as selu_backward
     from fastconv.functional.activation import sigmoid as sigmoid
     from fastconv.functional.activation import sigmoid_backward as sigmoid_backward
+    from fastconv.functional.activation import silu as silu
+    from fastconv.functional.activation import silu_backward as silu_backward
     from fastconv.functional.activation import softmax as softmax
     from fastconv.functional.activation import softmax_backward as softmax_backward
     from fastconv.functional.activation import softplus as softplus
     from fastconv.functional.activation import softplus_backward as softplus_backward
+    from fastconv.functional.activation import softsign as softsign
+    from fastconv.functional.activation import softsign_backward as softsign_backward
     from fastconv.functional.activation import tanh as tanh
     from fastconv.functional.activation import tanh_backward as tanh_backward
     from fastconv.functional.conv import conv2d as conv2d
@@ -67,6 +81,8 @@ if TYPE_CHECKING:
     from fastconv.functional.pool import global_avg_pool2d_backward as global_avg_pool2d_backward
     from fastconv.functional.pool import max_pool2d as max_pool2d
     from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
+    from fastconv.functional.prelu import prelu as prelu
+    from fastconv.functional.prelu import prelu_backward as prelu_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
     from fastconv.predictor import Predictor as Predictor
@@ -83,9 +99,11 @@ _ORIGINS = {
     "backends.explanation": "explain",
     "execution.config": "ExecutionConfig",
     "functional.activation": (
-        "elu elu_backward leaky_relu leaky_relu_backward log_softmax log_softmax_backward relu "
-        "relu_backward selu selu_backward sigmoid sigmoid_backward softmax softmax_backward "
-        "softplus softplus_backward tanh tanh_backward"
+        "elu elu_backward gelu gelu_backward hard_sigmoid hard_sigmoid_backward hard_swish "
+        "hard_swish_backward leaky_relu leaky_relu_backward log_softmax log_softmax_backward "
+        "mish mish_backward relu relu6 relu6_backward relu_backward selu selu_backward sigmoid "
+        "sigmoid_backward silu silu_backward softmax softmax_backward softplus "
+        "softplus_backward softsign softsign_backward tanh tanh_backward"
     ),
     "functional.conv": "conv2d conv2d_backward conv_transpose2d conv_transpose2d_backward",
     "functional.dense": "dense dense_backward",
@@ -99,6 +117,7 @@ _ORIGINS = {
         "avg_pool2d avg_pool2d_backward global_avg_pool2d global_avg_pool2d_backward max_pool2d "
         "max_pool2d_backward"
     ),
+    "functional.prelu": "prelu prelu_backward",
     "gradient_check": "check_gradients",
     "network": "Sequential",
     "predictor": "Predictor",

@@ -5,10 +5,12 @@ from fastconv.plans.operation import (
     ActivationSpec,
     AugmentSpec,
     DropoutSpec,
+    ElementwiseSpec,
     InputSpec,
     LossSpec,
     NormSpec,
     OptimizerSpec,
+    PReLUSpec,
     RandomSpec,
     SoftmaxSpec,
 )
@@ -204,6 +206,31 @@ ACTIVATIONS = [
     for kind in ACTIVATION_KINDS
     for alpha in _ALPHAS.get(kind, (0.0,))
     for size in (37, 0)
+]
+
+
+def _bent(x, alpha):
+    return x * x * x + alpha * x if x > 0 else alpha * x
+
+
+def _slope_of_bent(x, alpha):
+    return 3 * x * x + alpha if x > 0 else alpha
+
+
+_BENT_IN_CUDA = (
+    "x > 0 ? x * x * x + constants[0] * x : constants[0] * x",
+    "x > 0 ? 3 * x * x + constants[0] : constants[0]",
+)
+ELEMENTWISE = [
+    ElementwiseSpec(size, _bent, _slope_of_bent, (0.25,), _BENT_IN_CUDA) for size in (37, 0)
+]
+"""Of functions that are compiled for it."""
+PRELUS = [
+    PReLUSpec(7, 5, 5),
+    PReLUSpec(600, 3),
+    PReLUSpec(300, 70, 70),
+    PReLUSpec(4, 1),
+    PReLUSpec(0, 3, 3),
 ]
 SOFTMAXES = [SoftmaxSpec(5, 10), SoftmaxSpec(1, 17), SoftmaxSpec(3, 1), SoftmaxSpec(0, 4)]
 RANDOM = RandomSpec(seed=2**40 + 17, stream=3)

@@ -23,6 +23,7 @@
 #define __restrict__
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __noinline__
 
 struct HostIndex {
     unsigned x, y, z;

@@ -43,11 +43,15 @@ def _program(source):
 
 def _build(source, folder, compiler):
     library = folder / f"{source.removesuffix('.cu')}.so"
-    if library.exists():
-        return
+    if not library.exists():
+        _compile(_program(source), library, compiler)
+
+
+def _compile(text, library, compiler):
+    folder = library.parent
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         program, made = Path(scratch, "program.cpp"), Path(scratch, "made.so")
-        program.write_text(_program(source), encoding="utf-8")
+        program.write_text(text, encoding="utf-8")
         command = [
             compiler,
             *_FLAGS,
@@ -60,7 +64,7 @@ def _build(source, folder, compiler):
             made,
         ]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, f"{source}: {result.stderr}"
+        assert result.returncode == 0, f"{library.name}: {result.stderr}"
         made.replace(library)
 
 
@@ -116,6 +120,20 @@ class HostDevice:
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
         sizes = [(ctypes.c_uint * 3)(*each) for each in (grid, block)]
         self._function(source, kernel)(*sizes, pointers)
+
+    def launch_code(self, code, kernel, grid, block, arguments):
+        name = f"code-{hashlib.sha256((code + kernel).encode()).hexdigest()[:16]}.so"
+        if name not in self._libraries:
+            launch = f"HOST_LAUNCH({_symbol(kernel)}, {kernel})"
+            if not (self._folder / name).exists():
+                text = f"#include <cuda_host_shim.h>\n{code}\n{launch}\n"
+                _compile(text, self._folder / name, shutil.which("g++"))
+            self._libraries[name] = ctypes.CDLL(str(self._folder / name))
+        self.launched.append(("", kernel, grid, block))
+        values = [_value(each) for each in arguments]
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
+        sizes = [(ctypes.c_uint * 3)(*each) for each in (grid, block)]
+        getattr(self._libraries[name], _symbol(kernel))(*sizes, pointers)
 
     def record(self, launches):
         return None

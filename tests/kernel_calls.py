@@ -7,6 +7,8 @@ from typing import Any
 import cases
 import numpy as np
 
+from fastconv.plans.activations import activation_of
+
 DTYPES = (np.float32, np.float64)
 SAMPLES = 9
 """Of the data set that a batch is gathered from."""
@@ -41,12 +43,12 @@ class Call:
         }
 
     def scale_of(self, name):
-        """Size of a gradient of a bias, were its terms independent; 0 for all else.
+        """Size of a gradient of a bias, or slope, were its terms independent; 0 for all else.
 
         It has few elements, which may all be near 0 by chance: sums of many terms are not exacter
         for that.
         """
-        if name != "db":
+        if name not in ("db", "dslope"):
             return 0.0
         dy = np.asarray(self.reads["dy"], np.float64)
         squares = np.square(dy[np.isfinite(dy)])
@@ -238,9 +240,28 @@ def _activation(spec, draw):
     special = np.array([0.0, -0.0, 1e-4, -1e-4, 30, -30, 800, -800], draw.dtype)
     x[: len(special)] = special[: len(x)]
     (y,) = _reference("activation.activation_forward", spec, x, shape=[(x.shape, None)])
+    # What the activation does not keep is not there to be looked at.
+    kept = {"x": x, "y": None} if activation_of(spec.kind).keeps == "x" else {"x": None, "y": y}
     return {
         "activation.activation_forward": ({"x": x}, {"y": x.shape}),
-        "activation.activation_backward": ({"dy": draw(spec.size), "y": y}, {"dx": x.shape}),
+        "activation.activation_backward": ({"dy": draw(spec.size), **kept}, {"dx": x.shape}),
+    }
+
+
+def _elementwise(spec, draw):
+    x = draw(spec.size)
+    return {
+        "elementwise.elementwise_forward": ({"x": x}, {"y": x.shape}),
+        "elementwise.elementwise_backward": ({"dy": draw(spec.size), "x": x}, {"dx": x.shape}),
+    }
+
+
+def _prelu(spec, draw):
+    shape, slopes = (spec.rows, spec.channels), (spec.slopes,)
+    given = {"x": draw(*shape), "slope": draw(*slopes)}
+    return {
+        "prelu.prelu_forward": (given, {"y": shape}),
+        "prelu.prelu_backward": ({"dy": draw(*shape), **given}, {"dx": shape, "dslope": slopes}),
     }
 
 
@@ -336,6 +357,8 @@ _BUILDERS = (
     (_augment, cases.AUGMENTS),
     (_norm, cases.NORMS),
     (_activation, cases.ACTIVATIONS),
+    (_elementwise, cases.ELEMENTWISE),
+    (_prelu, cases.PRELUS),
     (_softmax, cases.SOFTMAXES),
     (_dropout, cases.DROPOUTS),
     (_loss, cases.LOSSES),

@@ -43,7 +43,10 @@ Y, Y_BACK = integers(2, 6, 3, 8), integers(2, 6, 14, 4)
 LABELS = np.array([0, 5, 2, 2, 1])
 MASK = (ROWS > 0).astype(np.uint8)
 WHERE = _winners()
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus")
+ACTIVATIONS = (
+    "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus",
+    "gelu", "silu", "hard_sigmoid", "hard_swish", "relu6", "softsign", "mish",
+)  # fmt: skip
 AXES = ("softmax", "log_softmax")
 
 IMAGE_CALLS = [
@@ -58,6 +61,8 @@ IMAGE_CALLS = [
     ("global_avg_pool2d", (X,), {}),
     ("global_avg_pool2d_backward", (integers(2, 4), X.shape), {}),
     ("batch_norm", (X, FOUR, FOUR), {}),
+    ("prelu", (X, FOUR), {}),
+    ("prelu_backward", (X, X, FOUR), {}),
     ("batch_norm_inference", (X, FOUR, FOUR, FOUR, FOUR), {}),
     ("batch_norm_backward", (X, X, FOUR, FOUR, FOUR), {}),
 ]
@@ -68,6 +73,8 @@ ROW_CALLS = [
     *((name, (ROWS,), {}) for name in ACTIVATIONS + AXES),
     *((f"{name}_backward", (ROWS, ROWS), {}) for name in ACTIVATIONS + AXES),
     ("softmax", (X,), {"axis": 1}),
+    ("prelu", (ROWS, SIX), {}),
+    ("prelu_backward", (ROWS, ROWS, SIX), {}),
     ("dropout", (ROWS, 0.5), {"seed": 1}),
     ("dropout_backward", (ROWS, MASK, 0.5), {}),
     ("softmax_cross_entropy", (ROWS, LABELS), {}),

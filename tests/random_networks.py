@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv.layers import (
     ELU,
+    GELU,
     SELU,
     AvgPool2D,
     BatchNorm,
@@ -20,13 +21,20 @@ from fastconv.layers import (
     Dropout,
     Flatten,
     GlobalAvgPool2D,
+    HardSigmoid,
+    HardSwish,
     LeakyReLU,
     LogSoftmax,
     MaxPool2D,
+    Mish,
+    PReLU,
     ReLU,
+    ReLU6,
     Sigmoid,
+    SiLU,
     Softmax,
     Softplus,
+    Softsign,
     Tanh,
 )
 from fastconv.network import Sequential
@@ -164,7 +172,10 @@ class Hypothesis:
         return self._draw(self._strategies.sampled_from(options))
 
 
-ACTIVATIONS = (ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh, Softplus)
+ACTIVATIONS = (
+    ReLU, LeakyReLU, ELU, SELU, Sigmoid, Tanh, Softplus,
+    GELU, SiLU, HardSigmoid, HardSwish, ReLU6, Softsign, Mish, PReLU,
+)  # fmt: skip
 _UPDATES = ("sgd", "sgd", "momentum", "nesterov", "adam", "adamw")
 _COUNTS = (1, 2, 3, 4, 5, 8, 16, 17, 32, 1, 2, 3, 4, 5, 8, 16, 17, 32, 6, 7, 10, 20, 33)
 """Of channels and units."""
@@ -283,6 +294,10 @@ def _draw_elementwise(choose, kind):
     layer = choose.one_of((ReLU, *ACTIVATIONS))
     if layer in (LeakyReLU, ELU):
         return layer(choose.one_of((0.1, 0.01, 1.0, 0.0, 1.5)))
+    if layer is PReLU:
+        return layer(choose.one_of((True, False)), choose.one_of((0.25, -0.5)))
+    if layer is GELU:
+        return layer(choose.one_of(("none", "tanh")))
     return layer()
 
 

@@ -20,7 +20,9 @@ MODULES = sorted({kernel.partition(".")[0] for kernel in KERNELS})
 _SUMS = ("conv.", "nchw.", "dense.")
 _COPIES = ("pool.max_", "input.gather_", "layout.")
 EXACT = [k for k in KERNELS if k.startswith(_SUMS + _COPIES)]
-IN_PLACE = [k for k in KERNELS if k.startswith(("activation.", "dropout."))]
+IN_PLACE = [
+    k for k in KERNELS if k.startswith(("activation.", "dropout.", "elementwise.", "prelu."))
+]
 
 
 def works(backend):

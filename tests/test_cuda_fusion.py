@@ -9,16 +9,23 @@ from fastconv.backends.cupy import loss, loss_of_batch, products, run
 from fastconv.backends.cupy.fusion import fuse
 from fastconv.layers import (
     ELU,
+    GELU,
     SELU,
     AvgPool2D,
     Conv2D,
     Dense,
     Flatten,
+    HardSigmoid,
+    HardSwish,
     LeakyReLU,
     MaxPool2D,
+    Mish,
     ReLU,
+    ReLU6,
     Sigmoid,
+    SiLU,
     Softplus,
+    Softsign,
     Tanh,
 )  # fmt: skip
 from fastconv.network import Sequential
@@ -37,7 +44,9 @@ def made_network(activation, pool, groups=1):
     return Sequential(layers, (9, 8, 2), seed=1)
 
 
-ACTIVATIONS = [ReLU(), LeakyReLU(0.1), ELU(), SELU(), Sigmoid(), Tanh(), Softplus()]
+ACTIVATIONS = [ReLU(), LeakyReLU(0.1), ELU(), SELU(), Sigmoid(), Tanh(), Softplus(),
+               GELU(), GELU("tanh"), SiLU(), HardSigmoid(), HardSwish(), ReLU6(),
+               Softsign(), Mish()]  # fmt: skip
 
 
 @pytest.mark.parametrize("pool", [MaxPool2D(2), AvgPool2D(2)], ids=["max", "avg"])

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 from kernel_calls import DTYPES, KERNELS, calls_of
-from share_of_cases import start
+from share_of_cases import KERNELS_OF_C, start
 from watched import parameters_of, run
 
 import fastconv
@@ -23,6 +25,7 @@ from fastconv.plans.operation import (
     LossSpec,
     NormSpec,
     OptimizerSpec,
+    PReLUSpec,
     RandomSpec,
     SoftmaxSpec,
 )
@@ -81,6 +84,8 @@ LARGE = {
     "layout": [InputSpec(5, 31, 29, 17), InputSpec(2, 120, 120, 3), InputSpec(1, 8, 8, 600)],
     "norm": [NormSpec(5000, 33), NormSpec(40, 3000), NormSpec(50000, 1)],
     "activation": [ActivationSpec(kind, 60001, 0.5) for kind in ACTIVATION_KINDS],
+    "elementwise": [replace(cases.ELEMENTWISE[0], size=60001)],
+    "prelu": [PReLUSpec(60001, 3, 3), PReLUSpec(5000, 70)],
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
     "dropout": [DropoutSpec(90001, 0.3, RANDOM)],
     "loss": [LossSpec(9001, 10), LossSpec(100, 1000)],
@@ -158,7 +163,7 @@ def test_every_instruction_set_agrees_with_the_reference(isa):
     _, name, calls, kernels = done.stdout.splitlines()
     assert name == isa
     assert int(calls) > 600
-    assert int(kernels) == len(KERNELS)
+    assert int(kernels) == len(KERNELS_OF_C)
 
 
 def test_the_best_set_is_the_first_and_plain_is_always_there():

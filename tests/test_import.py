@@ -298,7 +298,9 @@ def test_a_backend_knows_specs_operations_plans_and_its_own_folder(backend):
     for module, imported in IMPORTS.items():
         if module == own or module.startswith(f"{own}."):
             outside = {name for name in imported if name != own and not name.startswith(f"{own}.")}
-            allowed = {"fastconv.spec", "fastconv.plans.operation", "fastconv.plans.plan"}
+            allowed = {"fastconv.spec", "fastconv.plans.plan"}
+            names = ("activations", "error_function", "operation")
+            allowed |= {f"fastconv.plans.{name}" for name in names}
             if backend in ("cython", "numba"):
                 allowed.add("fastconv.backends.workspace")
                 shared = "fastconv.backends.compiled"
@@ -325,7 +327,8 @@ def test_the_reference_imports_only_numpy_the_specs_and_what_a_plan_is():
                 allowed = (
                     top in sys.stdlib_module_names
                     or top == "numpy"
-                    or name in ("fastconv.spec", "fastconv.plans.operation")
+                    or name in ("fastconv.spec", "fastconv.plans.activations")
+                    or name == "fastconv.plans.operation"
                     or name.startswith("fastconv.backends.reference")
                     or (name == "fastconv.plans.plan" and path.name == "run.py")
                 )
@@ -343,7 +346,7 @@ def test_public_functions_stand_on_backends_and_specs_alone():
     # Which backend is a choice made at run time.
     allowed = {
         "fastconv.backends.selection", "fastconv.backends.workspace", "fastconv.spec",
-        "fastconv.plans.operation",
+        "fastconv.plans.activations", "fastconv.plans.operation",
     }  # fmt: skip
     for module, outside in outside_of("fastconv.functional"):
         assert outside <= allowed, module
@@ -351,12 +354,16 @@ def test_public_functions_stand_on_backends_and_specs_alone():
 
 def test_the_specs_import_nothing_of_the_house():
     assert IMPORTS["fastconv.spec"] == set()
-    assert IMPORTS["fastconv.plans.operation"] == {"fastconv.spec"}
+    assert IMPORTS["fastconv.plans.operation"] == {
+        "fastconv.plans.activations", "fastconv.spec"
+    }  # fmt: skip
+    assert IMPORTS["fastconv.plans.activations"] == set()
     assert IMPORTS["fastconv.plans.plan"] == set()
 
 
 def test_layers_build_plans_without_importing_what_collects_them():
-    allowed = {"fastconv.spec", "fastconv.plans.operation", "fastconv.plans.node"}
+    names = ("activations", "node", "operation")
+    allowed = {"fastconv.spec", *(f"fastconv.plans.{name}" for name in names)}
     for module, outside in outside_of("fastconv.layers"):
         assert outside <= allowed, module
 

@@ -5,9 +5,8 @@ import re
 
 import pytest
 
+from fastconv.plans.activations import SELU_ALPHA, SELU_SCALE
 from fastconv.plans.operation import (
-    SELU_ALPHA,
-    SELU_SCALE,
     ActivationSpec,
     AugmentSpec,
     DropoutSpec,
@@ -110,7 +109,7 @@ BAD = {
         "epsilon": [0.0, -1e-5, math.nan],
         "momentum": [-0.1, 1.1, math.nan],
     },
-    ActivationSpec: {"kind": ["gelu"], "size": [-1], "alpha": [-0.1, math.nan]},
+    ActivationSpec: {"kind": ["glu"], "size": [-1], "alpha": [-0.1, math.nan]},
     SoftmaxSpec: {"rows": [-1], "classes": [0]},
     RandomSpec: {"seed": [-1, 2**64], "stream": [-1, 2**32]},
     DropoutSpec: {"size": [-1], "probability": [-0.1, 1.0, math.nan]},

@@ -36,9 +36,10 @@ COMPILED_AHEAD = [name for name in runner_names() if name != "numba"]
 PARTS = 6
 NOT_IN_TRAINING = {
     "augment_images", "norm_factor", "plane_products", "plane_weight_products", "random_words",
-    "nchw_to_nhwc", "nhwc_to_nchw",
+    "nchw_to_nhwc", "nhwc_to_nchw", "elementwise",
 }  # fmt: skip
-"""Native kernels of public functions, of inference, and of augmentation, which is off here."""
+"""Native kernels of public functions, of inference, of augmentation, which is off here, and of
+functions that no network draws."""
 _MANY_REGISTERS = {
     "pooled_data_tiles", "pooled_lists", "pooled_weight_tiles", "transpose_weights",
 }  # fmt: skip

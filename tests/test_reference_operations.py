@@ -132,6 +132,16 @@ def test_gradients_of_batch_norm_over_no_rows_are_zero():
         ),
         ("sigmoid", 0.0, [0, LN3, -LN3, 1000, -1000], [1 / 2, 3 / 4, 1 / 4, 1, 0]),
         ("tanh", 0.0, [0, LN3 / 2, -LN3 / 2, INF, -INF], [0, 1 / 2, -1 / 2, 1, -1]),
+        # Phi(1) is 0.841344746; the approximation of gelu(1) is 0.5 (1 + tanh(0.8331924...)).
+        ("gelu", 0.0, [0, 1, -1, INF, -INF], [0, 0.8413447460685429, -0.15865525393145707, INF, 0]),
+        ("gelu_tanh", 0.0, [0, 1, -1, -INF], [0, 0.8411919906082768, -0.15880800939172324, 0]),
+        ("silu", 0.0, [0, LN3, -LN3, -INF], [0, 0.75 * LN3, -0.25 * LN3, 0]),
+        ("hard_sigmoid", 0.0, [-3, -1.5, 0, 6, -INF, INF], [0, 1 / 4, 1 / 2, 1, 0, 1]),
+        ("hard_swish", 0.0, [-3, -1.5, 0, 4, -INF, INF], [0, -3 / 8, 0, 4, 0, INF]),
+        ("relu6", 0.0, [-1, 5, 6, 7, INF], [0, 5, 6, 6, 6]),
+        # tanh(log(1 + e^log 3)) is 15 / 17, that of -log 3 is 7 / 25.
+        ("mish", 0.0, [0, LN3, -LN3, INF, -INF], [0, LN3 * 15 / 17, -LN3 * 7 / 25, INF, 0]),
+        ("softsign", 0.0, [-3, 0, 1, INF, -INF], [-3 / 4, 0, 1 / 2, 1, -1]),
         ("softplus", 0.0, [0, math.log(math.e - 1), 1000, -1000], [LN2, 1, 1000, 0]),
     ],
 )
@@ -142,22 +152,25 @@ def test_activations_at_known_points(kind, alpha, x, y):
 
 
 @pytest.mark.parametrize("kind", ACTIVATION_KINDS)
-def test_slope_from_the_output_is_the_derivative(kind):
-    x = np.array([[-3.0, -0.5], [0.25, 2.0]])
+def test_slope_from_what_is_kept_is_the_derivative(kind):
+    x = np.array([[-2.5, -0.5], [0.25, 2.0]])
     dy = np.array([[1.0, -2.0], [3.0, 0.5]])
     spec = ActivationSpec(kind, 4, alpha=0.7)
 
     def forward(x):
         return apply(activation.activation_forward, spec, x, shape=(2, 2))
 
-    dx = apply(activation.activation_backward, spec, dy, forward(x), shape=(2, 2))
+    dx = apply(activation.activation_backward, spec, dy, x, forward(x), shape=(2, 2))
     assert_allclose(dx, five_point(lambda x: float(np.sum(forward(x) * dy)), x), atol=1e-9)
 
 
 def test_slope_at_zero_is_that_of_the_negative_side():
     for kind, slope in (("relu", 0), ("leaky_relu", 0.5), ("elu", 0.5)):
         spec = ActivationSpec(kind, 1, alpha=0.5)
-        assert apply(activation.activation_backward, spec, [1.0], [0.0], shape=1).item() == slope
+        assert (
+            apply(activation.activation_backward, spec, [1.0], [0.0], [0.0], shape=1).item()
+            == slope
+        )
 
 
 @pytest.mark.parametrize("kind", ACTIVATION_KINDS)

@@ -13,19 +13,20 @@ from fastconv.spec import DenseSpec
 
 REFERENCE = "fastconv.backends.reference"
 OF_ITS_OWN = {
-    "numpy": {"sums", "workspace"},
+    "numpy": {"by_formula", "sums", "workspace"},
     "cython": {"engine"},
     "cupy": {
         "device", "fusion", "input_of_batch", "kernel_sources", "launches", "loss_of_batch",
         "products", "sources", "strided_conv", "with_activation", "with_pooling",
     },
     "numba": {
-        "batch_blocked", "batch_blocked_instructions", "compilation", "compiled_code", "depthwise",
-        "engine", "exponential", "fields", "instruction_set", "numba_internals", "packing",
-        "philox", "pixel_sums", "plane_products", "pointers", "pooled", "pooled_instructions",
-        "reductions", "rows", "synchronization", "thread_pool", "thread_pool_functions",
-        "thread_pool_words", "tile_functions", "tile_instructions", "tile_table", "tiles",
-        "vector_functions", "vector_memory", "vectors", "winograd", "winograd_gradient",
+        "batch_blocked", "batch_blocked_instructions", "by_formula", "compilation",
+        "compiled_code", "depthwise", "engine", "exponential", "fields", "im2col",
+        "instruction_set", "numba_internals", "packing", "philox", "pixel_sums", "plane_products",
+        "pointers", "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
+        "thread_pool", "thread_pool_functions", "thread_pool_words", "tile_functions",
+        "tile_instructions", "tile_table", "tiles", "vector_functions", "vector_memory", "vectors",
+        "winograd", "winograd_gradient",
     },
 }  # fmt: skip
 """Files beside the kernels."""
@@ -59,8 +60,8 @@ MODULES = sorted(files("reference") - {"run"})
 def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
-        "activation", "conv", "dense", "dropout", "input", "layout", "loss", "nchw", "norm",
-        "optim", "pool", "random",
+        "activation", "conv", "dense", "dropout", "elementwise", "input", "layout", "loss",
+        "nchw", "norm", "optim", "pool", "prelu", "random",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 

@@ -291,7 +291,7 @@ def test_a_biased_running_variance_is_found(monkeypatch):
         (loss, "sum_losses", lambda s, b, a: a[1].__iadd__(1e-3), "loss"),
         (loss, "count_correct", lambda s, b, a: a[2].__iadd__(1), "correct"),
         (optim, "sgd_update", lambda s, b, a: a[0][-1:].__iadd__(1e-5), "dense_1.bias"),
-        (activation, "activation_backward", lambda s, b, a: a[2].__iadd__(1e-5),
+        (activation, "activation_backward", lambda s, b, a: a[3].__iadd__(1e-5),
          "batch_norm_1.beta"),
     ],
     ids=["a ten-thousandth", "loss", "correct", "a little", "offset"],

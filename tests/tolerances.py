@@ -37,6 +37,8 @@ TOLERANCES = {
     "activation.activation_backward": Tolerance(of_largest=8),
     # A probability is wrong by the rounding of its exponent, here at most 16.
     "activation": Tolerance(of_largest=4, of_each=16),
+    "elementwise": Tolerance(of_largest=4),
+    "prelu": Tolerance(of_largest=8),
     "dropout": Tolerance(of_each=2),
     "loss": Tolerance(of_largest=8, of_each=16),
     "optim": Tolerance(of_largest=8),

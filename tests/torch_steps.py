@@ -69,6 +69,14 @@ _ACTIVATIONS = {
     "sigmoid": lambda x, layer: torch.sigmoid(x),
     "tanh": lambda x, layer: torch.tanh(x),
     "softplus": lambda x, layer: functional.softplus(x, threshold=1e9),
+    "gelu": lambda x, layer: functional.gelu(x, approximate=layer.approximate),
+    "silu": lambda x, layer: functional.silu(x),
+    # Its own hardsigmoid has a slope of 1/6 in float32.
+    "hard_sigmoid": lambda x, layer: functional.relu6(x + 3) / 6,
+    "hard_swish": lambda x, layer: functional.hardswish(x),
+    "relu6": lambda x, layer: functional.relu6(x),
+    "softsign": lambda x, layer: functional.softsign(x),
+    "mish": lambda x, layer: functional.mish(x),
     "softmax": lambda x, layer: torch.softmax(x, 1),
     "log_softmax": lambda x, layer: torch.log_softmax(x, 1),
 }
@@ -102,6 +110,8 @@ def _scores(steps, x, arrays, step):
             x = x.mean(dim=(2, 3))
         elif kind.endswith("pool2d"):
             x = _pool(layer, x)
+        elif kind == "prelu":
+            x = functional.prelu(x, p["slope"])
         elif kind == "batch_norm":
             x = _norm(layer, x, p)
         elif kind == "dropout":

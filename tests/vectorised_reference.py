@@ -5,11 +5,13 @@ does; test_random_steps.py compares them with the reference's loops. All arrays 
 float64.
 """
 
+import math
+
 import numpy as np
 
 from fastconv.backends.reference import random as reference_random
 from fastconv.backends.reference.run import Runner
-from fastconv.plans.operation import SELU_ALPHA, SELU_SCALE
+from fastconv.plans.activations import SELU_ALPHA, SELU_SCALE
 from fastconv.step_check.rounding import RoundedRunner
 
 
@@ -226,6 +228,24 @@ def batch_norm_backward(
     dx.reshape(rows.shape)[...] = gamma * inverse_std * centred
 
 
+_GELU_SCALE = np.sqrt(2 / np.pi)
+
+
+def _normal_distribution(x):
+    return np.vectorize(math.erfc, otypes=[float])(-x / np.sqrt(2)) / 2
+
+
+def _mish_slope(x):
+    hyperbolic = np.tanh(np.log1p(np.exp(x)))
+    return hyperbolic + x * (1 - hyperbolic**2) / (1 + np.exp(-x))
+
+
+def _gelu_tanh_slope(x):
+    hyperbolic = np.tanh(_GELU_SCALE * (x + 0.044715 * x**3))
+    inner = _GELU_SCALE * (1 + 3 * 0.044715 * x**2)
+    return (1 + hyperbolic) / 2 + x / 2 * (1 - hyperbolic**2) * inner
+
+
 def activation_forward(spec, x, y, workspace):
     negative = np.minimum(x, 0)
     values = {
@@ -236,11 +256,19 @@ def activation_forward(spec, x, y, workspace):
         "sigmoid": lambda: np.where(x > 0, 1, np.exp(negative)) / (1 + np.exp(-np.abs(x))),
         "tanh": lambda: np.tanh(x),
         "softplus": lambda: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+        "gelu": lambda: x * _normal_distribution(x),
+        "gelu_tanh": lambda: x / 2 * (1 + np.tanh(_GELU_SCALE * (x + 0.044715 * x**3))),
+        "silu": lambda: x / (1 + np.exp(-x)),
+        "hard_sigmoid": lambda: np.clip(x + 3, 0, 6) / 6,
+        "hard_swish": lambda: x * np.clip(x + 3, 0, 6) / 6,
+        "relu6": lambda: np.clip(x, 0, 6),
+        "softsign": lambda: x / (1 + np.abs(x)),
+        "mish": lambda: x * np.tanh(np.log1p(np.exp(x))),
     }
     y[...] = values[spec.kind]()
 
 
-def activation_backward(spec, dy, y, dx, workspace):
+def activation_backward(spec, dy, x, y, dx, workspace):
     slopes = {
         "relu": lambda: np.where(y > 0, 1.0, 0.0),
         "leaky_relu": lambda: np.where(y > 0, 1.0, spec.alpha),
@@ -249,8 +277,26 @@ def activation_backward(spec, dy, y, dx, workspace):
         "sigmoid": lambda: y * (1 - y),
         "tanh": lambda: 1 - y * y,
         "softplus": lambda: -np.expm1(-y),
+        "gelu": lambda: _normal_distribution(x) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi),
+        "gelu_tanh": lambda: _gelu_tanh_slope(x),
+        "silu": lambda: (1 + np.exp(-x) * (1 + x)) / (1 + np.exp(-x)) ** 2,
+        "hard_sigmoid": lambda: np.where((y > 0) & (y < 1), 1 / 6, 0),
+        "hard_swish": lambda: np.where(np.abs(x) < 3, x / 3 + 0.5, x > 0),
+        "relu6": lambda: np.where((y > 0) & (y < 6), 1.0, 0.0),
+        "softsign": lambda: (1 - np.abs(y)) ** 2,
+        "mish": lambda: _mish_slope(x),
     }
     dx[...] = dy * slopes[spec.kind]().reshape(dy.shape)
+
+
+def prelu_forward(spec, x, slope, y, workspace):
+    y[...] = np.where(x > 0, x, x * slope)
+
+
+def prelu_backward(spec, dy, x, slope, dx, dslope, workspace):
+    products = np.where(x > 0, 0, dy * x).reshape(-1, spec.channels).sum(axis=0)
+    dslope[...] = products if spec.slopes > 1 else products.sum()
+    dx[...] = dy * np.where(x > 0, 1, slope)
 
 
 def _log_softmax(x):

@@ -13,13 +13,13 @@ from fastconv.analysis.stepwise_plan import StepwisePlan, host_backend
 from fastconv.data import Samples
 from fastconv.execution.uploads import arrays_of, image_dtype
 from fastconv.network import Sequential
+from fastconv.plans.activations import ACTIVATION_KINDS
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
 
 PROBE_SAMPLES = 50
 """Samples of the fixed batch."""
-_RECTIFIERS = ("relu", "leaky_relu", "elu", "selu")
-_SATURATING = ("sigmoid", "tanh", "softplus")
+_SATURATING = ("sigmoid", "tanh", "softplus", "hard_sigmoid", "softsign")
 _FLAT = 1e-3
 """A unit whose outputs differ by less, of those that saturate, is dead."""
 
@@ -113,7 +113,7 @@ class Probe:
         }
         states = []
         for layer, name in zip(self._network.layers, self._network.names, strict=True):
-            is_activation = layer.kind in (*_RECTIFIERS, *_SATURATING)
+            is_activation = layer.kind in ACTIVATION_KINDS
             if name not in norms and not is_activation:
                 continue
             mean = std = dead = None
@@ -156,6 +156,6 @@ def dead_share(kind: str, outputs: NDArray[Any]) -> float:
     """
     units = outputs.reshape(-1, outputs.shape[-1])
     highest = units.max(axis=0)
-    if kind in _RECTIFIERS:
-        return float(np.mean(highest <= 0))
-    return float(np.mean(highest - units.min(axis=0) < _FLAT))
+    if kind in _SATURATING:
+        return float(np.mean(highest - units.min(axis=0) < _FLAT))
+    return float(np.mean(highest <= 0))

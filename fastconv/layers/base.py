@@ -60,7 +60,7 @@ class Layer:
     retains: ClassVar[tuple[str, ...]] = ()
     """Those of "x" and "y" that the backward calls read; the other may be overwritten."""
     in_place: ClassVar[bool] = False
-    """Whether y may be x's memory, and dx dy's."""
+    """Whether y may be x's memory, unless the backward calls read x, and dx dy's."""
     is_view: ClassVar[bool] = False
     """Whether y is x with another shape: no call at all."""
 

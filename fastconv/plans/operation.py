@@ -7,9 +7,13 @@ Convolution, pooling and dense are in :mod:`fastconv.spec`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from fastconv.plans.activations import ACTIVATION_KINDS as ACTIVATION_KINDS
+from fastconv.plans.activations import ActivationKind as ActivationKind
+from fastconv.plans.activations import activation_of
 from fastconv.spec import Shape, SpecError, require_int
 
 
@@ -44,43 +48,18 @@ class NormSpec:
             raise SpecError("NormSpec", "momentum", self.momentum, "0 to 1")
 
 
-ActivationKind: TypeAlias = Literal[
-    "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus"
-]
-ACTIVATION_KINDS: tuple[ActivationKind, ...] = (
-    "relu",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "sigmoid",
-    "tanh",
-    "softplus",
-)
-
-SELU_ALPHA = 1.6732632423543772848170429916717
-"""Klambauer et al., "Self-Normalizing Neural Networks" (arXiv:1706.02515), equation 14."""
-SELU_SCALE = 1.0507009873554804934193349852946
-"""Klambauer et al., "Self-Normalizing Neural Networks" (arXiv:1706.02515), equation 14."""
-
-
 @dataclass(frozen=True, slots=True)
 class ActivationSpec:
-    """An elementwise activation; ``alpha`` is LeakyReLU's slope or ELU's scale, else unused.
+    """An elementwise activation.
 
-    All kinds are monotone and their derivative is a function of the output ``y`` alone, so that a
-    plan may overwrite ``x`` with ``y``:
-
-    ========== ================================== =========================================
-    kind       y                                  dy/dx
-    ========== ================================== =========================================
-    relu       max(x, 0)                          1 if y > 0 else 0
-    leaky_relu x if x > 0 else alpha x            1 if y > 0 else alpha
-    elu        x if x > 0 else alpha (e^x - 1)    1 if y > 0 else y + alpha
-    selu       scale * elu(x; SELU_ALPHA)         scale if y > 0 else y + scale * SELU_ALPHA
-    sigmoid    1 / (1 + e^-x)                     y (1 - y)
-    tanh       tanh x                             1 - y^2
-    softplus   log(1 + e^x)                       1 - e^-y
-    ========== ================================== =========================================
+    Parameters
+    ----------
+    kind
+        A row of :data:`fastconv.plans.activations.ACTIVATIONS`, which has the formulas.
+    size
+        Elements.
+    alpha
+        LeakyReLU's slope or ELU's scale, else unused.
     """
 
     kind: ActivationKind
@@ -93,10 +72,60 @@ class ActivationSpec:
             raise SpecError(
                 "ActivationSpec", "kind", self.kind, f"one of {', '.join(ACTIVATION_KINDS)}"
             )
-        if self.kind in ("leaky_relu", "elu") and not 0 <= self.alpha < math.inf:
+        if activation_of(self.kind).alpha is not None and not 0 <= self.alpha < math.inf:
             # A negative slope would make the sign of y say nothing about the sign of x.
             expected = "0 or more" if self.alpha != math.inf else "a finite number, 0 or more"
             raise SpecError("ActivationSpec", "alpha", self.alpha, expected)
+
+
+@dataclass(frozen=True, slots=True)
+class PReLUSpec:
+    """A ReLU with a learned slope below 0 (He et al., arXiv:1502.01852).
+
+    Parameters
+    ----------
+    rows, channels
+        ``x`` has rows * channels elements, channels last.
+    slopes
+        1, or one for each channel.
+    """
+
+    rows: int
+    channels: int
+    slopes: int = 1
+
+    def __post_init__(self) -> None:
+        require_int("PReLUSpec", "rows", self.rows, 0)
+        require_int("PReLUSpec", "channels", self.channels, 1)
+        if self.slopes not in (1, self.channels):
+            wanted = f"1 or {self.channels}, the channels"
+            raise SpecError("PReLUSpec", "slopes", self.slopes, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class ElementwiseSpec:
+    r"""An activation of one's own: two functions of one number.
+
+    Parameters
+    ----------
+    size
+        Elements.
+    function, derivative
+        (x, \*constants) -> float.
+    constants
+        Numbers that both take behind x.
+    cuda
+        Value and derivative as CUDA C++ expressions of ``x`` and ``constants[i]``, for cupy.
+    """
+
+    size: int
+    function: Callable[..., float]
+    derivative: Callable[..., float]
+    constants: tuple[float, ...] = ()
+    cuda: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        require_int("ElementwiseSpec", "size", self.size, 0)
 
 
 @dataclass(frozen=True, slots=True)

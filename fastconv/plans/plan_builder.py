@@ -245,7 +245,8 @@ class PlanBuilder:
         if layer.is_view or (layer.training_only and not self.training):
             node.y = self.view(node.name, node.x, shape)
             return
-        if layer.in_place and self.root(node.x) not in kept:
+        needs_x = self.purpose.backward and "x" in layer.retains
+        if layer.in_place and not needs_x and self.root(node.x) not in kept:
             node.y = self.view(node.name, node.x, shape)
         elif self.purpose.backward:
             node.y = self.buffer(node.name, shape)

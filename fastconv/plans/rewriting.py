@@ -266,7 +266,7 @@ def activation_gradients_behind_data_gradients(order: Rewriting) -> None:
     for position, call in enumerate(order.calls):
         if call.kernel != "activation.activation_backward":
             continue
-        dy, _, dx = call.arguments
+        dy, *_, dx = call.arguments
         memory = memory_of(dx)
         if memory != memory_of(dy):
             continue

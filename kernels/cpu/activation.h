@@ -84,6 +84,43 @@ static void TYPED(activation_backward)(const int64_t *instruction, int64_t step,
     }
 }
 
+/* y = f(x) by a formula of the table of activations. */
+static void TYPED(formula_forward)(const int64_t *instruction, int64_t step, int64_t thread,
+                                   int64_t threads) {
+    const struct formula_forward *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    REAL *const y = array_at(n->y);
+    const int64_t size = n->size, first = first_in_blocks(size, thread, threads);
+    const int64_t end = first_in_blocks(size, thread + 1, threads);
+    (void)step;
+#define CASE(KIND, NAME)                                                                           \
+    case KIND:                                                                                     \
+        INDEPENDENT                                                                                \
+        for (int64_t i = first; i < end; i++) y[i] = TYPED(NAME##_value)(x[i]);                    \
+        break;
+    switch (n->kind) { EACH_FORMULA(CASE) }
+#undef CASE
+}
+
+/* dx = dy * f', the derivative from what is kept: x, or y. */
+static void TYPED(formula_backward)(const int64_t *instruction, int64_t step, int64_t thread,
+                                    int64_t threads) {
+    const struct formula_backward *const n = fields_of(instruction);
+    const REAL *const dy = array_at(n->dy);
+    const REAL *const kept = array_at(n->kept);
+    REAL *const dx = array_at(n->dx);
+    const int64_t size = n->size, first = first_in_blocks(size, thread, threads);
+    const int64_t end = first_in_blocks(size, thread + 1, threads);
+    (void)step;
+#define CASE(KIND, NAME)                                                                           \
+    case KIND:                                                                                     \
+        INDEPENDENT                                                                                \
+        for (int64_t i = first; i < end; i++) dx[i] = dy[i] * TYPED(NAME##_derivative)(kept[i]);   \
+        break;
+    switch (n->kind) { EACH_FORMULA(CASE) }
+#undef CASE
+}
+
 /* Rows of a kernel over rows that are done together: short rows, of ten classes, say, are
  * nothing for vectors, but all the elements of some of them are. The instruction says how many, so
  * that what is done together does not depend on the number of threads. */
@@ -206,5 +243,6 @@ static void TYPED(log_softmax_backward)(const int64_t *instruction, int64_t step
 }
 
 #define ACTIVATION_KERNELS                                                                         \
-    ENTRY(activation_forward), ENTRY(activation_backward), ENTRY(softmax_forward),                 \
-        ENTRY(softmax_backward), ENTRY(log_softmax_forward), ENTRY(log_softmax_backward)
+    ENTRY(activation_forward), ENTRY(activation_backward), ENTRY(formula_forward),                 \
+        ENTRY(formula_backward), ENTRY(softmax_forward), ENTRY(softmax_backward),                  \
+        ENTRY(log_softmax_forward), ENTRY(log_softmax_backward)

@@ -110,6 +110,13 @@ INLINE REAL TYPED(logarithm_of_one_plus)(REAL t) {
     return 2 * (s + s * (z * p));
 }
 
+/* Comparisons are written so that a NaN stays one. */
+INLINE REAL TYPED(at_most)(REAL x, REAL most) { return x > most ? most : x; }
+
+INLINE REAL TYPED(at_least)(REAL x, REAL least) { return x < least ? least : x; }
+
+INLINE REAL TYPED(absolute)(REAL x) { return x < 0 ? -x : x; }
+
 INLINE REAL TYPED(minus_magnitude)(REAL x) { return x > 0 ? -x : x; }
 
 INLINE REAL TYPED(sigmoid)(REAL x) {

@@ -34,8 +34,10 @@ enum { INIT_ZERO, INIT_BIAS, INIT_C, INIT_ROW_BIAS };
 /* The epilogue of a tile: what becomes of its sums. */
 enum { STORE, LEAKY_RELU, LEAKY_GRADIENT, UPDATE };
 
-/* Activations, in the order of fastconv.plans.operation.ACTIVATION_KINDS. */
-enum { KIND_RELU, KIND_LEAKY_RELU, KIND_ELU, KIND_SELU, KIND_SIGMOID, KIND_TANH, KIND_SOFTPLUS };
+/* Activations, in the order of fastconv.plans.activations.ACTIVATIONS. */
+enum { KIND_RELU, KIND_LEAKY_RELU, KIND_ELU, KIND_SELU, KIND_SIGMOID, KIND_TANH, KIND_SOFTPLUS,
+    KIND_GELU, KIND_GELU_TANH, KIND_SILU, KIND_HARD_SIGMOID, KIND_HARD_SWISH, KIND_RELU6,
+    KIND_SOFTSIGN, KIND_MISH };
 
 /* Fields that stand side by side in several kernels. */
 struct plane_sizes {
@@ -781,7 +783,7 @@ struct activation_forward {
     address y; /* the output */
     address no_pointers[10];
     int64_t size; /* elements */
-    int64_t kind; /* number of the kind in fastconv.plans.operation.ACTIVATION_KINDS */
+    int64_t kind; /* number of the kind in fastconv.plans.activations.ACTIVATIONS */
     int64_t no_integers[30];
     double alpha; /* of ELU's part below 0, scale * alpha for SELU; slope of a leaky ReLU */
     double scale; /* of SELU */
@@ -797,11 +799,99 @@ struct activation_backward {
     address dx; /* gradient of the input */
     address no_pointers[9];
     int64_t size; /* elements */
-    int64_t kind; /* number of the kind in fastconv.plans.operation.ACTIVATION_KINDS */
+    int64_t kind; /* number of the kind in fastconv.plans.activations.ACTIVATIONS */
     int64_t no_integers[30];
     double alpha; /* as in activation_forward */
     double scale; /* of SELU */
     double no_reals[13];
+    address condition;
+};
+
+/* y = f(x) by a formula of the table of activations; y may be x */
+struct formula_forward {
+    struct instruction_head head;
+    address x; /* the input */
+    address y; /* the output */
+    address no_pointers[10];
+    int64_t size; /* elements */
+    int64_t kind; /* number of the kind in fastconv.plans.activations.ACTIVATIONS */
+    int64_t no_integers[30];
+    double no_reals[15];
+    address condition;
+};
+
+/* dx = dy * f'(x) by a formula; dx may be dy */
+struct formula_backward {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address kept; /* x or y, whichever the activation keeps */
+    address dx; /* gradient of the input */
+    address no_pointers[9];
+    int64_t size; /* elements */
+    int64_t kind; /* number of the kind in fastconv.plans.activations.ACTIVATIONS */
+    int64_t no_integers[30];
+    double no_reals[15];
+    address condition;
+};
+
+/* y = f(x), or dy * f(x), with a function that was compiled elsewhere; y may be x or dy */
+struct elementwise {
+    struct instruction_head head;
+    address dy; /* gradient that is multiplied; may be NULL */
+    address x; /* the input */
+    address y; /* the output */
+    address no_pointers[9];
+    int64_t size; /* elements */
+    int64_t function; /* address of a function (dy, x, y, size) that computes so many elements */
+    int64_t no_integers[30];
+    double no_reals[15];
+    address condition;
+};
+
+/* y = x where it is positive, else x times a slope; y may be x */
+struct prelu_forward {
+    struct instruction_head head;
+    address x; /* the input */
+    address slope; /* the slopes below 0 */
+    address y; /* the output */
+    address no_pointers[9];
+    int64_t rows;
+    int64_t channels;
+    int64_t slopes; /* 1, or as many as there are channels */
+    int64_t no_integers[29];
+    double no_reals[15];
+    address condition;
+};
+
+/* dx = dy, times the slope where x is not positive; dx may be dy; sums = those of dy * x where x is
+ * not positive, of each channel in each block of rows */
+struct prelu_backward {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address x; /* the input */
+    address slope; /* the slopes below 0 */
+    address dx; /* gradient of the input */
+    address sums; /* float64: (blocks, channels) */
+    address no_pointers[7];
+    int64_t rows;
+    int64_t channels;
+    int64_t slopes; /* 1, or as many as there are channels */
+    int64_t no_integers[29];
+    double no_reals[15];
+    address condition;
+};
+
+/* the sums of all blocks; with one slope, of all channels too */
+struct prelu_slopes {
+    struct instruction_head head;
+    address sums; /* float64: (blocks, channels) */
+    address dslope; /* gradient of the slopes */
+    address no_pointers[10];
+    int64_t rows;
+    int64_t channels;
+    int64_t slopes; /* 1, or as many as there are channels */
+    int64_t no_integers[29];
+    double no_reals[15];
     address condition;
 };
 

@@ -51,6 +51,8 @@ static const struct kernel_entry kernels[] = {
     POOL_KERNELS,
     POOLED_KERNELS,
     NORM_KERNELS,
+    PRELU_KERNELS,
+    ELEMENTWISE_KERNELS,
     LAYOUT_KERNELS,
     {NULL, NULL, NULL},
 };

@@ -14,6 +14,7 @@
 #include "dense.h"
 #include "reductions.h"
 #include "exponential.h"
+#include "activation_formulas.h"
 
 #include "optim.h"
 #include "activation.h"
@@ -25,6 +26,8 @@
 #include "pool.h"
 #include "pooled.h"
 #include "norm.h"
+#include "prelu.h"
+#include "elementwise.h"
 #include "layout.h"
 
 #include "no_vectors.h"

@@ -13,11 +13,11 @@ __global__ void activation_forward(int size, int kind, double alpha, const T *x,
 }
 
 template <typename T>
-__global__ void activation_backward(int size, int kind, double alpha, const T *dy, const T *y,
-                                    T *dx) {
+__global__ void activation_backward(int size, int kind, double alpha, const T *dy,
+                                    const T *kept, T *dx) {
     using namespace fastconv;
     for (int i = first_index(); i < size; i += index_step())
-        dx[i] = dy[i] * slope_at(kind, static_cast<T>(alpha), y[i]);
+        dx[i] = dy[i] * slope_at(kind, static_cast<T>(alpha), kept[i]);
 }
 
 // Softmax by rows: launch with blocks of one warp, which takes a row.

@@ -1,10 +1,10 @@
-// Activations of one number, and what the kernels before them do to save a pass over memory. The
-// numbers of the kinds are those of fastconv.plans.operation.ACTIVATION_KINDS.
+// Activations of one number, and what the kernels before them do to save a pass over memory. Those
+// that are not here stand in activation_formulas.cuh, with the numbers of all kinds.
 #pragma once
 
-namespace fastconv {
+#include "activation_formulas.cuh"
 
-enum Kind { RELU, LEAKY_RELU, ELU, SELU, SIGMOID, TANH, SOFTPLUS };
+namespace fastconv {
 
 // Klambauer et al., "Self-Normalizing Neural Networks" (arXiv:1706.02515), equation 14.
 constexpr double SELU_ALPHA = 1.6732632423543772848170429916717;
@@ -21,11 +21,12 @@ __device__ inline T value_of(int kind, T alpha, T x) {
     // The same number twice; the exponent is kept negative so that it cannot overflow.
     case SIGMOID: return x > 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
     case TANH: return tanh(x);
-    default: return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+    case SOFTPLUS: return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+    default: return formula_value(kind, x);
     }
 }
 
-// The derivative where the activation has the value y.
+// The derivative from what is kept, which is the value y but for some of the formulas.
 template <typename T>
 __device__ inline T slope_at(int kind, T alpha, T y) {
     switch (kind) {
@@ -35,7 +36,8 @@ __device__ inline T slope_at(int kind, T alpha, T y) {
     case SELU: return y > 0 ? T(SELU_SCALE) : y + T(SELU_SCALE * SELU_ALPHA);
     case SIGMOID: return y * (1 - y);
     case TANH: return 1 - y * y;
-    default: return -expm1(-y);
+    case SOFTPLUS: return -expm1(-y);
+    default: return formula_derivative(kind, y);
     }
 }
 
@@ -47,14 +49,14 @@ struct Activation {
     __device__ T operator()(T x) const { return kind < 0 ? x : value_of(kind, alpha, x); }
 };
 
-// The same for a gradient whose layer comes after an activation with the result y.
+// The same for a gradient whose layer comes after an activation that keeps its result, or its input.
 template <typename T>
 struct ActivationGradient {
     int kind;
     T alpha;
-    const T *y;
+    const T *kept;
     __device__ T operator()(T gradient, int place) const {
-        return kind < 0 ? gradient : gradient * slope_at(kind, alpha, y[place]);
+        return kind < 0 ? gradient : gradient * slope_at(kind, alpha, kept[place]);
     }
 };
 

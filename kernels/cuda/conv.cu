@@ -3,8 +3,8 @@
 //
 // Images and weights come with their strides, so that the same kernels take NHWC with HWIO and NCHW
 // with OIHW. The kernels named _parts finish those of the same name where the sums were made in
-// parts. An activation behind the forward pass, or in front of the data gradient with the result
-// `activated`, is theirs too.
+// parts. An activation behind the forward pass, or in front of the data gradient with what
+// it keeps in `kept`, is theirs too.
 #include "activation.cuh"
 #include "forward_product.cuh"
 
@@ -182,7 +182,7 @@ __global__ void conv2d_forward_parts(GEOMETRY, int parts, int kind, double alpha
 template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_backward_data(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ dy,
-                         const T *__restrict__ w, const T *b, const T *activated, T *dx,
+                         const T *__restrict__ w, const T *b, const T *kept, T *dx,
                          T *partial, int *counters) {
     const Geometry g = GEOMETRY_VALUES;
     const int group = blockIdx.y % groups;
@@ -190,16 +190,16 @@ __global__ void __launch_bounds__(fastconv::THREADS)
     const TransposedWeights<T> weights = {g, w + group * outputs * w_o};
     fastconv::multiply<PRECISION, SIDE, true, true>(
         data_sizes(g, parts), gradients, weights,
-        ToInputs<T>{g, dx, b, {kind, T(alpha), activated}}, partial, counters);
+        ToInputs<T>{g, dx, b, {kind, T(alpha), kept}}, partial, counters);
 }
 
 template <typename T>
 __global__ void conv2d_backward_data_parts(GEOMETRY, int parts, int kind, double alpha,
-                                           const T *partial, const T *b, const T *activated,
+                                           const T *partial, const T *b, const T *kept,
                                            T *dx) {
     const Geometry g = GEOMETRY_VALUES;
     fastconv::sum_parts(data_sizes(g, parts), partial,
-                        ToInputs<T>{g, dx, b, {kind, T(alpha), activated}});
+                        ToInputs<T>{g, dx, b, {kind, T(alpha), kept}});
 }
 
 // The gradients of w and of b; db may be null.

@@ -2,7 +2,7 @@
 //
 // x is (batch, inputs), w (inputs, outputs), y (batch, outputs), all C-contiguous. The kernels
 // named _parts finish those of the same name where the sums were made in parts. An activation
-// behind the forward pass, or in front of the data gradient with the result `activated`, is theirs.
+// behind the forward pass, or in front of the data gradient with what it keeps in `kept`, is theirs.
 #include "activation.cuh"
 #include "product.cuh"
 
@@ -84,21 +84,21 @@ __global__ void dense_forward_parts(int batch, int inputs, int outputs, int part
 template <typename T, int SIDE, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     dense_backward_data(int batch, int inputs, int outputs, int parts, int kind, double alpha,
-                        const T *__restrict__ dy, const T *__restrict__ w, const T *activated,
+                        const T *__restrict__ dy, const T *__restrict__ w, const T *kept,
                         T *dx, T *partial, int *counters) {
     const LeftMatrix<T> left = {{dy, outputs, 1}};
     const RightMatrix<T> right = {{w, 1, outputs}};
     fastconv::multiply<PRECISION, SIDE, true, true>(
         {batch, inputs, outputs, 1, parts}, left, right,
-        ToInputs<T>{dx, inputs, {kind, T(alpha), activated}}, partial, counters);
+        ToInputs<T>{dx, inputs, {kind, T(alpha), kept}}, partial, counters);
 }
 
 template <typename T>
 __global__ void dense_backward_data_parts(int batch, int inputs, int outputs, int parts, int kind,
-                                          double alpha, const T *partial, const T *activated,
+                                          double alpha, const T *partial, const T *kept,
                                           T *dx) {
     fastconv::sum_parts({batch, inputs, outputs, 1, parts}, partial,
-                        ToInputs<T>{dx, inputs, {kind, T(alpha), activated}});
+                        ToInputs<T>{dx, inputs, {kind, T(alpha), kept}});
 }
 
 // db may be null.

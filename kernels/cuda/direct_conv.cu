@@ -43,10 +43,10 @@ __global__ void direct_forward(GEOMETRY, int kind, double alpha, const T *__rest
 // The gradient of x, plus b, which may be null. Launch with any grid and block of one dimension.
 template <typename T>
 __global__ void direct_backward_data(GEOMETRY, int kind, double alpha, const T *__restrict__ dy,
-                                     const T *__restrict__ w, const T *b, const T *activated,
+                                     const T *__restrict__ w, const T *b, const T *kept,
                                      T *dx) {
     const Geometry g = GEOMETRY_VALUES;
-    const fastconv::ActivationGradient<T> activation = {kind, T(alpha), activated};
+    const fastconv::ActivationGradient<T> activation = {kind, T(alpha), kept};
     const int channels = groups * inputs;
     for (int index = first_index(); index < g.pixels() * channels; index += index_step()) {
         const int channel = index % channels, group = channel / inputs, c = channel % inputs;

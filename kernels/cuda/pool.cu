@@ -1,6 +1,6 @@
 // Pooling of NHWC images (backends/cupy/pool.py). One thread for each element of the result, the
 // backward passes too: a pixel gathers from the windows that cover it, so nothing is added
-// atomically. An activation in front of the backward pass, with the result `activated`, is theirs.
+// atomically. An activation in front of the backward pass, with what it keeps in `kept`, is theirs.
 // Launch with any grid and block of one dimension.
 #include "activation.cuh"
 #include "threads.cuh"
@@ -82,9 +82,9 @@ __global__ void max_pool2d_forward(WINDOWS, const T *__restrict__ x, T *__restri
 
 template <typename T>
 __global__ void max_pool2d_backward(WINDOWS, int kind, double alpha, const T *__restrict__ dy,
-                                    const int *__restrict__ where, const T *activated, T *dx) {
+                                    const int *__restrict__ where, const T *kept, T *dx) {
     using namespace fastconv;
-    const ActivationGradient<T> activation = {kind, T(alpha), activated};
+    const ActivationGradient<T> activation = {kind, T(alpha), kept};
     const int count = batch * height * width * channels;
     for (int index = first_index(); index < count; index += index_step()) {
         const Element e = element_at(index, height, width, channels);
@@ -125,10 +125,10 @@ __global__ void avg_pool2d_forward(WINDOWS, int bottom, int right, int padding_c
 
 template <typename T>
 __global__ void avg_pool2d_backward(WINDOWS, int bottom, int right, int padding_counts, int kind,
-                                    double alpha, const T *__restrict__ dy, const T *activated,
+                                    double alpha, const T *__restrict__ dy, const T *kept,
                                     T *dx) {
     using namespace fastconv;
-    const ActivationGradient<T> activation = {kind, T(alpha), activated};
+    const ActivationGradient<T> activation = {kind, T(alpha), kept};
     const int count = batch * height * width * channels;
     for (int index = first_index(); index < count; index += index_step()) {
         const Element e = element_at(index, height, width, channels);

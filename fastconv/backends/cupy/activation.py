@@ -6,6 +6,7 @@ from typing import Any
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import check_size, launch_elements, launch_rows, numbers_of
+from fastconv.plans.activations import activation_of
 from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
 
 
@@ -38,18 +39,19 @@ def activation_forward(
 def activation_backward(
     spec: ActivationSpec,
     dy: Array,
-    y: Array,
+    x: Array | None,
+    y: Array | None,
     dx: Array,
     workspace: Array | None,
 ) -> None:
-    """Multiply by the derivative, computed from ``y``."""
+    """Multiply by the derivative, computed from ``x`` or ``y``."""
     launch_elements(
         "activation.activation_backward",
         spec.size,
         spec.size,
         *numbers_of(spec),
         dy,
-        y,
+        x if activation_of(spec.kind).keeps == "x" else y,
         dx,
         dtype=dx.dtype,
     )

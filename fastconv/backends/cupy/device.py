@@ -55,6 +55,16 @@ class Device(Protocol):
         arrays of the device, and None for null.
         """
 
+    def launch_code(
+        self,
+        code: str,
+        kernel: str,
+        grid: Dimensions,
+        block: Dimensions,
+        arguments: Sequence[Any],
+    ) -> None:
+        """Launch an instance of a kernel of a program that is no file of the package."""
+
     def record(self, launches: Callable[[], None]) -> Recording | None:
         """Record what ``launches`` launches without running it; None where that cannot be."""
 
@@ -152,6 +162,29 @@ class CudaDevice:
         if any(isinstance(each, np.ndarray) for each in arguments):
             # CuPy would take its bytes for the argument itself.
             raise TypeError(f"{kernel}: an argument is a NumPy array; expected a CuPy array")
+        null = np.uintp(0)
+        values = tuple(null if each is None else each for each in arguments)
+        self._functions[key](grid, block, values)
+
+    def launch_code(
+        self,
+        code: str,
+        kernel: str,
+        grid: Dimensions,
+        block: Dimensions,
+        arguments: Sequence[Any],
+    ) -> None:
+        """Launch an instance of a kernel of a program that is no file of the package."""
+        key = (self.arrays.cuda.Device().id, code, kernel)
+        if key not in self._functions:
+            module = self.arrays.RawModule(
+                code=code,
+                options=("-std=c++17", f"-I{kernel_folder()}"),
+                name_expressions=(kernel,),
+            )
+            self._functions[key] = module.get_function(kernel)
+        if self._only_loads:
+            return
         null = np.uintp(0)
         values = tuple(null if each is None else each for each in arguments)
         self._functions[key](grid, block, values)

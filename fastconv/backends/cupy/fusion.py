@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastconv.backends.cupy import input_of_batch, loss_of_batch, with_activation, with_pooling
-from fastconv.plans.effects import effects_of, span_of
+from fastconv.plans.activations import activation_of
+from fastconv.plans.effects import argument_of, effects_of, span_of
 from fastconv.plans.operation import ActivationSpec
 from fastconv.plans.plan import Call, Plan
 from fastconv.plans.plan_check import Access, Step, check_steps
@@ -167,8 +168,8 @@ def _join_activation(plan: Plan, number: int) -> FusedCall | None:
     places = {plan.memory_of(n) for n in (second.arguments[0], second.arguments[-1])}
     if places != {plan.memory_of(result)}:
         return None
-    activated = () if is_forward else (second.arguments[1],)
-    arguments = (*activated, *first.arguments)
+    kept = () if is_forward else (argument_of(second, activation_of(spec.kind).keeps),)
+    arguments = (*kept, *first.arguments)
     return FusedCall(first, (number, number + 1), function, arguments, spec)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from fastconv.backends.cupy.device import Dimensions, device
 from fastconv.backends.cupy.sources import expression_of
-from fastconv.plans.operation import ACTIVATION_KINDS, ActivationSpec, RandomSpec
+from fastconv.plans.activations import number_of
+from fastconv.plans.operation import ActivationSpec, RandomSpec
 
 THREADS = 256
 """Threads of a block where the kernel does not ask for a number of its own."""
@@ -101,7 +102,7 @@ def numbers_of(activation: ActivationSpec | None) -> tuple[int, float]:
     """Kind and alpha of an activation, as kernels take them; a negative kind for none."""
     if activation is None:
         return -1, 0.0
-    return ACTIVATION_KINDS.index(activation.kind), float(activation.alpha)
+    return number_of(activation.kind), float(activation.alpha)
 
 
 def stream_of(spec: RandomSpec) -> tuple[np.uint64, np.uint32]:

@@ -149,22 +149,22 @@ def pooled_forward(spec: ConvSpec, geometry: tuple[int, ...], x: Array, w: Array
 
 def backward_data(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, w: Array, b: Array | None,
                   dx: Array, workspace: Array | None, activation: ActivationSpec | None = None,
-                  activated: Array | None = None) -> None:  # fmt: skip
+                  kept: Array | None = None) -> None:  # fmt: skip
     """Compute the gradient of the images plus a bias, with any strides.
 
-    An activation in front of the convolution, with the result ``activated``, may follow: only where
+    An activation in front of the convolution, which keeps ``kept``, may follow: only where
     its strides are those of ``dx``.
     """
     _check_images("conv2d_backward_data", spec)
     if is_direct(spec):
         launch_elements(
             "direct_conv.direct_backward_data", math.prod(spec.x_shape), *geometry,
-            *numbers_of(activation), dy, w, b, activated, dx, dtype=dx.dtype,
+            *numbers_of(activation), dy, w, b, kept, dx, dtype=dx.dtype,
         )  # fmt: skip
         return
     product = _data_product(spec)
     product.run(
-        "conv.conv2d_backward_data", geometry, (dy, w), (b, activated, dx), workspace, dx.dtype,
+        "conv.conv2d_backward_data", geometry, (dy, w), (b, kept, dx), workspace, dx.dtype,
         numbers_of(activation),
     )  # fmt: skip
 

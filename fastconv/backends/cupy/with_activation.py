@@ -31,15 +31,15 @@ def conv2d_forward(
 def conv2d_backward_data(
     spec: ConvSpec,
     activation: ActivationSpec | None,
-    activated: Array | None,
+    kept: Array | None,
     dy: Array,
     w: Array,
     dx: Array,
     workspace: Array | None,
 ) -> None:
-    """Gradient of what was activated to x; ``activated`` is x."""
+    """Gradient of what was activated to x; ``kept`` is what its derivative is of."""
     geometry = strided_conv.geometry_of_nhwc(spec)
-    strided_conv.backward_data(spec, geometry, dy, w, None, dx, workspace, activation, activated)
+    strided_conv.backward_data(spec, geometry, dy, w, None, dx, workspace, activation, kept)
 
 
 def sizes_of(spec: DenseSpec) -> tuple[int, int, int]:
@@ -82,15 +82,15 @@ def dense_forward(
 def dense_backward_data(
     spec: DenseSpec,
     activation: ActivationSpec | None,
-    activated: Array | None,
+    kept: Array | None,
     dy: Array,
     w: Array,
     dx: Array,
     workspace: Array | None,
 ) -> None:
-    """Gradient of what was activated to x; ``activated`` is x."""
+    """Gradient of what was activated to x; ``kept`` is what its derivative is of."""
     data_product(spec).run(
-        "dense.dense_backward_data", sizes_of(spec), (dy, w), (activated, dx), workspace, dx.dtype,
+        "dense.dense_backward_data", sizes_of(spec), (dy, w), (kept, dx), workspace, dx.dtype,
         numbers_of(activation),
     )  # fmt: skip
 
@@ -116,29 +116,29 @@ def inputs_of(spec: PoolSpec) -> int:
 def max_pool2d_backward(
     spec: PoolSpec,
     activation: ActivationSpec | None,
-    activated: Array | None,
+    kept: Array | None,
     dy: Array,
     where: Array,
     dx: Array,
     workspace: Array | None,
 ) -> None:
-    """Gradient of what was activated to x; ``activated`` is x."""
+    """Gradient of what was activated to x; ``kept`` is what its derivative is of."""
     launch_elements(
         "pool.max_pool2d_backward", inputs_of(spec), *windows_of(spec), *numbers_of(activation), dy,
-        where, activated, dx, dtype=dx.dtype,
+        where, kept, dx, dtype=dx.dtype,
     )  # fmt: skip
 
 
 def avg_pool2d_backward(
     spec: PoolSpec,
     activation: ActivationSpec | None,
-    activated: Array | None,
+    kept: Array | None,
     dy: Array,
     dx: Array,
     workspace: Array | None,
 ) -> None:
-    """Gradient of what was activated to x; ``activated`` is x."""
+    """Gradient of what was activated to x; ``kept`` is what its derivative is of."""
     launch_elements(
         "pool.avg_pool2d_backward", inputs_of(spec), *averages_of(spec), *numbers_of(activation),
-        dy, activated, dx, dtype=dx.dtype,
+        dy, kept, dx, dtype=dx.dtype,
     )  # fmt: skip

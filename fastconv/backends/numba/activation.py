@@ -7,6 +7,7 @@ import math
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
+from fastconv.backends.numba.by_formula import chosen_derivative, chosen_value
 from fastconv.backends.numba.compilation import KernelFunction, Real, kernel
 from fastconv.backends.numba.exponential import (
     exponential_minus_one,
@@ -21,7 +22,7 @@ from fastconv.backends.numba.rows import divide_by_sum, exponentials, shift_rows
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
 
-# In the order of fastconv.plans.operation.ACTIVATION_KINDS.
+# As in fastconv.plans.activations.ACTIVATIONS.
 _RELU, _LEAKY_RELU, _ELU, _SELU, _SIGMOID, _TANH, _SOFTPLUS = range(7)
 
 
@@ -82,6 +83,39 @@ def _activation_backward(real: Real) -> KernelFunction:
             store(dx, i, load(dy, i, count) * v, count)
 
     return activation_backward
+
+
+@kernel(Kernel.FORMULA_FORWARD)
+def _formula_forward(real: Real) -> KernelFunction:
+    value = chosen_value()
+
+    def formula_forward(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, y = pointer(n.x, real), pointer(n.y, real)
+        size, kind = n.size, n.kind
+        lanes, end = lanes_of(real), first_in_blocks(size, thread + 1, threads)
+        one = spread(1, real)
+        for i in range(first_in_blocks(size, thread, threads), end, lanes):
+            count = min(lanes, end - i)
+            store(y, i, value(kind, load(x, i, count), one), count)
+
+    return formula_forward
+
+
+@kernel(Kernel.FORMULA_BACKWARD)
+def _formula_backward(real: Real) -> KernelFunction:
+    derivative = chosen_derivative()
+
+    def formula_backward(n: Fields, step: int, thread: int, threads: int) -> None:
+        dy, kept, dx = pointer(n.dy, real), pointer(n.kept, real), pointer(n.dx, real)
+        size, kind = n.size, n.kind
+        lanes, end = lanes_of(real), first_in_blocks(size, thread + 1, threads)
+        one = spread(1, real)
+        for i in range(first_in_blocks(size, thread, threads), end, lanes):
+            count = min(lanes, end - i)
+            slope = derivative(kind, load(kept, i, count), one)
+            store(dx, i, load(dy, i, count) * slope, count)
+
+    return formula_backward
 
 
 @kernel(Kernel.SOFTMAX_FORWARD)

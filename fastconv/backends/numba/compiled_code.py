@@ -97,6 +97,8 @@ def sources_hash() -> str:
     instructions = importlib.resources.files("fastconv.backends.compiled.instructions")
     folders = importlib.resources.files(__package__), instructions, instructions / "layouts"
     files = [file for folder in folders for file in folder.iterdir()]
+    plans = importlib.resources.files("fastconv.plans")
+    files += [plans / "activations.py", plans / "error_function.py"]
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
         if file.name.endswith(".py"):

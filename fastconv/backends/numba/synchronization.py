@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from typing import Any
@@ -100,6 +101,12 @@ def _call_kernel(
 def call_kernel(function: int, instruction: int, step: int, thread: int, threads: int) -> None:
     """Call a kernel by its address."""
     raise NotImplementedError("kernels have no address where NUMBA_DISABLE_JIT is set")
+
+
+@compiled_as(_call_kernel)
+def call_loop(function: int, dy: int, x: int, y: int, size: int) -> None:
+    """Call a loop over elements by its address, with those of its arrays."""
+    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(function)(dy, x, y, size)
 
 
 # Functions of the C library. They are called by name and found again in every process: code that

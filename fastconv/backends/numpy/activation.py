@@ -1,7 +1,6 @@
 """Elementwise activations, and softmax over the last axis.
 
-The backward kernels need only the output ``y``; see
-:class:`fastconv.plans.operation.ActivationSpec`.
+What the backward kernels need is in :data:`fastconv.plans.activations.ACTIVATIONS`.
 """
 
 from __future__ import annotations
@@ -10,15 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.numpy import by_formula
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.plans.operation import SELU_ALPHA, SELU_SCALE, ActivationSpec, SoftmaxSpec
+from fastconv.plans.activations import SELU_ALPHA, SELU_SCALE, activation_of
+from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
 
 
 def activation_forward(
     spec: ActivationSpec, x: np.ndarray, y: np.ndarray, workspace: np.ndarray | None
 ) -> None:
     """Apply the activation to every element."""
-    if spec.kind == "relu":
+    formula = activation_of(spec.kind).formula
+    if formula is not None:
+        by_formula.store(formula.value, "x", x, y)
+    elif spec.kind == "relu":
         np.maximum(x, 0, out=y)
     elif spec.kind == "tanh":
         np.tanh(x, out=y)
@@ -35,7 +39,7 @@ def activation_forward(
         scaled = Carver(workspace).take(x.shape, x.dtype)
         np.multiply(x, spec.alpha, out=scaled)
         np.maximum(x, scaled, out=y)
-    else:
+    elif spec.kind in ("leaky_relu", "elu", "selu"):
         # One formula above zero, another below: their sum, each being 0 on the other's side.
         alpha, scale = _alpha_and_scale(spec)
         below = Carver(workspace).take(x.shape, x.dtype)
@@ -46,6 +50,8 @@ def activation_forward(
         np.maximum(x, 0, out=y)
         np.multiply(y, scale, out=y)
         np.add(y, below, out=y)
+    else:
+        raise ValueError(f"activation_forward: kind is {spec.kind!r}, which has no code here")
 
 
 def _alpha_and_scale(spec: ActivationSpec) -> tuple[float, float]:
@@ -55,11 +61,19 @@ def _alpha_and_scale(spec: ActivationSpec) -> tuple[float, float]:
 def activation_backward(
     spec: ActivationSpec,
     dy: np.ndarray,
-    y: np.ndarray,
+    x: np.ndarray | None,
+    y: np.ndarray | None,
     dx: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """``dx = dy * f'(x)``, the derivative computed from ``y``."""
+    """``dx = dy * f'(x)``, the derivative computed from ``x`` or ``y``."""
+    activation = activation_of(spec.kind)
+    if activation.formula is not None:
+        keeps = activation.keeps
+        kept = x if keeps == "x" else y
+        by_formula.store(activation.formula.derivative, keeps, kept, dx, factor=dy)
+        return
+    assert y is not None
     carver = Carver(workspace)
     slope = carver.take(y.shape, y.dtype)
     if spec.kind == "relu":
@@ -77,7 +91,7 @@ def activation_backward(
     elif spec.kind == "leaky_relu" and spec.alpha <= 1:
         np.greater(y, 0, out=slope)
         np.maximum(slope, spec.alpha, out=slope)
-    else:
+    elif spec.kind in ("leaky_relu", "elu", "selu"):
         alpha, scale = _alpha_and_scale(spec)
         above = carver.take(y.shape, np.bool_)
         np.greater(y, 0, out=above)
@@ -86,6 +100,8 @@ def activation_backward(
         else:
             np.add(y, alpha * scale, out=slope)
         np.copyto(slope, scale, where=above)
+    else:
+        raise ValueError(f"activation_backward: kind is {spec.kind!r}, which has no code here")
     np.multiply(dy, slope, out=dx)
 
 

@@ -10,46 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.plans.operation import SELU_ALPHA, SELU_SCALE, ActivationSpec, SoftmaxSpec
-
-
-def _value(spec: ActivationSpec, x: float) -> float:
-    """The activation of one number."""
-    if math.isnan(x):
-        return x
-    if spec.kind == "relu":
-        return x if x > 0 else 0.0
-    if spec.kind == "leaky_relu":
-        return x if x > 0 else spec.alpha * x
-    if spec.kind == "elu":
-        return x if x > 0 else spec.alpha * math.expm1(x)
-    if spec.kind == "selu":
-        return SELU_SCALE * (x if x > 0 else SELU_ALPHA * math.expm1(x))
-    if spec.kind == "sigmoid":
-        # The same number twice; the exponent is kept negative so that it cannot overflow.
-        return 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x))
-    if spec.kind == "tanh":
-        return math.tanh(x)
-    # softplus: log(1 + e^x) = x + log(1 + e^-x)
-    return x + math.log1p(math.exp(-x)) if x > 0 else math.log1p(math.exp(x))
-
-
-def _slope(spec: ActivationSpec, y: float) -> float:
-    """The derivative where the activation has the value ``y``."""
-    if spec.kind == "relu":
-        return 1.0 if y > 0 else 0.0
-    if spec.kind == "leaky_relu":
-        return 1.0 if y > 0 else spec.alpha
-    if spec.kind == "elu":
-        return 1.0 if y > 0 else y + spec.alpha
-    if spec.kind == "selu":
-        return SELU_SCALE if y > 0 else y + SELU_SCALE * SELU_ALPHA
-    if spec.kind == "sigmoid":
-        return y * (1 - y)
-    if spec.kind == "tanh":
-        return 1 - y * y
-    # softplus: 1 - e^-y
-    return -math.expm1(-y)
+from fastconv.plans.activations import activation_of
+from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
 
 
 @np.errstate(all="ignore")
@@ -61,7 +23,7 @@ def activation_forward(
     Parameters
     ----------
     spec
-        Kind and alpha; :class:`fastconv.plans.operation.ActivationSpec` has the formulas.
+        Kind and alpha; :data:`fastconv.plans.activations.ACTIVATIONS` has the formulas.
     x
         Input, any shape.
     y
@@ -76,33 +38,41 @@ def activation_forward(
     >>> x.tolist()
     [-0.1, 2.0]
     """
+    value = activation_of(spec.kind).value
     for i in range(x.size):
-        y.flat[i] = _value(spec, float(x.flat[i]))
+        number = float(x.flat[i])
+        y.flat[i] = number if math.isnan(number) else value(number, spec.alpha)
 
 
 @np.errstate(all="ignore")
 def activation_backward(
     spec: ActivationSpec,
     dy: np.ndarray,
-    y: np.ndarray,
+    x: np.ndarray | None,
+    y: np.ndarray | None,
     dx: np.ndarray,
     workspace: np.ndarray | None,
 ) -> None:
-    """``dx = dy * derivative``, the derivative computed from ``y``.
+    """``dx = dy * derivative``, the derivative computed from ``x`` or ``y``.
 
     Parameters
     ----------
     spec
         Kind and alpha.
-    dy, y
-        Gradient of the output, and the output.
+    dy
+        Gradient of the output.
+    x, y
+        Input and output; the one that the activation does not keep may be None.
     dx
         Gradient of the input, written.
     workspace
         Not used.
     """
-    for i in range(y.size):
-        dx.flat[i] = float(dy.flat[i]) * _slope(spec, float(y.flat[i]))
+    activation = activation_of(spec.kind)
+    kept = x if activation.keeps == "x" else y
+    assert kept is not None
+    for i in range(dx.size):
+        dx.flat[i] = float(dy.flat[i]) * activation.derivative(float(kept.flat[i]), spec.alpha)
 
 
 @np.errstate(all="ignore")

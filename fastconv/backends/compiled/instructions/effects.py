@@ -24,7 +24,7 @@ from fastconv.backends.compiled.instructions.choices import (
 from fastconv.backends.compiled.instructions.instruction import Instruction, Pointer
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import CONDITION_WORDS
-from fastconv.backends.compiled.rules.norm import ROWS_OF_A_BLOCK
+from fastconv.backends.compiled.instructions.layouts.rows import ROWS_OF_A_BLOCK
 
 _Axis = tuple[int, int]
 """A size and a stride, in elements."""
@@ -688,7 +688,7 @@ def _dropout_backward(at: _Collector) -> None:
     at.writes_run("dx", at.n.size)
 
 
-@_kernel(Kernel.ACTIVATION_FORWARD)
+@_kernel(Kernel.ACTIVATION_FORWARD, Kernel.FORMULA_FORWARD)
 def _activation_forward(at: _Collector) -> None:
     at.reads_run("x", at.n.size)
     at.writes_run("y", at.n.size)
@@ -699,6 +699,43 @@ def _activation_backward(at: _Collector) -> None:
     at.reads_run("dy", at.n.size)
     at.reads_run("y", at.n.size)
     at.writes_run("dx", at.n.size)
+
+
+@_kernel(Kernel.FORMULA_BACKWARD)
+def _formula_backward(at: _Collector) -> None:
+    at.reads_run("dy", at.n.size)
+    at.reads_run("kept", at.n.size)
+    at.writes_run("dx", at.n.size)
+
+
+@_kernel(Kernel.ELEMENTWISE)
+def _elementwise(at: _Collector) -> None:
+    at.reads_run("dy", at.n.size)
+    at.reads_run("x", at.n.size)
+    at.writes_run("y", at.n.size)
+
+
+@_kernel(Kernel.PRELU_FORWARD)
+def _prelu_forward(at: _Collector) -> None:
+    at.reads_run("x", at.n.rows * at.n.channels)
+    at.reads_run("slope", at.n.slopes)
+    at.writes_run("y", at.n.rows * at.n.channels)
+
+
+@_kernel(Kernel.PRELU_BACKWARD)
+def _prelu_backward(at: _Collector) -> None:
+    size = at.n.rows * at.n.channels
+    at.reads_run("dy", size)
+    at.reads_run("x", size)
+    at.reads_run("slope", at.n.slopes)
+    at.writes_run("dx", size)
+    at.writes_run("sums", -(-at.n.rows // ROWS_OF_A_BLOCK) * at.n.channels, "float64")
+
+
+@_kernel(Kernel.PRELU_SLOPES)
+def _prelu_slopes(at: _Collector) -> None:
+    at.reads_run("sums", -(-at.n.rows // ROWS_OF_A_BLOCK) * at.n.channels, "float64")
+    at.writes_run("dslope", at.n.slopes)
 
 
 @_kernel(Kernel.SOFTMAX_FORWARD, Kernel.LOG_SOFTMAX_FORWARD)

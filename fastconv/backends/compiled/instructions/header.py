@@ -26,7 +26,7 @@ from fastconv.backends.compiled.instructions.layout import (
     Layout,
 )
 from fastconv.backends.compiled.instructions.layouts import LAYOUTS
-from fastconv.plans.operation import ACTIVATION_KINDS
+from fastconv.plans.activations import ACTIVATION_KINDS
 
 _WIDTH = 100
 _HEAD = """\
@@ -77,7 +77,7 @@ def header() -> str:
             choices.EPILOGUES,
         ),
         _enumeration(
-            "Activations, in the order of fastconv.plans.operation.ACTIVATION_KINDS.",
+            "Activations, in the order of fastconv.plans.activations.ACTIVATIONS.",
             [f"KIND_{kind.upper()}" for kind in ACTIVATION_KINDS],
         ),
         *_groups(),

@@ -14,7 +14,7 @@ from dataclasses import replace
 from fastconv.backends.compiled.instructions.instruction import Target
 from fastconv.backends.compiled.rules import batch_blocked
 from fastconv.plans.effects import ACCESS, access_of, argument_of
-from fastconv.plans.operation import ActivationSpec, InputSpec
+from fastconv.plans.operation import ActivationSpec, ElementwiseSpec, InputSpec
 from fastconv.plans.plan import Buffer, Call, Plan
 from fastconv.plans.rewriting import RESULTS, Rewritten
 from fastconv.spec import ConvSpec, PoolSpec
@@ -116,7 +116,7 @@ class _BatchBlocking:
 
     def _goes_on(self, call: Call) -> bool:
         """Whether a call treats all elements, or channels, alike and meets batch-blocked arrays."""
-        if not call.kernel.startswith(("pool.", "activation.activation_")):
+        if not call.kernel.startswith(("pool.", "activation.activation_", "elementwise.")):
             return False
         if self._alike_spec(call.spec) is None:
             return False
@@ -125,7 +125,7 @@ class _BatchBlocking:
 
     def _alike_spec(self, spec: object) -> object | None:
         """The spec for images of ``lanes`` times the channels; None where there is none."""
-        if isinstance(spec, ActivationSpec):
+        if isinstance(spec, ActivationSpec | ElementwiseSpec):
             return spec
         if isinstance(spec, PoolSpec | InputSpec) and spec.batch % self._lanes == 0:
             lanes = self._lanes
@@ -137,7 +137,9 @@ class _BatchBlocking:
         read = call.arguments[: len(call.arguments) - writes]
         for number in read:
             self._need_batch_blocked(number)
-        arguments = tuple([self._twin(number) for number in call.arguments])
+        arguments = tuple(
+            [None if number is None else self._twin(number) for number in call.arguments]
+        )
         for number in call.arguments[len(read) :]:
             self._wrote_batch_blocked(number)
         return Call(call.kernel, self._alike_spec(call.spec), arguments)

@@ -311,7 +311,7 @@ class _Lowering:
         """Whether a call is the gradient of a (leaky) ReLU in place of this buffer."""
         if call.kernel != "activation.activation_backward" or _slope(call) is None:
             return False
-        dy, _, dx = call.arguments
+        dy, *_, dx = call.arguments
         return self._plan.memory_of(dy) == self._plan.memory_of(dx) == self._plan.memory_of(number)
 
     def _fuses_activation(
@@ -327,7 +327,7 @@ class _Lowering:
             x, y = following.arguments
             result = argument_of(call, "y")
         elif call.kernel in _DATA and following.kernel == "activation.activation_backward":
-            x, _, y = following.arguments
+            x, *_, y = following.arguments
             result = argument_of(call, "dx")
         else:
             return False

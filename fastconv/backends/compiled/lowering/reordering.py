@@ -43,7 +43,7 @@ def _activation_gradients_before_pools(order: Rewriting) -> None:
         batch, height, width, channels = pool.spec.y_shape
         dy = argument_of(pool, "dy")
         spec = replace(activation.spec, size=batch * height * width * channels)
-        first = replace(activation, spec=spec, arguments=(dy, y, dy))
+        first = replace(activation, spec=spec, arguments=(dy, None, y, dy))
         order.replace(position, 2, (first, pool), holds={y: writer})
 
 
@@ -58,9 +58,9 @@ def _output_of_pool(order: Rewriting, position: int) -> tuple[int, int] | None:
     if pool.kernel != "pool.max_pool2d_backward" or not isinstance(spec, ActivationSpec):
         return None
     _, argmax, dx = pool.arguments
-    in_place, below, result = (plan.memory_of(n) for n in activation.arguments)
     if activation.kernel != "activation.activation_backward" or spec.kind not in _SIGNED:
         return None
+    in_place, _, below, result = (plan.memory_of(n) for n in activation.arguments)
     if not in_place == result == plan.memory_of(dx):
         return None
     return signed_output_of_pool(order, argmax, position, below)

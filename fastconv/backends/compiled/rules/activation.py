@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,13 +17,8 @@ from fastconv.backends.compiled.instructions.instruction import (
 )
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.split import threads_for_elements
-from fastconv.plans.operation import (
-    ACTIVATION_KINDS,
-    SELU_ALPHA,
-    SELU_SCALE,
-    ActivationSpec,
-    SoftmaxSpec,
-)
+from fastconv.plans.activations import SELU_ALPHA, SELU_SCALE, activation_of, number_of
+from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
 
 _Types = tuple[str | None, ...]
 
@@ -32,41 +28,77 @@ COST_OF_EXPONENTIAL = 4
 """An exponential in relation to an addition of numbers from memory."""
 
 
+_OF_THEIR_OWN = ("relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh", "softplus")
+"""Activations that the engines have code of their own for."""
+
+
 def rows_at_once(classes: int) -> int:
     """Rows of ``classes`` elements that are done together."""
     return max(1, _ELEMENTS_AT_ONCE // classes)
 
 
-def _activation(
-    kernel: Kernel, spec: ActivationSpec, types: _Types, names: Sequence[str], cheap: Sequence[str]
+def _own_code(
+    kernel: Kernel, spec: ActivationSpec, types: _Types, pointers: dict[str, Any], cost: int
 ) -> LoweredKernel:
+    """An activation that the engines have code of their own for."""
+    if spec.kind not in _OF_THEIR_OWN:
+        raise ValueError(f"activation is {spec.kind!r}, which has no formula and no native code")
     alpha, scale = spec.alpha, 1.0
     if spec.kind == "selu":
         alpha, scale = SELU_SCALE * SELU_ALPHA, SELU_SCALE
     instruction = Instruction.of(
         kernel,
         str(types[0]),
-        **arrays(*names),
+        **pointers,
         size=spec.size,
-        kind=ACTIVATION_KINDS.index(spec.kind),
+        kind=number_of(spec.kind),
         alpha=alpha,
         scale=scale,
-        max_threads=threads_for_elements(
-            spec.size, 1 if spec.kind in cheap else COST_OF_EXPONENTIAL
-        ),
+        max_threads=threads_for_elements(spec.size, cost),
     )
     return LoweredKernel((instruction,))
 
 
+def _by_formula(
+    kernel: Kernel, spec: ActivationSpec, types: _Types, pointers: dict[str, Any]
+) -> LoweredKernel:
+    instruction = Instruction.of(
+        kernel,
+        str(types[0]),
+        **pointers,
+        size=spec.size,
+        kind=number_of(spec.kind),
+        max_threads=threads_for_elements(spec.size, _cost(spec.kind)),
+    )
+    return LoweredKernel((instruction,))
+
+
+def _cost(kind: str) -> int:
+    """Cost of a formula in relation to an addition of numbers from memory."""
+    formula = activation_of(kind).formula
+    return COST_OF_EXPONENTIAL if formula is not None and formula.is_expensive else 1
+
+
 def activation_forward(spec: ActivationSpec, types: _Types, target: Target) -> LoweredKernel:
     """One pass."""
-    return _activation(Kernel.ACTIVATION_FORWARD, spec, types, ("x", "y"), ("relu", "leaky_relu"))
+    pointers = arrays("x", "y")
+    if activation_of(spec.kind).formula is not None:
+        return _by_formula(Kernel.FORMULA_FORWARD, spec, types, pointers)
+    cost = 1 if spec.kind in ("relu", "leaky_relu") else COST_OF_EXPONENTIAL
+    return _own_code(Kernel.ACTIVATION_FORWARD, spec, types, pointers, cost)
 
 
 def activation_backward(spec: ActivationSpec, types: _Types, target: Target) -> LoweredKernel:
-    """One pass; only the slope of softplus is expensive."""
-    cheap = tuple(kind for kind in ACTIVATION_KINDS if kind != "softplus")
-    return _activation(Kernel.ACTIVATION_BACKWARD, spec, types, ("dy", "y", "dx"), cheap)
+    """One pass; of what the engines have code of their own for, softplus alone is expensive."""
+    dy, x, y, dx = map(Pointer, range(4))
+    activation = activation_of(spec.kind)
+    kept = x if activation.keeps == "x" else y
+    if activation.formula is not None:
+        pointers = {"dy": dy, "kept": kept, "dx": dx}
+        return _by_formula(Kernel.FORMULA_BACKWARD, spec, types, pointers)
+    cost = COST_OF_EXPONENTIAL if spec.kind == "softplus" else 1
+    pointers = {"dy": dy, "y": kept, "dx": dx}
+    return _own_code(Kernel.ACTIVATION_BACKWARD, spec, types, pointers, cost)
 
 
 def _over_rows(

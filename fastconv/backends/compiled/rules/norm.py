@@ -18,14 +18,14 @@ from fastconv.backends.compiled.instructions.instruction import (
     Target,
 )
 from fastconv.backends.compiled.instructions.kernels import Kernel
+from fastconv.backends.compiled.instructions.layouts.rows import ROWS_OF_A_BLOCK
 from fastconv.backends.compiled.rules.split import threads_for_elements
 from fastconv.plans.operation import NormSpec
 
 _Types = tuple[str | None, ...]
 
-ROWS_OF_A_BLOCK = 256
 _CHANNELS_OF_A_PIECE = 64
-"""Rows and channels that are summed at once, as in ``kernels/cpu/norm.h``."""
+"""Channels that are summed at once, as in ``kernels/cpu/norm.h``."""
 
 
 def _pieces(spec: NormSpec) -> int:

@@ -8,9 +8,16 @@ from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import Group
 from fastconv.backends.compiled.instructions.layouts.declaration import declare
 
-_KIND = "number of the kind in fastconv.plans.operation.ACTIVATION_KINDS"
+_KIND = "number of the kind in fastconv.plans.activations.ACTIVATIONS"
+_PRELU: dict[str, Any] = {
+    "slope": "the slopes below 0",
+    "slopes": "1, or as many as there are channels",
+}
 _TOGETHER = "rows that are done together, so that the number of threads does not matter"
 _POWERS = "workspace: e to the power of each element"
+
+ROWS_OF_A_BLOCK = 256
+"""Rows that are summed at once for each channel, as in ``kernels/cpu/norm.h``."""
 
 PARAMETER_RANGES = Group("parameter_ranges", ("size", "weights", "decayed"))
 PENALTIES = Group("penalties", ("l2", "coupled_decay", "decoupled_decay"))
@@ -47,6 +54,57 @@ LAYOUTS = dict(
             kind=_KIND,
             alpha="as in activation_forward",
             scale="of SELU",
+        ),
+        declare(
+            Kernel.FORMULA_FORWARD,
+            "y = f(x) by a formula of the table of activations; y may be x",
+            "x y",
+            "size kind",
+            kind=_KIND,
+        ),
+        declare(
+            Kernel.FORMULA_BACKWARD,
+            "dx = dy * f'(x) by a formula; dx may be dy",
+            "dy kept dx",
+            "size kind",
+            kept="x or y, whichever the activation keeps",
+            kind=_KIND,
+        ),
+        declare(
+            Kernel.ELEMENTWISE,
+            "y = f(x), or dy * f(x), with a function that was compiled elsewhere; y may be x or dy",
+            "dy? x y",
+            "size function",
+            dy="gradient that is multiplied",
+            function="address of a function (dy, x, y, size) that computes so many elements",
+        ),
+        declare(
+            Kernel.PRELU_FORWARD,
+            "y = x where it is positive, else x times a slope; y may be x",
+            "x slope y",
+            "rows channels slopes",
+            rows="rows",
+            **_PRELU,
+        ),
+        declare(
+            Kernel.PRELU_BACKWARD,
+            "dx = dy, times the slope where x is not positive; dx may be dy; sums = those of dy * "
+            "x where x is not positive, of each channel in each block of rows",
+            "dy x slope dx sums",
+            "rows channels slopes",
+            sums="float64: (blocks, channels)",
+            rows="rows",
+            **_PRELU,
+        ),
+        declare(
+            Kernel.PRELU_SLOPES,
+            "the sums of all blocks; with one slope, of all channels too",
+            "sums dslope",
+            "rows channels slopes",
+            sums="float64: (blocks, channels)",
+            dslope="gradient of the slopes",
+            rows="rows",
+            slopes=_PRELU["slopes"],
         ),
         declare(
             Kernel.SOFTMAX_FORWARD,
