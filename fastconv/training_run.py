@@ -12,20 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from fastconv._files import as_text
 from fastconv.backends.configuration import environment
 from fastconv.cli.progress import Display, percent
 from fastconv.data import Dataset, epoch_order
 from fastconv.data.identity import PartIdentity
 from fastconv.execution.config import ExecutionConfig, settle
+from fastconv.execution.ending import interruption
 from fastconv.recipe import Recipe
+from fastconv.runs.checkpoints import CheckpointInterval, RunCheckpoints
 from fastconv.runs.experiment import Experiment, prepare, summarize
 from fastconv.runs.run_folder import OutputError, RunFolder
-from fastconv.runs.saved_run import load_run
 from fastconv.trainer import Trainer
-from fastconv.training_loop import HistoryRecord, Result, fit, interruption
+from fastconv.training_loop import HistoryRecord, Progress, Result, fit
 
 if TYPE_CHECKING:
+    import signal
+
     from fastconv.analysis.probe import Probe
+    from fastconv.runs.resumption import Resumption
     from fastconv.step_check.step_comparison import StepCheck
 
 _CHECKED_STEPS = 3
@@ -53,6 +58,8 @@ class RunOptions:
         Whether to measure the layers beside the training, for the report.
     checks
         Whether to compare the first steps with the reference's before the training.
+    checkpoints
+        When the state is kept, from which a run that stopped goes on.
     command
         The command line that makes this run, for environment.json.
     began
@@ -66,6 +73,7 @@ class RunOptions:
     validates: bool
     probes: bool
     checks: bool
+    checkpoints: CheckpointInterval
     command: Sequence[str]
     began: float | None
 
@@ -80,6 +88,7 @@ class RunOptions:
         validates: bool = True,
         probes: bool = True,
         checks: bool = False,
+        checkpoints: CheckpointInterval | None = None,
         command: Sequence[str] = (),
         began: float | None = None,
     ) -> None:
@@ -91,6 +100,7 @@ class RunOptions:
             ("validates", validates),
             ("probes", probes),
             ("checks", checks),
+            ("checkpoints", checkpoints or CheckpointInterval()),
             ("command", command),
             ("began", began),
         ):
@@ -115,6 +125,8 @@ class FinishedRun:
         The network's scores of the test part, where the page of the run will want them.
     began
         Moment by ``time.perf_counter`` from which its seconds are counted.
+    signal
+        By which it was asked to end before its time, or None.
     """
 
     experiment: Experiment
@@ -123,16 +135,18 @@ class FinishedRun:
     summary: dict[str, Any]
     test_scores: NDArray[Any] | None = None
     began: float = 0.0
+    signal: signal.Signals | None = None
 
 
 def train_recipe(
     recipe: Recipe,
-    path: str | Path,
+    path: str | Path | None,
     options: RunOptions,
     display: Display,
     *,
     dataset: Dataset | None = None,
     identity: Mapping[str, PartIdentity] | None = None,
+    resumption: Resumption | None = None,
 ) -> FinishedRun:
     """Prepare, train, test, and write the files of a run; the report is :func:`explain_run`'s.
 
@@ -141,7 +155,7 @@ def train_recipe(
     recipe
         What to train.
     path
-        The run's folder, as for :class:`fastconv.runs.run_folder.RunFolder`.
+        The run's folder, as for :class:`fastconv.runs.run_folder.RunFolder`; None for a new one.
     options
         How.
     display
@@ -150,11 +164,15 @@ def train_recipe(
         As for :func:`fastconv.runs.experiment.prepare`; data of one's own too.
     identity
         Which samples its parts have, where that is known already.
+    resumption
+        A run to go on with, in place of a new one; ``path`` is not used then.
 
     Raises
     ------
     DataError, NetworkError, RecipeError, BackendError
         If something named in the recipe is not there or does not fit.
+    RunError, CheckpointError
+        If the run cannot go on: it is complete, or was trained on other data.
     StepCheckError
         If the first steps are to be checked and are not those of the reference.
     OutputError
@@ -162,28 +180,66 @@ def train_recipe(
     """
     called = time.perf_counter()
     began = called if options.began is None else options.began
-    with threadpool_limits(options.config.threads):
-        experiment = prepare(
-            recipe, data_dir=options.data_dir, config=options.config, dataset=dataset
-        )
-        if options.checks:
-            display.text(f"check {check_first_steps(experiment).summary}")
-        folder = RunFolder(path)
-        folder.write_recipe(experiment.recipe)
-        folder.write_json("environment.json", _environment(experiment.trainer.config, options))
-        folder.write_model(
-            experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
-        )
-        _show_head(display, experiment)
-        loaded = time.perf_counter()
-        result, summary, test_scores = _train(options, experiment, folder, display)
-        folder.write_weights(experiment.trainer.network)
-        summary["start_seconds"] = called - began
-        summary["load_seconds"] = loaded - called
-        summary["report_seconds"] = None
-        summary["total_seconds"] = time.perf_counter() - began
-        folder.write_json("summary.json", summary)
-    return FinishedRun(experiment, folder, result, summary, test_scores, began)
+    folder = None if resumption is None else resumption.folder
+    try:
+        with threadpool_limits(options.config.threads):
+            experiment = prepare(
+                recipe, data_dir=options.data_dir, config=options.config, dataset=dataset
+            )
+            progress = None
+            if resumption is not None and folder is not None:
+                resumption.check_data(experiment.plain_dataset, identity)
+                progress = resumption.restore(experiment.trainer, options.steps or experiment.steps)
+            elif options.checks:
+                display.text(f"check {check_first_steps(experiment).summary}")
+            if folder is None:
+                folder = RunFolder.new(recipe.name) if path is None else RunFolder(path)
+            _write_head(folder, experiment, options, identity, resumption)
+            _show_head(display, experiment)
+            if resumption is not None:
+                remarks = resumption.remarks_on(experiment.trainer)
+                for remark in [*resumption.remarks, *remarks]:
+                    display.text(f"run {folder.path}: {remark}")
+            loaded = time.perf_counter()
+            result, summary, test_scores, number = _train(
+                options, experiment, folder, display, progress
+            )
+            folder.write_weights(experiment.trainer.network)
+            summary["start_seconds"] = called - began
+            summary["load_seconds"] = loaded - called
+            summary["report_seconds"] = None
+            summary["total_seconds"] = time.perf_counter() - began
+            folder.write_json("summary.json", summary)
+    finally:
+        if folder is not None:
+            folder.close()
+    return FinishedRun(experiment, folder, result, summary, test_scores, began, number)
+
+
+def _write_head(
+    folder: RunFolder,
+    experiment: Experiment,
+    options: RunOptions,
+    identity: Mapping[str, PartIdentity] | None,
+    resumption: Resumption | None,
+) -> None:
+    """Write what is known of a run before its first step."""
+    content = _environment(experiment.trainer.config, options)
+    if resumption is not None and resumption.environment:
+        # The machine and the command that began it; after them, those that went on.
+        content = {
+            **resumption.environment,
+            "options": content["options"],
+            "resumed": [
+                *resumption.environment.get("resumed", ()),
+                {"step": experiment.trainer.step, **content},
+            ],
+        }
+    folder.write_json("environment.json", content)
+    # After it: from here on there is a run to go on with, by the options in that file.
+    folder.write_recipe(experiment.recipe)
+    preprocessing = experiment.trainer.inference.preprocessing
+    folder.write_model(experiment.plain_dataset, preprocessing, identity)
 
 
 def check_first_steps(experiment: Experiment) -> StepCheck:
@@ -249,6 +305,7 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = 
     # And matplotlib with it, only where it is wanted.
     from fastconv.report.findings import Findings
     from fastconv.report.run_report import write_run_page
+    from fastconv.runs.saved_run import load_run
 
     experiment, path = run.experiment, run.folder.path
     started = time.perf_counter()
@@ -325,8 +382,12 @@ def seconds_of(summary: Mapping[str, Any]) -> str:
 
 
 def _train(
-    options: RunOptions, experiment: Experiment, folder: RunFolder, display: Display
-) -> tuple[Result, dict[str, Any], NDArray[Any] | None]:
+    options: RunOptions,
+    experiment: Experiment,
+    folder: RunFolder,
+    display: Display,
+    progress: Progress | None,
+) -> tuple[Result, dict[str, Any], NDArray[Any] | None, signal.Signals | None]:
     """Train and test."""
     recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
     validation = dataset.validation if options.validates else None
@@ -336,8 +397,17 @@ def _train(
     display.start(trainer.step, steps, recipe.batch_size)
     probe = _probe(experiment) if options.probes else None
     lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
-    watcher = _Watcher(display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES))
+    watcher = _Watcher(
+        display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES), progress or Progress()
+    )
+    machine = environment()
+    checkpoints = RunCheckpoints(
+        folder.path, trainer, options.checkpoints,
+        lambda: {"probe": folder.probe_text, "environment": machine, "recipe": recipe.table()},
+        lambda told: display.text(f"run {folder.path}: {told}"),
+    )  # fmt: skip
     fitting = fitted = time.perf_counter()
+    trained = trainer.train_seconds
     try:
         with interruption() as is_interrupted:
             result = fit(
@@ -348,6 +418,8 @@ def _train(
                 is_shortened=options.steps is not None,
                 observer=watcher,
                 is_interrupted=is_interrupted,
+                progress=progress,
+                checkpoints=checkpoints,
             )
             display.stop()
             fitted = time.perf_counter()
@@ -366,9 +438,9 @@ def _train(
         display.stop()
     tested = time.perf_counter() - fitted
     summary = summarize(experiment, result, test=test, train_final=final)
-    summary["validate_seconds"] = fitted - fitting - summary["train_seconds"]
+    summary["validate_seconds"] = fitted - fitting - (trainer.train_seconds - trained)
     summary["test_seconds"] = tested if test or final else None
-    return result, summary, test_scores
+    return result, summary, test_scores, is_interrupted.signal
 
 
 def _probe(experiment: Experiment) -> Probe:
@@ -397,13 +469,15 @@ class _Watcher:
         probe: Probe | None,
         steps: int,
         every: int,
+        progress: Progress,
     ) -> None:
         self._display, self._folder = display, folder
         self._trainer, self._probe = trainer, probe
         self._steps, self._every = steps, every
-        self._lines = 0
+        self._lines = len(progress.history)
         self.on_steps = display.on_steps
-        self._measure()
+        if trainer.step == 0:
+            self._measure()
 
     def on_record(self, record: HistoryRecord) -> None:
         self._folder.append_history(record)
@@ -426,6 +500,13 @@ def _environment(config: ExecutionConfig, options: RunOptions) -> dict[str, Any]
         "threads": config.threads,
         "precision": config.precision,
         "command": list(options.command),
+        # What --resume takes up again.
+        "options": {
+            "data_dir": None if options.data_dir is None else as_text(str(options.data_dir)),
+            "steps": options.steps,
+            "validates": options.validates,
+            "probes": options.probes,
+        },
     }
 
 

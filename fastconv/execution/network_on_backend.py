@@ -150,6 +150,13 @@ class NetworkOnBackend:
             if device is not host:
                 host[...] = self.run_module.to_host(device)
 
+    def write_network(self) -> None:
+        """Bring parameters and state of the network to where the backend has them."""
+        for name in ("parameters", "state"):
+            host, device = getattr(self.network, name), self._arrays[name]
+            if device is not host:
+                self.run_module.write(host, device)
+
 
 def _check_preprocessing(preprocessing: Preprocessing, network: Sequential) -> None:
     p = preprocessing

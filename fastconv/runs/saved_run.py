@@ -219,6 +219,11 @@ def load_run(path: str | Path) -> SavedRun:
 
 
 def _missing(folder: Path, name: str) -> RunError:
+    if any(folder.glob("checkpoints/step-*")):
+        return RunError(
+            f"run {folder}: {name} is missing: the run stopped before its end; go on with "
+            f"python -m fastconv.train --resume {folder}"
+        )
     return RunError(
         f"run {folder}: {name} is missing, so this is no finished run; train it again, or give "
         f"another run's folder"

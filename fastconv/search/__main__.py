@@ -24,11 +24,11 @@ from fastconv.cli.command_line import (
     write_json,
 )
 from fastconv.execution.config import ExecutionConfig
+from fastconv.execution.ending import interruption
 from fastconv.recipe import parse_setting
 from fastconv.search.definition import Search, SearchError, load_search, search_names
 from fastconv.search.folder import SearchFolder
 from fastconv.search.outcome import Outcome
-from fastconv.training_loop import interruption
 
 _MODULE = "fastconv.search"
 _EXIT_NOTHING = 1
