@@ -145,13 +145,19 @@ def disturbed(
         steps = len(list(run.glob("checkpoints/step-*"))) if run.is_dir() else 0
         assert steps <= 3, f"{steps} checkpoints are left"
         seen[f"{kill.signal.name}: exit code {process.returncode}"] += 1
+    return disturbed_goes_on(folder, begin), seen
+
+
+def disturbed_goes_on(folder: Path, begin: list[str]) -> dict[str, object]:
+    """The result of a training that was killed, by the command that began it."""
+    run = folder / "killed"
     if not _is_complete(run):
         done = subprocess.run(
             command(*begin), cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True,
             check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-    return result_of(run), seen
+    return result_of(run)
 
 
 def _is_complete(run: Path) -> bool:
