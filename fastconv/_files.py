@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -20,15 +22,17 @@ except ModuleNotFoundError:  # Windows
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 """Names of the files that wait to take the place of others."""
+_SECONDS_FOR_A_READER = 5.0
 
 
 @contextlib.contextmanager
-def replace_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+def replace_file(
+    path: str | Path, mode: str = "w", *, follows_links: bool = False
+) -> Iterator[IO[Any]]:
     """Open a temporary file that takes the place of ``path`` when the block ends without an error.
 
     Then it is on the disk, under its name, and a crash of the machine does not take it away. A
-    file that is replaced keeps its mode, a link still leads where it led, and what is no plain
-    file, such as a device or a FIFO, is written to as it is.
+    file that is replaced keeps its mode.
 
     Parameters
     ----------
@@ -36,17 +40,23 @@ def replace_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         The file to write.
     mode
         "w" (UTF-8) or "wb".
+    follows_links
+        For a path that was typed: a link still leads where it led, and what is no plain file, such
+        as a device or a FIFO, is written to as it is. In folders of ours links are replaced, for
+        nobody knows where they lead.
     """
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
-    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    target = Path(os.path.realpath(path)) if follows_links else Path(path)
     try:
-        permissions: int | None = os.stat(target).st_mode
+        permissions: int | None = os.lstat(target).st_mode
     except FileNotFoundError:
         permissions = None
     if permissions is not None and not stat.S_ISREG(permissions):
-        with open(target, mode, encoding=encoding, newline=newline) as file:
-            yield file
-        return
+        if follows_links:
+            with os.fdopen(_open_special(target), mode, encoding=encoding, newline=newline) as file:
+                yield file
+            return
+        permissions = None
     handle, temporary = _open_temporary(target)
     try:
         with os.fdopen(handle, mode, encoding=encoding, newline=newline) as file:
@@ -64,6 +74,21 @@ def replace_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.unlink(temporary)
         raise
     sync_folder(target.parent)
+
+
+def _open_special(path: Path) -> int:
+    """Open what is no plain file for writing; who reads a FIFO has some seconds to begin."""
+    give_up = time.monotonic() + _SECONDS_FOR_A_READER
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+        except OSError as fault:
+            if fault.errno != errno.ENXIO or time.monotonic() >= give_up:
+                raise
+            time.sleep(0.05)
+        else:
+            os.set_blocking(handle, True)
+            return handle
 
 
 def _open_temporary(target: Path) -> tuple[int, str]:

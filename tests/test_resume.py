@@ -14,7 +14,7 @@ import pytest
 import soak
 from safetensors.numpy import load_file
 
-from fastconv import train
+from fastconv import _files, train
 from fastconv._files import remove_left_behind, replace_file
 from fastconv.backends.selection import backend_state
 
@@ -230,16 +230,35 @@ def test_a_link_still_leads_where_it_led_and_a_fifo_is_written_through(tmp_path)
     real, link, fifo = tmp_path / "real", tmp_path / "link", tmp_path / "fifo"
     real.write_text("old")
     link.symlink_to(real)
-    with replace_file(link) as file:
+    with replace_file(link, follows_links=True) as file:
         file.write("new")
     assert (link.is_symlink(), real.read_text()) == (True, "new")
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    with replace_file(fifo) as file:
+    with replace_file(fifo, follows_links=True) as file:
         file.write("through")
     assert os.read(reader, 100) == b"through"
     os.close(reader)
     assert fifo.is_fifo()
+
+
+def test_in_a_folder_of_ours_a_link_is_replaced_and_what_it_leads_to_kept(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("precious")
+    link.symlink_to(real)
+    with replace_file(link) as file:
+        file.write("new")
+    assert (link.is_symlink(), link.read_text(), real.read_text()) == (False, "new", "precious")
+
+
+def test_a_fifo_that_nobody_reads_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(_files, "_SECONDS_FOR_A_READER", 0.0)
+    os.mkfifo(tmp_path / "fifo")
+    with (
+        pytest.raises(OSError, match="No such device or address"),
+        replace_file(tmp_path / "fifo", follows_links=True) as file,
+    ):
+        file.write("nobody reads it")
 
 
 def test_the_umask_of_the_process_is_never_changed(tmp_path, monkeypatch):
