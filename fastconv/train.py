@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fastconv.runs.resumption import Resumption
 
 _MODULE = "fastconv.train"
-_EXIT_DIVERGED = 1
+_EXIT_DIVERGED = 3
 
 
 def make_parser() -> Parser:
@@ -67,6 +67,11 @@ def make_parser() -> Parser:
     add(
         "--check", action="store_true",
         help="compare the first 3 steps with the reference's before the training",
+    )  # fmt: skip
+    add(
+        "--on-divergence", choices=("stop", "lower-lr"),
+        help="what to do when the loss is not finite any more: stop (exit code 3), or go back to "
+        "the last checkpoint with half the learning rates (default: stop)",
     )  # fmt: skip
     add("--validate-every", type=positive, metavar="N", help="steps between validations")
     add("--no-validate", action="store_true", help="skip validation (not the final test)")
@@ -183,6 +188,7 @@ def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
         options.data_dir = before.get("data_dir")
     if options.steps is None and options.epochs is None:
         options.steps = before.get("steps")
+    options.on_divergence = options.on_divergence or before.get("on_divergence")
     options.no_validate |= not before.get("validates", True)
     options.no_report |= not before.get("probes", True)
     return resumption.recipe, resumption
@@ -218,6 +224,7 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         probes=not options.no_report,
         checks=options.check,
         checkpoints=every,
+        on_divergence=options.on_divergence or "stop",
         command=("train", *typed),
         began=began,
     )
@@ -233,11 +240,13 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
     if page is not None:
         display.text(f"report: {page}")
     if finished.result.stopped == "diverged":
-        print(
-            f"fastconv.train: diverged: the loss is not finite after "
-            f"{finished.summary['steps']} steps; try a smaller learning rate "
-            f"(--set {recipe.rate_key}=...)",
-            file=sys.stderr,
+        summary = finished.summary
+        kept = any(finished.folder.path.glob("checkpoints/step-*"))
+        say(
+            _MODULE,
+            f"diverged at step {summary['diverged_at_step']}: {summary['diverged_because']}; try a "
+            f"smaller learning rate (--set {recipe.rate_key}=...), or --on-divergence lower-lr"
+            f"{'; the last good checkpoint is kept' if kept else ''}",
         )
         return _EXIT_DIVERGED
     if finished.result.stopped != "interrupted":

@@ -118,6 +118,7 @@ class Trainer:
         self.train_seconds = 0.0
         self._check(batch_size)
         self.batch_size = batch_size
+        self.augmentation = augmentation or Augmentation()
         self.steps_per_epoch = len(training) // batch_size
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._turns = threading.Lock()

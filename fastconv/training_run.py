@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from fastconv.step_check.step_comparison import StepCheck
 
 _CHECKED_STEPS = 3
+OnDivergence: TypeAlias = Literal["stop", "lower-lr"]
+_LOWER = 0.5
+"""Of the learning rates, each time that a training diverges and goes back."""
+_MOST_LOWERED = 10
 _MOST_PROBES = 50
 """Most probes of a run, evenly spaced among its validations; and one before its first step."""
 
@@ -60,6 +64,8 @@ class RunOptions:
         Whether to compare the first steps with the reference's before the training.
     checkpoints
         When the state is kept, from which a run that stopped goes on.
+    on_divergence
+        "stop", or "lower-lr": go back to the last checkpoint, with half the learning rates.
     command
         The command line that makes this run, for environment.json.
     began
@@ -74,6 +80,7 @@ class RunOptions:
     probes: bool
     checks: bool
     checkpoints: CheckpointInterval
+    on_divergence: OnDivergence
     command: Sequence[str]
     began: float | None
 
@@ -89,6 +96,7 @@ class RunOptions:
         probes: bool = True,
         checks: bool = False,
         checkpoints: CheckpointInterval | None = None,
+        on_divergence: OnDivergence = "stop",
         command: Sequence[str] = (),
         began: float | None = None,
     ) -> None:
@@ -101,6 +109,7 @@ class RunOptions:
             ("probes", probes),
             ("checks", checks),
             ("checkpoints", checkpoints or CheckpointInterval()),
+            ("on_divergence", on_divergence),
             ("command", command),
             ("began", began),
         ):
@@ -406,21 +415,35 @@ def _train(
         lambda: {"probe": folder.probe_text, "environment": machine, "recipe": recipe.table()},
         lambda told: display.text(f"run {folder.path}: {told}"),
     )  # fmt: skip
+    divergence = None
     fitting = fitted = time.perf_counter()
     trained = trainer.train_seconds
     try:
         with interruption() as is_interrupted:
-            result = fit(
-                trainer,
-                steps,
-                validation=validation,
-                record_every=recipe.validate_every,
-                is_shortened=options.steps is not None,
-                observer=watcher,
-                is_interrupted=is_interrupted,
-                progress=progress,
-                checkpoints=checkpoints,
-            )
+            for lowered in range(_MOST_LOWERED + 1):
+                result = fit(
+                    trainer,
+                    steps,
+                    validation=validation,
+                    record_every=recipe.validate_every,
+                    is_shortened=options.steps is not None,
+                    observer=watcher,
+                    is_interrupted=is_interrupted,
+                    progress=progress,
+                    checkpoints=checkpoints,
+                )
+                if result.stopped != "diverged":
+                    break
+                divergence = checkpoints.find_divergence()
+                if options.on_divergence == "stop" or lowered == _MOST_LOWERED:
+                    break
+                progress = checkpoints.go_back(folder, _LOWER)
+                watcher.go_back(progress)
+                display.text(
+                    f"run {folder.path}: diverged at step {divergence.step} "
+                    f"({divergence.cause}); goes back to step {trainer.step}, with learning "
+                    f"rates times {trainer.rate_factor:g}"
+                )
             display.stop()
             fitted = time.perf_counter()
             test = final = test_scores = None
@@ -440,6 +463,10 @@ def _train(
     summary = summarize(experiment, result, test=test, train_final=final)
     summary["validate_seconds"] = fitted - fitting - (trainer.train_seconds - trained)
     summary["test_seconds"] = tested if test or final else None
+    ruined = divergence if result.stopped == "diverged" else None
+    summary["diverged_at_step"] = ruined.step if ruined else None
+    summary["diverged_in_layer"] = ruined.layer if ruined else None
+    summary["diverged_because"] = ruined.cause if ruined else None
     return result, summary, test_scores, is_interrupted.signal
 
 
@@ -479,6 +506,10 @@ class _Watcher:
         if trainer.step == 0:
             self._measure()
 
+    def go_back(self, progress: Progress) -> None:
+        """The training is where it was at an earlier step."""
+        self._lines = len(progress.history)
+
     def on_record(self, record: HistoryRecord) -> None:
         self._folder.append_history(record)
         self._display.on_record(record)
@@ -506,6 +537,7 @@ def _environment(config: ExecutionConfig, options: RunOptions) -> dict[str, Any]
             "steps": options.steps,
             "validates": options.validates,
             "probes": options.probes,
+            "on_divergence": options.on_divergence,
         },
     }
 

@@ -191,7 +191,7 @@ def test_a_mistake_is_exit_code_2_and_one_line(tmp_path):
 
 def test_warnings_as_errors_change_nothing(tmp_path, tiny):
     command = ["-W", "error", "-m", "fastconv.train", "--recipe", tiny, "--quiet", "--out", "run"]
-    ruined = ["--set", "optimizer.lr=1e39"], 1, FILES_WITH_REPORT - NO_CHECKPOINT
+    ruined = ["--set", "optimizer.lr=1e39"], 3, FILES_WITH_REPORT - NO_CHECKPOINT
     for extra, code, files in (([], 0, FILES_WITH_REPORT), ruined):
         done = run_python([*command, *extra], tmp_path)
         assert done.returncode == code, done.stderr
@@ -591,9 +591,9 @@ def test_another_data_set_from_a_folder(command, mnist, monkeypatch):
 # Running out of bounds.
 
 
-def test_a_run_that_diverges_is_exit_code_1_and_writes_everything(command):
+def test_a_run_that_diverges_is_exit_code_3_and_writes_everything(command):
     run = command("--set", "optimizer.lr=1e39", "--json", "-")
-    assert run.code == 1
+    assert run.code == 3
     assert {path.name for path in run.folder.iterdir()} == FILES - NO_CHECKPOINT
     assert run.summary["stopped"] == "diverged"
     assert run.summary["test_accuracy"] is None

@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastconv.execution.checkpoint import Checkpoint, CheckpointError
+from fastconv.runs.run_folder import RunFolder
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Progress
+
+if TYPE_CHECKING:
+    from fastconv.runs.divergence import Divergence
 
 FOLDER = "checkpoints"
 """In a run's folder."""
@@ -109,6 +113,8 @@ class RunCheckpoints:
         self._more, self._say = more, say
         self._last = time.monotonic()
         self._cost = 0.0
+        self._first = trainer.checkpoint()
+        self._first.state.update(progress=Progress().table(), **more())
 
     def steps_left(self, step: int) -> int:
         """Return the steps that may be made before :meth:`offer` must be called again."""
@@ -148,6 +154,40 @@ class RunCheckpoints:
             )
         self._last = time.monotonic()
         self._cost = self._last - began
+
+    def newest(self) -> Checkpoint:
+        """Return the last good state: the newest checkpoint, or that of the beginning."""
+        try:
+            found, _ = newest_checkpoint(self._folder.parent)
+        except CheckpointError:
+            found = None
+        return self._first if found is None else found
+
+    def find_divergence(self) -> Divergence:
+        """Return where the training diverged since the last good state."""
+        from fastconv.runs.divergence import find_divergence
+
+        return find_divergence(self._trainer, self.newest())
+
+    def go_back(self, folder: RunFolder, factor: float) -> Progress:
+        """Bring trainer and files back to the last good state, and lower the learning rates.
+
+        Parameters
+        ----------
+        folder
+            Of the run.
+        factor
+            By which all rates to come are multiplied, beside those before.
+        """
+        checkpoint, trainer = self.newest(), self._trainer
+        lowered = trainer.rate_factor * factor
+        trainer.restore(checkpoint)
+        trainer.rate_factor = lowered
+        progress = Progress.from_table(checkpoint.state["progress"])
+        folder.write_history(progress.history)
+        folder.write_probe(checkpoint.state["probe"])
+        self.save(progress)
+        return progress
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:

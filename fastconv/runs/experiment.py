@@ -93,6 +93,10 @@ def prepare(
     """
     if dataset is None:
         dataset = load_dataset(recipe, data_dir)
+    if "f" in (dataset.training.images.dtype.kind, dataset.training.labels.dtype.kind):
+        from fastconv.data.finite import require_finite
+
+        require_finite(dataset)
     recipe = recipe.for_outputs(len(dataset.class_names) or dataset.training.labels.shape[1])
     plain_training = dataset.training
     preprocessing = _preprocessing(recipe, dataset.training)
