@@ -73,6 +73,11 @@ def make_parser() -> Parser:
         help="what to do when the loss is not finite any more: stop (exit code 3), or go back to "
         "the last checkpoint with half the learning rates (default: stop)",
     )  # fmt: skip
+    add(
+        "--init-from", metavar="RUN|FILE",
+        help="begin from the weights of a run or a .safetensors file, where names and shapes are "
+        "the same",
+    )  # fmt: skip
     add("--validate-every", type=positive, metavar="N", help="steps between validations")
     add("--no-validate", action="store_true", help="skip validation (not the final test)")
     add("--evaluate-train", action="store_true", help="evaluate the result on the training set too")
@@ -171,11 +176,12 @@ def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
 
         resumption = reopen_unfinished(options.out, recipe)
         return recipe if resumption is None else resumption.recipe, resumption
-    for name in ("recipe", "out", "dataset", "data"):
+    for name in ("recipe", "out", "dataset", "data", "init_from"):
         if getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
             raise RecipeError(
-                f"--resume is {options.resume} and --{name} is {getattr(options, name)}; leave "
-                f"--{name} out: the run goes on in its folder, with its recipe and data"
+                f"--resume is {options.resume} and {option} is {getattr(options, name)}; leave "
+                f"{option} out: the run goes on in its folder, with its recipe and data"
             )
     from fastconv.runs.resumption import reopen
 
@@ -186,6 +192,7 @@ def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
         options.threads = options.threads or environment.get("threads")
     if options.data_dir is None:
         options.data_dir = before.get("data_dir")
+    options.init_from = before.get("init_from")
     if options.steps is None and options.epochs is None:
         options.steps = before.get("steps")
     options.on_divergence = options.on_divergence or before.get("on_divergence")
@@ -225,6 +232,7 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         checks=options.check,
         checkpoints=every,
         on_divergence=options.on_divergence or "stop",
+        init_from=options.init_from,
         command=("train", *typed),
         began=began,
     )

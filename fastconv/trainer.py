@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,29 @@ class Trainer:
         """Bring parameters and state back into the network from where the backend has them."""
         self._placed.update_network()
 
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return copies of all parameters and states by name, as they are."""
+        with self._turns, self._placed.access.reading():
+            self._placed.update_network()
+            return {name: np.array(a) for name, a in self.network.named_arrays().items()}
+
+    def set_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Give parameters and states other values; the optimiser's arrays and the step stay.
+
+        Parameters
+        ----------
+        weights
+            All of them by name, as :meth:`weights` returns them.
+        """
+        with self._turns:
+            self._placed.access.begin_writing(lambda: None)
+            try:
+                for name, view in self.network.named_arrays().items():
+                    view[...] = weights[name]
+                self._placed.write_network()
+            finally:
+                self._placed.access.end_writing()
+
     def checkpoint(self) -> Checkpoint:
         """Return what it takes to go on from here: copies of all arrays, the step, the seed.
 
@@ -334,7 +358,11 @@ class Trainer:
                 )
         own_arrays = self.network.named_arrays()
         of_optimizer = {_OPTIMIZER + name: there for name, there in self._optimizer_arrays.items()}
-        stored = checkpoint.arrays
+        stored = {
+            name: array
+            for name, array in checkpoint.arrays.items()
+            if "/" not in name or name.startswith(_OPTIMIZER)  # others are not the trainer's
+        }
         missing = [name for name in own_arrays if name not in stored]
         shapes = {name: array.shape for name, array in {**own_arrays, **of_optimizer}.items()}
         other = [name for name in stored if stored[name].shape != shapes.get(name)]

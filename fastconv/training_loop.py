@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from numpy.typing import NDArray
+
+from fastconv._extras import missing_extra
 from fastconv.data import Samples
 from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.inference import Score
 from fastconv.trainer import Trainer
 
-Stopped: TypeAlias = Literal["completed", "steps", "interrupted", "diverged"]
+if TYPE_CHECKING:
+    from fastconv.early_stopping import EarlyStopping
+
+Stopped: TypeAlias = Literal["completed", "steps", "stopped early", "interrupted", "diverged"]
+Metric: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], float]
+"""Gives a number for scores (samples, outputs) and labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,8 @@ class HistoryRecord:
         Since the line before, validation included.
     train_seconds
         In training steps, since the run began.
+    metrics
+        Others of the validation, by name.
     """
 
     step: int
@@ -43,6 +53,23 @@ class HistoryRecord:
     validation: Score | None
     seconds: float
     train_seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def row(self) -> dict[str, float | int | None]:
+        """Return it as a line of a table: the columns of history.csv, and the metrics."""
+        validation = self.validation
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "learning_rate": self.learning_rate,
+            "loss": self.training.loss,
+            "accuracy": self.training.accuracy,
+            "validation_loss": validation.loss if validation else None,
+            "validation_accuracy": validation.accuracy if validation else None,
+            "seconds": self.seconds,
+            "train_seconds": self.train_seconds,
+            **{f"validation_{name}": value for name, value in self.metrics.items()},
+        }
 
     def table(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -128,7 +155,8 @@ class Result:
     Parameters
     ----------
     stopped
-        "completed": all steps of the recipe; "steps": as many as asked for; "interrupted";
+        "completed": all steps of the recipe; "steps": as many as asked for; "stopped early": no
+        validation was better for a while; or a callback wanted the end; "interrupted";
         "diverged": the loss is not finite.
     training
         Running means over the last epoch (over all steps if shorter).
@@ -142,6 +170,57 @@ class Result:
     training: Score
     validation: Score | None = None
     history: list[HistoryRecord] = field(default_factory=list)
+
+    def rows(self) -> list[dict[str, float | int | None]]:
+        """Return the history as a list of dictionaries, one for each line.
+
+        Examples
+        --------
+        >>> Result("completed", Score(0.0, 0.0, 0.0)).rows()
+        []
+        """
+        return [record.row() for record in self.history]
+
+    def to_pandas(self) -> Any:
+        """Return the history as a DataFrame of pandas, which comes with the extra "pandas"."""
+        try:
+            import pandas  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        except ModuleNotFoundError as fault:
+            raise missing_extra("Result.to_pandas", fault) from None
+        return pandas.DataFrame(self.rows())
+
+
+class Callback:
+    """Something that is told how a training goes; any object with some of these methods is one.
+
+    Without ``on_step`` the steps are made many at a time, and a callback costs nothing in between.
+    What returns True ends the training there.
+
+    Examples
+    --------
+    >>> class Printer(Callback):
+    ...     def on_history(self, trainer, record):
+    ...         print(record.step, record.training.loss)
+    """
+
+    def on_step(self, trainer: Trainer, loss: float) -> bool | None:
+        """A step was made, with this mean loss before its update. Costs a call for each step."""
+
+    def on_history(self, trainer: Trainer, record: HistoryRecord) -> bool | None:
+        """A line of the history is complete."""
+
+    def on_end(self, trainer: Trainer, result: Result) -> None:
+        """The training has ended, for whatever reason."""
+
+
+def _methods(callbacks: Sequence[Any], name: str) -> list[Callable[..., Any]]:
+    """Return the callbacks' methods of a name, without those that do nothing."""
+    return [
+        getattr(each, name)
+        for each in callbacks
+        if getattr(type(each), name, None) is not getattr(Callback, name)
+        and callable(getattr(each, name, None))
+    ]
 
 
 class Observer(Protocol):
@@ -198,6 +277,9 @@ def fit(
     is_interrupted: Callable[[], bool] = lambda: False,
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    early_stopping: EarlyStopping | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Result:
     """Train until ``trainer.step`` reaches ``steps``.
 
@@ -226,6 +308,12 @@ def fit(
         Of a checkpoint, to which the trainer was brought back: history and sums go on from there.
     checkpoints
         Keeps the state of the training now and then, and where it ends.
+    metrics
+        What else is measured at validations, by name.
+    early_stopping
+        Chooses the best weights, and may end the training.
+    callbacks
+        Are told how it goes: see :class:`Callback`.
 
     Returns
     -------
@@ -235,9 +323,14 @@ def fit(
         loop = _Loop(
             trainer, steps, validation, record_every or trainer.steps_per_epoch,
             observer or _Silent(), is_interrupted, progress or Progress(),
-            checkpoints or _NoCheckpoints(), interrupts,
+            checkpoints or _NoCheckpoints(), interrupts, metrics or {}, early_stopping,
+            _methods(callbacks, "on_step"), _methods(callbacks, "on_history"),
         )  # fmt: skip
         result = loop.run("steps" if is_shortened else "completed")
+        if early_stopping is not None and result.stopped not in ("interrupted", "diverged"):
+            early_stopping.finish(trainer)
+        for on_end in _methods(callbacks, "on_end"):
+            on_end(trainer, result)
     if loop.interrupt is not None:
         raise loop.interrupt
     return result
@@ -256,6 +349,12 @@ class _Loop:
     progress: Progress
     checkpoints: Checkpoints
     interrupts: DeferredInterrupts
+    metrics: Mapping[str, Metric]
+    early_stopping: EarlyStopping | None
+    on_step: list[Callable[..., Any]]
+    on_history: list[Callable[..., Any]]
+    values: dict[str, float] = field(default_factory=dict)
+    wants_end: bool = False
     interrupt: KeyboardInterrupt | None = None
     line_began: float = 0.0
 
@@ -265,6 +364,9 @@ class _Loop:
         result = Result(stopped, progress.running, history=progress.history)
         self.line_began = time.perf_counter() - progress.line_seconds
         while trainer.step < self.steps or self._has_line():
+            if self._ends_early():
+                result.stopped = "stopped early"
+                break
             loss = progress.segment.loss_sum
             if not self._has_line():
                 loss = self._train()
@@ -280,13 +382,13 @@ class _Loop:
                     # Told, and not kept: a training that goes on ends the line where it is due.
                     validated = None if interrupted else self._validate()
                     result.history = [*progress.history, self._record(validated)]
-                    self.observer.on_record(result.history[-1])
+                    self._tell(result.history[-1])
                 break
             if self._has_line():
                 if not self._end_line():
                     result.stopped = "interrupted"
                     result.history = [*progress.history, self._record(None)]
-                    self.observer.on_record(result.history[-1])
+                    self._tell(result.history[-1])
                     break
             else:
                 self._offer(at_line=trainer.step % trainer.steps_per_epoch == 0)
@@ -296,6 +398,21 @@ class _Loop:
         if not trainer.is_finite():
             result.stopped = "diverged"
         return result
+
+    def _ends_early(self) -> bool:
+        """Whether a callback or the patience wants the end; the line that was begun is ended."""
+        if not (self.wants_end or (self.early_stopping is not None and self.early_stopping.stops)):
+            return False
+        self._offer(must=True)
+        if self._samples():
+            self._tell(record := self._record(self._validate()))
+            self.progress.history.append(record)
+        return True
+
+    def _tell(self, record: HistoryRecord) -> None:
+        self.observer.on_record(record)
+        for on_history in self.on_history:
+            self.wants_end |= on_history(self.trainer, record) is True
 
     def _samples(self) -> float:
         """Samples since the last line."""
@@ -310,7 +427,7 @@ class _Loop:
         """Make some steps, up to the next border at most, and return the sum of losses."""
         trainer, progress, before = self.trainer, self.progress, self.trainer.step
         left = min(
-            trainer.steps_at_a_time,
+            1 if self.on_step else trainer.steps_at_a_time,
             self.steps - before,
             trainer.steps_left_in_epoch(),
             self.record_every - before % self.record_every,
@@ -325,6 +442,10 @@ class _Loop:
             if trainer.step > before:
                 progress.segment = trainer.score
         loss = progress.segment.loss_sum
+        if self.on_step and trainer.step > before:
+            mean = (loss - (since.loss_sum if since else 0.0)) / trainer.batch_size
+            for on_step in self.on_step:
+                self.wants_end |= on_step(trainer, mean) is True
         if trainer.step > before:
             progress.running = progress.epoch + progress.segment
             self.observer.on_steps(trainer.step, self._epoch(), progress.running)
@@ -352,7 +473,9 @@ class _Loop:
         record, progress = self._record(validated), self.progress
         progress.line = progress.segment = _NOTHING
         progress.history.append(record)
-        self.observer.on_record(record)
+        if self.early_stopping is not None:
+            self.early_stopping.observe(self.trainer, record)
+        self._tell(record)
         self.line_began = time.perf_counter()
         if at_border:
             self._offer(at_line=True, must=self.trainer.step == self.steps)
@@ -361,7 +484,14 @@ class _Loop:
     def _validate(self) -> Score | None:
         if self.validation is not None:
             try:
-                self.progress.validation = self.trainer.evaluate(self.validation)
+                if self.metrics:
+                    scores = self.trainer.inference.empty_scores(self.validation)
+                    validated = self.trainer.evaluate(self.validation, scores=scores)
+                    labels = self.validation.labels
+                    self.values = {n: each(scores, labels) for n, each in self.metrics.items()}
+                else:
+                    validated = self.trainer.evaluate(self.validation)
+                self.progress.validation = validated
             except KeyboardInterrupt as raised:
                 self.interrupt = raised
                 return None
@@ -378,6 +508,7 @@ class _Loop:
             validated,
             time.perf_counter() - self.line_began,
             trainer.train_seconds,
+            {} if validated is None else self.values,
         )
 
     def _offer(self, *, at_line: bool = False, must: bool = False) -> None:

@@ -24,12 +24,14 @@ from fastconv.runs.checkpoints import CheckpointInterval, RunCheckpoints
 from fastconv.runs.experiment import Experiment, prepare, summarize
 from fastconv.runs.run_folder import OutputError, RunFolder
 from fastconv.trainer import Trainer
-from fastconv.training_loop import HistoryRecord, Progress, Result, fit
+from fastconv.training_loop import HistoryRecord, Metric, Progress, Result, fit
 
 if TYPE_CHECKING:
     import signal
 
     from fastconv.analysis.probe import Probe
+    from fastconv.early_stopping import EarlyStopping
+    from fastconv.execution.checkpoint import Checkpoint
     from fastconv.runs.resumption import Resumption
     from fastconv.step_check.step_comparison import StepCheck
 
@@ -66,6 +68,10 @@ class RunOptions:
         When the state is kept, from which a run that stopped goes on.
     on_divergence
         "stop", or "lower-lr": go back to the last checkpoint, with half the learning rates.
+    init_from
+        Weights to begin from: a run's folder, or a file.
+    callbacks
+        As for :func:`fastconv.training_loop.fit`.
     command
         The command line that makes this run, for environment.json.
     began
@@ -81,6 +87,8 @@ class RunOptions:
     checks: bool
     checkpoints: CheckpointInterval
     on_divergence: OnDivergence
+    init_from: str | Path | None
+    callbacks: Sequence[Any]
     command: Sequence[str]
     began: float | None
 
@@ -97,6 +105,8 @@ class RunOptions:
         checks: bool = False,
         checkpoints: CheckpointInterval | None = None,
         on_divergence: OnDivergence = "stop",
+        init_from: str | Path | None = None,
+        callbacks: Sequence[Any] = (),
         command: Sequence[str] = (),
         began: float | None = None,
     ) -> None:
@@ -110,6 +120,8 @@ class RunOptions:
             ("checks", checks),
             ("checkpoints", checkpoints or CheckpointInterval()),
             ("on_divergence", on_divergence),
+            ("init_from", init_from),
+            ("callbacks", callbacks),
             ("command", command),
             ("began", began),
         ):
@@ -193,16 +205,21 @@ def train_recipe(
     try:
         with threadpool_limits(options.config.threads):
             experiment = prepare(
-                recipe, data_dir=options.data_dir, config=options.config, dataset=dataset
-            )
+                recipe, data_dir=options.data_dir, config=options.config, dataset=dataset,
+                init_from=options.init_from,
+            )  # fmt: skip
             progress = None
             if resumption is not None and folder is not None:
+                folder.metrics = recipe.validation.metrics
                 resumption.check_data(experiment.plain_dataset, identity)
                 progress = resumption.restore(experiment.trainer, options.steps or experiment.steps)
             elif options.checks:
                 display.text(f"check {check_first_steps(experiment).summary}")
             if folder is None:
                 folder = RunFolder.new(recipe.name) if path is None else RunFolder(path)
+            if resumption is None and recipe.validation.metrics:
+                folder.metrics = recipe.validation.metrics
+                folder.write_history(())
             _write_head(folder, experiment, options, identity, resumption)
             _show_head(display, experiment)
             if resumption is not None:
@@ -211,8 +228,9 @@ def train_recipe(
                     display.text(f"run {folder.path}: {remark}")
             loaded = time.perf_counter()
             result, summary, test_scores, number = _train(
-                options, experiment, folder, display, progress
-            )
+                options, experiment, folder, display, progress,
+                None if resumption is None else resumption.checkpoint,
+            )  # fmt: skip
             folder.write_weights(experiment.trainer.network)
             summary["start_seconds"] = called - began
             summary["load_seconds"] = loaded - called
@@ -396,6 +414,7 @@ def _train(
     folder: RunFolder,
     display: Display,
     progress: Progress | None,
+    checkpoint: Checkpoint | None,
 ) -> tuple[Result, dict[str, Any], NDArray[Any] | None, signal.Signals | None]:
     """Train and test."""
     recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
@@ -410,10 +429,11 @@ def _train(
         display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES), progress or Progress()
     )
     machine = environment()
+    metrics, early_stopping = _chosen_by(experiment, checkpoint) if validation else ({}, None)
     checkpoints = RunCheckpoints(
         folder.path, trainer, options.checkpoints,
         lambda: {"probe": folder.probe_text, "environment": machine, "recipe": recipe.table()},
-        lambda told: display.text(f"run {folder.path}: {told}"),
+        lambda told: display.text(f"run {folder.path}: {told}"), early_stopping,
     )  # fmt: skip
     divergence = None
     fitting = fitted = time.perf_counter()
@@ -431,6 +451,9 @@ def _train(
                     is_interrupted=is_interrupted,
                     progress=progress,
                     checkpoints=checkpoints,
+                    metrics=metrics,
+                    early_stopping=early_stopping,
+                    callbacks=options.callbacks,
                 )
                 if result.stopped != "diverged":
                     break
@@ -447,7 +470,7 @@ def _train(
             display.stop()
             fitted = time.perf_counter()
             test = final = test_scores = None
-            if result.stopped in ("completed", "steps") and not is_interrupted():
+            if result.stopped in ("completed", "steps", "stopped early") and not is_interrupted():
                 if len(dataset.test):
                     if options.probes:
                         test_scores = trainer.inference.empty_scores(dataset.test)
@@ -463,11 +486,39 @@ def _train(
     summary = summarize(experiment, result, test=test, train_final=final)
     summary["validate_seconds"] = fitted - fitting - (trainer.train_seconds - trained)
     summary["test_seconds"] = tested if test or final else None
+    summary["best_step"] = early_stopping.best_step if early_stopping else None
+    summary["best_value"] = early_stopping.best_value if early_stopping else None
+    if early_stopping is not None and early_stopping.weights and recipe.validation.best != "none":
+        folder.write_best(early_stopping.weights)
     ruined = divergence if result.stopped == "diverged" else None
     summary["diverged_at_step"] = ruined.step if ruined else None
     summary["diverged_in_layer"] = ruined.layer if ruined else None
     summary["diverged_because"] = ruined.cause if ruined else None
     return result, summary, test_scores, is_interrupted.signal
+
+
+def _chosen_by(
+    experiment: Experiment, checkpoint: Checkpoint | None
+) -> tuple[dict[str, Metric], EarlyStopping | None]:
+    """Return what is measured at validations, and what chooses by it; imported where used."""
+    section, metrics, early_stopping = experiment.recipe.validation, {}, None
+    if section.metrics:
+        from fastconv.validation_metrics import validation_metrics
+
+        metrics = validation_metrics(
+            section.metrics, is_classification=experiment.trainer.training.has_classes
+        )
+    if section.chooses:
+        from fastconv.early_stopping import EarlyStopping
+        from fastconv.runs.checkpoints import load_early_stopping
+
+        early_stopping = EarlyStopping(
+            section.metric, patience=section.patience, least_change=section.least_change,
+            restore_best=section.best == "restore",
+        )  # fmt: skip
+        if checkpoint is not None:
+            load_early_stopping(early_stopping, checkpoint)
+    return metrics, early_stopping
 
 
 def _probe(experiment: Experiment) -> Probe:
@@ -538,6 +589,7 @@ def _environment(config: ExecutionConfig, options: RunOptions) -> dict[str, Any]
             "validates": options.validates,
             "probes": options.probes,
             "on_divergence": options.on_divergence,
+            "init_from": None if options.init_from is None else as_text(str(options.init_from)),
         },
     }
 
@@ -555,6 +607,8 @@ def _show_head(display: Display, experiment: Experiment) -> None:
     display.text(
         f"backend {config.backend} ({config.why}), {config.threads} thread{plural}{precision}"
     )
+    if experiment.left_out:
+        display.text(f"weights: not taken: {', '.join(experiment.left_out)}")
     display.text()
     for line in trainer.network.summary().splitlines():
         display.text(line)

@@ -52,6 +52,10 @@ kind = "adam"
 lr = 0.01
 [schedule]
 kind = "one_cycle"
+[validation]
+metrics = ["macro_f1"]
+metric = "macro_f1"
+best = "keep"
 """
 """With all that is random and all that is kept: lines that cross epochs, masks, shifts, moments."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -99,7 +103,13 @@ def result_of(run: Path) -> dict[str, object]:
         if not key.endswith(("seconds", *measured))
     }  # fmt: skip
     found["history"] = without_times(run / "history.csv")
-    for name in ("weights.safetensors", "recipe.toml", "model.json", "probe.csv"):
+    for name in (
+        "weights.safetensors",
+        "best.safetensors",
+        "recipe.toml",
+        "model.json",
+        "probe.csv",
+    ):
         file = run / name
         found[name] = file.read_bytes() if file.exists() else None
     for file in sorted(run.glob("figures/*.csv")):

@@ -17,11 +17,14 @@ from fastconv.trainer import Trainer
 from fastconv.training_loop import Progress
 
 if TYPE_CHECKING:
+    from fastconv.early_stopping import EarlyStopping
     from fastconv.runs.divergence import Divergence
 
 FOLDER = "checkpoints"
 """In a run's folder."""
 _KEPT = 2
+_BEST = "best/"
+"""Before the names of the best weights in a checkpoint."""
 _AT_LINES = 30.0
 """Seconds from one checkpoint to the next at a line's or an epoch's end, unless said otherwise."""
 _ANYWHERE = 300.0
@@ -98,6 +101,8 @@ class RunCheckpoints:
         Gives what is kept beside the states of trainer and loop.
     say
         Is told what went wrong: a disk that is full ends no training.
+    early_stopping
+        Whose state and best weights are kept too.
     """
 
     def __init__(
@@ -107,14 +112,15 @@ class RunCheckpoints:
         interval: CheckpointInterval,
         more: Callable[[], dict[str, Any]],
         say: Callable[[str], None],
+        early_stopping: EarlyStopping | None = None,
     ) -> None:
         self._folder = path / FOLDER
         self._trainer, self._interval = trainer, interval
         self._more, self._say = more, say
+        self._early_stopping = early_stopping
         self._last = time.monotonic()
         self._cost = 0.0
-        self._first = trainer.checkpoint()
-        self._first.state.update(progress=Progress().table(), **more())
+        self._first = self._state(Progress())
 
     def steps_left(self, step: int) -> int:
         """Return the steps that may be made before :meth:`offer` must be called again."""
@@ -138,10 +144,9 @@ class RunCheckpoints:
     def save(self, progress: Progress) -> None:
         """Save the state, unless the network is ruined: then the last good one stays."""
         began = time.monotonic()
-        checkpoint = self._trainer.checkpoint()
+        checkpoint = self._state(progress)
         if not np.isfinite(self._trainer.network.parameters).all():
             return
-        checkpoint.state.update(progress=progress.table(), **self._more())
         try:
             self._folder.mkdir(exist_ok=True)
             checkpoint.write(self._folder / f"step-{self._trainer.step:09}.safetensors")
@@ -154,6 +159,15 @@ class RunCheckpoints:
             )
         self._last = time.monotonic()
         self._cost = self._last - began
+
+    def _state(self, progress: Progress) -> Checkpoint:
+        checkpoint = self._trainer.checkpoint()
+        checkpoint.state.update(progress=progress.table(), **self._more())
+        if self._early_stopping is not None:
+            checkpoint.state["early_stopping"] = self._early_stopping.state()
+            for name, array in self._early_stopping.weights.items():
+                checkpoint.arrays[_BEST + name] = array
+        return checkpoint
 
     def newest(self) -> Checkpoint:
         """Return the last good state: the newest checkpoint, or that of the beginning."""
@@ -183,11 +197,33 @@ class RunCheckpoints:
         lowered = trainer.rate_factor * factor
         trainer.restore(checkpoint)
         trainer.rate_factor = lowered
+        if self._early_stopping is not None:
+            load_early_stopping(self._early_stopping, checkpoint)
         progress = Progress.from_table(checkpoint.state["progress"])
         folder.write_history(progress.history)
         folder.write_probe(checkpoint.state["probe"])
         self.save(progress)
         return progress
+
+
+def load_early_stopping(early_stopping: EarlyStopping, checkpoint: Checkpoint) -> None:
+    """Bring early stopping back to where it was.
+
+    Parameters
+    ----------
+    early_stopping
+        What goes on.
+    checkpoint
+        Of a run that had it; of another one, it begins anew.
+    """
+    state = checkpoint.state.get("early_stopping")
+    if state is not None:
+        weights = {
+            name.removeprefix(_BEST): array
+            for name, array in checkpoint.arrays.items()
+            if name.startswith(_BEST)
+        }
+        early_stopping.load(state, weights)
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:

@@ -44,6 +44,8 @@ class Resumption:
         As in environment.json; empty where there is none yet.
     was_finished
         Whether the run came to its end.
+    stopped_early
+        Whether that was because nothing got better.
     remarks
         What its user should know, each in one line.
     """
@@ -54,6 +56,7 @@ class Resumption:
     environment: dict[str, Any]
     was_finished: bool = False
     remarks: list[str] = field(default_factory=list)
+    stopped_early: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -82,6 +85,11 @@ class Resumption:
             return Progress()
         state = self.checkpoint.state
         there = state["trainer"]["step"]
+        if self.stopped_early:
+            raise RunError(
+                f"run {self.folder.path}: stopped early at step {there}, by its validation."
+                f"patience; begin another run from its weights with --init-from"
+            )
         if there > steps or (self.was_finished and there == steps):
             raise RunError(
                 f"run {self.folder.path}: has {there} steps already and is to have {steps}; train "
@@ -223,6 +231,7 @@ def _resumption(folder: RunFolder, settings: Sequence[tuple[str, Any]]) -> Resum
         _read_json(folder.path, "environment.json") or {},
         summary is not None and summary.get("stopped") in _ENDS,
         [f"{each}; the one before is taken" for each in wrong],
+        summary is not None and summary.get("stopped") == "stopped early",
     )
 
 

@@ -177,16 +177,19 @@ class RunFolder:
         with replace_file(self.path / name) as file:
             file.write(to_json(content))
 
+    metrics: tuple[str, ...] = ()
+    """Of validations, beside loss and accuracy: more columns of history.csv."""
+
     def append_history(self, record: HistoryRecord) -> None:
         """Add a line to history.csv."""
-        self._append("history.csv", [_history_row(record)])
+        self._append("history.csv", [_history_row(record, self.metrics)])
 
     def write_history(self, records: Sequence[HistoryRecord]) -> None:
         """Write history.csv anew."""
         with replace_file(self.path / "history.csv") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HISTORY_COLUMNS)
-            writer.writerows(map(_history_row, records))
+            writer.writerow((*HISTORY_COLUMNS, *(f"validation_{each}" for each in self.metrics)))
+            writer.writerows(_history_row(record, self.metrics) for record in records)
 
     @property
     def probe_text(self) -> str:
@@ -241,12 +244,19 @@ class RunFolder:
         }
         self.write_json("model.json", content)
 
+    def write_best(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Write best.safetensors: the weights of the best validation."""
+        from safetensors.numpy import save
+
+        with replace_file(self.path / "best.safetensors", "wb") as file:
+            file.write(save(dict(sorted(weights.items()))))
+
     def write_weights(self, network: Sequential) -> None:
         """Write weights.safetensors."""
         network.save_weights(self.path / "weights.safetensors")
 
 
-def _history_row(record: HistoryRecord) -> tuple[object, ...]:
+def _history_row(record: HistoryRecord, metrics: Sequence[str] = ()) -> tuple[object, ...]:
     validation = record.validation
     return (
         record.step,
@@ -258,6 +268,7 @@ def _history_row(record: HistoryRecord) -> tuple[object, ...]:
         _cell(validation.accuracy if validation else None),
         f"{record.seconds:.6f}",
         f"{record.train_seconds:.6f}",
+        *(_cell(record.metrics.get(name)) for name in metrics),
     )
 
 
