@@ -78,6 +78,10 @@ def make_parser() -> Parser:
         help="begin from the weights of a run or a .safetensors file, where names and shapes are "
         "the same",
     )  # fmt: skip
+    add(
+        "--log", action="append", default=[], choices=("tensorboard", "mlflow", "wandb"),
+        help="show the training there too (repeatable)",
+    )  # fmt: skip
     add("--validate-every", type=positive, metavar="N", help="steps between validations")
     add("--no-validate", action="store_true", help="skip validation (not the final test)")
     add("--evaluate-train", action="store_true", help="evaluate the result on the training set too")
@@ -205,6 +209,8 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
     """Prepare, train, test, write."""
     if options.list_recipes:
         return _list_recipes()
+    for name in options.log:
+        require_extra(name, f"python -m {_MODULE}")
     if options.figures:
         require_extra("plots", f"python -m {_MODULE}")  # before the work, not after it
     # Imported when used: --help and --list-recipes are to be there at once.
@@ -233,6 +239,7 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         checkpoints=every,
         on_divergence=options.on_divergence or "stop",
         init_from=options.init_from,
+        logs=tuple(dict.fromkeys(options.log)),
         command=("train", *typed),
         began=began,
     )

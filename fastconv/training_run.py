@@ -24,7 +24,7 @@ from fastconv.runs.checkpoints import CheckpointInterval, RunCheckpoints
 from fastconv.runs.experiment import Experiment, prepare, summarize
 from fastconv.runs.run_folder import OutputError, RunFolder
 from fastconv.trainer import Trainer
-from fastconv.training_loop import HistoryRecord, Metric, Progress, Result, fit
+from fastconv.training_loop import Callback, HistoryRecord, Metric, Progress, Result, fit
 
 if TYPE_CHECKING:
     import signal
@@ -72,6 +72,8 @@ class RunOptions:
         Weights to begin from: a run's folder, or a file.
     callbacks
         As for :func:`fastconv.training_loop.fit`.
+    logs
+        Where the training is shown too: some of :data:`fastconv.loggers.LOGGERS`.
     command
         The command line that makes this run, for environment.json.
     began
@@ -89,6 +91,7 @@ class RunOptions:
     on_divergence: OnDivergence
     init_from: str | Path | None
     callbacks: Sequence[Any]
+    logs: Sequence[str]
     command: Sequence[str]
     began: float | None
 
@@ -107,6 +110,7 @@ class RunOptions:
         on_divergence: OnDivergence = "stop",
         init_from: str | Path | None = None,
         callbacks: Sequence[Any] = (),
+        logs: Sequence[str] = (),
         command: Sequence[str] = (),
         began: float | None = None,
     ) -> None:
@@ -122,6 +126,7 @@ class RunOptions:
             ("on_divergence", on_divergence),
             ("init_from", init_from),
             ("callbacks", callbacks),
+            ("logs", logs),
             ("command", command),
             ("began", began),
         ):
@@ -435,6 +440,7 @@ def _train(
         lambda: {"probe": folder.probe_text, "environment": machine, "recipe": recipe.table()},
         lambda told: display.text(f"run {folder.path}: {told}"), early_stopping,
     )  # fmt: skip
+    callbacks = [*options.callbacks, *_loggers(options.logs, recipe, folder)]
     divergence = None
     fitting = fitted = time.perf_counter()
     trained = trainer.train_seconds
@@ -453,7 +459,7 @@ def _train(
                     checkpoints=checkpoints,
                     metrics=metrics,
                     early_stopping=early_stopping,
-                    callbacks=options.callbacks,
+                    callbacks=callbacks,
                 )
                 if result.stopped != "diverged":
                     break
@@ -495,6 +501,21 @@ def _train(
     summary["diverged_in_layer"] = ruined.layer if ruined else None
     summary["diverged_because"] = ruined.cause if ruined else None
     return result, summary, test_scores, is_interrupted.signal
+
+
+def _loggers(names: Sequence[str], recipe: Recipe, folder: RunFolder) -> list[Callback]:
+    """Return the callbacks that show a run elsewhere; imported where used."""
+    if not names:
+        return []
+    from fastconv.loggers import make_logger
+
+    table = recipe.table()
+    parameters = {
+        f"{section}.{key}" if isinstance(value, dict) else section: item
+        for section, value in table.items()
+        for key, item in (value.items() if isinstance(value, dict) else [("", value)])
+    }
+    return [make_logger(name, folder.path.name, parameters, folder.path) for name in names]
 
 
 def _chosen_by(

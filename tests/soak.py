@@ -103,13 +103,8 @@ def result_of(run: Path) -> dict[str, object]:
         if not key.endswith(("seconds", *measured))
     }  # fmt: skip
     found["history"] = without_times(run / "history.csv")
-    for name in (
-        "weights.safetensors",
-        "best.safetensors",
-        "recipe.toml",
-        "model.json",
-        "probe.csv",
-    ):
+    weights = [f"{name}.safetensors" for name in ("weights", "best")]
+    for name in (*weights, "recipe.toml", "model.json", "probe.csv"):
         file = run / name
         found[name] = file.read_bytes() if file.exists() else None
     for file in sorted(run.glob("figures/*.csv")):
