@@ -313,6 +313,22 @@ class Trainer:
 
         Learning rates, orders of the samples and random numbers are functions of the step and the
         seed, so that nothing else is to be kept of them.
+
+        Examples
+        --------
+        >>> from fastconv.layers import Dense, Flatten
+        >>> from fastconv.schedules import Constant
+        >>> trainer = Trainer(
+        ...     Sequential([Flatten(), Dense(2)], (2, 2, 1)),
+        ...     Samples(np.ones((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1])),
+        ...     loss="softmax_cross_entropy", optimizer=Optimizer(), schedule=Constant(0.1),
+        ...     batch_size=2, backend="numpy",
+        ... )
+        >>> before = trainer.checkpoint()
+        >>> first = trainer.train(1)
+        >>> trainer.restore(before)
+        >>> trainer.train(1) == first
+        True
         """
         with self._turns, self._placed.access.reading():
             self._placed.update_network()
@@ -395,13 +411,6 @@ class Trainer:
         ----------
         path
             The file, safetensors; its weights can be loaded by others too.
-
-        Examples
-        --------
-        ::
-
-            trainer.train(100)
-            trainer.save_checkpoint("half-way.safetensors")
         """
         self.checkpoint().write(path)
 
