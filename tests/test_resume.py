@@ -67,6 +67,26 @@ def test_a_training_that_is_killed_in_a_checkpoint_comes_out_the_same(expected, 
     soak.assert_same(found, result, number)
 
 
+def test_the_page_of_a_run_that_was_killed_shows_the_same_numbers(expected):
+    """Probe, history and every picture's numbers, with a page at the end."""
+    folder, _ = expected
+    shutil.rmtree(folder / "undisturbed")
+    whole = soak.undisturbed(folder)
+    shutil.rmtree(folder / "killed", ignore_errors=True)
+    arguments = ["--recipe", "./recipe.toml", "--quiet", "--out", "killed"]
+    process = subprocess.Popen(
+        soak.command(*arguments, "--checkpoint-every", "5"), cwd=folder, env=soak.environment()
+    )
+    while len(list(folder.glob("killed/checkpoints/step-*"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    found = soak.disturbed_goes_on(folder, arguments)
+    soak.assert_same(found, whole, "a kill")
+    assert len([name for name in found if str(name).startswith("figures/")]) > 5
+
+
 # In this process: what the command says, and what it refuses.
 
 
