@@ -17,6 +17,10 @@ EXTRAS = {
     "search": (*_TRAIN, "matplotlib", "optuna", "sklearn"),
     "parquet": ("pyarrow",),
     "svhn": ("scipy",),
+    "pandas": ("pandas",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow",),
+    "wandb": ("wandb",),
 }
 """By their names: the modules that they bring."""
 

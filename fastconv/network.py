@@ -295,6 +295,48 @@ class Sequential:
                 f"save_weights: {path}: cannot be written ({fault.strerror})"
             ) from None
 
+    def load_matching_weights(self, path: str | os.PathLike[str]) -> list[str]:
+        """Read what there is of a file for this network, by names: to begin from other weights.
+
+        Parameters
+        ----------
+        path
+            As for :meth:`load_weights`, or a checkpoint; of any network.
+
+        Returns
+        -------
+        list of str
+            What was left out, each with the reason: in the file or in the network alone, or of
+            another shape.
+
+        Raises
+        ------
+        NetworkError
+            If the file is damaged, or nothing in it fits.
+        """
+        stored = {
+            n: a for n, a in _read_weights("load_matching_weights", path).items() if "/" not in n
+        }
+        own, left_out = self.named_arrays(), []
+        fitting = [name for name in own if name in stored and stored[name].shape == own[name].shape]
+        if not fitting:
+            raise NetworkError(
+                f"{path}: nothing in it fits the network, whose first parameter is "
+                f"{next(iter(own), None)!r}; give weights of a network that shares layers with it"
+            )
+        for name in fitting:
+            own[name][...] = stored[name]
+        for name in dict.fromkeys([*own, *stored]):
+            if name not in stored:
+                left_out.append(f"{name} (not in the file)")
+            elif name not in own:
+                left_out.append(f"{name} (not in the network)")
+            elif name not in fitting:
+                left_out.append(
+                    f"{name} ({stored[name].shape} in the file, {own[name].shape} here)"
+                )
+        return left_out
+
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Read what :meth:`save_weights` wrote.
 
@@ -303,24 +345,7 @@ class Sequential:
         NetworkError
             If the file is damaged or belongs to another network; then nothing is changed.
         """
-        try:
-            from safetensors import SafetensorError
-            from safetensors.numpy import load_file
-        except ModuleNotFoundError as fault:
-            raise missing_extra("load_weights", fault) from None
-        if not isinstance(path, (str, os.PathLike)):
-            raise NetworkError(f"load_weights: path is a {type(path).__name__}; expected a path")
-        if not os.path.exists(path):
-            raise NetworkError(f"load_weights: {path}: there is no such file; correct the path")
-        try:
-            stored: Mapping[str, NDArray[np.floating]] = load_file(path)
-        except OSError as fault:
-            # What safetensors raises by itself has no strerror.
-            why = fault.strerror or " ".join(str(fault).split())
-            raise NetworkError(f"{path}: cannot be read ({why})") from None
-        except (SafetensorError, TypeError, AttributeError) as fault:
-            # The last two: a dtype that NumPy does not have, such as bfloat16.
-            raise NetworkError(f"{path}: not a readable safetensors file ({fault})") from None
+        stored = _read_weights("load_weights", path)
         own = self.named_arrays()
         for name in sorted(own.keys() ^ stored.keys()):
             where = "lacks" if name in own else "has"
@@ -367,6 +392,29 @@ def _input_shape(given: Sequence[int]) -> Shape:
             f"integer of 1 or more"
         )
     return sizes
+
+
+def _read_weights(owner: str, path: str | os.PathLike[str]) -> Mapping[str, NDArray[np.floating]]:
+    """Return the arrays of a safetensors file."""
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ModuleNotFoundError as fault:
+        raise missing_extra("load_weights", fault) from None
+    if not isinstance(path, (str, os.PathLike)):
+        raise NetworkError(f"{owner}: path is a {type(path).__name__}; expected a path")
+    if not os.path.exists(path):
+        raise NetworkError(f"{owner}: {path}: there is no such file; correct the path")
+    try:
+        stored: Mapping[str, NDArray[np.floating]] = load_file(path)
+    except OSError as fault:
+        # What safetensors raises by itself has no strerror.
+        why = fault.strerror or " ".join(str(fault).split())
+        raise NetworkError(f"{path}: cannot be read ({why})") from None
+    except (SafetensorError, TypeError, AttributeError) as fault:
+        # The last two: a dtype that NumPy does not have, such as bfloat16.
+        raise NetworkError(f"{path}: not a readable safetensors file ({fault})") from None
+    return stored
 
 
 def _names(layers: Sequence[Layer]) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def _write_csv(file: str, saved: SavedRun, names: Sequence[str], probabilities: 
 
     from fastconv._files import as_text, replace_file
 
-    with replace_file(file) as lines:
+    with replace_file(file, follows_links=True) as lines:
         writer = csv.writer(lines, lineterminator="\n")
         heads = [f"probability of {name}" for name in saved.class_names]
         writer.writerow(["image", "class", "probability", *heads])

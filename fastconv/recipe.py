@@ -21,6 +21,7 @@ from fastconv.recipes.recipe_sections import (
     OptimizerSection,
     PreprocessingSection,
     ScheduleSection,
+    ValidationSection,
 )
 from fastconv.recipes.schema import RecipeError, nearest, read_dataclass, unused_keys
 from fastconv.recipes.shipped_files import read_toml, shipped_names
@@ -57,7 +58,7 @@ class Recipe:
         Steps between validations and lines of the history; left out, once an epoch.
     evaluate_train
         Also evaluate the finished network on the plain training set.
-    data, preprocessing, augmentation, initialization, optimizer, schedule
+    data, preprocessing, augmentation, initialization, optimizer, schedule, validation
         The sections.
     """
 
@@ -77,6 +78,7 @@ class Recipe:
     initialization: InitializationSection = field(default_factory=InitializationSection)
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
     schedule: ScheduleSection = field(default_factory=ScheduleSection)
+    validation: ValidationSection = field(default_factory=ValidationSection)
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -414,6 +416,7 @@ def _section(name: str) -> Any:
         "initialization": InitializationSection,
         "optimizer": OptimizerSection,
         "schedule": ScheduleSection,
+        "validation": ValidationSection,
     }.get(name)
 
 

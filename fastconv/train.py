@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastconv._extras import require_extra
 
@@ -14,20 +17,24 @@ if __name__ == "__main__":  # before what needs them is imported
     require_extra("train", "python -m fastconv.train")
 
 from fastconv.cli.command_line import (
-    EXIT_INTERRUPTED,
     Parser,
     check_writable,
     execution_config,
     positive,
     run,
+    say,
     write_json,
 )
 from fastconv.cli.process_time import process_seconds
 from fastconv.data.names import DATASETS, OWN
 from fastconv.recipes.shipped_files import read_toml, shipped_names
 
+if TYPE_CHECKING:
+    from fastconv.recipe import Recipe
+    from fastconv.runs.resumption import Resumption
+
 _MODULE = "fastconv.train"
-_EXIT_DIVERGED = 1
+_EXIT_DIVERGED = 3
 
 
 def make_parser() -> Parser:
@@ -61,10 +68,38 @@ def make_parser() -> Parser:
         "--check", action="store_true",
         help="compare the first 3 steps with the reference's before the training",
     )  # fmt: skip
+    add(
+        "--on-divergence", choices=("stop", "lower-lr"),
+        help="what to do when the loss is not finite any more: stop (exit code 3), or go back to "
+        "the last checkpoint with half the learning rates (default: stop)",
+    )  # fmt: skip
+    add(
+        "--init-from", metavar="RUN|FILE",
+        help="begin from the weights of a run or a .safetensors file, where names and shapes are "
+        "the same",
+    )  # fmt: skip
+    add(
+        "--log", action="append", default=[], choices=("tensorboard", "mlflow", "wandb"),
+        help="show the training there too (repeatable)",
+    )  # fmt: skip
     add("--validate-every", type=positive, metavar="N", help="steps between validations")
     add("--no-validate", action="store_true", help="skip validation (not the final test)")
     add("--evaluate-train", action="store_true", help="evaluate the result on the training set too")
-    add("--out", metavar="DIR", help="folder for the run's files (default: runs/NAME-DATE-TIME)")
+    add(
+        "--out", metavar="DIR",
+        help="folder for the run's files (default: runs/NAME-DATE-TIME); the same command goes on "
+        "with a run that stopped there",
+    )  # fmt: skip
+    add(
+        "--resume", metavar="RUN",
+        help="go on with the run in this folder, as if it had not stopped; with --epochs or "
+        "--steps, train it longer",
+    )  # fmt: skip
+    add(
+        "--checkpoint-every", metavar="N|TIME",
+        help="keep the state every N steps, or every 30s, 5min or 1h (default: at validations and "
+        "ends of epochs, after 30 s or more); at the end and on Ctrl-C in any case",
+    )  # fmt: skip
     add(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="set any key of the recipe, such as optimizer.lr=0.1 (repeatable)",
@@ -127,16 +162,61 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
     return settings
 
 
+def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
+    """Return the recipe to train, and the run to go on with where there is one.
+
+    What a resumed run was begun with is put in for what is not typed.
+    """
+    from fastconv.recipe import load_recipe
+    from fastconv.recipes.schema import RecipeError
+
+    settings = _settings(options)
+    if options.resume is None:
+        name = options.recipe or ("digits" if options.data is None else "own-pictures")
+        recipe = load_recipe(name, settings)
+        if options.out is None or not os.path.isdir(options.out):
+            return recipe, None
+        from fastconv.runs.resumption import reopen_unfinished
+
+        resumption = reopen_unfinished(options.out, recipe)
+        return recipe if resumption is None else resumption.recipe, resumption
+    for name in ("recipe", "out", "dataset", "data", "init_from"):
+        if getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise RecipeError(
+                f"--resume is {options.resume} and {option} is {getattr(options, name)}; leave "
+                f"{option} out: the run goes on in its folder, with its recipe and data"
+            )
+    from fastconv.runs.resumption import reopen
+
+    resumption = reopen(options.resume, settings)
+    before, environment = resumption.options, resumption.environment
+    if options.backend is None:
+        options.backend = environment.get("backend")
+        options.threads = options.threads or environment.get("threads")
+    if options.data_dir is None:
+        options.data_dir = before.get("data_dir")
+    options.init_from = before.get("init_from")
+    if options.steps is None and options.epochs is None:
+        options.steps = before.get("steps")
+    options.on_divergence = options.on_divergence or before.get("on_divergence")
+    options.no_validate |= not before.get("validates", True)
+    options.no_report |= not before.get("probes", True)
+    return resumption.recipe, resumption
+
+
 def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) -> int:
     """Prepare, train, test, write."""
     if options.list_recipes:
         return _list_recipes()
+    for name in options.log:
+        require_extra(name, f"python -m {_MODULE}")
     if options.figures:
         require_extra("plots", f"python -m {_MODULE}")  # before the work, not after it
     # Imported when used: --help and --list-recipes are to be there at once.
+    from fastconv._files import as_text
     from fastconv.cli.progress import Display
-    from fastconv.recipe import load_recipe
-    from fastconv.runs.run_folder import new_run_path
+    from fastconv.runs.checkpoints import CheckpointInterval
     from fastconv.training_run import (
         RunOptions,
         explain_run,
@@ -144,9 +224,9 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         train_recipe,
     )
 
-    name = options.recipe or ("digits" if options.data is None else "own-pictures")
-    recipe = load_recipe(name, _settings(options))
+    every = CheckpointInterval.parse(options.checkpoint_every)
     check_writable(options.json)
+    recipe, resumption = _find_run(options)
     config = execution_config(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     how = RunOptions(
@@ -156,11 +236,14 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         validates=not options.no_validate,
         probes=not options.no_report,
         checks=options.check,
+        checkpoints=every,
+        on_divergence=options.on_divergence or "stop",
+        init_from=options.init_from,
+        logs=tuple(dict.fromkeys(options.log)),
         command=("train", *typed),
         began=began,
     )
-    path = new_run_path(recipe.name) if options.out is None else options.out
-    finished = train_recipe(recipe, path, how, display)
+    finished = train_recipe(recipe, options.out, how, display, resumption=resumption)
     page = None
     try:
         if not options.no_report:
@@ -172,14 +255,25 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
     if page is not None:
         display.text(f"report: {page}")
     if finished.result.stopped == "diverged":
-        print(
-            f"fastconv.train: diverged: the loss is not finite after "
-            f"{finished.summary['steps']} steps; try a smaller learning rate "
-            f"(--set {recipe.rate_key}=...)",
-            file=sys.stderr,
+        summary = finished.summary
+        kept = any(finished.folder.path.glob("checkpoints/step-*"))
+        say(
+            _MODULE,
+            f"diverged at step {summary['diverged_at_step']}: {summary['diverged_because']}; try a "
+            f"smaller learning rate (--set {recipe.rate_key}=...), or --on-divergence lower-lr"
+            f"{'; the last good checkpoint is kept' if kept else ''}",
         )
         return _EXIT_DIVERGED
-    return EXIT_INTERRUPTED if finished.result.stopped == "interrupted" else 0
+    if finished.result.stopped != "interrupted":
+        return 0
+    number = finished.signal or signal.SIGINT
+    by = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    say(
+        _MODULE,
+        f"{by} after {finished.summary['steps']} steps; go on with python -m {_MODULE} --resume "
+        f"{shlex.quote(as_text(str(finished.folder.path)))}",
+    )
+    return 128 + number
 
 
 if __name__ == "__main__":

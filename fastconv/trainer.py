@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastconv.data import DataError, Samples, epoch_order
 from fastconv.data.dataset import require_samples
+from fastconv.execution.checkpoint import Checkpoint, CheckpointError
 from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.execution.network_on_backend import NetworkOnBackend
@@ -24,6 +27,9 @@ from fastconv.predictor import Predictor
 from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
 from fastconv.schedules import Schedule, as_schedule
 from fastconv.spec import as_plain, require_int
+
+_OPTIMIZER = "optimizer/"
+"""Before the names of the optimiser's arrays in a checkpoint."""
 
 
 class Trainer:
@@ -61,6 +67,10 @@ class Trainer:
         Where and how it computes, as it was settled.
     step
         Updates made so far.
+    rate_factor
+        The schedule's learning rates are multiplied by it.
+    score
+        Of what :meth:`train` counted last, as far as it came.
     steps_per_epoch
         Updates in an epoch.
     runner
@@ -109,8 +119,11 @@ class Trainer:
         self.schedule = as_schedule("Trainer", schedule)
         self.seed = require_int("Trainer", "seed", seed, 0)
         self.step = 0
+        self.rate_factor = 1.0
+        self.score = Score(0.0, 0.0, 0.0, training.has_classes)
         self.train_seconds = 0.0
         self.batch_size = batch_size = self._checked_size(batch_size)
+        self.augmentation = augmentation or Augmentation()
         self.steps_per_epoch = len(training) // batch_size
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._turns = threading.Lock()
@@ -121,6 +134,7 @@ class Trainer:
             name: self._placed.to_device(np.zeros(network.parameters.size, network.dtype))
             for name in ("gradients", "first_moment", "second_moment")
         }
+        self._optimizer_arrays = {name: flat[name] for name in flat if name != "gradients"}
         self._runner = self._placed.make_runner(
             batch_size,
             Purpose(True, True, loss, as_optimizer("Trainer", optimizer).spec(network)),
@@ -182,7 +196,12 @@ class Trainer:
         """
         return self._pace.steps
 
-    def train(self, steps: int) -> Score:
+    def rates(self, steps: NDArray[np.int64] | list[int]) -> NDArray[np.float64]:
+        """Return the learning rate of each of ``steps``: the schedule's, times ``rate_factor``."""
+        rates = self.schedule.rates(steps)
+        return rates if self.rate_factor == 1.0 else rates * self.rate_factor
+
+    def train(self, steps: int, *, since: Score | None = None) -> Score:
         """Make ``steps`` updates, all within the current epoch.
 
         Ctrl-C is heard some hundredths of a second later, between steps: one that takes longer is
@@ -211,14 +230,14 @@ class Trainer:
                 )
             started = time.perf_counter()
             try:
-                score = self._train(steps, interrupts)
+                score = self._train(steps, since, interrupts)
             finally:
                 self.train_seconds += time.perf_counter() - started
         if not math.isfinite(score.loss_sum):
             self._inference.check_labels_again(self.training)
         return score
 
-    def _train(self, steps: int, interrupts: DeferredInterrupts) -> Score:
+    def _train(self, steps: int, since: Score | None, interrupts: DeferredInterrupts) -> Score:
         epoch, order = self._order_of_epoch
         if epoch != self.epoch:
             self._inference.check_labels_again(self.training)
@@ -226,16 +245,20 @@ class Trainer:
             self._order_of_epoch = self.epoch, order
         first = self.step % self.steps_per_epoch * self.batch_size
         batches = order[first : first + steps * self.batch_size].reshape(steps, self.batch_size)
-        rates = self.schedule.rates(np.arange(self.step, self.step + steps))
+        rates = self.rates(np.arange(self.step, self.step + steps))
         access, pace = self._placed.access, self._pace
         made = 0
+        if since is not None and since is not self.score:
+            sums = np.array([since.loss_sum, since.correct, since.samples])
+            self._placed.run_module.write(sums, self._runner.buffer("statistics"))
         while True:
             end = min(steps, made + pace.steps)
             access.begin_writing(interrupts.let_through)
             began = time.perf_counter()
             try:
                 statistics = self._runner.run(
-                    batches[made:end], rates[made:end], self.step, continues=made > 0,
+                    batches[made:end], rates[made:end], self.step,
+                    continues=made > 0 or since is not None,
                     # Only a slow step is worth being left in its midst.
                     meanwhile=interrupts.let_through if pace.steps == 1 else None,
                 )  # fmt: skip
@@ -243,9 +266,10 @@ class Trainer:
                 access.end_writing()
             pace.measure(end - made, time.perf_counter() - began)
             self.step += end - made
+            self.score = self._inference.score_of(statistics)
             made = end
             if made == steps:
-                return self._inference.score_of(statistics)
+                return self.score
             interrupts.let_through()
 
     def evaluate(self, samples: Samples, *, scores: NDArray[Any] | None = None) -> Score:
@@ -268,6 +292,150 @@ class Trainer:
     def update_network(self) -> None:
         """Bring parameters and state back into the network from where the backend has them."""
         self._placed.update_network()
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return copies of all parameters and states by name, as they are."""
+        with self._turns, self._placed.access.reading():
+            self._placed.update_network()
+            return {name: np.array(a) for name, a in self.network.named_arrays().items()}
+
+    def set_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Give parameters and states other values; the optimiser's arrays and the step stay.
+
+        Parameters
+        ----------
+        weights
+            All of them by name, as :meth:`weights` returns them.
+        """
+        with self._turns:
+            self._placed.access.begin_writing(lambda: None)
+            try:
+                for name, view in self.network.named_arrays().items():
+                    view[...] = weights[name]
+                self._placed.write_network()
+            finally:
+                self._placed.access.end_writing()
+
+    def checkpoint(self) -> Checkpoint:
+        """Return what it takes to go on from here: copies of all arrays, the step, the seed.
+
+        Learning rates, orders of the samples and random numbers are functions of the step and the
+        seed, so that nothing else is to be kept of them.
+
+        Examples
+        --------
+        >>> from fastconv.layers import Dense, Flatten
+        >>> from fastconv.schedules import Constant
+        >>> trainer = Trainer(
+        ...     Sequential([Flatten(), Dense(2)], (2, 2, 1)),
+        ...     Samples(np.ones((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1])),
+        ...     loss="softmax_cross_entropy", optimizer=Optimizer(), schedule=Constant(0.1),
+        ...     batch_size=2, backend="numpy",
+        ... )
+        >>> before = trainer.checkpoint()
+        >>> first = trainer.train(1)
+        >>> trainer.restore(before)
+        >>> trainer.train(1) == first
+        True
+        """
+        with self._turns, self._placed.access.reading():
+            self._placed.update_network()
+            arrays = {name: np.array(a) for name, a in self.network.named_arrays().items()}
+            for name, there in self._optimizer_arrays.items():
+                array = np.array(self._placed.run_module.to_host(there))
+                if array.any():  # plain gradient descent, and a new training, have none
+                    arrays[_OPTIMIZER + name] = array
+            state = {
+                "step": self.step,
+                "seed": self.seed,
+                "batch_size": self.batch_size,
+                "samples": len(self.training),
+                "rate_factor": self.rate_factor,
+                "train_seconds": self.train_seconds,
+                "schedule": repr(self.schedule),
+                "config": self.config.fields(),
+            }
+        return Checkpoint(arrays, {"trainer": state})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same network on the same samples.
+
+        Parameters
+        ----------
+        checkpoint
+            As :meth:`checkpoint` returned it, of a trainer with any backend.
+
+        Raises
+        ------
+        CheckpointError
+            If it is of another network, number of samples, batch size or seed; then nothing is
+            changed.
+        """
+        state = checkpoint.state["trainer"]
+        for name, own in (
+            ("seed", self.seed), ("batch_size", self.batch_size), ("samples", len(self.training)),
+        ):  # fmt: skip
+            if state[name] != own:
+                raise CheckpointError(
+                    f"checkpoint: {name} is {state[name]}; the trainer's is {own}; make a trainer "
+                    f"like the one that saved it"
+                )
+        own_arrays = self.network.named_arrays()
+        of_optimizer = {_OPTIMIZER + name: there for name, there in self._optimizer_arrays.items()}
+        stored = {
+            name: array
+            for name, array in checkpoint.arrays.items()
+            if "/" not in name or name.startswith(_OPTIMIZER)  # others are not the trainer's
+        }
+        missing = [name for name in own_arrays if name not in stored]
+        shapes = {name: array.shape for name, array in {**own_arrays, **of_optimizer}.items()}
+        other = [name for name in stored if stored[name].shape != shapes.get(name)]
+        if missing or other:
+            raise CheckpointError(
+                f"checkpoint: {(missing or other)[0]!r} does not fit this network and optimizer; "
+                f"make them like those that were saved"
+            )
+        with self._turns:
+            self._placed.access.begin_writing(lambda: None)
+            try:
+                for name, view in own_arrays.items():
+                    view[...] = stored[name]
+                self._placed.write_network()
+                for name, there in of_optimizer.items():
+                    values = stored.get(name)
+                    zeros = np.zeros(there.shape, self.network.dtype)
+                    self._placed.run_module.write(zeros if values is None else values, there)
+            finally:
+                self._placed.access.end_writing()
+            self.step = state["step"]
+            self.rate_factor = state["rate_factor"]
+            self.train_seconds = state["train_seconds"]
+            self.score = Score(0.0, 0.0, 0.0, self.training.has_classes)
+
+    def save_checkpoint(self, path: str | Path) -> None:
+        """Write a file from which :meth:`load_checkpoint` goes on, complete or not at all.
+
+        Parameters
+        ----------
+        path
+            The file, safetensors; its weights can be loaded by others too.
+        """
+        self.checkpoint().write(path)
+
+    def load_checkpoint(self, path: str | Path) -> None:
+        """Go on from a file of :meth:`save_checkpoint`, as if training had not stopped.
+
+        Parameters
+        ----------
+        path
+            The file.
+
+        Raises
+        ------
+        CheckpointError
+            If it is damaged, or does not fit this trainer; then nothing is changed.
+        """
+        self.restore(Checkpoint.read(path))
 
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""

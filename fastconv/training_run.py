@@ -6,29 +6,40 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from fastconv._files import as_text
 from fastconv.backends.configuration import environment
 from fastconv.cli.progress import Display, percent
 from fastconv.data import Dataset, epoch_order
 from fastconv.data.identity import PartIdentity
 from fastconv.execution.config import ExecutionConfig, settle
+from fastconv.execution.ending import interruption
 from fastconv.recipe import Recipe
+from fastconv.runs.checkpoints import CheckpointInterval, RunCheckpoints
 from fastconv.runs.experiment import Experiment, prepare, summarize
 from fastconv.runs.run_folder import OutputError, RunFolder
-from fastconv.runs.saved_run import load_run
 from fastconv.trainer import Trainer
-from fastconv.training_loop import HistoryRecord, Result, fit, interruption
+from fastconv.training_loop import Callback, HistoryRecord, Metric, Progress, Result, fit
 
 if TYPE_CHECKING:
+    import signal
+
     from fastconv.analysis.probe import Probe
+    from fastconv.early_stopping import EarlyStopping
+    from fastconv.execution.checkpoint import Checkpoint
+    from fastconv.runs.resumption import Resumption
     from fastconv.step_check.step_comparison import StepCheck
 
 _CHECKED_STEPS = 3
+OnDivergence: TypeAlias = Literal["stop", "lower-lr"]
+_LOWER = 0.5
+"""Of the learning rates, each time that a training diverges and goes back."""
+_MOST_LOWERED = 10
 _MOST_PROBES = 50
 """Most probes of a run, evenly spaced among its validations; and one before its first step."""
 
@@ -53,6 +64,16 @@ class RunOptions:
         Whether to measure the layers beside the training, for the report.
     checks
         Whether to compare the first steps with the reference's before the training.
+    checkpoints
+        When the state is kept, from which a run that stopped goes on.
+    on_divergence
+        "stop", or "lower-lr": go back to the last checkpoint, with half the learning rates.
+    init_from
+        Weights to begin from: a run's folder, or a file.
+    callbacks
+        As for :func:`fastconv.training_loop.fit`.
+    logs
+        Where the training is shown too: some of :data:`fastconv.loggers.LOGGERS`.
     command
         The command line that makes this run, for environment.json.
     began
@@ -66,6 +87,11 @@ class RunOptions:
     validates: bool
     probes: bool
     checks: bool
+    checkpoints: CheckpointInterval
+    on_divergence: OnDivergence
+    init_from: str | Path | None
+    callbacks: Sequence[Any]
+    logs: Sequence[str]
     command: Sequence[str]
     began: float | None
 
@@ -80,6 +106,11 @@ class RunOptions:
         validates: bool = True,
         probes: bool = True,
         checks: bool = False,
+        checkpoints: CheckpointInterval | None = None,
+        on_divergence: OnDivergence = "stop",
+        init_from: str | Path | None = None,
+        callbacks: Sequence[Any] = (),
+        logs: Sequence[str] = (),
         command: Sequence[str] = (),
         began: float | None = None,
     ) -> None:
@@ -91,6 +122,11 @@ class RunOptions:
             ("validates", validates),
             ("probes", probes),
             ("checks", checks),
+            ("checkpoints", checkpoints or CheckpointInterval()),
+            ("on_divergence", on_divergence),
+            ("init_from", init_from),
+            ("callbacks", callbacks),
+            ("logs", logs),
             ("command", command),
             ("began", began),
         ):
@@ -115,6 +151,8 @@ class FinishedRun:
         The network's scores of the test part, where the page of the run will want them.
     began
         Moment by ``time.perf_counter`` from which its seconds are counted.
+    signal
+        By which it was asked to end before its time, or None.
     """
 
     experiment: Experiment
@@ -123,16 +161,18 @@ class FinishedRun:
     summary: dict[str, Any]
     test_scores: NDArray[Any] | None = None
     began: float = 0.0
+    signal: signal.Signals | None = None
 
 
 def train_recipe(
     recipe: Recipe,
-    path: str | Path,
+    path: str | Path | None,
     options: RunOptions,
     display: Display,
     *,
     dataset: Dataset | None = None,
     identity: Mapping[str, PartIdentity] | None = None,
+    resumption: Resumption | None = None,
 ) -> FinishedRun:
     """Prepare, train, test, and write the files of a run; the report is :func:`explain_run`'s.
 
@@ -141,7 +181,7 @@ def train_recipe(
     recipe
         What to train.
     path
-        The run's folder, as for :class:`fastconv.runs.run_folder.RunFolder`.
+        The run's folder, as for :class:`fastconv.runs.run_folder.RunFolder`; None for a new one.
     options
         How.
     display
@@ -150,11 +190,15 @@ def train_recipe(
         As for :func:`fastconv.runs.experiment.prepare`; data of one's own too.
     identity
         Which samples its parts have, where that is known already.
+    resumption
+        A run to go on with, in place of a new one; ``path`` is not used then.
 
     Raises
     ------
     DataError, NetworkError, RecipeError, BackendError
         If something named in the recipe is not there or does not fit.
+    RunError, CheckpointError
+        If the run cannot go on: it is complete, or was trained on other data.
     StepCheckError
         If the first steps are to be checked and are not those of the reference.
     OutputError
@@ -162,28 +206,72 @@ def train_recipe(
     """
     called = time.perf_counter()
     began = called if options.began is None else options.began
-    with threadpool_limits(options.config.threads):
-        experiment = prepare(
-            recipe, data_dir=options.data_dir, config=options.config, dataset=dataset
-        )
-        if options.checks:
-            display.text(f"check {check_first_steps(experiment).summary}")
-        folder = RunFolder(path)
-        folder.write_recipe(experiment.recipe)
-        folder.write_json("environment.json", _environment(experiment.trainer.config, options))
-        folder.write_model(
-            experiment.plain_dataset, experiment.trainer.inference.preprocessing, identity
-        )
-        _show_head(display, experiment)
-        loaded = time.perf_counter()
-        result, summary, test_scores = _train(options, experiment, folder, display)
-        folder.write_weights(experiment.trainer.network)
-        summary["start_seconds"] = called - began
-        summary["load_seconds"] = loaded - called
-        summary["report_seconds"] = None
-        summary["total_seconds"] = time.perf_counter() - began
-        folder.write_json("summary.json", summary)
-    return FinishedRun(experiment, folder, result, summary, test_scores, began)
+    folder = None if resumption is None else resumption.folder
+    try:
+        with threadpool_limits(options.config.threads):
+            experiment = prepare(
+                recipe, data_dir=options.data_dir, config=options.config, dataset=dataset,
+                init_from=options.init_from,
+            )  # fmt: skip
+            progress = None
+            if resumption is not None and folder is not None:
+                folder.metrics = recipe.validation.metrics
+                resumption.check_data(experiment.plain_dataset, identity)
+                progress = resumption.restore(experiment.trainer, options.steps or experiment.steps)
+            elif options.checks:
+                display.text(f"check {check_first_steps(experiment).summary}")
+            if folder is None:
+                folder = RunFolder.new(recipe.name) if path is None else RunFolder(path)
+            if resumption is None and recipe.validation.metrics:
+                folder.metrics = recipe.validation.metrics
+                folder.write_history(())
+            _write_head(folder, experiment, options, identity, resumption)
+            _show_head(display, experiment)
+            if resumption is not None:
+                remarks = resumption.remarks_on(experiment.trainer)
+                for remark in [*resumption.remarks, *remarks]:
+                    display.text(f"run {folder.path}: {remark}")
+            loaded = time.perf_counter()
+            result, summary, test_scores, number = _train(
+                options, experiment, folder, display, progress,
+                None if resumption is None else resumption.checkpoint,
+            )  # fmt: skip
+            folder.write_weights(experiment.trainer.network)
+            summary["start_seconds"] = called - began
+            summary["load_seconds"] = loaded - called
+            summary["report_seconds"] = None
+            summary["total_seconds"] = time.perf_counter() - began
+            folder.write_json("summary.json", summary)
+    finally:
+        if folder is not None:
+            folder.close()
+    return FinishedRun(experiment, folder, result, summary, test_scores, began, number)
+
+
+def _write_head(
+    folder: RunFolder,
+    experiment: Experiment,
+    options: RunOptions,
+    identity: Mapping[str, PartIdentity] | None,
+    resumption: Resumption | None,
+) -> None:
+    """Write what is known of a run before its first step."""
+    content = _environment(experiment.trainer.config, options)
+    if resumption is not None and resumption.environment:
+        # The machine and the command that began it; after them, those that went on.
+        content = {
+            **resumption.environment,
+            "options": content["options"],
+            "resumed": [
+                *resumption.environment.get("resumed", ()),
+                {"step": experiment.trainer.step, **content},
+            ],
+        }
+    folder.write_json("environment.json", content)
+    # After it: from here on there is a run to go on with, by the options in that file.
+    folder.write_recipe(experiment.recipe)
+    preprocessing = experiment.trainer.inference.preprocessing
+    folder.write_model(experiment.plain_dataset, preprocessing, identity)
 
 
 def check_first_steps(experiment: Experiment) -> StepCheck:
@@ -249,6 +337,7 @@ def explain_run(run: FinishedRun, options: RunOptions, *, figures: str | None = 
     # And matplotlib with it, only where it is wanted.
     from fastconv.report.findings import Findings
     from fastconv.report.run_report import write_run_page
+    from fastconv.runs.saved_run import load_run
 
     experiment, path = run.experiment, run.folder.path
     started = time.perf_counter()
@@ -325,8 +414,13 @@ def seconds_of(summary: Mapping[str, Any]) -> str:
 
 
 def _train(
-    options: RunOptions, experiment: Experiment, folder: RunFolder, display: Display
-) -> tuple[Result, dict[str, Any], NDArray[Any] | None]:
+    options: RunOptions,
+    experiment: Experiment,
+    folder: RunFolder,
+    display: Display,
+    progress: Progress | None,
+    checkpoint: Checkpoint | None,
+) -> tuple[Result, dict[str, Any], NDArray[Any] | None, signal.Signals | None]:
     """Train and test."""
     recipe, trainer, dataset = experiment.recipe, experiment.trainer, experiment.dataset
     validation = dataset.validation if options.validates else None
@@ -336,23 +430,53 @@ def _train(
     display.start(trainer.step, steps, recipe.batch_size)
     probe = _probe(experiment) if options.probes else None
     lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
-    watcher = _Watcher(display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES))
+    watcher = _Watcher(
+        display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES), progress or Progress()
+    )
+    machine = environment()
+    metrics, early_stopping = _chosen_by(experiment, checkpoint) if validation else ({}, None)
+    checkpoints = RunCheckpoints(
+        folder.path, trainer, options.checkpoints,
+        lambda: {"probe": folder.probe_text, "environment": machine, "recipe": recipe.table()},
+        lambda told: display.text(f"run {folder.path}: {told}"), early_stopping,
+    )  # fmt: skip
+    callbacks = [*options.callbacks, *_loggers(options.logs, recipe, folder)]
+    divergence = None
     fitting = fitted = time.perf_counter()
+    trained = trainer.train_seconds
     try:
         with interruption() as is_interrupted:
-            result = fit(
-                trainer,
-                steps,
-                validation=validation,
-                record_every=recipe.validate_every,
-                is_shortened=options.steps is not None,
-                observer=watcher,
-                is_interrupted=is_interrupted,
-            )
+            for lowered in range(_MOST_LOWERED + 1):
+                result = fit(
+                    trainer,
+                    steps,
+                    validation=validation,
+                    record_every=recipe.validate_every,
+                    is_shortened=options.steps is not None,
+                    observer=watcher,
+                    is_interrupted=is_interrupted,
+                    progress=progress,
+                    checkpoints=checkpoints,
+                    metrics=metrics,
+                    early_stopping=early_stopping,
+                    callbacks=callbacks,
+                )
+                if result.stopped != "diverged":
+                    break
+                divergence = checkpoints.find_divergence()
+                if options.on_divergence == "stop" or lowered == _MOST_LOWERED:
+                    break
+                progress = checkpoints.go_back(folder, _LOWER)
+                watcher.go_back(progress)
+                display.text(
+                    f"run {folder.path}: diverged at step {divergence.step} "
+                    f"({divergence.cause}); goes back to step {trainer.step}, with learning "
+                    f"rates times {trainer.rate_factor:g}"
+                )
             display.stop()
             fitted = time.perf_counter()
             test = final = test_scores = None
-            if result.stopped in ("completed", "steps") and not is_interrupted():
+            if result.stopped in ("completed", "steps", "stopped early") and not is_interrupted():
                 if len(dataset.test):
                     if options.probes:
                         test_scores = trainer.inference.empty_scores(dataset.test)
@@ -366,9 +490,56 @@ def _train(
         display.stop()
     tested = time.perf_counter() - fitted
     summary = summarize(experiment, result, test=test, train_final=final)
-    summary["validate_seconds"] = fitted - fitting - summary["train_seconds"]
+    summary["validate_seconds"] = fitted - fitting - (trainer.train_seconds - trained)
     summary["test_seconds"] = tested if test or final else None
-    return result, summary, test_scores
+    summary["best_step"] = early_stopping.best_step if early_stopping else None
+    summary["best_value"] = early_stopping.best_value if early_stopping else None
+    if early_stopping is not None and early_stopping.weights and recipe.validation.best != "none":
+        folder.write_best(early_stopping.weights)
+    ruined = divergence if result.stopped == "diverged" else None
+    summary["diverged_at_step"] = ruined.step if ruined else None
+    summary["diverged_in_layer"] = ruined.layer if ruined else None
+    summary["diverged_because"] = ruined.cause if ruined else None
+    return result, summary, test_scores, is_interrupted.signal
+
+
+def _loggers(names: Sequence[str], recipe: Recipe, folder: RunFolder) -> list[Callback]:
+    """Return the callbacks that show a run elsewhere; imported where used."""
+    if not names:
+        return []
+    from fastconv.loggers import make_logger
+
+    table = recipe.table()
+    parameters = {
+        f"{section}.{key}" if isinstance(value, dict) else section: item
+        for section, value in table.items()
+        for key, item in (value.items() if isinstance(value, dict) else [("", value)])
+    }
+    return [make_logger(name, folder.path.name, parameters, folder.path) for name in names]
+
+
+def _chosen_by(
+    experiment: Experiment, checkpoint: Checkpoint | None
+) -> tuple[dict[str, Metric], EarlyStopping | None]:
+    """Return what is measured at validations, and what chooses by it; imported where used."""
+    section, metrics, early_stopping = experiment.recipe.validation, {}, None
+    if section.metrics:
+        from fastconv.validation_metrics import validation_metrics
+
+        metrics = validation_metrics(
+            section.metrics, is_classification=experiment.trainer.training.has_classes
+        )
+    if section.chooses:
+        from fastconv.early_stopping import EarlyStopping
+        from fastconv.runs.checkpoints import load_early_stopping
+
+        early_stopping = EarlyStopping(
+            section.metric, patience=section.patience, least_change=section.least_change,
+            restore_best=section.best == "restore",
+        )  # fmt: skip
+        if checkpoint is not None:
+            load_early_stopping(early_stopping, checkpoint)
+    return metrics, early_stopping
 
 
 def _probe(experiment: Experiment) -> Probe:
@@ -397,13 +568,19 @@ class _Watcher:
         probe: Probe | None,
         steps: int,
         every: int,
+        progress: Progress,
     ) -> None:
         self._display, self._folder = display, folder
         self._trainer, self._probe = trainer, probe
         self._steps, self._every = steps, every
-        self._lines = 0
+        self._lines = len(progress.history)
         self.on_steps = display.on_steps
-        self._measure()
+        if trainer.step == 0:
+            self._measure()
+
+    def go_back(self, progress: Progress) -> None:
+        """The training is where it was at an earlier step."""
+        self._lines = len(progress.history)
 
     def on_record(self, record: HistoryRecord) -> None:
         self._folder.append_history(record)
@@ -426,6 +603,15 @@ def _environment(config: ExecutionConfig, options: RunOptions) -> dict[str, Any]
         "threads": config.threads,
         "precision": config.precision,
         "command": list(options.command),
+        # What --resume takes up again.
+        "options": {
+            "data_dir": None if options.data_dir is None else as_text(str(options.data_dir)),
+            "steps": options.steps,
+            "validates": options.validates,
+            "probes": options.probes,
+            "on_divergence": options.on_divergence,
+            "init_from": None if options.init_from is None else as_text(str(options.init_from)),
+        },
     }
 
 
@@ -442,6 +628,8 @@ def _show_head(display: Display, experiment: Experiment) -> None:
     display.text(
         f"backend {config.backend} ({config.why}), {config.threads} thread{plural}{precision}"
     )
+    if experiment.left_out:
+        display.text(f"weights: not taken: {', '.join(experiment.left_out)}")
     display.text()
     for line in trainer.network.summary().splitlines():
         display.text(line)

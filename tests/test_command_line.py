@@ -28,12 +28,13 @@ from fastconv.backends.configuration import available_cores
 from fastconv.backends.selection import NAMES, backend_state
 from fastconv.cli.progress import percent, record_line
 from fastconv.data import load
+from fastconv.execution.ending import interruption
 from fastconv.inference import Score
 from fastconv.network import Sequential
 from fastconv.recipe import load_recipe, recipe_names
-from fastconv.runs.run_folder import new_run_path, to_json
+from fastconv.runs.run_folder import RunFolder, to_json
 from fastconv.train import main
-from fastconv.training_loop import HistoryRecord, interruption
+from fastconv.training_loop import HistoryRecord
 
 PACKAGE_PARENT = Path(fastconv.__file__).parent.parent
 
@@ -54,9 +55,11 @@ FIELDS = {
 }  # fmt: skip
 FILES = {
     "recipe.toml", "environment.json", "model.json", "history.csv", "weights.safetensors",
-    "summary.json",
+    "summary.json", "checkpoints",
 }  # fmt: skip
 FILES_WITH_REPORT = FILES | {"probe.csv", "report.html", "figures"}
+NO_CHECKPOINT = {"checkpoints"}
+"""Of a run that diverges before the first one."""
 LINE = re.compile(
     r"\[Step (\d{5,})\]: Loss (\d+\.\d{3}) \| Accuracy: (\d+\.\d{3}) \| Time: \d+\.\d{2} seconds"
     r"( \| Validation Loss (\d+\.\d{3}) \| Validation Accuracy: (\d+\.\d{3}))?"
@@ -188,10 +191,11 @@ def test_a_mistake_is_exit_code_2_and_one_line(tmp_path):
 
 def test_warnings_as_errors_change_nothing(tmp_path, tiny):
     command = ["-W", "error", "-m", "fastconv.train", "--recipe", tiny, "--quiet", "--out", "run"]
-    for extra, code in (([], 0), (["--set", "optimizer.lr=1e39"], 1)):
+    ruined = ["--set", "optimizer.lr=1e39"], 3, FILES_WITH_REPORT - NO_CHECKPOINT
+    for extra, code, files in (([], 0, FILES_WITH_REPORT), ruined):
         done = run_python([*command, *extra], tmp_path)
         assert done.returncode == code, done.stderr
-        assert {path.name for path in (tmp_path / "run").iterdir()} == FILES_WITH_REPORT
+        assert {path.name for path in (tmp_path / "run").iterdir()} == files
         shutil.rmtree(tmp_path / "run")
 
 
@@ -474,15 +478,13 @@ def test_new_folders_never_meet(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "strftime", lambda form: "20260101-120000")
     names = []
     for _ in range(3):
-        path = new_run_path("x")
-        path.mkdir(parents=True)
-        names.append(path.as_posix())
+        names.append(RunFolder.new("x").path.as_posix())
     assert names == [f"runs/x-20260101-120000{end}" for end in ("", "-2", "-3")]
 
 
 def test_a_recipe_whose_name_is_a_path_stays_in_the_folder_of_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert new_run_path("../a b/c").parent == Path("runs")
+    assert RunFolder.new("../a b/c").path.parent == Path("runs")
 
 
 # The options.
@@ -589,10 +591,10 @@ def test_another_data_set_from_a_folder(command, mnist, monkeypatch):
 # Running out of bounds.
 
 
-def test_a_run_that_diverges_is_exit_code_1_and_writes_everything(command):
+def test_a_run_that_diverges_is_exit_code_3_and_writes_everything(command):
     run = command("--set", "optimizer.lr=1e39", "--json", "-")
-    assert run.code == 1
-    assert {path.name for path in run.folder.iterdir()} == FILES
+    assert run.code == 3
+    assert {path.name for path in run.folder.iterdir()} == FILES - NO_CHECKPOINT
     assert run.summary["stopped"] == "diverged"
     assert run.summary["test_accuracy"] is None
     assert json.loads(run.out) == run.summary
@@ -607,9 +609,29 @@ def test_one_ctrl_c_is_a_question_and_two_are_an_end():
         assert not is_pressed()
         signal.raise_signal(signal.SIGINT)
         assert is_pressed()
+        assert is_pressed.signal == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_systems_send_before_they_kill_is_a_question_too(number):
+    with interruption() as is_asked:
+        signal.raise_signal(number)
+        assert is_asked.signal == number
+        assert signal.getsignal(number) == signal.SIG_DFL  # the next one is an end
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruption() as is_asked:
+            signal.raise_signal(signal.SIGHUP)
+            assert not is_asked()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_outside_the_main_thread_ctrl_c_belongs_to_others():

@@ -90,6 +90,25 @@ def test_the_parameters_come_back(device):
     assert not np.array_equal(trainer.network.parameters, before)
 
 
+def test_a_training_goes_on_from_a_checkpoint_with_the_same_bits(device):
+    whole, cut = made_trainer("cupy"), made_trainer("cupy")
+    score = whole.train(3)
+    whole.train(2, since=score)
+    cut.train(3)
+    checkpoint = cut.checkpoint()
+    resumed = made_trainer("cupy")
+    resumed.restore(checkpoint)
+    resumed.train(2, since=score)  # the sums go on on the device too
+    for trainer in (whole, resumed):
+        trainer.update_network()
+    np.testing.assert_array_equal(resumed.network.parameters, whole.network.parameters)
+    np.testing.assert_array_equal(resumed.network.state, whole.network.state)
+    assert resumed.score == whole.score
+    assert resumed.score.samples == 25
+    resumed.set_weights(checkpoint.arrays)
+    assert resumed.evaluate(resumed.training) == cut.evaluate(cut.training)
+
+
 # Recordings.
 
 

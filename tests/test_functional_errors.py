@@ -1,11 +1,17 @@
 """Every check of the public functions: the error names the argument, its value and what to do."""
 
+import threading
+
 import numpy as np
 import pytest
 from backend_states import say_that
 
 import fastconv
 from fastconv import BackendError
+from fastconv.backends.selection import NAMES, backend_state
+from fastconv.functional.arrays import check_range
+
+BACKENDS = [name for name in NAMES if name != "cupy" and backend_state(name).works]
 
 X, W, B = np.ones((1, 3, 32, 32)), np.ones((32, 3, 3, 3)), np.ones(32)
 DY = np.ones((1, 32, 30, 30))
@@ -379,3 +385,46 @@ def test_nothing_is_changed_by_a_call_that_fails():
     with pytest.raises(ValueError, match="momentum"):
         fastconv.batch_norm(ROWS, np.ones(3), np.ones(3), mean, np.ones(3), momentum=2)
     assert not mean.any()
+
+
+def test_labels_that_change_while_they_are_checked_are_an_error_or_were_right():
+    """The check looks twice, and another thread may have put right what it found at first."""
+    right, wrong = np.zeros(3, np.int64), np.array([0, 10**13, 0])
+
+    class Changing(np.ndarray):
+        """Wrong as it is looked at for the first time, and right from then on."""
+
+        def max(self, *arguments, **options):
+            found = wrong.max()
+            self[...] = right
+            return found
+
+    with pytest.raises(ValueError, match=f"labels holds {10**13}; expected 0 to 2"):
+        check_range("softmax_cross_entropy", "labels", wrong.copy().view(Changing), 3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_labels_that_change_under_a_kernel_index_nothing_outside(backend):
+    labels, scores = np.zeros(50000, np.int64), np.full((50000, 10), 0.1, np.float32)
+    done, ends = threading.Event(), []
+
+    def change():
+        while not done.is_set():
+            labels[:] = 10**13  # far beyond any memory of this process
+            labels[:] = 0
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        while len(ends) < 60:
+            try:
+                fastconv.softmax_cross_entropy_backward(scores, labels, backend=backend)
+                ends.append("computed")
+            except ValueError as fault:
+                ends.append(str(fault))
+    finally:
+        done.set()
+        thread.join()
+    assert {end.partition(":")[0] for end in ends} <= {
+        "computed", "softmax_cross_entropy_backward"
+    }  # fmt: skip

@@ -13,13 +13,14 @@ import fastconv
 from fastconv.backends.selection import NAMES, backend_state
 from fastconv.data import Samples, epoch_order
 from fastconv.execution import interrupts as interrupts_module
+from fastconv.execution.ending import interruption
 from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.execution.pace import Pace
 from fastconv.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, ReLU
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Preprocessing
 from fastconv.schedules import Step
-from fastconv.training_loop import fit, interruption
+from fastconv.training_loop import fit
 
 BACKENDS = [name for name in NAMES if name != "cupy" and backend_state(name).works]
 BATCH = 4

@@ -410,6 +410,16 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, arrays, says):
     assert "\n" not in str(fault.value)
 
 
+def test_a_value_that_is_not_finite_is_found_where_it_lies_in_the_file(tmp_path):
+    """However the samples were mixed and divided."""
+    images = np.zeros((60, 4, 4), np.float32)
+    images[37, 2, 1] = -np.inf
+    np.savez(tmp_path / "a.npz", x=images, y=np.arange(60) % 3)
+    for seed in range(3):
+        with pytest.raises(DataError, match=r"a\.npz: image 37 holds -inf"):
+            load_own(tmp_path / "a.npz", split_seed=seed)
+
+
 def test_damaged_array_files_are_named(tmp_path):
     images, labels = stripes(30)
     np.savez(tmp_path / "a.npz", x=images, y=labels)

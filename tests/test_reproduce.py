@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from saved_runs import CONVOLUTIONAL, recipe_of, save_run, shades
 
 from fastconv import training_run
 from fastconv.execution.config import ExecutionConfig
+from fastconv.execution.ending import Interruption
 from fastconv.report.findings import Findings
 from fastconv.reproduce import __main__ as reproduce
 from fastconv.reproduce import claims_by_hand, claims_perceptron, claims_softmax, results
@@ -205,7 +207,9 @@ def test_ctrl_c_keeps_what_is_finished(command, tmp_path, monkeypatch):
 
     @contextlib.contextmanager
     def pressed():
-        yield lambda: True
+        asked = Interruption()
+        asked.signal = signal.SIGINT
+        yield asked
 
     with monkeypatch.context() as patch:
         patch.setattr(training_run, "interruption", pressed)

@@ -760,6 +760,18 @@ def test_a_folder_of_other_files_is_left_alone(write, tmp_path, capsys):
     assert "holds other files (thesis.tex)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["search.lock", "search.toml", "study.sqlite3"])
+def test_nothing_is_written_through_a_link_in_the_folder_of_a_search(tmp_path, capsys, name):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "search.toml").write_text("")
+    (tmp_path / "out" / name).unlink(missing_ok=True)
+    (tmp_path / "out" / name).symlink_to(tmp_path / "precious")
+    assert command.main(["cifar10-mlp-lambda", "--out", str(tmp_path / "out")]) == 2
+    assert f"its {name} is a link" in capsys.readouterr().err
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 def start(arguments):
     """The command as a person starts it: a group of processes that Ctrl-C reaches together."""
     return subprocess.Popen(

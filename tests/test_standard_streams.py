@@ -20,7 +20,7 @@ from fastconv.cli import standard_streams
 from fastconv.report import __main__ as report
 from fastconv.report.comparison import names_of
 from fastconv.reproduce import __main__ as reproduce
-from fastconv.runs.run_folder import new_run_path
+from fastconv.runs.run_folder import RunFolder
 from fastconv.runs.saved_run import load_run
 from fastconv.search import __main__ as search
 
@@ -159,7 +159,7 @@ def test_what_was_typed_in_a_locale_without_utf_8_is_the_text_that_was_meant():
 def test_a_run_of_any_name_gets_a_folder_that_the_file_system_takes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
-    assert re.fullmatch(r"-a-\d{8}-\d{6}", new_run_path(f"{CHINESE}a").name)
+    assert re.fullmatch(r"-a-\d{8}-\d{6}", RunFolder.new(f"{CHINESE}a").path.name)
 
 
 @pytest.mark.parametrize("errors", ["replace", "xmlcharrefreplace"])

@@ -175,7 +175,7 @@ def write_json(json: str | None, content: dict[str, Any]) -> None:
     if json == "-":
         print(to_json(content), end="")
     else:
-        with replace_file(json) as file:
+        with replace_file(json, follows_links=True) as file:
             file.write(to_json(content))
 
 

@@ -209,7 +209,7 @@ def _chunks(
         wanted = indices[start : start + step]
         chunk: Array = np.empty((len(wanted), *form.shape), form.dtype)
         if not isinstance(images, PictureRows):
-            convert(portion.owner, images[wanted], chunk, int(wanted[0]))
+            convert(portion.owner, images[wanted], chunk, wanted)
             yield wanted, chunk
             continue
         kept: list[int] = []

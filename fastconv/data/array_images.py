@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from fastconv.data.dataset import Array
+from fastconv.data.dataset import Array, IndexArray
 from fastconv.data.errors import DataError
 
 Layout: TypeAlias = Literal["NHWC", "NCHW"]
@@ -113,7 +114,7 @@ def chunk_rows(images: Array) -> int:
     return max(1, _CHUNK_BYTES // max(1, images[:1].nbytes))
 
 
-def convert(owner: str, images: Array, out: Array, first: int = 0) -> None:
+def convert(owner: str, images: Array, out: Array, numbers: Sequence[int] | IndexArray) -> None:
     """Copy images to an array of the type that they are kept in, and check them.
 
     Parameters
@@ -124,8 +125,8 @@ def convert(owner: str, images: Array, out: Array, first: int = 0) -> None:
         Of any type of numbers.
     out
         Of the same shape, and of :func:`stored_type`.
-    first
-        Number of the first sample, for the error message.
+    numbers
+        Those of the samples where they come from, for the error message.
 
     Raises
     ------
@@ -145,8 +146,8 @@ def convert(owner: str, images: Array, out: Array, first: int = 0) -> None:
         row = out[sample].reshape(-1)
         value = row[~np.isfinite(row)][0]
         raise DataError(
-            f"{owner}: image {first + sample} holds {value}; expected finite numbers; correct it, "
-            f"or take the sample away"
+            f"{owner}: image {numbers[sample]} holds {value}; expected finite numbers; correct "
+            f"it, or take the sample away"
         )
 
 
@@ -170,5 +171,6 @@ def as_images(owner: str, images: Array, layout: Layout | None = None) -> Array:
     made: Array = np.empty(rows.shape, dtype)
     step = chunk_rows(made)
     for start in range(0, len(rows), step):
-        convert(owner, rows[start : start + step], made[start : start + step], start)
+        part = slice(start, min(start + step, len(rows)))
+        convert(owner, rows[part], made[part], range(part.start, part.stop))
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,33 +11,39 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from fastconv.data.cifar10 import load_cifar10
-from fastconv.data.curve import load_curve
 from fastconv.data.dataset import Dataset
-from fastconv.data.digits import load_digits
 from fastconv.data.download import CIFAR10_FILES, MNIST_FILES, RemoteFile, download
 from fastconv.data.errors import DataError, MissingData
-from fastconv.data.mnist import load_mnist
 from fastconv.data.names import DATASETS, OWN
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Loader of one data set.
+    """Loader of one data set: the function load_NAME of the module of its name.
 
-    ``load`` takes a folder and options; or options alone where there are no files, because the data
-    come with a library or are made in code.
+    It takes a folder and options; or options alone where there are no files, because the data come
+    with a library or are made in code.
     """
 
-    load: Callable[..., Dataset]
+    name: str
     files: tuple[RemoteFile, ...] = ()
+
+    @property
+    def load(self) -> Callable[..., Dataset]:
+        """The function; its module is imported now, and those of other data sets are not."""
+        module = importlib.import_module(f"fastconv.data.{self.name}")
+        loader: Callable[..., Dataset] = getattr(module, f"load_{self.name}")
+        return loader
 
 
 _SOURCES = {
-    "digits": _Source(load_digits),
-    "mnist": _Source(load_mnist, MNIST_FILES),
-    "cifar10": _Source(load_cifar10, CIFAR10_FILES),
-    "curve": _Source(load_curve),
+    source.name: source
+    for source in (
+        _Source("digits"),
+        _Source("mnist", MNIST_FILES),
+        _Source("cifar10", CIFAR10_FILES),
+        _Source("curve"),
+    )
 }
 
 

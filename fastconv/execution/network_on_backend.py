@@ -140,6 +140,13 @@ class NetworkOnBackend:
             if device is not host:
                 host[...] = self.run_module.to_host(device)
 
+    def write_network(self) -> None:
+        """Bring parameters and state of the network to where the backend has them."""
+        for name in ("parameters", "state"):
+            host, device = getattr(self.network, name), self._arrays[name]
+            if device is not host:
+                self.run_module.write(host, device)
+
 
 def _check_range(preprocessing: Preprocessing, samples: Samples) -> None:
     """Warn of a mean and a deviation that count from 0 to 1 where pixels count from 0 to 255."""

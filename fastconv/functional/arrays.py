@@ -128,8 +128,13 @@ def take_returned(
 
 def check_range(owner: str, name: str, array: Array, end: int, why: str = "") -> None:
     """Check that the integers of a NumPy array are in [0, end)."""
-    if array.size and (array.min() < 0 or array.max() >= end):
-        wrong = array[(array < 0) | (array >= end)].flat[0]
+    if not array.size:
+        return
+    low, high = array.min(), array.max()
+    if low < 0 or high >= end:
+        # Another thread may have changed it since: then there is nothing wrong to be found in it.
+        found = array[(array < 0) | (array >= end)]
+        wrong = found[0] if found.size else low if low < 0 else high
         raise ValueError(f"{owner}: {name} holds {wrong}; expected 0 to {end - 1}{why}")
 
 

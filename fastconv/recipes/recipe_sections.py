@@ -186,6 +186,62 @@ class AugmentationSection:
         return Augmentation(**values)
 
 
+CLASS_METRICS = (
+    "macro_precision", "macro_recall", "macro_f1", "top_2_accuracy", "top_3_accuracy",
+    "top_5_accuracy",
+)  # fmt: skip
+REGRESSION_METRICS = ("mean_absolute_error", "root_mean_squared_error", "r2")
+
+
+@dataclass(frozen=True)
+class ValidationSection:
+    """``[validation]``: what is measured at each validation, and what follows from it.
+
+    Parameters
+    ----------
+    metrics
+        Measured beside loss and accuracy: see :mod:`fastconv.metrics`.
+    metric
+        "loss", "accuracy" or one of ``metrics``: by which the best weights are chosen.
+    patience
+        Validations without a better one after which the training stops; left out, it does not.
+    least_change
+        A metric must change by more than this to be better.
+    best
+        "none"; "keep": the best weights are written to best.safetensors; "restore": also, they are
+        what the run ends with.
+    """
+
+    metrics: tuple[str, ...] = ()
+    metric: str = "loss"
+    patience: int | None = None
+    least_change: float = 0.0
+    best: Literal["none", "keep", "restore"] = "none"
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            if name not in CLASS_METRICS + REGRESSION_METRICS:
+                raise RecipeError(
+                    f"validation.metrics holds {name!r}; expected some of "
+                    f"{', '.join(CLASS_METRICS + REGRESSION_METRICS)}"
+                )
+        known = ("loss", "accuracy", *self.metrics)
+        if self.metric not in known:
+            raise RecipeError(
+                f"validation.metric is {self.metric!r}; expected one of {', '.join(known)}; name "
+                f"others in validation.metrics too"
+            )
+        if self.patience is not None and self.patience < 1:
+            raise RecipeError(f"validation.patience is {self.patience}; expected 1 or more")
+        if not self.least_change >= 0:
+            raise RecipeError(f"validation.least_change is {self.least_change}; expected 0 or more")
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything depends on which validation is the best."""
+        return self.patience is not None or self.best != "none"
+
+
 @dataclass(frozen=True)
 class InitializationSection:
     """``[initialization]``: the first weights.

@@ -15,6 +15,7 @@ from fastconv.runs.saved_run import SavedRun
 _STOPPED = {
     "completed": "all steps of the recipe",
     "steps": "as many steps as were asked for",
+    "stopped early": "early, before all steps of the recipe",
     "interrupted": "interrupted",
     "diverged": "diverged: the loss is not a finite number any more",
 }

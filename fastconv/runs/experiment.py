@@ -50,6 +50,8 @@ class Experiment:
         Ready to train.
     steps
         Length of the recipe in updates.
+    left_out
+        What was not taken of the weights that it begins from, each with the reason.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class Experiment:
     plain_training: Samples
     trainer: Trainer
     steps: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def plain_dataset(self) -> Dataset:
@@ -71,6 +74,7 @@ def prepare(
     data_dir: str | Path | None = None,
     config: ExecutionConfig | None = None,
     dataset: Dataset | None = None,
+    init_from: str | Path | None = None,
 ) -> Experiment:
     """Load the data, build the network and the trainer.
 
@@ -84,6 +88,8 @@ def prepare(
         Where and how it computes; None for what is chosen here.
     dataset
         Used instead of the recipe's data set, as it is.
+    init_from
+        A run's folder or a file of weights to begin from, where names and shapes are the same.
 
     Raises
     ------
@@ -92,6 +98,10 @@ def prepare(
     """
     if dataset is None:
         dataset = load_dataset(recipe, data_dir)
+    if "f" in (dataset.training.images.dtype.kind, dataset.training.labels.dtype.kind):
+        from fastconv.data.finite import require_finite
+
+        require_finite(dataset)
     recipe = recipe.for_outputs(len(dataset.class_names) or dataset.training.labels.shape[1])
     plain_training = dataset.training
     preprocessing = _preprocessing(recipe, dataset.training)
@@ -104,6 +114,7 @@ def prepare(
     _check_form(recipe, dataset)
     network = recipe.make_network(dataset.image_shape)
     _check_outputs(recipe, network, dataset)
+    left_out = [] if init_from is None else network.load_matching_weights(_weights_of(init_from))
     steps_per_epoch = max(1, len(dataset.training) // recipe.batch_size)
     steps = recipe.steps or (recipe.epochs or 0) * steps_per_epoch
     trainer = Trainer(
@@ -118,7 +129,24 @@ def prepare(
         seed=recipe.seed,
         config=config,
     )
-    return Experiment(recipe, dataset, plain_training, trainer, steps)
+    return Experiment(recipe, dataset, plain_training, trainer, steps, tuple(left_out))
+
+
+def _weights_of(path: str | Path) -> Path:
+    """Return the file of weights that a run's folder or a path means."""
+    given = Path(path)
+    if not given.is_dir():
+        return given
+    for name in ("weights.safetensors", "best.safetensors"):
+        if (given / name).is_file():
+            return given / name
+    checkpoints = sorted(given.glob("checkpoints/step-*.safetensors"))
+    if not checkpoints:
+        raise NetworkError(
+            f"{given}: holds no weights.safetensors and no checkpoints; give the folder of a run, "
+            f"or a file of weights"
+        )
+    return checkpoints[-1]
 
 
 def load_dataset(recipe: Recipe, data_dir: str | Path | None) -> Dataset:

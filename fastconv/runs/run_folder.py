@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
+import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._errors import UserError
-from fastconv._files import replace_file, write_toml
+from fastconv._files import lock_folder, remove_left_behind, replace_file, write_toml
 from fastconv.data import Dataset
 from fastconv.data.identity import PartIdentity, identify_parts
 from fastconv.network import Sequential
@@ -60,7 +64,7 @@ class OutputError(UserError, OSError):
 
 
 class RunFolder:
-    """Writes a run's files as they come.
+    """Writes a run's files as they come, and keeps other processes from doing so too.
 
     Parameters
     ----------
@@ -71,28 +75,98 @@ class RunFolder:
     Raises
     ------
     OutputError
-        If it cannot be made or written, or holds files already.
+        If it cannot be made or written, holds files already, or another process writes there.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
+        with self._writable():
             self.path.mkdir(parents=True, exist_ok=True)
+        self._begin()
+
+    @classmethod
+    def new(cls, name: str) -> RunFolder:
+        """Return a folder that nobody else has: runs/NAME-DATE-TIME, with a number if need be.
+
+        Parameters
+        ----------
+        name
+            Of the recipe.
+        """
+        made = cls.__new__(cls)
+        for made.path in _new_paths(name):
+            with contextlib.suppress(FileExistsError), made._writable():
+                made.path.parent.mkdir(parents=True, exist_ok=True)
+                made.path.mkdir()
+                break
+        made._begin()
+        return made
+
+    @classmethod
+    def reopened(cls, path: str | Path) -> RunFolder:
+        """Return the folder of a run that is to go on; what it holds stays.
+
+        Parameters
+        ----------
+        path
+            The folder.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written, or another process writes there.
+        """
+        made = cls.__new__(cls)
+        made.path = Path(path)
+        made._lock()
+        for folder in (made.path, made.path / "figures", made.path / "checkpoints"):
+            remove_left_behind(folder)
+        return made
+
+    def _begin(self) -> None:
+        """Lock an empty folder, and find out now, not after hours, whether it can be written."""
+        self._lock()
+        with self._writable():
             taken = next(self.path.iterdir(), None)
             if taken is None:
-                # Found out now, not after hours of training.
-                with replace_file(self.path / "history.csv") as file:
-                    csv.writer(file, lineterminator="\n").writerow(HISTORY_COLUMNS)
-        except OSError as fault:
-            raise OutputError(
-                f"output folder {self.path}: cannot be written ({fault.strerror}); choose another "
-                f"with --out"
-            ) from None
+                self.write_history(())
         if taken is not None:
+            self.close()
             raise OutputError(
                 f"output folder {self.path}: not empty ({taken.name}); choose another with --out, "
                 f"or remove it"
             )
+
+    def _lock(self) -> None:
+        with self._writable():
+            handle = lock_folder(self.path)
+        if handle is None:
+            raise OutputError(
+                f"output folder {self.path}: another process is training there; wait for it, or "
+                f"choose another with --out"
+            )
+        self._unlock = weakref.finalize(self, os.close, handle)
+
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError as fault:
+            if fault.filename is not None and Path(fault.filename).is_dir():
+                raise  # a folder that somebody else has just made
+            raise self._not_writable(fault) from None
+        except OSError as fault:
+            raise self._not_writable(fault) from None
+
+    def _not_writable(self, fault: OSError) -> OutputError:
+        return OutputError(
+            f"output folder {self.path}: cannot be written ({fault.strerror}); choose another "
+            f"with --out"
+        )
+
+    def close(self) -> None:
+        """Let other processes write there."""
+        self._unlock()
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the full resolved recipe, which ``--recipe FILE`` runs again."""
@@ -103,21 +177,35 @@ class RunFolder:
         with replace_file(self.path / name) as file:
             file.write(to_json(content))
 
+    metrics: tuple[str, ...] = ()
+    """Of validations, beside loss and accuracy: more columns of history.csv."""
+
     def append_history(self, record: HistoryRecord) -> None:
         """Add a line to history.csv."""
-        validation = record.validation
-        row = (
-            record.step,
-            record.epoch,
-            repr(record.learning_rate),
-            repr(record.training.loss),
-            _cell(record.training.accuracy),
-            _cell(validation.loss if validation else None),
-            _cell(validation.accuracy if validation else None),
-            f"{record.seconds:.6f}",
-            f"{record.train_seconds:.6f}",
-        )
-        self._append("history.csv", [row])
+        self._append("history.csv", [_history_row(record, self.metrics)])
+
+    def write_history(self, records: Sequence[HistoryRecord]) -> None:
+        """Write history.csv anew."""
+        with replace_file(self.path / "history.csv") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow((*HISTORY_COLUMNS, *(f"validation_{each}" for each in self.metrics)))
+            writer.writerows(_history_row(record, self.metrics) for record in records)
+
+    @property
+    def probe_text(self) -> str:
+        """What is in probe.csv; empty where it is not there."""
+        try:
+            return (self.path / "probe.csv").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def write_probe(self, text: str) -> None:
+        """Write probe.csv anew, or remove it where there is nothing to write."""
+        if text:
+            with replace_file(self.path / "probe.csv") as file:
+                file.write(text)
+        else:
+            (self.path / "probe.csv").unlink(missing_ok=True)
 
     def append_probe(self, step: int, states: Sequence[LayerState]) -> None:
         """Add a line for each layer to probe.csv."""
@@ -156,9 +244,32 @@ class RunFolder:
         }
         self.write_json("model.json", content)
 
+    def write_best(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Write best.safetensors: the weights of the best validation."""
+        from safetensors.numpy import save
+
+        with replace_file(self.path / "best.safetensors", "wb") as file:
+            file.write(save(dict(sorted(weights.items()))))
+
     def write_weights(self, network: Sequential) -> None:
         """Write weights.safetensors."""
         network.save_weights(self.path / "weights.safetensors")
+
+
+def _history_row(record: HistoryRecord, metrics: Sequence[str] = ()) -> tuple[object, ...]:
+    validation = record.validation
+    return (
+        record.step,
+        record.epoch,
+        repr(record.learning_rate),
+        repr(record.training.loss),
+        _cell(record.training.accuracy),
+        _cell(validation.loss if validation else None),
+        _cell(validation.accuracy if validation else None),
+        f"{record.seconds:.6f}",
+        f"{record.train_seconds:.6f}",
+        *(_cell(record.metrics.get(name)) for name in metrics),
+    )
 
 
 def _range(images: NDArray[Any]) -> list[float] | None:
@@ -185,13 +296,11 @@ def to_json(content: dict[str, Any]) -> str:
     return json.dumps(clean(content), indent=2, allow_nan=False) + "\n"
 
 
-def new_run_path(recipe: str) -> Path:
-    """Return a path for a run's folder that nothing has yet: runs/NAME-DATE-TIME."""
+def _new_paths(recipe: str) -> Iterator[Path]:
+    """Paths for a run's folder, the first of them runs/NAME-DATE-TIME."""
     encoding = sys.getfilesystemencoding()  # a recipe's name is any text, a folder's is not
     name = re.sub(r"[^\w.-]+", "-", recipe.encode(encoding, "replace").decode(encoding))
     base = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, number = base, 2
-    while path.exists():
-        path = base.with_name(f"{base.name}-{number}")
-        number += 1
-    return path
+    yield base
+    for number in itertools.count(2):
+        yield base.with_name(f"{base.name}-{number}")

@@ -219,6 +219,11 @@ def load_run(path: str | Path) -> SavedRun:
 
 
 def _missing(folder: Path, name: str) -> RunError:
+    if any(folder.glob("checkpoints/step-*")):
+        return RunError(
+            f"run {folder}: {name} is missing: the run stopped before its end; go on with "
+            f"python -m fastconv.train --resume {folder}"
+        )
     return RunError(
         f"run {folder}: {name} is missing, so this is no finished run; train it again, or give "
         f"another run's folder"
@@ -301,7 +306,9 @@ def _numbers(rows: list[dict[str, str]], column: str) -> NDArray[np.float64]:
 
 def _history(file: Path) -> dict[str, NDArray[np.float64]]:
     rows = _rows(file, HISTORY_COLUMNS)
-    return {column: _numbers(rows, column) for column in HISTORY_COLUMNS}
+    more = [name for name in (rows[0] if rows else ()) if str(name).startswith("validation_")]
+    columns = dict.fromkeys([*HISTORY_COLUMNS, *more])
+    return {column: _numbers(rows, column) for column in columns}
 
 
 def _probe(file: Path) -> dict[str, dict[str, NDArray[np.float64]]]:

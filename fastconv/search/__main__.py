@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ if __name__ == "__main__":  # before what needs them is imported
 
 from fastconv.backends.configuration import available_cores
 from fastconv.cli.command_line import (
-    EXIT_INTERRUPTED,
     Parser,
     check_writable,
     positive,
@@ -24,11 +24,11 @@ from fastconv.cli.command_line import (
     write_json,
 )
 from fastconv.execution.config import ExecutionConfig
+from fastconv.execution.ending import interruption
 from fastconv.recipe import parse_setting
 from fastconv.search.definition import Search, SearchError, load_search, search_names
 from fastconv.search.folder import SearchFolder
 from fastconv.search.outcome import Outcome
-from fastconv.training_loop import interruption
 
 _MODULE = "fastconv.search"
 _EXIT_NOTHING = 1
@@ -159,7 +159,7 @@ def _run(
             f"same command goes on",
             file=sys.stderr,
         )
-        return EXIT_INTERRUPTED
+        return 128 + (is_interrupted.signal or signal.SIGINT)
     return 0 if outcome.best(1) else _say_nothing_found(outcome)
 
 

@@ -46,6 +46,12 @@ class SearchFolder:
                 f"output folder {self.path}: holds other files ({taken.name}) and no search; "
                 f"choose another with --out"
             )
+        for name in own:
+            if (self.path / name).is_symlink():
+                raise OutputError(
+                    f"output folder {self.path}: its {name} is a link, and nothing is written "
+                    f"through links; remove it, or choose another with --out"
+                )
 
     @property
     def study_path(self) -> Path:
