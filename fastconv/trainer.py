@@ -120,9 +120,9 @@ class Trainer:
         self.seed = require_int("Trainer", "seed", seed, 0)
         self.step = 0
         self.rate_factor = 1.0
+        self.batch_size = batch_size = self._checked_size(batch_size)
         self.score = Score(0.0, 0.0, 0.0, training.has_classes)
         self.train_seconds = 0.0
-        self.batch_size = batch_size = self._checked_size(batch_size)
         self.augmentation = augmentation or Augmentation()
         self.steps_per_epoch = len(training) // batch_size
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
