@@ -49,6 +49,18 @@ if TYPE_CHECKING:
     from fastconv.functional.dense import dense_backward as dense_backward
     from fastconv.functional.dropout import dropout as dropout
     from fastconv.functional.dropout import dropout_backward as dropout_backward
+    from fastconv.functional.elementwise_loss import (
+        binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    )
+    from fastconv.functional.elementwise_loss import (
+        binary_cross_entropy_with_logits_backward as binary_cross_entropy_with_logits_backward,
+    )
+    from fastconv.functional.elementwise_loss import huber as huber
+    from fastconv.functional.elementwise_loss import huber_backward as huber_backward
+    from fastconv.functional.elementwise_loss import mean_absolute_error as mean_absolute_error
+    from fastconv.functional.elementwise_loss import (
+        mean_absolute_error_backward as mean_absolute_error_backward,
+    )
     from fastconv.functional.loss import mean_squared_error as mean_squared_error
     from fastconv.functional.loss import mean_squared_error_backward as mean_squared_error_backward
     from fastconv.functional.loss import nll as nll
@@ -68,6 +80,7 @@ if TYPE_CHECKING:
     from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
+    from fastconv.plans.loss import Loss as Loss
     from fastconv.predictor import Predictor as Predictor
     from fastconv.recipe import load_recipe as load_recipe
     from fastconv.spec import ConvSpec as ConvSpec
@@ -89,6 +102,10 @@ _ORIGINS = {
     "functional.conv": "conv2d conv2d_backward conv_transpose2d conv_transpose2d_backward",
     "functional.dense": "dense dense_backward",
     "functional.dropout": "dropout dropout_backward",
+    "functional.elementwise_loss": (
+        "binary_cross_entropy_with_logits binary_cross_entropy_with_logits_backward huber "
+        "huber_backward mean_absolute_error mean_absolute_error_backward"
+    ),
     "functional.loss": (
         "mean_squared_error mean_squared_error_backward nll nll_backward softmax_cross_entropy "
         "softmax_cross_entropy_backward"
@@ -100,6 +117,7 @@ _ORIGINS = {
     ),
     "gradient_check": "check_gradients",
     "network": "Sequential",
+    "plans.loss": "Loss",
     "predictor": "Predictor",
     "recipe": "load_recipe",
     "spec": "ConvSpec PoolSpec SpecError",

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastconv.data import DataError, Samples, epoch_order
 from fastconv.execution.config import ExecutionConfig, settle
@@ -18,6 +18,7 @@ from fastconv.execution.pace import Pace
 from fastconv.inference import Inference, Score
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
+from fastconv.plans.loss import Loss
 from fastconv.plans.plan_builder import Purpose
 from fastconv.predictor import Predictor
 from fastconv.preprocessing import Augmentation, Preprocessing
@@ -38,7 +39,7 @@ class Trainer:
         Samples to train on. On the CPU each batch is read from their arrays when its step is made:
         what is written to them in between is learned. A CUDA device has a copy of its own.
     loss
-        "softmax_cross_entropy", "nll" or "mean_squared_error".
+        The name of a loss, or a :class:`fastconv.Loss` with options.
     optimizer, schedule
         Update rule and learning rates.
     batch_size
@@ -47,6 +48,9 @@ class Trainer:
         What happens to a batch before the first layer.
     seed
         Of shuffling, dropout and augmentation.
+    sample_weights
+        (N,), 0 or more: what each training sample counts in the mean of its batch; one of weight 0
+        counts for nothing.
     backend, threads, precision, device
         Where and how it computes: the fields of :class:`fastconv.ExecutionConfig`.
     config
@@ -80,13 +84,14 @@ class Trainer:
         network: Sequential,
         training: Samples,
         *,
-        loss: str,
+        loss: str | Loss,
         optimizer: Optimizer,
         schedule: Schedule,
         batch_size: int,
         preprocessing: Preprocessing | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        sample_weights: ArrayLike | None = None,
         backend: str | None = None,
         threads: int | None = None,
         precision: str | None = None,
@@ -117,10 +122,17 @@ class Trainer:
             name: self._placed.to_device(np.zeros(network.parameters.size, network.dtype))
             for name in ("gradients", "first_moment", "second_moment")
         }
+        weights = {}
+        if sample_weights is not None:
+            taken = _take_weights(sample_weights, len(training), network.dtype)
+            weights["sample_weights"] = self._placed.to_device(taken)
+        purpose = Purpose(
+            True, True, loss, optimizer.spec(network), sample_weights=sample_weights is not None
+        )
         self._runner = self._placed.make_runner(
             batch_size,
-            Purpose(True, True, loss, optimizer.spec(network)),
-            {**self._uploaded, **flat},
+            purpose,
+            {**self._uploaded, **flat, **weights},
             augmentation=augmentation,
             seed=seed,
         )
@@ -265,3 +277,16 @@ class Trainer:
         """Whether every parameter is a finite number."""
         self.update_network()
         return bool(np.isfinite(self.network.parameters).all())
+
+
+def _take_weights(weights: ArrayLike, samples: int, dtype: str) -> NDArray[np.floating]:
+    """Return the weights of samples in the dtype of a network: a copy."""
+    array = np.array(weights, dtype)
+    if array.shape != (samples,):
+        raise DataError(
+            f"sample_weights has shape {array.shape}; expected {(samples,)}, one for each training "
+            f"sample"
+        )
+    if not (np.isfinite(array) & (array >= 0)).all():
+        raise DataError("sample_weights holds a number below 0 or not finite; expected 0 or more")
+    return array

@@ -1,5 +1,11 @@
 """The cases that every backend is tested with, as specs; ``str(spec)`` is the test id."""
 
+from fastconv.plans.loss_operation import (
+    ELEMENTWISE_LOSS_KINDS,
+    ElementwiseLossSpec,
+    LabelWeightSpec,
+    SoftCrossEntropySpec,
+)
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -217,6 +223,23 @@ DROPOUTS = [
     DropoutSpec(0, 0.5, RANDOM),
 ]
 LOSSES = [LossSpec(6, 10), LossSpec(1, 3), LossSpec(4, 1), LossSpec(0, 3)]
+SOFT_CROSS_ENTROPIES = [
+    SoftCrossEntropySpec(6, 10, 0.1),
+    SoftCrossEntropySpec(5, 33),
+    SoftCrossEntropySpec(1, 1, 1.0),
+    SoftCrossEntropySpec(0, 3, 0.5),
+]
+ELEMENTWISE_LOSSES = [
+    ElementwiseLossSpec(kind, batch, outputs, delta)
+    for kind in ELEMENTWISE_LOSS_KINDS
+    for batch, outputs, delta in ((5, 19, 0.75), (3, 1, 2.0), (0, 4, 1.0))
+]
+LABEL_WEIGHTS = [
+    LabelWeightSpec(7, 4, 2),
+    LabelWeightSpec(7, 4, -100),
+    LabelWeightSpec(3, 1),
+    LabelWeightSpec(0, 3, 0),
+]
 OPTIMIZERS = [
     OptimizerSpec(kind, 23, 17, 19, l2=l2, coupled_decay=coupled, decoupled_decay=decoupled, **more)
     for kind, more in (

@@ -308,6 +308,85 @@ def _softmax_of(scores):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+def _target_loss(spec, draw):
+    labels = _loss(spec, draw)["loss.nll_forward"]
+    return {
+        "target_loss.one_hot": [
+            ({"labels": reads["labels"]}, {"targets": (spec.batch, spec.outputs)})
+            for reads, _ in labels
+        ]
+    }
+
+
+def _soft_cross_entropy(spec, draw):
+    each, every = (spec.batch,), (spec.batch, spec.outputs)
+    scores, targets = 3 * draw(*every), _softmax_of(draw(*every))
+    given = [
+        {"targets": targets, "class_weights": weights}
+        for weights in (None, draw.positive(spec.outputs))
+    ]
+    probabilities = _softmax_of(scores)
+    return {
+        "target_loss.soft_cross_entropy_forward": [
+            ({"scores": scores} | more, {"losses": each, "probabilities": every}) for more in given
+        ],
+        "target_loss.soft_cross_entropy_backward": [
+            ({"probabilities": probabilities} | more, {"dscores": every}) for more in given
+        ],
+    }
+
+
+def _elementwise_loss(spec, draw):
+    each, every = (spec.batch,), (spec.batch, spec.outputs)
+    y = 2 * draw(*every)
+    y[:1, :3] = [30, -30, 0][: spec.outputs]
+    target = draw.below(2, *every).astype(y.dtype)
+    target[1:2] += draw.dtype.type(0.5)
+    return {
+        "target_loss.elementwise_loss_forward": ({"y": y, "target": target}, {"losses": each}),
+        "target_loss.elementwise_loss_backward": ({"y": y, "target": target}, {"dy": every}),
+    }
+
+
+def _label_weights(spec, draw):
+    each = (spec.batch,)
+    labels = draw.below(spec.outputs, *each)
+    labels[1:3] = [spec.outputs, -100][: len(labels[1:3])]
+    own = draw.positive(*each)
+    own[4:5] = 0
+    classes = draw.positive(spec.outputs)
+    return {
+        "loss_weights.label_weights": [
+            (
+                {"labels": labels, "class_weights": of_class, "sample_weights": of_sample},
+                {"counted": (each, np.int64), "factors": each, "weights": each},
+            )
+            for of_class in (None, classes)
+            for of_sample in (None, own)
+        ]
+    }
+
+
+def _loss_weights(spec, draw):
+    each = (spec.batch,)
+    factors, weights, losses = draw.positive(*each), draw.positive(*each), draw(*each)
+    factors[1:2] = weights[1:2] = 0
+    losses[1:2] = np.nan  # of a label that is ignored
+    gradient, totals = draw(spec.batch, spec.outputs), np.array([0.5, 2.0, 40.0, 7.0])
+    gradient[1:2] = np.nan
+    both = {"factors": factors, "weights": weights}
+    nothing = {name: np.zeros_like(array) for name, array in both.items()}
+    return {
+        "loss_weights.weigh_losses": ({"factors": factors}, {}, {"losses": losses}),
+        "loss_weights.weigh_gradients": [
+            (some, {}, {"dscores": gradient}) for some in (both, nothing)
+        ],
+        "loss_weights.sum_weighted_losses": (
+            both | {"losses": draw(*each)}, {}, {"statistics": totals},
+        ),
+    }  # fmt: skip
+
+
 def _optim(spec, draw):
     w, m, v = draw(spec.size), draw(spec.size), draw.positive(spec.size)
     reads = {"dw": draw(spec.size), "rate": np.array([0.125])}
@@ -339,6 +418,11 @@ _BUILDERS = (
     (_softmax, cases.SOFTMAXES),
     (_dropout, cases.DROPOUTS),
     (_loss, cases.LOSSES),
+    (_target_loss, cases.LOSSES),
+    (_soft_cross_entropy, cases.SOFT_CROSS_ENTROPIES),
+    (_elementwise_loss, cases.ELEMENTWISE_LOSSES),
+    (_label_weights, cases.LABEL_WEIGHTS),
+    (_loss_weights, cases.LOSSES),
     *((_optim, [spec]) for spec in cases.OPTIMIZERS),
     (_random, cases.WORDS),
 )

@@ -14,6 +14,12 @@ from watched import parameters_of, run
 import fastconv
 from fastconv.backends.reference import dense as reference
 from fastconv.backends.selection import backend_state
+from fastconv.plans.loss_operation import (
+    ELEMENTWISE_LOSS_KINDS,
+    ElementwiseLossSpec,
+    LabelWeightSpec,
+    SoftCrossEntropySpec,
+)
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -84,6 +90,10 @@ LARGE = {
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
     "dropout": [DropoutSpec(90001, 0.3, RANDOM)],
     "loss": [LossSpec(9001, 10), LossSpec(100, 1000)],
+    "soft_cross_entropy": [SoftCrossEntropySpec(9001, 10, 0.1), SoftCrossEntropySpec(60, 1000)],
+    "elementwise_loss": [ElementwiseLossSpec(k, 9001, 3) for k in ELEMENTWISE_LOSS_KINDS],
+    "label_weights": [LabelWeightSpec(30001, 3, 1)],
+    "loss_weights": [LossSpec(30001, 3)],
     "sgd": [OptimizerSpec("sgd", 60001, 50000, 55000, 0.25, 0.5, 0.125)],
     "momentum": [
         OptimizerSpec(kind, 60001, 50000, 55000, 0.25, 0.5, 0.125)
@@ -106,6 +116,10 @@ def family_of(kernel):
         return "softmax"
     if module == "optim":
         return name.partition("_")[0]
+    if module == "target_loss":
+        return "loss" if name == "one_hot" else name.rpartition("_")[0]
+    if name == "label_weights":
+        return name
     return {"random": "words"}.get(module, module)
 
 
@@ -125,7 +139,7 @@ def test_any_number_of_threads_gives_the_same_bits(kernel, dtype, monkeypatch):
                     )
 
 
-IN_ONE_PIECE = {"loss.sum_losses", "loss.count_correct"}
+IN_ONE_PIECE = {"loss.sum_losses", "loss.count_correct", "loss_weights.sum_weighted_losses"}
 """Kernels that add to statistics: by one thread, in order."""
 
 

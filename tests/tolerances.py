@@ -39,6 +39,8 @@ TOLERANCES = {
     "activation": Tolerance(of_largest=4, of_each=16),
     "dropout": Tolerance(of_each=2),
     "loss": Tolerance(of_largest=8, of_each=16),
+    "target_loss": Tolerance(of_largest=8, of_each=16),
+    "loss_weights": Tolerance(of_largest=8, of_each=16),
     "optim": Tolerance(of_largest=8),
     "input.gather_images": _EXACT,
     "input.gather_rows": _EXACT,

@@ -62,6 +62,21 @@ _DECLARED: dict[str, str] = {
     "loss.mean_squared_error_backward": "y:r target:r dy:w",
     "loss.sum_losses": "losses:r statistics:u",
     "loss.count_correct": "scores:r labels:r statistics:u",
+    "target_loss.one_hot": "labels:r targets:w",
+    "target_loss.soft_cross_entropy_forward": (
+        "scores:r targets:r class_weights:r losses:w probabilities:w"
+    ),
+    "target_loss.soft_cross_entropy_backward": (
+        "probabilities:r targets:r class_weights:r dscores:w"
+    ),
+    "target_loss.elementwise_loss_forward": "y:r target:r losses:w",
+    "target_loss.elementwise_loss_backward": "y:r target:r dy:w",
+    "loss_weights.label_weights": (
+        "labels:r class_weights:r sample_weights:r counted:w factors:w weights:w"
+    ),
+    "loss_weights.weigh_losses": "factors:r losses:u",
+    "loss_weights.weigh_gradients": "factors:r weights:r dscores:u",
+    "loss_weights.sum_weighted_losses": "losses:r factors:r weights:r statistics:u",
     "optim.sgd_update": "w:u dw:r rate:r",
     "optim.momentum_update": "w:u dw:r m:u rate:r",
     "optim.adam_update": "w:u dw:r m:u v:u rate:r step:r",

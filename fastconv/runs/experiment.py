@@ -14,7 +14,6 @@ from fastconv.data import (
     DataError,
     Dataset,
     Samples,
-    append_transformed_copy,
     load,
     split,
     training_statistics,
@@ -109,7 +108,7 @@ def prepare(
     trainer = Trainer(
         network,
         dataset.training,
-        loss=recipe.loss,
+        loss=recipe.make_loss(),
         optimizer=recipe.optimizer,
         schedule=recipe.schedule.schedule(recipe.optimizer.lr, steps_per_epoch, steps),
         batch_size=recipe.batch_size,
@@ -190,6 +189,8 @@ def _with_copy(training: Samples, augmentation: Augmentation, seed: int) -> Samp
         a.translation,
         a.cutout,
     )
+    from fastconv.data import append_transformed_copy
+
     return append_transformed_copy(training, spec)
 
 

@@ -124,7 +124,7 @@ class SavedRun:
         """
         return Inference(
             network,
-            loss=self.recipe.loss,
+            loss=self.recipe.make_loss(),
             preprocessing=self.preprocessing,
             config=config,
         )
@@ -206,7 +206,7 @@ def load_run(path: str | Path) -> SavedRun:
         _read(folder, "model.json", lambda _: _image_range(model)),
     )
     outputs = len(names) or None
-    if run.recipe.loss == "mean_squared_error":
+    if not run.recipe.make_loss().takes_labels:
         fits = outputs is None
     else:
         fits = run.output_shape == (outputs,)

@@ -868,6 +868,136 @@ struct count_correct {
     double no_reals[16];
 };
 
+/* targets = 1 at the label, else 0; NaN for a label that is none of the classes */
+struct one_hot {
+    struct instruction_head head;
+    address labels; /* int64: the class of each sample */
+    address targets; /* a distribution over the classes for each sample */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t outputs; /* classes */
+    int64_t no_integers[30];
+    double no_reals[16];
+};
+
+/* losses = sum of q (log(sum(e^scores)) - scores), and the softmax; q is the target, smoothed,
+ * times the weight of the class */
+struct soft_cross_entropy_forward {
+    struct instruction_head head;
+    address scores; /* of each sample and class */
+    address targets; /* a distribution over the classes for each sample */
+    address class_weights; /* of each class; null for 1; may be NULL */
+    address losses; /* one for each sample */
+    address probabilities; /* the softmax */
+    address no_pointers[7];
+    int64_t batch; /* samples */
+    int64_t outputs; /* classes */
+    int64_t no_integers[30];
+    double label_smoothing; /* share of the targets that is spread over all classes */
+    double no_reals[15];
+};
+
+/* dscores = (probabilities sum(q) - q) / batch */
+struct soft_cross_entropy_backward {
+    struct instruction_head head;
+    address probabilities; /* of each sample and class */
+    address targets; /* a distribution over the classes for each sample */
+    address class_weights; /* of each class; null for 1; may be NULL */
+    address dscores; /* gradient of the scores */
+    address no_pointers[8];
+    int64_t batch; /* samples */
+    int64_t outputs; /* classes */
+    int64_t no_integers[30];
+    double label_smoothing; /* share of the targets that is spread over all classes */
+    double no_reals[15];
+};
+
+/* losses = mean over the outputs of the loss of each */
+struct elementwise_loss_forward {
+    struct instruction_head head;
+    address y; /* the output */
+    address target; /* what y should be */
+    address losses; /* one for each sample */
+    address no_pointers[9];
+    int64_t batch; /* samples */
+    int64_t outputs; /* elements of a sample */
+    int64_t kind; /* number of the kind in fastconv.plans.loss_operation.ELEMENTWISE_LOSS_KINDS */
+    int64_t no_integers[29];
+    double delta; /* of Huber's loss */
+    double no_reals[15];
+};
+
+/* dy = derivative / size */
+struct elementwise_loss_backward {
+    struct instruction_head head;
+    address y; /* the output */
+    address target; /* what y should be */
+    address dy; /* gradient of y */
+    address no_pointers[9];
+    int64_t size; /* elements of all samples */
+    int64_t kind; /* number of the kind in fastconv.plans.loss_operation.ELEMENTWISE_LOSS_KINDS */
+    int64_t no_integers[30];
+    double delta; /* of Huber's loss */
+    double no_reals[15];
+};
+
+/* factors = own weight of each sample, 0 where ignored; weights = those times the classes'; counted
+ * = labels, or -1 where the factor is 0 */
+struct label_weights {
+    struct instruction_head head;
+    address labels; /* int64: the class of each sample */
+    address class_weights; /* of each class; null for 1; may be NULL */
+    address sample_weights; /* of each sample; null for 1; may be NULL */
+    address counted; /* int64: the labels that count */
+    address factors; /* what the loss of each sample counts; 0 for nothing */
+    address weights; /* what each sample counts in the mean */
+    address no_pointers[6];
+    int64_t batch; /* samples */
+    int64_t outputs; /* classes */
+    int64_t has_ignore_index; /* whether a label is ignored */
+    int64_t ignore_index; /* that label */
+    int64_t no_integers[28];
+    double no_reals[16];
+};
+
+/* losses = factors * losses, 0 where the factor is 0 */
+struct weigh_losses {
+    struct instruction_head head;
+    address factors; /* what the loss of each sample counts; 0 for nothing */
+    address losses; /* one for each sample */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t no_integers[31];
+    double no_reals[16];
+};
+
+/* dscores = dscores * factors * batch / sum(weights), 0 where the factor is 0 */
+struct weigh_gradients {
+    struct instruction_head head;
+    address factors; /* what the loss of each sample counts; 0 for nothing */
+    address weights; /* what each sample counts in the mean */
+    address dscores; /* gradient of a mean over the batch, which becomes that of a mean by weights
+        */
+    address no_pointers[9];
+    int64_t batch; /* samples */
+    int64_t outputs; /* elements of a sample */
+    int64_t no_integers[30];
+    double no_reals[16];
+};
+
+/* statistics[0] += losses, [2] += samples whose factor is not 0, [3] += weights */
+struct sum_weighted_losses {
+    struct instruction_head head;
+    address losses; /* one for each sample */
+    address factors; /* what the loss of each sample counts; 0 for nothing */
+    address weights; /* what each sample counts in the mean */
+    address statistics; /* float64: sum of losses, correct samples, samples, sum of weights */
+    address no_pointers[8];
+    int64_t batch; /* samples */
+    int64_t no_integers[31];
+    double no_reals[16];
+};
+
 /* the first words of a stream at a step */
 struct random_words {
     struct instruction_head head;

@@ -44,6 +44,8 @@ static const struct kernel_entry kernels[] = {
     OPTIM_KERNELS,
     ACTIVATION_KERNELS,
     LOSS_KERNELS,
+    TARGET_LOSS_KERNELS,
+    LOSS_WEIGHTS_KERNELS,
     RANDOM_KERNELS,
     INPUT_KERNELS,
     DROPOUT_KERNELS,

@@ -17,6 +17,8 @@
 #include "optim.h"
 #include "activation.h"
 #include "loss.h"
+#include "target_loss.h"
+#include "loss_weights.h"
 #include "random.h"
 #include "input.h"
 #include "augment.h"

@@ -818,6 +818,70 @@ def _mean_squared_error_backward(at: _Collector) -> None:
     at.writes_run("dy", at.n.size)
 
 
+@_kernel(Kernel.ONE_HOT)
+def _one_hot(at: _Collector) -> None:
+    at.reads_run("labels", at.n.batch, "int64")
+    at.writes_run("targets", at.n.batch * at.n.outputs)
+
+
+@_kernel(Kernel.SOFT_CROSS_ENTROPY_FORWARD, Kernel.SOFT_CROSS_ENTROPY_BACKWARD)
+def _soft_cross_entropy(at: _Collector) -> None:
+    size, forward = at.n.batch * at.n.outputs, Kernel.SOFT_CROSS_ENTROPY_FORWARD
+    at.reads_run("targets", size)
+    at.reads_run("class_weights", at.n.outputs)
+    if at.instruction.kernel == forward:
+        at.reads_run("scores", size)
+        at.writes_run("losses", at.n.batch)
+        at.writes_run("probabilities", size)
+    else:
+        at.reads_run("probabilities", size)
+        at.writes_run("dscores", size)
+
+
+@_kernel(Kernel.ELEMENTWISE_LOSS_FORWARD)
+def _elementwise_loss_forward(at: _Collector) -> None:
+    at.reads_run("y", at.n.batch * at.n.outputs)
+    at.reads_run("target", at.n.batch * at.n.outputs)
+    at.writes_run("losses", at.n.batch)
+
+
+@_kernel(Kernel.ELEMENTWISE_LOSS_BACKWARD)
+def _elementwise_loss_backward(at: _Collector) -> None:
+    at.reads_run("y", at.n.size)
+    at.reads_run("target", at.n.size)
+    at.writes_run("dy", at.n.size)
+
+
+@_kernel(Kernel.LABEL_WEIGHTS)
+def _label_weights(at: _Collector) -> None:
+    at.reads_run("labels", at.n.batch, "int64")
+    at.reads_run("class_weights", at.n.outputs)
+    at.reads_run("sample_weights", at.n.batch)
+    at.writes_run("counted", at.n.batch, "int64")
+    at.writes_run("factors", at.n.batch)
+    at.writes_run("weights", at.n.batch)
+
+
+@_kernel(Kernel.WEIGH_LOSSES)
+def _weigh_losses(at: _Collector) -> None:
+    at.reads_run("factors", at.n.batch)
+    at.updates_run("losses", at.n.batch)
+
+
+@_kernel(Kernel.WEIGH_GRADIENTS)
+def _weigh_gradients(at: _Collector) -> None:
+    at.reads_run("factors", at.n.batch)
+    at.reads_run("weights", at.n.batch)
+    at.updates_run("dscores", at.n.batch * at.n.outputs)
+
+
+@_kernel(Kernel.SUM_WEIGHTED_LOSSES)
+def _sum_weighted_losses(at: _Collector) -> None:
+    for name in ("losses", "factors", "weights"):
+        at.reads_run(name, at.n.batch)
+    at.updates_run("statistics", 4, "float64")
+
+
 @_kernel(Kernel.SUM_LOSSES)
 def _sum_losses(at: _Collector) -> None:
     at.reads_run("losses", at.n.batch)

@@ -24,6 +24,12 @@ _UPDATE: dict[str, Any] = {
     "coupled_decay": "coupled_decay * w is added to the gradient",
     "decoupled_decay": "rate * decoupled_decay * w is subtracted beside",
 }
+_CLASS_WEIGHTS = "of each class; null for 1"
+_FACTORS = "what the loss of each sample counts; 0 for nothing"
+_WEIGHTS = "what each sample counts in the mean"
+_TARGETS = "a distribution over the classes for each sample"
+_LOSS_KIND = "number of the kind in fastconv.plans.loss_operation.ELEMENTWISE_LOSS_KINDS"
+_SMOOTHING = "share of the targets that is spread over all classes"
 _EPSILON = "is added to a variance"
 
 LAYOUTS = dict(
@@ -153,6 +159,105 @@ LAYOUTS = dict(
             scores="of each sample and class",
             statistics="float64: sum of losses, correct samples, samples",
             outputs="classes",
+        ),
+        declare(
+            Kernel.ONE_HOT,
+            "targets = 1 at the label, else 0; NaN for a label that is none of the classes",
+            "labels targets",
+            "batch outputs",
+            targets=_TARGETS,
+            outputs="classes",
+        ),
+        declare(
+            Kernel.SOFT_CROSS_ENTROPY_FORWARD,
+            "losses = sum of q (log(sum(e^scores)) - scores), and the softmax; q is the target, "
+            "smoothed, times the weight of the class",
+            "scores targets class_weights? losses probabilities",
+            "batch outputs",
+            "label_smoothing",
+            scores="of each sample and class",
+            targets=_TARGETS,
+            class_weights=_CLASS_WEIGHTS,
+            probabilities="the softmax",
+            outputs="classes",
+            label_smoothing=_SMOOTHING,
+        ),
+        declare(
+            Kernel.SOFT_CROSS_ENTROPY_BACKWARD,
+            "dscores = (probabilities sum(q) - q) / batch",
+            "probabilities targets class_weights? dscores",
+            "batch outputs",
+            "label_smoothing",
+            probabilities="of each sample and class",
+            targets=_TARGETS,
+            class_weights=_CLASS_WEIGHTS,
+            dscores="gradient of the scores",
+            outputs="classes",
+            label_smoothing=_SMOOTHING,
+        ),
+        declare(
+            Kernel.ELEMENTWISE_LOSS_FORWARD,
+            "losses = mean over the outputs of the loss of each",
+            "y target losses",
+            "batch outputs kind",
+            "delta",
+            target="what y should be",
+            outputs="elements of a sample",
+            kind=_LOSS_KIND,
+            delta="of Huber's loss",
+        ),
+        declare(
+            Kernel.ELEMENTWISE_LOSS_BACKWARD,
+            "dy = derivative / size",
+            "y target dy",
+            "size kind",
+            "delta",
+            target="what y should be",
+            dy="gradient of y",
+            size="elements of all samples",
+            kind=_LOSS_KIND,
+            delta="of Huber's loss",
+        ),
+        declare(
+            Kernel.LABEL_WEIGHTS,
+            "factors = own weight of each sample, 0 where ignored; weights = those times the "
+            "classes'; counted = labels, or -1 where the factor is 0",
+            "labels class_weights? sample_weights? counted factors weights",
+            "batch outputs has_ignore_index ignore_index-",
+            class_weights=_CLASS_WEIGHTS,
+            sample_weights="of each sample; null for 1",
+            counted="int64: the labels that count",
+            factors=_FACTORS,
+            weights=_WEIGHTS,
+            outputs="classes",
+            has_ignore_index="whether a label is ignored",
+            ignore_index="that label",
+        ),
+        declare(
+            Kernel.WEIGH_LOSSES,
+            "losses = factors * losses, 0 where the factor is 0",
+            "factors losses",
+            "batch",
+            factors=_FACTORS,
+        ),
+        declare(
+            Kernel.WEIGH_GRADIENTS,
+            "dscores = dscores * factors * batch / sum(weights), 0 where the factor is 0",
+            "factors weights dscores",
+            "batch outputs",
+            factors=_FACTORS,
+            weights=_WEIGHTS,
+            dscores="gradient of a mean over the batch, which becomes that of a mean by weights",
+            outputs="elements of a sample",
+        ),
+        declare(
+            Kernel.SUM_WEIGHTED_LOSSES,
+            "statistics[0] += losses, [2] += samples whose factor is not 0, [3] += weights",
+            "losses factors weights statistics",
+            "batch",
+            factors=_FACTORS,
+            weights=_WEIGHTS,
+            statistics="float64: sum of losses, correct samples, samples, sum of weights",
         ),
         declare(
             Kernel.SGD_UPDATE,
