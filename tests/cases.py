@@ -6,6 +6,7 @@ from fastconv.plans.loss_operation import (
     LabelWeightSpec,
     SoftCrossEntropySpec,
 )
+from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -194,6 +195,14 @@ NORMS = [
     NormSpec(2, 5, epsilon=1.0),
     NormSpec(1, 4),
     NormSpec(0, 4),
+]
+GROUP_NORMS = [
+    GroupNormSpec(3, 4, 6, 3),
+    GroupNormSpec(2, 5, 38, 2, 1e-3),
+    GroupNormSpec(4, 1, 37),
+    GroupNormSpec(2, 9, 5, 5),
+    GroupNormSpec(2, 2, 3, 3, 1.0),
+    GroupNormSpec(0, 4, 6, 2),
 ]
 _ALPHAS = {"leaky_relu": (0.1, 1.0, 2.0, 0.0), "elu": (1.0, 0.5, 2.0)}
 ACTIVATIONS = [

@@ -232,6 +232,29 @@ def _norm(spec, draw):
     }
 
 
+def _group_norm(spec, draw):
+    x, c = (spec.batch, spec.pixels, spec.channels), (spec.channels,)
+    groups = (spec.batch, spec.groups)
+    image, dy, gamma, beta = draw(*x), draw(*x), draw(*c), draw(*c)
+    _, mean, inverse = _reference(
+        "group_norm.group_norm_forward", spec, image, gamma, beta,
+        shape=[(x, None), (groups, None), (groups, None)],
+    )  # fmt: skip
+    statistics = {"mean": mean, "inverse_std": inverse}
+    return {
+        "group_norm.group_norm_forward": [
+            ({"x": image, "gamma": g, "beta": b}, {"y": x, "mean": groups, "inverse_std": groups})
+            for g, b in ((gamma, beta), (gamma, None), (None, None))
+        ],
+        "group_norm.group_norm_backward_data": [
+            ({"dy": dy, "x": image, "gamma": g} | statistics, {"dx": x}) for g in (gamma, None)
+        ],
+        "group_norm.group_norm_backward_parameters": [
+            ({"dy": dy, "x": image} | statistics, {"dgamma": c, "dbeta": b}) for b in (c, None)
+        ],
+    }
+
+
 def _activation(spec, draw):
     x = draw(spec.size)
     # Large values of both signs, and both zeros.
@@ -414,6 +437,7 @@ _BUILDERS = (
     (_layout, cases.LAYOUTS),
     (_augment, cases.AUGMENTS),
     (_norm, cases.NORMS),
+    (_group_norm, cases.GROUP_NORMS),
     (_activation, cases.ACTIVATIONS),
     (_softmax, cases.SOFTMAXES),
     (_dropout, cases.DROPOUTS),

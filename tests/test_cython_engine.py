@@ -20,6 +20,7 @@ from fastconv.plans.loss_operation import (
     LabelWeightSpec,
     SoftCrossEntropySpec,
 )
+from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -86,6 +87,7 @@ LARGE = {
     "images": [InputSpec(40, 32, 32, 3), InputSpec(7, 8, 8, 300), InputSpec(30000, 1, 1, 2)],
     "layout": [InputSpec(5, 31, 29, 17), InputSpec(2, 120, 120, 3), InputSpec(1, 8, 8, 600)],
     "norm": [NormSpec(5000, 33), NormSpec(40, 3000), NormSpec(50000, 1)],
+    "group_norm": [GroupNormSpec(40, 60, 33, 3), GroupNormSpec(500, 1, 100)],
     "activation": [ActivationSpec(kind, 60001, 0.5) for kind in ACTIVATION_KINDS],
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
     "dropout": [DropoutSpec(90001, 0.3, RANDOM)],

@@ -289,7 +289,11 @@ def test_the_package_imports_nothing_of_its_own_but_the_check_of_the_checkout():
     assert IMPORTS["fastconv"] == {"fastconv._checkout"}
 
 
-SPECS_OF_OPERATIONS = ("fastconv.plans.operation", "fastconv.plans.loss_operation")
+SPECS_OF_OPERATIONS = (
+    "fastconv.plans.operation",
+    "fastconv.plans.loss_operation",
+    "fastconv.plans.norm_operation",
+)
 BACKENDS = sorted(p.parent.name for p in (PACKAGE / "backends").glob("*/run.py"))
 
 

@@ -59,8 +59,8 @@ MODULES = sorted(files("reference") - {"run"})
 def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
-        "activation", "conv", "dense", "dropout", "input", "layout", "loss", "loss_weights", "nchw",
-        "norm", "optim", "pool", "random", "target_loss",
+        "activation", "conv", "dense", "dropout", "group_norm", "input", "layout", "loss",
+        "loss_weights", "nchw", "norm", "optim", "pool", "random", "target_loss",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 

@@ -1,4 +1,12 @@
-"""Layers: frozen descriptions with shapes, parameters and the kernel calls of a plan."""
+"""Layers: frozen descriptions with shapes, parameters and the kernel calls of a plan.
+
+Most are there at once; modules of the others are loaded when one of their layers is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from fastconv.layers.activation import (
     ELU,
@@ -11,13 +19,21 @@ from fastconv.layers.activation import (
     Softplus,
     Tanh,
 )
-from fastconv.layers.base import Layer, Node, Parameter
+from fastconv.layers.base import Layer, LayerTable, Node, Parameter
 from fastconv.layers.convolution import Conv2D, ConvTranspose2D
 from fastconv.layers.dense import Dense, Flatten
 from fastconv.layers.normalization import BatchNorm, Dropout
 from fastconv.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 
-LAYERS: dict[str, type[Layer]] = {
+if TYPE_CHECKING:
+    from fastconv.layers.sample_norm import LayerNorm as LayerNorm
+
+_PLACES = {
+    "layer_norm": "sample_norm:LayerNorm",
+}
+"""Layers whose modules are loaded when they are used: by their names in a recipe."""
+
+_LOADED: dict[str, type[Layer]] = {
     layer.kind: layer
     for layer in (
         Conv2D,
@@ -40,7 +56,20 @@ LAYERS: dict[str, type[Layer]] = {
         LogSoftmax,
     )
 }
+LAYERS = LayerTable(_LOADED, _PLACES)
 """By their names in a recipe."""
+
+_MODULE_OF = {
+    name: module for module, _, name in (place.partition(":") for place in _PLACES.values())
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a layer whose module is not loaded yet."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'fastconv.layers' has no attribute {name!r}")
+    return getattr(import_module(f"fastconv.layers.{_MODULE_OF[name]}"), name)
+
 
 __all__ = [
     "ELU",
@@ -55,6 +84,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2D",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
     "MaxPool2D",

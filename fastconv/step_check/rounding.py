@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from fastconv.backends.reference.run import Runner
 from fastconv.plans.effects import ACCESS
 from fastconv.plans.loss_operation import ElementwiseLossSpec, SoftCrossEntropySpec
+from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.plans.operation import ActivationSpec, InputSpec, LossSpec, NormSpec, SoftmaxSpec
 from fastconv.plans.plan import Call, Plan
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
@@ -64,6 +65,8 @@ def longest_sum(call: Call) -> int:
         return spec.height * spec.width
     if isinstance(spec, NormSpec):
         return spec.rows
+    if isinstance(spec, GroupNormSpec):
+        return spec.pixels * max(spec.width, spec.batch)
     if isinstance(spec, SoftmaxSpec):
         return spec.classes
     if isinstance(spec, (LossSpec, SoftCrossEntropySpec, ElementwiseLossSpec)):
@@ -151,6 +154,10 @@ class RoundedRunner(Runner):
             size = error * rows * np.abs(gamma * inverse_std)
             per_row = np.broadcast_to(size, (dx.size // gamma.size, gamma.size))
             return _Beside(dx.ctypes.data, per_row.reshape(dx.shape))
+        if call.kernel == "group_norm.group_norm_backward_data":
+            dy, _, gamma, _, inverse_std, dx = arrays
+            size = error * _largest(dy) * (1.0 if gamma is None else _largest(gamma))
+            return _Beside(dx.ctypes.data, size * _largest(inverse_std))
         if call.kernel in _LOGARITHMS:
             # The logarithm of a number near 1.
             names = list(ACCESS[call.kernel])

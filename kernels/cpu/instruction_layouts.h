@@ -1425,6 +1425,62 @@ struct norm_backward_data {
     double no_reals[16];
 };
 
+/* y = gamma (x - mean) inverse_std + beta, by the statistics of each group of channels of each
+ * sample */
+struct group_norm_forward {
+    struct instruction_head head;
+    address x; /* the input */
+    address gamma; /* for each channel; null for 1; may be NULL */
+    address beta; /* for each channel; null for 0; may be NULL */
+    address y; /* the output */
+    address mean; /* for each group of each sample */
+    address inverse_std; /* for each group of each sample */
+    address no_pointers[6];
+    int64_t batch; /* samples */
+    int64_t pixels; /* pixels of a sample */
+    int64_t channels;
+    int64_t groups; /* groups of channels */
+    int64_t no_integers[28];
+    double epsilon; /* is added to a variance */
+    double no_reals[15];
+};
+
+/* dx = inverse_std (g - mean of g - z mean of g z), g = gamma dy */
+struct group_norm_backward_data {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address x; /* the input */
+    address gamma; /* for each channel; null for 1; may be NULL */
+    address mean; /* for each group of each sample */
+    address inverse_std; /* for each group of each sample */
+    address dx; /* gradient of the input */
+    address no_pointers[6];
+    int64_t batch; /* samples */
+    int64_t pixels; /* pixels of a sample */
+    int64_t channels;
+    int64_t groups; /* groups of channels */
+    int64_t no_integers[28];
+    double no_reals[16];
+};
+
+/* dgamma = sum of dy z, dbeta = sum of dy */
+struct group_norm_backward_parameters {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address x; /* the input */
+    address mean; /* for each group of each sample */
+    address inverse_std; /* for each group of each sample */
+    address dgamma; /* gradient of gamma */
+    address dbeta; /* gradient of beta; null where nobody wants it; may be NULL */
+    address no_pointers[6];
+    int64_t batch; /* samples */
+    int64_t pixels; /* pixels of a sample */
+    int64_t channels;
+    int64_t groups; /* groups of channels */
+    int64_t no_integers[28];
+    double no_reals[16];
+};
+
 /* y[n][row of c][j] = x[n][row of j][c] for matrices n; j and c run through the rows and columns of
  * x in the order of x_period and the rows of y in that of y_period */
 struct transpose {

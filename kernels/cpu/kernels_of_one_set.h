@@ -52,6 +52,7 @@ static const struct kernel_entry kernels[] = {
     POOL_KERNELS,
     POOLED_KERNELS,
     NORM_KERNELS,
+    GROUP_NORM_KERNELS,
     LAYOUT_KERNELS,
     {NULL, NULL, NULL},
 };

@@ -26,6 +26,7 @@
 #include "pool.h"
 #include "pooled.h"
 #include "norm.h"
+#include "group_norm.h"
 #include "layout.h"
 
 #include "no_vectors.h"

@@ -726,6 +726,31 @@ def _reads_channels(at: _Collector, *names: str, times: int = 1) -> None:
         at.reads_run(name, times * at.n.channels)
 
 
+@_kernel(Kernel.GROUP_NORM_FORWARD)
+def _group_norm_forward(at: _Collector) -> None:
+    size = at.n.batch * at.n.pixels * at.n.channels
+    at.reads_run("x", size)
+    _reads_channels(at, "gamma", "beta")
+    at.writes_run("y", size)
+    at.writes_run("mean", at.n.batch * at.n.groups)
+    at.writes_run("inverse_std", at.n.batch * at.n.groups)
+
+
+@_kernel(Kernel.GROUP_NORM_BACKWARD_DATA, Kernel.GROUP_NORM_BACKWARD_PARAMETERS)
+def _group_norm_backward(at: _Collector) -> None:
+    size = at.n.batch * at.n.pixels * at.n.channels
+    at.reads_run("dy", size)
+    at.reads_run("x", size)
+    at.reads_run("mean", at.n.batch * at.n.groups)
+    at.reads_run("inverse_std", at.n.batch * at.n.groups)
+    if at.instruction.kernel == Kernel.GROUP_NORM_BACKWARD_DATA:
+        _reads_channels(at, "gamma")
+        at.writes_run("dx", size)
+    else:
+        at.writes_run("dgamma", at.n.channels)
+        at.writes_run("dbeta", at.n.channels)
+
+
 @_kernel(Kernel.NORM_SUMS)
 def _norm_sums(at: _Collector) -> None:
     at.reads_run("x", at.n.rows * at.n.channels)

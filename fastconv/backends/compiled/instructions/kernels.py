@@ -82,4 +82,7 @@ class Kernel(StrEnum):
     NORM_GRADIENT_SUMS = "norm_gradient_sums"
     NORM_GRADIENTS = "norm_gradients"
     NORM_BACKWARD_DATA = "norm_backward_data"
+    GROUP_NORM_FORWARD = "group_norm_forward"
+    GROUP_NORM_BACKWARD_DATA = "group_norm_backward_data"
+    GROUP_NORM_BACKWARD_PARAMETERS = "group_norm_backward_parameters"
     TRANSPOSE = "transpose"

@@ -30,6 +30,7 @@ _WEIGHTS = "what each sample counts in the mean"
 _TARGETS = "a distribution over the classes for each sample"
 _LOSS_KIND = "number of the kind in fastconv.plans.loss_operation.ELEMENTWISE_LOSS_KINDS"
 _SMOOTHING = "share of the targets that is spread over all classes"
+_OF_GROUPS = "for each group of each sample"
 _EPSILON = "is added to a variance"
 
 LAYOUTS = dict(
@@ -296,6 +297,44 @@ LAYOUTS = dict(
             beta1="what is kept of m",
             beta2="what is kept of v",
             epsilon="is added to the root",
+        ),
+        declare(
+            Kernel.GROUP_NORM_FORWARD,
+            "y = gamma (x - mean) inverse_std + beta, by the statistics of each group of channels "
+            "of each sample",
+            "x gamma? beta? y mean inverse_std",
+            "batch pixels channels groups",
+            "epsilon",
+            gamma="for each channel; null for 1",
+            beta="for each channel; null for 0",
+            mean=_OF_GROUPS,
+            inverse_std=_OF_GROUPS,
+            pixels="pixels of a sample",
+            groups="groups of channels",
+            epsilon=_EPSILON,
+        ),
+        declare(
+            Kernel.GROUP_NORM_BACKWARD_DATA,
+            "dx = inverse_std (g - mean of g - z mean of g z), g = gamma dy",
+            "dy x gamma? mean inverse_std dx",
+            "batch pixels channels groups",
+            gamma="for each channel; null for 1",
+            mean=_OF_GROUPS,
+            inverse_std=_OF_GROUPS,
+            pixels="pixels of a sample",
+            groups="groups of channels",
+        ),
+        declare(
+            Kernel.GROUP_NORM_BACKWARD_PARAMETERS,
+            "dgamma = sum of dy z, dbeta = sum of dy",
+            "dy x mean inverse_std dgamma dbeta?",
+            "batch pixels channels groups",
+            mean=_OF_GROUPS,
+            inverse_std=_OF_GROUPS,
+            dgamma="gradient of gamma",
+            dbeta="gradient of beta; null where nobody wants it",
+            pixels="pixels of a sample",
+            groups="groups of channels",
         ),
         declare(
             Kernel.NORM_SUMS,

@@ -1,0 +1,138 @@
+"""Normalisation of each sample by its own statistics: by hand, by PyTorch, by differences."""
+
+import numpy as np
+import pytest
+from layer_results import assert_layer
+from numpy.testing import assert_allclose
+
+import fastconv
+from fastconv.backends.reference import group_norm
+from fastconv.backends.selection import backend_state
+from fastconv.layers import Dense, Flatten, LayerNorm
+from fastconv.network import NetworkError, Sequential
+from fastconv.plans.norm_operation import GroupNormSpec
+from fastconv.spec import SpecError
+
+torch = pytest.importorskip("torch")
+functional = torch.nn.functional
+
+BACKENDS = [name for name in ("numpy", "cython", "numba") if backend_state(name).works]
+BACKEND = pytest.mark.parametrize("backend", BACKENDS)
+RNG = np.random.default_rng(2)
+IMAGES = RNG.standard_normal((3, 5, 4, 6))
+ROWS = RNG.standard_normal((4, 7))
+NORMS: dict[str, tuple] = {
+    "layer norm of images": (
+        LayerNorm(),
+        lambda x, gamma, beta: functional.layer_norm(
+            x.permute(0, 2, 3, 1), (5, 4, 6), gamma, beta
+        ).permute(0, 3, 1, 2),
+        IMAGES,
+        ("gamma", "beta"),
+    ),
+    "layer norm of pixels without bias": (
+        LayerNorm(6, eps=1e-3, bias=False),
+        lambda x, gamma: functional.layer_norm(
+            x.permute(0, 2, 3, 1), (6,), gamma, None, 1e-3
+        ).permute(0, 3, 1, 2),
+        IMAGES,
+        ("gamma",),
+    ),
+    "layer norm of features": (
+        LayerNorm(),
+        lambda x, gamma, beta: functional.layer_norm(x, (7,), gamma, beta),
+        ROWS,
+        ("gamma", "beta"),
+    ),
+    "layer norm without parameters": (
+        LayerNorm(elementwise_affine=False),
+        lambda x: functional.layer_norm(x, (7,)),
+        ROWS,
+        (),
+    ),
+}
+
+
+def test_a_group_is_normalised_by_hand():
+    # The group of channels 0 and 1 holds 1, 2, 3, 6: mean 3, variance 14/4; with 1/2 the std is 2.
+    x = np.array([[[1.0, 2, 5], [3, 6, 5]]])[..., :2].copy()
+    y, mean, inverse = np.empty_like(x), np.empty((1, 1)), np.empty((1, 1))
+    spec = GroupNormSpec(1, 2, 2, 1, 0.5)
+    scale, offset = np.array([2.0, 4.0]), np.array([1.0, 0.0])
+    group_norm.group_norm_forward(spec, x, scale, offset, y, mean, inverse, None)
+    assert y.tolist() == [[[-1, -2], [1, 6]]]
+    assert (mean.item(), inverse.item()) == (3, 0.5)
+
+
+@BACKEND
+@pytest.mark.parametrize("name", NORMS)
+def test_output_and_gradients_are_those_of_pytorch(backend, name):
+    layer, function, x, parameters = NORMS[name]
+    assert_layer(backend, layer, function, x, parameters)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_gradients_are_the_derivatives(name):
+    layer, _, x, _ = NORMS[name]
+    network = Sequential([layer, Flatten(), Dense(3), layer_of_rows(layer)], x.shape[1:])
+    check = fastconv.check_gradients(network, (x, np.arange(len(x)) % 3), verbose=False)
+    assert check.passed, str(check)
+
+
+def layer_of_rows(layer):
+    """Something that passes gradients on to the layer in front."""
+    return LayerNorm() if isinstance(layer, LayerNorm) else Dense(3)
+
+
+@BACKEND
+def test_training_steps_are_those_of_the_reference(backend):
+    layers = [LayerNorm(6), Flatten(), Dense(5), LayerNorm(), Dense(3)]
+    network = Sequential(layers, IMAGES.shape[1:])
+    check = fastconv.check_step(
+        network, (IMAGES, np.arange(3)), fastconv.optimizers.Optimizer("momentum"), rate=0.1,
+        backend=backend, verbose=False,
+    )  # fmt: skip
+    assert check.passed, str(check)
+
+
+@BACKEND
+def test_a_large_mean_does_not_swallow_the_variance(backend):
+    # Numbers around 2000 are 1.2e-4 apart in float32, their squares 0.25.
+    x = (2000 + RNG.standard_normal((2, 4000))).astype(np.float32)
+    _, mean, inverse_std = fastconv.layer_norm(x, 4000, backend=backend)
+    exact = x.astype(np.float64)
+    assert_allclose(inverse_std, 1 / np.sqrt(exact.var(axis=1) + 1e-5), rtol=1e-5)
+    assert_allclose(mean, exact.mean(axis=1), rtol=0, atol=1.3e-4)
+
+
+@BACKEND
+def test_layer_norm_of_arrays_is_that_of_pytorch(backend):
+    x, dy = RNG.standard_normal((2, 3, 4, 5)), RNG.standard_normal((2, 3, 4, 5))
+    gamma, beta = RNG.standard_normal((4, 5)), RNG.standard_normal((4, 5))
+    y, mean, inverse = fastconv.layer_norm(x, (4, 5), gamma, beta, backend=backend)
+    found = fastconv.layer_norm_backward(dy, x, (4, 5), gamma, mean, inverse, backend=backend)
+    given = [torch.tensor(a, requires_grad=True) for a in (x, gamma, beta)]
+    wanted = functional.layer_norm(given[0], (4, 5), given[1], given[2])
+    wanted.backward(torch.tensor(dy))
+    assert_allclose(y, wanted.detach().numpy(), rtol=1e-10, atol=1e-12)
+    for array, tensor in zip(found, given, strict=True):
+        assert_allclose(array, tensor.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: fastconv.layer_norm(ROWS, 6), "normalized_shape is .6,.; expected the last sizes"),
+        (lambda: fastconv.layer_norm(ROWS, 7, ROWS), "gamma has shape"),
+        (lambda: fastconv.layer_norm(ROWS, 7, eps=0.0), "layer_norm: eps is 0.0; expected more"),
+        (lambda: GroupNormSpec(1, 1, 6, 4), "groups is 4; expected a divisor of the 6 channels"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(make, what):
+    with pytest.raises((ValueError, SpecError), match=what):
+        make()
+
+
+def test_a_shape_that_is_not_the_end_of_a_sample_is_named():
+    with pytest.raises(NetworkError, match=r"layer_norm.*normalized_shape is 5; expected the last"):
+        Sequential([LayerNorm(5)], (4, 4, 6))
