@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from fastconv.functional.elementwise_loss import (
         mean_absolute_error_backward as mean_absolute_error_backward,
     )
+    from fastconv.functional.group_norm import group_norm as group_norm
+    from fastconv.functional.group_norm import group_norm_backward as group_norm_backward
     from fastconv.functional.group_norm import layer_norm as layer_norm
     from fastconv.functional.group_norm import layer_norm_backward as layer_norm_backward
     from fastconv.functional.loss import mean_squared_error as mean_squared_error
@@ -108,7 +110,7 @@ _ORIGINS = {
         "binary_cross_entropy_with_logits binary_cross_entropy_with_logits_backward huber "
         "huber_backward mean_absolute_error mean_absolute_error_backward"
     ),
-    "functional.group_norm": "layer_norm layer_norm_backward",
+    "functional.group_norm": "group_norm group_norm_backward layer_norm layer_norm_backward",
     "functional.loss": (
         "mean_squared_error mean_squared_error_backward nll nll_backward softmax_cross_entropy "
         "softmax_cross_entropy_backward"

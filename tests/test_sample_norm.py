@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 import fastconv
 from fastconv.backends.reference import group_norm
 from fastconv.backends.selection import backend_state
-from fastconv.layers import Dense, Flatten, LayerNorm
+from fastconv.layers import Dense, Flatten, GroupNorm, LayerNorm
 from fastconv.network import NetworkError, Sequential
 from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.spec import SpecError
@@ -37,6 +37,12 @@ NORMS: dict[str, tuple] = {
         ).permute(0, 3, 1, 2),
         IMAGES,
         ("gamma",),
+    ),
+    "group norm": (
+        GroupNorm(3, eps=1e-3),
+        lambda x, gamma, beta: functional.group_norm(x, 3, gamma, beta, 1e-3),
+        IMAGES,
+        ("gamma", "beta"),
     ),
     "layer norm of features": (
         LayerNorm(),
@@ -136,3 +142,29 @@ def test_arguments_that_do_not_fit_are_named(make, what):
 def test_a_shape_that_is_not_the_end_of_a_sample_is_named():
     with pytest.raises(NetworkError, match=r"layer_norm.*normalized_shape is 5; expected the last"):
         Sequential([LayerNorm(5)], (4, 4, 6))
+
+
+@BACKEND
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_group_norm_of_arrays_is_that_of_pytorch(backend, layout):
+    x, dy = RNG.standard_normal((2, 6, 3, 4)), RNG.standard_normal((2, 6, 3, 4))
+    gamma, beta = RNG.standard_normal(6), RNG.standard_normal(6)
+    turned = (lambda a: a.transpose(0, 2, 3, 1)) if layout == "NHWC" else (lambda a: a)
+    options = {"layout": layout, "backend": backend}
+    y, mean, inverse = fastconv.group_norm(turned(x), 3, gamma, beta, **options)
+    found = fastconv.group_norm_backward(turned(dy), turned(x), 3, gamma, mean, inverse, **options)
+    given = [torch.tensor(a, requires_grad=True) for a in (x, gamma, beta)]
+    wanted = functional.group_norm(given[0], 3, given[1], given[2])
+    wanted.backward(torch.tensor(dy))
+    assert_allclose(y, turned(wanted.detach().numpy()), rtol=1e-10, atol=1e-12)
+    assert_allclose(found[0], turned(given[0].grad.numpy()), rtol=1e-9, atol=1e-12)
+    for array, tensor in zip(found[1:], given[1:], strict=True):
+        assert_allclose(array, tensor.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_groups_that_do_not_divide_the_channels_are_named():
+    expected = "num_groups is 4; expected a divisor of the 6 channels"
+    with pytest.raises(NetworkError, match=expected):
+        Sequential([GroupNorm(4)], (4, 4, 6))
+    with pytest.raises(SpecError, match=f"group_norm: {expected}"):
+        fastconv.group_norm(np.ones((2, 6)), 4)

@@ -26,9 +26,11 @@ from fastconv.layers.normalization import BatchNorm, Dropout
 from fastconv.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 
 if TYPE_CHECKING:
+    from fastconv.layers.sample_norm import GroupNorm as GroupNorm
     from fastconv.layers.sample_norm import LayerNorm as LayerNorm
 
 _PLACES = {
+    "group_norm": "sample_norm:GroupNorm",
     "layer_norm": "sample_norm:LayerNorm",
 }
 """Layers whose modules are loaded when they are used: by their names in a recipe."""
@@ -83,6 +85,7 @@ __all__ = [
     "Dropout",
     "Flatten",
     "GlobalAvgPool2D",
+    "GroupNorm",
     "Layer",
     "LayerNorm",
     "LeakyReLU",

@@ -111,3 +111,35 @@ class LayerNorm(_SampleNorm):
         """Spec of the layer on ``batch`` such samples: rows of what is normalised together."""
         size = math.prod(self._parameter_shape(input_shape))
         return GroupNormSpec(batch * (math.prod(input_shape) // size), 1, size, 1, self.eps)
+
+
+@dataclass(frozen=True)
+class GroupNorm(_SampleNorm):
+    """Group normalisation: neighbouring channels together (Wu & He, arXiv:1803.08494).
+
+    Parameters
+    ----------
+    num_groups
+        Groups that the channels are divided into.
+    eps
+        Added to the variance.
+    affine
+        Whether each channel has a scale and an offset, which are learned.
+    """
+
+    kind: ClassVar[str] = "group_norm"
+
+    num_groups: int
+    eps: float = 1e-5
+    affine: bool = True
+
+    def _has(self) -> tuple[bool, bool]:
+        return self.affine, self.affine
+
+    def spec(self, batch: int, input_shape: Shape) -> GroupNormSpec:
+        """Spec of the layer on ``batch`` such samples."""
+        pixels, channels = math.prod(input_shape[:-1]), input_shape[-1]
+        try:
+            return GroupNormSpec(batch, pixels, channels, self.num_groups, self.eps)
+        except SpecError as fault:
+            raise fault.of("group_norm", groups="num_groups", epsilon="eps") from None
