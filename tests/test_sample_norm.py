@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from layer_results import assert_layer
+from layer_results import assert_layer, network_of, results_of, results_of_torch
 from numpy.testing import assert_allclose
 
 import fastconv
 from fastconv.backends.reference import group_norm
 from fastconv.backends.selection import backend_state
-from fastconv.layers import Dense, Flatten, GroupNorm, LayerNorm
+from fastconv.data import Samples
+from fastconv.layers import BatchNorm, Conv2D, Dense, Flatten, GroupNorm, InstanceNorm, LayerNorm
 from fastconv.network import NetworkError, Sequential
 from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.spec import SpecError
@@ -41,6 +42,13 @@ NORMS: dict[str, tuple] = {
     "group norm": (
         GroupNorm(3, eps=1e-3),
         lambda x, gamma, beta: functional.group_norm(x, 3, gamma, beta, 1e-3),
+        IMAGES,
+        ("gamma", "beta"),
+    ),
+    "instance norm": (InstanceNorm(), lambda x: functional.instance_norm(x), IMAGES, ()),
+    "instance norm with parameters": (
+        InstanceNorm(affine=True),
+        lambda x, gamma, beta: functional.instance_norm(x, weight=gamma, bias=beta),
         IMAGES,
         ("gamma", "beta"),
     ),
@@ -168,3 +176,50 @@ def test_groups_that_do_not_divide_the_channels_are_named():
         Sequential([GroupNorm(4)], (4, 4, 6))
     with pytest.raises(SpecError, match=f"group_norm: {expected}"):
         fastconv.group_norm(np.ones((2, 6)), 4)
+
+
+def test_an_instance_of_one_pixel_is_refused():
+    with pytest.raises(NetworkError, match="more than one pixel"):
+        Sequential([InstanceNorm()], (1, 1, 6))
+
+
+@BACKEND
+@pytest.mark.parametrize("trained", ["gamma", "beta", "none"])
+def test_a_batch_norm_leaves_alone_what_it_does_not_train(backend, trained):
+    layer = BatchNorm(train_scale=trained == "gamma", train_bias=trained == "beta")
+    x = RNG.standard_normal((4, 3, 3, 2))
+    network = network_of(Conv2D(5, kernel=1), layer, input_shape=(3, 3, 2))
+    names = ("gamma", "beta", "running_mean", "running_variance")
+    before = {name: network[f"batch_norm_1.{name}"].copy() for name in names}
+    weight, bias = network["conv2d_1.weight"], network["conv2d_1.bias"]
+    target = RNG.standard_normal((4, 45))
+
+    def by_torch(images, w, b, gamma, beta):
+        y = functional.conv2d(images, w.permute(3, 2, 0, 1), b)
+        return functional.batch_norm(y, None, None, gamma, beta, training=True)
+
+    own = {"gamma": before["gamma"], "beta": before["beta"], "w": weight, "b": bias}
+    y, dx, gradients = results_of(backend, network, x, target)
+    wanted_y, wanted_dx, wanted = results_of_torch(by_torch, x, target, **own)
+    assert_allclose(y, wanted_y, rtol=1e-9, atol=1e-11)
+    assert_allclose(dx, wanted_dx, rtol=1e-8, atol=1e-11)
+    assert_allclose(gradients["conv2d_1.weight"], wanted["w"], rtol=1e-8, atol=1e-11)
+    found = {name.rpartition(".")[2] for name in gradients if name.startswith("batch_norm")}
+    assert found == {trained} - {"none"}
+    for name in found:
+        assert_allclose(gradients[f"batch_norm_1.{name}"], wanted[name], rtol=1e-8, atol=1e-11)
+
+
+def test_parameters_that_are_not_trained_stay_in_training_and_are_kept_in_files():
+    network = Sequential([Dense(3), BatchNorm(train_scale=False), Dense(2)], (4,))
+    assert network.parameter_count == 4 * 3 + 3 + 3 + 3 * 2 + 2
+    network["batch_norm_1.gamma"][...] = 2.5
+    trainer = fastconv.Trainer(
+        network, Samples(RNG.standard_normal((8, 1, 1, 4)), np.arange(8) % 2),
+        loss="softmax_cross_entropy", optimizer=fastconv.optimizers.Optimizer("adam"),
+        schedule=fastconv.schedules.Constant(0.1), batch_size=4, backend="numpy",
+    )  # fmt: skip
+    trainer.train(2)
+    assert (network["batch_norm_1.gamma"] == 2.5).all()
+    assert (network["batch_norm_1.beta"] != 0).any()
+    assert "batch_norm_1.gamma" in network.named_arrays()

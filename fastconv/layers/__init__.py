@@ -27,10 +27,12 @@ from fastconv.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 
 if TYPE_CHECKING:
     from fastconv.layers.sample_norm import GroupNorm as GroupNorm
+    from fastconv.layers.sample_norm import InstanceNorm as InstanceNorm
     from fastconv.layers.sample_norm import LayerNorm as LayerNorm
 
 _PLACES = {
     "group_norm": "sample_norm:GroupNorm",
+    "instance_norm": "sample_norm:InstanceNorm",
     "layer_norm": "sample_norm:LayerNorm",
 }
 """Layers whose modules are loaded when they are used: by their names in a recipe."""
@@ -86,6 +88,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2D",
     "GroupNorm",
+    "InstanceNorm",
     "Layer",
     "LayerNorm",
     "LeakyReLU",

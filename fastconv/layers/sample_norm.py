@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastconv.layers.base import Layer, Node, Parameter
+from fastconv.layers.base import Layer, Node, Parameter, image_shape
 from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.spec import Shape, SpecError
 
@@ -143,3 +143,37 @@ class GroupNorm(_SampleNorm):
             return GroupNormSpec(batch, pixels, channels, self.num_groups, self.eps)
         except SpecError as fault:
             raise fault.of("group_norm", groups="num_groups", epsilon="eps") from None
+
+
+@dataclass(frozen=True)
+class InstanceNorm(_SampleNorm):
+    """Instance normalisation: each channel by itself (Ulyanov et al., arXiv:1607.08022).
+
+    Parameters
+    ----------
+    eps
+        Added to the variance.
+    affine
+        Whether each channel has a scale and an offset, which are learned.
+    """
+
+    kind: ClassVar[str] = "instance_norm"
+
+    eps: float = 1e-5
+    affine: bool = False
+
+    def _has(self) -> tuple[bool, bool]:
+        return self.affine, self.affine
+
+    def spec(self, batch: int, input_shape: Shape) -> GroupNormSpec:
+        """Spec of the layer on ``batch`` such samples."""
+        height, width, channels = image_shape(self.kind, input_shape)
+        if height * width == 1:
+            raise ValueError(
+                f"instance_norm takes images of more than one pixel but gets {input_shape}: each "
+                f"channel would become 0; use layer_norm"
+            )
+        try:
+            return GroupNormSpec(batch, height * width, channels, channels, self.eps)
+        except SpecError as fault:
+            raise fault.of("instance_norm", epsilon="eps") from None
