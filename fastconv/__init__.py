@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from fastconv.functional.elementwise_loss import (
         mean_absolute_error_backward as mean_absolute_error_backward,
     )
+    from fastconv.functional.global_pool import global_max_pool2d as global_max_pool2d
+    from fastconv.functional.global_pool import global_max_pool2d_backward as global_max_pool2d_backward
     from fastconv.functional.group_norm import group_norm as group_norm
     from fastconv.functional.group_norm import group_norm_backward as group_norm_backward
     from fastconv.functional.group_norm import layer_norm as layer_norm
@@ -76,6 +78,12 @@ if TYPE_CHECKING:
     from fastconv.functional.norm import batch_norm as batch_norm
     from fastconv.functional.norm import batch_norm_backward as batch_norm_backward
     from fastconv.functional.norm import batch_norm_inference as batch_norm_inference
+    from fastconv.functional.one_dimensional import avg_pool1d as avg_pool1d
+    from fastconv.functional.one_dimensional import avg_pool1d_backward as avg_pool1d_backward
+    from fastconv.functional.one_dimensional import conv1d as conv1d
+    from fastconv.functional.one_dimensional import conv1d_backward as conv1d_backward
+    from fastconv.functional.one_dimensional import max_pool1d as max_pool1d
+    from fastconv.functional.one_dimensional import max_pool1d_backward as max_pool1d_backward
     from fastconv.functional.pool import avg_pool2d as avg_pool2d
     from fastconv.functional.pool import avg_pool2d_backward as avg_pool2d_backward
     from fastconv.functional.pool import global_avg_pool2d as global_avg_pool2d
@@ -110,12 +118,16 @@ _ORIGINS = {
         "binary_cross_entropy_with_logits binary_cross_entropy_with_logits_backward huber "
         "huber_backward mean_absolute_error mean_absolute_error_backward"
     ),
+    "functional.global_pool": "global_max_pool2d global_max_pool2d_backward",
     "functional.group_norm": "group_norm group_norm_backward layer_norm layer_norm_backward",
     "functional.loss": (
         "mean_squared_error mean_squared_error_backward nll nll_backward softmax_cross_entropy "
         "softmax_cross_entropy_backward"
     ),
     "functional.norm": "batch_norm batch_norm_backward batch_norm_inference",
+    "functional.one_dimensional": (
+        "avg_pool1d avg_pool1d_backward conv1d conv1d_backward max_pool1d max_pool1d_backward"
+    ),
     "functional.pool": (
         "avg_pool2d avg_pool2d_backward global_avg_pool2d global_avg_pool2d_backward max_pool2d "
         "max_pool2d_backward"

@@ -23,14 +23,26 @@ from fastconv.layers.base import Layer, LayerTable, Node, Parameter
 from fastconv.layers.convolution import Conv2D, ConvTranspose2D
 from fastconv.layers.dense import Dense, Flatten
 from fastconv.layers.normalization import BatchNorm, Dropout
-from fastconv.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from fastconv.layers.pooling import AvgPool2D, GlobalAvgPool2D, GlobalMaxPool2D, MaxPool2D
 
 if TYPE_CHECKING:
+    from fastconv.layers.one_dimensional import AvgPool1D as AvgPool1D
+    from fastconv.layers.one_dimensional import Conv1D as Conv1D
+    from fastconv.layers.one_dimensional import MaxPool1D as MaxPool1D
+    from fastconv.layers.reshaping import Permute as Permute
+    from fastconv.layers.reshaping import Reshape as Reshape
     from fastconv.layers.sample_norm import GroupNorm as GroupNorm
     from fastconv.layers.sample_norm import InstanceNorm as InstanceNorm
     from fastconv.layers.sample_norm import LayerNorm as LayerNorm
+    from fastconv.layers.separable import SeparableConv2D as SeparableConv2D
 
 _PLACES = {
+    "conv1d": "one_dimensional:Conv1D",
+    "max_pool1d": "one_dimensional:MaxPool1D",
+    "avg_pool1d": "one_dimensional:AvgPool1D",
+    "separable_conv2d": "separable:SeparableConv2D",
+    "reshape": "reshaping:Reshape",
+    "permute": "reshaping:Permute",
     "group_norm": "sample_norm:GroupNorm",
     "instance_norm": "sample_norm:InstanceNorm",
     "layer_norm": "sample_norm:LayerNorm",
@@ -45,6 +57,7 @@ _LOADED: dict[str, type[Layer]] = {
         MaxPool2D,
         AvgPool2D,
         GlobalAvgPool2D,
+        GlobalMaxPool2D,
         Flatten,
         Dense,
         BatchNorm,
@@ -79,24 +92,31 @@ __all__ = [
     "ELU",
     "LAYERS",
     "SELU",
+    "AvgPool1D",
     "AvgPool2D",
     "BatchNorm",
+    "Conv1D",
     "Conv2D",
     "ConvTranspose2D",
     "Dense",
     "Dropout",
     "Flatten",
     "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
     "GroupNorm",
     "InstanceNorm",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
+    "MaxPool1D",
     "MaxPool2D",
     "Node",
     "Parameter",
+    "Permute",
     "ReLU",
+    "Reshape",
+    "SeparableConv2D",
     "Sigmoid",
     "Softmax",
     "Softplus",

@@ -47,6 +47,7 @@ _DECLARED: dict[str, str] = {
     "activation.softmax_backward": "dy:r y:r dx:w",
     "activation.log_softmax_forward": "x:r y:w",
     "activation.log_softmax_backward": "dy:r y:r dx:w",
+    "layout.nhwc_to_nchw": "x:r y:w",
     "norm.batch_norm_forward_training": (
         "x:r gamma:r beta:r running_mean:u running_variance:u y:w mean:w inverse_std:w"
     ),
