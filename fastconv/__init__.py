@@ -62,7 +62,9 @@ if TYPE_CHECKING:
         mean_absolute_error_backward as mean_absolute_error_backward,
     )
     from fastconv.functional.global_pool import global_max_pool2d as global_max_pool2d
-    from fastconv.functional.global_pool import global_max_pool2d_backward as global_max_pool2d_backward
+    from fastconv.functional.global_pool import (
+        global_max_pool2d_backward as global_max_pool2d_backward,
+    )
     from fastconv.functional.group_norm import group_norm as group_norm
     from fastconv.functional.group_norm import group_norm_backward as group_norm_backward
     from fastconv.functional.group_norm import layer_norm as layer_norm
