@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from fastconv._errors import UserError
 from fastconv._files import as_text
 from fastconv.data import DATASETS
 from fastconv.data.names import OWN
-from fastconv.layers import LAYERS, Layer
+from fastconv.layers import LAYERS, OWN_KINDS, Layer
 from fastconv.network import Sequential
 from fastconv.plans.loss import Loss
 from fastconv.recipes.recipe_sections import (
@@ -167,7 +168,8 @@ class Recipe:
         for number, table in enumerate(self.layers):
             where = f"layers.{number}"
             kind = table.get("kind")
-            if not isinstance(kind, str) or kind not in LAYERS:
+            layer = _layer_of(kind, where)
+            if layer is None:
                 raise RecipeError(
                     f"{where}.kind is {kind!r}; expected one of {', '.join(LAYERS)}"
                     f"{nearest(str(kind), tuple(LAYERS))}"
@@ -175,7 +177,7 @@ class Recipe:
             values = {key: value for key, value in table.items() if key != "kind"}
             if kind == "dense" and values.get("units") == _CLASSES:
                 values["units"] = 1
-            made.append(read_dataclass(LAYERS[kind], values, where))
+            made.append(read_dataclass(layer, values, where))
         return tuple(made)
 
     def make_network(self, image_shape: Sequence[int]) -> Sequential:
@@ -203,12 +205,33 @@ class Recipe:
             every["loss"] = options
         table = used_of(every)
         layers = [
-            {"kind": layer.kind, **_fields(layer)}
+            {"kind": _kind_of(layer, given["kind"]), **_fields(layer)}
             | ({"units": _CLASSES} if given.get("units") == _CLASSES else {})
             for layer, given in zip(self.make_layers(), self.layers, strict=True)
         ]
         cleaned: dict[str, Any] = _without_none({**table, "layers": layers})
         return cleaned
+
+
+def _layer_of(kind: object, where: str) -> type[Layer] | None:
+    """Return the layer that a recipe names; None if there is none of that name."""
+    if isinstance(kind, str) and ":" in kind:
+        from fastconv.layers.custom import CustomLayerError, find
+
+        try:
+            return find(kind)
+        except CustomLayerError as fault:
+            raise CustomLayerError(f"{where}.kind: {fault}") from None
+    return LAYERS[kind] if isinstance(kind, str) and kind in LAYERS else None
+
+
+def _kind_of(layer: Layer, given: str) -> str:
+    """Return what another process finds a layer by."""
+    if ":" in given or layer.kind in OWN_KINDS:
+        return given
+    from fastconv.layers.custom import place_of
+
+    return place_of(type(layer))
 
 
 def _fields(layer: Layer) -> dict[str, Any]:
@@ -254,8 +277,8 @@ def load_recipe(name_or_file: str, settings: Sequence[tuple[str, Any]] = ()) -> 
     table.setdefault("name", as_text(Path(name_or_file).stem))
     try:
         return read_recipe(table)
-    except RecipeError as fault:
-        raise RecipeError(f"recipe {name_or_file}: {fault}") from None
+    except UserError as fault:
+        raise type(fault)(f"recipe {name_or_file}: {fault}") from None
 
 
 def load_written_recipe(file: str | Path) -> Recipe:
@@ -279,8 +302,8 @@ def load_written_recipe(file: str | Path) -> Recipe:
             table[name] = {EARLIER_NAMES.get(key, key): value for key, value in section.items()}
     try:
         return read_recipe(used_of(table))
-    except RecipeError as fault:
-        raise RecipeError(f"recipe {file}: {fault}") from None
+    except UserError as fault:
+        raise type(fault)(f"recipe {file}: {fault}") from None
 
 
 def read_recipe(table: Mapping[str, Any]) -> Recipe:

@@ -77,6 +77,10 @@ def global_max_pool2d_backward(
     pixels = [as_array(owner, name, a) for name, a in (("dy", dy), ("where", where))]
     for name, array in zip(("dy", "where"), pixels, strict=True):
         check_dimensions(owner, name, array, "NC")
-    rows = [a[:, :, None, None] if layout == "NCHW" else a[:, None, None] for a in pixels]
+    gradient, places = (
+        a[:, :, None, None] if layout == "NCHW" else a[:, None, None] for a in pixels
+    )
     kernel = tuple(x_shape)[layout.index("H") : layout.index("H") + 2]
-    return pool.max_pool2d_backward(*rows, x_shape, kernel, layout=layout, backend=backend)
+    return pool.max_pool2d_backward(
+        gradient, places, x_shape, kernel, layout=layout, backend=backend
+    )

@@ -6,7 +6,7 @@ Most are there at once; modules of the others are loaded when one of their layer
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastconv.layers.activation import (
     ELU,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from fastconv.layers.sample_norm import InstanceNorm as InstanceNorm
     from fastconv.layers.sample_norm import LayerNorm as LayerNorm
     from fastconv.layers.separable import SeparableConv2D as SeparableConv2D
+
+_Class = TypeVar("_Class", bound=type[Layer])
 
 _PLACES = {
     "conv1d": "one_dimensional:Conv1D",
@@ -76,9 +78,58 @@ _LOADED: dict[str, type[Layer]] = {
 LAYERS = LayerTable(_LOADED, _PLACES)
 """By their names in a recipe."""
 
+OWN_KINDS = frozenset(LAYERS)
+"""Of the layers that come with fastconv."""
+
 _MODULE_OF = {
     name: module for module, _, name in (place.partition(":") for place in _PLACES.values())
 }
+
+
+def register(layer: _Class) -> _Class:
+    """Add a layer of one's own, so that recipes and saved runs find it by its ``kind``.
+
+    Parameters
+    ----------
+    layer
+        A frozen dataclass derived from :class:`Layer`; it is returned, so that this is a decorator.
+
+    Raises
+    ------
+    CustomLayerError
+        If it is no such class, or another layer has its kind.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from typing import ClassVar
+    >>> @register
+    ... @dataclass(frozen=True)
+    ... class TwoRows(Layer):
+    ...     kind: ClassVar[str] = "two_rows"
+    ...     is_view: ClassVar[bool] = True
+    ...
+    ...     def output_shape(self, input_shape):
+    ...         return (2, input_shape[0] // 2, 1)
+    >>> LAYERS["two_rows"] is TwoRows
+    True
+    """
+    from fastconv.layers.custom import add_to
+
+    return add_to(LAYERS, layer)
+
+
+def allow_custom(allowed: bool = True) -> None:
+    """Allow recipes to name layers as "package.module:Name", whose code is imported and run.
+
+    Parameters
+    ----------
+    allowed
+        False to forbid it again.
+    """
+    from fastconv.layers import custom
+
+    custom.allow_custom(allowed)
 
 
 def __getattr__(name: str) -> Any:
@@ -91,6 +142,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "ELU",
     "LAYERS",
+    "OWN_KINDS",
     "SELU",
     "AvgPool1D",
     "AvgPool2D",
@@ -121,4 +173,6 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "allow_custom",
+    "register",
 ]

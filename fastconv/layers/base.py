@@ -118,6 +118,10 @@ class LayerTable(Mapping[str, type[Layer]]):
             self._loaded[kind] = found
         return self._loaded[kind]
 
+    def add(self, layer: type[Layer]) -> None:
+        """Add a layer by its kind."""
+        self._loaded[layer.kind] = layer
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys((*self._loaded, *self._places)))
 

@@ -108,11 +108,12 @@ def _permute(
         last = number == len(steps) - 1
         out = y if last else builder.buffer(f"{name}.between", builder.batched(after))
         # Each is a transposition of the matrices (rows, columns) of every sample.
-        matrices, rows, columns = {
-            (0, 2, 1): (shape[0], shape[1], shape[2]),
-            (1, 2, 0): (1, shape[0], shape[1] * shape[2]),
-            (2, 0, 1): (1, shape[0] * shape[1], shape[2]),
-        }[step]
+        if step == (0, 2, 1):
+            matrices, rows, columns = shape
+        elif step == (1, 2, 0):
+            matrices, rows, columns = 1, shape[0], shape[1] * shape[2]
+        else:
+            matrices, rows, columns = 1, shape[0] * shape[1], shape[2]
         spec = InputSpec(builder.batch * matrices, rows, 1, columns)
         given = builder.view(f"{name}.{number}.in", x, spec.x_shape)
         turned = builder.view(f"{name}.{number}.out", out, (spec.batch, columns, rows, 1))

@@ -234,6 +234,8 @@ def _read(folder: Path, name: str, read: Callable[[Path], _T]) -> _T:
         return read(file)
     except RecipeError as fault:
         raise RunError(f"run {folder}: {fault}; train it again") from None
+    except UserError as fault:  # nothing is wrong with the run
+        raise RunError(f"run {folder}: {fault}") from None
     except _DAMAGE as fault:
         reason = f"{type(fault).__name__}: {fault}"
         raise RunError(f"run {folder}: {name} is damaged ({reason}); train it again") from None

@@ -18,7 +18,8 @@ def _of_group(spec: GroupNormSpec, vector: np.ndarray | None, g: int) -> np.ndar
     """The numbers of a group's channels; 1 without any."""
     if vector is None:
         return 1.0
-    return vector.reshape(spec.groups, spec.width)[g].astype(np.float64)
+    own: np.ndarray = vector.reshape(spec.groups, spec.width)[g].astype(np.float64)
+    return own
 
 
 @np.errstate(all="ignore")
