@@ -92,6 +92,10 @@ if TYPE_CHECKING:
     from fastconv.functional.pool import global_avg_pool2d_backward as global_avg_pool2d_backward
     from fastconv.functional.pool import max_pool2d as max_pool2d
     from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
+    from fastconv.functional.resample import pad2d as pad2d
+    from fastconv.functional.resample import pad2d_backward as pad2d_backward
+    from fastconv.functional.resample import upsample2d as upsample2d
+    from fastconv.functional.resample import upsample2d_backward as upsample2d_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
     from fastconv.plans.loss import Loss as Loss
@@ -134,6 +138,7 @@ _ORIGINS = {
         "avg_pool2d avg_pool2d_backward global_avg_pool2d global_avg_pool2d_backward max_pool2d "
         "max_pool2d_backward"
     ),
+    "functional.resample": "pad2d pad2d_backward upsample2d upsample2d_backward",
     "gradient_check": "check_gradients",
     "network": "Sequential",
     "plans.loss": "Loss",

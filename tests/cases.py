@@ -19,6 +19,7 @@ from fastconv.plans.operation import (
     RandomSpec,
     SoftmaxSpec,
 )
+from fastconv.plans.resample_operation import ChannelDropoutSpec, ResampleSpec
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
 
@@ -230,6 +231,22 @@ DROPOUTS = [
     # The first word of this stream is 0x6627e8d5, at the threshold itself, and so it is kept.
     DropoutSpec(6, 0x6627E8 / 2**24, RandomSpec(0, 0)),
     DropoutSpec(0, 0.5, RANDOM),
+]
+CHANNEL_DROPOUTS = [
+    ChannelDropoutSpec(3, 5, 19, 0.5),
+    ChannelDropoutSpec(4, 7, 1, 0.25),
+    ChannelDropoutSpec(0, 2, 3, 0.0),
+]
+RESAMPLES = [
+    ResampleSpec("zeros", 2, 3, 4, 17, 6, 5, 2, 1),
+    ResampleSpec("zeros", 2, 5, 6, 3, 3, 7, -1, 2),
+    ResampleSpec("reflect", 2, 4, 5, 3, 8, 8, 3, 2),
+    ResampleSpec("nearest", 2, 3, 4, 17, 6, 12),
+    ResampleSpec("nearest", 1, 3, 5, 2, 7, 4),
+    ResampleSpec("bilinear", 2, 3, 4, 17, 6, 8),
+    ResampleSpec("bilinear", 1, 4, 3, 2, 7, 7, align_corners=True),
+    ResampleSpec("bilinear", 1, 5, 1, 3, 3, 1),
+    ResampleSpec("nearest", 0, 3, 3, 2, 6, 6),
 ]
 LOSSES = [LossSpec(6, 10), LossSpec(1, 3), LossSpec(4, 1), LossSpec(0, 3)]
 SOFT_CROSS_ENTROPIES = [

@@ -291,6 +291,20 @@ def _dropout(spec, draw):
     }
 
 
+def _channel_dropout(spec, draw):
+    x = (spec.batch, spec.pixels, spec.channels)
+    mask = draw.below(2, spec.batch, spec.channels).astype(np.uint8)
+    return {"dropout.drop_channels": ({"x": draw(*x), "mask": mask}, {"y": x})}
+
+
+def _resample(spec, draw):
+    x, y = spec.x_shape, spec.y_shape
+    return {
+        "resample.resample_forward": ({"x": draw(*x)}, {"y": y}),
+        "resample.resample_backward": ({"dy": draw(*y)}, {"dx": x}),
+    }
+
+
 def _loss(spec, draw):
     each, every = (spec.batch,), (spec.batch, spec.outputs)
     scores, labels = 3 * draw(*every), draw.below(spec.outputs, *each)
@@ -441,6 +455,8 @@ _BUILDERS = (
     (_activation, cases.ACTIVATIONS),
     (_softmax, cases.SOFTMAXES),
     (_dropout, cases.DROPOUTS),
+    (_channel_dropout, cases.CHANNEL_DROPOUTS),
+    (_resample, cases.RESAMPLES),
     (_loss, cases.LOSSES),
     (_target_loss, cases.LOSSES),
     (_soft_cross_entropy, cases.SOFT_CROSS_ENTROPIES),

@@ -33,6 +33,11 @@ from fastconv.plans.operation import (
     RandomSpec,
     SoftmaxSpec,
 )
+from fastconv.plans.resample_operation import (
+    RESAMPLE_KINDS,
+    ChannelDropoutSpec,
+    ResampleSpec,
+)
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
 if not backend_state("cython").works:
@@ -91,6 +96,8 @@ LARGE = {
     "activation": [ActivationSpec(kind, 60001, 0.5) for kind in ACTIVATION_KINDS],
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
     "dropout": [DropoutSpec(90001, 0.3, RANDOM)],
+    "drop_channels": [ChannelDropoutSpec(40, 60, 33, 0.5), ChannelDropoutSpec(3, 40000, 1, 0.5)],
+    "resample": [ResampleSpec(kind, 7, 20, 21, 40, 38, 42, 9, 10) for kind in RESAMPLE_KINDS],
     "loss": [LossSpec(9001, 10), LossSpec(100, 1000)],
     "soft_cross_entropy": [SoftCrossEntropySpec(9001, 10, 0.1), SoftCrossEntropySpec(60, 1000)],
     "elementwise_loss": [ElementwiseLossSpec(k, 9001, 3) for k in ELEMENTWISE_LOSS_KINDS],
@@ -120,7 +127,7 @@ def family_of(kernel):
         return name.partition("_")[0]
     if module == "target_loss":
         return "loss" if name == "one_hot" else name.rpartition("_")[0]
-    if name == "label_weights":
+    if name in ("label_weights", "drop_channels"):
         return name
     return {"random": "words"}.get(module, module)
 

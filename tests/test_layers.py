@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from layer_results import assert_layer
+from layer_results import assert_layer, network_of, results_of
 from numpy.testing import assert_allclose
 
 import fastconv
@@ -11,13 +11,20 @@ from fastconv.layers import (
     LAYERS,
     AvgPool1D,
     Conv1D,
+    Crop2D,
     Dense,
     Flatten,
     GlobalMaxPool2D,
     MaxPool1D,
     Permute,
+    ReflectPad2D,
+    ReLU,
     Reshape,
     SeparableConv2D,
+    SpatialDropout,
+    StochasticDepth,
+    Upsample2D,
+    ZeroPad2D,
 )
 from fastconv.network import NetworkError, Sequential
 from fastconv.optimizers import Optimizer
@@ -65,6 +72,28 @@ LAYER_CASES: dict[str, tuple] = {
     ),
     "avg pool 1d": (
         AvgPool1D(2), lambda x: functional.avg_pool1d(x[:, :, 0], 2)[:, :, None], ROWS, (),
+    ),
+    "zero pad": (
+        ZeroPad2D(((1, 0), (2, 3))), lambda x: functional.pad(x, (2, 3, 1, 0)), IMAGES, (),
+    ),
+    "reflect pad": (
+        ReflectPad2D(((1, 4), (3, 2))), lambda x: functional.pad(x, (3, 2, 1, 4), "reflect"),
+        IMAGES, (),
+    ),
+    "crop": (Crop2D(((1, 2), (0, 1))), lambda x: x[:, :, 1:-2, :-1], IMAGES, ()),
+    "nearest": (
+        Upsample2D((2, 3)), lambda x: functional.interpolate(x, scale_factor=(2, 3)), IMAGES, (),
+    ),
+    "bilinear": (
+        Upsample2D((3, 2), "bilinear"),
+        lambda x: functional.interpolate(x, scale_factor=(3, 2), mode="bilinear"), IMAGES, (),
+    ),
+    "bilinear with corners": (
+        Upsample2D(2, "bilinear", align_corners=True),
+        lambda x: functional.interpolate(
+            x, scale_factor=2, mode="bilinear", align_corners=True
+        ),
+        IMAGES, (),
     ),
     "reshape": (Reshape((4, -1, 3)), lambda x: x.permute(0, 2, 3, 1).reshape(3, -1), IMAGES, ()),
     "permute 0 2 1": (Permute((0, 2, 1)), axes(1, 3, 2), IMAGES, ()),
@@ -121,9 +150,60 @@ def test_training_steps_are_those_of_the_reference(backend):
     assert check.passed, str(check)
 
 
+@BACKEND
+@pytest.mark.parametrize(
+    ("layer", "axes_that_share"), [(SpatialDropout(0.4), (1, 2)), (StochasticDepth(0.4), (1, 2, 3))]
+)
+def test_what_belongs_together_is_kept_or_dropped_together(backend, layer, axes_that_share):
+    x = np.abs(RNG.standard_normal((40, 3, 2, 6))) + 0.5
+    network = network_of(layer, input_shape=(3, 2, 6))
+    y, dx, _ = results_of(backend, network, x, np.zeros((40, 36)))
+    factors = y.reshape(x.shape) / x
+    first = factors.min(axes_that_share, keepdims=True)
+    assert_allclose(factors, np.broadcast_to(first, x.shape), atol=1e-12)
+    assert_allclose(np.unique(first.round(9)), [0, 1 / 0.6], atol=1e-8)
+    # 40 samples with 6 channels, or 40 alone: within three standard deviations of the share.
+    share, count = (first == 0).mean(), first.size
+    assert abs(share - 0.4) < 3 * np.sqrt(0.4 * 0.6 / count)
+    # The gradient of the mean square goes where the values went.
+    assert_allclose(dx, 2 * y.reshape(x.shape) * factors / y.size, rtol=1e-12)
+    again, _, _ = results_of(backend, network, x, np.zeros((40, 36)), seed=1)
+    assert (again != y).any()
+
+
+@BACKEND
+def test_nothing_is_dropped_in_inference(backend):
+    network = Sequential([SpatialDropout(0.9), StochasticDepth(0.9), Flatten()], (3, 2, 6))
+    x = RNG.standard_normal((4, 3, 2, 6)).astype(np.float32)
+    y = fastconv.Predictor(network, backend=backend)(x)
+    assert_allclose(y, x.reshape(4, -1))
+
+
+@BACKEND
+def test_steps_of_branches_and_larger_images_are_those_of_the_reference(backend):
+    layers = [
+        SeparableConv2D(5, padding=1), SpatialDropout(0.3), Upsample2D(2, "bilinear"), ReLU(),
+        ReflectPad2D(1), SeparableConv2D(4), StochasticDepth(0.3), Crop2D(1), ZeroPad2D(1),
+        Flatten(), Dense(3),
+    ]  # fmt: skip
+    x = np.concatenate([IMAGES] * 3)
+    check = fastconv.check_step(
+        Sequential(layers, IMAGES.shape[1:]), (x, np.arange(9) % 3), Optimizer("momentum"),
+        backend=backend, verbose=False,
+    )  # fmt: skip
+    assert check.passed, str(check)
+
+
 @pytest.mark.parametrize(
     ("layers", "what"),
     [
+        ([ReflectPad2D(4)], "reflect_pad2d.*padding is 4; expected less than the 4 pixels"),
+        ([Crop2D(2)], "cropping is 2; expected less than the 5 x 4 pixels"),
+        ([ZeroPad2D(-1)], "padding is -1; expected an integer of 0 or more"),
+        ([Upsample2D(2, "cubic")], "mode is 'cubic'; expected nearest or bilinear"),
+        ([Upsample2D(align_corners=True)], "align_corners is True; expected False"),
+        ([Upsample2D(0)], "scale_factor is 0"),
+        ([SpatialDropout(1.0)], "probability is 1.0; expected 0 or more, below 1"),
         ([Reshape((4, 4))], r"reshape.*shape is \(4, 4\); expected one to three sizes of 120"),
         ([Reshape((-1, -1))], "expected one to three sizes"),
         ([Permute((0, 1, 2))], "expected another order of"),
@@ -226,5 +306,63 @@ def test_the_largest_pixels_are_those_of_numpy(backend, layout):
     ],
 )
 def test_arguments_that_do_not_fit_are_named(call, what):
+    with pytest.raises(ValueError, match=what):
+        call()
+
+
+RESAMPLINGS = {
+    "nearest": (
+        lambda f, x, **o: getattr(fastconv, f"upsample2d{f}")(*x, (2, 3), **o),
+        lambda x: functional.interpolate(x, scale_factor=(2, 3)),
+    ),
+    "bilinear": (
+        lambda f, x, **o: getattr(fastconv, f"upsample2d{f}")(*x, 2, mode="bilinear", **o),
+        lambda x: functional.interpolate(x, scale_factor=2, mode="bilinear"),
+    ),
+    "zeros and a crop": (
+        lambda f, x, **o: getattr(fastconv, f"pad2d{f}")(*x, ((1, -1), (-2, 3)), **o),
+        lambda x: functional.pad(x, (-2, 3, 1, -1)),
+    ),
+    "reflect": (
+        lambda f, x, **o: getattr(fastconv, f"pad2d{f}")(*x, (2, 1), mode="reflect", **o),
+        lambda x: functional.pad(x, (1, 1, 2, 2), "reflect"),
+    ),
+}
+
+
+@BACKEND
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("name", RESAMPLINGS)
+def test_images_of_another_size_are_those_of_pytorch(backend, layout, name):
+    own, by_torch = RESAMPLINGS[name]
+    x = RNG.standard_normal((2, 3, 4, 5))
+    there = (lambda a: a.transpose(0, 2, 3, 1)) if layout == "NHWC" else (lambda a: a)
+    given = torch.tensor(x, requires_grad=True)
+    wanted = by_torch(given)
+    dy = RNG.standard_normal(wanted.shape)
+    wanted.backward(torch.tensor(dy))
+    options = {"layout": layout, "backend": backend}
+    y = own("", (there(x),), **options)
+    dx = own("_backward", (there(dy), there(x).shape), **options)
+    assert_allclose(y, there(wanted.detach().numpy()), rtol=1e-12, atol=1e-12)
+    assert_allclose(dx, there(given.grad.numpy()), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (lambda: fastconv.upsample2d(IMAGES, 0), "scale_factor is 0"),
+        (lambda: fastconv.upsample2d(IMAGES, mode="cubic"), "mode is 'cubic'; expected"),
+        (lambda: fastconv.pad2d(IMAGES, 1.5), "padding is 1.5; expected integers"),
+        (lambda: fastconv.pad2d(IMAGES, -1, mode="reflect"), "expected integers of 0 or more"),
+        (
+            lambda: fastconv.pad2d(IMAGES, 9, mode="reflect"),
+            "padding is 9; top is 9",
+        ),
+        (lambda: fastconv.pad2d(IMAGES, -3), "padding is -3"),
+        (lambda: fastconv.pad2d_backward(IMAGES, IMAGES.shape, 1), "dy has shape"),
+    ],
+)
+def test_sizes_that_cannot_be_are_named(call, what):
     with pytest.raises(ValueError, match=what):
         call()

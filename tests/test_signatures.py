@@ -60,7 +60,7 @@ def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
         "activation", "conv", "dense", "dropout", "group_norm", "input", "layout", "loss",
-        "loss_weights", "nchw", "norm", "optim", "pool", "random", "target_loss",
+        "loss_weights", "nchw", "norm", "optim", "pool", "random", "resample", "target_loss",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 

@@ -39,6 +39,7 @@ TOLERANCES = {
     # A probability is wrong by the rounding of its exponent, here at most 16.
     "activation": Tolerance(of_largest=4, of_each=16),
     "dropout": Tolerance(of_each=2),
+    "resample": Tolerance(of_largest=8),
     "loss": Tolerance(of_largest=8, of_each=16),
     "target_loss": Tolerance(of_largest=8, of_each=16),
     "loss_weights": Tolerance(of_largest=8, of_each=16),

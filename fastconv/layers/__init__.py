@@ -29,12 +29,18 @@ if TYPE_CHECKING:
     from fastconv.layers.one_dimensional import AvgPool1D as AvgPool1D
     from fastconv.layers.one_dimensional import Conv1D as Conv1D
     from fastconv.layers.one_dimensional import MaxPool1D as MaxPool1D
+    from fastconv.layers.resampling import Crop2D as Crop2D
+    from fastconv.layers.resampling import ReflectPad2D as ReflectPad2D
+    from fastconv.layers.resampling import Upsample2D as Upsample2D
+    from fastconv.layers.resampling import ZeroPad2D as ZeroPad2D
     from fastconv.layers.reshaping import Permute as Permute
     from fastconv.layers.reshaping import Reshape as Reshape
     from fastconv.layers.sample_norm import GroupNorm as GroupNorm
     from fastconv.layers.sample_norm import InstanceNorm as InstanceNorm
     from fastconv.layers.sample_norm import LayerNorm as LayerNorm
     from fastconv.layers.separable import SeparableConv2D as SeparableConv2D
+    from fastconv.layers.shared_dropout import SpatialDropout as SpatialDropout
+    from fastconv.layers.shared_dropout import StochasticDepth as StochasticDepth
 
 _Class = TypeVar("_Class", bound=type[Layer])
 
@@ -43,6 +49,12 @@ _PLACES = {
     "max_pool1d": "one_dimensional:MaxPool1D",
     "avg_pool1d": "one_dimensional:AvgPool1D",
     "separable_conv2d": "separable:SeparableConv2D",
+    "zero_pad2d": "resampling:ZeroPad2D",
+    "reflect_pad2d": "resampling:ReflectPad2D",
+    "crop2d": "resampling:Crop2D",
+    "upsample2d": "resampling:Upsample2D",
+    "spatial_dropout": "shared_dropout:SpatialDropout",
+    "stochastic_depth": "shared_dropout:StochasticDepth",
     "reshape": "reshaping:Reshape",
     "permute": "reshaping:Permute",
     "group_norm": "sample_norm:GroupNorm",
@@ -150,6 +162,7 @@ __all__ = [
     "Conv1D",
     "Conv2D",
     "ConvTranspose2D",
+    "Crop2D",
     "Dense",
     "Dropout",
     "Flatten",
@@ -167,12 +180,17 @@ __all__ = [
     "Parameter",
     "Permute",
     "ReLU",
+    "ReflectPad2D",
     "Reshape",
     "SeparableConv2D",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "SpatialDropout",
+    "StochasticDepth",
     "Tanh",
+    "Upsample2D",
+    "ZeroPad2D",
     "allow_custom",
     "register",
 ]

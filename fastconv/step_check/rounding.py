@@ -28,6 +28,7 @@ from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
 _EXACT = (
     "input.gather_images", "input.gather_rows", "dropout.dropout_backward", "target_loss.one_hot",
+    "layout.nhwc_to_nchw", "dropout.drop_channels",
 )  # fmt: skip
 """Kernels that compute nothing, or only what rounding leaves as it is."""
 _PRODUCTS = ("conv", "dense")

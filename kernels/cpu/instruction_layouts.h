@@ -1140,6 +1140,61 @@ struct dropout_backward {
     double no_reals[15];
 };
 
+/* y = scale x in the channels of a sample that are kept, else 0; y may be x */
+struct drop_channels {
+    struct instruction_head head;
+    address x; /* the input */
+    address mask; /* uint8: for each channel of each sample, 1 where kept */
+    address y; /* the output */
+    address no_pointers[9];
+    int64_t batch; /* samples */
+    int64_t pixels; /* pixels of a sample */
+    int64_t channels;
+    int64_t no_integers[29];
+    double scale; /* factor of what is written */
+    double no_reals[15];
+};
+
+/* y = some pixels of x by their shares, along each axis by itself */
+struct resample_forward {
+    struct instruction_head head;
+    address x; /* the input */
+    address y; /* the output */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t height; /* rows of x */
+    int64_t width; /* columns of x */
+    int64_t channels;
+    int64_t out_height; /* rows of y */
+    int64_t out_width; /* columns of y */
+    int64_t top; /* row of y where the first pixel of x is; negative: a crop */
+    int64_t left; /* column of y where the first pixel of x is */
+    int64_t kind; /* number of the kind in fastconv.plans.resample_operation.RESAMPLE_KINDS */
+    int64_t align_corners; /* whether the corners of x and y are the same points */
+    int64_t no_integers[22];
+    double no_reals[16];
+};
+
+/* dx = the shares of each pixel of the gradients that it is a part of */
+struct resample_backward {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address dx; /* gradient of the input */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t height; /* rows of x */
+    int64_t width; /* columns of x */
+    int64_t channels;
+    int64_t out_height; /* rows of y */
+    int64_t out_width; /* columns of y */
+    int64_t top; /* row of y where the first pixel of x is; negative: a crop */
+    int64_t left; /* column of y where the first pixel of x is */
+    int64_t kind; /* number of the kind in fastconv.plans.resample_operation.RESAMPLE_KINDS */
+    int64_t align_corners; /* whether the corners of x and y are the same points */
+    int64_t no_integers[22];
+    double no_reals[16];
+};
+
 /* the largest pixel of each window, and its flat index in the plane of the image */
 struct max_pool2d_forward {
     struct instruction_head head;

@@ -50,6 +50,7 @@ static const struct kernel_entry kernels[] = {
     INPUT_KERNELS,
     DROPOUT_KERNELS,
     POOL_KERNELS,
+    RESAMPLE_KERNELS,
     POOLED_KERNELS,
     NORM_KERNELS,
     GROUP_NORM_KERNELS,

@@ -24,6 +24,7 @@
 #include "augment.h"
 #include "dropout.h"
 #include "pool.h"
+#include "resample.h"
 #include "pooled.h"
 #include "norm.h"
 #include "group_norm.h"

@@ -33,7 +33,8 @@ __all__ = [
 _KERNEL_MODULES = (
     "conv", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
     "winograd", "winograd_gradient", "optim", "activation", "loss", "target_loss",
-    "loss_weights", "random", "input", "dropout", "pool", "norm", "group_norm", "layout",
+    "loss_weights", "random", "input", "dropout", "pool", "norm", "group_norm", "resample",
+    "layout",
 )  # fmt: skip
 
 run_stream = thread_pool.run_stream

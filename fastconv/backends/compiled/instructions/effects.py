@@ -640,6 +640,26 @@ def _dropout_backward(at: _Collector) -> None:
     at.writes_run("dx", at.n.size)
 
 
+@_kernel(Kernel.DROP_CHANNELS)
+def _drop_channels(at: _Collector) -> None:
+    size = at.n.batch * at.n.pixels * at.n.channels
+    at.reads_run("x", size)
+    at.reads_run("mask", at.n.batch * at.n.channels, "uint8")
+    at.writes_run("y", size)
+
+
+@_kernel(Kernel.RESAMPLE_FORWARD, Kernel.RESAMPLE_BACKWARD)
+def _resample(at: _Collector) -> None:
+    large = at.n.batch * at.n.out_height * at.n.out_width * at.n.channels
+    small = at.n.batch * at.n.height * at.n.width * at.n.channels
+    if at.instruction.kernel == Kernel.RESAMPLE_FORWARD:
+        at.reads_run("x", small)
+        at.writes_run("y", large)
+    else:
+        at.reads_run("dy", large)
+        at.writes_run("dx", small)
+
+
 @_kernel(Kernel.ACTIVATION_FORWARD)
 def _activation_forward(at: _Collector) -> None:
     at.reads_run("x", at.n.size)
