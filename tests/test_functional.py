@@ -49,7 +49,8 @@ def changed(arguments, change):
 
 def test_every_public_function_is_called():
     modules = [f"fastconv.functional.{m}" for m in
-               ("activation", "conv", "dense", "dropout", "loss", "norm", "pool")]  # fmt: skip
+               ("activation", "conv", "dense", "dropout", "elementwise_loss", "global_pool",
+                "group_norm", "loss", "norm", "one_dimensional", "pool", "resample")]  # fmt: skip
     public = {
         name
         for module in modules

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from fastconv.functional import pool
 from fastconv.functional.array_types import as_array
-from fastconv.functional.arrays import Array, Layout, check_dimensions, check_layout
+from fastconv.functional.arrays import (
+    Array,
+    Layout,
+    check_dimensions,
+    check_layout,
+    errors_of,
+    shape_to_nhwc,
+)
 
 
 def global_max_pool2d(
@@ -37,7 +44,10 @@ def global_max_pool2d(
     check_dimensions(owner, "x", array, layout)
     height = layout.index("H")
     kernel = array.shape[height : height + 2]
-    y, where = pool.max_pool2d(array, kernel, layout=layout, backend=backend)
+    if 0 in array.shape[1:]:
+        raise ValueError(f"{owner}: x is {array.shape}; expected a channel and a pixel at least")
+    with errors_of(owner, "max_pool2d"):
+        y, where = pool.max_pool2d(array, kernel, layout=layout, backend=backend)
     shape = array.shape[0], array.shape[layout.index("C")]
     return y.reshape(shape), where.reshape(shape)
 
@@ -80,7 +90,8 @@ def global_max_pool2d_backward(
     gradient, places = (
         a[:, :, None, None] if layout == "NCHW" else a[:, None, None] for a in pixels
     )
-    kernel = tuple(x_shape)[layout.index("H") : layout.index("H") + 2]
-    return pool.max_pool2d_backward(
-        gradient, places, x_shape, kernel, layout=layout, backend=backend
-    )
+    _, height, width, _ = shape_to_nhwc(owner, "x_shape", x_shape, layout)
+    with errors_of(owner, "max_pool2d_backward"):
+        return pool.max_pool2d_backward(
+            gradient, places, x_shape, (height, width), layout=layout, backend=backend
+        )

@@ -24,8 +24,12 @@ from fastconv.spec import SpecError
 
 
 def _taken(owner: str, **arrays: Array | None) -> dict[str, Array]:
-    """Return those arguments that are not None as arrays of one dtype."""
-    given = {name: array for name, array in arrays.items() if array is not None}
+    """Return arguments as arrays of one dtype, without a scale and an offset that are None."""
+    given = {
+        name: array
+        for name, array in arrays.items()
+        if array is not None or name not in ("gamma", "beta")
+    }
     return dict(zip(given, take_floats(owner, **given), strict=True))
 
 

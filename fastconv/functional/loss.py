@@ -30,7 +30,8 @@ def _has_options(labels: object, label_smoothing: object, *others: object) -> bo
     is_soft = getattr(getattr(labels, "dtype", None), "kind", "") == "f" and (
         getattr(labels, "ndim", 0) == 2
     )
-    return is_soft or label_smoothing != 0 or any(other is not None for other in others)
+    is_smoothed = not (type(label_smoothing) in (int, float) and label_smoothing == 0)
+    return is_soft or is_smoothed or any(other is not None for other in others)
 
 
 def softmax_cross_entropy(

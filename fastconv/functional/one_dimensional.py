@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from fastconv.functional import conv, pool
 from fastconv.functional.array_types import as_array
-from fastconv.functional.arrays import Array, Layout, check_dimensions
+from fastconv.functional.arrays import Array, Layout, check_dimensions, errors_of
 
 RowLayout: TypeAlias = Literal["NCL", "NLC"]
 
@@ -41,7 +42,7 @@ def _without_row(array: Array, layout: str) -> Array:
 
 def _shape_of_rows(owner: str, shape: Sequence[int], layout: str) -> tuple[int, ...]:
     try:
-        first, second, third = shape
+        first, second, third = map(operator.index, shape)
     except (TypeError, ValueError):
         raise ValueError(
             f"{owner}: x_shape is {shape!r}; expected three sizes ({layout})"
@@ -105,11 +106,12 @@ def conv1d(
     """
     owner = "conv1d"
     images = _images_layout(owner, layout)
-    y = conv.conv2d(
-        _rows(owner, "x", x, layout), _kernels(owner, w, layout), b, stride=(1, stride),
-        padding=_across(padding), dilation=(1, dilation), groups=groups, layout=images,
-        backend=backend,
-    )  # fmt: skip
+    with errors_of(owner, "conv2d"):
+        y = conv.conv2d(
+            _rows(owner, "x", x, layout), _kernels(owner, w, layout), b, stride=(1, stride),
+            padding=_across(padding), dilation=(1, dilation), groups=groups, layout=images,
+            backend=backend,
+        )  # fmt: skip
     return _without_row(y, layout)
 
 
@@ -151,11 +153,13 @@ def conv1d_backward(
     """
     owner = "conv1d_backward"
     images = _images_layout(owner, layout)
-    dx, dw, db = conv.conv2d_backward(
-        _rows(owner, "dy", dy, layout), _rows(owner, "x", x, layout), _kernels(owner, w, layout),
-        stride=(1, stride), padding=_across(padding), dilation=(1, dilation), groups=groups,
-        layout=images, needs=needs, backend=backend,
-    )  # fmt: skip
+    with errors_of(owner, "conv2d_backward"):
+        dx, dw, db = conv.conv2d_backward(
+            _rows(owner, "dy", dy, layout), _rows(owner, "x", x, layout),
+            _kernels(owner, w, layout),
+            stride=(1, stride), padding=_across(padding), dilation=(1, dilation), groups=groups,
+            layout=images, needs=needs, backend=backend,
+        )  # fmt: skip
     if dw is not None:
         dw = dw[:, :, 0] if layout == "NCL" else dw[0]
     return None if dx is None else _without_row(dx, layout), dw, db
@@ -203,10 +207,11 @@ def max_pool1d(
     """
     owner = "max_pool1d"
     images = _images_layout(owner, layout)
-    y, where = pool.max_pool2d(
-        _rows(owner, "x", x, layout), (1, kernel), stride=_windows(stride),
-        padding=_across(padding), ceil_mode=ceil_mode, layout=images, backend=backend,
-    )  # fmt: skip
+    with errors_of(owner, "max_pool2d"):
+        y, where = pool.max_pool2d(
+            _rows(owner, "x", x, layout), (1, kernel), stride=_windows(stride),
+            padding=_across(padding), ceil_mode=ceil_mode, layout=images, backend=backend,
+        )  # fmt: skip
     return _without_row(y, layout), _without_row(where, layout)
 
 
@@ -249,11 +254,12 @@ def max_pool1d_backward(
     """
     owner = "max_pool1d_backward"
     images = _images_layout(owner, layout)
-    dx = pool.max_pool2d_backward(
-        _rows(owner, "dy", dy, layout), _rows(owner, "where", where, layout),
-        _shape_of_rows(owner, x_shape, layout), (1, kernel), stride=_windows(stride),
-        padding=_across(padding), ceil_mode=ceil_mode, layout=images, backend=backend,
-    )  # fmt: skip
+    with errors_of(owner, "max_pool2d_backward"):
+        dx = pool.max_pool2d_backward(
+            _rows(owner, "dy", dy, layout), _rows(owner, "where", where, layout),
+            _shape_of_rows(owner, x_shape, layout), (1, kernel), stride=_windows(stride),
+            padding=_across(padding), ceil_mode=ceil_mode, layout=images, backend=backend,
+        )  # fmt: skip
     return _without_row(dx, layout)
 
 
@@ -290,11 +296,12 @@ def avg_pool1d(
     """
     owner = "avg_pool1d"
     images = _images_layout(owner, layout)
-    y = pool.avg_pool2d(
-        _rows(owner, "x", x, layout), (1, kernel), stride=_windows(stride),
-        padding=_across(padding), ceil_mode=ceil_mode, count_include_pad=count_include_pad,
-        layout=images, backend=backend,
-    )  # fmt: skip
+    with errors_of(owner, "avg_pool2d"):
+        y = pool.avg_pool2d(
+            _rows(owner, "x", x, layout), (1, kernel), stride=_windows(stride),
+            padding=_across(padding), ceil_mode=ceil_mode, count_include_pad=count_include_pad,
+            layout=images, backend=backend,
+        )  # fmt: skip
     return _without_row(y, layout)
 
 
@@ -334,9 +341,10 @@ def avg_pool1d_backward(
     """
     owner = "avg_pool1d_backward"
     images = _images_layout(owner, layout)
-    dx = pool.avg_pool2d_backward(
-        _rows(owner, "dy", dy, layout), _shape_of_rows(owner, x_shape, layout), (1, kernel),
-        stride=_windows(stride), padding=_across(padding), ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad, layout=images, backend=backend,
-    )  # fmt: skip
+    with errors_of(owner, "avg_pool2d_backward"):
+        dx = pool.avg_pool2d_backward(
+            _rows(owner, "dy", dy, layout), _shape_of_rows(owner, x_shape, layout), (1, kernel),
+            stride=_windows(stride), padding=_across(padding), ceil_mode=ceil_mode,
+            count_include_pad=count_include_pad, layout=images, backend=backend,
+        )  # fmt: skip
     return _without_row(dx, layout)

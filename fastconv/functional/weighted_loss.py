@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
     check_dimensions,
-    check_integer,
     check_number,
     check_range,
     check_shape,
@@ -21,6 +21,21 @@ from fastconv.functional.arrays import (
 from fastconv.plans.loss_operation import LabelWeightSpec, SoftCrossEntropySpec
 from fastconv.plans.operation import LossSpec
 from fastconv.spec import SpecError
+
+
+def _label_of(owner: str, ignore_index: Any) -> int | None:
+    """Return the label that is ignored as a plain int; it may be negative."""
+    if ignore_index is None:
+        return None
+    try:
+        label = operator.index(ignore_index)
+    except TypeError:
+        raise TypeError(
+            f"{owner}: ignore_index is {str(ignore_index)[:40]!r}; expected an integer"
+        ) from None
+    if not -(2**62) <= label < 2**62:
+        raise ValueError(f"{owner}: ignore_index is {label}; expected a label, such as -100")
+    return label
 
 
 class CrossEntropy:
@@ -81,6 +96,7 @@ class CrossEntropy:
     def _take_labels(self, owner: str, name: str, labels: Any, ignore_index: int | None) -> None:
         array = take_beside(owner, "labels", labels, name, self._array)
         self._factors = self._weights = self._sample_weights
+        ignore_index = _label_of(owner, ignore_index)
         if array.dtype.kind == "f":
             check_shape(owner, "labels", array, self._array.shape, f"the shape of {name}")
             if ignore_index is not None:
@@ -95,8 +111,6 @@ class CrossEntropy:
             raise TypeError(f"{owner}: labels is {array.dtype}; expected an array of integers")
         batch, classes = self._array.shape
         check_shape(owner, "labels", array, (batch,), "one integer for each sample")
-        if ignore_index is not None and ignore_index >= 0:
-            check_integer(owner, "ignore_index", ignore_index, 62)
         if isinstance(array, np.ndarray):
             counted = array if ignore_index is None else array[array != ignore_index]
             check_range(owner, "labels", counted, classes)

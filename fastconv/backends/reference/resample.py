@@ -17,8 +17,9 @@ def _sources(
     if spec.kind == "zeros":
         return [(i - offset, 1.0)] if 0 <= i - offset < size else []
     if spec.kind == "reflect":
-        place = abs(i - offset)
-        return [(place if place < size else 2 * (size - 1) - place, 1.0)]
+        from_first = abs(i - offset)
+        from_last = 2 * (size - 1) - from_first
+        return [(from_first if from_first < size else from_last, 1.0)]
     if spec.kind == "nearest":
         return [(i * size // out, 1.0)]
     if spec.align_corners:
