@@ -131,7 +131,7 @@ def test_both_layouts_give_the_same_numbers(name, arguments, options):
 
 def emptied(value):
     """An argument with no samples: a shape, an array, or a parameter as it is."""
-    if isinstance(value, tuple) and len(value) == 4:
+    if isinstance(value, tuple) and len(value) in (3, 4):
         return (0, *value[1:])
     is_parameter = any(value is parameter for parameter in PARAMETERS)
     return value[:0] if isinstance(value, np.ndarray) and not is_parameter else value

@@ -61,13 +61,13 @@ def _weigh_gradients(real: Real) -> KernelFunction:
         total, lanes = 0.0, lanes_of(real)
         # Each thread makes this sum: they are few, and in one order.
         for i in range(rows):
-            total += weights[i]
+            total += float(weights[i])
         for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
             nothing = factors[row] == 0 or total == 0
             if nothing:
                 clear(dscores, row * outputs, outputs)
                 continue
-            share = real(factors[row] * (float(rows) / total))
+            share = real(float(factors[row]) * (float(rows) / total))
             for i in range(row * outputs, (row + 1) * outputs, lanes):
                 count = min(lanes, (row + 1) * outputs - i)
                 store(dscores, i, load(dscores, i, count) * share, count)
@@ -82,8 +82,8 @@ def _sum_weighted_losses(real: Real) -> KernelFunction:
         weights, statistics = pointer(n.weights, real), pointer(n.statistics, np.float64)
         loss, weight, samples = 0.0, 0.0, 0
         for i in range(n.batch):
-            loss += losses[i]
-            weight += weights[i]
+            loss += float(losses[i])
+            weight += float(weights[i])
             samples += factors[i] != 0
         statistics[0] += loss
         statistics[2] += samples

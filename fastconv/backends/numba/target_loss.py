@@ -45,9 +45,8 @@ def _one_hot(real: Real) -> KernelFunction:
 @inlined
 def _smoothed(targets: Any, class_weights: Any, i: int, k: int, kept: float, share: float) -> float:
     """A target as it counts: smoothed, and times the weight of its class."""
-    value = kept * targets[i] + share
-    weighted: float = value if is_null(class_weights) else value * class_weights[k]
-    return weighted
+    value = kept * float(targets[i]) + share
+    return value if is_null(class_weights) else value * float(class_weights[k])
 
 
 @kernel(Kernel.SOFT_CROSS_ENTROPY_FORWARD)
@@ -65,7 +64,7 @@ def _soft_cross_entropy_forward(real: Real) -> KernelFunction:
             for i in range(first, end):
                 q = _smoothed(targets, class_weights, i, i - first, kept, share)
                 whole += q
-                product += q * y[i]
+                product += q * float(y[i])
             exponentials(y, y, first, end, real)
             total = sum_of(y, first, end, real)
             losses[row] = real(whole * math.log(total) - product)
@@ -90,7 +89,7 @@ def _soft_cross_entropy_backward(real: Real) -> KernelFunction:
                 whole += _smoothed(targets, class_weights, first + k, k, kept, share)
             for k in range(classes):
                 q = _smoothed(targets, class_weights, first + k, k, kept, share)
-                gradient = (probabilities[first + k] * whole - q) / float(rows)
+                gradient = (float(probabilities[first + k]) * whole - q) / float(rows)
                 dscores[first + k] = real(gradient)
 
     return soft_cross_entropy_backward
