@@ -42,11 +42,10 @@ class _SharedDropout(Layer):
         drawn = (spec.batch * spec.channels,)
         mask = builder.buffer(f"{node.name}.mask", drawn, "uint8")
         node.saved["mask"] = mask
-        # The mask is that of dropout on as many elements; what becomes of them nobody reads.
-        some = builder.view(f"{node.name}.some", node.x, drawn)
+        # The mask is that of dropout on as many zeros, which stay zeros and nobody else reads.
         unused = builder.buffer(f"{node.name}.unused", drawn)
         of_mask = DropoutSpec(drawn[0], spec.probability, builder.new_random_stream())
-        builder.call("dropout.dropout_forward", of_mask, some, builder.step, mask, unused)
+        builder.call("dropout.dropout_forward", of_mask, unused, builder.step, mask, unused)
         builder.call("dropout.drop_channels", spec, node.x, mask, node.y)
 
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
