@@ -64,6 +64,26 @@ if TYPE_CHECKING:
     from fastconv.functional.dense import dense_backward as dense_backward
     from fastconv.functional.dropout import dropout as dropout
     from fastconv.functional.dropout import dropout_backward as dropout_backward
+    from fastconv.functional.elementwise_loss import (
+        binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    )
+    from fastconv.functional.elementwise_loss import (
+        binary_cross_entropy_with_logits_backward as binary_cross_entropy_with_logits_backward,
+    )
+    from fastconv.functional.elementwise_loss import huber as huber
+    from fastconv.functional.elementwise_loss import huber_backward as huber_backward
+    from fastconv.functional.elementwise_loss import mean_absolute_error as mean_absolute_error
+    from fastconv.functional.elementwise_loss import (
+        mean_absolute_error_backward as mean_absolute_error_backward,
+    )
+    from fastconv.functional.global_pool import global_max_pool2d as global_max_pool2d
+    from fastconv.functional.global_pool import (
+        global_max_pool2d_backward as global_max_pool2d_backward,
+    )
+    from fastconv.functional.group_norm import group_norm as group_norm
+    from fastconv.functional.group_norm import group_norm_backward as group_norm_backward
+    from fastconv.functional.group_norm import layer_norm as layer_norm
+    from fastconv.functional.group_norm import layer_norm_backward as layer_norm_backward
     from fastconv.functional.loss import mean_squared_error as mean_squared_error
     from fastconv.functional.loss import mean_squared_error_backward as mean_squared_error_backward
     from fastconv.functional.loss import nll as nll
@@ -75,6 +95,12 @@ if TYPE_CHECKING:
     from fastconv.functional.norm import batch_norm as batch_norm
     from fastconv.functional.norm import batch_norm_backward as batch_norm_backward
     from fastconv.functional.norm import batch_norm_inference as batch_norm_inference
+    from fastconv.functional.one_dimensional import avg_pool1d as avg_pool1d
+    from fastconv.functional.one_dimensional import avg_pool1d_backward as avg_pool1d_backward
+    from fastconv.functional.one_dimensional import conv1d as conv1d
+    from fastconv.functional.one_dimensional import conv1d_backward as conv1d_backward
+    from fastconv.functional.one_dimensional import max_pool1d as max_pool1d
+    from fastconv.functional.one_dimensional import max_pool1d_backward as max_pool1d_backward
     from fastconv.functional.pool import avg_pool2d as avg_pool2d
     from fastconv.functional.pool import avg_pool2d_backward as avg_pool2d_backward
     from fastconv.functional.pool import global_avg_pool2d as global_avg_pool2d
@@ -83,8 +109,13 @@ if TYPE_CHECKING:
     from fastconv.functional.pool import max_pool2d_backward as max_pool2d_backward
     from fastconv.functional.prelu import prelu as prelu
     from fastconv.functional.prelu import prelu_backward as prelu_backward
+    from fastconv.functional.resample import pad2d as pad2d
+    from fastconv.functional.resample import pad2d_backward as pad2d_backward
+    from fastconv.functional.resample import upsample2d as upsample2d
+    from fastconv.functional.resample import upsample2d_backward as upsample2d_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
+    from fastconv.plans.loss import Loss as Loss
     from fastconv.predictor import Predictor as Predictor
     from fastconv.recipe import load_recipe as load_recipe
     from fastconv.spec import ConvSpec as ConvSpec
@@ -108,18 +139,29 @@ _ORIGINS = {
     "functional.conv": "conv2d conv2d_backward conv_transpose2d conv_transpose2d_backward",
     "functional.dense": "dense dense_backward",
     "functional.dropout": "dropout dropout_backward",
+    "functional.elementwise_loss": (
+        "binary_cross_entropy_with_logits binary_cross_entropy_with_logits_backward huber "
+        "huber_backward mean_absolute_error mean_absolute_error_backward"
+    ),
+    "functional.global_pool": "global_max_pool2d global_max_pool2d_backward",
+    "functional.group_norm": "group_norm group_norm_backward layer_norm layer_norm_backward",
     "functional.loss": (
         "mean_squared_error mean_squared_error_backward nll nll_backward softmax_cross_entropy "
         "softmax_cross_entropy_backward"
     ),
     "functional.norm": "batch_norm batch_norm_backward batch_norm_inference",
+    "functional.one_dimensional": (
+        "avg_pool1d avg_pool1d_backward conv1d conv1d_backward max_pool1d max_pool1d_backward"
+    ),
     "functional.pool": (
         "avg_pool2d avg_pool2d_backward global_avg_pool2d global_avg_pool2d_backward max_pool2d "
         "max_pool2d_backward"
     ),
     "functional.prelu": "prelu prelu_backward",
+    "functional.resample": "pad2d pad2d_backward upsample2d upsample2d_backward",
     "gradient_check": "check_gradients",
     "network": "Sequential",
+    "plans.loss": "Loss",
     "predictor": "Predictor",
     "recipe": "load_recipe",
     "spec": "ConvSpec PoolSpec SpecError",

@@ -48,6 +48,7 @@ def make_parser() -> Parser:
     parser.add_backend()
     parser.add_device()
     parser.add_threads()
+    parser.add_allow_custom()
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     parser.add_json("scores")
     return parser

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.backends.selection import choose_backend, load_module
-from fastconv.functional.arrays import check_shape, take_integers
+from fastconv.execution.outputs import take_labels
+from fastconv.functional.arrays import check_shape
 from fastconv.network import Sequential
+from fastconv.plans.loss import Loss
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 
 _SPREAD = 0.1
@@ -112,7 +114,7 @@ def check_gradients(
     batch: ArrayLike | tuple[ArrayLike, ArrayLike],
     labels: ArrayLike | None = None,
     *,
-    loss: str = "softmax_cross_entropy",
+    loss: str | Loss = "softmax_cross_entropy",
     samples: int = 20,
     tolerance: float = 1e-7,
     eps: float = 1e-6,
@@ -130,9 +132,9 @@ def check_gradients(
         A pair (images, labels), or the images alone with ``labels`` given beside them. Images are
         (N, height, width, channels), or (N, features).
     labels
-        (N,) integers, or (N, K) targets for "mean_squared_error".
+        (N,) integers, or (N, K) targets for a loss that takes such.
     loss
-        As in a recipe.
+        The name of a loss, or a :class:`fastconv.Loss`.
     samples
         Elements to check of each parameter, drawn at random; all if it has no more.
     tolerance
@@ -221,7 +223,7 @@ def _loss_and_gradients(
     network: Sequential,
     images: ArrayLike,
     labels: ArrayLike,
-    loss: str,
+    loss: str | Loss,
     seed: int,
     backend: str | None,
 ) -> tuple[Callable[[], float], NDArray[np.float64]]:
@@ -240,16 +242,15 @@ def _loss_and_gradients(
         "parameters": network.parameters,
         "state": network.state,
     }
-    if loss == "mean_squared_error":
+    loss = Loss.of(loss)
+    arrays |= loss.constants("float64")
+    if not loss.takes_labels:
         targets = np.ascontiguousarray(labels, np.float64)
         shape = (len(x), *network.output_shape)
         check_shape("check_gradients", "labels", targets, shape, "(N, outputs) targets")
         arrays["targets"] = targets
     else:
-        classes = network.output_shape[0]
-        arrays["labels"] = take_integers(
-            "check_gradients", "labels", np.asarray(labels), (len(x),), classes, "x", x
-        )
+        arrays["labels"] = take_labels("check_gradients", loss, labels, len(x), network, x)
     gradients = np.zeros(network.parameters.size)
     shared = {name: run.to_device(array) for name, array in arrays.items()}
     on_device = run.to_device(gradients)
@@ -267,7 +268,8 @@ def _loss_and_gradients(
         if shared["parameters"] is not network.parameters:
             shared["parameters"][...] = run.to_device(network.parameters)
         # Step 0 every time: the same dropout masks.
-        return float(forward.run(order)[0]) / len(x)
+        loss_sum, _, samples, *weight = forward.run(order).tolist()
+        return float(loss_sum / (weight[0] if weight else samples))
 
     return evaluate, run.to_host(on_device)
 

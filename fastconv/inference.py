@@ -20,6 +20,7 @@ from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.execution.network_on_backend import NetworkOnBackend
 from fastconv.execution.outputs import check_output
 from fastconv.network import Sequential
+from fastconv.plans.loss import Loss
 from fastconv.plans.plan_builder import Purpose
 from fastconv.predictor import Predictor
 from fastconv.preprocessing import Preprocessing
@@ -39,12 +40,15 @@ class Score:
         Samples counted.
     is_classification
         Whether there is such a thing as correct.
+    weight
+        Sum of the weights of the samples, where a loss has such; the mean loss is by it.
     """
 
     loss_sum: float
     correct: float
     samples: float
     is_classification: bool = True
+    weight: float | None = None
 
     def __add__(self, other: Score) -> Score:
         return Score(
@@ -52,12 +56,19 @@ class Score:
             self.correct + other.correct,
             self.samples + other.samples,
             self.is_classification and other.is_classification,
+            None
+            if self.weight is None and other.weight is None
+            else self._divisor + other._divisor,
         )
 
     @property
+    def _divisor(self) -> float:
+        return self.samples if self.weight is None else self.weight
+
+    @property
     def loss(self) -> float:
-        """Mean loss; NaN over no samples."""
-        return self.loss_sum / self.samples if self.samples else float("nan")
+        """Mean loss, by the weights where there are any; NaN over no samples."""
+        return self.loss_sum / self._divisor if self._divisor else float("nan")
 
     @property
     def accuracy(self) -> float | None:
@@ -83,7 +94,7 @@ class Inference:
     network
         The network; its output is a vector.
     loss
-        "softmax_cross_entropy", "nll" or "mean_squared_error".
+        The name of a loss, or a :class:`fastconv.Loss` with options.
     preprocessing
         What happens to a batch before the first layer.
     backend, threads, precision, device
@@ -118,7 +129,7 @@ class Inference:
         self,
         network: Sequential,
         *,
-        loss: str = "softmax_cross_entropy",
+        loss: str | Loss = "softmax_cross_entropy",
         preprocessing: Preprocessing | None = None,
         backend: str | None = None,
         threads: int | None = None,
@@ -133,7 +144,7 @@ class Inference:
         self._use(NetworkOnBackend(network, preprocessing, settled), loss)
 
     @classmethod
-    def of(cls, placed: NetworkOnBackend, loss: str) -> Inference:
+    def of(cls, placed: NetworkOnBackend, loss: str | Loss) -> Inference:
         """Return the inference of a network that others use too, such as one in training.
 
         Parameters
@@ -147,7 +158,7 @@ class Inference:
         made._use(placed, loss)
         return made
 
-    def _use(self, placed: NetworkOnBackend, loss: str) -> None:
+    def _use(self, placed: NetworkOnBackend, loss: str | Loss) -> None:
         if len(placed.network.output_shape) != 1:
             raise DataError(
                 f"the network's output is {placed.network.output_shape}; expected a vector (end it "
@@ -159,13 +170,10 @@ class Inference:
         self.network = placed.network
         self.preprocessing = placed.preprocessing
         self.loss = loss
+        self._loss = Loss.of(loss)
         self.predictor = Predictor.of(placed)
         self._evaluations = threading.Lock()
         self._evaluators = RecentEvaluators()
-
-    @property
-    def _is_regression(self) -> bool:
-        return self.loss == "mean_squared_error"
 
     def check_samples(self, samples: Samples) -> None:
         """Check samples against the network and the loss; kernels do not.
@@ -185,27 +193,31 @@ class Inference:
                 f"the data set's images are {shape} (height, width, channels) but the network "
                 f"takes {network.input_shape}"
             )
-        regression = self._is_regression
-        if regression is samples.has_classes:
+        loss = self._loss
+        if loss.takes_labels is not samples.has_classes:
             kind, other = ("class numbers", "softmax_cross_entropy or nll")
             if not samples.has_classes:
                 kind, other = ("targets of a regression", "mean_squared_error")
                 if _is_one_hot(labels):
                     kind = f"{labels.dtype.name} one-hot rows"
                     other = "int64 class numbers: labels.argmax(axis=1)"
+            if loss.soft_targets:
+                other = "it without soft_targets"
             raise DataError(
-                f"the loss is {self.loss} but the data set's labels are {kind}; use {other}"
+                f"the loss is {loss.kind} but the data set's labels are {kind}; use {other}"
             )
         outputs = network.output_shape[0]
-        if regression and labels.shape[1] != outputs:
+        if not loss.takes_labels and labels.shape[1] != outputs:
             raise DataError(
                 f"the targets have {labels.shape[1]} values but the network's output has {outputs}"
             )
         self._check_labels(samples)
 
     def _check_labels(self, samples: Samples) -> None:
-        labels, outputs = samples.labels, self.network.output_shape[0]
-        if self._is_regression or not labels.size:
+        if not self._loss.takes_labels:
+            return
+        labels, outputs = self._loss.counted(samples.labels), self.network.output_shape[0]
+        if not labels.size:
             return
         low, high = int(labels.min()), int(labels.max())
         if not 0 <= low <= high < outputs:
@@ -303,8 +315,8 @@ class Inference:
 
     def score_of(self, statistics: NDArray[np.float64]) -> Score:
         """Return what a runner's statistics say."""
-        loss_sum, correct, samples = statistics.tolist()
-        return Score(loss_sum, correct, samples, not self._is_regression)
+        loss_sum, correct, samples, *weight = statistics.tolist()
+        return Score(loss_sum, correct, samples, self._loss.takes_labels, *weight)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what it is made of: in another process it makes plans of its own."""

@@ -51,6 +51,7 @@ def make_parser() -> Parser:
     parser.add_backend()
     parser.add_device()
     parser.add_threads()
+    parser.add_allow_custom()
     add("--csv", metavar="FILE", help="write a line for each image with all probabilities as CSV")
     parser.add_json("predictions")
     return parser

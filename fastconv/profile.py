@@ -54,6 +54,7 @@ def make_parser() -> Parser:
         help="repeats that medians and minima are taken over (default: 15; 5 with --cold)",
     )  # fmt: skip
     parser.add_threads()
+    parser.add_allow_custom()
     parser.add_data_dir("synthetic images of the data set's shape")
     parser.add_argument(
         "--cold", action="store_true",

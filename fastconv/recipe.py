@@ -7,17 +7,21 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+from fastconv._errors import UserError
 from fastconv._files import as_text
 from fastconv.data import DATASETS
 from fastconv.data.names import OWN
-from fastconv.layers import LAYERS, Layer
+from fastconv.layers import LAYERS, OWN_KINDS, Layer
 from fastconv.network import Sequential
+from fastconv.plans.loss import Loss
 from fastconv.recipes.recipe_sections import (
     AugmentationSection,
     DataSection,
     InitializationSection,
+    LossKind,
+    LossSection,
     OptimizerSection,
     PreprocessingSection,
     ScheduleSection,
@@ -27,8 +31,11 @@ from fastconv.recipes.schema import RecipeError, nearest, read_dataclass, unused
 from fastconv.recipes.shipped_files import read_toml, shipped_names
 
 _CHOOSING = frozenset(
-    {"data.dataset", "preprocessing.kind", "initialization.kind", "optimizer.kind", "schedule.kind"}
-)
+    {
+        "data.dataset", "loss.kind", "preprocessing.kind", "initialization.kind", "optimizer.kind",
+        "schedule.kind",
+    }
+)  # fmt: skip
 """Keys that say which others do something."""
 EARLIER_NAMES = {"deviation": "std"}
 """Names in the files of runs of earlier versions, and what they are called now."""
@@ -53,13 +60,15 @@ class Recipe:
     seed
         Of weights, shuffling, dropout and augmentation.
     loss
-        "softmax_cross_entropy", "nll" or "mean_squared_error".
+        Name of the loss.
     validate_every
         Steps between validations and lines of the history; left out, once an epoch.
     evaluate_train
         Also evaluate the finished network on the plain training set.
     data, preprocessing, augmentation, initialization, optimizer, schedule, validation
         The sections.
+    loss_options
+        The section ``[loss]``, where the loss is no name alone.
     """
 
     name: str
@@ -69,7 +78,7 @@ class Recipe:
     steps: int | None = None
     batch_size: int = 32
     seed: int = 0
-    loss: Literal["softmax_cross_entropy", "nll", "mean_squared_error"] = "softmax_cross_entropy"
+    loss: LossKind = "softmax_cross_entropy"
     validate_every: int | None = None
     evaluate_train: bool = False
     data: DataSection = field(default_factory=DataSection)
@@ -79,6 +88,7 @@ class Recipe:
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
     schedule: ScheduleSection = field(default_factory=ScheduleSection)
     validation: ValidationSection = field(default_factory=ValidationSection)
+    loss_options: LossSection | None = None
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -110,6 +120,10 @@ class Recipe:
         self.make_layers()
         self.initialization.initializer()
         self.augmentation.augmentation()
+
+    def make_loss(self) -> Loss:
+        """Return the loss with its options."""
+        return Loss(self.loss) if self.loss_options is None else self.loss_options.loss()
 
     @property
     def rate_key(self) -> str:
@@ -156,7 +170,8 @@ class Recipe:
         for number, table in enumerate(self.layers):
             where = f"layers.{number}"
             kind = table.get("kind")
-            if not isinstance(kind, str) or kind not in LAYERS:
+            layer = _layer_of(kind, where)
+            if layer is None:
                 raise RecipeError(
                     f"{where}.kind is {kind!r}; expected one of {', '.join(LAYERS)}"
                     f"{nearest(str(kind), tuple(LAYERS))}"
@@ -164,7 +179,7 @@ class Recipe:
             values = {key: value for key, value in table.items() if key != "kind"}
             if kind == "dense" and values.get("units") == _CLASSES:
                 values["units"] = 1
-            made.append(read_dataclass(LAYERS[kind], values, where))
+            made.append(read_dataclass(layer, values, where))
         return tuple(made)
 
     def make_network(self, image_shape: Sequence[int]) -> Sequential:
@@ -186,14 +201,39 @@ class Recipe:
 
     def table(self) -> dict[str, Any]:
         """Return the whole recipe as a TOML table: every key that does something, and its value."""
-        table = used_of(dataclasses.asdict(self))
+        every = dataclasses.asdict(self)
+        options = every.pop("loss_options")
+        if options is not None:
+            every["loss"] = options
+        table = used_of(every)
         layers = [
-            {"kind": layer.kind, **_fields(layer)}
+            {"kind": _kind_of(layer, given["kind"]), **_fields(layer)}
             | ({"units": _CLASSES} if given.get("units") == _CLASSES else {})
             for layer, given in zip(self.make_layers(), self.layers, strict=True)
         ]
         cleaned: dict[str, Any] = _without_none({**table, "layers": layers})
         return cleaned
+
+
+def _layer_of(kind: object, where: str) -> type[Layer] | None:
+    """Return the layer that a recipe names; None if there is none of that name."""
+    if isinstance(kind, str) and ":" in kind:
+        from fastconv.layers.custom import CustomLayerError, find
+
+        try:
+            return find(kind)
+        except CustomLayerError as fault:
+            raise CustomLayerError(f"{where}.kind: {fault}") from None
+    return LAYERS[kind] if isinstance(kind, str) and kind in LAYERS else None
+
+
+def _kind_of(layer: Layer, given: str) -> str:
+    """Return what another process finds a layer by."""
+    if ":" in given or layer.kind in OWN_KINDS:
+        return given
+    from fastconv.layers.custom import place_of
+
+    return place_of(type(layer))
 
 
 def _fields(layer: Layer) -> dict[str, Any]:
@@ -239,8 +279,8 @@ def load_recipe(name_or_file: str, settings: Sequence[tuple[str, Any]] = ()) -> 
     table.setdefault("name", as_text(Path(name_or_file).stem))
     try:
         return read_recipe(table)
-    except RecipeError as fault:
-        raise RecipeError(f"recipe {name_or_file}: {fault}") from None
+    except UserError as fault:
+        raise type(fault)(f"recipe {name_or_file}: {fault}") from None
 
 
 def load_written_recipe(file: str | Path) -> Recipe:
@@ -264,8 +304,8 @@ def load_written_recipe(file: str | Path) -> Recipe:
             table[name] = {EARLIER_NAMES.get(key, key): value for key, value in section.items()}
     try:
         return read_recipe(used_of(table))
-    except RecipeError as fault:
-        raise RecipeError(f"recipe {file}: {fault}") from None
+    except UserError as fault:
+        raise type(fault)(f"recipe {file}: {fault}") from None
 
 
 def read_recipe(table: Mapping[str, Any]) -> Recipe:
@@ -281,7 +321,13 @@ def read_recipe(table: Mapping[str, Any]) -> Recipe:
     RecipeError
         If a key is unknown or does nothing, or a value is not as it must be.
     """
-    recipe = read_dataclass(Recipe, table, "")
+    given, options = dict(table), None
+    if "loss_options" in given:
+        raise RecipeError("loss_options: no such key; use the section [loss]")
+    if isinstance(given.get("loss"), Mapping):
+        options = read_dataclass(LossSection, given["loss"], "loss")
+        given["loss"] = options.kind
+    recipe = dataclasses.replace(read_dataclass(Recipe, given, ""), loss_options=options)
     if recipe.schedule.kind == "cyclic" and "lr" in table.get("optimizer", {}):
         raise RecipeError(
             "optimizer.lr does nothing under schedule.kind = 'cyclic'; use schedule.eta_min and "
@@ -383,6 +429,8 @@ def set_key(table: dict[str, Any], key: str, value: Any) -> None:
             continue
         if number == 0 and part not in _section_names():
             raise RecipeError(f"--set {key}: no such key{_keys_like(key)}")
+        if part == "loss" and number == 0 and isinstance(target.get(part), str):
+            target[part] = {"kind": target[part]}  # a name alone, which gets options now
         target = target.setdefault(part, {})
         if not isinstance(target, (dict, list)):
             raise RecipeError(f"--set {key}: {where} is a value, not a section")
@@ -411,6 +459,7 @@ def _section_names() -> tuple[str, ...]:
 def _section(name: str) -> Any:
     return {
         "data": DataSection,
+        "loss": LossSection,
         "preprocessing": PreprocessingSection,
         "augmentation": AugmentationSection,
         "initialization": InitializationSection,
@@ -426,7 +475,8 @@ def _all_keys() -> tuple[str, ...]:
     for f in dataclasses.fields(Recipe):
         section = _section(f.name)
         if section is None:
-            keys.append(f.name)
+            keys += [f.name] * (f.name != "loss_options")
         else:
+            keys += ["loss"] * (f.name == "loss")  # a name alone too
             keys.extend(f"{f.name}.{inner.name}" for inner in dataclasses.fields(section))
     return tuple(keys)

@@ -110,6 +110,7 @@ def make_parser() -> Parser:
         help="measure nothing beside the training, and write no report.html",
     )
     parser.add_figures()
+    parser.add_allow_custom()
     add("--quiet", action="store_true", help="print nothing")
     parser.add_json("summary")
     return parser

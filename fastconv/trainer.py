@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastconv.data import DataError, Samples, epoch_order
 from fastconv.data.dataset import require_samples
@@ -22,6 +22,7 @@ from fastconv.execution.pace import Pace
 from fastconv.inference import Inference, Score
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer, as_optimizer
+from fastconv.plans.loss import Loss
 from fastconv.plans.plan_builder import Purpose
 from fastconv.predictor import Predictor
 from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
@@ -46,7 +47,7 @@ class Trainer:
         Samples to train on. On the CPU each batch is read from their arrays when its step is made:
         what is written to them in between is learned. A CUDA device has a copy of its own.
     loss
-        "softmax_cross_entropy", "nll" or "mean_squared_error".
+        The name of a loss, or a :class:`fastconv.Loss` with options.
     optimizer, schedule
         Update rule and learning rates. The name of a rule stands for it as it is by default, and a
         number for a constant rate.
@@ -56,6 +57,9 @@ class Trainer:
         What happens to a batch before the first layer; the kind of a preprocessing stands for it.
     seed
         Of shuffling, dropout and augmentation.
+    sample_weights
+        (N,), 0 or more: what each training sample counts in the mean of its batch; one of weight 0
+        counts for nothing.
     backend, threads, precision, device
         Where and how it computes: the fields of :class:`fastconv.ExecutionConfig`.
     config
@@ -93,13 +97,14 @@ class Trainer:
         network: Sequential,
         training: Samples,
         *,
-        loss: str,
+        loss: str | Loss,
         optimizer: Optimizer | str,
         schedule: Schedule | float,
         batch_size: int,
         preprocessing: Preprocessing | str | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        sample_weights: ArrayLike | None = None,
         backend: str | None = None,
         threads: int | None = None,
         precision: str | None = None,
@@ -135,10 +140,18 @@ class Trainer:
             for name in ("gradients", "first_moment", "second_moment")
         }
         self._optimizer_arrays = {name: flat[name] for name in flat if name != "gradients"}
+        weights = {}
+        if sample_weights is not None:
+            taken = _take_weights(sample_weights, len(training), network.dtype)
+            weights["sample_weights"] = self._placed.to_device(taken)
+        purpose = Purpose(
+            True, True, loss, as_optimizer("Trainer", optimizer).spec(network),
+            sample_weights=sample_weights is not None,
+        )  # fmt: skip
         self._runner = self._placed.make_runner(
             batch_size,
-            Purpose(True, True, loss, as_optimizer("Trainer", optimizer).spec(network)),
-            {**self._uploaded, **flat},
+            purpose,
+            {**self._uploaded, **flat, **weights},
             augmentation=augmentation,
             seed=seed,
         )
@@ -441,3 +454,16 @@ class Trainer:
         """Whether every parameter is a finite number."""
         self.update_network()
         return bool(np.isfinite(self.network.parameters).all())
+
+
+def _take_weights(weights: ArrayLike, samples: int, dtype: str) -> NDArray[np.floating]:
+    """Return the weights of samples in the dtype of a network: a copy."""
+    array = np.array(weights, dtype)
+    if array.shape != (samples,):
+        raise DataError(
+            f"sample_weights has shape {array.shape}; expected {(samples,)}, one for each training "
+            f"sample"
+        )
+    if not (np.isfinite(array) & (array >= 0)).all():
+        raise DataError("sample_weights holds a number below 0 or not finite; expected 0 or more")
+    return array

@@ -550,7 +550,7 @@ def _probe(experiment: Experiment) -> Probe:
     return Probe(
         trainer.network,
         experiment.plain_training,
-        loss=recipe.loss,
+        loss=recipe.make_loss(),
         preprocessing=trainer.inference.preprocessing,
         seed=recipe.seed,
         backend=trainer.config.backend,

@@ -1,5 +1,12 @@
 """The cases that every backend is tested with, as specs; ``str(spec)`` is the test id."""
 
+from fastconv.plans.loss_operation import (
+    ELEMENTWISE_LOSS_KINDS,
+    ElementwiseLossSpec,
+    LabelWeightSpec,
+    SoftCrossEntropySpec,
+)
+from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -14,6 +21,7 @@ from fastconv.plans.operation import (
     RandomSpec,
     SoftmaxSpec,
 )
+from fastconv.plans.resample_operation import ChannelDropoutSpec, ResampleSpec
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
 
@@ -200,6 +208,14 @@ NORMS = [
     NormSpec(1, 4),
     NormSpec(0, 4),
 ]
+GROUP_NORMS = [
+    GroupNormSpec(3, 4, 6, 3),
+    GroupNormSpec(2, 5, 38, 2, 1e-3),
+    GroupNormSpec(4, 1, 37),
+    GroupNormSpec(2, 9, 5, 5),
+    GroupNormSpec(2, 2, 3, 3, 1.0),
+    GroupNormSpec(0, 4, 6, 2),
+]
 _ALPHAS = {"leaky_relu": (0.1, 1.0, 2.0, 0.0), "elu": (1.0, 0.5, 2.0)}
 ACTIVATIONS = [
     ActivationSpec(kind, size, alpha)
@@ -252,7 +268,40 @@ DROPOUTS = [
     DropoutSpec(6, 0x6627E8 / 2**24, RandomSpec(0, 0)),
     DropoutSpec(0, 0.5, RANDOM),
 ]
+CHANNEL_DROPOUTS = [
+    ChannelDropoutSpec(3, 5, 19, 0.5),
+    ChannelDropoutSpec(4, 7, 1, 0.25),
+    ChannelDropoutSpec(0, 2, 3, 0.0),
+]
+RESAMPLES = [
+    ResampleSpec("zeros", 2, 3, 4, 17, 6, 5, 2, 1),
+    ResampleSpec("zeros", 2, 5, 6, 3, 3, 7, -1, 2),
+    ResampleSpec("reflect", 2, 4, 5, 3, 8, 8, 3, 2),
+    ResampleSpec("nearest", 2, 3, 4, 17, 6, 12),
+    ResampleSpec("nearest", 1, 3, 5, 2, 7, 4),
+    ResampleSpec("bilinear", 2, 3, 4, 17, 6, 8),
+    ResampleSpec("bilinear", 1, 4, 3, 2, 7, 7, align_corners=True),
+    ResampleSpec("bilinear", 1, 5, 1, 3, 3, 1),
+    ResampleSpec("nearest", 0, 3, 3, 2, 6, 6),
+]
 LOSSES = [LossSpec(6, 10), LossSpec(1, 3), LossSpec(4, 1), LossSpec(0, 3)]
+SOFT_CROSS_ENTROPIES = [
+    SoftCrossEntropySpec(6, 10, 0.1),
+    SoftCrossEntropySpec(5, 33),
+    SoftCrossEntropySpec(1, 1, 1.0),
+    SoftCrossEntropySpec(0, 3, 0.5),
+]
+ELEMENTWISE_LOSSES = [
+    ElementwiseLossSpec(kind, batch, outputs, delta)
+    for kind in ELEMENTWISE_LOSS_KINDS
+    for batch, outputs, delta in ((5, 19, 0.75), (3, 1, 2.0), (0, 4, 1.0))
+]
+LABEL_WEIGHTS = [
+    LabelWeightSpec(7, 4, 2),
+    LabelWeightSpec(7, 4, -100),
+    LabelWeightSpec(3, 1),
+    LabelWeightSpec(0, 3, 0),
+]
 OPTIMIZERS = [
     OptimizerSpec(kind, 23, 17, 19, l2=l2, coupled_decay=coupled, decoupled_decay=decoupled, **more)
     for kind, more in (

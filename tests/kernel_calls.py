@@ -234,6 +234,29 @@ def _norm(spec, draw):
     }
 
 
+def _group_norm(spec, draw):
+    x, c = (spec.batch, spec.pixels, spec.channels), (spec.channels,)
+    groups = (spec.batch, spec.groups)
+    image, dy, gamma, beta = draw(*x), draw(*x), draw(*c), draw(*c)
+    _, mean, inverse = _reference(
+        "group_norm.group_norm_forward", spec, image, gamma, beta,
+        shape=[(x, None), (groups, None), (groups, None)],
+    )  # fmt: skip
+    statistics = {"mean": mean, "inverse_std": inverse}
+    return {
+        "group_norm.group_norm_forward": [
+            ({"x": image, "gamma": g, "beta": b}, {"y": x, "mean": groups, "inverse_std": groups})
+            for g, b in ((gamma, beta), (gamma, None), (None, None))
+        ],
+        "group_norm.group_norm_backward_data": [
+            ({"dy": dy, "x": image, "gamma": g} | statistics, {"dx": x}) for g in (gamma, None)
+        ],
+        "group_norm.group_norm_backward_parameters": [
+            ({"dy": dy, "x": image} | statistics, {"dgamma": c, "dbeta": b}) for b in (c, None)
+        ],
+    }
+
+
 def _activation(spec, draw):
     x = draw(spec.size)
     # Large values of both signs, and both zeros.
@@ -289,6 +312,20 @@ def _dropout(spec, draw):
     }
 
 
+def _channel_dropout(spec, draw):
+    x = (spec.batch, spec.pixels, spec.channels)
+    mask = draw.below(2, spec.batch, spec.channels).astype(np.uint8)
+    return {"dropout.drop_channels": ({"x": draw(*x), "mask": mask}, {"y": x})}
+
+
+def _resample(spec, draw):
+    x, y = spec.x_shape, spec.y_shape
+    return {
+        "resample.resample_forward": ({"x": draw(*x)}, {"y": y}),
+        "resample.resample_backward": ({"dy": draw(*y)}, {"dx": x}),
+    }
+
+
 def _loss(spec, draw):
     each, every = (spec.batch,), (spec.batch, spec.outputs)
     scores, labels = 3 * draw(*every), draw.below(spec.outputs, *each)
@@ -329,6 +366,85 @@ def _softmax_of(scores):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+def _target_loss(spec, draw):
+    labels = _loss(spec, draw)["loss.nll_forward"]
+    return {
+        "target_loss.one_hot": [
+            ({"labels": reads["labels"]}, {"targets": (spec.batch, spec.outputs)})
+            for reads, _ in labels
+        ]
+    }
+
+
+def _soft_cross_entropy(spec, draw):
+    each, every = (spec.batch,), (spec.batch, spec.outputs)
+    scores, targets = 3 * draw(*every), _softmax_of(draw(*every))
+    given = [
+        {"targets": targets, "class_weights": weights}
+        for weights in (None, draw.positive(spec.outputs))
+    ]
+    probabilities = _softmax_of(scores)
+    return {
+        "target_loss.soft_cross_entropy_forward": [
+            ({"scores": scores} | more, {"losses": each, "probabilities": every}) for more in given
+        ],
+        "target_loss.soft_cross_entropy_backward": [
+            ({"probabilities": probabilities} | more, {"dscores": every}) for more in given
+        ],
+    }
+
+
+def _elementwise_loss(spec, draw):
+    each, every = (spec.batch,), (spec.batch, spec.outputs)
+    y = 2 * draw(*every)
+    y[:1, :3] = [30, -30, 0][: spec.outputs]
+    target = draw.below(2, *every).astype(y.dtype)
+    target[1:2] += draw.dtype.type(0.5)
+    return {
+        "target_loss.elementwise_loss_forward": ({"y": y, "target": target}, {"losses": each}),
+        "target_loss.elementwise_loss_backward": ({"y": y, "target": target}, {"dy": every}),
+    }
+
+
+def _label_weights(spec, draw):
+    each = (spec.batch,)
+    labels = draw.below(spec.outputs, *each)
+    labels[1:3] = [spec.outputs, -100][: len(labels[1:3])]
+    own = draw.positive(*each)
+    own[4:5] = 0
+    classes = draw.positive(spec.outputs)
+    return {
+        "loss_weights.label_weights": [
+            (
+                {"labels": labels, "class_weights": of_class, "sample_weights": of_sample},
+                {"counted": (each, np.int64), "factors": each, "weights": each},
+            )
+            for of_class in (None, classes)
+            for of_sample in (None, own)
+        ]
+    }
+
+
+def _loss_weights(spec, draw):
+    each = (spec.batch,)
+    factors, weights, losses = draw.positive(*each), draw.positive(*each), draw(*each)
+    factors[1:2] = weights[1:2] = 0
+    losses[1:2] = np.nan  # of a label that is ignored
+    gradient, totals = draw(spec.batch, spec.outputs), np.array([0.5, 2.0, 40.0, 7.0])
+    gradient[1:2] = np.nan
+    both = {"factors": factors, "weights": weights}
+    nothing = {name: np.zeros_like(array) for name, array in both.items()}
+    return {
+        "loss_weights.weigh_losses": ({"factors": factors}, {}, {"losses": losses}),
+        "loss_weights.weigh_gradients": [
+            (some, {}, {"dscores": gradient}) for some in (both, nothing)
+        ],
+        "loss_weights.sum_weighted_losses": (
+            both | {"losses": draw(*each)}, {}, {"statistics": totals},
+        ),
+    }  # fmt: skip
+
+
 def _optim(spec, draw):
     w, m, v = draw(spec.size), draw(spec.size), draw.positive(spec.size)
     reads = {"dw": draw(spec.size), "rate": np.array([0.125])}
@@ -356,12 +472,20 @@ _BUILDERS = (
     (_layout, cases.LAYOUTS),
     (_augment, cases.AUGMENTS),
     (_norm, cases.NORMS),
+    (_group_norm, cases.GROUP_NORMS),
     (_activation, cases.ACTIVATIONS),
     (_elementwise, cases.ELEMENTWISE),
     (_prelu, cases.PRELUS),
     (_softmax, cases.SOFTMAXES),
     (_dropout, cases.DROPOUTS),
+    (_channel_dropout, cases.CHANNEL_DROPOUTS),
+    (_resample, cases.RESAMPLES),
     (_loss, cases.LOSSES),
+    (_target_loss, cases.LOSSES),
+    (_soft_cross_entropy, cases.SOFT_CROSS_ENTROPIES),
+    (_elementwise_loss, cases.ELEMENTWISE_LOSSES),
+    (_label_weights, cases.LABEL_WEIGHTS),
+    (_loss_weights, cases.LOSSES),
     *((_optim, [spec]) for spec in cases.OPTIMIZERS),
     (_random, cases.WORDS),
 )

@@ -34,8 +34,11 @@ X, ROWS = integers(2, 4, 7, 6), integers(5, 6, seed=5)
 W, B = integers(6, 2, 3, 2, seed=1), integers(6, seed=2)
 W_BACK, B_BACK = integers(4, 3, 3, 2, seed=3), integers(6, seed=4)
 W_DENSE, B_DENSE = integers(6, 3), integers(3)
+LINES, W1 = integers(5, 4, 8, seed=6), integers(6, 4, 3, seed=7)
+PIXELS = np.arange(8, dtype=np.int32).reshape(2, 4)
+PLACES = np.broadcast_to(np.array([0, 2, 4, 6], np.int32), (5, 4, 4)).copy()
 FOUR, SIX = np.array([1.0, 2.0, 0.5, 3.0]), np.array([1.0, 2.0, 0.5, 3.0, 1.0, 2.0])
-PARAMETERS = (W, B, W_BACK, B_BACK, W_DENSE, B_DENSE, FOUR, SIX)
+PARAMETERS = (W1, W, B, W_BACK, B_BACK, W_DENSE, B_DENSE, FOUR, SIX)
 """All other arrays below hold one item for each sample."""
 OPTIONS = {"stride": (2, 1), "padding": ((1, 0), (2, 1)), "groups": 2}
 # Rows: (7 + 1 - 3) // 2 + 1, and 6 * 2 - 1 + 3; columns: 6 + 3 - 2 + 1, and 5 - 3 + 2.
@@ -60,6 +63,18 @@ IMAGE_CALLS = [
     ("avg_pool2d_backward", (X, X.shape, 3), {"padding": 1, "stride": 1}),
     ("global_avg_pool2d", (X,), {}),
     ("global_avg_pool2d_backward", (integers(2, 4), X.shape), {}),
+    ("global_max_pool2d", (X,), {}),
+    (
+        "global_max_pool2d_backward",
+        (integers(2, 4), PIXELS, X.shape),
+        {},
+    ),
+    ("upsample2d", (X,), {"mode": "bilinear"}),
+    ("upsample2d_backward", (integers(2, 4, 14, 12), X.shape), {}),
+    ("pad2d", (X, 2), {"mode": "reflect"}),
+    ("pad2d_backward", (integers(2, 4, 9, 8), X.shape, 1), {}),
+    ("group_norm", (X, 2, FOUR, FOUR), {}),
+    ("group_norm_backward", (X, X, 2, FOUR, integers(2, 2), integers(2, 2)), {}),
     ("batch_norm", (X, FOUR, FOUR), {}),
     ("prelu", (X, FOUR), {}),
     ("prelu_backward", (X, X, FOUR), {}),
@@ -83,5 +98,19 @@ ROW_CALLS = [
     ("nll_backward", (ROWS, LABELS), {}),
     ("mean_squared_error", (ROWS, ROWS + 1), {}),
     ("mean_squared_error_backward", (ROWS, ROWS + 1), {}),
+    ("binary_cross_entropy_with_logits", (ROWS, MASK * 1.0), {}),
+    ("binary_cross_entropy_with_logits_backward", (ROWS, MASK * 1.0), {}),
+    ("huber", (ROWS, ROWS + 1), {"delta": 0.5}),
+    ("huber_backward", (ROWS, ROWS + 1), {"delta": 0.5}),
+    ("mean_absolute_error", (ROWS, ROWS + 1), {}),
+    ("mean_absolute_error_backward", (ROWS, ROWS + 1), {}),
+    ("conv1d", (LINES, W1), {"stride": 2, "padding": 1}),
+    ("conv1d_backward", (integers(5, 6, 4), LINES, W1), {"stride": 2, "padding": 1}),
+    ("max_pool1d", (LINES, 2), {}),
+    ("max_pool1d_backward", (integers(5, 4, 4), PLACES, LINES.shape, 2), {}),
+    ("avg_pool1d", (LINES, 2), {"stride": 1}),
+    ("avg_pool1d_backward", (integers(5, 4, 4), LINES.shape, 2), {}),
+    ("layer_norm", (ROWS, 6, SIX, SIX), {}),
+    ("layer_norm_backward", (ROWS, ROWS, 6, SIX, integers(5), integers(5)), {}),
 ]
 CALLS = IMAGE_CALLS + ROW_CALLS

@@ -5,7 +5,7 @@ random numbers with a seed.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -13,32 +13,50 @@ from fastconv.layers import (
     ELU,
     GELU,
     SELU,
+    AvgPool1D,
     AvgPool2D,
     BatchNorm,
+    Conv1D,
     Conv2D,
     ConvTranspose2D,
+    Crop2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool2D,
+    GlobalMaxPool2D,
+    GroupNorm,
     HardSigmoid,
     HardSwish,
+    InstanceNorm,
+    LayerNorm,
     LeakyReLU,
     LogSoftmax,
+    MaxPool1D,
     MaxPool2D,
     Mish,
+    Permute,
     PReLU,
+    ReflectPad2D,
     ReLU,
     ReLU6,
+    Reshape,
+    SeparableConv2D,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
     Softsign,
+    SpatialDropout,
+    StochasticDepth,
     Tanh,
+    Upsample2D,
+    ZeroPad2D,
 )
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
+from fastconv.plans.loss import Loss
+from fastconv.plans.loss_operation import ELEMENTWISE_LOSS_KINDS
 from fastconv.preprocessing import Preprocessing
 from fastconv.step_check.training_steps import TrainingSteps
 
@@ -57,7 +75,7 @@ class Case:
     layers: tuple
     input_shape: tuple
     batch: int = 1
-    loss: str = "softmax_cross_entropy"
+    loss: str | Loss = "softmax_cross_entropy"
     optimizer: Optimizer = Optimizer("sgd")  # noqa: RUF009, frozen
     rate: float = 0.01
     preprocessing: str = "none"
@@ -107,7 +125,7 @@ class Case:
         else:
             images = generator.normal(size=(count, *shape)).astype(self.dtype)
         (outputs,) = network.output_shape
-        if self.loss == "mean_squared_error":
+        if not Loss.of(self.loss).takes_labels:
             labels = generator.normal(size=(count, outputs)).astype(self.dtype)
         else:
             labels = generator.integers(0, outputs, count)
@@ -195,11 +213,70 @@ def draw_case(choose, dtypes=("float32", "float64")):
     images = choose.one_of(("float", "uint8"))
     kinds = ("none", "scale", "min_max", "standardize by channel", "standardize by feature")
     optimizer, rate = _draw_optimizer(choose, ("sgd",) if mixes_orders else _UPDATES)
-    return Case(
+    case = Case(
         (*layers, *last.get(loss, ())), shape, batch, loss, optimizer, rate,
         choose.one_of(kinds), images, choose.one_of(dtypes), choose.one_of((0, 0, 1, 40, 70_000)),
         choose.integer(0, 999),
     )  # fmt: skip
+    return _with_more(choose, case, most_flops=_MOST_FLOPS[is_large])
+
+
+def _with_more(choose, case, most_flops):
+    """Some cases with layers in between, and with a loss that has options."""
+    if choose.integer(0, 3) < 3:
+        return case
+    layers = case.layers
+    for _ in range(choose.integer(1, 3)):
+        place = choose.integer(0, len(layers) - 1)
+        shape = _shape_behind(layers[:place], case.input_shape)
+        more = (*layers[:place], *_draw_between(choose, shape), *layers[place:])
+        if _fits(more, case, most_flops):
+            layers = more
+    loss = case.loss
+    if loss == "mean_squared_error":
+        loss = choose.one_of(ELEMENTWISE_LOSS_KINDS)
+    elif loss == "softmax_cross_entropy":
+        (outputs,) = _shape_behind(layers, case.input_shape)
+        weights = choose.one_of((None, tuple(1.0 + k % 3 for k in range(outputs))))
+        loss = Loss(loss, choose.one_of((0.0, 0.2)), weights, choose.one_of((None, 0, -100)))
+    return replace(case, layers=layers, loss=loss)
+
+
+def _shape_behind(layers, shape):
+    for layer in layers:
+        shape = layer.output_shape(shape)
+    return shape
+
+
+def _fits(layers, case, most_flops):
+    shape, flops = case.input_shape, 0.0
+    try:
+        for layer in layers:
+            flops += 2 * case.batch * layer.flops(shape)
+            shape = layer.output_shape(shape)
+            if case.batch * math.prod(shape) > _MOST_ELEMENTS or flops > most_flops:
+                return False
+    except ValueError:
+        return False
+    return len(shape) == 1
+
+
+def _draw_between(choose, shape):
+    """A layer that leaves images images and vectors vectors, or a few."""
+    channels = shape[-1]
+    norms = (LayerNorm(), LayerNorm(channels, bias=False), StochasticDepth(0.3))
+    if len(shape) != 3:
+        return [choose.one_of(norms)]
+    groups = choose.one_of([g for g in range(1, channels + 1) if channels % g == 0])
+    row = Reshape((1, shape[0] * shape[1], channels))
+    pad, filters = choose.one_of((1, (0, 1))), choose.integer(1, 9)
+    return choose.one_of((
+        [norms[0]], [norms[1]], [norms[2]], [GroupNorm(groups)], [InstanceNorm(affine=True)],
+        [SpatialDropout(0.3)], [ZeroPad2D(pad)], [ReflectPad2D(pad)], [Crop2D(pad)],
+        [Upsample2D(2)], [Upsample2D((1, 2), "bilinear")], [Permute((1, 0, 2))],
+        [Permute((2, 0, 1))], [SeparableConv2D(filters, padding=1)], [GlobalMaxPool2D()],
+        [row, Conv1D(filters)], [row, MaxPool1D(2)], [row, AvgPool1D(2)],
+    ))  # fmt: skip
 
 
 def _draw_optimizer(choose, kinds):

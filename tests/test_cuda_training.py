@@ -12,10 +12,30 @@ from cuda_on_host import HostDevice, Replayed, standing_in
 from fastconv import train
 from fastconv.backends.cupy import run
 from fastconv.backends.cupy.device import CudaDevice
+from fastconv.data import Samples
 from fastconv.execution.config import ExecutionConfig
-from fastconv.layers import AvgPool2D, BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
+from fastconv.layers import (
+    AvgPool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalMaxPool2D,
+    GroupNorm,
+    LayerNorm,
+    MaxPool2D,
+    Permute,
+    ReflectPad2D,
+    ReLU,
+    SeparableConv2D,
+    SpatialDropout,
+    StochasticDepth,
+    Upsample2D,
+)
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
+from fastconv.plans.loss import Loss
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.profiling.step_profile import synthetic_dataset
 from fastconv.recipe import load_recipe
@@ -208,3 +228,27 @@ def test_a_device_without_room_is_an_error_that_names_the_batch_and_the_bytes(de
     monkeypatch.setattr(device, "arrays", Full)
     with pytest.raises(MemoryError, match=r"batch size 1 needs \d+ bytes on the device.*smaller"):
         trainer_of("mnist-strided", "cupy")
+
+
+def test_new_layers_and_losses_through_the_cuda_sources_are_those_of_numpy(device):
+    layers = [
+        SeparableConv2D(6, padding=1), GroupNorm(2), ReLU(), SpatialDropout(0.25),
+        Upsample2D(2, "bilinear"), ReflectPad2D(1), Permute((1, 0, 2)), LayerNorm(6),
+        StochasticDepth(0.25), GlobalMaxPool2D(), Dense(4),
+    ]  # fmt: skip
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 24)
+    labels[::5] = -100
+    samples = Samples(generator.integers(0, 256, (24, 5, 4, 2)).astype(np.uint8), labels)
+    loss = Loss(label_smoothing=0.1, class_weights=(1.0, 2.0, 0.5, 1.0), ignore_index=-100)
+    made = {}
+    for backend in ("numpy", "cupy"):
+        trainer = Trainer(
+            Sequential(layers, (5, 4, 2)), samples, loss=loss, optimizer=Optimizer("momentum"),
+            schedule=Constant(0.05), batch_size=8, seed=1, backend=backend,
+            sample_weights=np.linspace(0.5, 1.5, 24),
+        )  # fmt: skip
+        made[backend] = [trainer.train(1).loss for _ in range(3)]
+        made[backend] += [trainer.evaluate(samples).loss, trainer.evaluate(samples).accuracy]
+    assert device.launched
+    np.testing.assert_allclose(made["cupy"], made["numpy"], rtol=1e-4)

@@ -16,6 +16,13 @@ from watched import parameters_of, run
 import fastconv
 from fastconv.backends.reference import dense as reference
 from fastconv.backends.selection import backend_state
+from fastconv.plans.loss_operation import (
+    ELEMENTWISE_LOSS_KINDS,
+    ElementwiseLossSpec,
+    LabelWeightSpec,
+    SoftCrossEntropySpec,
+)
+from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -28,6 +35,11 @@ from fastconv.plans.operation import (
     PReLUSpec,
     RandomSpec,
     SoftmaxSpec,
+)
+from fastconv.plans.resample_operation import (
+    RESAMPLE_KINDS,
+    ChannelDropoutSpec,
+    ResampleSpec,
 )
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
@@ -83,12 +95,19 @@ LARGE = {
     "images": [InputSpec(40, 32, 32, 3), InputSpec(7, 8, 8, 300), InputSpec(30000, 1, 1, 2)],
     "layout": [InputSpec(5, 31, 29, 17), InputSpec(2, 120, 120, 3), InputSpec(1, 8, 8, 600)],
     "norm": [NormSpec(5000, 33), NormSpec(40, 3000), NormSpec(50000, 1)],
+    "group_norm": [GroupNormSpec(40, 60, 33, 3), GroupNormSpec(500, 1, 100)],
     "activation": [ActivationSpec(kind, 60001, 0.5) for kind in ACTIVATION_KINDS],
     "elementwise": [replace(cases.ELEMENTWISE[0], size=60001)],
     "prelu": [PReLUSpec(60001, 3, 3), PReLUSpec(5000, 70)],
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
     "dropout": [DropoutSpec(90001, 0.3, RANDOM)],
+    "drop_channels": [ChannelDropoutSpec(40, 60, 33, 0.5), ChannelDropoutSpec(3, 40000, 1, 0.5)],
+    "resample": [ResampleSpec(kind, 7, 20, 21, 40, 38, 42, 9, 10) for kind in RESAMPLE_KINDS],
     "loss": [LossSpec(9001, 10), LossSpec(100, 1000)],
+    "soft_cross_entropy": [SoftCrossEntropySpec(9001, 10, 0.1), SoftCrossEntropySpec(60, 1000)],
+    "elementwise_loss": [ElementwiseLossSpec(k, 9001, 3) for k in ELEMENTWISE_LOSS_KINDS],
+    "label_weights": [LabelWeightSpec(30001, 3, 1)],
+    "loss_weights": [LossSpec(30001, 3)],
     "sgd": [OptimizerSpec("sgd", 60001, 50000, 55000, 0.25, 0.5, 0.125)],
     "momentum": [
         OptimizerSpec(kind, 60001, 50000, 55000, 0.25, 0.5, 0.125)
@@ -111,6 +130,10 @@ def family_of(kernel):
         return "softmax"
     if module == "optim":
         return name.partition("_")[0]
+    if module == "target_loss":
+        return "loss" if name == "one_hot" else name.rpartition("_")[0]
+    if name in ("label_weights", "drop_channels"):
+        return name
     return {"random": "words"}.get(module, module)
 
 
@@ -130,7 +153,7 @@ def test_any_number_of_threads_gives_the_same_bits(kernel, dtype, monkeypatch):
                     )
 
 
-IN_ONE_PIECE = {"loss.sum_losses", "loss.count_correct"}
+IN_ONE_PIECE = {"loss.sum_losses", "loss.count_correct", "loss_weights.sum_weighted_losses"}
 """Kernels that add to statistics: by one thread, in order."""
 
 

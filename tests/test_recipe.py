@@ -108,7 +108,8 @@ def test_what_is_left_out_has_its_default(tmp_path):
 def test_the_full_table_names_every_key_that_does_something(tmp_path):
     table = load_text(tmp_path, HEAD + LAYERS_OF_FILE).table()
     keys = {field.name for field in dataclasses.fields(Recipe)}
-    assert keys - set(table) == {"steps", "validate_every"}
+    # The options of a loss stand in its own section.
+    assert keys - set(table) == {"steps", "validate_every", "loss_options"}
     assert table["optimizer"] == {
         "kind": "sgd", "l2": 0.0, "weight_decay": 0.0, "decay_mode": "coupled",
         "decay_biases": False, "lr": 0.01,
@@ -129,7 +130,10 @@ def test_lists_in_a_layer_are_pairs(tmp_path):
 
 
 def test_every_layer_can_be_named_in_a_recipe(tmp_path):
-    own = {"conv2d": {"filters": 3}, "conv_transpose2d": {"filters": 3}, "dense": {"units": 3}}
+    kinds = ("conv2d", "conv_transpose2d", "conv1d", "separable_conv2d")
+    own: dict = {kind: {"filters": 3} for kind in kinds}
+    own |= {"dense": {"units": 3}, "group_norm": {"num_groups": 3}}
+    own |= {"reshape": {"shape": [4, 3]}, "permute": {"dims": [2, 0, 1]}}
     tables = [{"kind": kind, **own.get(kind, {})} for kind in LAYERS]
     recipe = load_text(tmp_path, tomli_w.dumps({"epochs": 1, "layers": tables}))
     assert [type(layer) for layer in recipe.make_layers()] == list(LAYERS.values())

@@ -60,8 +60,9 @@ MODULES = sorted(files("reference") - {"run"})
 def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
-        "activation", "conv", "dense", "dropout", "elementwise", "input", "layout", "loss",
-        "nchw", "norm", "optim", "pool", "prelu", "random",
+        "activation", "conv", "dense", "dropout", "elementwise", "group_norm", "input", "layout",
+        "loss", "loss_weights", "nchw", "norm", "optim", "pool", "prelu", "random", "resample",
+        "target_loss",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 

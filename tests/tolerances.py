@@ -32,6 +32,7 @@ TOLERANCES = {
     "pool.max_pool2d_forward": _EXACT,
     "pool": Tolerance(of_largest=4),
     "norm": Tolerance(of_largest=32),
+    "group_norm": Tolerance(of_largest=32),
     # sigmoid, tanh and softplus near 0 and near their limits are as good as their values near 1.
     "activation.activation_forward": Tolerance(of_largest=4),
     "activation.activation_backward": Tolerance(of_largest=8),
@@ -40,7 +41,10 @@ TOLERANCES = {
     "elementwise": Tolerance(of_largest=4),
     "prelu": Tolerance(of_largest=8),
     "dropout": Tolerance(of_each=2),
+    "resample": Tolerance(of_largest=8),
     "loss": Tolerance(of_largest=8, of_each=16),
+    "target_loss": Tolerance(of_largest=8, of_each=16),
+    "loss_weights": Tolerance(of_largest=8, of_each=16),
     "optim": Tolerance(of_largest=8),
     "input.gather_images": _EXACT,
     "input.gather_rows": _EXACT,

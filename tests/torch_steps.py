@@ -94,12 +94,20 @@ def _dropout(layer, x, steps, stream, step):
     return torch.where(mask.reshape(x.shape), x * spec.scale, 0.0)
 
 
+_KNOWN = {
+    "conv2d", "conv_transpose2d", "dense", "flatten", "global_avg_pool2d", "max_pool2d",
+    "avg_pool2d", "batch_norm", "dropout", *_ACTIVATIONS,
+}  # fmt: skip
+
+
 def _scores(steps, x, arrays, step):
     network, stream = steps.network, 0
     x = x.permute(0, 3, 1, 2) if len(network.input_shape) == 3 else x.reshape(len(x), -1)
     for name, layer in zip(network.names, network.layers, strict=True):
         p = {key.rpartition(".")[2]: a for key, a in arrays.items() if key.startswith(name + ".")}
         kind = layer.kind
+        if kind not in _KNOWN:
+            raise NotComparable  # tests of its own have PyTorch's
         if kind.startswith("conv"):
             x = _convolution(layer, x, p)
         elif kind == "dense":
@@ -200,6 +208,8 @@ def steps_of_torch(steps):
             loss = functional.mse_loss(scores, wanted.to(torch.float64))
         elif steps.loss == "nll":
             loss = functional.nll_loss(scores, wanted)
+        elif steps.loss != "softmax_cross_entropy":
+            raise NotComparable
         else:
             loss = functional.cross_entropy(scores, wanted)
         for group in update.param_groups:

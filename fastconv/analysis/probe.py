@@ -14,6 +14,7 @@ from fastconv.data import Samples
 from fastconv.execution.uploads import arrays_of, image_dtype
 from fastconv.network import Sequential
 from fastconv.plans.activations import ACTIVATION_KINDS
+from fastconv.plans.loss import Loss
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
 
@@ -79,7 +80,7 @@ class Probe:
         network: Sequential,
         samples: Samples,
         *,
-        loss: str = "softmax_cross_entropy",
+        loss: str | Loss = "softmax_cross_entropy",
         preprocessing: Preprocessing | None = None,
         seed: int = 0,
         backend: str | None = None,
@@ -96,6 +97,7 @@ class Probe:
             "state": self._state,
             "gradients": self._gradients,
             **p.constants(network.dtype),
+            **Loss.of(loss).constants(network.dtype),
         }
         source = Source(count, image_dtype(batch.images, network.dtype), p)
         plan = build_plan(network, count, Purpose(True, True, loss), source, seed)

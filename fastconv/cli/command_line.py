@@ -75,6 +75,13 @@ class Parser(argparse.ArgumentParser):
             help="go on where the data found are not those that the run was trained on",
         )  # fmt: skip
 
+    def add_allow_custom(self) -> None:
+        """Add --allow-custom; :func:`run` sees to it."""
+        self.add_argument(
+            "--allow-custom", action="store_true",
+            help="run the code of layers that a recipe names as package.module:Name",
+        )  # fmt: skip
+
     def add_device(self) -> None:
         """Add --device; :func:`execution_config` reads it."""
         self.add_argument(
@@ -201,7 +208,7 @@ def run(
     with standard_streams.any_text():
         try:
             try:
-                return _do(parser.module, lambda: work(parser.parse_args(arguments)))
+                return _do(parser.module, lambda: work(_parsed(parser, arguments)))
             finally:
                 # Here rather than when Python ends, where a fault could not be answered any more.
                 standard_streams.flush()
@@ -211,6 +218,15 @@ def run(
         except OSError as fault:  # a full disk behind > FILE
             standard_streams.discard()
             return _fail(parser.module, f"output: {fault.strerror or fault}")
+
+
+def _parsed(parser: Parser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    options = parser.parse_args(arguments)
+    if getattr(options, "allow_custom", False):
+        from fastconv.layers import allow_custom
+
+        allow_custom()
+    return options
 
 
 def _do(module: str, work: Callable[[], int]) -> int:

@@ -78,7 +78,7 @@ class Evaluator:
             Is given the indices of each batch, and the runner behind it; None: nobody reads, and
             batches are run together.
         """
-        total = np.zeros(3)
+        total = np.zeros(4)
         for order, runner, pace in self._parts:
             done = 0
             while done < len(order):
@@ -91,7 +91,8 @@ class Evaluator:
                     read(rows[0], runner)
                 done += len(rows)
                 interrupts.let_through()
-            total += statistics
+            # Three numbers, and a fourth where samples have weights.
+            total = total[: statistics.size] + statistics
         return total
 
 

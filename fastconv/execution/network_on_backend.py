@@ -16,6 +16,7 @@ from fastconv.execution.config import ExecutionConfig
 from fastconv.execution.network_access import NetworkAccess
 from fastconv.execution.uploads import Arrays, Uploads
 from fastconv.network import Sequential
+from fastconv.plans.loss import Loss
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
 
@@ -131,7 +132,9 @@ class NetworkOnBackend:
         )
         plan = build_plan(self.network, batch, purpose, source, seed)
         self.plan_seconds += time.perf_counter() - started
-        return (config or self.config).make_runner(plan, {**self._arrays, **arrays})
+        constants = {} if purpose.loss is None else Loss.of(purpose.loss).constants(plan.dtype)
+        of_loss = {name: self.to_device(array) for name, array in constants.items()}
+        return (config or self.config).make_runner(plan, {**self._arrays, **of_loss, **arrays})
 
     def update_network(self) -> None:
         """Bring parameters and state back into the network from where the backend has them."""

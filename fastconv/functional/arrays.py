@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from fastconv.backends.selection import (
 from fastconv.backends.workspace import WorkspaceTooSmall
 from fastconv.functional.array_types import as_array, check_beside, check_writable, module_of
 from fastconv.functional.memory import keep_memory, kept_memory, take_memory
+from fastconv.spec import SpecError
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Array: TypeAlias = NDArray[Any]
@@ -338,6 +340,18 @@ def sum_channels(backend: str | None, array: Array, layout: Layout | Literal["NC
         else:
             total = sums.sum_rows(contiguous.reshape(-1, array.shape[channel]))
         return total.astype(array.dtype)
+
+
+@contextlib.contextmanager
+def errors_of(owner: str, inner: str) -> Iterator[None]:
+    """Let errors of another public function name the one that calls it."""
+    try:
+        yield
+    except SpecError as fault:
+        raise fault.of(owner) from None
+    except (TypeError, ValueError) as fault:
+        told = str(fault).removeprefix(f"{inner}: ")
+        raise type(fault)(f"{owner}: {told}") from None
 
 
 def is_plain(value: object) -> bool:

@@ -26,8 +26,24 @@ def _loss_spec(owner: str, name: str, scores: Array) -> LossSpec:
     return LossSpec(*scores.shape)
 
 
+def _has_options(labels: object, label_smoothing: object, *others: object) -> bool:
+    """Whether the plain kernel is not enough; labels may be distributions over the classes."""
+    is_soft = getattr(getattr(labels, "dtype", None), "kind", "") == "f" and (
+        getattr(labels, "ndim", 0) == 2
+    )
+    is_smoothed = not (type(label_smoothing) in (int, float) and label_smoothing == 0)
+    return is_soft or is_smoothed or any(other is not None for other in others)
+
+
 def softmax_cross_entropy(
-    scores: Array, labels: Array, *, backend: str | None = None
+    scores: Array,
+    labels: Array,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Array | None = None,
+    ignore_index: int | None = None,
+    sample_weights: Array | None = None,
+    backend: str | None = None,
 ) -> tuple[Array, Array]:
     """Cross entropy between the labels and the softmax of the scores.
 
@@ -37,14 +53,25 @@ def softmax_cross_entropy(
         (N, C), float32 or float64: the last layer's output, before any softmax.
     labels
         (N,), integers from 0 to C - 1. On a CUDA device nobody looks at them: one outside the
-        classes gives a loss of NaN, and nothing is taken from its sample's gradient.
+        classes gives a loss of NaN, and nothing is taken from its sample's gradient. Or a
+        distribution over the classes for each sample: (N, C), of the dtype of the scores.
+    label_smoothing
+        Share of each target that is spread over all classes (Szegedy et al., arXiv:1512.00567).
+    class_weights
+        (C,): what the targets of each class count.
+    ignore_index
+        Samples with this label count for nothing; it need not be one of the classes.
+    sample_weights
+        (N,): what each sample counts.
     backend
         As for :func:`fastconv.conv2d`.
 
     Returns
     -------
     losses
-        (N,): ``log(sum(e^scores)) - scores[label]``. Their mean is the loss.
+        (N,): ``log(sum(e^scores)) - scores[label]``, times the weights. Their mean is the loss;
+        with class or sample weights or an ignored label, their sum over the sum of the weights of
+        the samples, as in PyTorch.
     probabilities
         (N, C), the softmax: what :func:`softmax_cross_entropy_backward` needs.
 
@@ -61,6 +88,11 @@ def softmax_cross_entropy(
     (array([1.3863]), array([[0.25, 0.25, 0.25, 0.25]]))
     """
     owner = "softmax_cross_entropy"
+    options = label_smoothing, class_weights, ignore_index, sample_weights
+    if _has_options(labels, *options):
+        from fastconv.functional.weighted_loss import CrossEntropy
+
+        return CrossEntropy(owner, scores, labels, *options, backend).forward()
     (scores,) = take_floats(owner, scores=scores)
     spec = _loss_spec(owner, "scores", scores)
     labels_in = take_integers(
@@ -77,7 +109,14 @@ def softmax_cross_entropy(
 
 
 def softmax_cross_entropy_backward(
-    probabilities: Array, labels: Array, *, backend: str | None = None
+    probabilities: Array,
+    labels: Array,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Array | None = None,
+    ignore_index: int | None = None,
+    sample_weights: Array | None = None,
+    backend: str | None = None,
 ) -> Array:
     """Gradient of the mean of :func:`softmax_cross_entropy`: ``(softmax - one hot) / N``.
 
@@ -85,8 +124,8 @@ def softmax_cross_entropy_backward(
     ----------
     probabilities
         (N, C), as :func:`softmax_cross_entropy` returned them.
-    labels
-        (N,), integers.
+    labels, label_smoothing, class_weights, ignore_index, sample_weights
+        As they were given to :func:`softmax_cross_entropy`.
     backend
         As for :func:`fastconv.conv2d`.
 
@@ -102,6 +141,11 @@ def softmax_cross_entropy_backward(
     array([[ 0.25, -0.25]])
     """
     owner = "softmax_cross_entropy_backward"
+    options = label_smoothing, class_weights, ignore_index, sample_weights
+    if _has_options(labels, *options):
+        from fastconv.functional.weighted_loss import CrossEntropy
+
+        return CrossEntropy(owner, probabilities, labels, *options, backend).backward()
     (probabilities,) = take_floats(owner, probabilities=probabilities)
     spec = _loss_spec(owner, "probabilities", probabilities)
     labels_in = take_integers(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from fastconv.plans.node import Node as Node
@@ -100,6 +102,39 @@ class Layer:
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
         """Add the backward calls; ``dx`` is None where the input needs no gradient."""
         raise NotImplementedError
+
+
+class LayerTable(Mapping[str, type[Layer]]):
+    """Layers by their names in a recipe; a module is loaded when a layer of it is asked for.
+
+    Parameters
+    ----------
+    loaded
+        Layers that are there.
+    places
+        Where the others are: "module:Class" within this package, by the name in a recipe.
+    """
+
+    def __init__(self, loaded: Mapping[str, type[Layer]], places: Mapping[str, str]) -> None:
+        self._loaded = dict(loaded)
+        self._places = dict(places)
+
+    def __getitem__(self, kind: str) -> type[Layer]:
+        if kind not in self._loaded:
+            module, _, name = self._places[kind].partition(":")
+            found: type[Layer] = getattr(import_module(f"fastconv.layers.{module}"), name)
+            self._loaded[kind] = found
+        return self._loaded[kind]
+
+    def add(self, layer: type[Layer]) -> None:
+        """Add a layer by its kind."""
+        self._loaded[layer.kind] = layer
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._loaded, *self._places)))
+
+    def __len__(self) -> int:
+        return len({*self._loaded, *self._places})
 
 
 def image_shape(owner: str, shape: Shape) -> tuple[int, int, int]:

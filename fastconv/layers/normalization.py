@@ -24,6 +24,8 @@ class BatchNorm(Layer):
         Share of the batch's statistics in the running ones.
     epsilon
         Added to the variance.
+    train_scale, train_bias
+        Whether gamma and beta are learned; else they stay as they are, 1 and 0 unless they are set.
     """
 
     kind: ClassVar[str] = "batch_norm"
@@ -31,6 +33,8 @@ class BatchNorm(Layer):
 
     momentum: float = 0.1
     epsilon: float = 1e-5
+    train_scale: bool = True
+    train_bias: bool = True
 
     def spec(self, batch: int, input_shape: Shape) -> NormSpec:
         """Spec of the layer on ``batch`` such samples."""
@@ -46,8 +50,8 @@ class BatchNorm(Layer):
         """Scale, shift, and the running statistics."""
         shape = input_shape[-1:]
         return (
-            Parameter("gamma", shape, "scale", start=1.0),
-            Parameter("beta", shape, "bias"),
+            Parameter("gamma", shape, "scale" if self.train_scale else "state", start=1.0),
+            Parameter("beta", shape, "bias" if self.train_bias else "state"),
             Parameter("running_mean", shape, "state"),
             Parameter("running_variance", shape, "state", start=1.0),
         )
@@ -70,10 +74,16 @@ class BatchNorm(Layer):
         spec = self.spec(builder.batch, node.input_shape)
         if dx is None:
             dx = builder.buffer(f"{node.name}.dx", builder.batched(node.input_shape))
+        # What is not trained has a gradient too, which goes nowhere.
+        gradients = [
+            node.gradients[name]
+            if name in node.gradients
+            else builder.buffer(f"{node.name}.{name}.unused", (spec.channels,))
+            for name in ("gamma", "beta")
+        ]
         builder.call(
             "norm.batch_norm_backward", spec, dy, node.x, node.parameters["gamma"],
-            node.saved["mean"], node.saved["inverse_std"],
-            dx, node.gradients["gamma"], node.gradients["beta"],
+            node.saved["mean"], node.saved["inverse_std"], dx, *gradients,
         )  # fmt: skip
 
 

@@ -114,3 +114,33 @@ class GlobalAvgPool2D(Layer):
         if dx is not None:
             spec = InputSpec(builder.batch, *image_shape(self.kind, node.input_shape))
             builder.call("pool.global_avg_pool2d_backward", spec, dy, dx)
+
+
+@dataclass(frozen=True)
+class GlobalMaxPool2D(Layer):
+    """Largest pixel of each channel: images to vectors."""
+
+    kind: ClassVar[str] = "global_max_pool2d"
+
+    def spec(self, batch: int, input_shape: Shape) -> PoolSpec:
+        """Spec of the pooling: one window, the whole image."""
+        return _spec(self.kind, batch, input_shape, MaxPool2D(input_shape[:2]))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of one output sample: (channels,)."""
+        return (image_shape(self.kind, input_shape)[2],)
+
+    def forward(self, builder: PlanBuilder, node: Node) -> None:
+        """Add the forward call, which also notes where each largest pixel is."""
+        spec = self.spec(builder.batch, node.input_shape)
+        argmax = builder.buffer(f"{node.name}.argmax", spec.y_shape, "int32")
+        node.saved["argmax"] = argmax
+        y = builder.view(f"{node.name}.pixels", node.y, spec.y_shape)
+        builder.call("pool.max_pool2d_forward", spec, node.x, y, argmax)
+
+    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
+        """Add the data gradient, where needed."""
+        if dx is not None:
+            spec = self.spec(builder.batch, node.input_shape)
+            dy = builder.view(f"{node.name}.dpixels", dy, spec.y_shape)
+            builder.call("pool.max_pool2d_backward", spec, dy, node.saved["argmax"], dx)

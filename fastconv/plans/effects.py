@@ -51,13 +51,20 @@ _DECLARED: dict[str, str] = {
     "activation.softmax_backward": "dy:r y:r dx:w",
     "activation.log_softmax_forward": "x:r y:w",
     "activation.log_softmax_backward": "dy:r y:r dx:w",
+    "layout.nhwc_to_nchw": "x:r y:w",
     "norm.batch_norm_forward_training": (
         "x:r gamma:r beta:r running_mean:u running_variance:u y:w mean:w inverse_std:w"
     ),
     "norm.batch_norm_forward_inference": "x:r gamma:r beta:r running_mean:r running_variance:r y:w",
     "norm.batch_norm_backward": "dy:r x:r gamma:r mean:r inverse_std:r dx:w dgamma:w dbeta:w",
+    "group_norm.group_norm_forward": "x:r gamma:r beta:r y:w mean:w inverse_std:w",
+    "group_norm.group_norm_backward_data": "dy:r x:r gamma:r mean:r inverse_std:r dx:w",
+    "group_norm.group_norm_backward_parameters": ("dy:r x:r mean:r inverse_std:r dgamma:w dbeta:w"),
     "dropout.dropout_forward": "x:r step:r mask:w y:w",
     "dropout.dropout_backward": "dy:r mask:r dx:w",
+    "dropout.drop_channels": "x:r mask:r y:w",
+    "resample.resample_forward": "x:r y:w",
+    "resample.resample_backward": "dy:r dx:w",
     "loss.softmax_cross_entropy_forward": "scores:r labels:r losses:w probabilities:w",
     "loss.softmax_cross_entropy_backward": "probabilities:r labels:r dscores:w",
     "loss.nll_forward": "log_probabilities:r labels:r losses:w",
@@ -66,6 +73,21 @@ _DECLARED: dict[str, str] = {
     "loss.mean_squared_error_backward": "y:r target:r dy:w",
     "loss.sum_losses": "losses:r statistics:u",
     "loss.count_correct": "scores:r labels:r statistics:u",
+    "target_loss.one_hot": "labels:r targets:w",
+    "target_loss.soft_cross_entropy_forward": (
+        "scores:r targets:r class_weights:r losses:w probabilities:w"
+    ),
+    "target_loss.soft_cross_entropy_backward": (
+        "probabilities:r targets:r class_weights:r dscores:w"
+    ),
+    "target_loss.elementwise_loss_forward": "y:r target:r losses:w",
+    "target_loss.elementwise_loss_backward": "y:r target:r dy:w",
+    "loss_weights.label_weights": (
+        "labels:r class_weights:r sample_weights:r counted:w factors:w weights:w"
+    ),
+    "loss_weights.weigh_losses": "factors:r losses:u",
+    "loss_weights.weigh_gradients": "factors:r weights:r dscores:u",
+    "loss_weights.sum_weighted_losses": "losses:r factors:r weights:r statistics:u",
     "optim.sgd_update": "w:u dw:r rate:r",
     "optim.momentum_update": "w:u dw:r m:u rate:r",
     "optim.adam_update": "w:u dw:r m:u v:u rate:r step:r",

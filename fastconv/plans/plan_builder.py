@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fastconv.plans.loss import LOSSES as LOSSES
+from fastconv.plans.loss import Loss, add_loss
 from fastconv.plans.node import Node
 from fastconv.plans.operation import (
     AugmentSpec,
     InputSpec,
-    LossSpec,
     OptimizerSpec,
     RandomSpec,
 )
@@ -20,9 +21,6 @@ from fastconv.spec import Shape
 
 if TYPE_CHECKING:
     from fastconv.network import Sequential
-
-LOSSES = ("softmax_cross_entropy", "nll", "mean_squared_error")
-"""By their names in a recipe."""
 
 _AUGMENT_STREAM = 0
 
@@ -38,18 +36,21 @@ class Purpose:
     backward
         Compute the gradients.
     loss
-        Name of the loss, or None: scores only.
+        The loss, or its name; None: scores only.
     optimizer
         Update the parameters, or None.
     input_gradient
         Compute the gradient of the preprocessed input too: the buffer ``input.gradient``.
+    sample_weights
+        Each sample counts by its own weight: the shared buffer ``sample_weights``.
     """
 
     training: bool
     backward: bool
-    loss: str | None
+    loss: str | Loss | None
     optimizer: OptimizerSpec | None = None
     input_gradient: bool = False
+    sample_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class PlanBuilder:
         # A name to find the result by, whatever layer made it.
         self.view("scores", scores, self._buffers[scores].shape)
         if self.purpose.loss is not None:
-            gradient = self._loss(self.purpose.loss, scores)
+            gradient = add_loss(self, Loss.of(self.purpose.loss), scores)
             if self.purpose.backward and gradient is not None:
                 self._backward(nodes, gradient)
         if self.purpose.optimizer is not None:
@@ -255,45 +256,6 @@ class PlanBuilder:
         layer.forward(self, node)
         if self.purpose.backward:
             kept.update(self.root(getattr(node, which)) for which in layer.retains)
-
-    def _loss(self, loss: str, scores: int) -> int | None:
-        """Add the loss and its statistics; return the gradient of the scores."""
-        if loss not in LOSSES:
-            raise ValueError(f"loss is {loss!r}; expected one of {', '.join(LOSSES)}")
-        (outputs,) = self.network.output_shape
-        spec = LossSpec(self.batch, outputs)
-        losses = self.buffer("losses", (self.batch,))
-        statistics = self.buffer("statistics", (3,), "float64")
-        gradient = (
-            self.buffer("scores.gradient", (self.batch, outputs)) if self.purpose.backward else None
-        )
-        if loss == "mean_squared_error":
-            shape = (self.source.samples, outputs)
-            targets = self.buffer("targets", shape, self.source.target_dtype, shared=True)
-            target = self.buffer("target", (self.batch, outputs))
-            gather = InputSpec(self.batch, 1, 1, outputs)
-            self.call("input.gather_rows", gather, targets, self.indices, target)
-            self.call("loss.mean_squared_error_forward", spec, scores, target, losses)
-            if gradient is not None:
-                self.call("loss.mean_squared_error_backward", spec, scores, target, gradient)
-        else:
-            labels = self.buffer("labels", (self.source.samples,), "int64", shared=True)
-            label = self.buffer("label", (self.batch,), "int64")
-            gather = InputSpec(self.batch, 1, 1, 1)
-            self.call("input.gather_rows", gather, labels, self.indices, label)
-            self.call("loss.count_correct", spec, scores, label, statistics)
-            if loss == "nll":
-                self.call("loss.nll_forward", spec, scores, label, losses)
-                if gradient is not None:
-                    self.call("loss.nll_backward", spec, label, gradient)
-            else:
-                name = "loss.softmax_cross_entropy"
-                softmax = self.buffer("probabilities", (self.batch, outputs))
-                self.call(f"{name}_forward", spec, scores, label, losses, softmax)
-                if gradient is not None:
-                    self.call(f"{name}_backward", spec, softmax, label, gradient)
-        self.call("loss.sum_losses", spec, losses, statistics)
-        return gradient
 
     def _backward(self, nodes: list[Node], dy: int) -> None:
         """Add every layer's backward calls, last to first, down to the first with parameters."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from fastconv._files import as_text
 from fastconv.data.names import OWN
 from fastconv.data.own_options import OwnOptions, data_name
 from fastconv.initializers import INITIALIZERS, Initializer
 from fastconv.optimizers import Optimizer
+from fastconv.plans.loss import Loss
 from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
 from fastconv.preprocessing import Augmentation
 from fastconv.recipes.schema import RecipeError, used_under
@@ -141,6 +142,40 @@ class PreprocessingSection:
     per: Literal["feature", "channel"] = used_under("kind", "standardize", default="feature")
     mean: tuple[float, ...] | None = used_under("kind", "standardize", default=None)
     std: tuple[float, ...] | None = used_under("kind", "standardize", default=None)
+
+
+LossKind: TypeAlias = Literal[
+    "softmax_cross_entropy", "nll", "mean_squared_error", "binary_cross_entropy_with_logits",
+    "huber", "mean_absolute_error",
+]  # fmt: skip
+
+_OF_LABELS = ("softmax_cross_entropy", "nll")
+
+
+@dataclass(frozen=True)
+class LossSection:
+    """``[loss]``: a :class:`fastconv.Loss`; ``loss = "nll"`` is one without options.
+
+    Parameters
+    ----------
+    kind
+        Name of the loss.
+    label_smoothing, class_weights, ignore_index, delta
+        Its options.
+    """
+
+    kind: LossKind = "softmax_cross_entropy"
+    label_smoothing: float = used_under("kind", "softmax_cross_entropy", default=0.0)
+    class_weights: tuple[float, ...] | None = used_under("kind", *_OF_LABELS, default=None)
+    ignore_index: int | None = used_under("kind", *_OF_LABELS, default=None)
+    delta: float = used_under("kind", "huber", default=1.0)
+
+    def __post_init__(self) -> None:
+        self.loss()  # checks the options
+
+    def loss(self) -> Loss:
+        """Return the loss that this section describes."""
+        return Loss(**dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def make_parser() -> Parser:
     parser.add_data_dir("FASTCONV_DATA, or download")
     parser.add_any_data()
     parser.add_backend()
+    parser.add_allow_custom()
     parser.add_figures()
     return parser
 

@@ -57,7 +57,7 @@ def overview(findings: Findings) -> Section:
         ("recipe", recipe.name),
         ("data set", f"{findings.dataset.name}: "
          + ", ".join(f"{len(samples):,} {part}" for part, samples in parts)),
-        ("loss", recipe.loss.replace("_", " ")),
+        ("loss", _settings(recipe.make_loss()).replace("_", " ")),
         ("optimiser", _settings(recipe.optimizer, recipe.rate_key.removeprefix("optimizer."))),
         ("schedule", _settings(recipe.schedule)),
         ("batch size", f"{recipe.batch_size:,}"),

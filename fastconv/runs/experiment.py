@@ -120,7 +120,7 @@ def prepare(
     trainer = Trainer(
         network,
         dataset.training,
-        loss=recipe.loss,
+        loss=recipe.make_loss(),
         optimizer=recipe.optimizer,
         schedule=recipe.schedule.schedule(recipe.optimizer.lr, steps_per_epoch, steps),
         batch_size=recipe.batch_size,
@@ -220,6 +220,7 @@ def _with_copy(training: Samples, augmentation: Augmentation, seed: int) -> Samp
         a.translation,
         a.cutout,
     )
+
     return append_transformed_copy(training, spec)
 
 

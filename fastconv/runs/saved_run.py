@@ -124,7 +124,7 @@ class SavedRun:
         """
         return Inference(
             network,
-            loss=self.recipe.loss,
+            loss=self.recipe.make_loss(),
             preprocessing=self.preprocessing,
             config=config,
         )
@@ -206,7 +206,7 @@ def load_run(path: str | Path) -> SavedRun:
         _read(folder, "model.json", lambda _: _image_range(model)),
     )
     outputs = len(names) or None
-    if run.recipe.loss == "mean_squared_error":
+    if not run.recipe.make_loss().takes_labels:
         fits = outputs is None
     else:
         fits = run.output_shape == (outputs,)
@@ -239,6 +239,8 @@ def _read(folder: Path, name: str, read: Callable[[Path], _T]) -> _T:
         return read(file)
     except RecipeError as fault:
         raise RunError(f"run {folder}: {fault}; train it again") from None
+    except UserError as fault:  # nothing is wrong with the run
+        raise RunError(f"run {folder}: {fault}") from None
     except _DAMAGE as fault:
         reason = f"{type(fault).__name__}: {fault}"
         raise RunError(f"run {folder}: {name} is damaged ({reason}); train it again") from None

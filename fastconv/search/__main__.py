@@ -50,6 +50,7 @@ def make_parser() -> Parser:
     )  # fmt: skip
     add("--threads", type=positive, metavar="N", help="threads of each training (default: 1)")
     parser.add_backend()
+    parser.add_allow_custom()
     parser.add_data_dir("FASTCONV_DATA, or download")
     add(
         "--storage", metavar="URL",

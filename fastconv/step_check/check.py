@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv._errors import UserError
 from fastconv.execution.config import ExecutionConfig, settle
-from fastconv.functional.arrays import check_shape, take_integers
+from fastconv.execution.outputs import take_labels
+from fastconv.functional.arrays import check_shape
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
-from fastconv.plans.plan_builder import LOSSES
+from fastconv.plans.loss import LOSSES, Loss
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.step_check.step_comparison import StepCheck, compare
 from fastconv.step_check.training_steps import ReferenceSteps, TrainingSteps
@@ -33,7 +34,7 @@ def check_step(
     optimizer: Optimizer,
     labels: ArrayLike | None = None,
     *,
-    loss: str = "softmax_cross_entropy",
+    loss: str | Loss = "softmax_cross_entropy",
     rate: float | Sequence[float] | NDArray[np.float64] = 0.01,
     steps: int = 3,
     batch_size: int | None = None,
@@ -65,9 +66,9 @@ def check_step(
     optimizer
         The update rule.
     labels
-        (N,) integers, or (N, K) targets for "mean_squared_error".
+        (N,) integers, or (N, K) targets for a loss that takes such.
     loss
-        As in a recipe.
+        The name of a loss, or a :class:`fastconv.Loss`.
     rate
         Learning rate, or one for each step.
     steps
@@ -161,12 +162,13 @@ def check_step(
 
 
 def _take_batch(
-    network: Sequential, batch: object, labels: object, loss: str
+    network: Sequential, batch: object, labels: object, loss: str | Loss
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return images and labels as a plan takes them."""
     owner = "check_step"
-    if loss not in LOSSES:
+    if not isinstance(loss, Loss) and loss not in LOSSES:
         raise ValueError(f"{owner}: loss is {loss!r}; expected one of {', '.join(LOSSES)}")
+    loss = Loss.of(loss)
     if len(network.output_shape) != 1:
         raise ValueError(
             f"{owner}: the network's output is {network.output_shape}; expected a vector (end it "
@@ -186,11 +188,11 @@ def _take_batch(
         )
     x = x.reshape(len(x), *as_image)
     outputs = network.output_shape[0]
-    if loss == "mean_squared_error":
+    if not loss.takes_labels:
         targets = np.ascontiguousarray(cast(ArrayLike, labels), network.dtype)
         check_shape(owner, "labels", targets, (len(x), outputs), "(N, outputs) targets")
         return x, targets
-    return x, take_integers(owner, "labels", np.asarray(labels), (len(x),), outputs, "images", x)
+    return x, take_labels(owner, loss, cast(ArrayLike, labels), len(x), network, x)
 
 
 def _take_rates(rate: object, steps: int) -> NDArray[np.float64]:

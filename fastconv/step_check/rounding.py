@@ -19,14 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.backends.reference.run import Runner
+from fastconv.plans.effects import ACCESS
+from fastconv.plans.loss_operation import ElementwiseLossSpec, SoftCrossEntropySpec
+from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.plans.operation import ActivationSpec, InputSpec, LossSpec, NormSpec, SoftmaxSpec
 from fastconv.plans.plan import Call, Plan
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
 
-_EXACT = ("input.gather_images", "input.gather_rows", "dropout.dropout_backward")
+_EXACT = (
+    "input.gather_images", "input.gather_rows", "dropout.dropout_backward", "target_loss.one_hot",
+    "layout.nhwc_to_nchw", "dropout.drop_channels",
+)  # fmt: skip
 """Kernels that compute nothing, or only what rounding leaves as it is."""
 _PRODUCTS = ("conv", "dense")
-_LOGARITHMS = ("loss.softmax_cross_entropy_forward", "activation.log_softmax_forward")
+_LOGARITHMS = (
+    "loss.softmax_cross_entropy_forward",
+    "target_loss.soft_cross_entropy_forward",
+    "target_loss.elementwise_loss_forward",
+    "activation.log_softmax_forward",
+)
 
 
 def longest_sum(call: Call) -> int:
@@ -55,9 +66,11 @@ def longest_sum(call: Call) -> int:
         return spec.height * spec.width
     if isinstance(spec, NormSpec):
         return spec.rows
+    if isinstance(spec, GroupNormSpec):
+        return spec.pixels * max(spec.width, spec.batch)
     if isinstance(spec, SoftmaxSpec):
         return spec.classes
-    if isinstance(spec, LossSpec):
+    if isinstance(spec, (LossSpec, SoftCrossEntropySpec, ElementwiseLossSpec)):
         return max(spec.outputs, spec.batch)
     return 1
 
@@ -142,9 +155,14 @@ class RoundedRunner(Runner):
             size = error * rows * np.abs(gamma * inverse_std)
             per_row = np.broadcast_to(size, (dx.size // gamma.size, gamma.size))
             return _Beside(dx.ctypes.data, per_row.reshape(dx.shape))
+        if call.kernel == "group_norm.group_norm_backward_data":
+            dy, _, gamma, _, inverse_std, dx = arrays
+            size = error * _largest(dy) * (1.0 if gamma is None else _largest(gamma))
+            return _Beside(dx.ctypes.data, size * _largest(inverse_std))
         if call.kernel in _LOGARITHMS:
             # The logarithm of a number near 1.
-            losses = arrays[2] if isinstance(call.spec, LossSpec) else arrays[1]
+            names = list(ACCESS[call.kernel])
+            losses = arrays[names.index("losses" if "losses" in names else "y")]
             return _Beside(losses.ctypes.data, self._epsilon * max(1.0, _largest(losses)))
         if _is_curved(call.spec):
             result = arrays[-1]

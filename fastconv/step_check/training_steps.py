@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastconv.backends.reference.run import Runner
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
+from fastconv.plans.loss import Loss
 from fastconv.plans.plan import Plan
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Augmentation, Preprocessing
@@ -53,7 +54,7 @@ class TrainingSteps:
     network: Sequential
     images: NDArray[Any]
     labels: NDArray[Any]
-    loss: str
+    loss: str | Loss
     optimizer: Optimizer
     batch_size: int
     rates: NDArray[np.float64]
@@ -87,17 +88,18 @@ class TrainingSteps:
 
     def arrays(self, dtype: str) -> dict[str, NDArray[Any]]:
         """Return new arrays for all buffers that a plan shares, with the same numbers."""
-        network = self.network
+        network, loss = self.network, Loss.of(self.loss)
         moments = {name: np.zeros(network.parameters.size) for name in _MOMENTS}
         found: dict[str, NDArray[Any]] = {
             "images": self.images,
-            "targets" if self.loss == "mean_squared_error" else "labels": self.labels,
+            "labels" if loss.takes_labels else "targets": self.labels,
             "parameters": network.parameters,
             "state": network.state,
             "gradients": np.zeros(network.parameters.size),
             **moments,
             # As the network's dtype has them: the same numbers for all.
             **self.preprocessing.constants(network.dtype),
+            **loss.constants(network.dtype),
         }
         kept = ("labels", "factor")
         return {

@@ -46,4 +46,27 @@ static void TYPED(dropout_backward)(const int64_t *instruction, int64_t step, in
     }
 }
 
-#define DROPOUT_KERNELS ENTRY(dropout_forward), ENTRY(dropout_backward)
+/* y = scale x in the channels of a sample that are kept, else 0; y may be x. */
+static void TYPED(drop_channels)(const int64_t *instruction, int64_t step, int64_t thread,
+                                 int64_t threads) {
+    const struct drop_channels *const n = fields_of(instruction);
+    const REAL *const x = array_at(n->x);
+    const uint8_t *const mask = array_at(n->mask);
+    REAL *const y = array_at(n->y);
+    const int64_t pixels = n->pixels, channels = n->channels, rows = n->batch * pixels;
+    const int64_t end = first_of(rows, thread + 1, threads);
+    const REAL scale = (REAL)n->scale;
+    (void)step;
+    for (int64_t row = first_of(rows, thread, threads); row < end; row++) {
+        const uint8_t *const kept = mask + row / pixels * channels;
+        const REAL *const from = x + row * channels;
+        REAL *const to = y + row * channels;
+        INDEPENDENT
+        for (int64_t k = 0; k < channels; k++) {
+            const REAL scaled = from[k] * scale;
+            to[k] = kept[k] ? scaled : 0;
+        }
+    }
+}
+
+#define DROPOUT_KERNELS ENTRY(dropout_forward), ENTRY(dropout_backward), ENTRY(drop_channels)

@@ -1078,6 +1078,145 @@ struct count_correct {
     address condition;
 };
 
+/* targets = 1 at the label, else 0; NaN for a label that is none of the classes */
+struct one_hot {
+    struct instruction_head head;
+    address labels; /* int64: the class of each sample */
+    address targets; /* a distribution over the classes for each sample */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t outputs; /* classes */
+    int64_t no_integers[30];
+    double no_reals[15];
+    address condition;
+};
+
+/* losses = sum of q (log(sum(e^scores)) - scores), and the softmax; q is the target, smoothed,
+ * times the weight of the class */
+struct soft_cross_entropy_forward {
+    struct instruction_head head;
+    address scores; /* of each sample and class */
+    address targets; /* a distribution over the classes for each sample */
+    address class_weights; /* of each class; null for 1; may be NULL */
+    address losses; /* one for each sample */
+    address probabilities; /* the softmax */
+    address no_pointers[7];
+    int64_t batch; /* samples */
+    int64_t outputs; /* classes */
+    int64_t no_integers[30];
+    double label_smoothing; /* share of the targets that is spread over all classes */
+    double no_reals[14];
+    address condition;
+};
+
+/* dscores = (probabilities sum(q) - q) / batch */
+struct soft_cross_entropy_backward {
+    struct instruction_head head;
+    address probabilities; /* of each sample and class */
+    address targets; /* a distribution over the classes for each sample */
+    address class_weights; /* of each class; null for 1; may be NULL */
+    address dscores; /* gradient of the scores */
+    address no_pointers[8];
+    int64_t batch; /* samples */
+    int64_t outputs; /* classes */
+    int64_t no_integers[30];
+    double label_smoothing; /* share of the targets that is spread over all classes */
+    double no_reals[14];
+    address condition;
+};
+
+/* losses = mean over the outputs of the loss of each */
+struct elementwise_loss_forward {
+    struct instruction_head head;
+    address y; /* the output */
+    address target; /* what y should be */
+    address losses; /* one for each sample */
+    address no_pointers[9];
+    int64_t batch; /* samples */
+    int64_t outputs; /* elements of a sample */
+    int64_t kind; /* number of the kind in fastconv.plans.loss_operation.ELEMENTWISE_LOSS_KINDS */
+    int64_t no_integers[29];
+    double delta; /* of Huber's loss */
+    double no_reals[14];
+    address condition;
+};
+
+/* dy = derivative / size */
+struct elementwise_loss_backward {
+    struct instruction_head head;
+    address y; /* the output */
+    address target; /* what y should be */
+    address dy; /* gradient of y */
+    address no_pointers[9];
+    int64_t size; /* elements of all samples */
+    int64_t kind; /* number of the kind in fastconv.plans.loss_operation.ELEMENTWISE_LOSS_KINDS */
+    int64_t no_integers[30];
+    double delta; /* of Huber's loss */
+    double no_reals[14];
+    address condition;
+};
+
+/* factors = own weight of each sample, 0 where ignored; weights = those times the classes'; counted
+ * = labels, or -1 where the factor is 0 */
+struct label_weights {
+    struct instruction_head head;
+    address labels; /* int64: the class of each sample */
+    address class_weights; /* of each class; null for 1; may be NULL */
+    address sample_weights; /* of each sample; null for 1; may be NULL */
+    address counted; /* int64: the labels that count */
+    address factors; /* what the loss of each sample counts; 0 for nothing */
+    address weights; /* what each sample counts in the mean */
+    address no_pointers[6];
+    int64_t batch; /* samples */
+    int64_t outputs; /* classes */
+    int64_t has_ignore_index; /* whether a label is ignored */
+    int64_t ignore_index; /* that label */
+    int64_t no_integers[28];
+    double no_reals[15];
+    address condition;
+};
+
+/* losses = factors * losses, 0 where the factor is 0 */
+struct weigh_losses {
+    struct instruction_head head;
+    address factors; /* what the loss of each sample counts; 0 for nothing */
+    address losses; /* one for each sample */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t no_integers[31];
+    double no_reals[15];
+    address condition;
+};
+
+/* dscores = dscores * factors * batch / sum(weights), 0 where the factor is 0 */
+struct weigh_gradients {
+    struct instruction_head head;
+    address factors; /* what the loss of each sample counts; 0 for nothing */
+    address weights; /* what each sample counts in the mean */
+    address dscores; /* gradient of a mean over the batch, which becomes that of a mean by weights
+        */
+    address no_pointers[9];
+    int64_t batch; /* samples */
+    int64_t outputs; /* elements of a sample */
+    int64_t no_integers[30];
+    double no_reals[15];
+    address condition;
+};
+
+/* statistics[0] += losses, [2] += samples whose factor is not 0, [3] += weights */
+struct sum_weighted_losses {
+    struct instruction_head head;
+    address losses; /* one for each sample */
+    address factors; /* what the loss of each sample counts; 0 for nothing */
+    address weights; /* what each sample counts in the mean */
+    address statistics; /* float64: sum of losses, correct samples, samples, sum of weights */
+    address no_pointers[8];
+    int64_t batch; /* samples */
+    int64_t no_integers[31];
+    double no_reals[15];
+    address condition;
+};
+
 /* the first words of a stream at a step */
 struct random_words {
     struct instruction_head head;
@@ -1227,6 +1366,64 @@ struct dropout_backward {
     int64_t no_integers[31];
     double scale; /* factor of what is written */
     double no_reals[14];
+    address condition;
+};
+
+/* y = scale x in the channels of a sample that are kept, else 0; y may be x */
+struct drop_channels {
+    struct instruction_head head;
+    address x; /* the input */
+    address mask; /* uint8: for each channel of each sample, 1 where kept */
+    address y; /* the output */
+    address no_pointers[9];
+    int64_t batch; /* samples */
+    int64_t pixels; /* pixels of a sample */
+    int64_t channels;
+    int64_t no_integers[29];
+    double scale; /* factor of what is written */
+    double no_reals[14];
+    address condition;
+};
+
+/* y = some pixels of x by their shares, along each axis by itself */
+struct resample_forward {
+    struct instruction_head head;
+    address x; /* the input */
+    address y; /* the output */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t height; /* rows of x */
+    int64_t width; /* columns of x */
+    int64_t channels;
+    int64_t out_height; /* rows of y */
+    int64_t out_width; /* columns of y */
+    int64_t top; /* row of y where the first pixel of x is; negative: a crop */
+    int64_t left; /* column of y where the first pixel of x is */
+    int64_t kind; /* number of the kind in fastconv.plans.resample_operation.RESAMPLE_KINDS */
+    int64_t align_corners; /* whether the corners of x and y are the same points */
+    int64_t no_integers[22];
+    double no_reals[15];
+    address condition;
+};
+
+/* dx = the shares of each pixel of the gradients that it is a part of */
+struct resample_backward {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address dx; /* gradient of the input */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t height; /* rows of x */
+    int64_t width; /* columns of x */
+    int64_t channels;
+    int64_t out_height; /* rows of y */
+    int64_t out_width; /* columns of y */
+    int64_t top; /* row of y where the first pixel of x is; negative: a crop */
+    int64_t left; /* column of y where the first pixel of x is */
+    int64_t kind; /* number of the kind in fastconv.plans.resample_operation.RESAMPLE_KINDS */
+    int64_t align_corners; /* whether the corners of x and y are the same points */
+    int64_t no_integers[22];
+    double no_reals[15];
     address condition;
 };
 
@@ -1529,6 +1726,65 @@ struct norm_backward_data {
     int64_t rows;
     int64_t channels;
     int64_t no_integers[30];
+    double no_reals[15];
+    address condition;
+};
+
+/* y = gamma (x - mean) inverse_std + beta, by the statistics of each group of channels of each
+ * sample */
+struct group_norm_forward {
+    struct instruction_head head;
+    address x; /* the input */
+    address gamma; /* for each channel; null for 1; may be NULL */
+    address beta; /* for each channel; null for 0; may be NULL */
+    address y; /* the output */
+    address mean; /* for each group of each sample */
+    address inverse_std; /* for each group of each sample */
+    address no_pointers[6];
+    int64_t batch; /* samples */
+    int64_t pixels; /* pixels of a sample */
+    int64_t channels;
+    int64_t groups; /* groups of channels */
+    int64_t no_integers[28];
+    double epsilon; /* is added to a variance */
+    double no_reals[14];
+    address condition;
+};
+
+/* dx = inverse_std (g - mean of g - z mean of g z), g = gamma dy */
+struct group_norm_backward_data {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address x; /* the input */
+    address gamma; /* for each channel; null for 1; may be NULL */
+    address mean; /* for each group of each sample */
+    address inverse_std; /* for each group of each sample */
+    address dx; /* gradient of the input */
+    address no_pointers[6];
+    int64_t batch; /* samples */
+    int64_t pixels; /* pixels of a sample */
+    int64_t channels;
+    int64_t groups; /* groups of channels */
+    int64_t no_integers[28];
+    double no_reals[15];
+    address condition;
+};
+
+/* dgamma = sum of dy z, dbeta = sum of dy */
+struct group_norm_backward_parameters {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address x; /* the input */
+    address mean; /* for each group of each sample */
+    address inverse_std; /* for each group of each sample */
+    address dgamma; /* gradient of gamma */
+    address dbeta; /* gradient of beta; null where nobody wants it; may be NULL */
+    address no_pointers[6];
+    int64_t batch; /* samples */
+    int64_t pixels; /* pixels of a sample */
+    int64_t channels;
+    int64_t groups; /* groups of channels */
+    int64_t no_integers[28];
     double no_reals[15];
     address condition;
 };

@@ -27,3 +27,14 @@ __global__ void dropout_backward(int size, double scale, const T *dy, const unsi
     for (int i = first_index(); i < size; i += index_step())
         dx[i] = mask[i] ? dy[i] * static_cast<T>(scale) : T(0);
 }
+
+// Every pixel of a channel of a sample has the channel's mask.
+template <typename T>
+__global__ void drop_channels(int batch, int pixels, int channels, double scale, const T *x,
+                              const unsigned char *mask, T *y) {
+    using namespace fastconv;
+    for (int i = first_index(); i < batch * pixels * channels; i += index_step()) {
+        const int drawn = i / channels / pixels * channels + i % channels;
+        y[i] = mask[drawn] ? x[i] * static_cast<T>(scale) : T(0);
+    }
+}

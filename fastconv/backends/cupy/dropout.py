@@ -9,6 +9,7 @@ import numpy as np
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import launch_elements, stream_of
 from fastconv.plans.operation import DropoutSpec
+from fastconv.plans.resample_operation import ChannelDropoutSpec
 
 
 def dropout_forward(
@@ -45,6 +46,20 @@ def dropout_backward(
         dx,
         dtype=dx.dtype,
     )
+
+
+def drop_channels(
+    spec: ChannelDropoutSpec,
+    x: Array,
+    mask: Array,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """Scale every pixel of the channels that are kept, and write 0 for the others."""
+    launch_elements(
+        "dropout.drop_channels", spec.batch * spec.pixels * spec.channels, spec.batch,
+        spec.pixels, spec.channels, float(spec.scale), x, mask, y, dtype=y.dtype,
+    )  # fmt: skip
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:

@@ -54,6 +54,24 @@ def _dropout_backward(real: Real) -> KernelFunction:
     return dropout_backward
 
 
+@kernel(Kernel.DROP_CHANNELS)
+def _drop_channels(real: Real) -> KernelFunction:
+    def drop_channels(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, mask = pointer(n.x, real), pointer(n.mask, np.uint8)
+        y, scale = pointer(n.y, real), real(n.scale)
+        pixels, channels, lanes = n.pixels, n.channels, lanes_of(real)
+        rows = n.batch * pixels
+        for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
+            drawn, first = row // pixels * channels, row * channels
+            for k in range(0, channels, lanes):
+                count = min(lanes, channels - k)
+                kept = load_beside(mask, drawn + k, count, real) != 0
+                store(y, first + k, select(kept, load(x, first + k, count) * scale, 0), count)
+
+    return drop_channels
+
+
 dropout_forward = contract_kernel(engine, "dropout.dropout_forward", __name__)
 dropout_backward = contract_kernel(engine, "dropout.dropout_backward", __name__)
+drop_channels = contract_kernel(engine, "dropout.drop_channels", __name__)
 workspace_bytes = workspace_of_module(engine, "dropout", __name__)

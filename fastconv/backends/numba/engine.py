@@ -32,8 +32,9 @@ __all__ = [
 
 _KERNEL_MODULES = (
     "conv", "im2col", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
-    "winograd", "winograd_gradient", "optim", "activation", "loss", "random", "input", "dropout",
-    "pool", "norm", "prelu", "elementwise", "layout",
+    "winograd", "winograd_gradient", "optim", "activation", "loss", "target_loss",
+    "loss_weights", "random", "input", "dropout", "pool", "norm", "group_norm", "resample",
+    "prelu", "elementwise", "layout",
 )  # fmt: skip
 
 run_stream = thread_pool.run_stream

@@ -9,6 +9,7 @@ import numpy as np
 from fastconv.backends.numpy import random
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.plans.operation import DropoutSpec
+from fastconv.plans.resample_operation import ChannelDropoutSpec
 
 
 def dropout_forward(
@@ -40,6 +41,20 @@ def dropout_backward(
     _keep_and_scale(spec, dy, mask, dx)
 
 
+def drop_channels(
+    spec: ChannelDropoutSpec,
+    x: np.ndarray,
+    mask: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Scale every pixel of the channels that are kept, and write 0 for the others."""
+    shape = spec.batch, spec.pixels, spec.channels
+    result, kept = y.reshape(shape), mask.reshape(spec.batch, 1, spec.channels)
+    np.multiply(x.reshape(shape), x.dtype.type(spec.scale), out=result)
+    np.copyto(result, 0, where=kept == 0)
+
+
 def _keep_and_scale(spec: DropoutSpec, x: np.ndarray, mask: np.ndarray, y: np.ndarray) -> None:
     np.multiply(x, x.dtype.type(spec.scale), out=y)
     # Written, not multiplied: an inf that is dropped is a zero, not a NaN.
@@ -48,7 +63,7 @@ def _keep_and_scale(spec: DropoutSpec, x: np.ndarray, mask: np.ndarray, y: np.nd
 
 def workspace_bytes(kernel: str, spec: DropoutSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs."""
-    if kernel == "dropout_backward":
+    if kernel != "dropout_forward":
         return 0
     words = size_of((spec.size,), np.uint32)
     return words + random.workspace_bytes("random_words", spec.random, dtype)

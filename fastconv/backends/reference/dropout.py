@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv.backends.reference.random import random_words
 from fastconv.plans.operation import DropoutSpec
+from fastconv.plans.resample_operation import ChannelDropoutSpec
 
 
 @np.errstate(all="ignore")
@@ -63,6 +64,40 @@ def dropout_backward(
         Not used.
     """
     _keep_and_scale(spec, dy, mask, dx)
+
+
+@np.errstate(all="ignore")
+def drop_channels(
+    spec: ChannelDropoutSpec,
+    x: np.ndarray,
+    mask: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Scale every pixel of the channels that are kept, and write 0 for the others.
+
+    Forward and backward are the same: the gradient goes where the values went.
+
+    Parameters
+    ----------
+    spec
+        Sizes and probability.
+    x
+        Input, or gradient of the output (batch * pixels * channels elements, channels last).
+    mask
+        uint8, (batch, channels), 1 where kept: from :func:`dropout_forward` of as many elements.
+    y
+        Output, or gradient of the input, written; it may be ``x``.
+    workspace
+        Not used.
+    """
+    shape = spec.batch, spec.pixels, spec.channels
+    given, result = x.reshape(shape), y.reshape(shape)
+    for n in range(spec.batch):
+        for c in range(spec.channels):
+            kept = mask.reshape(spec.batch, spec.channels)[n, c] == 1
+            for p in range(spec.pixels):
+                result[n, p, c] = float(given[n, p, c]) * spec.scale if kept else 0.0
 
 
 def _keep_and_scale(spec: DropoutSpec, x: np.ndarray, mask: np.ndarray, y: np.ndarray) -> None:

@@ -688,6 +688,26 @@ def _dropout_backward(at: _Collector) -> None:
     at.writes_run("dx", at.n.size)
 
 
+@_kernel(Kernel.DROP_CHANNELS)
+def _drop_channels(at: _Collector) -> None:
+    size = at.n.batch * at.n.pixels * at.n.channels
+    at.reads_run("x", size)
+    at.reads_run("mask", at.n.batch * at.n.channels, "uint8")
+    at.writes_run("y", size)
+
+
+@_kernel(Kernel.RESAMPLE_FORWARD, Kernel.RESAMPLE_BACKWARD)
+def _resample(at: _Collector) -> None:
+    large = at.n.batch * at.n.out_height * at.n.out_width * at.n.channels
+    small = at.n.batch * at.n.height * at.n.width * at.n.channels
+    if at.instruction.kernel == Kernel.RESAMPLE_FORWARD:
+        at.reads_run("x", small)
+        at.writes_run("y", large)
+    else:
+        at.reads_run("dy", large)
+        at.writes_run("dx", small)
+
+
 @_kernel(Kernel.ACTIVATION_FORWARD, Kernel.FORMULA_FORWARD)
 def _activation_forward(at: _Collector) -> None:
     at.reads_run("x", at.n.size)
@@ -811,6 +831,31 @@ def _reads_channels(at: _Collector, *names: str, times: int = 1) -> None:
         at.reads_run(name, times * at.n.channels)
 
 
+@_kernel(Kernel.GROUP_NORM_FORWARD)
+def _group_norm_forward(at: _Collector) -> None:
+    size = at.n.batch * at.n.pixels * at.n.channels
+    at.reads_run("x", size)
+    _reads_channels(at, "gamma", "beta")
+    at.writes_run("y", size)
+    at.writes_run("mean", at.n.batch * at.n.groups)
+    at.writes_run("inverse_std", at.n.batch * at.n.groups)
+
+
+@_kernel(Kernel.GROUP_NORM_BACKWARD_DATA, Kernel.GROUP_NORM_BACKWARD_PARAMETERS)
+def _group_norm_backward(at: _Collector) -> None:
+    size = at.n.batch * at.n.pixels * at.n.channels
+    at.reads_run("dy", size)
+    at.reads_run("x", size)
+    at.reads_run("mean", at.n.batch * at.n.groups)
+    at.reads_run("inverse_std", at.n.batch * at.n.groups)
+    if at.instruction.kernel == Kernel.GROUP_NORM_BACKWARD_DATA:
+        _reads_channels(at, "gamma")
+        at.writes_run("dx", size)
+    else:
+        at.writes_run("dgamma", at.n.channels)
+        at.writes_run("dbeta", at.n.channels)
+
+
 @_kernel(Kernel.NORM_SUMS)
 def _norm_sums(at: _Collector) -> None:
     at.reads_run("x", at.n.rows * at.n.channels)
@@ -901,6 +946,70 @@ def _mean_squared_error_backward(at: _Collector) -> None:
     at.reads_run("y", at.n.size)
     at.reads_run("target", at.n.size)
     at.writes_run("dy", at.n.size)
+
+
+@_kernel(Kernel.ONE_HOT)
+def _one_hot(at: _Collector) -> None:
+    at.reads_run("labels", at.n.batch, "int64")
+    at.writes_run("targets", at.n.batch * at.n.outputs)
+
+
+@_kernel(Kernel.SOFT_CROSS_ENTROPY_FORWARD, Kernel.SOFT_CROSS_ENTROPY_BACKWARD)
+def _soft_cross_entropy(at: _Collector) -> None:
+    size, forward = at.n.batch * at.n.outputs, Kernel.SOFT_CROSS_ENTROPY_FORWARD
+    at.reads_run("targets", size)
+    at.reads_run("class_weights", at.n.outputs)
+    if at.instruction.kernel == forward:
+        at.reads_run("scores", size)
+        at.writes_run("losses", at.n.batch)
+        at.writes_run("probabilities", size)
+    else:
+        at.reads_run("probabilities", size)
+        at.writes_run("dscores", size)
+
+
+@_kernel(Kernel.ELEMENTWISE_LOSS_FORWARD)
+def _elementwise_loss_forward(at: _Collector) -> None:
+    at.reads_run("y", at.n.batch * at.n.outputs)
+    at.reads_run("target", at.n.batch * at.n.outputs)
+    at.writes_run("losses", at.n.batch)
+
+
+@_kernel(Kernel.ELEMENTWISE_LOSS_BACKWARD)
+def _elementwise_loss_backward(at: _Collector) -> None:
+    at.reads_run("y", at.n.size)
+    at.reads_run("target", at.n.size)
+    at.writes_run("dy", at.n.size)
+
+
+@_kernel(Kernel.LABEL_WEIGHTS)
+def _label_weights(at: _Collector) -> None:
+    at.reads_run("labels", at.n.batch, "int64")
+    at.reads_run("class_weights", at.n.outputs)
+    at.reads_run("sample_weights", at.n.batch)
+    at.writes_run("counted", at.n.batch, "int64")
+    at.writes_run("factors", at.n.batch)
+    at.writes_run("weights", at.n.batch)
+
+
+@_kernel(Kernel.WEIGH_LOSSES)
+def _weigh_losses(at: _Collector) -> None:
+    at.reads_run("factors", at.n.batch)
+    at.updates_run("losses", at.n.batch)
+
+
+@_kernel(Kernel.WEIGH_GRADIENTS)
+def _weigh_gradients(at: _Collector) -> None:
+    at.reads_run("factors", at.n.batch)
+    at.reads_run("weights", at.n.batch)
+    at.updates_run("dscores", at.n.batch * at.n.outputs)
+
+
+@_kernel(Kernel.SUM_WEIGHTED_LOSSES)
+def _sum_weighted_losses(at: _Collector) -> None:
+    for name in ("losses", "factors", "weights"):
+        at.reads_run(name, at.n.batch)
+    at.updates_run("statistics", 4, "float64")
 
 
 @_kernel(Kernel.SUM_LOSSES)

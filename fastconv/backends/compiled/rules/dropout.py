@@ -12,6 +12,7 @@ from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.random import COST_OF_WORD, random_key
 from fastconv.backends.compiled.rules.split import threads_for_elements
 from fastconv.plans.operation import DropoutSpec
+from fastconv.plans.resample_operation import ChannelDropoutSpec
 
 _Types = tuple[str | None, ...]
 
@@ -41,4 +42,15 @@ def dropout_backward(spec: DropoutSpec, types: _Types, target: Target) -> Lowere
         scale=spec.scale,
         max_threads=threads_for_elements(spec.size),
     )
+    return LoweredKernel((instruction,))
+
+
+def drop_channels(spec: ChannelDropoutSpec, types: _Types, target: Target) -> LoweredKernel:
+    """One pass, split by pixels."""
+    rows = spec.batch * spec.pixels
+    instruction = Instruction.of(
+        Kernel.DROP_CHANNELS, str(types[0]), **arrays("x", "mask", "y"), batch=spec.batch,
+        pixels=spec.pixels, channels=spec.channels, scale=spec.scale,
+        max_threads=max(1, min(rows, threads_for_elements(rows * spec.channels))),
+    )  # fmt: skip
     return LoweredKernel((instruction,))

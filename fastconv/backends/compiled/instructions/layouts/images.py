@@ -35,6 +35,18 @@ _OF_WINDOWS: dict[str, Any] = {
 }
 _ARGMAX = "int32: flat index of each maximum in the plane of its image"
 
+_RESAMPLED = "batch height width channels out_height out_width top- left- kind align_corners"
+_OF_RESAMPLED: dict[str, Any] = {
+    "height": "rows of x",
+    "width": "columns of x",
+    "out_height": "rows of y",
+    "out_width": "columns of y",
+    "top": "row of y where the first pixel of x is; negative: a crop",
+    "left": "column of y where the first pixel of x is",
+    "kind": "number of the kind in fastconv.plans.resample_operation.RESAMPLE_KINDS",
+    "align_corners": "whether the corners of x and y are the same points",
+}
+
 LAYOUTS = dict(
     (
         declare(
@@ -129,6 +141,29 @@ LAYOUTS = dict(
             "size",
             "scale",
             mask="uint8: 1 where kept",
+        ),
+        declare(
+            Kernel.DROP_CHANNELS,
+            "y = scale x in the channels of a sample that are kept, else 0; y may be x",
+            "x mask y",
+            "batch pixels channels",
+            "scale",
+            mask="uint8: for each channel of each sample, 1 where kept",
+            pixels="pixels of a sample",
+        ),
+        declare(
+            Kernel.RESAMPLE_FORWARD,
+            "y = some pixels of x by their shares, along each axis by itself",
+            "x y",
+            _RESAMPLED,
+            **_OF_RESAMPLED,
+        ),
+        declare(
+            Kernel.RESAMPLE_BACKWARD,
+            "dx = the shares of each pixel of the gradients that it is a part of",
+            "dy dx",
+            _RESAMPLED,
+            **_OF_RESAMPLED,
         ),
         declare(
             Kernel.MAX_POOL2D_FORWARD,
