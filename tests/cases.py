@@ -1,5 +1,6 @@
 """The cases that every backend is tested with, as specs; ``str(spec)`` is the test id."""
 
+from fastconv.plans.merging import BroadcastSpec, ConcatenateSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -215,6 +216,20 @@ DROPOUTS = [
     # The first word of this stream is 0x6627e8d5, at the threshold itself, and so it is kept.
     DropoutSpec(6, 0x6627E8 / 2**24, RandomSpec(0, 0)),
     DropoutSpec(0, 0.5, RANDOM),
+]
+BROADCASTS = [
+    BroadcastSpec(2, 6, 5),
+    BroadcastSpec(2, 6, 5, per_channel=True),
+    BroadcastSpec(3, 1, 17),
+    BroadcastSpec(1, 35, 130, per_channel=True),
+    BroadcastSpec(0, 4, 3, per_channel=True),
+    BroadcastSpec(0, 4, 3),
+]
+CONCATENATIONS = [
+    ConcatenateSpec(12, 3, 5),
+    ConcatenateSpec(1, 17, 1),
+    ConcatenateSpec(5, 1, 33),
+    ConcatenateSpec(0, 3, 4),
 ]
 LOSSES = [LossSpec(6, 10), LossSpec(1, 3), LossSpec(4, 1), LossSpec(0, 3)]
 OPTIMIZERS = [

@@ -268,6 +268,30 @@ def _dropout(spec, draw):
     }
 
 
+def _broadcast(spec, draw):
+    x1, x2 = spec.x1_shape, spec.x2_shape
+    dy = draw(*x1)
+    return {
+        "merge.add_forward": ({"x1": draw(*x1), "x2": draw(*x2)}, {"y": x1}),
+        "merge.add_backward": _gradients_of_two({"dy": dy}, x1, x2),
+    }
+
+
+def _gradients_of_two(reads, first, second):
+    """Calls that need both gradients, and either alone."""
+    needed = [(first, second), (first, None), (None, second)]
+    return [(reads, {"dx1": dx1, "dx2": dx2}) for dx1, dx2 in needed]
+
+
+def _concatenate(spec, draw):
+    first, second = (spec.rows, spec.channels1), (spec.rows, spec.channels2)
+    both = (spec.rows, spec.channels)
+    return {
+        "merge.concatenate_forward": ({"x1": draw(*first), "x2": draw(*second)}, {"y": both}),
+        "merge.concatenate_backward": _gradients_of_two({"dy": draw(*both)}, first, second),
+    }
+
+
 def _loss(spec, draw):
     each, every = (spec.batch,), (spec.batch, spec.outputs)
     scores, labels = 3 * draw(*every), draw.below(spec.outputs, *each)
@@ -338,6 +362,8 @@ _BUILDERS = (
     (_activation, cases.ACTIVATIONS),
     (_softmax, cases.SOFTMAXES),
     (_dropout, cases.DROPOUTS),
+    (_broadcast, cases.BROADCASTS),
+    (_concatenate, cases.CONCATENATIONS),
     (_loss, cases.LOSSES),
     *((_optim, [spec]) for spec in cases.OPTIMIZERS),
     (_random, cases.WORDS),

@@ -18,9 +18,9 @@ from fastconv.plans.operation import ActivationSpec, NormSpec
 
 MODULES = sorted({kernel.partition(".")[0] for kernel in KERNELS})
 _SUMS = ("conv.", "nchw.", "dense.")
-_COPIES = ("pool.max_", "input.gather_", "layout.")
+_COPIES = ("pool.max_", "input.gather_", "layout.", "merge.")
 EXACT = [k for k in KERNELS if k.startswith(_SUMS + _COPIES)]
-IN_PLACE = [k for k in KERNELS if k.startswith(("activation.", "dropout."))]
+IN_PLACE = [k for k in KERNELS if k.startswith(("activation.", "dropout.", "merge.add_f"))]
 
 
 def works(backend):

@@ -14,6 +14,7 @@ from watched import parameters_of, run
 import fastconv
 from fastconv.backends.reference import dense as reference
 from fastconv.backends.selection import backend_state
+from fastconv.plans.merging import BroadcastSpec, ConcatenateSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -83,6 +84,12 @@ LARGE = {
     "activation": [ActivationSpec(kind, 60001, 0.5) for kind in ACTIVATION_KINDS],
     "softmax": [SoftmaxSpec(5000, 10), SoftmaxSpec(40, 3000)],
     "dropout": [DropoutSpec(90001, 0.3, RANDOM)],
+    "merge": [
+        BroadcastSpec(5, 450, 33),
+        BroadcastSpec(5, 450, 33, per_channel=True),
+        BroadcastSpec(2, 40, 700, per_channel=True),
+    ],
+    "concatenate": [ConcatenateSpec(3000, 17, 9), ConcatenateSpec(1, 30000, 20000)],
     "loss": [LossSpec(9001, 10), LossSpec(100, 1000)],
     "sgd": [OptimizerSpec("sgd", 60001, 50000, 55000, 0.25, 0.5, 0.125)],
     "momentum": [
@@ -104,6 +111,8 @@ def family_of(kernel):
         return "images"
     if "softmax" in name and module == "activation":
         return "softmax"
+    if name.startswith("concatenate"):
+        return "concatenate"
     if module == "optim":
         return name.partition("_")[0]
     return {"random": "words"}.get(module, module)

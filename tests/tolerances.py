@@ -38,6 +38,9 @@ TOLERANCES = {
     # A probability is wrong by the rounding of its exponent, here at most 16.
     "activation": Tolerance(of_largest=4, of_each=16),
     "dropout": Tolerance(of_each=2),
+    "merge.concatenate_forward": _EXACT,
+    "merge.concatenate_backward": _EXACT,
+    "merge": Tolerance(of_largest=4),
     "loss": Tolerance(of_largest=8, of_each=16),
     "optim": Tolerance(of_largest=8),
     "input.gather_images": _EXACT,

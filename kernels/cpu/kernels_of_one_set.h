@@ -51,5 +51,6 @@ static const struct kernel_entry kernels[] = {
     POOLED_KERNELS,
     NORM_KERNELS,
     LAYOUT_KERNELS,
+    MERGE_KERNELS,
     {NULL, NULL, NULL},
 };

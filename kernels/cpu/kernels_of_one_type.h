@@ -25,5 +25,6 @@
 #include "pooled.h"
 #include "norm.h"
 #include "layout.h"
+#include "merge.h"
 
 #include "no_vectors.h"

@@ -33,7 +33,7 @@ __all__ = [
 _KERNEL_MODULES = (
     "conv", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
     "winograd", "winograd_gradient", "optim", "activation", "loss", "random", "input", "dropout",
-    "pool", "norm", "layout",
+    "pool", "norm", "layout", "merge",
 )  # fmt: skip
 
 run_stream = thread_pool.run_stream

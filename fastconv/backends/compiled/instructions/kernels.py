@@ -74,3 +74,6 @@ class Kernel(StrEnum):
     NORM_GRADIENTS = "norm_gradients"
     NORM_BACKWARD_DATA = "norm_backward_data"
     TRANSPOSE = "transpose"
+    ELEMENTWISE = "elementwise"
+    SUM_OF_EACH_IMAGE = "sum_of_each_image"
+    COPY_ROWS = "copy_rows"
