@@ -274,6 +274,10 @@ def _broadcast(spec, draw):
     return {
         "merge.add_forward": ({"x1": draw(*x1), "x2": draw(*x2)}, {"y": x1}),
         "merge.add_backward": _gradients_of_two({"dy": dy}, x1, x2),
+        "merge.multiply_forward": ({"x1": draw(*x1), "x2": draw(*x2)}, {"y": x1}),
+        "merge.multiply_backward": _gradients_of_two(
+            {"dy": dy, "x1": draw(*x1), "x2": draw(*x2)}, x1, x2
+        ),
     }
 
 

@@ -20,7 +20,11 @@ MODULES = sorted({kernel.partition(".")[0] for kernel in KERNELS})
 _SUMS = ("conv.", "nchw.", "dense.")
 _COPIES = ("pool.max_", "input.gather_", "layout.", "merge.")
 EXACT = [k for k in KERNELS if k.startswith(_SUMS + _COPIES)]
-IN_PLACE = [k for k in KERNELS if k.startswith(("activation.", "dropout.", "merge.add_f"))]
+IN_PLACE = [
+    k
+    for k in KERNELS
+    if k.startswith(("activation.", "dropout.", "merge.add_f", "merge.multiply_f"))
+]
 
 
 def works(backend):

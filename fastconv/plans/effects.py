@@ -56,6 +56,8 @@ _DECLARED: dict[str, str] = {
     "dropout.dropout_backward": "dy:r mask:r dx:w",
     "merge.add_forward": "x1:r x2:r y:w",
     "merge.add_backward": "dy:r dx1:w dx2:w",
+    "merge.multiply_forward": "x1:r x2:r y:w",
+    "merge.multiply_backward": "dy:r x1:r x2:r dx1:w dx2:w",
     "merge.concatenate_forward": "x1:r x2:r y:w",
     "merge.concatenate_backward": "dy:r dx1:w dx2:w",
     "loss.softmax_cross_entropy_forward": "scores:r labels:r losses:w probabilities:w",

@@ -1,5 +1,12 @@
 /* Two arrays that become one; fastconv/backends/compiled/rules/merge.py makes the instructions. */
 
+#ifndef FASTCONV_MERGE_H
+#define FASTCONV_MERGE_H
+
+enum { ADD, MULTIPLY }; /* operations, in the order of rules/merge.py */
+
+#endif
+
 /* y = x1 (+) x2 for some elements, and the epilogue while they are in the first cache. An output
  * may be an input, element for element. */
 INLINE void TYPED(merge_elements)(const struct elementwise *n, int64_t first, int64_t count,
@@ -7,8 +14,13 @@ INLINE void TYPED(merge_elements)(const struct elementwise *n, int64_t first, in
     const REAL *const x1 = (const REAL *)array_at(n->x1) + first;
     REAL *const y = (REAL *)array_at(n->y) + first;
     const REAL slope = (REAL)n->slope;
-    INDEPENDENT
-    for (int64_t i = 0; i < count; i++) y[i] = x1[i] + x2[i];
+    if (n->operation == MULTIPLY) {
+        INDEPENDENT
+        for (int64_t i = 0; i < count; i++) y[i] = x1[i] * x2[i];
+    } else {
+        INDEPENDENT
+        for (int64_t i = 0; i < count; i++) y[i] = x1[i] + x2[i];
+    }
     if (n->epilogue == LEAKY_RELU) {
         INDEPENDENT
         for (int64_t i = 0; i < count; i++) y[i] = y[i] > 0 ? y[i] : slope * y[i];

@@ -20,6 +20,14 @@ __global__ void add(int size, int pixels, int channels, const T *x1, const T *x2
         y[i] = x1[i] + x2[partner_of(i, pixels, channels)];
 }
 
+// As add.
+template <typename T>
+__global__ void multiply(int size, int pixels, int channels, const T *x1, const T *x2, T *y) {
+    using namespace fastconv;
+    for (int i = first_index(); i < size; i += index_step())
+        y[i] = x1[i] * x2[partner_of(i, pixels, channels)];
+}
+
 // total = the sum of dy, or where x1 is given of dy x1, over the pixels of each image.
 template <typename T>
 __global__ void sum_of_each_image(int batch, int pixels, int channels, const T *__restrict__ dy,

@@ -59,6 +59,35 @@ def add_backward(
         _sum_of_each_image(spec, dy, None, dx2)
 
 
+def multiply_forward(
+    spec: BroadcastSpec,
+    x1: Array,
+    x2: Array,
+    y: Array,
+    workspace: Array | None,
+) -> None:
+    """``y = x1 * x2``, element by element."""
+    _elementwise("multiply", spec, x1, x2, y)
+
+
+def multiply_backward(
+    spec: BroadcastSpec,
+    dy: Array,
+    x1: Array,
+    x2: Array,
+    dx1: Array | None,
+    dx2: Array | None,
+    workspace: Array | None,
+) -> None:
+    """``dx1 = dy * x2`` and ``dx2 = dy * x1``, summed over the pixels that met the same ``x2``."""
+    if dx2 is not None and spec.per_channel:
+        _sum_of_each_image(spec, dy, x1, dx2)
+    elif dx2 is not None:
+        _elementwise("multiply", spec, dy, x1, dx2)
+    if dx1 is not None:  # last: it may be dy
+        _elementwise("multiply", spec, dy, x2, dx1)
+
+
 def concatenate_forward(
     spec: ConcatenateSpec,
     x1: Array,

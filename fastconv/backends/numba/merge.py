@@ -16,6 +16,8 @@ from fastconv.backends.numba.pointers import first_in_blocks, first_of, pointer
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import as_dtype, lanes_of, select, spread, spread_beside
 
+_ADD, _MULTIPLY = range(2)
+"""Operations, in the order of fastconv/backends/compiled/rules/merge.py."""
 _CHANNELS_AT_ONCE = 64
 """Channels that are summed at once, as in fastconv/backends/compiled/rules/merge.py."""
 
@@ -25,11 +27,12 @@ def _merge_elements(n: Fields, x2: Any, first: int, end: int, behind: int, real:
     """Elements ``first`` to ``end`` of the result; those of x2 are ``behind`` elements before."""
     x1, y = pointer(n.x1, real), pointer(n.y, real)
     other, slope, lanes = pointer(n.other, real), real(n.slope), lanes_of(real)
-    epilogue = n.epilogue
+    operation, epilogue = n.operation, n.epilogue
     one = spread(1, real)
     for i in range(first, end, lanes):
         count = min(lanes, end - i)
-        v = load(x1, i, count) + load(x2, i - behind, count)
+        v, factor = load(x1, i, count), load(x2, i - behind, count)
+        v = v * factor if operation == _MULTIPLY else v + factor
         if epilogue == LEAKY_RELU:
             v = select(v > 0, v, v * slope)
         elif epilogue == LEAKY_GRADIENT:
@@ -105,6 +108,8 @@ def _copy_rows(real: Real) -> KernelFunction:
 
 add_forward = contract_kernel(engine, "merge.add_forward", __name__)
 add_backward = contract_kernel(engine, "merge.add_backward", __name__)
+multiply_forward = contract_kernel(engine, "merge.multiply_forward", __name__)
+multiply_backward = contract_kernel(engine, "merge.multiply_backward", __name__)
 concatenate_forward = contract_kernel(engine, "merge.concatenate_forward", __name__)
 concatenate_backward = contract_kernel(engine, "merge.concatenate_backward", __name__)
 workspace_bytes = workspace_of_module(engine, "merge", __name__)

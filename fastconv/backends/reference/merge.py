@@ -1,8 +1,9 @@
-"""Two arrays that become one: sums, and channels side by side."""
+"""Two arrays that become one: sums, products, and channels side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,70 @@ def add_backward(
         dx1[...] = dy
     if dx2 is not None:
         _sum_pixels(spec, dy.astype(np.float64).reshape(spec.x1_shape), dx2)
+
+
+@np.errstate(all="ignore")
+def multiply_forward(
+    spec: BroadcastSpec,
+    x1: np.ndarray,
+    x2: np.ndarray,
+    y: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``y = x1 * x2``, element by element.
+
+    Parameters
+    ----------
+    spec
+        Shapes.
+    x1, x2, y
+        As for :func:`add_forward`.
+    workspace
+        Not used.
+
+    Examples
+    --------
+    >>> y = np.empty((1, 2, 2))
+    >>> x1, x2 = np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.array([[10.0, 0.5]])
+    >>> multiply_forward(BroadcastSpec(1, 2, 2, per_channel=True), x1, x2, y, None)
+    >>> y[0]
+    array([[10.,  1.],
+           [30.,  2.]])
+    """
+    _elementwise(spec, lambda a, b: a * b, x1, x2, y)
+
+
+@np.errstate(all="ignore")
+def multiply_backward(
+    spec: BroadcastSpec,
+    dy: np.ndarray,
+    x1: np.ndarray,
+    x2: np.ndarray,
+    dx1: np.ndarray | None,
+    dx2: np.ndarray | None,
+    workspace: np.ndarray | None,
+) -> None:
+    """``dx1 = dy * x2`` and ``dx2 = dy * x1``, summed over the pixels that met the same ``x2``.
+
+    Parameters
+    ----------
+    spec
+        Shapes.
+    dy
+        Gradient of the product.
+    x1, x2
+        The factors.
+    dx1, dx2
+        Their gradients, written; None: not needed. ``dx1`` may be ``dy``.
+    workspace
+        Not used.
+    """
+    if dx2 is not None:
+        terms = np.empty(spec.x1_shape)
+        _elementwise(replace(spec, per_channel=False), lambda a, b: a * b, dy, x1, terms)
+        _sum_pixels(spec, terms, dx2)
+    if dx1 is not None:
+        _elementwise(spec, lambda a, b: a * b, dy, x2, dx1)
 
 
 def concatenate_forward(

@@ -17,7 +17,7 @@ from fastconv.plans.merging import BroadcastSpec, ConcatenateSpec
 
 _Types = tuple[str | None, ...]
 
-_OPERATIONS = ("add",)
+_OPERATIONS = ("add", "multiply")
 """In the order of their numbers, as in ``kernels/cpu/merge.h`` and the numba backend."""
 _CHANNELS_AT_ONCE = 64
 """Channels that are summed at once, as in ``kernels/cpu/pool.h``."""
@@ -71,6 +71,23 @@ def add_backward(spec: BroadcastSpec, types: _Types, target: Target) -> LoweredK
         made.append(_sum_of_pixels(spec, dtype, 0, 2))
     elif types[2] is not None:
         made.append(_copy(dtype, 1, spec.size, Pointer(0), spec.size, Pointer(2), spec.size))
+    return LoweredKernel(tuple(made))
+
+
+def multiply_forward(spec: BroadcastSpec, types: _Types, target: Target) -> LoweredKernel:
+    """One pass."""
+    return LoweredKernel((_elementwise("multiply", spec, str(types[0]), 0, 1, 2),))
+
+
+def multiply_backward(spec: BroadcastSpec, types: _Types, target: Target) -> LoweredKernel:
+    """A pass for each gradient that is needed; that of ``x1``, which may be dy, at last."""
+    dtype, made = str(types[0]), []
+    if types[4] is not None and spec.per_channel:
+        made.append(_sum_of_pixels(spec, dtype, 0, 4, x1=1))
+    elif types[4] is not None:
+        made.append(_elementwise("multiply", spec, dtype, 0, 1, 4))
+    if types[3] is not None:
+        made.append(_elementwise("multiply", spec, dtype, 0, 2, 3))
     return LoweredKernel(tuple(made))
 
 
