@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from fastconv._files import as_text
 from fastconv.data import DATASETS
 from fastconv.data.names import OWN
-from fastconv.layers import LAYERS, Layer
+from fastconv.layers import LAYERS, NESTED, Layer
 from fastconv.network import Sequential
 from fastconv.recipes.recipe_sections import (
     AugmentationSection,
@@ -150,20 +150,9 @@ class Recipe:
         RecipeError
             If a kind or a key is unknown, or a value has the wrong type.
         """
-        made = []
-        for number, table in enumerate(self.layers):
-            where = f"layers.{number}"
-            kind = table.get("kind")
-            if not isinstance(kind, str) or kind not in LAYERS:
-                raise RecipeError(
-                    f"{where}.kind is {kind!r}; expected one of {', '.join(LAYERS)}"
-                    f"{nearest(str(kind), tuple(LAYERS))}"
-                )
-            values = {key: value for key, value in table.items() if key != "kind"}
-            if kind == "dense" and values.get("units") == _CLASSES:
-                values["units"] = 1
-            made.append(read_dataclass(LAYERS[kind], values, where))
-        return tuple(made)
+        return tuple(
+            _make_layer(table, f"layers.{number}") for number, table in enumerate(self.layers)
+        )
 
     def make_network(self, image_shape: Sequence[int]) -> Sequential:
         """Return the network with its first weights, for images of (height, width, channels).
@@ -186,16 +175,38 @@ class Recipe:
         """Return the whole recipe as a TOML table: every key that does something, and its value."""
         table = used_of(dataclasses.asdict(self))
         layers = [
-            {"kind": layer.kind, **_fields(layer)}
-            | ({"units": _CLASSES} if given.get("units") == _CLASSES else {})
+            _written(layer) | ({"units": _CLASSES} if given.get("units") == _CLASSES else {})
             for layer, given in zip(self.make_layers(), self.layers, strict=True)
         ]
         cleaned: dict[str, Any] = _without_none({**table, "layers": layers})
         return cleaned
 
 
-def _fields(layer: Layer) -> dict[str, Any]:
-    return {f.name: getattr(layer, f.name) for f in dataclasses.fields(cast(Any, layer))}
+def _make_layer(table: Mapping[str, Any], where: str) -> Layer:
+    kind = table.get("kind")
+    if not isinstance(kind, str) or kind not in LAYERS:
+        raise RecipeError(
+            f"{where}.kind is {kind!r}; expected one of {', '.join(LAYERS)}"
+            f"{nearest(str(kind), tuple(LAYERS))}"
+        )
+    if kind in NESTED:
+        from fastconv.recipes.nested_layers import read_nested
+
+        return read_nested(table, where, _make_layer)
+    values = {key: value for key, value in table.items() if key != "kind"}
+    if kind == "dense" and values.get("units") == _CLASSES:
+        values["units"] = 1
+    return read_dataclass(LAYERS[kind], values, where)
+
+
+def _written(layer: Layer) -> dict[str, Any]:
+    """The table of a layer: every key and its value."""
+    if layer.kind in NESTED:
+        from fastconv.recipes.nested_layers import nested_table
+
+        return {"kind": layer.kind, **nested_table(layer, _written)}
+    fields = dataclasses.fields(cast(Any, layer))
+    return {"kind": layer.kind, **{f.name: getattr(layer, f.name) for f in fields}}
 
 
 def _without_none(value: Any) -> Any:

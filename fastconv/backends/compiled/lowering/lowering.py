@@ -282,6 +282,9 @@ class _Lowering:
             if self._plan.memory_of(argument_of(user, "dy")) != self._plan.memory_of(unpooled):
                 return 0
         count = len(calls) - len(rest) + 1
+        # Nobody writes the gradient that the pool spreads: it must have no other reader.
+        if unpooled is not None and self._order.reads_result(unpooled, position + count):
+            return 0
         decays, rate = (0.0, 0.0), None
         places = _pointer(argument_of(weight, "dw")), _pointer(argument_of(weight, "db"))
         if update := self._update_behind(position + count - 1):
