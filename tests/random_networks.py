@@ -260,7 +260,7 @@ def _draw_group(choose, shape):
         return [_draw_elementwise(choose, kind)]
     kind = choose.one_of(
         ("conv", "conv", "chain", "chain", "block", "special", "transpose", "max", "average",
-         "activation", "activation", "norm", "dropout", "flatten", "global", "branches", "branches")
+         "activation", "activation", "norm", "dropout", "flatten", "global", "branches")
     )  # fmt: skip
     if kind == "conv":
         return [_draw_convolution(choose, shape)]
