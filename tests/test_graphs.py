@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from torch_steps import TorchLayers, images_of_torch
 
+import fastconv
+from fastconv.analysis.observed_network import ObservedNetwork
 from fastconv.backends.selection import backend_state, load_module
+from fastconv.data import Samples
 from fastconv.layers import (
     AvgPool2D,
     BatchNorm,
     Concatenate,
     Conv2D,
     Dense,
+    Dropout,
     Flatten,
     GlobalAvgPool2D,
     LeakyReLU,
@@ -31,8 +35,12 @@ from fastconv.layers import (
     Tanh,
 )  # fmt: skip
 from fastconv.layers.base import Branch
-from fastconv.network import Sequential
+from fastconv.network import NetworkError, Sequential
+from fastconv.optimizers import Optimizer
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
+from fastconv.preprocessing import Preprocessing
+from fastconv.recipe import load_recipe
+from fastconv.schedules import Constant
 
 BATCH, CLASSES = 3, 3
 LOSS = "softmax_cross_entropy"
@@ -73,6 +81,10 @@ def of_torch(network, x, labels, training=True):
     return scores.detach().numpy(), float(loss.detach()) * BATCH, gradients
 
 
+def assert_close(actual, expected, err_msg=""):
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-9, err_msg=err_msg)
+
+
 def assert_agrees_with_torch(network, backend, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((BATCH, *network.input_shape))
@@ -81,17 +93,16 @@ def assert_agrees_with_torch(network, backend, seed=0):
         if network.places[name].parameter.kind != "weight":
             array[...] += rng.uniform(0.1, 0.5, array.shape)
     scores, loss, gradients = of_torch(network, x, labels)
-    close = {"rtol": 1e-6, "atol": 1e-9}
     runner, _, _ = run_plan(network, plan_of(network, True, False, None), x, labels, backend)
-    np.testing.assert_allclose(runner.buffer("scores"), scores, **close)
+    assert_close(runner.buffer("scores"), scores)
     _, total, found = run_plan(network, plan_of(network), x, labels, backend)
-    np.testing.assert_allclose(total, loss, **close)
+    assert_close(total, loss)
     assert set(found) == set(gradients)
     for name, expected in gradients.items():
-        np.testing.assert_allclose(found[name], expected, **close, err_msg=name)
+        assert_close(found[name], expected, err_msg=name)
     applied, _, _ = of_torch(network, x, labels, training=False)
     runner, _, _ = run_plan(network, plan_of(network, False, False, None), x, labels, backend)
-    np.testing.assert_allclose(runner.buffer("scores"), applied, **close)
+    assert_close(runner.buffer("scores"), applied)
 
 
 # Drawn graphs
@@ -200,3 +211,168 @@ def test_drawn_graphs_have_the_scores_and_gradients_of_pytorch(network, backend)
 def test_many_drawn_graphs_have_the_scores_and_gradients_of_pytorch(network):
     for backend in ON_EACH:
         assert_agrees_with_torch(network, backend)
+
+
+# What a network and its plan say
+
+
+BLOCK = (Conv2D(4, padding=1), BatchNorm(), ReLU(), Conv2D(4, padding=1))
+
+
+def network_of(*layers, shape=(8, 8, 4)):
+    return Sequential((*layers, Flatten(), Dense(CLASSES)), shape, dtype="float64")
+
+
+def test_layers_within_layers_are_named_by_the_way_to_them():
+    network = network_of(
+        Residual(BLOCK, shortcut=[Conv2D(4, 1)]),
+        Concatenate([Conv2D(2, 1)], [Scale([Conv2D(4, 1), Sigmoid()])]),
+        Residual([ReLU()]),
+    )
+    assert network.names == (
+        "residual_1.conv2d_1", "residual_1.batch_norm_1", "residual_1.relu_1",
+        "residual_1.conv2d_2", "residual_1.shortcut.conv2d_1", "residual_1",
+        "concatenate_1.branch_1.conv2d_1", "concatenate_1.branch_2.scale_1.conv2d_1",
+        "concatenate_1.branch_2.scale_1.sigmoid_1", "concatenate_1.branch_2.scale_1",
+        "concatenate_1", "residual_2.relu_1", "residual_2", "flatten_1", "dense_1",
+    )  # fmt: skip
+    assert network["residual_1.shortcut.conv2d_1.weight"].shape == (1, 1, 4, 4)
+    assert next(iter(network.named_arrays())) == "residual_1.conv2d_1.weight"
+
+
+def test_parameters_and_operations_are_those_of_all_layers_within():
+    network = network_of(Residual(BLOCK), shape=(8, 8, 4))
+    convolution, dense = 3 * 3 * 4 * 4 + 4, 8 * 8 * 4 * CLASSES + CLASSES
+    assert network.parameter_count == 2 * convolution + 2 * 4 + dense
+    assert network.flops == 2 * (2 * 64 * 9 * 16) + 2 * 256 * CLASSES
+    assert "residual_1.conv2d_2" in network.summary()
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (
+            Residual([Conv2D(8, padding=1)]),
+            r"layer 1 \(residual_1\), input \(8, 8, 8\): residual adds \(8, 8, 8\) of its "
+            r"layers to \(8, 8, 4\) of its shortcut; give the shortcut layers",
+        ),
+        (
+            Concatenate([Conv2D(2, 3)], []),
+            r"concatenate puts the channels of \(6, 6, 2\) and \(8, 8, 4\) side by side; their "
+            r"other sizes must be the same",
+        ),
+        (Concatenate([ReLU()]), r"concatenate has 1 branches; give it two or more"),
+        (
+            Scale([GlobalAvgPool2D(), Dense(3)]),
+            r"scale multiplies \(8, 8, 4\) by \(3,\) of its layers; expected \(8, 8, 4\), or "
+            r"\(4,\): one number for each channel",
+        ),
+        (Residual([Dense(3)]), r"layer 1 \(residual_1.dense_1\), input \(8, 8, 4\): dense takes"),
+    ],
+)
+def test_branches_that_do_not_fit_together_are_told_apart(layer, told):
+    with pytest.raises(NetworkError, match=told):
+        network_of(layer)
+
+
+def test_inference_takes_the_memory_of_three_values_for_any_number_of_residual_blocks():
+    def memory(count):
+        plan = plan_of(network_of(*[Residual(BLOCK)] * count), False, False, None)
+        return sum(buffer.name.endswith(".memory") for buffer in plan.buffers)
+
+    # The input of a block, and what one of its layers reads and writes.
+    assert memory(2) == memory(5) == 3
+
+
+def test_the_sum_of_a_block_takes_the_place_of_what_its_layers_give():
+    plan = plan_of(network_of(Conv2D(4, 1), Residual([*BLOCK, BatchNorm()]), ReLU()))
+    places = [plan.memory_of(plan.number_of(name)) for name in ("residual_1", "relu_1")]
+    assert places == [plan.memory_of(plan.number_of("residual_1.batch_norm_2"))] * 2
+
+
+def test_an_activation_overwrites_no_value_that_is_read_later():
+    plan = plan_of(network_of(Conv2D(4, 1), Residual([ReLU(), Conv2D(4, 1)])))
+    places = {plan.memory_of(plan.number_of(n)) for n in ("conv2d_1", "residual_1.relu_1")}
+    assert len(places) == 2
+
+
+def test_a_convolution_that_two_read_does_not_end_with_the_activation_of_one():
+    if "cython" not in ON_EACH:
+        pytest.skip("no compiled engine")
+    from fastconv.backends.cython.run import Runner
+
+    def epilogues(*layers):
+        network = network_of(*layers)
+        plan = plan_of(network, False, False, None)
+        shared = {
+            "images": np.zeros((BATCH, 8, 8, 4)), "parameters": network.parameters,
+            "state": network.state,
+        }  # fmt: skip
+        needed = {buffer.name for buffer in plan.buffers if buffer.shared}
+        made = Runner(plan, {name: shared[name] for name in needed}, 1).instructions
+        return {getattr(each.integers, "epilogue", 0) for each in made}
+
+    inside = Residual([Conv2D(4, 1), ReLU(), Conv2D(4, 1)])
+    assert epilogues(inside) == {0, 1}
+    assert epilogues(Conv2D(4, 1), Residual([ReLU()])) == {0}
+
+
+def test_gradients_of_blocks_follow_from_differences():
+    network = network_of(
+        Conv2D(4, 1),
+        Residual([Conv2D(4, padding=1), Tanh()]),
+        Concatenate([Conv2D(2, 1)], [], [Tanh()]),
+        Scale([GlobalAvgPool2D(), Dense(10), Sigmoid()]),
+    )
+    rng = np.random.default_rng(3)
+    batch = rng.standard_normal((2, 8, 8, 4)), np.array([0, 2])
+    assert fastconv.check_gradients(network, batch, verbose=False).passed
+
+
+def test_a_network_of_blocks_is_observed_with_fixed_statistics():
+    network = network_of(Residual([*BLOCK, BatchNorm()]), ReLU(), Dropout(0.5))
+    network["residual_1.batch_norm_2.running_mean"][...] = 0.3
+    network["residual_1.batch_norm_2.running_variance"][...] = 2.0
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((BATCH, 8, 8, 4))
+    observed = ObservedNetwork(network, batch=2)
+    runner, _, _ = run_plan(network, plan_of(network, False, False, None), x, None, "numpy")
+    assert_close(observed.scores(x), runner.buffer("scores"))
+    names = list(observed.outputs(x))
+    assert "residual_1.conv2d_1" in names
+    assert "residual_1" not in names  # its activation takes its place
+    score = rng.integers(0, CLASSES, BATCH)
+    gradient, step = observed.input_gradient(x, score), 1e-6
+    moved = x + step * (direction := rng.standard_normal(x.shape))
+    slope = (observed.scores(moved) - observed.scores(x))[np.arange(BATCH), score] / step
+    expected = (gradient * direction).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(slope, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_of_blocks_are_saved_and_loaded(tmp_path):
+    first, second = (network_of(Residual(BLOCK)) for _ in range(2))
+    first.parameters[...] = np.arange(first.parameters.size)
+    first.save_weights(tmp_path / "weights.safetensors")
+    second.load_weights(tmp_path / "weights.safetensors")
+    name = "residual_1.conv2d_2.weight"
+    np.testing.assert_array_equal(second[name], first[name])
+
+
+@pytest.mark.parametrize("backend", [each for each in ON_EACH if each != "numpy"])
+def test_resnet20_learns_within_some_steps(backend):
+    # Classes that a stripe tells apart: 20 steps are enough to see the loss fall.
+    recipe = load_recipe("cifar10-resnet20")
+    network = recipe.make_network((32, 32, 3))
+    assert network.parameter_count == 272_474  # by hand: He et al. say 0.27 million
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 64)
+    images = rng.integers(0, 60, (64, 32, 32, 3)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[3 * label : 3 * label + 4] += 150
+    trainer = fastconv.Trainer(
+        network, Samples(images, labels), loss=LOSS, optimizer=Optimizer("nesterov"),
+        schedule=Constant(0.05), batch_size=16, preprocessing=Preprocessing("scale", factor=0.01),
+        backend=backend,
+    )  # fmt: skip
+    losses = [trainer.train(4).loss for _ in range(5)]
+    assert losses[-1] < 0.7 * losses[0]

@@ -131,7 +131,8 @@ class TorchLayers:
         if kind == "batch_norm":
             return _norm(layer, x, own, self.training)
         if kind == "dropout":
-            return _dropout(layer, x, *self.dropout, next(self.streams))
+            seed, step = self.dropout
+            return _dropout(layer, x, seed, step, next(self.streams))
         return _ACTIVATIONS[kind](x, layer)
 
 
