@@ -56,10 +56,10 @@ NETWORKS = {
         (9, 10, 2),
         (Conv2D(2, 3, padding=1), LeakyReLU(0.3), Conv2D(6, 7, 2, padding=3), LeakyReLU(0.1)),
     ),
-    # The pool's gradient goes to the convolution and past it.
+    # Two convolutions read the gradient of the pool.
     "pooled sum": (
         (12, 12, 16),
-        (Conv2D(16), ReLU(), Residual([Conv2D(16, padding=1)]), MaxPool2D(2), LeakyReLU(0.1)),
+        (Conv2D(16), ReLU(), Residual([Conv2D(16)], [Conv2D(16)]), MaxPool2D(2), LeakyReLU(0.1)),
     ),
     "residual blocks": (
         (8, 8, 16),

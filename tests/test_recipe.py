@@ -188,7 +188,7 @@ def test_a_setting_reaches_a_layer_within_a_layer(tmp_path):
     (tmp_path / "mine.toml").write_text(NESTED_LAYERS, encoding="utf-8")
     settings = [("layers.0.layers.0.kernel", 1), ("layers.0.layers.0.padding", 0)]
     recipe = load_recipe(str(tmp_path / "mine.toml"), settings)
-    assert recipe.make_layers()[0].layers[0] == Conv2D(4, 1)
+    assert recipe.make_layers()[0].branches[0].layers[0] == Conv2D(4, 1)
 
 
 @pytest.mark.parametrize(
