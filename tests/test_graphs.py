@@ -315,6 +315,7 @@ def test_a_convolution_that_two_read_does_not_end_with_the_activation_of_one():
     inside = Residual([Conv2D(4, 1), ReLU(), Conv2D(4, 1)])
     assert epilogues(inside) == {0, 1}
     assert epilogues(Conv2D(4, 1), Residual([ReLU()])) == {0}
+    assert epilogues(Residual([Conv2D(4, 1), BatchNorm()]), ReLU()) == {0, 1}  # that of the sum
 
 
 def test_gradients_of_blocks_follow_from_differences():
