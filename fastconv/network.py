@@ -30,7 +30,7 @@ class Place:
     Parameters
     ----------
     layer
-        Index of the layer.
+        Number of the vertex that the layer is.
     parameter
         What it is.
     buffer
@@ -48,6 +48,39 @@ class Place:
     def end(self) -> int:
         """One past the last element."""
         return self.offset + self.parameter.size
+
+
+@dataclass(frozen=True, slots=True)
+class Vertex:
+    """A layer at its place in a network.
+
+    Parameters
+    ----------
+    layer
+        The layer; one of layers stands for what merges their outputs, behind them.
+    name
+        Its name, such as "conv2d_1", or "residual_1.conv2d_1" within a layer of layers.
+    inputs
+        Numbers of the vertices whose outputs it reads; -1 is the network's input.
+    input_shapes, output_shape
+        Of one sample.
+    """
+
+    layer: Layer
+    name: str
+    inputs: tuple[int, ...]
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Parameters of the layer itself, not of layers in it."""
+        return () if self.layer.branches else self.layer.parameters(self.input_shapes[0])
+
+    @property
+    def flops(self) -> int:
+        """Floating point operations of its forward pass on one sample."""
+        return 0 if self.layer.branches else self.layer.flops(self.input_shapes[0])
 
 
 class NetworkError(UserError, ValueError):
@@ -75,6 +108,11 @@ class Sequential:
     parameters, state
         Flat buffers: all weights first, then biases and scales; and what is not trained. Layers
         hold views.
+    vertices
+        The layers as a graph, those in layers too, in the order in which they run. A chain of
+        layers has one for each of them.
+    names, shapes
+        Of the vertices: their names; and the input's shape, then that of each one's output.
     weights_end
         The first ``weights_end`` elements of ``parameters`` are weights.
 
@@ -106,8 +144,9 @@ class Sequential:
         self.input_shape: Shape = _input_shape(input_shape)
         seed = require_int("Sequential", "seed", seed, 0)
         self.dtype = dtype
-        self.names = _names(self.layers)
-        self.shapes = self._infer_shapes()
+        self.vertices = self._make_vertices()
+        self.names = tuple(vertex.name for vertex in self.vertices)
+        self.shapes = (self.input_shape, *(vertex.output_shape for vertex in self.vertices))
         self.places = self._place_parameters()
         try:
             self.parameters: NDArray[np.floating] = np.zeros(self._end("parameters"), dtype)
@@ -123,25 +162,48 @@ class Sequential:
         )
         self.initialize(initializer or He(), seed)
 
-    def _infer_shapes(self) -> tuple[Shape, ...]:
-        """Shapes between the layers: the input's, then each output's."""
+    def _make_vertices(self) -> tuple[Vertex, ...]:
+        """Number the layers, and find who reads what."""
         if not self.layers:
             raise NetworkError("the network has no layers; give it at least one")
-        shapes: list[Shape] = [self.input_shape]
-        for number, (layer, name) in enumerate(zip(self.layers, self.names, strict=True), start=1):
+        found: list[Vertex] = []
+        self._add_vertices(self.layers, "", -1, found)
+        return tuple(found)
+
+    def _add_vertices(
+        self, layers: Sequence[Layer], of: str, source: int, found: list[Vertex], outer: int = 0
+    ) -> int:
+        """Add layers one after the other that begin at a vertex; return the last one's number."""
+        for number, (layer, kind) in enumerate(zip(layers, _names(layers), strict=True), start=1):
+            name, inputs = f"{of}{kind}", [source]
+            if branches := layer.branches:
+                inputs = [
+                    self._add_vertices(
+                        branch.layers, f"{name}.{branch.name}{'.' if branch.name else ''}",
+                        source, found, outer or number,
+                    )
+                    for branch in branches
+                ]  # fmt: skip
+            shapes = [
+                found[each].output_shape if each >= 0 else self.input_shape for each in inputs
+            ]
             try:
-                shapes.append(layer.output_shape(shapes[-1]))
+                shape = layer.merged_shape(shapes) if branches else layer.output_shape(shapes[0])
             except ValueError as fault:
                 told = fault.said if isinstance(fault, SpecError) else fault
-                raise NetworkError(f"layer {number} ({name}), input {shapes[-1]}: {told}") from None
-        return tuple(shapes)
+                raise NetworkError(
+                    f"layer {outer or number} ({name}), input {shapes[0]}: {told}"
+                ) from None
+            found.append(Vertex(layer, name, tuple(inputs), tuple(shapes), shape))
+            source = len(found) - 1
+        return source
 
     def _place_parameters(self) -> dict[str, Place]:
         """Lay the parameters out: weights first, so that L2 and decay act on a front part."""
         found = [
-            (f"{name}.{parameter.name}", number, parameter)
-            for number, (layer, name) in enumerate(zip(self.layers, self.names, strict=True))
-            for parameter in layer.parameters(self.shapes[number])
+            (f"{vertex.name}.{parameter.name}", number, parameter)
+            for number, vertex in enumerate(self.vertices)
+            for parameter in vertex.parameters
         ]
         ends = {"parameters": 0, "state": 0}
         places: dict[str, Place] = {}
@@ -171,8 +233,7 @@ class Sequential:
     @property
     def flops(self) -> int:
         """Floating point operations of the forward pass on one sample."""
-        pairs = zip(self.layers, self.shapes[:-1], strict=True)
-        return sum(layer.flops(shape) for layer, shape in pairs)
+        return sum(vertex.flops for vertex in self.vertices)
 
     def initialize(self, initializer: Initializer, seed: int) -> None:
         """Draw new weights; biases become 0, scales 1, running statistics those of N(0, 1)."""
@@ -220,14 +281,14 @@ class Sequential:
         """The cells of the summary, head first and total last."""
         rows = [("layer", "output shape", "parameters", "MFLOP")]
         rows.append(("input", _times(self.input_shape), "", ""))
-        for number, (layer, name) in enumerate(zip(self.layers, self.names, strict=True)):
+        for number, vertex in enumerate(self.vertices):
             places = (p for p in self.places.values() if p.layer == number)
             count = sum(p.parameter.size for p in places if p.buffer == "parameters")
-            flops = layer.flops(self.shapes[number])
+            flops = vertex.flops
             rows.append(
                 (
-                    name,
-                    _times(self.shapes[number + 1]),
+                    vertex.name,
+                    _times(vertex.output_shape),
                     f"{count:,}" if count else "",
                     f"{flops / 1e6:,.3f}" if flops else "",
                 )

@@ -13,7 +13,7 @@ from fastconv._errors import UserError
 from fastconv._files import as_text
 from fastconv.data import DATASETS
 from fastconv.data.names import OWN
-from fastconv.layers import LAYERS, OWN_KINDS, Layer
+from fastconv.layers import LAYERS, NESTED, OWN_KINDS, Layer
 from fastconv.network import Sequential
 from fastconv.plans.loss import Loss
 from fastconv.recipes.recipe_sections import (
@@ -166,21 +166,9 @@ class Recipe:
         RecipeError
             If a kind or a key is unknown, or a value has the wrong type.
         """
-        made = []
-        for number, table in enumerate(self.layers):
-            where = f"layers.{number}"
-            kind = table.get("kind")
-            layer = _layer_of(kind, where)
-            if layer is None:
-                raise RecipeError(
-                    f"{where}.kind is {kind!r}; expected one of {', '.join(LAYERS)}"
-                    f"{nearest(str(kind), tuple(LAYERS))}"
-                )
-            values = {key: value for key, value in table.items() if key != "kind"}
-            if kind == "dense" and values.get("units") == _CLASSES:
-                values["units"] = 1
-            made.append(read_dataclass(layer, values, where))
-        return tuple(made)
+        return tuple(
+            _make_layer(table, f"layers.{number}") for number, table in enumerate(self.layers)
+        )
 
     def make_network(self, image_shape: Sequence[int]) -> Sequential:
         """Return the network with its first weights, for images of (height, width, channels).
@@ -207,12 +195,30 @@ class Recipe:
             every["loss"] = options
         table = used_of(every)
         layers = [
-            {"kind": _kind_of(layer, given["kind"]), **_fields(layer)}
+            _written(layer, given["kind"])
             | ({"units": _CLASSES} if given.get("units") == _CLASSES else {})
             for layer, given in zip(self.make_layers(), self.layers, strict=True)
         ]
         cleaned: dict[str, Any] = _without_none({**table, "layers": layers})
         return cleaned
+
+
+def _make_layer(table: Mapping[str, Any], where: str) -> Layer:
+    kind = table.get("kind")
+    layer = _layer_of(kind, where)
+    if layer is None:
+        raise RecipeError(
+            f"{where}.kind is {kind!r}; expected one of {', '.join(LAYERS)}"
+            f"{nearest(str(kind), tuple(LAYERS))}"
+        )
+    if kind in NESTED:
+        from fastconv.recipes.nested_layers import read_nested
+
+        return read_nested(table, where, _make_layer)
+    values = {key: value for key, value in table.items() if key != "kind"}
+    if kind == "dense" and values.get("units") == _CLASSES:
+        values["units"] = 1
+    return read_dataclass(layer, values, where)
 
 
 def _layer_of(kind: object, where: str) -> type[Layer] | None:
@@ -227,17 +233,23 @@ def _layer_of(kind: object, where: str) -> type[Layer] | None:
     return LAYERS[kind] if isinstance(kind, str) and kind in LAYERS else None
 
 
-def _kind_of(layer: Layer, given: str) -> str:
-    """Return what another process finds a layer by."""
-    if ":" in given or layer.kind in OWN_KINDS:
-        return given
+def _kind_of(layer: Layer, given: str | None) -> str:
+    """Return what another process finds a layer by; ``given`` is its kind in the recipe."""
+    if layer.kind in OWN_KINDS or (given is not None and ":" in given):
+        return given or layer.kind
     from fastconv.layers.custom import place_of
 
     return place_of(type(layer))
 
 
-def _fields(layer: Layer) -> dict[str, Any]:
-    return {f.name: getattr(layer, f.name) for f in dataclasses.fields(cast(Any, layer))}
+def _written(layer: Layer, given: str | None = None) -> dict[str, Any]:
+    """The table of a layer: every key and its value."""
+    if layer.kind in NESTED:
+        from fastconv.recipes.nested_layers import nested_table
+
+        return {"kind": layer.kind, **nested_table(layer, _written)}
+    fields = dataclasses.fields(cast(Any, layer))
+    return {"kind": _kind_of(layer, given), **{f.name: getattr(layer, f.name) for f in fields}}
 
 
 def _without_none(value: Any) -> Any:

@@ -6,6 +6,7 @@ from fastconv.plans.loss_operation import (
     LabelWeightSpec,
     SoftCrossEntropySpec,
 )
+from fastconv.plans.merging import BroadcastSpec, ConcatenateSpec
 from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
@@ -283,6 +284,20 @@ RESAMPLES = [
     ResampleSpec("bilinear", 1, 4, 3, 2, 7, 7, align_corners=True),
     ResampleSpec("bilinear", 1, 5, 1, 3, 3, 1),
     ResampleSpec("nearest", 0, 3, 3, 2, 6, 6),
+]
+BROADCASTS = [
+    BroadcastSpec(2, 6, 5),
+    BroadcastSpec(2, 6, 5, per_channel=True),
+    BroadcastSpec(3, 1, 17),
+    BroadcastSpec(1, 35, 130, per_channel=True),
+    BroadcastSpec(0, 4, 3, per_channel=True),
+    BroadcastSpec(0, 4, 3),
+]
+CONCATENATIONS = [
+    ConcatenateSpec(12, 3, 5),
+    ConcatenateSpec(1, 17, 1),
+    ConcatenateSpec(5, 1, 33),
+    ConcatenateSpec(0, 3, 4),
 ]
 LOSSES = [LossSpec(6, 10), LossSpec(1, 3), LossSpec(4, 1), LossSpec(0, 3)]
 SOFT_CROSS_ENTROPIES = [

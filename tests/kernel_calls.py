@@ -326,6 +326,34 @@ def _resample(spec, draw):
     }
 
 
+def _broadcast(spec, draw):
+    x1, x2 = spec.x1_shape, spec.x2_shape
+    dy = draw(*x1)
+    return {
+        "merge.add_forward": ({"x1": draw(*x1), "x2": draw(*x2)}, {"y": x1}),
+        "merge.add_backward": _gradients_of_two({"dy": dy}, x1, x2),
+        "merge.multiply_forward": ({"x1": draw(*x1), "x2": draw(*x2)}, {"y": x1}),
+        "merge.multiply_backward": _gradients_of_two(
+            {"dy": dy, "x1": draw(*x1), "x2": draw(*x2)}, x1, x2
+        ),
+    }
+
+
+def _gradients_of_two(reads, first, second):
+    """Calls that need both gradients, and either alone."""
+    needed = [(first, second), (first, None), (None, second)]
+    return [(reads, {"dx1": dx1, "dx2": dx2}) for dx1, dx2 in needed]
+
+
+def _concatenate(spec, draw):
+    first, second = (spec.rows, spec.channels1), (spec.rows, spec.channels2)
+    both = (spec.rows, spec.channels)
+    return {
+        "merge.concatenate_forward": ({"x1": draw(*first), "x2": draw(*second)}, {"y": both}),
+        "merge.concatenate_backward": _gradients_of_two({"dy": draw(*both)}, first, second),
+    }
+
+
 def _loss(spec, draw):
     each, every = (spec.batch,), (spec.batch, spec.outputs)
     scores, labels = 3 * draw(*every), draw.below(spec.outputs, *each)
@@ -480,6 +508,8 @@ _BUILDERS = (
     (_dropout, cases.DROPOUTS),
     (_channel_dropout, cases.CHANNEL_DROPOUTS),
     (_resample, cases.RESAMPLES),
+    (_broadcast, cases.BROADCASTS),
+    (_concatenate, cases.CONCATENATIONS),
     (_loss, cases.LOSSES),
     (_target_loss, cases.LOSSES),
     (_soft_cross_entropy, cases.SOFT_CROSS_ENTROPIES),

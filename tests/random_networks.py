@@ -16,6 +16,7 @@ from fastconv.layers import (
     AvgPool1D,
     AvgPool2D,
     BatchNorm,
+    Concatenate,
     Conv1D,
     Conv2D,
     ConvTranspose2D,
@@ -41,6 +42,8 @@ from fastconv.layers import (
     ReLU,
     ReLU6,
     Reshape,
+    Residual,
+    Scale,
     SeparableConv2D,
     Sigmoid,
     SiLU,
@@ -152,9 +155,11 @@ def _source(value):
     if isinstance(value, tuple):
         inner = ", ".join(map(_source, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, Concatenate):
+        return f"Concatenate({', '.join(map(_source, value.paths))})"
     if hasattr(value, "__dataclass_fields__"):
         parts = [
-            f"{field.name}={getattr(value, field.name)!r}"
+            f"{field.name}={_source(getattr(value, field.name))}"
             for field in fields(value)
             if getattr(value, field.name) != field.default
         ]
@@ -331,15 +336,19 @@ def _draw_layers(choose, batch, most_flops, mixes_orders):
 def _draw_group(choose, shape):
     """A layer, or a few that often stand together."""
     if len(shape) == 1:
-        kind = choose.one_of(("dense", "dense", "activation", "dropout", "norm", "softmax"))
+        kind = choose.one_of(
+            ("dense", "dense", "activation", "dropout", "norm", "softmax", "branches")
+        )
         if kind == "dense":
             return [Dense(choose.one_of(_COUNTS), choose.one_of((True, True, False)))]
+        if kind == "branches":
+            return [_draw_branches_of_vectors(choose, shape)]
         if kind == "softmax":
             return [choose.one_of((Softmax(), LogSoftmax(), Flatten()))]
         return [_draw_elementwise(choose, kind)]
     kind = choose.one_of(
         ("conv", "conv", "chain", "chain", "block", "special", "transpose", "max", "average",
-         "activation", "activation", "norm", "dropout", "flatten", "global")
+         "activation", "activation", "norm", "dropout", "flatten", "global", "branches")
     )  # fmt: skip
     if kind == "conv":
         return [_draw_convolution(choose, shape)]
@@ -360,6 +369,8 @@ def _draw_group(choose, shape):
         return [Flatten()]
     if kind == "global":
         return [GlobalAvgPool2D()]
+    if kind == "branches":
+        return [_draw_branches(choose, shape)]
     return [_draw_elementwise(choose, kind)]
 
 
@@ -460,6 +471,38 @@ def _draw_chain(choose):
         activation = choose.one_of((None, None, ReLU(), LeakyReLU(0.2)))
         layers += [] if activation is None else [activation]
     return layers
+
+
+def _draw_branches(choose, shape):
+    """A layer of layers over images, whose branches keep the size of the images."""
+    channels = shape[2]
+    kind = choose.one_of(("residual", "residual", "concatenate", "scale", "gate"))
+    if kind == "scale":
+        squeezed = [Dense(choose.integer(1, 8)), *_draw_sign_activation(choose)]
+        return Scale([GlobalAvgPool2D(), *squeezed, Dense(channels), Sigmoid()])
+    if kind == "gate":
+        return Scale([Conv2D(channels, 1), choose.one_of((Sigmoid(), Tanh()))])
+    inner = [
+        Conv2D(choose.one_of((1, 3, 8, 16)), 3, padding=1),
+        *choose.one_of(([], [BatchNorm()])),
+        *_draw_sign_activation(choose),
+    ]
+    if kind == "concatenate":
+        pooled = [MaxPool2D(3, 1, 1), Conv2D(choose.one_of((1, 4, 8)), 1)]
+        others = choose.one_of(([pooled], [[]], [pooled, []], [[Conv2D(2, 1)], pooled]))
+        return Concatenate(inner, *others)
+    inner.append(Conv2D(channels, choose.one_of((1, 3)), padding="same"))
+    return Residual(inner, choose.one_of(([], [], [Conv2D(channels, 1), BatchNorm()], [ReLU()])))
+
+
+def _draw_branches_of_vectors(choose, shape):
+    """A layer of layers over vectors."""
+    inner = [Dense(choose.one_of((1, 4, 17))), *_draw_sign_activation(choose)]
+    kind = choose.one_of(("residual", "concatenate", "scale"))
+    if kind == "concatenate":
+        return Concatenate(inner, choose.one_of(([], [Dense(3)])))
+    inner.append(Dense(shape[0]))
+    return Residual(inner) if kind == "residual" else Scale([*inner, Sigmoid()])
 
 
 def _draw_sign_activation(choose):

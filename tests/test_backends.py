@@ -18,10 +18,14 @@ from fastconv.plans.operation import ActivationSpec, NormSpec
 
 MODULES = sorted({kernel.partition(".")[0] for kernel in KERNELS})
 _SUMS = ("conv.", "nchw.", "dense.")
-_COPIES = ("pool.max_", "input.gather_", "layout.")
+_COPIES = ("pool.max_", "input.gather_", "layout.", "merge.")
 EXACT = [k for k in KERNELS if k.startswith(_SUMS + _COPIES)]
 IN_PLACE = [
-    k for k in KERNELS if k.startswith(("activation.", "dropout.", "elementwise.", "prelu."))
+    k
+    for k in KERNELS
+    if k.startswith(
+        ("activation.", "dropout.", "elementwise.", "prelu.", "merge.add_f", "merge.multiply_f")
+    )
 ]
 
 

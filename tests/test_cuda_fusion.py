@@ -12,9 +12,11 @@ from fastconv.layers import (
     GELU,
     SELU,
     AvgPool2D,
+    Concatenate,
     Conv2D,
     Dense,
     Flatten,
+    GlobalAvgPool2D,
     HardSigmoid,
     HardSwish,
     LeakyReLU,
@@ -22,6 +24,8 @@ from fastconv.layers import (
     Mish,
     ReLU,
     ReLU6,
+    Residual,
+    Scale,
     Sigmoid,
     SiLU,
     Softplus,
@@ -169,3 +173,19 @@ def test_a_loss_in_one_launch_is_that_of_four(batch, outputs, dtype):
     np.testing.assert_array_equal(probabilities, expected[1])
     np.testing.assert_array_equal(dscores, expected[2])
     np.testing.assert_allclose(statistics, expected[3], rtol=1e-14)
+
+
+def test_fused_steps_of_branches_give_the_bits_of_single_kernels(monkeypatch):
+    layers = [
+        Conv2D(4, padding=1), ReLU(),
+        Residual([Conv2D(4, padding=1), ReLU(), Conv2D(4, padding=1)]), MaxPool2D(2),
+        Concatenate([Conv2D(3, 1), ReLU()], [], [Conv2D(2, 1), Tanh()]),
+        Scale([GlobalAvgPool2D(), Dense(9), Sigmoid()]), Residual([ReLU()], [Conv2D(9, 1)]),
+        Flatten(), Dense(3),
+    ]  # fmt: skip
+    network = Sequential(layers, (9, 8, 2), seed=1)
+    plan = made_plan(network)
+    fused = stepped(plan, network)
+    monkeypatch.setattr(run, "fuse", unfused)
+    for ours, expected in zip(fused, stepped(plan, network), strict=True):
+        np.testing.assert_array_equal(ours, expected)

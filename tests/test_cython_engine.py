@@ -22,6 +22,7 @@ from fastconv.plans.loss_operation import (
     LabelWeightSpec,
     SoftCrossEntropySpec,
 )
+from fastconv.plans.merging import BroadcastSpec, ConcatenateSpec
 from fastconv.plans.norm_operation import GroupNormSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
@@ -103,6 +104,12 @@ LARGE = {
     "dropout": [DropoutSpec(90001, 0.3, RANDOM)],
     "drop_channels": [ChannelDropoutSpec(40, 60, 33, 0.5), ChannelDropoutSpec(3, 40000, 1, 0.5)],
     "resample": [ResampleSpec(kind, 7, 20, 21, 40, 38, 42, 9, 10) for kind in RESAMPLE_KINDS],
+    "merge": [
+        BroadcastSpec(5, 450, 33),
+        BroadcastSpec(5, 450, 33, per_channel=True),
+        BroadcastSpec(2, 40, 700, per_channel=True),
+    ],
+    "concatenate": [ConcatenateSpec(3000, 17, 9), ConcatenateSpec(1, 30000, 20000)],
     "loss": [LossSpec(9001, 10), LossSpec(100, 1000)],
     "soft_cross_entropy": [SoftCrossEntropySpec(9001, 10, 0.1), SoftCrossEntropySpec(60, 1000)],
     "elementwise_loss": [ElementwiseLossSpec(k, 9001, 3) for k in ELEMENTWISE_LOSS_KINDS],
@@ -128,6 +135,8 @@ def family_of(kernel):
         return "images"
     if "softmax" in name and module == "activation":
         return "softmax"
+    if name.startswith("concatenate"):
+        return "concatenate"
     if module == "optim":
         return name.partition("_")[0]
     if module == "target_loss":

@@ -298,6 +298,7 @@ SPECS_OF_OPERATIONS = (
     "fastconv.plans.error_function",
     "fastconv.plans.operation",
     "fastconv.plans.loss_operation",
+    "fastconv.plans.merging",
     "fastconv.plans.norm_operation",
     "fastconv.plans.resample_operation",
 )

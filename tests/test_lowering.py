@@ -13,13 +13,17 @@ from fastconv.backends.selection import NAMES, backend_state
 from fastconv.layers import (
     AvgPool2D,
     BatchNorm,
+    Concatenate,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool2D,
     LeakyReLU,
     MaxPool2D,
     ReLU,
+    Residual,
+    Scale,
     Sigmoid,
     Tanh,
 )
@@ -51,6 +55,38 @@ NETWORKS = {
     "strided, in the middle": (
         (9, 10, 2),
         (Conv2D(2, 3, padding=1), LeakyReLU(0.3), Conv2D(6, 7, 2, padding=3), LeakyReLU(0.1)),
+    ),
+    # Two convolutions read the gradient of the pool.
+    "pooled sum": (
+        (12, 12, 16),
+        (Conv2D(16), ReLU(), Residual([Conv2D(16)], [Conv2D(16)]), MaxPool2D(2), LeakyReLU(0.1)),
+    ),
+    "residual blocks": (
+        (8, 8, 16),
+        (
+            Residual([Conv2D(16, padding=1, bias=False), BatchNorm(), ReLU(), Conv2D(16, 1)]),
+            ReLU(),
+            Residual([Conv2D(8, 3, 2, 1), ReLU(), Conv2D(8, 1)], shortcut=[Conv2D(8, 1, 2)]),
+            LeakyReLU(0.1),
+        ),
+    ),
+    "squeeze and excitation": (
+        (6, 7, 8),
+        (
+            Conv2D(16),
+            Scale([GlobalAvgPool2D(), Dense(4), ReLU(), Dense(16), Sigmoid()]),
+            Scale([Conv2D(16, 1), Tanh()]),
+        ),
+    ),
+    "few channels in branches": (
+        (13, 12, 1),
+        (
+            Conv2D(6),
+            ReLU(),
+            Residual([Conv2D(6, 3, padding=1), LeakyReLU(0.1)]),
+            Concatenate([MaxPool2D(3, 1, 1), Conv2D(3, 1)], [Conv2D(4, 1), ReLU()], []),
+            MaxPool2D(2),
+        ),
     ),
     # Samples are batch_blocked at batch 16, from the first convolution to the head, or in between.
     "few channels": (

@@ -9,7 +9,17 @@ import pytest
 import tomli_w
 
 from fastconv.initializers import Glorot, He, LeCun, Normal
-from fastconv.layers import LAYERS, Conv2D, Dense, Flatten, LeakyReLU
+from fastconv.layers import (
+    LAYERS,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAvgPool2D,
+    LeakyReLU,
+    Residual,
+    Scale,
+)
 from fastconv.network import Sequential
 from fastconv.preprocessing import Augmentation
 from fastconv.recipe import (
@@ -134,9 +144,84 @@ def test_every_layer_can_be_named_in_a_recipe(tmp_path):
     own: dict = {kind: {"filters": 3} for kind in kinds}
     own |= {"dense": {"units": 3}, "group_norm": {"num_groups": 3}}
     own |= {"reshape": {"shape": [4, 3]}, "permute": {"dims": [2, 0, 1]}}
+    inner = [{"kind": "relu"}]
+    own |= {"residual": {"layers": inner}, "scale": {"layers": inner}}
+    own |= {"concatenate": {"branches": [inner, []]}}
     tables = [{"kind": kind, **own.get(kind, {})} for kind in LAYERS]
     recipe = load_text(tmp_path, tomli_w.dumps({"epochs": 1, "layers": tables}))
     assert [type(layer) for layer in recipe.make_layers()] == list(LAYERS.values())
+
+
+NESTED_LAYERS = """
+epochs = 1
+[[layers]]
+kind = "residual"
+layers = [
+    { kind = "conv2d", filters = 4, padding = 1 },
+    { kind = "scale", layers = [{ kind = "global_avg_pool2d" }, { kind = "dense", units = 4 }] },
+]
+shortcut = [{ kind = "conv2d", filters = 4, kernel = 1 }]
+[[layers]]
+kind = "concatenate"
+branches = [[{ kind = "conv2d", filters = 2, kernel = 1 }], []]
+[[layers]]
+kind = "global_avg_pool2d"
+"""
+
+
+def test_layers_of_layers_are_tables_in_lists(tmp_path):
+    recipe = load_text(tmp_path, NESTED_LAYERS)
+    assert recipe.make_layers() == (
+        Residual(
+            [Conv2D(4, padding=1), Scale([GlobalAvgPool2D(), Dense(4)])], shortcut=[Conv2D(4, 1)]
+        ),
+        Concatenate([Conv2D(2, 1)], []),
+        GlobalAvgPool2D(),
+    )
+    assert recipe.make_network((8, 8, 3)).output_shape == (6,)
+
+
+def test_layers_of_layers_are_written_with_every_key(tmp_path):
+    recipe = load_text(tmp_path, NESTED_LAYERS)
+    written = recipe.table()["layers"]
+    assert written[0]["layers"][0]["dilation"] == 1
+    assert load_text(tmp_path, tomli_w.dumps(recipe.table())).make_layers() == recipe.make_layers()
+
+
+def test_a_setting_reaches_a_layer_within_a_layer(tmp_path):
+    (tmp_path / "mine.toml").write_text(NESTED_LAYERS, encoding="utf-8")
+    settings = [("layers.0.layers.0.kernel", 1), ("layers.0.layers.0.padding", 0)]
+    recipe = load_recipe(str(tmp_path / "mine.toml"), settings)
+    assert recipe.make_layers()[0].branches[0].layers[0] == Conv2D(4, 1)
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("kind = 'residual'", "layers.0.layers is missing; a layer of kind 'residual' needs it"),
+        (
+            "kind = 'residual'\nlayer = []",
+            "layers.0.layer is unknown; a layer of kind 'residual' has layers or shortcut; did you "
+            "mean 'layers'?",
+        ),
+        ("kind = 'scale'\nlayers = 3", "layers.0.layers is 3; expected a list of layers"),
+        (
+            "kind = 'scale'\nlayers = ['relu']",
+            "layers.0.layers.0 is 'relu'; expected a layer, such as { kind = 'relu' }",
+        ),
+        (
+            "kind = 'concatenate'\nbranches = [[{ kind = 'rleu' }]]",
+            "layers.0.branches.0.0.kind is 'rleu'; expected one of",
+        ),
+        (
+            "kind = 'scale'\nlayers = [{ kind = 'dense', unit = 3 }]",
+            "layers.0.layers.0.unit",
+        ),
+    ],
+)
+def test_a_mistake_within_a_layer_is_named_by_its_path(table, told, tmp_path):
+    with pytest.raises(RecipeError, match=re.escape(told)):
+        load_text(tmp_path, f"epochs = 1\n[[layers]]\n{table}\n")
 
 
 @pytest.mark.parametrize(

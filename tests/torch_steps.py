@@ -1,6 +1,8 @@
 """Training steps as PyTorch makes them in float64, for a second opinion on the reference's."""
 
+import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import torch
@@ -51,12 +53,12 @@ def _pool(layer, x):
     return functional.avg_pool2d(x, kernel, **options, count_include_pad=layer.count_include_pad)
 
 
-def _norm(layer, x, p):
+def _norm(layer, x, p, training):
     rows = x.numel() // x.shape[1]
     if rows < 2:
         raise NotComparable
     return functional.batch_norm(
-        x, p["running_mean"], p["running_variance"], p["gamma"], p["beta"], True,
+        x, p["running_mean"], p["running_variance"], p["gamma"], p["beta"], training,
         layer.momentum, layer.epsilon,
     )  # fmt: skip
 
@@ -82,9 +84,9 @@ _ACTIVATIONS = {
 }
 
 
-def _dropout(layer, x, steps, stream, step):
+def _dropout(layer, x, seed, step, stream):
     """Dropout by the mask that the steps draw, which is in the order of NHWC."""
-    spec = DropoutSpec(x.numel(), layer.probability, RandomSpec(steps.seed, stream))
+    spec = DropoutSpec(x.numel(), layer.probability, RandomSpec(seed, stream))
     words = np.empty(spec.size, np.uint32)
     random_words(spec.random, np.array([step]), words, None)
     mask = torch.from_numpy((words >> 8) >= spec.threshold)
@@ -96,38 +98,71 @@ def _dropout(layer, x, steps, stream, step):
 
 _KNOWN = {
     "conv2d", "conv_transpose2d", "dense", "flatten", "global_avg_pool2d", "max_pool2d",
-    "avg_pool2d", "batch_norm", "dropout", *_ACTIVATIONS,
+    "avg_pool2d", "batch_norm", "dropout", "prelu", "residual", "concatenate", "scale",
+    *_ACTIVATIONS,
 }  # fmt: skip
 
 
-def _scores(steps, x, arrays, step):
-    network, stream = steps.network, 0
-    x = x.permute(0, 3, 1, 2) if len(network.input_shape) == 3 else x.reshape(len(x), -1)
-    for name, layer in zip(network.names, network.layers, strict=True):
-        p = {key.rpartition(".")[2]: a for key, a in arrays.items() if key.startswith(name + ".")}
+class TorchLayers:
+    """Layers as PyTorch applies them, with parameters by their names in the network.
+
+    ``dropout`` is (seed, step), for the masks that steps draw; ``training`` says which statistics
+    batch normalisation takes.
+    """
+
+    def __init__(self, arrays, dropout=(0, 0), training=True):
+        self.arrays, self.dropout, self.training = arrays, dropout, training
+        self.streams = itertools.count(1)
+
+    def __call__(self, layers, x, of=""):
+        """Apply layers one after the other; their names begin with ``of``."""
+        counts = Counter()
+        for layer in layers:
+            counts[layer.kind] += 1
+            x = self._apply(layer, f"{of}{layer.kind}_{counts[layer.kind]}", x)
+        return x
+
+    def _apply(self, layer, name, x):
+        own = {n.rpartition(".")[2]: a for n, a in self.arrays.items() if n.startswith(f"{name}.")}
         kind = layer.kind
         if kind not in _KNOWN:
             raise NotComparable  # tests of its own have PyTorch's
+        if kind == "residual":
+            return self(layer.layers, x, f"{name}.") + self(layer.shortcut, x, f"{name}.shortcut.")
+        if kind == "concatenate":
+            paths = enumerate(layer.paths, start=1)
+            return torch.cat([self(path, x, f"{name}.branch_{n}.") for n, path in paths], 1)
+        if kind == "scale":
+            factors = self(layer.layers, x, f"{name}.")
+            return x * factors.reshape(factors.shape + (1,) * (x.ndim - factors.ndim))
         if kind.startswith("conv"):
-            x = _convolution(layer, x, p)
-        elif kind == "dense":
-            x = x @ p["weight"] + p.get("bias", 0)
-        elif kind == "flatten":
-            x = (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).reshape(len(x), -1)
-        elif kind == "global_avg_pool2d":
-            x = x.mean(dim=(2, 3))
-        elif kind.endswith("pool2d"):
-            x = _pool(layer, x)
-        elif kind == "prelu":
-            x = functional.prelu(x, p["slope"])
-        elif kind == "batch_norm":
-            x = _norm(layer, x, p)
-        elif kind == "dropout":
-            stream += 1
-            x = _dropout(layer, x, steps, stream, step)
-        else:
-            x = _ACTIVATIONS[kind](x, layer)
-    return x
+            return _convolution(layer, x, own)
+        if kind == "dense":
+            return x @ own["weight"] + own.get("bias", 0)
+        if kind == "flatten":
+            return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).reshape(len(x), -1)
+        if kind == "global_avg_pool2d":
+            return x.mean(dim=(2, 3))
+        if kind.endswith("pool2d"):
+            return _pool(layer, x)
+        if kind == "prelu":
+            return functional.prelu(x, own["slope"])
+        if kind == "batch_norm":
+            return _norm(layer, x, own, self.training)
+        if kind == "dropout":
+            seed, step = self.dropout
+            return _dropout(layer, x, seed, step, next(self.streams))
+        return _ACTIVATIONS[kind](x, layer)
+
+
+def images_of_torch(x, input_shape):
+    """NHWC images in PyTorch's order; feature vectors as they are."""
+    return x.permute(0, 3, 1, 2) if len(input_shape) == 3 else x.reshape(len(x), -1)
+
+
+def _scores(steps, x, arrays, step):
+    layers = TorchLayers(arrays, (steps.seed, step))
+    return layers(steps.network.layers, images_of_torch(x, steps.network.input_shape))
 
 
 def _preprocessed(p, x):

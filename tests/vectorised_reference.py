@@ -331,6 +331,39 @@ def dropout_backward(spec, dy, mask, dx, workspace):
     dx[...] = np.where(mask.reshape(dy.shape) == 1, dy * spec.scale, 0)
 
 
+def _partner(spec, x2):
+    """What x2 is for every element of (batch, pixels, channels)."""
+    whole = (spec.batch, 1 if spec.per_channel else spec.pixels, spec.channels)
+    return np.broadcast_to(x2.reshape(whole), spec.x1_shape)
+
+
+def add_forward(spec, x1, x2, y, workspace):
+    y[...] = (x1.reshape(spec.x1_shape) + _partner(spec, x2)).reshape(y.shape)
+
+
+def multiply_forward(spec, x1, x2, y, workspace):
+    y[...] = (x1.reshape(spec.x1_shape) * _partner(spec, x2)).reshape(y.shape)
+
+
+def multiply_backward(spec, dy, x1, x2, dx1, dx2, workspace):
+    gradient = dy.reshape(spec.x1_shape)
+    if dx2 is not None:
+        terms = gradient * x1.reshape(spec.x1_shape)
+        dx2[...] = (terms.sum(axis=1) if spec.per_channel else terms).reshape(dx2.shape)
+    if dx1 is not None:
+        dx1[...] = (gradient * _partner(spec, x2)).reshape(dx1.shape)
+
+
+def concatenate_forward(spec, x1, x2, y, workspace):
+    y[...] = np.concatenate([x1, x2], axis=-1)
+
+
+def concatenate_backward(spec, dy, dx1, dx2, workspace):
+    for dx, gradient in zip((dx1, dx2), np.split(dy, [spec.channels1], axis=-1), strict=True):
+        if dx is not None:
+            dx[...] = gradient
+
+
 _KEPT_WORDS = {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -50,6 +51,19 @@ class _ScaleAndShift(Layer):
         builder.call("conv.conv2d_backward_data", spec, dy, node.parameters["weight"], dx)
 
 
+def _applied(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers as they are applied, and those within them."""
+    found: list[Layer] = []
+    for layer in layers:
+        if isinstance(layer, BatchNorm):
+            found.append(_ScaleAndShift())
+        elif layer.branches:
+            found.append(layer.with_branches([_applied(each.layers) for each in layer.branches]))
+        elif not layer.training_only:
+            found.append(layer)
+    return found
+
+
 def inference_network(network: Sequential) -> tuple[Sequential, dict[str, str]]:
     """Return a network with the same scores that has gradients in inference too.
 
@@ -75,16 +89,11 @@ def inference_network(network: Sequential) -> tuple[Sequential, dict[str, str]]:
     >>> inference_network(network)[1]
     {'batch_norm_1': 'scale_and_shift_1', 'flatten_1': 'flatten_1', 'dense_1': 'dense_1'}
     """
-    layers: list[Layer] = []
-    origins: list[int] = []
-    for number, layer in enumerate(network.layers):
-        if not layer.training_only:
-            layers.append(_ScaleAndShift() if isinstance(layer, BatchNorm) else layer)
-            origins.append(number)
-    other = Sequential(layers, network.input_shape, dtype=network.dtype)
-    names = {network.names[o]: name for o, name in zip(origins, other.names, strict=True)}
-    for origin, name in zip(origins, other.names, strict=True):
-        layer, old = network.layers[origin], network.names[origin]
+    other = Sequential(_applied(network.layers), network.input_shape, dtype=network.dtype)
+    vertices = [vertex for vertex in network.vertices if not vertex.layer.training_only]
+    names = {vertex.name: name for vertex, name in zip(vertices, other.names, strict=True)}
+    for vertex in vertices:
+        layer, old, name = vertex.layer, vertex.name, names[vertex.name]
         if isinstance(layer, BatchNorm):
             scale = network[f"{old}.gamma"] / np.sqrt(
                 network[f"{old}.running_variance"] + layer.epsilon
@@ -93,6 +102,6 @@ def inference_network(network: Sequential) -> tuple[Sequential, dict[str, str]]:
             other[f"{name}.weight"][...] = scale
             other[f"{name}.bias"][...] = shift
             continue
-        for parameter in layer.parameters(network.shapes[origin]):
+        for parameter in vertex.parameters:
             other[f"{name}.{parameter.name}"][...] = network[f"{old}.{parameter.name}"]
     return other, names

@@ -210,12 +210,14 @@ class ObservedNetwork:
 def observable_layers(network: Sequential, plan: Plan) -> set[str]:
     """Names of the layers whose output is still there when a plan has run.
 
-    The next layer's takes the place of the others.
+    The place of the others is taken by a layer that reads it.
     """
-    places = [plan.memory_of(plan.number_of(name)) for name in network.names]
-    kept = {network.names[-1]}
-    for number, (place, after) in enumerate(itertools.pairwise(places)):
-        following = network.layers[number + 1]
-        if place != after or following.is_view:
-            kept.add(network.names[number])
-    return kept
+    vertices = network.vertices
+    places = [plan.memory_of(plan.number_of(vertex.name)) for vertex in vertices]
+    overwritten = {
+        read
+        for vertex, place in zip(vertices, places, strict=True)
+        for read in vertex.inputs
+        if read >= 0 and places[read] == place and not vertex.layer.is_view
+    }
+    return {vertex.name for n, vertex in enumerate(vertices) if n not in overwritten}

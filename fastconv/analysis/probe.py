@@ -114,7 +114,8 @@ class Probe:
             for name, places in self._places().items()
         }
         states = []
-        for layer, name in zip(self._network.layers, self._network.names, strict=True):
+        for vertex in self._network.vertices:
+            layer, name = vertex.layer, vertex.name
             is_activation = layer.kind in ACTIVATION_KINDS
             if name not in norms and not is_activation:
                 continue

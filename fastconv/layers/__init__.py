@@ -36,6 +36,9 @@ from fastconv.layers.normalization import BatchNorm, Dropout
 from fastconv.layers.pooling import AvgPool2D, GlobalAvgPool2D, GlobalMaxPool2D, MaxPool2D
 
 if TYPE_CHECKING:
+    from fastconv.layers.merging import Concatenate as Concatenate
+    from fastconv.layers.merging import Residual as Residual
+    from fastconv.layers.merging import Scale as Scale
     from fastconv.layers.one_dimensional import AvgPool1D as AvgPool1D
     from fastconv.layers.one_dimensional import Conv1D as Conv1D
     from fastconv.layers.one_dimensional import MaxPool1D as MaxPool1D
@@ -70,6 +73,9 @@ _PLACES = {
     "group_norm": "sample_norm:GroupNorm",
     "instance_norm": "sample_norm:InstanceNorm",
     "layer_norm": "sample_norm:LayerNorm",
+    "residual": "merging:Residual",
+    "concatenate": "merging:Concatenate",
+    "scale": "merging:Scale",
 }
 """Layers whose modules are loaded when they are used: by their names in a recipe."""
 
@@ -91,6 +97,8 @@ _LOADED: dict[str, type[Layer]] = {
 }
 LAYERS = LayerTable(_LOADED, _PLACES)
 """By their names in a recipe."""
+NESTED = ("concatenate", "residual", "scale")
+"""Kinds of layers of layers."""
 
 OWN_KINDS = frozenset(LAYERS)
 """Of the layers that come with fastconv."""
@@ -157,11 +165,13 @@ __all__ = [
     "ELU",
     "GELU",
     "LAYERS",
+    "NESTED",
     "OWN_KINDS",
     "SELU",
     "AvgPool1D",
     "AvgPool2D",
     "BatchNorm",
+    "Concatenate",
     "Conv1D",
     "Conv2D",
     "ConvTranspose2D",
@@ -191,6 +201,8 @@ __all__ = [
     "ReLU6",
     "ReflectPad2D",
     "Reshape",
+    "Residual",
+    "Scale",
     "SeparableConv2D",
     "SiLU",
     "Sigmoid",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
@@ -51,6 +51,36 @@ class Parameter:
         return count
 
 
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Layers one after the other, within a layer of layers.
+
+    Parameters
+    ----------
+    name
+        What the names of its layers begin with, behind that of the whole; may be empty.
+    layers
+        The layers; none: the input itself.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of one output sample."""
+        for layer in self.layers:
+            input_shape = layer.output_shape(input_shape)
+        return input_shape
+
+    def flops(self, input_shape: Shape) -> int:
+        """Floating point operations of the forward pass on one sample."""
+        total = 0
+        for layer in self.layers:
+            total += layer.flops(input_shape)
+            input_shape = layer.output_shape(input_shape)
+        return total
+
+
 class Layer:
     """A layer: shapes, parameters, and the kernel calls that it contributes to a plan.
 
@@ -77,6 +107,11 @@ class Layer:
             if plain is not given:
                 object.__setattr__(self, field.name, plain)
 
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """What reads the input of a layer of layers; its own calls merge their outputs."""
+        return ()
+
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one output sample.
 
@@ -101,6 +136,23 @@ class Layer:
 
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
         """Add the backward calls; ``dx`` is None where the input needs no gradient."""
+        raise NotImplementedError
+
+    def with_branches(self, branches: Sequence[Sequence[Layer]]) -> Layer:
+        """Return a layer of layers of the same kind with other layers in its branches."""
+        raise NotImplementedError
+
+    def merged_shape(self, shapes: Sequence[Shape]) -> Shape:
+        """Shape of one output sample of a layer of layers, from those of its branches."""
+        raise NotImplementedError
+
+    def backward_of_branches(
+        self, builder: PlanBuilder, node: Node, dy: int, needed: Sequence[bool]
+    ) -> list[int | None]:
+        """Add the backward calls of a layer of layers; return the gradients of its branches.
+
+        ``needed`` says of each branch whether its output needs a gradient; others get None.
+        """
         raise NotImplementedError
 
 

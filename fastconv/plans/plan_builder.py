@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fastconv.plans.loss import LOSSES as LOSSES
 from fastconv.plans.loss import Loss, add_loss
-from fastconv.plans.node import Node
+from fastconv.plans.node import Node, ReusedMemory
 from fastconv.plans.operation import (
     AugmentSpec,
     InputSpec,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from fastconv.network import Sequential
 
 _AUGMENT_STREAM = 0
+_INPUT = -1
+"""The number of the network's input among the values; those of layers' outputs are theirs."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class PlanBuilder:
         self._buffers: list[Buffer] = []
         self._calls: list[Call] = []
         self._streams = _AUGMENT_STREAM
+        self._kept: set[int] = set()
+        self._memory = ReusedMemory(self)
         self.indices = self.buffer("indices", (batch,), "int64")
         self.rate = self.buffer("rate", (1,), "float64")
         self.step = self.buffer("step", (1,), "int64")
@@ -131,6 +136,10 @@ class PlanBuilder:
         dtype = dtype or self.network.dtype
         self._buffers.append(Buffer(name, shape, dtype, parent, offset, shared))
         return len(self._buffers) - 1
+
+    def take(self, name: str, shape: Shape) -> int:
+        """Add a view of memory that is free until the next layer, and while a value is in it."""
+        return self._memory.take(name, shape)
 
     def view(self, name: str, of: int, shape: Shape) -> int:
         """Add a view of the front of another buffer."""
@@ -216,13 +225,17 @@ class PlanBuilder:
             if self.purpose.backward
             else None
         )
-        kept: set[int] = {self.root(x)} if self.training else set()
-        spare = _Alternating(self)
+        self._kept = {self.root(x)} if self.training else set()
+        self._memory = ReusedMemory(self)
+        self._memory.hold(x, _INPUT)
+        values, readers = {_INPUT: x}, Counter(i for v in network.vertices for i in v.inputs)
         nodes = []
-        for number, layer in enumerate(network.layers):
+        for number, vertex in enumerate(network.vertices):
+            inputs = tuple(values[each] for each in vertex.inputs)
             node = Node(
-                layer, network.names[number], network.shapes[number], network.shapes[number + 1], x
-            )
+                vertex.layer, vertex.name, vertex.input_shapes[0], vertex.output_shape, inputs[0],
+                inputs=inputs, input_shapes=vertex.input_shapes,
+            )  # fmt: skip
             for name, place in network.places.items():
                 if place.layer != number:
                     continue
@@ -234,55 +247,124 @@ class PlanBuilder:
                     node.gradients[key] = self.buffer(
                         f"{name}.gradient", p.shape, parent=gradients, offset=place.offset
                     )
-            self._add_layer(node, kept, spare)
+            readers.subtract(vertex.inputs)
+            done = {each for each in vertex.inputs if not readers[each]}
+            free = [values[i] for i in vertex.inputs if i in done and self._is_free(values[i], i)]
+            self._add_layer(node, free)
+            values[number] = node.y
+            self._memory.hold(node.y, number)
+            for each in done:
+                self._memory.release(values[each], each)
+            self._memory.settle()
             nodes.append(node)
-            x = node.y
-        spare.finish()
+        self._memory.finish()
         return nodes
 
-    def _add_layer(self, node: Node, kept: set[int], spare: _Alternating) -> None:
+    def _is_free(self, number: int, value: int) -> bool:
+        """Whether a value's last reader may overwrite it: nobody reads its memory later."""
+        return self._memory.holds_only(number, value) and self.root(number) not in self._kept
+
+    def _add_layer(self, node: Node, free: list[int]) -> None:
         """Choose where the layer's output goes, and add its forward calls."""
         layer, shape = node.layer, self.batched(node.output_shape)
         if layer.is_view or (layer.training_only and not self.training):
             node.y = self.view(node.name, node.x, shape)
             return
         needs_x = self.purpose.backward and "x" in layer.retains
-        if layer.in_place and not needs_x and self.root(node.x) not in kept:
-            node.y = self.view(node.name, node.x, shape)
+        if layer.in_place and not needs_x and free:
+            node.y = self.view(node.name, free[0], shape)
         elif self.purpose.backward:
             node.y = self.buffer(node.name, shape)
         else:
-            node.y = spare.take(node.name, shape)
+            node.y = self.take(node.name, shape)
         layer.forward(self, node)
         if self.purpose.backward:
-            kept.update(self.root(getattr(node, which)) for which in layer.retains)
+            for which in layer.retains:
+                retained = node.inputs if which == "x" else (node.y,)
+                self._kept.update(self.root(number) for number in retained)
 
     def _backward(self, nodes: list[Node], dy: int) -> None:
-        """Add every layer's backward calls, last to first, down to the first with parameters."""
-        trained = [number for number, node in enumerate(nodes) if node.gradients]
-        if self.purpose.input_gradient:
-            first = -1
-        elif trained:
-            first = trained[0]
-        else:
+        """Add every layer's backward calls, last to first, where a gradient is needed.
+
+        Needed are those of the parameters, and of what follows from them. A value that several
+        layers read has the sum of their gradients.
+        """
+        vertices = self.network.vertices
+        needed = {_INPUT: self.purpose.input_gradient}
+        for number, (vertex, node) in enumerate(zip(vertices, nodes, strict=True)):
+            needed[number] = bool(node.gradients) or any(needed[each] for each in vertex.inputs)
+        if not any(needed.values()):
             return
-        spare = _Alternating(self)
-        for number in range(len(nodes) - 1, max(first, 0) - 1, -1):
-            node = nodes[number]
-            name, shape = f"{node.name}.dx", self.batched(node.input_shape)
-            if node.layer.is_view:
-                dy = self.view(name, dy, shape)
-                continue
-            dx = None
-            if number > first:
-                in_place = node.layer.in_place
-                dx = self.view(name, dy, shape) if in_place else spare.take(name, shape)
-            node.layer.backward(self, node, dy, dx)
-            if dx is not None:
-                dy = dx
+        self._memory = ReusedMemory(self)
+        found = {len(nodes) - 1: dy}
+        self._memory.hold(dy, len(nodes) - 1)
+        for number in range(len(nodes) - 1, -1, -1):
+            if needed[number]:
+                inputs = vertices[number].inputs
+                dy = found.pop(number)
+                gradients = self._backward_of(
+                    nodes[number], number, dy, [needed[i] for i in inputs]
+                )
+                self._memory.release(dy, number)
+                self._add_gradients(nodes[number], inputs, gradients, found)
+                self._memory.settle()
         if self.purpose.input_gradient:
-            self.view("input.gradient", dy, self.batched(self.network.input_shape))
-        spare.finish()
+            shape = self.batched(self.network.input_shape)
+            self.view("input.gradient", found[_INPUT], shape)
+        self._memory.finish()
+
+    def _backward_of(
+        self, node: Node, number: int, dy: int, needed: list[bool]
+    ) -> list[int | None]:
+        """Add a layer's backward calls; return the gradients of its inputs."""
+        name, shape = f"{node.name}.dx", self.batched(node.input_shape)
+        if node.layer.branches:
+            gradients = node.layer.backward_of_branches(self, node, dy, needed)
+            for place, gradient in enumerate(gradients):
+                if gradient is not None:
+                    self._memory.hold(gradient, _own(place))
+            return gradients
+        if node.layer.is_view:
+            return [self.view(name, dy, shape)]
+        dx = None
+        if needed[0]:
+            in_place = node.layer.in_place and self._memory.holds_only(dy, number)
+            dx = self.view(name, dy, shape) if in_place else self.take(name, shape)
+        node.layer.backward(self, node, dy, dx)
+        return [dx]
+
+    def _add_gradients(
+        self,
+        node: Node,
+        inputs: tuple[int, ...],
+        gradients: list[int | None],
+        found: dict[int, int],
+    ) -> None:
+        """Add the gradients that a layer gives its inputs to those of their other readers."""
+        memory = self._memory
+        for place, (value, own) in enumerate(zip(inputs, gradients, strict=True)):
+            if own is None:
+                continue
+            total, before = own, found.get(value)
+            if before is not None:
+                shape = self._buffers[before].shape
+                if memory.holds_only(before, value):
+                    total = before
+                elif not memory.holds_only(own, _own(place)):
+                    total = self.take(f"{node.name}.dx_sum_{place + 1}", shape)
+                self._sum(before, own, total)
+                memory.release(before, value)
+            memory.release(own, _own(place))
+            memory.hold(total, value)
+            found[value] = total
+
+    def _sum(self, x1: int, x2: int, y: int) -> None:
+        # Only here: a chain of layers needs no sums, and no module for them.
+        from fastconv.plans.merging import BroadcastSpec
+
+        batch, *pixels, channels = self._buffers[x1].shape
+        spec = BroadcastSpec(batch, math.prod(pixels), channels)
+        self.call("merge.add_forward", spec, x1, x2, y)
 
     def _update(self, spec: OptimizerSpec) -> None:
         """Add the update of all parameters at once."""
@@ -300,29 +382,9 @@ class PlanBuilder:
             self.call("optim.momentum_update", spec, w, dw, m, self.rate)
 
 
-class _Alternating:
-    """Two buffers used in turn, where a result is read by the next call only."""
-
-    def __init__(self, builder: PlanBuilder) -> None:
-        self._builder = builder
-        self._numbers: list[int] = []
-        self._sizes: list[int] = []
-        self._turn = 0
-
-    def take(self, name: str, shape: Shape) -> int:
-        """Return a view of the buffer whose turn it is."""
-        turn = self._turn % 2
-        self._turn += 1
-        if turn == len(self._numbers):
-            self._numbers.append(self._builder.buffer(f"{name}.memory", (0,)))
-            self._sizes.append(0)
-        self._sizes[turn] = max(self._sizes[turn], math.prod(shape))
-        return self._builder.view(name, self._numbers[turn], shape)
-
-    def finish(self) -> None:
-        """Give both the size of the largest view."""
-        for number, size in zip(self._numbers, self._sizes, strict=True):
-            self._builder.resize(number, size)
+def _own(place: int) -> int:
+    """The number of a gradient that a layer has made for one of its inputs, among the values."""
+    return _INPUT - 1 - place
 
 
 def _as_image(shape: Shape) -> tuple[int, int, int]:

@@ -241,6 +241,18 @@ class Rewriting:
         self._origins[position:end] = [origins] * len(calls)
         return True
 
+    def reads_result(self, number: int, start: int) -> bool:
+        """Whether calls from a position on read what a buffer holds in front of them."""
+        span = span_of(self._plan, number)
+        left = [(span.start, span.stop)]
+        for effects in self._effects[start:]:
+            if any(overlap(effects.reads, (Span(span.memory, *part),)) for part in left):
+                return True
+            for written in effects.writes:
+                if written.memory == span.memory:
+                    left = [part for each in left for part in _without(each, written)]
+        return any(overlap(self._results, (Span(span.memory, *part),)) for part in left)
+
     def _last_writer(self, span: Span, before: int) -> int | None:
         for position in range(before - 1, -1, -1):
             if overlap(self._effects[position].writes, (span,)):
@@ -286,6 +298,13 @@ def together(effects: Sequence[Effects]) -> Effects:
         reads += [span for span in each.reads if not any(w.covers(span) for w in writes)]
         writes += each.writes
     return Effects(tuple(reads), tuple(writes))
+
+
+def _without(part: tuple[int, int], written: Span) -> list[tuple[int, int]]:
+    """What is left of a run of elements when some of them are written."""
+    (start, stop), first, last = part, written.start, written.stop
+    ends = (start, min(stop, first)), (max(start, last), stop)
+    return [(begin, end) for begin, end in ends if begin < end]
 
 
 def _same_memory(some: Sequence[Span], others: Sequence[Span]) -> bool:

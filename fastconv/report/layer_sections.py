@@ -27,25 +27,26 @@ def filters(findings: Findings) -> Section | None:
         return None
     network, shape = findings.network, findings.dataset.image_shape
     weighted = [
-        n
-        for n, layer in enumerate(network.layers)
-        if layer.parameters(network.shapes[n]) and not isinstance(layer, BatchNorm)
+        vertex
+        for vertex in network.vertices
+        if vertex.parameters and not isinstance(vertex.layer, BatchNorm)
     ]
-    first = weighted[0] if weighted else len(network.layers)
-    layer = network.layers[first] if weighted else None
-    weight = f"{network.names[first]}.weight" if weighted else ""
+    if not weighted:
+        return None
+    first, layer = weighted[0], weighted[0].layer
+    weight = f"{first.name}.weight"
     if isinstance(layer, Conv2D):
         w = network[weight]
         picture = Picture(
             "filters",
             Drawing("filters", w[..., :_MOST_MAPS]),
-            f"The {w.shape[3]} filters of {network.names[first]}, {w.shape[0]}x{w.shape[1]} "
+            f"The {w.shape[3]} filters of {first.name}, {w.shape[0]}x{w.shape[1]} "
             f"pixels each{_first_of(w.shape[3])}.",
-            f"{network.names[first]}: {w.shape[3]} filters of {w.shape[0]}x{w.shape[1]}"
+            f"{first.name}: {w.shape[3]} filters of {w.shape[0]}x{w.shape[1]}"
             f"{_first_of(w.shape[3])}",
         )
         return Section("filters", "Filters of the first layer", "", [picture])
-    if not isinstance(layer, Dense) or network.shapes[first] != (int(np.prod(shape)),):
+    if not isinstance(layer, Dense) or first.input_shapes[0] != (int(np.prod(shape)),):
         return None
     names = findings.dataset.class_names
     w = network[weight]
@@ -62,8 +63,8 @@ def filters(findings: Findings) -> Section | None:
     picture = Picture(
         "filters",
         Drawing("filters", w[:, :units].reshape(*shape, units)),
-        f"The weights of {units} units of {network.names[first]} as pictures.",
-        f"{network.names[first]}: {units} of {w.shape[1]} units",
+        f"The weights of {units} units of {first.name} as pictures.",
+        f"{first.name}: {units} of {w.shape[1]} units",
     )
     return Section("filters", "Units of the first layer", "", [picture])
 
@@ -78,17 +79,20 @@ def convolutions(findings: Findings) -> dict[str, str]:
     network = findings.network
     observable = set(findings.observed.outputs(findings.samples.images[:0]))
     found = {}
-    for number, layer in enumerate(network.layers):
-        if not isinstance(layer, (Conv2D, ConvTranspose2D)):
+    vertices = network.vertices
+    for number, vertex in enumerate(vertices):
+        if not isinstance(vertex.layer, (Conv2D, ConvTranspose2D)):
             continue
-        shown = network.names[number] if network.names[number] in observable else None
-        for later in range(number + 1, len(network.layers)):
-            if network.layers[later].kind not in _BEHIND:
+        shown, last = vertex.name if vertex.name in observable else None, number
+        for later in range(number + 1, len(vertices)):
+            behind = vertices[later]
+            if behind.inputs != (last,) or behind.layer.kind not in _BEHIND:
                 break
-            if network.names[later] in observable:
-                shown = network.names[later]
+            last = later
+            if behind.name in observable:
+                shown = behind.name
         if shown is not None:
-            found[network.names[number]] = shown
+            found[vertex.name] = shown
     return found
 
 

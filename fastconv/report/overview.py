@@ -126,9 +126,9 @@ def step_operations(network: Sequential) -> int:
     for the data gradient of the first layer with parameters.
     """
     operations, is_first = 0, True
-    for layer, shape in zip(network.layers, network.shapes[:-1], strict=True):
-        operations += (2 if is_first else 3) * layer.flops(shape)
-        is_first = is_first and not layer.parameters(shape)
+    for vertex in network.vertices:
+        operations += (2 if is_first else 3) * vertex.flops
+        is_first = is_first and not vertex.parameters
     return operations
 
 

@@ -1809,6 +1809,56 @@ struct transpose {
     address condition;
 };
 
+/* y = x1 (+) x2, or what the epilogue makes of it; y may be x1 or x2 */
+struct merge_elements {
+    struct instruction_head head;
+    address x1; /* rows of channels */
+    address x2; /* as many, or a row for each image */
+    address y; /* the output */
+    address other; /* LEAKY_GRADIENT: the array whose signs choose, with the strides of what is
+        written; may be NULL */
+    address no_pointers[8];
+    int64_t rows;
+    int64_t channels;
+    int64_t pixels; /* rows of an image, where x2 has a row for each; 0: as many as x1 */
+    int64_t operation; /* number of (+) in fastconv/backends/compiled/rules/merge.py */
+    int64_t epilogue; /* STORE, LEAKY_RELU or LEAKY_GRADIENT */
+    int64_t no_integers[27];
+    double slope; /* of a leaky ReLU below 0 */
+    double no_reals[14];
+    address condition;
+};
+
+/* total = the sum over the pixels of each image of dy, or of dy * x1 */
+struct sum_of_each_image {
+    struct instruction_head head;
+    address dy; /* gradient of the output */
+    address x1; /* the other factor; may be NULL */
+    address total; /* for each image and channel */
+    address no_pointers[9];
+    int64_t batch; /* samples */
+    int64_t pixels; /* pixels of an image */
+    int64_t channels;
+    int64_t no_integers[29];
+    double no_reals[15];
+    address condition;
+};
+
+/* the columns of each row of x to a row of y */
+struct copy_rows {
+    struct instruction_head head;
+    address x; /* the input */
+    address y; /* the output */
+    address no_pointers[10];
+    int64_t rows;
+    int64_t columns; /* elements of a row that are copied */
+    int64_t x_row; /* stride of x from row to row */
+    int64_t y_row; /* stride of y from row to row */
+    int64_t no_integers[28];
+    double no_reals[15];
+    address condition;
+};
+
 /* found[part] = whether a NaN or an infinity is in that part of x */
 struct find_not_finite {
     struct instruction_head head;

@@ -58,5 +58,6 @@ static const struct kernel_entry kernels[] = {
     ELEMENTWISE_KERNELS,
     GROUP_NORM_KERNELS,
     LAYOUT_KERNELS,
+    MERGE_KERNELS,
     {NULL, NULL, NULL},
 };

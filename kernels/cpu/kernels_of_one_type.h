@@ -33,5 +33,6 @@
 #include "elementwise.h"
 #include "group_norm.h"
 #include "layout.h"
+#include "merge.h"
 
 #include "no_vectors.h"

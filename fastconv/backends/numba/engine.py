@@ -34,7 +34,7 @@ _KERNEL_MODULES = (
     "conv", "im2col", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
     "winograd", "winograd_gradient", "optim", "activation", "loss", "target_loss",
     "loss_weights", "random", "input", "dropout", "pool", "norm", "group_norm", "resample",
-    "prelu", "elementwise", "layout",
+    "prelu", "elementwise", "layout", "merge",
 )  # fmt: skip
 
 run_stream = thread_pool.run_stream

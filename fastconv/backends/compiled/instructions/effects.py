@@ -818,6 +818,34 @@ def _global_avg_pool2d_backward(at: _Collector) -> None:
     at.writes_run("dx", n.batch * n.height * n.width * n.channels)
 
 
+# Two arrays that become one
+
+
+@_kernel(Kernel.MERGE_ELEMENTS)
+def _merge_elements(at: _Collector) -> None:
+    n = at.n
+    size = n.rows * n.channels
+    at.reads_run("x1", size)
+    at.reads_run("x2", n.rows // n.pixels * n.channels if n.pixels else size)
+    at.reads_run("other", size)
+    at.writes_run("y", size)
+
+
+@_kernel(Kernel.SUM_OF_EACH_IMAGE)
+def _sum_of_each_image(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("dy", n.batch * n.pixels * n.channels)
+    at.reads_run("x1", n.batch * n.pixels * n.channels)
+    at.writes_run("total", n.batch * n.channels)
+
+
+@_kernel(Kernel.COPY_ROWS)
+def _copy_rows(at: _Collector) -> None:
+    n = at.n
+    at.reads_reach("x", (n.rows, n.x_row), (n.columns, 1))
+    at.writes_axes("y", (n.rows, n.y_row), (n.columns, 1))
+
+
 # Normalisation
 
 

@@ -98,4 +98,7 @@ class Kernel(StrEnum):
     GROUP_NORM_BACKWARD_DATA = "group_norm_backward_data"
     GROUP_NORM_BACKWARD_PARAMETERS = "group_norm_backward_parameters"
     TRANSPOSE = "transpose"
+    MERGE_ELEMENTS = "merge_elements"
+    SUM_OF_EACH_IMAGE = "sum_of_each_image"
+    COPY_ROWS = "copy_rows"
     FIND_NOT_FINITE = "find_not_finite"

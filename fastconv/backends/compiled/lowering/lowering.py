@@ -3,8 +3,9 @@
 A plan's calls are lowered one by one, and neighbours are fused where that gives the same numbers:
 
 * bytes are gathered and brought to [0, 1] in one pass;
-* an activation behind a convolution or a dense layer becomes the end of its tiles (``LEAKY_RELU``);
-* the gradient of an activation behind a data gradient likewise (``LEAKY_GRADIENT``);
+* an activation behind a convolution, a dense layer or a sum becomes the end of its tiles
+  (``LEAKY_RELU``);
+* the gradient of an activation behind a data gradient or a sum likewise (``LEAKY_GRADIENT``);
 * plain gradient descent becomes the end of the weight gradient (``UPDATE``), where one pass over
   the samples makes it, and where nothing reads the weight after that: no gradient buffer is written
   or read for it then.
@@ -62,6 +63,7 @@ _WEIGHT = (
     "batch_blocked.conv2d_backward_weight",
     "dense.dense_backward_weight",
 )
+_SUM = "merge.add_forward"
 _UPDATE = "optim.sgd_update"
 _DIVIDING_UPDATE = "optim.adam_update"
 
@@ -282,6 +284,9 @@ class _Lowering:
             if self._plan.memory_of(argument_of(user, "dy")) != self._plan.memory_of(unpooled):
                 return 0
         count = len(calls) - len(rest) + 1
+        # Nobody writes the gradient that the pool spreads: it must have no other reader.
+        if unpooled is not None and self._order.reads_result(unpooled, position + count):
+            return 0
         decays, rate = (0.0, 0.0), None
         places = _pointer(argument_of(weight, "dw")), _pointer(argument_of(weight, "db"))
         if update := self._update_behind(position + count - 1):
@@ -323,12 +328,13 @@ class _Lowering:
         """
         if not isinstance(following.spec, ActivationSpec) or _slope(following) is None:
             return False
-        if call.kernel in _FORWARD and following.kernel == "activation.activation_forward":
+        forward = following.kernel == "activation.activation_forward"
+        if call.kernel in (*_FORWARD, _SUM) and forward:
             x, y = following.arguments
             result = argument_of(call, "y")
-        elif call.kernel in _DATA and following.kernel == "activation.activation_backward":
+        elif call.kernel in (*_DATA, _SUM) and following.kernel == "activation.activation_backward":
             x, *_, y = following.arguments
-            result = argument_of(call, "dx")
+            result = argument_of(call, "y" if call.kernel == _SUM else "dx")
         else:
             return False
         in_place = (
@@ -341,15 +347,17 @@ class _Lowering:
             None if getattr(each.integers, "accumulator_init", None) == INIT_C else each.kernel
             for each in instructions if each.points_to(result)
         ]  # fmt: skip
-        known = _WITH_EPILOGUE + (Kernel.ADD_PARTS,) * (call.kernel in _FORWARD)
+        known = (*_WITH_EPILOGUE, Kernel.MERGE_ELEMENTS) + (Kernel.ADD_PARTS,) * (
+            call.kernel in _FORWARD
+        )
         return in_place and bool(writers) and all(writer in known for writer in writers)
 
     def _with_activation(
         self, call: Call, following: Call, instructions: Sequence[Instruction]
     ) -> list[Instruction]:
         slope = _slope(following) or 0.0
-        forward = call.kernel in _FORWARD
-        result = argument_of(call, "y" if forward else "dx")
+        forward = following.kernel == "activation.activation_forward"
+        result = argument_of(call, "dx" if call.kernel in _DATA else "y")
         other = None if forward else argument_of(following, "y")
         epilogue = LEAKY_RELU if forward else LEAKY_GRADIENT
         done: list[Instruction] = []
@@ -357,8 +365,8 @@ class _Lowering:
             if instruction.points_to(result):
                 instruction = instruction.with_fields(epilogue=epilogue, slope=slope)
                 if other is not None:
-                    # What `other` points to lies as C does.
-                    offset = instruction.pointers.c.offset
+                    # What `other` points to lies as C does; a sum begins where its arrays do.
+                    offset = 0 if call.kernel == _SUM else instruction.pointers.c.offset
                     instruction = instruction.with_fields(other=Pointer(other, offset))
             done.append(instruction)
         return done

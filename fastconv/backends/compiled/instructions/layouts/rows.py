@@ -1,4 +1,4 @@
-"""Layouts of the kernels over elements and rows: activations, losses, statistics, updates."""
+"""Layouts of the kernels over elements and rows: activations, losses, statistics, updates, sums."""
 
 from __future__ import annotations
 
@@ -464,6 +464,38 @@ LAYOUTS = dict(
             means="the means of dy, then those of dy * z",
             factor="gamma * inverse_std",
             rows="rows",
+        ),
+        declare(
+            Kernel.MERGE_ELEMENTS,
+            "y = x1 (+) x2, or what the epilogue makes of it; y may be x1 or x2",
+            "x1 x2 y other?",
+            "rows channels pixels operation epilogue",
+            "slope",
+            x1="rows of channels",
+            x2="as many, or a row for each image",
+            rows="rows",
+            pixels="rows of an image, where x2 has a row for each; 0: as many as x1",
+            operation="number of (+) in fastconv/backends/compiled/rules/merge.py",
+            epilogue="STORE, LEAKY_RELU or LEAKY_GRADIENT",
+        ),
+        declare(
+            Kernel.SUM_OF_EACH_IMAGE,
+            "total = the sum over the pixels of each image of dy, or of dy * x1",
+            "dy x1? total",
+            "batch pixels channels",
+            x1="the other factor",
+            total="for each image and channel",
+            pixels="pixels of an image",
+        ),
+        declare(
+            Kernel.COPY_ROWS,
+            "the columns of each row of x to a row of y",
+            "x y",
+            "rows columns x_row y_row",
+            rows="rows",
+            columns="elements of a row that are copied",
+            x_row="stride of x from row to row",
+            y_row="stride of y from row to row",
         ),
     )
 )
