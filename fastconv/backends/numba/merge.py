@@ -23,7 +23,7 @@ _CHANNELS_AT_ONCE = 64
 
 
 @inlined
-def _merge_elements(n: Fields, x2: Any, first: int, end: int, behind: int, real: Real) -> None:
+def _merge_run(n: Fields, x2: Any, first: int, end: int, behind: int, real: Real) -> None:
     """Elements ``first`` to ``end`` of the result; those of x2 are ``behind`` elements before."""
     x1, y = pointer(n.x1, real), pointer(n.y, real)
     other, slope, lanes = pointer(n.other, real), real(n.slope), lanes_of(real)
@@ -48,12 +48,12 @@ def _merge_elements(real: Real) -> KernelFunction:
         if pixels == 0:
             size = rows * channels
             first = first_in_blocks(size, thread, threads)
-            _merge_elements(n, x2, first, first_in_blocks(size, thread + 1, threads), 0, real)
+            _merge_run(n, x2, first, first_in_blocks(size, thread + 1, threads), 0, real)
         else:
             for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
                 start = row * channels
                 behind = start - row // pixels * channels
-                _merge_elements(n, x2, start, start + channels, behind, real)
+                _merge_run(n, x2, start, start + channels, behind, real)
 
     return merge_elements
 
