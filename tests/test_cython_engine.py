@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import CLIPPED_VALUE
 from kernel_calls import DTYPES, KERNELS, calls_of
 from share_of_cases import start
 from watched import parameters_of, run
@@ -14,6 +15,7 @@ from watched import parameters_of, run
 import fastconv
 from fastconv.backends.reference import dense as reference
 from fastconv.backends.selection import backend_state
+from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -90,6 +92,15 @@ LARGE = {
         for kind in ("momentum", "nesterov")
     ],
     "adam": [OptimizerSpec("adam", 60001, 50000, 55000, 0.25, 0.5, 0.125)],
+    **{
+        kind: [OptimizerSpec(kind, 60001, 50000, 55000, 0.25, 0.5, 0.125)]
+        for kind in ("rmsprop", "adagrad", "nadam", "lamb")
+    },
+    "clip_by_norm": [ClipSpec(60001, limit=0.5)],
+    "clip_by_value": [ClipSpec(60001, limit=CLIPPED_VALUE)],
+    "accumulate": [AccumulateSpec(60001, share=0.25)],
+    "muon": [MuonSpec(60001)],
+    "newton": [PolynomialSpec(301)],
     "augment": [AugmentSpec(InputSpec(40, 32, 32, 3), RANDOM, True, 2, 20.0, 10.0, 0.1, 5)],
     "words": [(RANDOM, 5, 100003)],
 }
@@ -104,7 +115,9 @@ def family_of(kernel):
         return "images"
     if "softmax" in name and module == "activation":
         return "softmax"
-    if module == "optim":
+    if name.startswith("clip"):
+        return name
+    if module in ("optim", "gradient"):
         return name.partition("_")[0]
     return {"random": "words"}.get(module, module)
 

@@ -59,7 +59,7 @@ MODULES = sorted(files("reference") - {"run"})
 def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
-        "activation", "conv", "dense", "dropout", "input", "layout", "loss", "nchw", "norm",
+        "activation", "conv", "dense", "dropout", "gradient", "input", "layout", "loss", "nchw", "norm",
         "optim", "pool", "random",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7

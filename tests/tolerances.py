@@ -40,6 +40,7 @@ TOLERANCES = {
     "dropout": Tolerance(of_each=2),
     "loss": Tolerance(of_largest=8, of_each=16),
     "optim": Tolerance(of_largest=8),
+    "gradient": Tolerance(of_largest=8),
     "input.gather_images": _EXACT,
     "input.gather_rows": _EXACT,
     "input": Tolerance(of_largest=4),

@@ -628,7 +628,8 @@ struct sgd_update {
     struct parameter_ranges parameter_ranges;
     int64_t no_integers[29];
     struct penalties penalties;
-    double no_reals[13];
+    double rate_factor; /* of the learning rate */
+    double no_reals[12];
 };
 
 /* m = momentum m + share g, then w -= rate m, or for nesterov of share g + momentum m; g and the
@@ -646,7 +647,8 @@ struct momentum_update {
     struct penalties penalties;
     double momentum; /* what is kept of the velocity */
     double share; /* of the gradient in the velocity */
-    double no_reals[11];
+    double rate_factor; /* of the learning rate */
+    double no_reals[10];
 };
 
 /* Adam; g and the decoupled decay as in sgd_update */
@@ -665,7 +667,179 @@ struct adam_update {
     double beta1; /* what is kept of m */
     double beta2; /* what is kept of v */
     double epsilon; /* is added to the root */
+    double rate_factor; /* of the learning rate */
+    double no_reals[9];
+};
+
+/* RMSprop, centred where there is mean, with momentum where there is m; g and the decoupled decay
+ * as in sgd_update */
+struct rmsprop_update {
+    struct instruction_head head;
+    address w; /* the parameters, which are updated */
+    address dw; /* their gradient */
+    address v; /* running mean of the gradient's square, which is updated */
+    address mean; /* running mean of the gradient, which is updated; may be NULL */
+    address m; /* the velocity, which is updated; may be NULL */
+    address rate; /* float64: the learning rate of each step of the run */
+    address no_pointers[6];
+    struct parameter_ranges parameter_ranges;
+    int64_t no_integers[29];
+    struct penalties penalties;
+    double alpha; /* what is kept of v and mean */
+    double epsilon; /* is added to the root */
+    double momentum; /* what is kept of the velocity */
+    double rate_factor; /* of the learning rate */
+    double no_reals[9];
+};
+
+/* Adagrad; g and the decoupled decay as in sgd_update */
+struct adagrad_update {
+    struct instruction_head head;
+    address w; /* the parameters, which are updated */
+    address dw; /* their gradient */
+    address v; /* sum of the gradient's squares, which is updated */
+    address rate; /* float64: the learning rate of each step of the run */
+    address no_pointers[8];
+    struct parameter_ranges parameter_ranges;
+    int64_t no_integers[29];
+    struct penalties penalties;
+    double epsilon; /* is added to the root */
+    double rate_factor; /* of the learning rate */
+    double no_reals[11];
+};
+
+/* NAdam; g and the decoupled decay as in sgd_update */
+struct nadam_update {
+    struct instruction_head head;
+    address w; /* the parameters, which are updated */
+    address dw; /* their gradient */
+    address m; /* running mean of the gradient, which is updated */
+    address v; /* running mean of its square, which is updated */
+    address rate; /* float64: the learning rate of each step of the run */
+    address step; /* int64: the number of the run's first step */
+    address no_pointers[6];
+    struct parameter_ranges parameter_ranges;
+    int64_t no_integers[29];
+    struct penalties penalties;
+    double beta1; /* what is kept of m */
+    double beta2; /* what is kept of v */
+    double epsilon; /* is added to the root */
+    double momentum_decay; /* how fast the momentum of a step comes up to beta1 */
+    double rate_factor; /* of the learning rate */
+    double no_reals[8];
+};
+
+/* of LAMB: Adam's running means, and the direction u with its decay; g as in sgd_update */
+struct lamb_direction {
+    struct instruction_head head;
+    address w; /* the parameters */
+    address dw; /* their gradient */
+    address m; /* running mean of the gradient, which is updated */
+    address v; /* running mean of its square, which is updated */
+    address step; /* int64: the number of the run's first step */
+    address u; /* workspace: the direction */
+    address no_pointers[6];
+    struct parameter_ranges parameter_ranges;
+    int64_t no_integers[29];
+    struct penalties penalties;
+    double beta1; /* what is kept of m */
+    double beta2; /* what is kept of v */
+    double epsilon; /* is added to the root */
     double no_reals[10];
+};
+
+/* the rest of LAMB: w -= rate ||w|| / ||u|| u */
+struct lamb_apply {
+    struct instruction_head head;
+    address w; /* the parameters, which are updated */
+    address u; /* the direction */
+    address w_sums; /* float64: the squared_sums of w */
+    address u_sums; /* float64: the squared_sums of u */
+    address rate; /* float64: the learning rate of each step of the run */
+    address no_pointers[7];
+    int64_t size; /* parameters */
+    int64_t no_integers[31];
+    double rate_factor; /* of the learning rate */
+    double no_reals[15];
+};
+
+/* the sum of the squares of each block of 1024 elements */
+struct squared_sums {
+    struct instruction_head head;
+    address x; /* the elements */
+    address sums; /* float64: one for each block */
+    address no_pointers[10];
+    int64_t size; /* elements */
+    int64_t no_integers[31];
+    double no_reals[16];
+};
+
+/* x *= min(1, limit / (norm + epsilon)), or limit / max(norm, epsilon) */
+struct scale_by_norm {
+    struct instruction_head head;
+    address x; /* what is scaled */
+    address sums; /* float64: the squared_sums of x */
+    address no_pointers[10];
+    int64_t size; /* elements */
+    int64_t normalizes; /* whether a smaller norm becomes the limit too */
+    int64_t no_integers[30];
+    double limit; /* the largest norm */
+    double epsilon; /* against a norm of 0 */
+    double no_reals[14];
+};
+
+/* each element between -limit and limit; NaN stays */
+struct clip_by_value {
+    struct instruction_head head;
+    address x; /* what is clipped */
+    address no_pointers[11];
+    int64_t size; /* elements */
+    int64_t no_integers[31];
+    double limit; /* the largest magnitude */
+    double no_reals[15];
+};
+
+/* total = keep total + share dw; without total where keep is 0 */
+struct accumulate {
+    struct instruction_head head;
+    address dw; /* the gradient */
+    address total; /* what it is added to */
+    address no_pointers[10];
+    int64_t size; /* elements */
+    int64_t no_integers[31];
+    double share; /* factor of the gradient */
+    double keep; /* factor of what is there */
+    double no_reals[14];
+};
+
+/* m = momentum m + (1 - momentum) dw; direction = m, or for nesterov (1 - momentum) dw + momentum m
+ * */
+struct muon_direction {
+    struct instruction_head head;
+    address dw; /* the gradient */
+    address m; /* its running mean, which is updated */
+    address direction; /* of the step, before it is made orthogonal */
+    address no_pointers[9];
+    int64_t size; /* elements */
+    int64_t nesterov; /* whether it is Nesterov's */
+    int64_t no_integers[30];
+    double momentum; /* what is kept of m */
+    double no_reals[15];
+};
+
+/* polynomial = b gram + c square, and a more on the diagonal */
+struct newton_schulz_polynomial {
+    struct instruction_head head;
+    address gram; /* a matrix by its transpose */
+    address square; /* gram by gram */
+    address polynomial; /* of the Newton-Schulz iteration */
+    address no_pointers[9];
+    int64_t rows; /* rows of each matrix, and its columns */
+    int64_t no_integers[31];
+    double a; /* factor of the unit matrix */
+    double b; /* factor of gram */
+    double c; /* factor of square */
+    double no_reals[13];
 };
 
 /* y = f(x); y may be x */

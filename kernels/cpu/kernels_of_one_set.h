@@ -42,6 +42,7 @@ static const struct kernel_entry kernels[] = {
     PLANES_KERNELS,
     DENSE_KERNELS,
     OPTIM_KERNELS,
+    GRADIENT_KERNELS,
     ACTIVATION_KERNELS,
     LOSS_KERNELS,
     RANDOM_KERNELS,

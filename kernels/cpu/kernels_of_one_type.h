@@ -15,6 +15,7 @@
 #include "exponential.h"
 
 #include "optim.h"
+#include "gradient.h"
 #include "activation.h"
 #include "loss.h"
 #include "random.h"

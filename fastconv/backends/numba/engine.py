@@ -32,7 +32,7 @@ __all__ = [
 
 _KERNEL_MODULES = (
     "conv", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
-    "winograd", "winograd_gradient", "optim", "activation", "loss", "random", "input", "dropout",
+    "winograd", "winograd_gradient", "optim", "gradient", "activation", "loss", "random", "input", "dropout",
     "pool", "norm", "layout",
 )  # fmt: skip
 

@@ -466,6 +466,8 @@ def _piece_of_update(order: Rewriting, gradient: int) -> tuple[int, float] | Non
         spec = call.spec
         if call.kernel != _UPDATE or not isinstance(spec, OptimizerSpec):
             continue
+        if spec.rate_factor != 1:
+            return None  # what is fused takes the rate as it is
         w, dw, rate = call.arguments
         assert w is not None
         assert dw is not None

@@ -1,29 +1,14 @@
-"""Layouts of the kernels over elements and rows: activations, losses, statistics, updates."""
+"""Layouts of the kernels over elements and rows: activations, losses, statistics."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastconv.backends.compiled.instructions.kernels import Kernel
-from fastconv.backends.compiled.instructions.layout import Group
 from fastconv.backends.compiled.instructions.layouts.declaration import declare
 
 _KIND = "number of the kind in fastconv.plans.operation.ACTIVATION_KINDS"
 _TOGETHER = "rows that are done together, so that the number of threads does not matter"
 _POWERS = "workspace: e to the power of each element"
 
-PARAMETER_RANGES = Group("parameter_ranges", ("size", "weights", "decayed"))
-PENALTIES = Group("penalties", ("l2", "coupled_decay", "decoupled_decay"))
-_UPDATE: dict[str, Any] = {
-    "w": "the parameters, which are updated",
-    "dw": "their gradient",
-    "size": "parameters",
-    "weights": "how many of the first ones the L2 penalty is for",
-    "decayed": "how many of the first ones decay",
-    "l2": "2 * l2 * w is added to the gradient",
-    "coupled_decay": "coupled_decay * w is added to the gradient",
-    "decoupled_decay": "rate * decoupled_decay * w is subtracted beside",
-}
 _EPSILON = "is added to a variance"
 
 LAYOUTS = dict(
@@ -153,44 +138,6 @@ LAYOUTS = dict(
             scores="of each sample and class",
             statistics="float64: sum of losses, correct samples, samples",
             outputs="classes",
-        ),
-        declare(
-            Kernel.SGD_UPDATE,
-            "w -= rate * (dw + 2 l2 w[:weights] + coupled w[:decayed]) + "
-            "rate decoupled w[:decayed]",
-            "w dw rate",
-            "{parameter_ranges}",
-            "{penalties}",
-            field_groups=(PARAMETER_RANGES, PENALTIES),
-            **_UPDATE,
-        ),
-        declare(
-            Kernel.MOMENTUM_UPDATE,
-            "m = momentum m + share g, then w -= rate m, or for nesterov of share g + momentum m; "
-            "g and the decoupled decay as in sgd_update",
-            "w dw m rate",
-            "{parameter_ranges} nesterov",
-            "{penalties} momentum share",
-            field_groups=(PARAMETER_RANGES, PENALTIES),
-            **_UPDATE,
-            m="the velocity, which is updated",
-            nesterov="whether it is Nesterov's",
-            momentum="what is kept of the velocity",
-            share="of the gradient in the velocity",
-        ),
-        declare(
-            Kernel.ADAM_UPDATE,
-            "Adam; g and the decoupled decay as in sgd_update",
-            "w dw m v rate step",
-            "{parameter_ranges}",
-            "{penalties} beta1 beta2 epsilon",
-            field_groups=(PARAMETER_RANGES, PENALTIES),
-            **_UPDATE,
-            m="running mean of the gradient, which is updated",
-            v="running mean of its square, which is updated",
-            beta1="what is kept of m",
-            beta2="what is kept of v",
-            epsilon="is added to the root",
         ),
         declare(
             Kernel.NORM_SUMS,
