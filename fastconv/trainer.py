@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
@@ -22,6 +23,9 @@ from fastconv.plans.plan_builder import Purpose
 from fastconv.predictor import Predictor
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.schedules import Schedule
+from fastconv.spec import SpecError
+
+_MOMENTS = ("first_moment", "second_moment")
 
 
 class Trainer:
@@ -42,7 +46,14 @@ class Trainer:
     optimizer, schedule
         Update rule and learning rates.
     batch_size
-        Samples in a step; a last short batch of an epoch is dropped.
+        Samples in a pass; a last short batch of an epoch is dropped.
+    accumulate
+        Passes whose gradients are averaged for one step: 4 of 32 samples have the mean gradient of
+        128, in the memory of 32. Batch normalisation takes each by itself.
+    average
+        What is kept of an exponential moving average of the weights, and of running statistics, in
+        each step, such as 0.999; it begins with the first weights. Then the averaged network is
+        what is evaluated and predicts. None for none.
     preprocessing, augmentation
         What happens to a batch before the first layer.
     seed
@@ -56,10 +67,12 @@ class Trainer:
     ----------
     config
         Where and how it computes, as it was settled.
+    trained_network
+        The network of averaged weights, or the network itself where there is no average.
     step
         Updates made so far.
-    steps_per_epoch
-        Updates in an epoch.
+    samples_per_step, steps_per_epoch
+        Samples that a step learns from, and updates in an epoch.
     runner
         What makes the training steps: the backend's ``Runner`` of the training plan.
     warmup_seconds, train_seconds
@@ -84,6 +97,8 @@ class Trainer:
         optimizer: Optimizer,
         schedule: Schedule,
         batch_size: int,
+        accumulate: int = 1,
+        average: float | None = None,
         preprocessing: Preprocessing | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
@@ -97,17 +112,19 @@ class Trainer:
             "Trainer", config, backend=backend, threads=threads, precision=precision, device=device
         )
         self._placed = NetworkOnBackend(network, preprocessing, self.config)
-        self._inference = Inference.of(self._placed, loss)
-        self.network = network
+        self.network = self.trained_network = network
+        averages = self._place_average(average)
+        self._inference = Inference.of(self._averaged or self._placed, loss)
         self.training = training
         self.loss = loss
         self.schedule = schedule
         self.seed = seed
         self.step = 0
         self.train_seconds = 0.0
-        self._check(batch_size)
+        self._check(batch_size, accumulate)
         self.batch_size = batch_size
-        self.steps_per_epoch = len(training) // batch_size
+        self.samples_per_step = batch_size * accumulate
+        self.steps_per_epoch = len(training) // self.samples_per_step
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._turns = threading.Lock()
         self._pace = Pace(self._placed.steps_together)
@@ -115,21 +132,44 @@ class Trainer:
         self._uploaded = self._placed.upload(training)
         flat = {
             name: self._placed.to_device(np.zeros(network.parameters.size, network.dtype))
-            for name in ("gradients", "first_moment", "second_moment")
+            for name in ("gradients", *dict.fromkeys((*_MOMENTS, *optimizer.moments)))
         }
         self._runner = self._placed.make_runner(
             batch_size,
-            Purpose(True, True, loss, optimizer.spec(network)),
-            {**self._uploaded, **flat},
+            Purpose(True, True, loss, optimizer.update(network, average), accumulate=accumulate),
+            {**self._uploaded, **flat, **averages},
             augmentation=augmentation,
             seed=seed,
         )
         self.warmup_seconds = time.perf_counter() - started
 
-    def _check(self, batch_size: int) -> None:
+    def _place_average(self, average: float | None) -> dict[str, Any]:
+        """Place a copy of the network that averages are kept in; return its arrays for the plan."""
+        self._averaged: NetworkOnBackend | None = None
+        if average is None:
+            return {}
+        if not 0 < average < 1:
+            raise SpecError("Trainer", "average", average, "between 0 and 1, such as 0.999")
+        self.trained_network = copied = copy.copy(self.network)
+        copied.parameters, copied.state = self.network.parameters.copy(), self.network.state.copy()
+        placed = NetworkOnBackend(copied, self._placed.preprocessing, self.config)
+        # Who evaluates the one must not see the other in the middle of a step.
+        placed.access = self._placed.access
+        self._averaged = placed
+        return {f"average_{name}": array for name, array in placed.flat_arrays.items()}
+
+    def _check(self, batch_size: int, accumulate: int) -> None:
         samples = self.training
         if batch_size < 1:
             raise DataError(f"batch size is {batch_size}; expected 1 or more")
+        if accumulate < 1:
+            raise DataError(f"accumulate is {accumulate}; expected 1 or more")
+        if accumulate > 1 and batch_size * accumulate > len(samples):
+            raise DataError(
+                f"batch size {batch_size} times accumulate {accumulate} is "
+                f"{batch_size * accumulate} but there are {len(samples)} training samples; "
+                f"expected no more than these"
+            )
         if batch_size > len(samples):
             raise DataError(
                 f"batch size is {batch_size} but there are {len(samples)} training samples; "
@@ -216,8 +256,9 @@ class Trainer:
             self._inference.check_labels_again(self.training)
             order = epoch_order(len(self.training), self.seed, self.epoch)
             self._order_of_epoch = self.epoch, order
-        first = self.step % self.steps_per_epoch * self.batch_size
-        batches = order[first : first + steps * self.batch_size].reshape(steps, self.batch_size)
+        size = self.samples_per_step
+        first = self.step % self.steps_per_epoch * size
+        batches = order[first : first + steps * size].reshape(steps, size)
         rates = self.schedule.rates(np.arange(self.step, self.step + steps))
         access, pace = self._placed.access, self._pace
         made = 0
@@ -260,6 +301,8 @@ class Trainer:
     def update_network(self) -> None:
         """Bring parameters and state back into the network from where the backend has them."""
         self._placed.update_network()
+        if self._averaged is not None:
+            self._averaged.update_network()
 
     def is_finite(self) -> bool:
         """Whether every parameter is a finite number."""

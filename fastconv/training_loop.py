@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 from fastconv.data import Samples
 from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.inference import Score
+from fastconv.schedules import observe_validation
 from fastconv.trainer import Trainer
 
 Stopped: TypeAlias = Literal["completed", "steps", "interrupted", "diverged"]
@@ -214,6 +215,8 @@ def _fit(
                 now - line_began,
                 trainer.train_seconds,
             )
+            if record.validation is not None:
+                observe_validation(trainer.schedule, record.validation.loss)
             record_score = nothing
             result.history.append(record)
             observer.on_record(record)

@@ -177,7 +177,7 @@ def train_recipe(
         _show_head(display, experiment)
         loaded = time.perf_counter()
         result, summary, test_scores = _train(options, experiment, folder, display)
-        folder.write_weights(experiment.trainer.network)
+        folder.write_weights(experiment.trainer.trained_network)
         summary["start_seconds"] = called - began
         summary["load_seconds"] = loaded - called
         summary["report_seconds"] = None
@@ -333,7 +333,7 @@ def _train(
     steps = options.steps or experiment.steps
     if validation is not None:
         trainer.prepare_evaluation(validation)
-    display.start(trainer.step, steps, recipe.batch_size)
+    display.start(trainer.step, steps, trainer.samples_per_step)
     probe = _probe(experiment) if options.probes else None
     lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
     watcher = _Watcher(display, folder, trainer, probe, steps, -(-lines // _MOST_PROBES))

@@ -298,7 +298,10 @@ def test_a_backend_knows_specs_operations_plans_and_its_own_folder(backend):
     for module, imported in IMPORTS.items():
         if module == own or module.startswith(f"{own}."):
             outside = {name for name in imported if name != own and not name.startswith(f"{own}.")}
-            allowed = {"fastconv.spec", "fastconv.plans.operation", "fastconv.plans.plan"}
+            allowed = {
+                "fastconv.spec", "fastconv.plans.operation", "fastconv.plans.gradient",
+                "fastconv.plans.plan",
+            }  # fmt: skip
             if backend in ("cython", "numba"):
                 allowed.add("fastconv.backends.workspace")
                 shared = "fastconv.backends.compiled"
@@ -323,7 +326,8 @@ def test_the_reference_imports_only_numpy_the_specs_and_what_a_plan_is():
                 allowed = (
                     top in sys.stdlib_module_names
                     or top == "numpy"
-                    or name in ("fastconv.spec", "fastconv.plans.operation")
+                    or name
+                    in ("fastconv.spec", "fastconv.plans.operation", "fastconv.plans.gradient")
                     or name.startswith("fastconv.backends.reference")
                     or (name == "fastconv.plans.plan" and path.name == "run.py")
                 )

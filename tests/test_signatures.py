@@ -59,8 +59,8 @@ MODULES = sorted(files("reference") - {"run"})
 def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
-        "activation", "conv", "dense", "dropout", "gradient", "input", "layout", "loss", "nchw", "norm",
-        "optim", "pool", "random",
+        "activation", "conv", "dense", "dropout", "gradient", "input", "layout", "loss", "nchw",
+        "norm", "optim", "pool", "random",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 

@@ -32,8 +32,8 @@ __all__ = [
 
 _KERNEL_MODULES = (
     "conv", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
-    "winograd", "winograd_gradient", "optim", "gradient", "activation", "loss", "random", "input", "dropout",
-    "pool", "norm", "layout",
+    "winograd", "winograd_gradient", "optim", "gradient", "activation", "loss", "random", "input",
+    "dropout", "pool", "norm", "layout",
 )  # fmt: skip
 
 run_stream = thread_pool.run_stream

@@ -1,4 +1,4 @@
-"""What is done with gradients before the update: :mod:`fastconv.plans.gradient` has the formulas."""
+"""What is done with gradients before the update; :mod:`fastconv.plans.gradient` says how."""
 
 from __future__ import annotations
 

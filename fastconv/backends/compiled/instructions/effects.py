@@ -23,8 +23,8 @@ from fastconv.backends.compiled.instructions.choices import (
 )
 from fastconv.backends.compiled.instructions.instruction import Instruction, Pointer
 from fastconv.backends.compiled.instructions.kernels import Kernel
-from fastconv.backends.compiled.rules.gradient import blocks_of
 from fastconv.backends.compiled.rules.norm import ROWS_OF_A_BLOCK
+from fastconv.backends.compiled.rules.split import blocks_of
 
 _Axis = tuple[int, int]
 """A size and a stride, in elements."""

@@ -63,7 +63,13 @@ _WEIGHT = (
     "dense.dense_backward_weight",
 )
 _UPDATE = "optim.sgd_update"
-_DIVIDING_UPDATE = "optim.adam_update"
+_DIVIDING_UPDATES = (
+    "optim.adam_update",
+    "optim.rmsprop_update",
+    "optim.adagrad_update",
+    "optim.nadam_update",
+    "optim.lamb_update",
+)
 
 _WITH_EPILOGUE = (Kernel.CONV_TILES, Kernel.BATCH_BLOCKED_TILES, Kernel.WINOGRAD_TILES)
 """Kernels whose epilogue may be an activation or the gradient of one."""
@@ -134,9 +140,9 @@ class _Lowering:
         self._origins: list[tuple[int, ...]] = []
         self._holds: dict[int, tuple[tuple[int, int], ...]] = {}
         self._workspace_bytes = 0
-        # Adam divides each element of a gradient by its own size. The errors of fewer products are
-        # those of the largest elements around.
-        self._divides_gradients = any(call.kernel == _DIVIDING_UPDATE for call in plan.calls)
+        # Adam and its kin divide each element of a gradient by its own size. The errors of fewer
+        # products are those of the largest elements around.
+        self._divides_gradients = any(call.kernel in _DIVIDING_UPDATES for call in plan.calls)
 
     def run(self) -> Lowered:
         position = 0

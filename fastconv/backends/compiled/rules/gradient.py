@@ -15,18 +15,10 @@ from fastconv.backends.compiled.instructions.instruction import (
     arrays,
 )
 from fastconv.backends.compiled.instructions.kernels import Kernel
-from fastconv.backends.compiled.rules.split import threads_for_elements
+from fastconv.backends.compiled.rules.split import blocks_of, threads_for_elements
 from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
 
 _Types = tuple[str | None, ...]
-
-_ELEMENTS_OF_A_BLOCK = 1024
-"""Elements whose squares are summed at once, as in ``kernels/cpu/gradient.h``."""
-
-
-def blocks_of(size: int) -> int:
-    """Return the number of sums of squares of ``size`` elements."""
-    return -(-size // _ELEMENTS_OF_A_BLOCK)
 
 
 def squared_sums(dtype: str, size: int, x: Pointer, sums: Pointer) -> Instruction:

@@ -16,8 +16,7 @@ from fastconv.backends.compiled.instructions.instruction import (
     arrays,
 )
 from fastconv.backends.compiled.instructions.kernels import Kernel
-from fastconv.backends.compiled.rules.gradient import blocks_of, squared_sums
-from fastconv.backends.compiled.rules.split import threads_for_elements
+from fastconv.backends.compiled.rules.split import blocks_of, threads_for_elements
 from fastconv.plans.operation import OptimizerSpec
 
 
@@ -120,6 +119,8 @@ def lamb_update(
     spec: OptimizerSpec, types: tuple[str | None, ...], target: Target
 ) -> LoweredKernel:
     """Workspace: the direction, and the sums of squares of w and of it."""
+    from fastconv.backends.compiled.rules.gradient import squared_sums
+
     dtype = str(types[0])
     w, dw, m, v, rate, step = map(Pointer, range(6))
     bytes_of_sums = 8 * blocks_of(spec.size)

@@ -9,10 +9,7 @@ from fastconv.backends.compiled.instructions.layouts import (
     images,
     products,
     rows,
-    updates,
 )
 
-LAYOUTS: dict[Kernel, Layout] = (
-    products.LAYOUTS | copies.LAYOUTS | images.LAYOUTS | rows.LAYOUTS | updates.LAYOUTS
-)
+LAYOUTS: dict[Kernel, Layout] = products.LAYOUTS | copies.LAYOUTS | images.LAYOUTS | rows.LAYOUTS
 """By the kernels."""
