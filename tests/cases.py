@@ -1,6 +1,7 @@
 """The cases that every backend is tested with, as specs; ``str(spec)`` is the test id."""
 
 from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
+from fastconv.plans.jitter import JitterSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -271,6 +272,17 @@ ACCUMULATES = [
 MUONS = [MuonSpec(23), MuonSpec(2600, momentum=0.5, nesterov=False), MuonSpec(0)]
 POLYNOMIALS = [PolynomialSpec(5), PolynomialSpec(33, 2.0, -1.5, 0.5), PolynomialSpec(1)]
 _BATCH = InputSpec(6, 7, 8, 3)
+JITTERS = [
+    JitterSpec(_BATCH, RANDOM),
+    JitterSpec(_BATCH, RANDOM, brightness=0.5),
+    JitterSpec(_BATCH, RANDOM, contrast=0.5),
+    JitterSpec(_BATCH, RANDOM, saturation=1.0),
+    JitterSpec(_BATCH, RANDOM, erase=0.5),
+    JitterSpec(_BATCH, RANDOM, 0.5, 0.25, 0.75, 1.0, 0.9),
+    JitterSpec(InputSpec(5, 6, 5, 2), RANDOM, 0.5, 0.25, 0.75, 1.0, 0.1),
+    JitterSpec(InputSpec(2, 1, 1, 1), RANDOM, 0.5, 0.25, 0.75, 0.5),
+    JitterSpec(InputSpec(0, 7, 8, 3), RANDOM, 0.5, 0.25, 0.75, 0.5),
+]
 AUGMENTS = [
     AugmentSpec(_BATCH, RANDOM),
     AugmentSpec(_BATCH, RANDOM, flip=True),

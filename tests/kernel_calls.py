@@ -209,6 +209,11 @@ def _augment(spec, draw):
     return {"input.augment_images": ({"x": draw(*x), "step": np.array([5])}, {"y": x})}
 
 
+def _jitter(spec, draw):
+    arrays = {"step": np.array([5])}, {}, {"x": draw(*spec.input.x_shape)}
+    return {"input.jitter_images": arrays}
+
+
 def _norm(spec, draw):
     x, c = (spec.rows, spec.channels), (spec.channels,)
     image, gamma, mean = draw(*x), draw(*c), draw(*c)
@@ -367,6 +372,7 @@ _BUILDERS = (
     (_images, cases.IMAGES),
     (_layout, cases.LAYOUTS),
     (_augment, cases.AUGMENTS),
+    (_jitter, cases.JITTERS),
     (_norm, cases.NORMS),
     (_activation, cases.ACTIVATIONS),
     (_softmax, cases.SOFTMAXES),

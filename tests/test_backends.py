@@ -147,6 +147,7 @@ MORE_NAN = {
     ("nchw.conv_transpose2d_backward", "x"),
     # So are the weights of 0 of a bilinear sample, and a penalty of 0 on an infinite parameter.
     ("input.augment_images", "x"),
+    ("input.jitter_images", "x"),
     ("optim.sgd_update", "w"),
     ("optim.momentum_update", "w"),
     ("optim.adam_update", "w"),

@@ -16,6 +16,7 @@ import fastconv
 from fastconv.backends.reference import dense as reference
 from fastconv.backends.selection import backend_state
 from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
+from fastconv.plans.jitter import JitterSpec
 from fastconv.plans.operation import (
     ACTIVATION_KINDS,
     ActivationSpec,
@@ -102,6 +103,7 @@ LARGE = {
     "muon": [MuonSpec(60001)],
     "newton": [PolynomialSpec(301)],
     "augment": [AugmentSpec(InputSpec(40, 32, 32, 3), RANDOM, True, 2, 20.0, 10.0, 0.1, 5)],
+    "jitter": [JitterSpec(InputSpec(40, 32, 32, 3), RANDOM, 0.5, 0.5, 0.5, 0.5)],
     "words": [(RANDOM, 5, 100003)],
 }
 """Specs with work for three threads and more."""
@@ -111,6 +113,8 @@ def family_of(kernel):
     module, _, name = kernel.partition(".")
     if name == "augment_images":
         return "augment"
+    if name == "jitter_images":
+        return "jitter"
     if module == "input" or name.startswith("global"):
         return "images"
     if "softmax" in name and module == "activation":

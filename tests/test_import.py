@@ -212,11 +212,11 @@ LAYOUT = [
     {"fastconv.metrics"},
     {"fastconv.cli", "fastconv.profiling"},
     {"fastconv.runs"},
-    {"fastconv.training_loop"},
+    {"fastconv.training_loop", "fastconv.rate_finder"},
     {"fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check", "fastconv.step_check"},
     {"fastconv.analysis"},
     {"fastconv.inference"},
-    {"fastconv.predictor"},
+    {"fastconv.predictor", "fastconv.averaged_views"},
     {"fastconv.execution", "fastconv.recipes"},
     {"fastconv.optimizers", "fastconv.schedules"},
     {"fastconv.network"},
@@ -300,6 +300,7 @@ def test_a_backend_knows_specs_operations_plans_and_its_own_folder(backend):
             outside = {name for name in imported if name != own and not name.startswith(f"{own}.")}
             allowed = {
                 "fastconv.spec", "fastconv.plans.operation", "fastconv.plans.gradient",
+                        "fastconv.plans.jitter",
                 "fastconv.plans.plan",
             }  # fmt: skip
             if backend in ("cython", "numba"):
@@ -327,7 +328,12 @@ def test_the_reference_imports_only_numpy_the_specs_and_what_a_plan_is():
                     top in sys.stdlib_module_names
                     or top == "numpy"
                     or name
-                    in ("fastconv.spec", "fastconv.plans.operation", "fastconv.plans.gradient")
+                    in {
+                        "fastconv.spec",
+                        "fastconv.plans.operation",
+                        "fastconv.plans.gradient",
+                        "fastconv.plans.jitter",
+                    }
                     or name.startswith("fastconv.backends.reference")
                     or (name == "fastconv.plans.plan" and path.name == "run.py")
                 )

@@ -22,6 +22,7 @@ _DECLARED: dict[str, str] = {
     "input.standardize_images": "x:r mean:r std:r y:w",
     "input.min_max_images": "x:r y:w",
     "input.augment_images": "x:r step:r y:w",
+    "input.jitter_images": "x:u step:r",
     "conv.conv2d_forward": "x:r w:r b:r y:w",
     "conv.conv2d_backward_data": "dy:r w:r dx:w",
     "conv.conv2d_backward_weight": "dy:r x:r dw:w db:w",

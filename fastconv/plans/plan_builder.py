@@ -27,6 +27,8 @@ LOSSES = ("softmax_cross_entropy", "nll", "mean_squared_error")
 """By their names in a recipe."""
 
 _AUGMENT_STREAM = 0
+_JITTER_STREAM = 2**31
+"""Counted down from; layers count up from the other end."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,22 @@ class PlanBuilder:
         return self.view("input.sample", x, self.batched(shape)) if len(shape) != 3 else x
 
     def _augment(self, input_spec: InputSpec, x: int) -> int:
+        a = self.source.augmentation
+        if a.moves:
+            x = self._move(input_spec, x)
+        if a.jitters:
+            # Only where it is used.
+            from fastconv.plans.jitter import JitterSpec
+
+            stream = _JITTER_STREAM - self._pass_number
+            spec = JitterSpec(
+                input_spec, RandomSpec(self.seed, stream), a.brightness, a.contrast, a.saturation,
+                a.erase, a.erase_area,
+            )  # fmt: skip
+            self.call("input.jitter_images", spec, x, self.step)
+        return x
+
+    def _move(self, input_spec: InputSpec, x: int) -> int:
         a = self.source.augmentation
         random = RandomSpec(self.seed, _AUGMENT_STREAM)
         if self._pass_number:

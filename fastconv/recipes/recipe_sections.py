@@ -161,6 +161,8 @@ class AugmentationSection:
         training set is appended before training.
     flip, crop, rotation, shear, translation, cutout
         See :class:`fastconv.plans.operation.AugmentSpec`.
+    brightness, contrast, saturation, erase, erase_area
+        See :class:`fastconv.plans.jitter.JitterSpec`; in the mode "step". The area left out, 0.33.
     """
 
     mode: Literal["step", "append"] = "step"
@@ -170,16 +172,35 @@ class AugmentationSection:
     shear: float = 0.0
     translation: float = 0.0
     cutout: int = 0
+    brightness: float = used_under("mode", "step", default=0.0)
+    contrast: float = used_under("mode", "step", default=0.0)
+    saturation: float = used_under("mode", "step", default=0.0)
+    erase: float = used_under("mode", "step", default=0.0)
+    erase_area: float | None = used_under("mode", "step", default=None)
 
     def __post_init__(self) -> None:
         values = dataclasses.asdict(self)
-        del values["mode"]
-        AugmentSpec(InputSpec(1, 1, 1, 1), RandomSpec(0, 0), **values)
+        moving = ("flip", "crop", "rotation", "shear", "translation", "cutout")
+        place = InputSpec(1, 1, 1, 1), RandomSpec(0, 0)
+        AugmentSpec(*place, **{name: values[name] for name in moving})
+        colours = ("brightness", "contrast", "saturation", "erase")
+        if any(values[name] for name in colours) or self.erase_area is not None:
+            from fastconv.plans.jitter import JitterSpec
+
+            area = {} if self.erase_area is None else {"erase_area": self.erase_area}
+            JitterSpec(*place, **{name: values[name] for name in colours}, **area)
+        if self.erase_area is not None and not self.erase:
+            raise RecipeError(
+                "augmentation.erase_area does nothing without augmentation.erase; leave it out, or "
+                "set the probability of erasing"
+            )
 
     def augmentation(self) -> Augmentation:
         """Return the changes without the mode."""
         values = dataclasses.asdict(self)
         del values["mode"]
+        if self.erase_area is None:
+            del values["erase_area"]
         return Augmentation(**values)
 
 

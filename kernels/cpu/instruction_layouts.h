@@ -1155,6 +1155,26 @@ struct augment_images {
     double no_reals[13];
 };
 
+/* colours and erasing, in place; fastconv.plans.jitter.JitterSpec has the formulas */
+struct jitter_images {
+    struct instruction_head head;
+    address x; /* the input */
+    address step; /* int64: the number of the run's first step */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t height; /* rows of an image */
+    int64_t width; /* columns of an image */
+    int64_t channels;
+    struct random_key random_key;
+    int64_t no_integers[25];
+    double brightness; /* largest change of the factor */
+    double contrast; /* largest change of the factor */
+    double saturation; /* largest change of the factor */
+    double erase; /* probability of a rectangle of 0 */
+    double erase_area; /* its largest share of the area */
+    double no_reals[11];
+};
+
 /* mask = word >> 8 >= threshold, y = scale x where kept, else 0 */
 struct dropout_forward {
     struct instruction_head head;

@@ -785,6 +785,12 @@ def _norm_backward_data(at: _Collector) -> None:
     at.writes_run("dx", size)
 
 
+@_kernel(Kernel.JITTER_IMAGES)
+def _jitter_images(at: _Collector) -> None:
+    at.reads_run("step", 1, "int64")
+    at.updates_run("x", at.n.batch * at.n.height * at.n.width * at.n.channels)
+
+
 # Losses and updates
 
 

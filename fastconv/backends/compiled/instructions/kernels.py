@@ -64,6 +64,7 @@ class Kernel(StrEnum):
     STANDARDIZE_IMAGES = "standardize_images"
     MIN_MAX_IMAGES = "min_max_images"
     AUGMENT_IMAGES = "augment_images"
+    JITTER_IMAGES = "jitter_images"
     DROPOUT_FORWARD = "dropout_forward"
     DROPOUT_BACKWARD = "dropout_backward"
     MAX_POOL2D_FORWARD = "max_pool2d_forward"
