@@ -122,7 +122,7 @@ class Published(torch.optim.Optimizer):
         self.update, self.named, self.t = update, p, 0
         self.memory = {name: {} for name in p}
 
-    def step(self):
+    def step(self, closure=None):
         self.t += 1
         for name, parameter in self.named.items():
             w, g = parameter.detach().numpy(), parameter.grad.numpy()

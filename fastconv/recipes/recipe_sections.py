@@ -187,8 +187,8 @@ class AugmentationSection:
         if any(values[name] for name in colours) or self.erase_area is not None:
             from fastconv.plans.jitter import JitterSpec
 
-            area = {} if self.erase_area is None else {"erase_area": self.erase_area}
-            JitterSpec(*place, **{name: values[name] for name in colours}, **area)
+            area = 1.0 if self.erase_area is None else self.erase_area
+            JitterSpec(*place, self.brightness, self.contrast, self.saturation, self.erase, area)
         if self.erase_area is not None and not self.erase:
             raise RecipeError(
                 "augmentation.erase_area does nothing without augmentation.erase; leave it out, or "

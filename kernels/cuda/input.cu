@@ -260,7 +260,8 @@ __global__ void __launch_bounds__(THREADS)
         const double ratio = pow(0.3, 1 - 2 * u[5]);
         const int high = static_cast<int>(floor(sqrt(area * ratio) + 0.5));
         const int wide = static_cast<int>(floor(sqrt(area / ratio) + 0.5));
-        const int rows = min(height, max(1, high)), columns = min(width, max(1, wide));
+        const int rows = high < 1 ? 1 : high > height ? height : high;
+        const int columns = wide < 1 ? 1 : wide > width ? width : wide;
         const int top = static_cast<int>(floor(u[6] * (height - rows + 1)));
         const int left = static_cast<int>(floor(u[7] * (width - columns + 1)));
         for (int i = threadIdx.x; i < pixels; i += THREADS) {

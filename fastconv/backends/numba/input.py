@@ -318,7 +318,7 @@ _WORDS_OF_A_JITTER = 8
 
 
 @inlined
-def _luma(x: Any, first: int, channels: int, real: Real) -> float:
+def _luma(x: Any, first: int, channels: int, real: Real) -> Any:
     """Luma of the pixel that begins at an element."""
     if channels == 3:
         weighted = real(0.299) * x[first] + real(0.587) * x[first + 1]

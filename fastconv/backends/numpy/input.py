@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -211,12 +211,12 @@ def _own_bytes(spec: AugmentSpec, dtype: Any) -> int:
     return words + size_of(spec.input.x_shape, dtype)
 
 
-def workspace_bytes(kernel: str, spec: InputSpec | AugmentSpec | JitterSpec, dtype: Any) -> int:
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs."""
     if kernel == "jitter_images":
-        assert not isinstance(spec, (AugmentSpec, InputSpec))
-        own = _jitter_bytes(spec, dtype)
-        return own + random.workspace_bytes("random_words", spec.random, dtype)
+        jitter = cast("JitterSpec", spec)
+        own = _jitter_bytes(jitter, dtype)
+        return own + random.workspace_bytes("random_words", jitter.random, dtype)
     if isinstance(spec, AugmentSpec):
         return _own_bytes(spec, dtype) + random.workspace_bytes("random_words", spec.random, dtype)
     if kernel == "gather_images":
