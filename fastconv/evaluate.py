@@ -19,6 +19,7 @@ from fastconv.cli.command_line import (
     execution_config,
     run,
     say,
+    views_of,
     write_json,
 )
 
@@ -49,6 +50,7 @@ def make_parser() -> Parser:
     parser.add_device()
     parser.add_threads()
     parser.add_allow_custom()
+    parser.add_views()
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     parser.add_json("scores")
     return parser
@@ -72,8 +74,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     with threadpool_limits(config.threads):
         inference = saved.inference(config)
         name, part, samples, agreement = _samples(saved, options)
-        scores = inference.empty_scores(samples)
-        loss = inference.evaluate(samples, scores=scores).loss
+        scores, views = inference.empty_scores(samples), 1
+        if options.average_flips or options.average_crops:
+            averaged = views_of(options)
+            views = averaged.count
+            scores[...] = averaged.scores(inference.predict, samples.images)
+            loss = _loss(saved.recipe.loss, scores, samples)
+        else:
+            loss = inference.evaluate(samples, scores=scores).loss
     saved.require_finite(scores)
     content: dict[str, Any] = {
         "run": str(saved.path),
@@ -83,6 +91,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         "samples": len(samples),
         "backend": config.backend,
         "loss": loss,
+        "views": views,
     }
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     if samples.has_classes:
@@ -91,6 +100,20 @@ def _evaluate(options: argparse.Namespace) -> int:
         content.update(_regression(display, content, samples, scores))
     write_json(options.json, content)
     return 0
+
+
+def _loss(loss: str, scores: Any, samples: Samples) -> float:
+    """Return the mean loss of scores."""
+    import numpy as np
+
+    from fastconv.functional import loss as losses
+
+    wide, labels = scores.astype(np.float64), samples.labels
+    if loss == "softmax_cross_entropy":
+        return float(losses.softmax_cross_entropy(wide, labels)[0].mean())
+    if loss == "nll":
+        return float(losses.nll(wide, labels).mean())
+    return float(losses.mean_squared_error(wide, labels.astype(np.float64)).mean())
 
 
 def _samples(saved: SavedRun, options: argparse.Namespace) -> tuple[str, str, Samples, str]:

@@ -62,6 +62,12 @@ class Score:
         )
 
     @property
+    def sums(self) -> tuple[float, ...]:
+        """What a runner adds up: loss, correct and samples, and the weight where there is one."""
+        counted = self.loss_sum, self.correct, self.samples
+        return counted if self.weight is None else (*counted, self.weight)
+
+    @property
     def _divisor(self) -> float:
         return self.samples if self.weight is None else self.weight
 

@@ -2,14 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+import typing
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from fastconv.network import Sequential
+from fastconv.network import Place, Sequential
 from fastconv.plans.operation import OptimizerKind, OptimizerSpec
 from fastconv.spec import SpecError
 
+if TYPE_CHECKING:
+    from fastconv.plans.update import Stretch, UpdateSpec
+
 DecayMode: TypeAlias = Literal["coupled", "decoupled"]
+Kind: TypeAlias = Literal[
+    "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "nadam", "lamb", "muon"
+]
+KINDS: tuple[Kind, ...] = typing.get_args(Kind)
+
+_MOMENTUM = {"rmsprop": 0.0, "muon": 0.95}
+"""By default, where it is not 0.9."""
+_EPSILON = {"adagrad": 1e-10, "lamb": 1e-6}
+"""By default, where it is not 1e-8."""
+_DECOUPLED = ("adamw", "lamb", "muon")
+"""Kinds whose decay is decoupled whatever ``decay_mode`` says."""
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that are updated in another way than the rest.
+
+    Parameters
+    ----------
+    names
+        Pattern of their names, such as "conv2d_1.weight", "dense_*" or "*.bias".
+    rate_factor
+        Times the learning rate is theirs.
+    weight_decay
+        In place of the optimiser's; for biases too.
+    frozen
+        Whether they stay as they are.
+
+    Raises
+    ------
+    SpecError
+        If a value is out of range, or one does nothing beside ``frozen``.
+    """
+
+    names: str
+    rate_factor: float = 1.0
+    weight_decay: float | None = None
+    frozen: bool = False
+
+    def __post_init__(self) -> None:
+        owner = "ParameterGroup"
+        if not self.names:
+            raise SpecError(owner, "names", self.names, "a pattern such as '*.bias'")
+        if not self.rate_factor > 0:
+            fix = "more than 0; frozen = true keeps parameters as they are"
+            raise SpecError(owner, "rate_factor", self.rate_factor, fix)
+        if self.weight_decay is not None and not self.weight_decay >= 0:
+            raise SpecError(owner, "weight_decay", self.weight_decay, "0 or more")
+        if self.frozen and (self.rate_factor != 1 or self.weight_decay is not None):
+            unused = "weight_decay" if self.rate_factor == 1 else "rate_factor"
+            fix = "nothing beside frozen = true, which updates nothing; leave it out"
+            raise SpecError(owner, unused, getattr(self, unused), fix)
 
 
 def as_optimizer(owner: str, value: object) -> Optimizer:
@@ -46,13 +103,24 @@ class Optimizer:
     Parameters
     ----------
     kind
-        "sgd", "momentum", "nesterov", "adam", or "adamw" (adam with decoupled decay).
+        "sgd", "momentum", "nesterov", "adam", "adamw" (adam with decoupled decay), "rmsprop",
+        "adagrad", "nadam", "lamb", or "muon" (Newton-Schulz on the weights, each a matrix of its
+        last axis and the rest; adamw on biases and scales).
     momentum
-        Of momentum and nesterov.
+        Of momentum, nesterov, rmsprop and muon; left out, 0.9, of rmsprop 0, of muon 0.95.
     averaged
         Momentum as a mean, ``m = mu*m + (1-mu)*g``, instead of the classic ``m = mu*m + g``.
-    beta1, beta2, epsilon
-        Of adam.
+    nesterov
+        Of muon: whether its momentum looks ahead.
+    beta1, beta2
+        Of adam, adamw, nadam, lamb, and muon's biases and scales.
+    epsilon
+        Of what divides by a root; left out, 1e-8, of adagrad 1e-10, of lamb 1e-6.
+    alpha, centered
+        Of rmsprop: what is kept of the running means, and whether that of the gradient is
+        subtracted.
+    momentum_decay
+        Of nadam: how fast the momentum of a step comes up to beta1.
     l2
         lambda of the penalty lambda * ||W||^2 in the loss: its gradient is 2 * lambda * W; weights
         only.
@@ -60,58 +128,205 @@ class Optimizer:
         Factor of w, apart from the loss.
     decay_mode
         "coupled": decay * w is added to the gradient; "decoupled": lr * decay * w is
-        subtracted beside the step.
+        subtracted beside the step. Always decoupled in adamw, lamb and muon.
     decay_biases
         Whether weight decay acts on biases and normalisation parameters too.
+    clip_norm, clip_value
+        Limits of the gradients before the update: of the Euclidean norm of all together, of the
+        magnitude of each; None for none. By value comes first.
+    groups
+        Parameters that are updated in another way: the first group that has a name counts.
 
     Raises
     ------
     SpecError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> Optimizer("rmsprop").momentum, Optimizer("adagrad").epsilon
+    (0.0, 1e-10)
     """
 
-    kind: Literal["sgd", "momentum", "nesterov", "adam", "adamw"] = "sgd"
-    momentum: float = 0.9
+    kind: Kind = "sgd"
+    momentum: float | None = None
     averaged: bool = False
+    nesterov: bool = True
     beta1: float = 0.9
     beta2: float = 0.999
-    epsilon: float = 1e-8
+    epsilon: float | None = None
+    alpha: float = 0.99
+    centered: bool = False
+    momentum_decay: float = 0.004
     l2: float = 0.0
     weight_decay: float = 0.0
     decay_mode: DecayMode = "coupled"
     decay_biases: bool = False
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    groups: tuple[ParameterGroup, ...] = ()
 
     def __post_init__(self) -> None:
-        kinds = ("sgd", "momentum", "nesterov", "adam", "adamw")
-        if self.kind not in kinds:
-            raise SpecError("Optimizer", "kind", self.kind, f"one of {', '.join(kinds)}")
+        if self.kind not in KINDS:
+            raise SpecError("Optimizer", "kind", self.kind, f"one of {', '.join(KINDS)}")
         if self.decay_mode not in ("coupled", "decoupled"):
             raise SpecError("Optimizer", "decay_mode", self.decay_mode, "'coupled' or 'decoupled'")
+        if self.momentum is None:
+            object.__setattr__(self, "momentum", _MOMENTUM.get(self.kind, 0.9))
+        if self.epsilon is None:
+            object.__setattr__(self, "epsilon", _EPSILON.get(self.kind, 1e-8))
+        for name in ("clip_norm", "clip_value"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise SpecError("Optimizer", name, limit, "more than 0; leave it out for no limit")
+        if self.kind == "muon" and self.l2:
+            raise SpecError("Optimizer", "l2", self.l2, "0 under muon; use weight_decay")
         self._spec(0, 0, 0)  # checks the numbers
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """Names of the flat buffers that the rule keeps from step to step."""
+        if self.kind == "rmsprop":
+            more = (("first_moment", self.momentum), ("gradient_mean", self.centered))
+            return ("second_moment", *(name for name, there in more if there))
+        kept = {"sgd": (), "momentum": ("first_moment",), "nesterov": ("first_moment",)}
+        kept["adagrad"] = ("second_moment",)
+        return kept.get(self.kind, ("first_moment", "second_moment"))
 
     def spec(self, network: Sequential) -> OptimizerSpec:
         """Return the spec of this rule on the network's flat parameter buffer."""
         size, weights = network.parameters.size, network.weights_end
         return self._spec(size, weights, size if self.decay_biases else weights)
 
+    def update(
+        self, network: Sequential, average: float | None = None
+    ) -> OptimizerSpec | UpdateSpec:
+        """Return the updates of the network's flat parameter buffer.
+
+        Parameters
+        ----------
+        network
+            The network.
+        average
+            What is kept of the average of the weights in each step; None for no average.
+
+        Returns
+        -------
+        OptimizerSpec or UpdateSpec
+            One rule for the whole buffer where that is all.
+
+        Raises
+        ------
+        SpecError
+            If a group has no parameters.
+        """
+        by_layer = self.kind in ("lamb", "muon")
+        clips = self.clip_norm is not None or self.clip_value is not None
+        if not (by_layer or clips or self.groups or average is not None):
+            return self.spec(network)
+        # Only where it is used: most trainings have one rule for all.
+        from fastconv.plans.update import Stretch, UpdateSpec
+
+        if not (by_layer or self.groups):
+            whole = (Stretch(0, self.spec(network)),)
+            return UpdateSpec(whole, (), self.clip_norm, self.clip_value, average)
+        stretches, frozen = [], []
+        groups = self._groups_of(network)
+        for name, place in network.places.items():
+            if place.buffer != "parameters":
+                continue
+            group = groups[name]
+            if group is not None and group.frozen:
+                frozen.append((place.offset, place.end - place.offset))
+            else:
+                stretches.append(self._stretch(place, group))
+        merged = tuple(stretches if by_layer else _merged(stretches))
+        return UpdateSpec(merged, tuple(frozen), self.clip_norm, self.clip_value, average)
+
+    def _groups_of(self, network: Sequential) -> dict[str, ParameterGroup | None]:
+        """The group of each parameter."""
+        names = [name for name, place in network.places.items() if place.buffer == "parameters"]
+        for group in self.groups:
+            if not any(fnmatchcase(name, group.names) for name in names):
+                known = f"a pattern of some of {', '.join(names)}"
+                raise SpecError("ParameterGroup", "names", group.names, known)
+        return {
+            name: next((g for g in self.groups if fnmatchcase(name, g.names)), None)
+            for name in names
+        }
+
+    def _stretch(self, place: Place, group: ParameterGroup | None) -> Stretch:
+        from fastconv.plans.gradient import MuonSpec
+        from fastconv.plans.update import Stretch
+
+        size, is_weight = place.end - place.offset, place.parameter.kind == "weight"
+        rule, decays = self, is_weight or self.decay_biases
+        if group is not None and group.weight_decay is not None:
+            rule, decays = replace(self, weight_decay=group.weight_decay), True
+        weights, decayed = size if is_weight else 0, size if decays else 0
+        spec = replace(
+            rule._spec(size, weights, decayed),
+            rate_factor=1.0 if group is None else group.rate_factor,
+        )
+        if self.kind != "muon" or not is_weight:
+            return Stretch(place.offset, spec)
+        # Wide layers step further, as their orthogonal matrices have smaller elements.
+        columns = place.parameter.shape[-1]
+        rows = size // max(1, columns)
+        factor = spec.rate_factor * max(1.0, columns / max(1, rows)) ** 0.5
+        plain = OptimizerSpec(
+            "sgd", size, weights, decayed,
+            decoupled_decay=spec.decoupled_decay * spec.rate_factor / factor, rate_factor=factor,
+        )  # fmt: skip
+        muon = MuonSpec(size, typing.cast(float, self.momentum), self.nesterov)
+        return Stretch(place.offset, plain, muon, rows)
+
     def _spec(self, size: int, weights: int, decayed: int) -> OptimizerSpec:
-        kind: OptimizerKind = "adam" if self.kind == "adamw" else self.kind
-        decoupled = self.kind == "adamw" or self.decay_mode == "decoupled"
+        kind = "adam" if self.kind in ("adamw", "muon") else self.kind
+        decoupled = self.kind in _DECOUPLED or self.decay_mode == "decoupled"
         try:
             return OptimizerSpec(
-                kind,
+                typing.cast(OptimizerKind, kind),
                 size,
                 weights,
                 decayed,
                 l2=self.l2,
                 coupled_decay=0.0 if decoupled else self.weight_decay,
                 decoupled_decay=self.weight_decay if decoupled else 0.0,
-                momentum=self.momentum,
+                momentum=typing.cast(float, self.momentum),
                 averaged=self.averaged,
                 beta1=self.beta1,
                 beta2=self.beta2,
-                epsilon=self.epsilon,
+                epsilon=typing.cast(float, self.epsilon),
+                alpha=self.alpha,
+                centered=self.centered,
+                momentum_decay=self.momentum_decay,
             )
         except SpecError as fault:
             decay = "weight_decay"  # which of the two it is, decay_mode says
             raise fault.of("Optimizer", coupled_decay=decay, decoupled_decay=decay) from None
+
+
+def _merged(stretches: list[Stretch]) -> list[Stretch]:
+    """Join neighbours with the same rule: what aligns parameters lies between them, and is 0."""
+    joined: list[Stretch] = []
+    for stretch in sorted(stretches, key=lambda each: each.start):
+        before = joined[-1] if joined else None
+        if before is None or _rule_of(before.spec) != _rule_of(stretch.spec):
+            joined.append(stretch)
+            continue
+        end = stretch.start + stretch.spec.size
+        size, spec = end - before.start, before.spec
+        is_weight, decays = spec.weights > 0, spec.decayed > 0
+        whole = replace(
+            spec, size=size, weights=size if is_weight else 0, decayed=size if decays else 0
+        )
+        joined[-1] = replace(before, spec=whole)
+    return joined
+
+
+def _rule_of(spec: OptimizerSpec) -> OptimizerSpec:
+    """A spec without its size."""
+    return replace(
+        spec, size=1, weights=int(spec.weights == spec.size), decayed=int(spec.decayed == spec.size)
+    )

@@ -19,6 +19,7 @@ from fastconv.cli.command_line import (
     execution_config,
     positive,
     run,
+    views_of,
     write_json,
 )
 
@@ -52,6 +53,7 @@ def make_parser() -> Parser:
     parser.add_device()
     parser.add_threads()
     parser.add_allow_custom()
+    parser.add_views()
     add("--csv", metavar="FILE", help="write a line for each image with all probabilities as CSV")
     parser.add_json("predictions")
     return parser
@@ -88,7 +90,11 @@ def _predict(options: argparse.Namespace) -> int:
         given = unlabelled(options.images, saved.image_shape, saved.recipe.data)
         for batch in _batches(given, saved, options, unreadable):
             inference = inference or saved.inference(config)
-            scores.append(inference.predict(batch.images))
+            scores.append(
+                views_of(options).scores(inference.predict, batch.images)
+                if options.average_flips or options.average_crops
+                else inference.predict(batch.images)
+            )
             saved.require_finite(scores[-1])
             names += batch.names
     found: list[dict[str, Any]] = []

@@ -114,7 +114,11 @@ def as_preprocessing(owner: str, value: object) -> Preprocessing:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes to each training image; see :class:`fastconv.plans.operation.AugmentSpec`."""
+    """Random changes to each training image.
+
+    :class:`fastconv.plans.operation.AugmentSpec` says what they are, those of colours and erasing
+    :class:`fastconv.plans.jitter.JitterSpec`.
+    """
 
     flip: bool = False
     crop: int = 0
@@ -122,8 +126,25 @@ class Augmentation:
     shear: float = 0.0
     translation: float = 0.0
     cutout: int = 0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    erase: float = 0.0
+    erase_area: float = 0.33
+
+    @property
+    def moves(self) -> bool:
+        """Whether pixels are moved or cut out."""
+        moved = self.rotation > 0 or self.shear > 0 or self.translation > 0
+        return self.flip or self.crop > 0 or self.cutout > 0 or moved
+
+    @property
+    def jitters(self) -> bool:
+        """Whether colours are changed or rectangles erased."""
+        changes = (self.brightness, self.contrast, self.saturation, self.erase)
+        return any(change > 0 for change in changes)
 
     @property
     def is_active(self) -> bool:
         """Whether anything is changed at all."""
-        return self != Augmentation()
+        return self.moves or self.jitters

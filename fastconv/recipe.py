@@ -56,7 +56,12 @@ class Recipe:
     epochs, steps
         Length of the run: one of the two.
     batch_size
-        Samples in a step.
+        Samples in a pass, and in a step but for ``accumulate``.
+    accumulate
+        Passes whose gradients are averaged for one step.
+    average_weights
+        What is kept of a moving average of the weights in each step, such as 0.999: the averaged
+        network is validated, tested and saved; left out, none.
     seed
         Of weights, shuffling, dropout and augmentation.
     loss
@@ -77,6 +82,8 @@ class Recipe:
     epochs: int | None = None
     steps: int | None = None
     batch_size: int = 32
+    accumulate: int = 1
+    average_weights: float | None = None
     seed: int = 0
     loss: LossKind = "softmax_cross_entropy"
     validate_every: int | None = None
@@ -101,6 +108,13 @@ class Recipe:
                 raise RecipeError(f"{name} is {value}; expected 1 or more")
         if self.batch_size < 1:
             raise RecipeError(f"batch_size is {self.batch_size}; expected 1 or more")
+        if self.accumulate < 1:
+            raise RecipeError(f"accumulate is {self.accumulate}; expected 1 or more")
+        if self.average_weights is not None and not 0 < self.average_weights < 1:
+            raise RecipeError(
+                f"average_weights is {self.average_weights}; expected a number between 0 and 1, "
+                f"such as 0.999"
+            )
         if not 0 <= self.seed < 2**64:
             raise RecipeError(f"seed is {self.seed}; expected 0 to 2**64 - 1")
         if self.data.dataset not in (*DATASETS, OWN):

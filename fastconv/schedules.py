@@ -1,12 +1,15 @@
 """Learning-rate schedules: functions of the step alone, so that a run can be resumed anywhere.
 
+The one that goes by validations, :class:`Plateau`, is told of them as well.
 Steps count from 0: ``rates([0])`` is the learning rate of the first update.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, cast
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -225,6 +228,189 @@ class Cyclic:
         height = 1 - np.abs(position / self.n_s - 1)
         rates: Rates = self.eta_min + (self.eta_max - self.eta_min) * height
         return rates
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """``final + (lr - final) * (1 - step / total) ** power``, ``final`` after ``total`` steps.
+
+    Examples
+    --------
+    >>> Polynomial(0.4, total=10, power=2.0).rates([0, 5, 10])
+    array([0.4, 0.1, 0. ])
+    """
+
+    lr: float
+    total: int
+    power: float = 1.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive("polynomial schedule", lr=self.lr, total=self.total, power=self.power)
+        if not self.final >= 0:
+            raise SpecError("polynomial schedule", "final", self.final, "0 or more")
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``."""
+        left = 1 - np.clip(np.asarray(steps) / self.total, 0, 1)
+        rates: Rates = self.final + (self.lr - self.final) * left**self.power
+        return rates
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """A linear rise in front of another schedule, from a share of its first rate.
+
+    Goyal et al., "Accurate, Large Minibatch SGD" (arXiv:1706.02677).
+
+    Parameters
+    ----------
+    schedule
+        Its first step comes after the rise.
+    steps
+        Of the rise.
+    start
+        Share of the schedule's first rate that the first step has.
+
+    Examples
+    --------
+    >>> Warmup(Step(0.1, every=2, factor=0.5), steps=4, start=0.2).rates([0, 2, 4, 6])
+    array([0.02, 0.06, 0.1 , 0.05])
+    """
+
+    schedule: Schedule
+    steps: int
+    start: float = 0.01
+
+    def __post_init__(self) -> None:
+        _positive("warm-up", steps=self.steps)
+        if not 0 <= self.start <= 1:
+            raise SpecError("warm-up", "warmup_start", self.start, "0 to 1")
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``."""
+        steps = np.asarray(steps)
+        share = self.start + (1 - self.start) * np.minimum(1, steps / self.steps)
+        return share * self.schedule.rates(np.maximum(0, steps - self.steps))
+
+    def observe(self, loss: float) -> None:
+        """Tell the schedule a validation's loss."""
+        observe_validation(self.schedule, loss)
+
+
+@dataclass
+class Plateau:
+    """A rate that is multiplied by ``factor`` when validations do not improve any more.
+
+    What it has seen, it knows: the rate is no function of the step alone.
+
+    Parameters
+    ----------
+    lr
+        The first rate.
+    factor
+        Below 1.
+    patience
+        Validations in turn without an improvement that are waited for; the one after reduces.
+    threshold
+        Share of the smallest loss by which another must be below it to count as an improvement.
+    least
+        The rate is never below it.
+
+    Attributes
+    ----------
+    best, waited, reductions
+        The smallest loss, validations since it, and how often the rate was multiplied.
+
+    Examples
+    --------
+    >>> schedule = Plateau(0.1, factor=0.5, patience=1)
+    >>> for loss in (1.0, 1.0, 1.0):
+    ...     schedule.observe(loss)
+    >>> schedule.rates([7])
+    array([0.05])
+    """
+
+    lr: float
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    least: float = 0.0
+    best: float = field(default=math.inf, init=False, repr=False)
+    waited: int = field(default=0, init=False, repr=False)
+    reductions: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        owner = "plateau schedule"
+        _positive(owner, lr=self.lr)
+        if not 0 < self.factor < 1:
+            raise SpecError(owner, "factor", self.factor, "between 0 and 1")
+        for name in ("patience", "threshold", "least"):
+            value = getattr(self, name)
+            if not value >= 0:
+                raise SpecError(owner, name, value, "0 or more")
+
+    def rates(self, steps: ArrayLike) -> Rates:
+        """Return the learning rate of each of ``steps``: that of now."""
+        rate = max(self.least, self.lr * self.factor**self.reductions)
+        return np.full(np.shape(steps), rate)
+
+    def observe(self, loss: float) -> None:
+        """Take a validation's loss into account."""
+        if loss < self.best * (1 - self.threshold):
+            self.best, self.waited = loss, 0
+            return
+        self.waited += 1
+        if self.waited > self.patience:
+            self.reductions, self.waited = self.reductions + 1, 0
+
+
+def observe_validation(schedule: Schedule, loss: float) -> None:
+    """Tell a schedule a validation's loss, if it goes by that.
+
+    Parameters
+    ----------
+    schedule
+        Any.
+    loss
+        Mean over the validation part.
+    """
+    observe = getattr(schedule, "observe", None)
+    if observe is not None:
+        observe(loss)
+
+
+def observations(schedule: Schedule) -> dict[str, float] | None:
+    """Return what a schedule knows of validations, for a checkpoint; None for one of steps alone.
+
+    Parameters
+    ----------
+    schedule
+        Any.
+    """
+    if isinstance(schedule, Warmup):
+        return observations(schedule.schedule)
+    if not isinstance(schedule, Plateau):
+        return None
+    known: dict[str, float] = {"waited": schedule.waited, "reductions": schedule.reductions}
+    return known | ({"best": schedule.best} if schedule.best < math.inf else {})
+
+
+def restore_observations(schedule: Schedule, known: Mapping[str, Any] | None) -> None:
+    """Let a schedule know what :func:`observations` returned.
+
+    Parameters
+    ----------
+    schedule
+        One like that.
+    known
+        What it knew.
+    """
+    if isinstance(schedule, Warmup):
+        restore_observations(schedule.schedule, known)
+    elif isinstance(schedule, Plateau) and known is not None:
+        schedule.best = known.get("best", math.inf)
+        schedule.waited, schedule.reductions = known["waited"], known["reductions"]
 
 
 def _half_cosine(start: float, end: float, share: NDArray[np.float64]) -> Rates:

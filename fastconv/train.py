@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import signal
@@ -30,8 +31,10 @@ from fastconv.data.names import DATASETS, OWN
 from fastconv.recipes.shipped_files import read_toml, shipped_names
 
 if TYPE_CHECKING:
+    from fastconv.cli.progress import Display
     from fastconv.recipe import Recipe
     from fastconv.runs.resumption import Resumption
+    from fastconv.training_run import RunOptions
 
 _MODULE = "fastconv.train"
 _EXIT_DIVERGED = 3
@@ -109,6 +112,10 @@ def make_parser() -> Parser:
         action="store_true",
         help="measure nothing beside the training, and write no report.html",
     )
+    add(
+        "--find-lr", action="store_true",
+        help="try growing learning rates for 100 steps, draw the losses, and train nothing",
+    )  # fmt: skip
     parser.add_figures()
     parser.add_allow_custom()
     add("--quiet", action="store_true", help="print nothing")
@@ -206,13 +213,51 @@ def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
     return resumption.recipe, resumption
 
 
+def _find_rate(
+    recipe: Recipe, path: str | None, how: RunOptions, display: Display, json_file: str | None
+) -> int:
+    """Try growing learning rates, draw what came of them, and say which to use."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    from fastconv.rate_finder import find_learning_rate
+    from fastconv.report.drawing import Drawing
+    from fastconv.runs.experiment import prepare
+    from fastconv.runs.run_folder import RunFolder
+
+    with threadpool_limits(how.config.threads):
+        experiment = prepare(recipe, data_dir=how.data_dir, config=how.config)
+        tried = find_learning_rate(experiment.trainer)
+    folder = RunFolder.new(recipe.name) if path is None else RunFolder(path)
+    # No run: nothing is trained that would have a history.
+    (folder.path / "history.csv").unlink()
+    found: dict[str, Any] = {
+        "recipe": recipe.name,
+        "suggested": tried.suggested,
+        "rates": tried.rates.tolist(),
+        "losses": tried.losses.tolist(),
+        "smoothed": tried.smoothed.tolist(),
+    }
+    folder.write_json("learning_rates.json", found)
+    powers = [math.log10(rate) for rate in tried.rates]
+    series = {"loss": (powers, tried.losses), "smoothed": (powers, tried.smoothed)}
+    picture = folder.path / "learning_rates"
+    drawing = Drawing(
+        "learning_curves", series, ylabel="loss", xlabel="logarithm of the learning rate, base 10"
+    )
+    drawing.save(str(picture), ("png", "svg"))
+    write_json(json_file, found)
+    display.text(f"suggested learning rate: {tried.suggested:.2g} (--set {recipe.rate_key}=...)")
+    display.text(f"picture: {picture}.png")
+    return 0
+
+
 def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) -> int:
     """Prepare, train, test, write."""
     if options.list_recipes:
         return _list_recipes()
     for name in options.log:
         require_extra(name, f"python -m {_MODULE}")
-    if options.figures:
+    if options.figures or options.find_lr:
         require_extra("plots", f"python -m {_MODULE}")  # before the work, not after it
     # Imported when used: --help and --list-recipes are to be there at once.
     from fastconv._files import as_text
@@ -244,6 +289,8 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         command=("train", *typed),
         began=began,
     )
+    if options.find_lr:
+        return _find_rate(recipe, options.out, how, display, options.json)
     finished = train_recipe(recipe, options.out, how, display, resumption=resumption)
     page = None
     try:

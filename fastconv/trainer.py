@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
@@ -26,11 +27,14 @@ from fastconv.plans.loss import Loss
 from fastconv.plans.plan_builder import Purpose
 from fastconv.predictor import Predictor
 from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
-from fastconv.schedules import Schedule, as_schedule
-from fastconv.spec import as_plain, require_int
+from fastconv.schedules import Schedule, as_schedule, observations, restore_observations
+from fastconv.spec import SpecError, as_plain, require_int
 
+_MOMENTS = ("first_moment", "second_moment")
 _OPTIMIZER = "optimizer/"
 """Before the names of the optimiser's arrays in a checkpoint."""
+_AVERAGE = "average/"
+"""Before the names of the averaged network's."""
 
 
 class Trainer:
@@ -52,7 +56,14 @@ class Trainer:
         Update rule and learning rates. The name of a rule stands for it as it is by default, and a
         number for a constant rate.
     batch_size
-        Samples in a step; a last short batch of an epoch is dropped.
+        Samples in a pass; a last short batch of an epoch is dropped.
+    accumulate
+        Passes whose gradients are averaged for one step: 4 of 32 samples have the mean gradient of
+        128, in the memory of 32. Batch normalisation takes each by itself.
+    average
+        What is kept of an exponential moving average of the weights, and of running statistics, in
+        each step, such as 0.999; it begins with the first weights. Then the averaged network is
+        what is evaluated and predicts. None for none.
     preprocessing, augmentation
         What happens to a batch before the first layer; the kind of a preprocessing stands for it.
     seed
@@ -69,14 +80,16 @@ class Trainer:
     ----------
     config
         Where and how it computes, as it was settled.
+    trained_network
+        The network of averaged weights, or the network itself where there is no average.
     step
         Updates made so far.
     rate_factor
         The schedule's learning rates are multiplied by it.
     score
         Of what :meth:`train` counted last, as far as it came.
-    steps_per_epoch
-        Updates in an epoch.
+    samples_per_step, steps_per_epoch
+        Samples that a step learns from, and updates in an epoch.
     runner
         What makes the training steps: the backend's ``Runner`` of the training plan.
     warmup_seconds, train_seconds
@@ -101,6 +114,8 @@ class Trainer:
         optimizer: Optimizer | str,
         schedule: Schedule | float,
         batch_size: int,
+        accumulate: int = 1,
+        average: float | None = None,
         preprocessing: Preprocessing | str | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
@@ -117,27 +132,30 @@ class Trainer:
         self._placed = NetworkOnBackend(
             network, as_preprocessing("Trainer", preprocessing), self.config
         )
-        self._inference = Inference.of(self._placed, loss)
-        self.network = network
+        self.network = self.trained_network = network
+        averages = self._place_average(average)
+        self._inference = Inference.of(self._averaged or self._placed, loss)
         self.training = training
         self.loss = loss
         self.schedule = as_schedule("Trainer", schedule)
         self.seed = require_int("Trainer", "seed", seed, 0)
         self.step = 0
         self.rate_factor = 1.0
-        self.batch_size = batch_size = self._checked_size(batch_size)
+        self.batch_size = batch_size = self._checked_size(batch_size, accumulate)
         self.score = Score(0.0, 0.0, 0.0, training.has_classes)
         self.train_seconds = 0.0
         self.augmentation = augmentation or Augmentation()
-        self.steps_per_epoch = len(training) // batch_size
+        self.samples_per_step = batch_size * accumulate
+        self.steps_per_epoch = len(training) // self.samples_per_step
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._turns = threading.Lock()
         self._pace = Pace(self._placed.steps_together)
         started = time.perf_counter()
         self._uploaded = self._placed.upload(training)
+        optimizer = as_optimizer("Trainer", optimizer)
         flat = {
             name: self._placed.to_device(np.zeros(network.parameters.size, network.dtype))
-            for name in ("gradients", "first_moment", "second_moment")
+            for name in ("gradients", *dict.fromkeys((*_MOMENTS, *optimizer.moments)))
         }
         self._optimizer_arrays = {name: flat[name] for name in flat if name != "gradients"}
         weights = {}
@@ -145,25 +163,48 @@ class Trainer:
             taken = _take_weights(sample_weights, len(training), network.dtype)
             weights["sample_weights"] = self._placed.to_device(taken)
         purpose = Purpose(
-            True, True, loss, as_optimizer("Trainer", optimizer).spec(network),
-            sample_weights=sample_weights is not None,
+            True, True, loss, optimizer.update(network, average),
+            sample_weights=sample_weights is not None, accumulate=accumulate,
         )  # fmt: skip
         self._runner = self._placed.make_runner(
             batch_size,
             purpose,
-            {**self._uploaded, **flat, **weights},
+            {**self._uploaded, **flat, **weights, **averages},
             augmentation=augmentation,
             seed=seed,
         )
         self.warmup_seconds = time.perf_counter() - started
 
-    def _checked_size(self, given: int) -> int:
+    def _place_average(self, average: float | None) -> dict[str, Any]:
+        """Place a copy of the network that averages are kept in; return its arrays for the plan."""
+        self._averaged: NetworkOnBackend | None = None
+        if average is None:
+            return {}
+        if not 0 < average < 1:
+            raise SpecError("Trainer", "average", average, "between 0 and 1, such as 0.999")
+        self.trained_network = copied = copy.copy(self.network)
+        copied.parameters, copied.state = self.network.parameters.copy(), self.network.state.copy()
+        placed = NetworkOnBackend(copied, self._placed.preprocessing, self.config)
+        # Who evaluates the one must not see the other in the middle of a step.
+        placed.access = self._placed.access
+        self._averaged = placed
+        return {f"average_{name}": array for name, array in placed.flat_arrays.items()}
+
+    def _checked_size(self, given: int, accumulate: int) -> int:
         """Return the batch size, once it and the samples are what they may be."""
         samples = self.training
         require_samples("Trainer", "training", samples)
         batch_size = as_plain(given)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise DataError(f"batch size is {given!r}; expected an integer of 1 or more")
+        if accumulate < 1:
+            raise DataError(f"accumulate is {accumulate}; expected 1 or more")
+        if accumulate > 1 and batch_size * accumulate > len(samples):
+            raise DataError(
+                f"batch size {batch_size} times accumulate {accumulate} is "
+                f"{batch_size * accumulate} but there are {len(samples)} training samples; "
+                f"expected no more than these"
+            )
         if batch_size > len(samples):
             raise DataError(
                 f"batch size is {batch_size} but there are {len(samples)} training samples; "
@@ -256,13 +297,14 @@ class Trainer:
             self._inference.check_labels_again(self.training)
             order = epoch_order(len(self.training), self.seed, self.epoch)
             self._order_of_epoch = self.epoch, order
-        first = self.step % self.steps_per_epoch * self.batch_size
-        batches = order[first : first + steps * self.batch_size].reshape(steps, self.batch_size)
+        size = self.samples_per_step
+        first = self.step % self.steps_per_epoch * size
+        batches = order[first : first + steps * size].reshape(steps, size)
         rates = self.rates(np.arange(self.step, self.step + steps))
         access, pace = self._placed.access, self._pace
         made = 0
         if since is not None and since is not self.score:
-            sums = np.array([since.loss_sum, since.correct, since.samples])
+            sums = np.array(since.sums)
             self._placed.run_module.write(sums, self._runner.buffer("statistics"))
         while True:
             end = min(steps, made + pace.steps)
@@ -305,15 +347,17 @@ class Trainer:
     def update_network(self) -> None:
         """Bring parameters and state back into the network from where the backend has them."""
         self._placed.update_network()
+        if self._averaged is not None:
+            self._averaged.update_network()
 
     def weights(self) -> dict[str, NDArray[Any]]:
-        """Return copies of all parameters and states by name, as they are."""
+        """Return copies of the trained network's parameters and states by name, as they are."""
         with self._turns, self._placed.access.reading():
-            self._placed.update_network()
-            return {name: np.array(a) for name, a in self.network.named_arrays().items()}
+            (self._averaged or self._placed).update_network()
+            return {name: np.array(a) for name, a in self.trained_network.named_arrays().items()}
 
     def set_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        """Give parameters and states other values; the optimiser's arrays and the step stay.
+        """Give the trained network other values; the optimiser's arrays and the step stay.
 
         Parameters
         ----------
@@ -323,9 +367,9 @@ class Trainer:
         with self._turns:
             self._placed.access.begin_writing(lambda: None)
             try:
-                for name, view in self.network.named_arrays().items():
+                for name, view in self.trained_network.named_arrays().items():
                     view[...] = weights[name]
-                self._placed.write_network()
+                (self._averaged or self._placed).write_network()
             finally:
                 self._placed.access.end_writing()
 
@@ -358,14 +402,20 @@ class Trainer:
                 array = np.array(self._placed.run_module.to_host(there))
                 if array.any():  # plain gradient descent, and a new training, have none
                     arrays[_OPTIMIZER + name] = array
+            if self._averaged is not None:
+                self._averaged.update_network()
+                averages = self.trained_network.named_arrays()
+                arrays |= {_AVERAGE + name: np.array(a) for name, a in averages.items()}
             state = {
                 "step": self.step,
                 "seed": self.seed,
                 "batch_size": self.batch_size,
+                "samples_per_step": self.samples_per_step,
                 "samples": len(self.training),
                 "rate_factor": self.rate_factor,
                 "train_seconds": self.train_seconds,
                 "schedule": repr(self.schedule),
+                "observations": observations(self.schedule),
                 "config": self.config.fields(),
             }
         return Checkpoint(arrays, {"trainer": state})
@@ -386,7 +436,8 @@ class Trainer:
         """
         state = checkpoint.state["trainer"]
         for name, own in (
-            ("seed", self.seed), ("batch_size", self.batch_size), ("samples", len(self.training)),
+            ("seed", self.seed), ("batch_size", self.batch_size),
+            ("samples_per_step", self.samples_per_step), ("samples", len(self.training)),
         ):  # fmt: skip
             if state[name] != own:
                 raise CheckpointError(
@@ -398,8 +449,12 @@ class Trainer:
         stored = {
             name: array
             for name, array in checkpoint.arrays.items()
-            if "/" not in name or name.startswith(_OPTIMIZER)  # others are not the trainer's
+            # Others are not the trainer's.
+            if "/" not in name or name.startswith((_OPTIMIZER, _AVERAGE))
         }
+        if self._averaged is not None:
+            averages = self.trained_network.named_arrays()
+            own_arrays |= {_AVERAGE + name: array for name, array in averages.items()}
         missing = [name for name in own_arrays if name not in stored]
         shapes = {name: array.shape for name, array in {**own_arrays, **of_optimizer}.items()}
         other = [name for name in stored if stored[name].shape != shapes.get(name)]
@@ -414,6 +469,8 @@ class Trainer:
                 for name, view in own_arrays.items():
                     view[...] = stored[name]
                 self._placed.write_network()
+                if self._averaged is not None:
+                    self._averaged.write_network()
                 for name, there in of_optimizer.items():
                     values = stored.get(name)
                     zeros = np.zeros(there.shape, self.network.dtype)
@@ -422,6 +479,7 @@ class Trainer:
                 self._placed.access.end_writing()
             self.step = state["step"]
             self.rate_factor = state["rate_factor"]
+            restore_observations(self.schedule, state["observations"])
             self.train_seconds = state["train_seconds"]
             self.score = Score(0.0, 0.0, 0.0, self.training.has_classes)
 

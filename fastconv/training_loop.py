@@ -14,6 +14,7 @@ from fastconv._extras import missing_extra
 from fastconv.data import Samples
 from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.inference import Score
+from fastconv.schedules import observe_validation
 from fastconv.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -443,7 +444,7 @@ class _Loop:
                 progress.segment = trainer.score
         loss = progress.segment.loss_sum
         if self.on_step and trainer.step > before:
-            mean = (loss - (since.loss_sum if since else 0.0)) / trainer.batch_size
+            mean = (loss - (since.loss_sum if since else 0.0)) / trainer.samples_per_step
             for on_step in self.on_step:
                 self.wants_end |= on_step(trainer, mean) is True
         if trainer.step > before:
@@ -470,6 +471,8 @@ class _Loop:
             self.progress.validation = before
             self._offer(must=True)
             return False
+        if validated is not None and self.validation is not None:
+            observe_validation(self.trainer.schedule, validated.loss)
         record, progress = self._record(validated), self.progress
         progress.line = progress.segment = _NOTHING
         progress.history.append(record)

@@ -236,7 +236,7 @@ def train_recipe(
                 options, experiment, folder, display, progress,
                 None if resumption is None else resumption.checkpoint,
             )  # fmt: skip
-            folder.write_weights(experiment.trainer.network)
+            folder.write_weights(experiment.trainer.trained_network)
             summary["start_seconds"] = called - began
             summary["load_seconds"] = loaded - called
             summary["report_seconds"] = None
@@ -427,7 +427,7 @@ def _train(
     steps = options.steps or experiment.steps
     if validation is not None:
         trainer.prepare_evaluation(validation)
-    display.start(trainer.step, steps, recipe.batch_size)
+    display.start(trainer.step, steps, trainer.samples_per_step)
     probe = _probe(experiment) if options.probes else None
     lines = -(-steps // (recipe.validate_every or trainer.steps_per_epoch))
     watcher = _Watcher(

@@ -1,5 +1,7 @@
 """The cases that every backend is tested with, as specs; ``str(spec)`` is the test id."""
 
+from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
+from fastconv.plans.jitter import JitterSpec
 from fastconv.plans.loss_operation import (
     ELEMENTWISE_LOSS_KINDS,
     ElementwiseLossSpec,
@@ -327,6 +329,12 @@ OPTIMIZERS = [
         ("nesterov", {"averaged": True}),
         ("adam", {}),
         ("adam", {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3}),
+        ("rmsprop", {"momentum": 0.0}),
+        ("rmsprop", {"centered": True, "rate_factor": 0.5}),
+        ("adagrad", {"rate_factor": 0.5}),
+        ("nadam", {}),
+        ("nadam", {"beta1": 0.0, "momentum_decay": 0.0, "rate_factor": 0.5}),
+        ("lamb", {"rate_factor": 0.5}),
     )
     for l2, coupled, decoupled in (
         (0.0, 0.0, 0.0),
@@ -339,8 +347,42 @@ OPTIMIZERS = [
     OptimizerSpec("sgd", 0, 0, 0, l2=0.5, coupled_decay=0.5, decoupled_decay=0.5),
     OptimizerSpec("momentum", 5, 0, 5, l2=0.5, coupled_decay=0.5),
     OptimizerSpec("adam", 5, 5, 0, l2=0.5, coupled_decay=0.5, decoupled_decay=0.5),
+    OptimizerSpec("rmsprop", 23, 17, 19, centered=True, momentum=0.0),
+    *(OptimizerSpec(kind, 23, 17, 19, rate_factor=0.5) for kind in ("sgd", "momentum", "adam")),
+    # Blocks of 1024 elements have sums of their own.
+    OptimizerSpec("lamb", 2600, 2100, 1500, decoupled_decay=0.5),
 ]
+CLIPPED_VALUE = 0.75
+CLIPS = [
+    ClipSpec(23, limit=0.5),
+    ClipSpec(23, limit=100.0),
+    ClipSpec(2600, limit=0.5),
+    ClipSpec(0),
+    ClipSpec(23, limit=1.0, epsilon=1e-7, normalizes=True),
+    ClipSpec(2600, limit=2.0, epsilon=1e3, normalizes=True),
+    ClipSpec(23, limit=CLIPPED_VALUE),
+    ClipSpec(2600, limit=CLIPPED_VALUE),
+]
+ACCUMULATES = [
+    AccumulateSpec(23, share=0.25, keep=0.0),
+    AccumulateSpec(23, share=0.25),
+    AccumulateSpec(2600, share=0.5, keep=0.75),
+    AccumulateSpec(0),
+]
+MUONS = [MuonSpec(23), MuonSpec(2600, momentum=0.5, nesterov=False), MuonSpec(0)]
+POLYNOMIALS = [PolynomialSpec(5), PolynomialSpec(33, 2.0, -1.5, 0.5), PolynomialSpec(1)]
 _BATCH = InputSpec(6, 7, 8, 3)
+JITTERS = [
+    JitterSpec(_BATCH, RANDOM),
+    JitterSpec(_BATCH, RANDOM, brightness=0.5),
+    JitterSpec(_BATCH, RANDOM, contrast=0.5),
+    JitterSpec(_BATCH, RANDOM, saturation=1.0),
+    JitterSpec(_BATCH, RANDOM, erase=0.5),
+    JitterSpec(_BATCH, RANDOM, 0.5, 0.25, 0.75, 1.0, 0.9),
+    JitterSpec(InputSpec(5, 6, 5, 2), RANDOM, 0.5, 0.25, 0.75, 1.0, 0.1),
+    JitterSpec(InputSpec(2, 1, 1, 1), RANDOM, 0.5, 0.25, 0.75, 0.5),
+    JitterSpec(InputSpec(0, 7, 8, 3), RANDOM, 0.5, 0.25, 0.75, 0.5),
+]
 AUGMENTS = [
     AugmentSpec(_BATCH, RANDOM),
     AugmentSpec(_BATCH, RANDOM, flip=True),

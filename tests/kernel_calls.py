@@ -211,6 +211,11 @@ def _augment(spec, draw):
     return {"input.augment_images": ({"x": draw(*x), "step": np.array([5])}, {"y": x})}
 
 
+def _jitter(spec, draw):
+    arrays = {"step": np.array([5])}, {}, {"x": draw(*spec.input.x_shape)}
+    return {"input.jitter_images": arrays}
+
+
 def _norm(spec, draw):
     x, c = (spec.rows, spec.channels), (spec.channels,)
     image, gamma, mean = draw(*x), draw(*c), draw(*c)
@@ -478,11 +483,44 @@ def _optim(spec, draw):
     reads = {"dw": draw(spec.size), "rate": np.array([0.125])}
     if spec.kind == "sgd":
         return {"optim.sgd_update": (reads, {}, {"w": w})}
-    if spec.kind != "adam":
+    if spec.kind in ("momentum", "nesterov"):
         return {"optim.momentum_update": (reads, {}, {"w": w, "m": m})}
+    if spec.kind == "adagrad":
+        return {"optim.adagrad_update": (reads, {}, {"w": w, "v": v})}
+    if spec.kind == "rmsprop":
+        # What is None is left out; v is no less than the square of the mean.
+        state = {"w": w, "v": v, "mean": 0.5 * draw(spec.size) if spec.centered else None}
+        state["v"] = v + (0 if state["mean"] is None else state["mean"] ** 2)
+        state["m"] = m if spec.momentum else None
+        return {"optim.rmsprop_update": (reads, {}, state)}
     state = {"w": w, "m": m, "v": v}
     steps = (0, 1, 999)
-    return {"optim.adam_update": [(reads | {"step": np.array([t])}, {}, state) for t in steps]}
+    return {
+        f"optim.{spec.kind}_update": [(reads | {"step": np.array([t])}, {}, state) for t in steps]
+    }
+
+
+def _clip(spec, draw):
+    kernel = (
+        "gradient.clip_by_value" if spec.limit == cases.CLIPPED_VALUE else "gradient.clip_by_norm"
+    )
+    return {kernel: ({}, {}, {"x": draw(spec.size)})}
+
+
+def _accumulate(spec, draw):
+    arrays = {"dw": draw(spec.size)}, {}, {"total": draw(spec.size)}
+    return {"gradient.accumulate": arrays}
+
+
+def _muon(spec, draw):
+    arrays = {"dw": draw(spec.size)}, {"direction": (spec.size,)}, {"m": draw(spec.size)}
+    return {"gradient.muon_direction": arrays}
+
+
+def _polynomial(spec, draw):
+    matrix = (spec.rows, spec.rows)
+    reads = {"gram": draw(*matrix), "square": draw(*matrix)}
+    return {"gradient.newton_schulz_polynomial": (reads, {"polynomial": matrix})}
 
 
 def _random(case, draw):
@@ -499,6 +537,7 @@ _BUILDERS = (
     (_images, cases.IMAGES),
     (_layout, cases.LAYOUTS),
     (_augment, cases.AUGMENTS),
+    (_jitter, cases.JITTERS),
     (_norm, cases.NORMS),
     (_group_norm, cases.GROUP_NORMS),
     (_activation, cases.ACTIVATIONS),
@@ -517,6 +556,10 @@ _BUILDERS = (
     (_label_weights, cases.LABEL_WEIGHTS),
     (_loss_weights, cases.LOSSES),
     *((_optim, [spec]) for spec in cases.OPTIMIZERS),
+    *((_clip, [spec]) for spec in cases.CLIPS),
+    (_accumulate, cases.ACCUMULATES),
+    (_muon, cases.MUONS),
+    (_polynomial, cases.POLYNOMIALS),
     (_random, cases.WORDS),
 )
 

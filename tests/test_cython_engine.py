@@ -9,6 +9,7 @@ from pathlib import Path
 import cases
 import numpy as np
 import pytest
+from cases import CLIPPED_VALUE
 from kernel_calls import DTYPES, KERNELS, calls_of
 from share_of_cases import KERNELS_OF_C, start
 from watched import parameters_of, run
@@ -16,6 +17,8 @@ from watched import parameters_of, run
 import fastconv
 from fastconv.backends.reference import dense as reference
 from fastconv.backends.selection import backend_state
+from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
+from fastconv.plans.jitter import JitterSpec
 from fastconv.plans.loss_operation import (
     ELEMENTWISE_LOSS_KINDS,
     ElementwiseLossSpec,
@@ -121,7 +124,17 @@ LARGE = {
         for kind in ("momentum", "nesterov")
     ],
     "adam": [OptimizerSpec("adam", 60001, 50000, 55000, 0.25, 0.5, 0.125)],
+    **{
+        kind: [OptimizerSpec(kind, 60001, 50000, 55000, 0.25, 0.5, 0.125)]
+        for kind in ("rmsprop", "adagrad", "nadam", "lamb")
+    },
+    "clip_by_norm": [ClipSpec(60001, limit=0.5)],
+    "clip_by_value": [ClipSpec(60001, limit=CLIPPED_VALUE)],
+    "accumulate": [AccumulateSpec(60001, share=0.25)],
+    "muon": [MuonSpec(60001)],
+    "newton": [PolynomialSpec(301)],
     "augment": [AugmentSpec(InputSpec(40, 32, 32, 3), RANDOM, True, 2, 20.0, 10.0, 0.1, 5)],
+    "jitter": [JitterSpec(InputSpec(40, 32, 32, 3), RANDOM, 0.5, 0.5, 0.5, 0.5)],
     "words": [(RANDOM, 5, 100003)],
 }
 """Specs with work for three threads and more."""
@@ -131,13 +144,17 @@ def family_of(kernel):
     module, _, name = kernel.partition(".")
     if name == "augment_images":
         return "augment"
+    if name == "jitter_images":
+        return "jitter"
     if module == "input" or name.startswith("global"):
         return "images"
     if "softmax" in name and module == "activation":
         return "softmax"
+    if name.startswith("clip"):
+        return name
     if name.startswith("concatenate"):
         return "concatenate"
-    if module == "optim":
+    if module in ("optim", "gradient"):
         return name.partition("_")[0]
     if module == "target_loss":
         return "loss" if name == "one_hot" else name.rpartition("_")[0]

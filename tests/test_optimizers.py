@@ -195,7 +195,7 @@ def test_what_decay_spares_is_the_back_of_the_buffer():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"kind": "rmsprop"}, "kind is 'rmsprop'; expected one of sgd, momentum"),
+        ({"kind": "lion"}, "kind is 'lion'; expected one of sgd, momentum"),
         ({"momentum": 1.0}, "momentum is 1.0; expected 0 or more, below 1"),
         ({"momentum": -0.1}, "momentum is -0.1"),
         ({"beta1": 1.0}, "beta1 is 1.0"),
@@ -207,6 +207,9 @@ def test_what_decay_spares_is_the_back_of_the_buffer():
             {"weight_decay": -1.0, "decay_mode": "decoupled"},
             "^Optimizer: weight_decay is -1.0; expected 0 or more$",
         ),
+        ({"kind": "muon", "l2": 0.1}, "l2 is 0.1; expected 0 under muon; use weight_decay"),
+        ({"kind": "rmsprop", "alpha": 1.0}, "alpha is 1.0; expected 0 or more, below 1"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0; expected more than 0; leave it out for no limit"),
         ({"decay_mode": "both"}, "decay_mode is 'both'; expected 'coupled' or 'decoupled'"),
     ],
 )

@@ -119,10 +119,10 @@ def test_the_full_table_names_every_key_that_does_something(tmp_path):
     table = load_text(tmp_path, HEAD + LAYERS_OF_FILE).table()
     keys = {field.name for field in dataclasses.fields(Recipe)}
     # The options of a loss stand in its own section.
-    assert keys - set(table) == {"steps", "validate_every", "loss_options"}
+    assert keys - set(table) == {"steps", "validate_every", "loss_options", "average_weights"}
     assert table["optimizer"] == {
         "kind": "sgd", "l2": 0.0, "weight_decay": 0.0, "decay_mode": "coupled",
-        "decay_biases": False, "lr": 0.01,
+        "decay_biases": False, "lr": 0.01, "groups": [],
     }  # fmt: skip
     assert table["schedule"] == {"kind": "constant"}
 
@@ -399,17 +399,30 @@ def test_a_wrong_setting_is_named_in_one_line(key, value, told):
     ("settings", "told"),
     [
         (["optimizer.momentum=0.5"], "optimizer.momentum does nothing under optimizer.kind = "
-         "'adam'; use optimizer.beta1, or set optimizer.kind to 'momentum' or 'nesterov'"),
+         "'adam'; use optimizer.beta1, or set optimizer.kind to 'momentum', 'nesterov', 'rmsprop' "
+         "or 'muon'"),
         (["optimizer.momentum=0.5", "optimizer.kind=sgd"],
          "optimizer.momentum does nothing under optimizer.kind = 'sgd'; leave it out, or set"),
         (["optimizer.kind=sgd", "optimizer.averaged=true"], "optimizer.averaged does nothing"),
         (["optimizer.kind=nesterov", "optimizer.beta1=0.8"], "use optimizer.momentum, or set "
-         "optimizer.kind to 'adam' or 'adamw'"),
+         "optimizer.kind to 'adam', 'adamw', 'nadam', 'lamb' or 'muon'"),
         (["optimizer.kind=momentum", "optimizer.beta2=0.8"], "optimizer.beta2 does nothing"),
         (["optimizer.kind=sgd", "optimizer.epsilon=1e-6"], "optimizer.epsilon does nothing under"),
         (["optimizer.kind=adamw", "optimizer.decay_mode=coupled"],
          "use optimizer.weight_decay, which adamw decouples, or set optimizer.kind to 'sgd', "
-         "'momentum', 'nesterov' or 'adam'"),
+         "'momentum', 'nesterov', 'adam', 'rmsprop', 'adagrad' or 'nadam'"),
+        (["optimizer.kind=rmsprop", "optimizer.beta2=0.8"], "use optimizer.alpha, or set"),
+        (["optimizer.kind=lamb", "optimizer.decay_mode=coupled"], "which lamb decouples"),
+        (["optimizer.kind=sgd", "optimizer.nesterov=true"], "optimizer.nesterov does nothing"),
+        (["optimizer.groups=[{names='x', frozen=true, rate_factor=2}]"],
+         "optimizer.groups.0.rate_factor is 2.0; expected nothing beside frozen"),
+        (["schedule.kind=plateau", "schedule.final=0.1"], "use schedule.least, or set"),
+        (["schedule.power=2"], "schedule.power does nothing under schedule.kind = 'cosine'"),
+        (["schedule.warmup_start=0.1"], "does nothing without schedule.warmup_epochs"),
+        (["schedule.warmup_epochs=1", "schedule.warmup_start=2"],
+         "schedule.warmup_start is 2.0; expected 0 to 1"),
+        (["accumulate=0"], "accumulate is 0; expected 1 or more"),
+        (["average_weights=1.0"], "average_weights is 1.0; expected a number between 0 and 1"),
         (["optimizer.lr=0.1", "schedule.kind=cyclic"], "optimizer.lr does nothing under "
          "schedule.kind = 'cyclic'; use schedule.eta_min and schedule.eta_max"),
         (["schedule.eta_max=0.1"], "schedule.eta_max does nothing under schedule.kind = 'cosine'; "
@@ -421,7 +434,7 @@ def test_a_wrong_setting_is_named_in_one_line(key, value, told):
         (["schedule.kind=cyclic", "schedule.rise=0.5"], "use schedule.n_s, or set"),
         (["schedule.kind=exponential", "schedule.n_s=5"], "schedule.n_s does nothing under"),
         (["schedule.factor=0.5"], "schedule.factor does nothing under schedule.kind = 'cosine'; "
-         "leave it out, or set schedule.kind to 'step' or 'exponential'"),
+         "leave it out, or set schedule.kind to 'step', 'exponential' or 'plateau'"),
         (["schedule.every_epochs=2"], "schedule.every_epochs does nothing under"),
         (["schedule.start_divisor=2"], "schedule.start_divisor does nothing under"),
         (["preprocessing.kind=min_max", "preprocessing.per=channel"],

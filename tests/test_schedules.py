@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Step
+from fastconv.schedules import (
+    Constant,
+    Cosine,
+    Cyclic,
+    Exponential,
+    OneCycle,
+    Plateau,
+    Polynomial,
+    Step,
+    Warmup,
+)
 
 ALL = [
     Constant(0.3),
@@ -14,6 +24,8 @@ ALL = [
     Cosine(0.3, total=20, final=0.01),
     OneCycle(0.3, total=20),
     Cyclic(0.01, 0.3, n_s=4),
+    Polynomial(0.3, total=20, power=2.0, final=0.01),
+    Warmup(Cosine(0.3, total=16), steps=4),
 ]
 
 
@@ -116,3 +128,51 @@ def test_impossible_numbers_are_refused_by_name(make, name, bad):
 def test_impossible_bounds_are_refused(make, told):
     with pytest.raises(ValueError, match=told):
         make()
+
+
+def rates_of_torch(make, steps, lr=0.1):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+    schedule, rates = make(torch.optim.lr_scheduler, optimizer), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_polynomial_is_pytorchs():
+    expected = rates_of_torch(lambda of, o: of.PolynomialLR(o, total_iters=10, power=1.5), 15)
+    assert Polynomial(0.1, total=10, power=1.5).rates(range(15)) == pytest.approx(expected)
+
+
+def test_a_warm_up_is_pytorchs_linear_rate_in_front_of_another():
+    def make(of, optimizer):
+        rise = of.LinearLR(optimizer, start_factor=0.2, total_iters=4)
+        after = of.StepLR(optimizer, step_size=3, gamma=0.5)
+        return of.SequentialLR(optimizer, [rise, after], milestones=[4])
+
+    schedule = Warmup(Step(0.1, every=3, factor=0.5), steps=4, start=0.2)
+    assert schedule.rates(range(14)) == pytest.approx(rates_of_torch(make, 14))
+
+
+def test_a_plateau_reduces_when_pytorch_does():
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=2, threshold=0.01, min_lr=0.015
+    )
+    ours = Plateau(0.1, factor=0.5, patience=2, threshold=0.01, least=0.015)
+    losses = np.repeat([1.0, 0.8, 0.795, 0.7, 0.9, 0.7], [2, 3, 4, 1, 9, 12])
+    for loss in losses:
+        theirs.step(float(loss))
+        ours.observe(float(loss))
+        assert ours.rates([0])[0] == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert ours.rates([5])[0] == 0.015
+
+
+def test_a_plateau_is_told_of_validations_behind_a_warm_up_too():
+    schedule = Warmup(Plateau(0.1, factor=0.5, patience=0), steps=2)
+    for loss in (1.0, 1.0):
+        schedule.observe(loss)
+    assert schedule.rates([9])[0] == pytest.approx(0.05)

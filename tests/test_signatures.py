@@ -60,9 +60,9 @@ MODULES = sorted(files("reference") - {"run"})
 def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
-        "activation", "conv", "dense", "dropout", "elementwise", "group_norm", "input", "layout",
-        "loss", "loss_weights", "merge", "nchw", "norm", "optim", "pool", "prelu", "random",
-        "resample", "target_loss",
+        "activation", "conv", "dense", "dropout", "elementwise", "gradient", "group_norm", "input",
+        "layout", "loss", "loss_weights", "merge", "nchw", "norm", "optim", "pool", "prelu",
+        "random", "resample", "target_loss",
     ]  # fmt: skip
     assert len(functions(importlib.import_module(f"{REFERENCE}.conv"))) == 7
 

@@ -49,6 +49,7 @@ TOLERANCES = {
     "target_loss": Tolerance(of_largest=8, of_each=16),
     "loss_weights": Tolerance(of_largest=8, of_each=16),
     "optim": Tolerance(of_largest=8),
+    "gradient": Tolerance(of_largest=8),
     "input.gather_images": _EXACT,
     "input.gather_rows": _EXACT,
     "input": Tolerance(of_largest=4),

@@ -15,6 +15,7 @@ from fastconv.backends.selection import NAMES, PRECISIONS
 from fastconv.cli import standard_streams
 
 if TYPE_CHECKING:
+    from fastconv.averaged_views import Views
     from fastconv.execution.config import ExecutionConfig
 
 FIGURES = ("png", "svg")
@@ -82,6 +83,18 @@ class Parser(argparse.ArgumentParser):
             help="run the code of layers that a recipe names as package.module:Name",
         )  # fmt: skip
 
+    def add_views(self) -> None:
+        """Add --average-flips and --average-crops; :func:`views_of` reads them."""
+        self.add_argument(
+            "--average-flips", action="store_true",
+            help="average the scores of each image and its mirror image",
+        )  # fmt: skip
+        self.add_argument(
+            "--average-crops", type=positive, metavar="N",
+            help="average the scores of each image and four crops, N pixels up or down, left or "
+            "right of it",
+        )  # fmt: skip
+
     def add_device(self) -> None:
         """Add --device; :func:`execution_config` reads it."""
         self.add_argument(
@@ -138,6 +151,19 @@ def execution_config(options: argparse.Namespace) -> ExecutionConfig:
 
     given = {name: getattr(options, name, None) for name in ("backend", "threads", "device")}
     return ExecutionConfig(**given, precision=getattr(options, "precision", PRECISIONS[0]))
+
+
+def views_of(options: argparse.Namespace) -> Views:
+    """Return the views of each image that --average-flips and --average-crops ask for.
+
+    Parameters
+    ----------
+    options
+        Of a parser with :meth:`Parser.add_views`.
+    """
+    from fastconv.averaged_views import Views
+
+    return Views(options.average_flips, options.average_crops or 0)
 
 
 def check_writable(file: str | None, option: str = "--json") -> None:

@@ -78,6 +78,11 @@ class NetworkOnBackend:
         return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, math.prod(shape))
 
     @property
+    def flat_arrays(self) -> dict[str, Any]:
+        """Parameters and state, where the backend has them."""
+        return {name: self._arrays[name] for name in ("parameters", "state")}
+
+    @property
     def steps_together(self) -> int:
         """Steps that the backend runs faster together: those of a graph on a CUDA device, or 1."""
         return int(getattr(self.run_module, "STEPS_OF_A_GRAPH", 1))

@@ -22,6 +22,7 @@ _DECLARED: dict[str, str] = {
     "input.standardize_images": "x:r mean:r std:r y:w",
     "input.min_max_images": "x:r y:w",
     "input.augment_images": "x:r step:r y:w",
+    "input.jitter_images": "x:u step:r",
     "conv.conv2d_forward": "x:r w:r b:r y:w",
     "conv.conv2d_backward_data": "dy:r w:r dx:w",
     "conv.conv2d_backward_weight": "dy:r x:r dw:w db:w",
@@ -97,6 +98,15 @@ _DECLARED: dict[str, str] = {
     "optim.sgd_update": "w:u dw:r rate:r",
     "optim.momentum_update": "w:u dw:r m:u rate:r",
     "optim.adam_update": "w:u dw:r m:u v:u rate:r step:r",
+    "optim.rmsprop_update": "w:u dw:r v:u mean:u m:u rate:r",
+    "optim.adagrad_update": "w:u dw:r v:u rate:r",
+    "optim.nadam_update": "w:u dw:r m:u v:u rate:r step:r",
+    "optim.lamb_update": "w:u dw:r m:u v:u rate:r step:r",
+    "gradient.clip_by_norm": "x:u",
+    "gradient.clip_by_value": "x:u",
+    "gradient.accumulate": "dw:r total:u",
+    "gradient.muon_direction": "dw:r m:u direction:w",
+    "gradient.newton_schulz_polynomial": "gram:r square:r polynomial:w",
 }
 
 ACCESS: dict[str, dict[str, str]] = {

@@ -219,8 +219,19 @@ class LossSpec:
         require_int("LossSpec", "outputs", self.outputs, 1)
 
 
-OptimizerKind: TypeAlias = Literal["sgd", "momentum", "nesterov", "adam"]
-OPTIMIZER_KINDS: tuple[OptimizerKind, ...] = ("sgd", "momentum", "nesterov", "adam")
+OptimizerKind: TypeAlias = Literal[
+    "sgd", "momentum", "nesterov", "adam", "rmsprop", "adagrad", "nadam", "lamb"
+]
+OPTIMIZER_KINDS: tuple[OptimizerKind, ...] = (
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adam",
+    "rmsprop",
+    "adagrad",
+    "nadam",
+    "lamb",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +247,21 @@ class OptimizerSpec:
       (``averaged``: ``u = (1-momentum)*g + momentum*m``)
     * adam: ``m = beta1*m + (1-beta1)*g``, ``v = beta2*v + (1-beta2)*g*g``, with t = step + 1
       ``u = (m / (1-beta1**t)) / (sqrt(v / (1-beta2**t)) + epsilon)``
+    * rmsprop: ``v = alpha*v + (1-alpha)*g*g``; ``d = g / (sqrt(v) + epsilon)``, or where
+      ``centered``, with the running mean ``c = alpha*c + (1-alpha)*g``,
+      ``d = g / (sqrt(max(v - c*c, 0)) + epsilon)``; ``u = d``, or with momentum
+      ``m = momentum*m + d``, ``u = m``
+    * adagrad: ``v = v + g*g``, ``u = g / (sqrt(v) + epsilon)``
+    * nadam: m and v as for adam; with ``mu_t = beta1 * (1 - 0.96**(t*momentum_decay) / 2)`` and P_t
+      the product of mu_1 to mu_t, ``u = ((1-mu_t) / (1-P_t) * g + mu_t+1 / (1-P_t+1) * m) /
+      (sqrt(v / (1-beta2**t)) + epsilon)``
 
-    and ``w = w - rate*u - rate*decoupled_decay*w_old[:decayed]``.
+    and ``w = w - rate*u - rate*decoupled_decay*w_old[:decayed]``, with ``rate_factor`` times the
+    rate of the step in place of ``rate``.
+
+    * lamb: with the u of adam, ``u = u + decoupled_decay*w[:decayed]``, and
+      ``w = w - rate * ||w|| / ||u|| * u``; the ratio of the norms, over the whole buffer, is 1
+      where one of them is 0.
 
     Parameters
     ----------
@@ -257,8 +281,13 @@ class OptimizerSpec:
     decoupled_decay
         Factor of rate * w subtracted beside the step (AdamW; Loshchilov & Hutter,
         arXiv:1711.05101).
-    momentum, averaged, beta1, beta2, epsilon
-        Of the rule. Adam: Kingma & Ba, arXiv:1412.6980.
+    momentum, averaged, beta1, beta2, epsilon, alpha, centered, momentum_decay
+        Of the rule. Adam: Kingma & Ba, arXiv:1412.6980. RMSprop: Tieleman & Hinton, lecture 6.5 of
+        "Neural Networks for Machine Learning" (2012); centred: Graves, arXiv:1308.0850. Adagrad:
+        Duchi, Hazan & Singer, JMLR 12 (2011). NAdam: Dozat, "Incorporating Nesterov Momentum into
+        Adam" (2016). LAMB: You et al., arXiv:1904.00962.
+    rate_factor
+        Of these parameters' learning rate.
     """
 
     kind: OptimizerKind
@@ -273,6 +302,10 @@ class OptimizerSpec:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    alpha: float = 0.99
+    centered: bool = False
+    momentum_decay: float = 0.004
+    rate_factor: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in OPTIMIZER_KINDS:
@@ -284,16 +317,41 @@ class OptimizerSpec:
             value = getattr(self, name)
             if not 0 <= value <= self.size:
                 raise SpecError("OptimizerSpec", name, value, f"0 to {self.size}")
-        for name in ("momentum", "beta1", "beta2"):
+        for name in ("momentum", "beta1", "beta2", "alpha"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise SpecError("OptimizerSpec", name, value, "0 or more, below 1")
-        for name in ("l2", "coupled_decay", "decoupled_decay"):
+        for name in ("l2", "coupled_decay", "decoupled_decay", "momentum_decay", "rate_factor"):
             value = getattr(self, name)
             if not value >= 0:
                 raise SpecError("OptimizerSpec", name, value, "0 or more")
         if not self.epsilon > 0:
             raise SpecError("OptimizerSpec", "epsilon", self.epsilon, "more than 0")
+
+    def nadam_shares(self, t: int) -> tuple[float, float]:
+        """Factors of g and of m in NAdam's step ``t``, counted from 1.
+
+        The logarithm of P_t is a sum over the steps of log(1 - q**i / 2), whose power series in
+        q**i gives geometric sums over i: a few dozen terms, however many steps there were.
+
+        Examples
+        --------
+        >>> spec = OptimizerSpec("nadam", 1, 1, 0, beta1=0.5, momentum_decay=0.0)
+        >>> spec.nadam_shares(1)
+        (1.0, 0.26666666666666666)
+        """
+        log_q = self.momentum_decay * math.log(0.96)
+        mu, following = (
+            self.beta1 * (1 - 0.5 * math.exp(log_q * step)) for step in (float(t), t + 1.0)
+        )
+        log_product = t * math.log(self.beta1) if self.beta1 else -math.inf
+        for k in range(1, 61):
+            sums = float(t)
+            if log_q:
+                sums = math.exp(k * log_q) * math.expm1(k * log_q * t) / math.expm1(k * log_q)
+            log_product -= 0.5**k / k * sums
+        product = math.exp(log_product)
+        return (1 - mu) / (1 - product), following / (1 - product * following)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Plan:
     Parameters
     ----------
     batch
-        Samples in a step.
+        Samples in a pass through the network; a step may have several passes.
     dtype
         NumPy's name of the dtype that the kernels compute in.
     buffers, calls
@@ -85,6 +85,11 @@ class Plan:
     dtype: str
     buffers: tuple[Buffer, ...]
     calls: tuple[Call, ...]
+
+    @property
+    def samples_of_a_step(self) -> int:
+        """Samples in a step: those of all its passes."""
+        return self.buffers[self.number_of("indices")].shape[0]
 
     def memory_of(self, number: int | None) -> tuple[int, int] | None:
         """Return the buffer that owns a buffer's memory, and elements into it; None for None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,13 @@ from fastconv.spec import Shape
 
 if TYPE_CHECKING:
     from fastconv.network import Sequential
+    from fastconv.plans.update import UpdateSpec
 
 _AUGMENT_STREAM = 0
 _INPUT = -1
 """The number of the network's input among the values; those of layers' outputs are theirs."""
+_JITTER_STREAM = 2**31
+"""Counted down from; layers count up from the other end."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,17 @@ class Purpose:
         Compute the gradient of the preprocessed input too: the buffer ``input.gradient``.
     sample_weights
         Each sample counts by its own weight: the shared buffer ``sample_weights``.
+    accumulate
+        Batches whose gradients are averaged for one update.
     """
 
     training: bool
     backward: bool
     loss: str | Loss | None
-    optimizer: OptimizerSpec | None = None
+    optimizer: OptimizerSpec | UpdateSpec | None = None
     input_gradient: bool = False
     sample_weights: bool = False
+    accumulate: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,9 +114,11 @@ class PlanBuilder:
         self._buffers: list[Buffer] = []
         self._calls: list[Call] = []
         self._streams = _AUGMENT_STREAM
+        self._pass_number = 0
+        self._numbers: dict[str, int] = {}
         self._kept: set[int] = set()
         self._memory = ReusedMemory(self)
-        self.indices = self.buffer("indices", (batch,), "int64")
+        self.indices = self.buffer("indices", (batch * purpose.accumulate,), "int64")
         self.rate = self.buffer("rate", (1,), "float64")
         self.step = self.buffer("step", (1,), "int64")
 
@@ -134,6 +143,9 @@ class PlanBuilder:
     ) -> int:
         """Add a buffer and return its number; the network's dtype by default."""
         dtype = dtype or self.network.dtype
+        if self._pass_number and name in self._numbers:
+            return self._numbers[name]  # what another batch of the step is done with
+        self._numbers[name] = len(self._buffers)
         self._buffers.append(Buffer(name, shape, dtype, parent, offset, shared))
         return len(self._buffers) - 1
 
@@ -145,6 +157,19 @@ class PlanBuilder:
         """Add a view of the front of another buffer."""
         return self.buffer(name, shape, self._buffers[of].dtype, parent=of)
 
+    def shared_buffer(self, name: str, shape: Shape) -> int:
+        """Return the shared buffer with this name, which is added where it is not there."""
+        known = self._numbers.get(name)
+        return self.buffer(name, shape, shared=True) if known is None else known
+
+    def shape_of(self, number: int) -> Shape:
+        """Shape of a buffer."""
+        return self._buffers[number].shape
+
+    def name_of(self, number: int) -> str:
+        """Name of a buffer."""
+        return self._buffers[number].name
+
     def resize(self, number: int, size: int) -> None:
         """Give a flat buffer its final size."""
         self._buffers[number] = replace(self._buffers[number], shape=(size,))
@@ -152,6 +177,24 @@ class PlanBuilder:
     def call(self, kernel: str, spec: object, *arguments: int | None) -> None:
         """Add a kernel call."""
         self._calls.append(Call(kernel, spec, arguments))
+
+    def update(self, spec: OptimizerSpec, w: int, dw: int, moment: Callable[[str], int]) -> None:
+        """Add the call of one update rule; ``moment`` gives the buffer of a moment by its name."""
+        rate, step = self.rate, self.step
+        if spec.kind == "sgd":
+            self.call("optim.sgd_update", spec, w, dw, rate)
+        elif spec.kind in ("momentum", "nesterov"):
+            self.call("optim.momentum_update", spec, w, dw, moment("first_moment"), rate)
+        elif spec.kind == "adagrad":
+            self.call("optim.adagrad_update", spec, w, dw, moment("second_moment"), rate)
+        elif spec.kind == "rmsprop":
+            v = moment("second_moment")
+            mean = moment("gradient_mean") if spec.centered else None
+            m = moment("first_moment") if spec.momentum else None
+            self.call("optim.rmsprop_update", spec, w, dw, v, mean, m, rate)
+        else:
+            m, v = moment("first_moment"), moment("second_moment")
+            self.call(f"optim.{spec.kind}_update", spec, w, dw, m, v, rate, step)
 
     def new_random_stream(self) -> RandomSpec:
         """Return a stream of random numbers that no other call uses."""
@@ -165,6 +208,34 @@ class PlanBuilder:
 
     def build(self) -> Plan:
         """Add everything, first gather to last update, and return the plan."""
+        indices, parts = self.indices, self.purpose.accumulate
+        for self._pass_number in range(parts):
+            if parts > 1:
+                self.indices = self.buffer(
+                    f"indices.{self._pass_number}", (self.batch,), "int64", parent=indices,
+                    offset=self._pass_number * self.batch,
+                )  # fmt: skip
+            self._add_pass()
+            if parts > 1:
+                self._accumulate()
+        self.indices = indices
+        if self.purpose.optimizer is not None:
+            self._update(self.purpose.optimizer)
+        return Plan(self.batch, self.network.dtype, tuple(self._buffers), tuple(self._calls))
+
+    def _accumulate(self) -> None:
+        """Add a share of a batch's gradients to those of the step."""
+        # Only where it is used: most trainings have one pass a step.
+        from fastconv.plans.gradient import AccumulateSpec
+
+        gradients = self._numbers["gradients"]
+        (size,) = self.shape_of(gradients)
+        total = self.buffer("accumulated_gradients", (size,))
+        spec = AccumulateSpec(size, 1 / self.purpose.accumulate, float(self._pass_number > 0))
+        self.call("gradient.accumulate", spec, gradients, total)
+
+    def _add_pass(self) -> None:
+        """Add the calls of one batch, from its gathering to its gradients."""
         nodes = self._forward(self._input())
         scores = nodes[-1].y
         # A name to find the result by, whatever layer made it.
@@ -173,9 +244,6 @@ class PlanBuilder:
             gradient = add_loss(self, Loss.of(self.purpose.loss), scores)
             if self.purpose.backward and gradient is not None:
                 self._backward(nodes, gradient)
-        if self.purpose.optimizer is not None:
-            self._update(self.purpose.optimizer)
-        return Plan(self.batch, self.network.dtype, tuple(self._buffers), tuple(self._calls))
 
     def _input(self) -> int:
         """Gather, augment, normalise."""
@@ -192,7 +260,25 @@ class PlanBuilder:
 
     def _augment(self, input_spec: InputSpec, x: int) -> int:
         a = self.source.augmentation
+        if a.moves:
+            x = self._move(input_spec, x)
+        if a.jitters:
+            # Only where it is used.
+            from fastconv.plans.jitter import JitterSpec
+
+            stream = _JITTER_STREAM - self._pass_number
+            spec = JitterSpec(
+                input_spec, RandomSpec(self.seed, stream), a.brightness, a.contrast, a.saturation,
+                a.erase, a.erase_area,
+            )  # fmt: skip
+            self.call("input.jitter_images", spec, x, self.step)
+        return x
+
+    def _move(self, input_spec: InputSpec, x: int) -> int:
+        a = self.source.augmentation
         random = RandomSpec(self.seed, _AUGMENT_STREAM)
+        if self._pass_number:
+            random = self.new_random_stream()
         spec = AugmentSpec(
             input_spec, random, a.flip, a.crop, a.rotation, a.shear, a.translation, a.cutout
         )
@@ -366,20 +452,20 @@ class PlanBuilder:
         spec = BroadcastSpec(batch, math.prod(pixels), channels)
         self.call("merge.add_forward", spec, x1, x2, y)
 
-    def _update(self, spec: OptimizerSpec) -> None:
-        """Add the update of all parameters at once."""
-        names = [buffer.name for buffer in self._buffers]
-        w, dw = names.index("parameters"), names.index("gradients")
-        shape = self._buffers[w].shape
-        if spec.kind == "sgd":
-            self.call("optim.sgd_update", spec, w, dw, self.rate)
+    def _update(self, spec: OptimizerSpec | UpdateSpec) -> None:
+        """Add the update of all parameters."""
+        w = self._numbers["parameters"]
+        dw = self._numbers.get("accumulated_gradients", self._numbers["gradients"])
+        if not isinstance(spec, OptimizerSpec):
+            from fastconv.plans.update import add_updates
+
+            add_updates(self, spec, w, dw, self._numbers["state"])
             return
-        m = self.buffer("first_moment", shape, shared=True)
-        if spec.kind == "adam":
-            v = self.buffer("second_moment", shape, shared=True)
-            self.call("optim.adam_update", spec, w, dw, m, v, self.rate, self.step)
-        else:
-            self.call("optim.momentum_update", spec, w, dw, m, self.rate)
+
+        def moment(name: str) -> int:
+            return self.buffer(name, self.shape_of(w), shared=True)
+
+        self.update(spec, w, dw, moment)
 
 
 def _own(place: int) -> int:

@@ -185,7 +185,9 @@ def measure(
 
     def run(count: int, times: np.ndarray | None = None) -> float:
         """Microseconds of a step."""
-        order = np.arange(count * trainer.batch_size).reshape(count, -1) % len(trainer.training)
+        order = np.arange(count * trainer.samples_per_step).reshape(count, -1) % len(
+            trainer.training
+        )
         rates = trainer.schedule.rates(np.arange(count))
         started = time.perf_counter()
         runner.run(order, rates, 0, times)
@@ -301,7 +303,7 @@ def _empty(config: ExecutionConfig, plan: Plan, repeats: int) -> tuple[float, fl
     buffers = tuple(plan.buffers[plan.number_of(name)] for name in names)
     empty = Plan(plan.batch, plan.dtype, buffers, ())
     runner = config.make_runner(empty, {})
-    order, rates = np.zeros((_MOST_STEPS, plan.batch), np.int64), np.zeros(_MOST_STEPS)
+    order, rates = np.zeros((_MOST_STEPS, plan.samples_of_a_step), np.int64), np.zeros(_MOST_STEPS)
 
     def least(work: Callable[[], object]) -> float:
         times = []

@@ -16,7 +16,18 @@ from fastconv.plans.loss import Loss
 from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
 from fastconv.preprocessing import Augmentation
 from fastconv.recipes.schema import RecipeError, used_under
-from fastconv.schedules import Constant, Cosine, Cyclic, Exponential, OneCycle, Schedule, Step
+from fastconv.schedules import (
+    Constant,
+    Cosine,
+    Cyclic,
+    Exponential,
+    OneCycle,
+    Plateau,
+    Polynomial,
+    Schedule,
+    Step,
+    Warmup,
+)
 from fastconv.spec import SpecError
 
 _ANY_SIZE = 2**31 - 1
@@ -189,6 +200,8 @@ class AugmentationSection:
         training set is appended before training.
     flip, crop, rotation, shear, translation, cutout
         See :class:`fastconv.plans.operation.AugmentSpec`.
+    brightness, contrast, saturation, erase, erase_area
+        See :class:`fastconv.plans.jitter.JitterSpec`; in the mode "step". The area left out, 0.33.
     """
 
     mode: Literal["step", "append"] = "step"
@@ -198,6 +211,11 @@ class AugmentationSection:
     shear: float = 0.0
     translation: float = 0.0
     cutout: int = 0
+    brightness: float = used_under("mode", "step", default=0.0)
+    contrast: float = used_under("mode", "step", default=0.0)
+    saturation: float = used_under("mode", "step", default=0.0)
+    erase: float = used_under("mode", "step", default=0.0)
+    erase_area: float | None = used_under("mode", "step", default=None)
 
     def __post_init__(self) -> None:
         self._spec((_ANY_SIZE, _ANY_SIZE, 1))  # checks the numbers
@@ -211,13 +229,29 @@ class AugmentationSection:
 
     def _spec(self, image_shape: tuple[int, int, int]) -> AugmentSpec:
         values = dataclasses.asdict(self)
-        del values["mode"]
-        return AugmentSpec(InputSpec(1, *image_shape), RandomSpec(0, 0), **values)
+        values = dataclasses.asdict(self)
+        moving = ("flip", "crop", "rotation", "shear", "translation", "cutout")
+        place = InputSpec(1, *image_shape), RandomSpec(0, 0)
+        made = AugmentSpec(*place, **{name: values[name] for name in moving})
+        colours = ("brightness", "contrast", "saturation", "erase")
+        if any(values[name] for name in colours) or self.erase_area is not None:
+            from fastconv.plans.jitter import JitterSpec
+
+            area = 1.0 if self.erase_area is None else self.erase_area
+            JitterSpec(*place, self.brightness, self.contrast, self.saturation, self.erase, area)
+        if self.erase_area is not None and not self.erase:
+            raise RecipeError(
+                "augmentation.erase_area does nothing without augmentation.erase; leave it out, or "
+                "set the probability of erasing"
+            )
+        return made
 
     def augmentation(self) -> Augmentation:
         """Return the changes without the mode."""
         values = dataclasses.asdict(self)
         del values["mode"]
+        if self.erase_area is None:
+            del values["erase_area"]
         return Augmentation(**values)
 
 
@@ -316,8 +350,10 @@ class InitializationSection:
         return made
 
 
-_WITH_MOMENTUM = ("momentum", "nesterov")
-_ADAM = ("adam", "adamw")
+_AVERAGED = ("momentum", "nesterov")
+_WITH_MOMENTUM = (*_AVERAGED, "rmsprop", "muon")
+_ADAM = ("adam", "adamw", "nadam", "lamb")
+_DIVIDING = (*_ADAM, "muon")
 
 
 @dataclass(frozen=True)
@@ -327,18 +363,29 @@ class OptimizerSection(Optimizer):
     The schedule "cyclic" has rates of its own in place of ``lr``.
     """
 
-    momentum: float = used_under(
-        "kind", *_WITH_MOMENTUM, default=0.9, instead=dict.fromkeys(_ADAM, "optimizer.beta1")
+    momentum: float | None = used_under(
+        "kind", *_WITH_MOMENTUM, default=None, instead=dict.fromkeys(_ADAM, "optimizer.beta1")
     )
-    averaged: bool = used_under("kind", *_WITH_MOMENTUM, default=False)
+    averaged: bool = used_under("kind", *_AVERAGED, default=False)
+    nesterov: bool = used_under(
+        "kind", "muon", default=True, instead={"momentum": "optimizer.kind = 'nesterov'"}
+    )
     beta1: float = used_under(
-        "kind", *_ADAM, default=0.9, instead=dict.fromkeys(_WITH_MOMENTUM, "optimizer.momentum")
+        "kind", *_DIVIDING, default=0.9, instead=dict.fromkeys(_AVERAGED, "optimizer.momentum")
     )
-    beta2: float = used_under("kind", *_ADAM, default=0.999)
-    epsilon: float = used_under("kind", *_ADAM, default=1e-8)
+    beta2: float = used_under(
+        "kind", *_DIVIDING, default=0.999, instead={"rmsprop": "optimizer.alpha"}
+    )
+    epsilon: float | None = used_under("kind", *_DIVIDING, "rmsprop", "adagrad", default=None)
+    alpha: float = used_under("kind", "rmsprop", default=0.99)
+    centered: bool = used_under("kind", "rmsprop", default=False)
+    momentum_decay: float = used_under("kind", "nadam", default=0.004)
     decay_mode: Literal["coupled", "decoupled"] = used_under(
-        "kind", "sgd", *_WITH_MOMENTUM, "adam", default="coupled",
-        instead={"adamw": "optimizer.weight_decay, which adamw decouples"},
+        "kind", "sgd", *_AVERAGED, "adam", "rmsprop", "adagrad", "nadam", default="coupled",
+        instead={
+            kind: f"optimizer.weight_decay, which {kind} decouples"
+            for kind in ("adamw", "lamb", "muon")
+        },
     )  # fmt: skip
     lr: float = 0.01
 
@@ -355,26 +402,42 @@ class ScheduleSection:
     Parameters
     ----------
     kind
-        "constant", "step", "exponential", "cosine", "one_cycle" or "cyclic".
+        "constant", "step", "exponential", "cosine", "polynomial", "one_cycle", "cyclic" or
+        "plateau".
     every_epochs
         Of step and exponential: epochs between (or per) multiplication by ``factor``.
     factor
-        Of step and exponential.
+        Of step, exponential and plateau.
     final
-        Of cosine: the last learning rate.
+        Of cosine and polynomial: the last learning rate.
+    power
+        Of polynomial.
     rise, start_divisor, final_divisor
         Of one_cycle.
     eta_min, eta_max, n_s
         Of cyclic, which does not use ``optimizer.lr``.
+    patience, threshold, least
+        Of plateau: validations without an improvement by the share ``threshold`` before the rate is
+        reduced, down to ``least``.
+    warmup_epochs, warmup_start
+        Epochs of a linear rise in front of the schedule, and the share of its first rate from which
+        it rises; left out, no rise, and 0.01.
     """
 
-    kind: Literal["constant", "step", "exponential", "cosine", "one_cycle", "cyclic"] = "constant"
+    kind: Literal[
+        "constant", "step", "exponential", "cosine", "polynomial", "one_cycle", "cyclic", "plateau"
+    ] = "constant"
     every_epochs: float = used_under("kind", "step", "exponential", default=1.0)
-    factor: float = used_under("kind", "step", "exponential", default=0.1)
+    factor: float = used_under("kind", "step", "exponential", "plateau", default=0.1)
     final: float = used_under(
-        "kind", "cosine", default=0.0,
-        instead={"one_cycle": "schedule.final_divisor", "cyclic": "schedule.eta_min"},
+        "kind", "cosine", "polynomial", default=0.0,
+        instead={
+            "one_cycle": "schedule.final_divisor",
+            "cyclic": "schedule.eta_min",
+            "plateau": "schedule.least",
+        },
     )  # fmt: skip
+    power: float = used_under("kind", "polynomial", default=1.0)
     rise: float = used_under("kind", "one_cycle", default=0.3, instead={"cyclic": "schedule.n_s"})
     start_divisor: float = used_under(
         "kind", "one_cycle", default=25.0, instead={"cyclic": "schedule.eta_min"}
@@ -390,19 +453,60 @@ class ScheduleSection:
     eta_max: float = used_under(
         "kind", "cyclic", default=1e-1,
         instead=dict.fromkeys(
-            ("constant", "step", "exponential", "cosine", "one_cycle"), "optimizer.lr"
+            ("constant", "step", "exponential", "cosine", "polynomial", "one_cycle", "plateau"),
+            "optimizer.lr",
         ),
     )  # fmt: skip
     n_s: int = used_under("kind", "cyclic", default=500, instead={"one_cycle": "schedule.rise"})
+    patience: int = used_under("kind", "plateau", default=10)
+    threshold: float = used_under("kind", "plateau", default=1e-4)
+    least: float = used_under(
+        "kind", "plateau", default=0.0,
+        instead={"cosine": "schedule.final", "cyclic": "schedule.eta_min"},
+    )  # fmt: skip
+    warmup_epochs: float | None = None
+    warmup_start: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.every_epochs <= _MOST_EPOCHS:
             expected = f"more than 0, at most {_MOST_EPOCHS:g}; use schedule.kind=constant for none"
             raise SpecError("schedule", "every_epochs", self.every_epochs, expected)
-        self.schedule(1.0, 1, 1)  # checks the numbers of this kind
+        if self.warmup_epochs is None:
+            if self.warmup_start is not None:
+                raise RecipeError(
+                    "schedule.warmup_start does nothing without schedule.warmup_epochs; leave it "
+                    "out, or say how long the warm-up is"
+                )
+        elif not self.warmup_epochs > 0:
+            raise SpecError("schedule", "warmup_epochs", self.warmup_epochs, "more than 0")
+        else:
+            self._warmup(Constant(1.0), 1)
+        self._schedule(1.0, 1, 1)  # checks the numbers of this kind
 
     def schedule(self, lr: float, steps_per_epoch: int, total: int) -> Schedule:
-        """Return the schedule over a recipe of ``total`` steps."""
+        """Return the schedule over a recipe of ``total`` steps.
+
+        Raises
+        ------
+        RecipeError
+            If the warm-up takes all of them.
+        """
+        if self.warmup_epochs is None:
+            return self._schedule(lr, steps_per_epoch, total)
+        steps = max(1, round(self.warmup_epochs * steps_per_epoch))
+        if steps >= total:
+            raise RecipeError(
+                f"schedule.warmup_epochs is {self.warmup_epochs}, {steps} steps, but the recipe "
+                f"has {total} steps; make it shorter, or train for longer"
+            )
+        return self._warmup(self._schedule(lr, steps_per_epoch, total - steps), steps)
+
+    def _warmup(self, schedule: Schedule, steps: int) -> Warmup:
+        if self.warmup_start is None:
+            return Warmup(schedule, steps)
+        return Warmup(schedule, steps, self.warmup_start)
+
+    def _schedule(self, lr: float, steps_per_epoch: int, total: int) -> Schedule:
         every = max(1, round(self.every_epochs * steps_per_epoch))
         if self.kind == "step":
             return Step(lr, every, self.factor)
@@ -410,8 +514,12 @@ class ScheduleSection:
             return Exponential(lr, every, self.factor)
         if self.kind == "cosine":
             return Cosine(lr, total, self.final)
+        if self.kind == "polynomial":
+            return Polynomial(lr, total, self.power, self.final)
         if self.kind == "one_cycle":
             return OneCycle(lr, total, self.rise, self.start_divisor, self.final_divisor)
         if self.kind == "cyclic":
             return Cyclic(self.eta_min, self.eta_max, self.n_s)
+        if self.kind == "plateau":
+            return Plateau(lr, self.factor, self.patience, self.threshold, self.least)
         return Constant(lr)

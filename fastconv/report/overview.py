@@ -60,7 +60,11 @@ def overview(findings: Findings) -> Section:
         ("loss", _settings(recipe.make_loss()).replace("_", " ")),
         ("optimiser", _settings(recipe.optimizer, recipe.rate_key.removeprefix("optimizer."))),
         ("schedule", _settings(recipe.schedule)),
-        ("batch size", f"{recipe.batch_size:,}"),
+        (
+            "batch size",
+            f"{recipe.batch_size:,}"
+            + (f", {recipe.accumulate} for a step" if recipe.accumulate > 1 else ""),
+        ),
         ("seed", str(recipe.seed)),
         ("stopped", _STOPPED.get(str(summary.get("stopped")), DASH)),
     ]  # fmt: skip
@@ -91,7 +95,7 @@ def _settings(section: Any, *always: str) -> str:
 def _work(findings: Findings) -> list[tuple[str, str]]:
     summary, network = findings.run.summary, findings.initial
     steps, seconds = summary.get("steps") or 0, summary.get("train_seconds")
-    samples = steps * findings.run.recipe.batch_size
+    samples = steps * findings.run.recipe.batch_size * findings.run.recipe.accumulate
     operations = float(step_operations(network) * samples)
     rows = [
         ("training steps", f"{steps:,} in {duration(seconds)}"),

@@ -84,7 +84,7 @@ def _look(trainer: Trainer) -> Divergence:
         return Divergence(
             step, _layer_of(name), f"{name} is infinite or NaN since the update of step {step - 1}"
         )
-    network, batch = trainer.network, trainer.batch_size
+    network, batch = trainer.network, trainer.samples_per_step
     order = epoch_order(len(trainer.training), trainer.seed, trainer.epoch)
     first = trainer.step % trainer.steps_per_epoch * batch
     chosen = order[first : first + batch]
@@ -98,7 +98,9 @@ def _look(trainer: Trainer) -> Divergence:
             )  # fmt: skip
     p = trainer.inference.preprocessing
     source = Source(batch, image_dtype(samples.images, network.dtype), p, trainer.augmentation)
-    plan = build_plan(network, batch, Purpose(True, True, trainer.loss), source, trainer.seed)
+    passes = batch // trainer.batch_size
+    purpose = Purpose(True, True, trainer.loss, accumulate=passes)
+    plan = build_plan(network, trainer.batch_size, purpose, source, trainer.seed)
     stepwise = StepwisePlan(
         plan,
         {

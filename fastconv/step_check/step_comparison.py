@@ -213,9 +213,7 @@ class _Comparison:
         steps = reference.steps
         self._start = steps.start
         self._epsilon = float(np.finfo(steps.network.dtype).eps)
-        kind = steps.optimizer.spec(steps.network).kind
-        moments = {"sgd": (), "adam": ("first_moment", "second_moment")}
-        self.parts = list(_parts(steps.network, moments.get(kind, ("first_moment",))))
+        self.parts = list(_parts(steps.network, steps.optimizer.moments))
         self._changes = {
             buffer: max(_largest(exact[buffer] - start) for exact in reference.exact)
             for buffer, start in self._start.items()

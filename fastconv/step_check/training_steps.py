@@ -21,7 +21,7 @@ from fastconv.step_check.rounding import RoundedRunner
 Snapshot: TypeAlias = dict[str, NDArray[np.float64]]
 """State of a training: its flat buffers, "loss" and "correct", as float64."""
 
-_MOMENTS = ("first_moment", "second_moment")
+_MOMENTS = ("first_moment", "second_moment", "gradient_mean")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class TrainingSteps:
         network = self.network
         if dtype != network.dtype:
             network = Sequential(network.layers, network.input_shape, dtype=dtype)
-        purpose = Purpose(True, True, self.loss, self.optimizer.spec(network))
+        purpose = Purpose(True, True, self.loss, self.optimizer.update(network))
         image_dtype = "uint8" if self.images.dtype == np.uint8 else dtype
         source = Source(len(self.images), image_dtype, self.preprocessing, self.augmentation)
         return build_plan(network, self.batch_size, purpose, source, self.seed)

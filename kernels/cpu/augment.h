@@ -2,7 +2,7 @@
 #ifndef FASTCONV_AUGMENT_H
 #define FASTCONV_AUGMENT_H
 
-enum { WORDS_OF_AN_IMAGE = 12, PIXELS_AT_ONCE = 64 };
+enum { WORDS_OF_AN_IMAGE = 12, WORDS_OF_A_JITTER = 8, PIXELS_AT_ONCE = 64 };
 
 /* Largest integer not above a, for the small numbers that coordinates are; without a call of floor,
  * which older processors would need. */
@@ -145,6 +145,65 @@ static void TYPED(augment_images)(const int64_t *instruction, int64_t step, int6
             for (int64_t i = most_of(0, top); i < least_of(height, top + cutout); i++)
                 memset(y + i * row + first * channels, 0,
                        (size_t)((last - first) * channels) * sizeof(REAL));
+        }
+    }
+}
+
+/* Colours and erasing, in place; fastconv.plans.jitter.JitterSpec has the formulas. */
+static void TYPED(jitter_images)(const int64_t *instruction, int64_t step, int64_t thread,
+                                 int64_t threads) {
+    const struct jitter_images *const n = fields_of(instruction);
+    const int64_t *const first_step = array_at(n->step);
+    const int64_t height = n->height, width = n->width, channels = n->channels;
+    const int64_t pixels = height * width, row = width * channels;
+    const struct random_stream s = stream_at(&n->random_key, first_step[0] + step);
+    const int64_t end = first_of(n->batch, thread + 1, threads);
+    for (int64_t sample = first_of(n->batch, thread, threads); sample < end; sample++) {
+        REAL *const x = (REAL *)array_at(n->x) + sample * pixels * channels;
+        uint32_t words[WORDS_OF_A_JITTER];
+        double u[WORDS_OF_A_JITTER];
+        for (int block = 0; block < WORDS_OF_A_JITTER / 4; block++)
+            four_words(&s, (uint64_t)(sample * (WORDS_OF_A_JITTER / 4) + block), words + 4 * block);
+        for (int k = 0; k < WORDS_OF_A_JITTER; k++) u[k] = (double)(words[k] >> 8) / 16777216;
+        const REAL brightness = (REAL)(1 + (2 * u[0] - 1) * n->brightness);
+        const REAL contrast = (REAL)(1 + (2 * u[1] - 1) * n->contrast);
+        const REAL saturation = (REAL)(1 + (2 * u[2] - 1) * n->saturation);
+        const REAL equal = (REAL)(1 / (double)channels);
+        const REAL red = channels == 3 ? (REAL)0.299 : equal;
+        const REAL green = channels == 3 ? (REAL)0.587 : equal;
+        const REAL blue = channels == 3 ? (REAL)0.114 : equal;
+        if (n->brightness != 0)
+            for (int64_t i = 0; i < pixels * channels; i++) x[i] *= brightness;
+        if (n->contrast != 0) {
+            double sum = 0;
+            for (int64_t i = 0; i < pixels; i++) {
+                REAL luma = 0;
+                for (int64_t c = 0; c < channels; c++)
+                    luma += (c == 0 ? red : c == 1 ? green : blue) * x[i * channels + c];
+                sum += luma;
+            }
+            const REAL more = (1 - contrast) * (REAL)(sum / (double)pixels);
+            for (int64_t i = 0; i < pixels * channels; i++) x[i] = contrast * x[i] + more;
+        }
+        if (n->saturation != 0)
+            for (int64_t i = 0; i < pixels; i++) {
+                REAL luma = 0;
+                for (int64_t c = 0; c < channels; c++)
+                    luma += (c == 0 ? red : c == 1 ? green : blue) * x[i * channels + c];
+                for (int64_t c = 0; c < channels; c++)
+                    x[i * channels + c] =
+                        saturation * x[i * channels + c] + (1 - saturation) * luma;
+            }
+        if (u[3] < n->erase) {
+            const double area = (double)pixels * (0.02 + u[4] * (n->erase_area - 0.02));
+            const double ratio = pow(0.3, 1 - 2 * u[5]);
+            const int64_t high = below(sqrt(area * ratio) + 0.5), wide = below(sqrt(area / ratio) + 0.5);
+            const int64_t rows = least_of(height, most_of(1, high));
+            const int64_t columns = least_of(width, most_of(1, wide));
+            const int64_t top = below(u[6] * (double)(height - rows + 1));
+            const int64_t left = below(u[7] * (double)(width - columns + 1));
+            for (int64_t i = top; i < top + rows; i++)
+                memset(x + i * row + left * channels, 0, (size_t)(columns * channels) * sizeof(REAL));
         }
     }
 }

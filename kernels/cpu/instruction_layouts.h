@@ -733,7 +733,8 @@ struct sgd_update {
     struct parameter_ranges parameter_ranges;
     int64_t no_integers[29];
     struct penalties penalties;
-    double no_reals[12];
+    double rate_factor; /* of the learning rate */
+    double no_reals[11];
     address condition;
 };
 
@@ -752,7 +753,8 @@ struct momentum_update {
     struct penalties penalties;
     double momentum; /* what is kept of the velocity */
     double share; /* of the gradient in the velocity */
-    double no_reals[10];
+    double rate_factor; /* of the learning rate */
+    double no_reals[9];
     address condition;
 };
 
@@ -772,7 +774,190 @@ struct adam_update {
     double beta1; /* what is kept of m */
     double beta2; /* what is kept of v */
     double epsilon; /* is added to the root */
+    double rate_factor; /* of the learning rate */
+    double no_reals[8];
+    address condition;
+};
+
+/* RMSprop, centred where there is mean, with momentum where there is m; g and the decoupled decay
+ * as in sgd_update */
+struct rmsprop_update {
+    struct instruction_head head;
+    address w; /* the parameters, which are updated */
+    address dw; /* their gradient */
+    address v; /* running mean of the gradient's square, which is updated */
+    address mean; /* running mean of the gradient, which is updated; may be NULL */
+    address m; /* the velocity, which is updated; may be NULL */
+    address rate; /* float64: the learning rate of each step of the run */
+    address no_pointers[6];
+    struct parameter_ranges parameter_ranges;
+    int64_t no_integers[29];
+    struct penalties penalties;
+    double alpha; /* what is kept of v and mean */
+    double epsilon; /* is added to the root */
+    double momentum; /* what is kept of the velocity */
+    double rate_factor; /* of the learning rate */
+    double no_reals[8];
+    address condition;
+};
+
+/* Adagrad; g and the decoupled decay as in sgd_update */
+struct adagrad_update {
+    struct instruction_head head;
+    address w; /* the parameters, which are updated */
+    address dw; /* their gradient */
+    address v; /* sum of the gradient's squares, which is updated */
+    address rate; /* float64: the learning rate of each step of the run */
+    address no_pointers[8];
+    struct parameter_ranges parameter_ranges;
+    int64_t no_integers[29];
+    struct penalties penalties;
+    double epsilon; /* is added to the root */
+    double rate_factor; /* of the learning rate */
+    double no_reals[10];
+    address condition;
+};
+
+/* NAdam; g and the decoupled decay as in sgd_update */
+struct nadam_update {
+    struct instruction_head head;
+    address w; /* the parameters, which are updated */
+    address dw; /* their gradient */
+    address m; /* running mean of the gradient, which is updated */
+    address v; /* running mean of its square, which is updated */
+    address rate; /* float64: the learning rate of each step of the run */
+    address step; /* int64: the number of the run's first step */
+    address no_pointers[6];
+    struct parameter_ranges parameter_ranges;
+    int64_t no_integers[29];
+    struct penalties penalties;
+    double beta1; /* what is kept of m */
+    double beta2; /* what is kept of v */
+    double epsilon; /* is added to the root */
+    double momentum_decay; /* how fast the momentum of a step comes up to beta1 */
+    double rate_factor; /* of the learning rate */
+    double no_reals[7];
+    address condition;
+};
+
+/* of LAMB: Adam's running means, and the direction u with its decay; g as in sgd_update */
+struct lamb_direction {
+    struct instruction_head head;
+    address w; /* the parameters */
+    address dw; /* their gradient */
+    address m; /* running mean of the gradient, which is updated */
+    address v; /* running mean of its square, which is updated */
+    address step; /* int64: the number of the run's first step */
+    address u; /* workspace: the direction */
+    address no_pointers[6];
+    struct parameter_ranges parameter_ranges;
+    int64_t no_integers[29];
+    struct penalties penalties;
+    double beta1; /* what is kept of m */
+    double beta2; /* what is kept of v */
+    double epsilon; /* is added to the root */
     double no_reals[9];
+    address condition;
+};
+
+/* the rest of LAMB: w -= rate ||w|| / ||u|| u */
+struct lamb_apply {
+    struct instruction_head head;
+    address w; /* the parameters, which are updated */
+    address u; /* the direction */
+    address w_sums; /* float64: the squared_sums of w */
+    address u_sums; /* float64: the squared_sums of u */
+    address rate; /* float64: the learning rate of each step of the run */
+    address no_pointers[7];
+    int64_t size; /* parameters */
+    int64_t no_integers[31];
+    double rate_factor; /* of the learning rate */
+    double no_reals[14];
+    address condition;
+};
+
+/* the sum of the squares of each block of 1024 elements */
+struct squared_sums {
+    struct instruction_head head;
+    address x; /* the elements */
+    address sums; /* float64: one for each block */
+    address no_pointers[10];
+    int64_t size; /* elements */
+    int64_t no_integers[31];
+    double no_reals[15];
+    address condition;
+};
+
+/* x *= min(1, limit / (norm + epsilon)), or limit / max(norm, epsilon) */
+struct scale_by_norm {
+    struct instruction_head head;
+    address x; /* what is scaled */
+    address sums; /* float64: the squared_sums of x */
+    address no_pointers[10];
+    int64_t size; /* elements */
+    int64_t normalizes; /* whether a smaller norm becomes the limit too */
+    int64_t no_integers[30];
+    double limit; /* the largest norm */
+    double epsilon; /* against a norm of 0 */
+    double no_reals[13];
+    address condition;
+};
+
+/* each element between -limit and limit; NaN stays */
+struct clip_by_value {
+    struct instruction_head head;
+    address x; /* what is clipped */
+    address no_pointers[11];
+    int64_t size; /* elements */
+    int64_t no_integers[31];
+    double limit; /* the largest magnitude */
+    double no_reals[14];
+    address condition;
+};
+
+/* total = keep total + share dw; without total where keep is 0 */
+struct accumulate {
+    struct instruction_head head;
+    address dw; /* the gradient */
+    address total; /* what it is added to */
+    address no_pointers[10];
+    int64_t size; /* elements */
+    int64_t no_integers[31];
+    double share; /* factor of the gradient */
+    double keep; /* factor of what is there */
+    double no_reals[13];
+    address condition;
+};
+
+/* m = momentum m + (1 - momentum) dw; direction = m, or for nesterov (1 - momentum) dw + momentum m
+ * */
+struct muon_direction {
+    struct instruction_head head;
+    address dw; /* the gradient */
+    address m; /* its running mean, which is updated */
+    address direction; /* of the step, before it is made orthogonal */
+    address no_pointers[9];
+    int64_t size; /* elements */
+    int64_t nesterov; /* whether it is Nesterov's */
+    int64_t no_integers[30];
+    double momentum; /* what is kept of m */
+    double no_reals[14];
+    address condition;
+};
+
+/* polynomial = b gram + c square, and a more on the diagonal */
+struct newton_schulz_polynomial {
+    struct instruction_head head;
+    address gram; /* a matrix by its transpose */
+    address square; /* gram by gram */
+    address polynomial; /* of the Newton-Schulz iteration */
+    address no_pointers[9];
+    int64_t rows; /* rows of each matrix, and its columns */
+    int64_t no_integers[31];
+    double a; /* factor of the unit matrix */
+    double b; /* factor of gram */
+    double c; /* factor of square */
+    double no_reals[12];
     address condition;
 };
 
@@ -1335,6 +1520,27 @@ struct augment_images {
     double shear; /* radians, at most */
     double translation; /* part of a side, at most */
     double no_reals[12];
+    address condition;
+};
+
+/* colours and erasing, in place; fastconv.plans.jitter.JitterSpec has the formulas */
+struct jitter_images {
+    struct instruction_head head;
+    address x; /* the input */
+    address step; /* int64: the number of the run's first step */
+    address no_pointers[10];
+    int64_t batch; /* samples */
+    int64_t height; /* rows of an image */
+    int64_t width; /* columns of an image */
+    int64_t channels;
+    struct random_key random_key;
+    int64_t no_integers[25];
+    double brightness; /* largest change of the factor */
+    double contrast; /* largest change of the factor */
+    double saturation; /* largest change of the factor */
+    double erase; /* probability of a rectangle of 0 */
+    double erase_area; /* its largest share of the area */
+    double no_reals[10];
     address condition;
 };
 

@@ -43,6 +43,7 @@ static const struct kernel_entry kernels[] = {
     PLANES_KERNELS,
     DENSE_KERNELS,
     OPTIM_KERNELS,
+    GRADIENT_KERNELS,
     ACTIVATION_KERNELS,
     LOSS_KERNELS,
     TARGET_LOSS_KERNELS,

@@ -17,6 +17,7 @@
 #include "activation_formulas.h"
 
 #include "optim.h"
+#include "gradient.h"
 #include "activation.h"
 #include "loss.h"
 #include "target_loss.h"

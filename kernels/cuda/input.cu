@@ -213,3 +213,68 @@ __global__ void augment_images(int batch, int height, int width, int channels, i
         __syncthreads();
     }
 }
+
+namespace {
+
+template <typename T>
+__device__ T luma_of(const T *pixel, int channels) {
+    if (channels == 3)
+        return static_cast<T>(0.299) * pixel[0] + static_cast<T>(0.587) * pixel[1] +
+               static_cast<T>(0.114) * pixel[2];
+    T sum = 0;
+    for (int c = 0; c < channels; c++) sum += static_cast<T>(1.0 / channels) * pixel[c];
+    return sum;
+}
+
+}  // namespace
+
+// Colours and erasing, in place: an image by a block of THREADS threads.
+template <typename T>
+__global__ void __launch_bounds__(THREADS)
+    jitter_images(int batch, int height, int width, int channels, double brightness,
+                  double contrast, double saturation, double erase, double erase_area,
+                  unsigned long long seed, unsigned stream, T *x, const long long *step) {
+    using namespace fastconv;
+    __shared__ double room[THREADS];
+    const int pixels = height * width;
+    for (int n = blockIdx.x; n < batch; n += gridDim.x) {
+        T *const image = x + static_cast<long long>(n) * pixels * channels;
+        const Words words = philox(2 * n, stream, *step, seed);
+        const Words others = philox(2 * n + 1, stream, *step, seed);
+        double u[8];
+        for (int k = 0; k < 8; k++) u[k] = draw(k < 4 ? words.word[k] : others.word[k - 4]);
+        const T b = static_cast<T>(1 + (2 * u[0] - 1) * brightness);
+        const T c = static_cast<T>(1 + (2 * u[1] - 1) * contrast);
+        const T s = static_cast<T>(1 + (2 * u[2] - 1) * saturation);
+        double sum = 0;
+        for (int i = threadIdx.x; i < pixels; i += THREADS) {
+            T *const pixel = image + static_cast<long long>(i) * channels;
+            if (brightness != 0)
+                for (int k = 0; k < channels; k++) pixel[k] *= b;
+            if (contrast != 0) sum += luma_of(pixel, channels);
+        }
+        sum = sum_of_block<THREADS>(sum, room);
+        const T more = (1 - c) * static_cast<T>(sum / pixels);
+        const bool erases = u[3] < erase;
+        const double area = pixels * (0.02 + u[4] * (erase_area - 0.02));
+        const double ratio = pow(0.3, 1 - 2 * u[5]);
+        const int high = static_cast<int>(floor(sqrt(area * ratio) + 0.5));
+        const int wide = static_cast<int>(floor(sqrt(area / ratio) + 0.5));
+        const int rows = high < 1 ? 1 : high > height ? height : high;
+        const int columns = wide < 1 ? 1 : wide > width ? width : wide;
+        const int top = static_cast<int>(floor(u[6] * (height - rows + 1)));
+        const int left = static_cast<int>(floor(u[7] * (width - columns + 1)));
+        for (int i = threadIdx.x; i < pixels; i += THREADS) {
+            T *const pixel = image + static_cast<long long>(i) * channels;
+            if (contrast != 0)
+                for (int k = 0; k < channels; k++) pixel[k] = c * pixel[k] + more;
+            if (saturation != 0) {
+                const T gray = (1 - s) * luma_of(pixel, channels);
+                for (int k = 0; k < channels; k++) pixel[k] = s * pixel[k] + gray;
+            }
+            const int row = i / width, column = i % width;
+            if (erases && row >= top && row < top + rows && column >= left && column < left + columns)
+                for (int k = 0; k < channels; k++) pixel[k] = 0;
+        }
+    }
+}

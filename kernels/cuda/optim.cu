@@ -28,16 +28,16 @@ __device__ T after_step(const Penalties &p, int i, T w, T u, double rate) {
 
 template <typename T>
 __global__ void sgd_update(int size, int weights, int decayed, double l2, double coupled,
-                           double decoupled, T *w, const T *dw, const double *rate) {
+                           double decoupled, double rate_factor, T *w, const T *dw, const double *rate) {
     using namespace fastconv;
     const Penalties p = {weights, decayed, l2, coupled, decoupled};
     for (int i = first_index(); i < size; i += index_step())
-        w[i] = after_step(p, i, w[i], gradient_of(p, i, w[i], dw[i]), *rate);
+        w[i] = after_step(p, i, w[i], gradient_of(p, i, w[i], dw[i]), *rate * rate_factor);
 }
 
 template <typename T>
 __global__ void momentum_update(int size, int weights, int decayed, double l2, double coupled,
-                                double decoupled, double momentum, double share, int nesterov, T *w,
+                                double decoupled, double rate_factor, double momentum, double share, int nesterov, T *w,
                                 const T *dw, T *m, const double *rate) {
     using namespace fastconv;
     const Penalties p = {weights, decayed, l2, coupled, decoupled};
@@ -46,13 +46,13 @@ __global__ void momentum_update(int size, int weights, int decayed, double l2, d
         const T g = static_cast<T>(share) * gradient_of(p, i, w[i], dw[i]);
         const T velocity = beta * m[i] + g;
         m[i] = velocity;
-        w[i] = after_step(p, i, w[i], nesterov ? g + beta * velocity : velocity, *rate);
+        w[i] = after_step(p, i, w[i], nesterov ? g + beta * velocity : velocity, *rate * rate_factor);
     }
 }
 
 template <typename T>
 __global__ void adam_update(int size, int weights, int decayed, double l2, double coupled,
-                            double decoupled, double beta1, double beta2, double epsilon, T *w,
+                            double decoupled, double rate_factor, double beta1, double beta2, double epsilon, T *w,
                             const T *dw, T *m, T *v, const double *rate, const long long *step) {
     using namespace fastconv;
     const Penalties p = {weights, decayed, l2, coupled, decoupled};
@@ -68,6 +68,111 @@ __global__ void adam_update(int size, int weights, int decayed, double l2, doubl
         v[i] = second;
         const T root = sqrt(second * second_scale);
         const T u = first * first_scale / (root + static_cast<T>(epsilon));
-        w[i] = after_step(p, i, w[i], u, *rate);
+        w[i] = after_step(p, i, w[i], u, *rate * rate_factor);
     }
+}
+
+template <typename T>
+__global__ void rmsprop_update(int size, int weights, int decayed, double l2, double coupled,
+                               double decoupled, double rate_factor, double alpha, double epsilon,
+                               double momentum, T *w, const T *dw, T *v, T *mean, T *m,
+                               const double *rate) {
+    using namespace fastconv;
+    const Penalties p = {weights, decayed, l2, coupled, decoupled};
+    const T keep = static_cast<T>(alpha), share = static_cast<T>(1 - alpha);
+    for (int i = first_index(); i < size; i += index_step()) {
+        const T g = gradient_of(p, i, w[i], dw[i]);
+        T square = keep * v[i] + share * g * g;
+        v[i] = square;
+        if (mean) {
+            const T centre = keep * mean[i] + share * g;
+            mean[i] = centre;
+            square -= centre * centre;
+            square = square < 0 ? T(0) : square;  // by rounding alone
+        }
+        T u = g / (sqrt(square) + static_cast<T>(epsilon));
+        if (m) m[i] = u = static_cast<T>(momentum) * m[i] + u;
+        w[i] = after_step(p, i, w[i], u, *rate * rate_factor);
+    }
+}
+
+template <typename T>
+__global__ void adagrad_update(int size, int weights, int decayed, double l2, double coupled,
+                               double decoupled, double rate_factor, double epsilon, T *w,
+                               const T *dw, T *v, const double *rate) {
+    using namespace fastconv;
+    const Penalties p = {weights, decayed, l2, coupled, decoupled};
+    for (int i = first_index(); i < size; i += index_step()) {
+        const T g = gradient_of(p, i, w[i], dw[i]);
+        const T square = v[i] + g * g;
+        v[i] = square;
+        w[i] = after_step(p, i, w[i], g / (sqrt(square) + static_cast<T>(epsilon)),
+                          *rate * rate_factor);
+    }
+}
+
+// The factors of g and of m are found as OptimizerSpec.nadam_shares says.
+template <typename T>
+__global__ void nadam_update(int size, int weights, int decayed, double l2, double coupled,
+                             double decoupled, double rate_factor, double beta1, double beta2,
+                             double epsilon, double momentum_decay, T *w, const T *dw, T *m, T *v,
+                             const double *rate, const long long *step) {
+    using namespace fastconv;
+    const Penalties p = {weights, decayed, l2, coupled, decoupled};
+    const double t = static_cast<double>(*step + 1), log_q = momentum_decay * log(0.96);
+    const double mu = beta1 * (1 - 0.5 * exp(log_q * t));
+    const double following = beta1 * (1 - 0.5 * exp(log_q * (t + 1)));
+    double log_product = t * log(beta1), power = 1;
+    for (int k = 1; k <= 60; k++) {
+        const double sums =
+            log_q != 0 ? exp(k * log_q) * expm1(k * log_q * t) / expm1(k * log_q) : t;
+        power /= 2;
+        log_product -= power / k * sums;
+    }
+    const double product = exp(log_product);
+    const T of_gradient = static_cast<T>((1 - mu) / (1 - product));
+    const T of_mean = static_cast<T>(following / (1 - product * following));
+    const T correction = static_cast<T>(-1 / expm1(t * log(beta2)));
+    for (int i = first_index(); i < size; i += index_step()) {
+        const T g = gradient_of(p, i, w[i], dw[i]);
+        const T first = static_cast<T>(beta1) * m[i] + static_cast<T>(1 - beta1) * g;
+        const T second = static_cast<T>(beta2) * v[i] + static_cast<T>(1 - beta2) * g * g;
+        m[i] = first;
+        v[i] = second;
+        const T root = sqrt(second * correction);
+        const T u = (of_gradient * g + of_mean * first) / (root + static_cast<T>(epsilon));
+        w[i] = after_step(p, i, w[i], u, *rate * rate_factor);
+    }
+}
+
+// Of LAMB: Adam's running means, and the direction u with its decay.
+template <typename T>
+__global__ void lamb_direction(int size, int weights, int decayed, double l2, double coupled,
+                               double decoupled, double, double beta1, double beta2,
+                               double epsilon, const T *w, const T *dw, T *m, T *v,
+                               const long long *step, T *u) {
+    using namespace fastconv;
+    const Penalties p = {weights, decayed, l2, coupled, decoupled};
+    const double t = static_cast<double>(*step + 1);
+    const T first_scale = static_cast<T>(-1 / expm1(t * log(beta1)));
+    const T second_scale = static_cast<T>(-1 / expm1(t * log(beta2)));
+    for (int i = first_index(); i < size; i += index_step()) {
+        const T g = gradient_of(p, i, w[i], dw[i]);
+        const T first = static_cast<T>(beta1) * m[i] + static_cast<T>(1 - beta1) * g;
+        const T second = static_cast<T>(beta2) * v[i] + static_cast<T>(1 - beta2) * g * g;
+        m[i] = first;
+        v[i] = second;
+        const T root = sqrt(second * second_scale) + static_cast<T>(epsilon);
+        u[i] = first * first_scale / root + static_cast<T>(i < decayed ? decoupled : 0) * w[i];
+    }
+}
+
+// The rest of LAMB, by the sums of the squares of w and of u.
+template <typename T>
+__global__ void lamb_apply(int size, double rate_factor, T *w, const T *u, const double *sums,
+                           const double *rate) {
+    using namespace fastconv;
+    const double ratio = sums[0] != 0 && sums[1] != 0 ? sqrt(sums[0]) / sqrt(sums[1]) : 1;
+    const T scale = static_cast<T>(*rate * rate_factor * ratio);
+    for (int i = first_index(); i < size; i += index_step()) w[i] -= scale * u[i];
 }

@@ -91,22 +91,28 @@ class StreamRunner:
         self._first_step = np.zeros(1, np.int64)
         self._stream, relocations = encode(self.instructions, engine.address_of, engine.tiles_of)
         self._relocate(relocations)
+        self._samples = plan.samples_of_a_step
         names = [buffer.name for buffer in plan.buffers]
         self._statistics = self.buffer("statistics") if "statistics" in names else None
 
     def _relocate(self, relocations: NDArray[np.int64]) -> None:
         """Write addresses into the stream; remember those that change with every run."""
         moving = {self.plan.number_of(name): name for name in ("indices", "rate", "step")}
-        self._moving: dict[str, list[tuple[int, int]]] = {name: [] for name in moving.values()}
+        self._moving: dict[str, list[tuple[int, int, int]]] = {name: [] for name in moving.values()}
         addresses: dict[int, int] = {}
         for number, word, argument, offset in relocations.tolist():
-            if argument in moving:
-                self._moving[moving[argument]].append((number, word))
+            owner, start = (argument, 0) if argument < 0 else self._memory_of(argument)
+            if owner in moving:
+                self._moving[moving[owner]].append((number, word, start))
                 continue
             if argument not in addresses:
                 addresses[argument] = self._array(argument).ctypes.data
             self._stream[number, word] = addresses[argument] + offset
         self._point("step", self._first_step)
+
+    def _memory_of(self, argument: int) -> tuple[int, int]:
+        """The buffer that owns the memory of one, and elements into it."""
+        return self.plan.memory_of(argument) or (argument, 0)
 
     def _array(self, argument: int) -> np.ndarray:
         """Buffers of the plan by number; memory that the lowering added as -1, -2, ..."""
@@ -165,17 +171,22 @@ class StreamRunner:
             samples; None if it has no loss.
         """
         order = np.ascontiguousarray(order, np.int64)
-        self._point("indices", order)
+        steps = len(order)
+        if self._samples > self.plan.batch:
+            # A kernel finds the batch of a step right behind that of the step before.
+            parts = order.reshape(steps, -1, self.plan.batch)
+            order = np.ascontiguousarray(parts.transpose(1, 0, 2))
+        self._point("indices", order, steps)
         if rates is not None:
             rates = np.ascontiguousarray(rates, np.float64)
             self._point("rate", rates)
         self._first_step[0] = first_step
         if self._statistics is not None and not continues:
             self._statistics.fill(0)
-        self.engine.run_stream(self._stream, len(order), self.threads, nanoseconds)
+        self.engine.run_stream(self._stream, steps, self.threads, nanoseconds)
         return None if self._statistics is None else self._statistics.copy()
 
-    def _point(self, name: str, array: np.ndarray) -> None:
+    def _point(self, name: str, array: np.ndarray, steps: int = 1) -> None:
         address = array.ctypes.data
-        for number, word in self._moving[name]:
-            self._stream[number, word] = address
+        for number, word, start in self._moving[name]:
+            self._stream[number, word] = address + start * steps * array.itemsize

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import (
@@ -17,6 +17,9 @@ from fastconv.backends.cupy.launches import (
     stream_of,
 )
 from fastconv.plans.operation import AugmentSpec, InputSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.jitter import JitterSpec
 
 _GATHER = {
     "uint8": "gather_bytes",
@@ -119,6 +122,16 @@ def augment_images(
         *spec.input.x_shape, int(spec.flip), spec.crop, float(spec.rotation), float(spec.shear),
         float(spec.translation), spec.cutout, int(spec.warps), *stream_of(spec.random), x, step, y,
         dtype=y.dtype,
+    )  # fmt: skip
+
+
+def jitter_images(spec: JitterSpec, x: Array, step: Array, workspace: Array | None) -> None:
+    """Change colours, and erase a rectangle: each image by its own draws."""
+    check_size("jitter_images", x=spec.input.batch * _size(spec.input))
+    launch_rows(
+        "input.jitter_images", spec.input.batch, *spec.input.x_shape, float(spec.brightness),
+        float(spec.contrast), float(spec.saturation), float(spec.erase), float(spec.erase_area),
+        *stream_of(spec.random), x, step, threads=THREADS, dtype=x.dtype,
     )  # fmt: skip
 
 

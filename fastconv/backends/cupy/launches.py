@@ -15,6 +15,8 @@ from fastconv.plans.operation import ActivationSpec, RandomSpec
 THREADS = 256
 """Threads of a block where the kernel does not ask for a number of its own."""
 WARP = 32
+_THREADS_OF_A_SUM = 1024
+"""Threads of a block that sums alone, as in ``kernels/cuda/gradient.cu``."""
 _MOST_BLOCKS = 4096
 """Most blocks of a grid whose threads take several elements each."""
 MOST_ROWS_OF_BLOCKS = 65535
@@ -96,6 +98,19 @@ def launch_rows(kernel: str, rows: int, *arguments: Any, threads: int = WARP, dt
     """Launch a kernel whose blocks take a row each, unless there are none."""
     if rows:
         launch(kernel, (blocks_for(rows, 1),), (threads,), *arguments, dtype=dtype)
+
+
+def sum_squares(size: int, x: Any, total: Any) -> None:
+    """Sum the squares of all elements by one block, in an order that only their number fixes.
+
+    Parameters
+    ----------
+    size, x
+        The elements.
+    total
+        float64 (1,), written.
+    """
+    launch("gradient.sum_squares", (1,), (_THREADS_OF_A_SUM,), size, x, total, dtype=x.dtype)
 
 
 def numbers_of(activation: ActivationSpec | None) -> tuple[int, float]:

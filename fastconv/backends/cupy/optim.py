@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastconv.backends.cupy.device import Array
-from fastconv.backends.cupy.launches import launch_elements
+from fastconv.backends.cupy.launches import launch_elements, sum_squares
+from fastconv.backends.cupy.products import memory_of
 from fastconv.plans.operation import OptimizerSpec
+
+_BYTES_OF_A_SUM = 8
 
 
 def _update(kernel: str, spec: OptimizerSpec, *arguments: Any, dtype: Any) -> None:
     penalties = float(spec.l2), float(spec.coupled_decay), float(spec.decoupled_decay)
     sizes = spec.size, spec.weights, spec.decayed
-    launch_elements(kernel, spec.size, *sizes, *penalties, *arguments, dtype=dtype)
+    launch_elements(
+        kernel, spec.size, *sizes, *penalties, float(spec.rate_factor), *arguments, dtype=dtype
+    )
 
 
 def sgd_update(
@@ -57,6 +64,75 @@ def adam_update(
     _update("optim.adam_update", spec, *rule, w, dw, m, v, rate, step, dtype=w.dtype)
 
 
+def rmsprop_update(
+    spec: OptimizerSpec,
+    w: Array,
+    dw: Array,
+    v: Array,
+    mean: Array | None,
+    m: Array | None,
+    rate: Array,
+    workspace: Array | None,
+) -> None:
+    """RMSprop, centred or not, with momentum or without."""
+    rule = float(spec.alpha), float(spec.epsilon), float(spec.momentum)
+    _update("optim.rmsprop_update", spec, *rule, w, dw, v, mean, m, rate, dtype=w.dtype)
+
+
+def adagrad_update(
+    spec: OptimizerSpec,
+    w: Array,
+    dw: Array,
+    v: Array,
+    rate: Array,
+    workspace: Array | None,
+) -> None:
+    """Adagrad."""
+    _update("optim.adagrad_update", spec, float(spec.epsilon), w, dw, v, rate, dtype=w.dtype)
+
+
+def nadam_update(
+    spec: OptimizerSpec,
+    w: Array,
+    dw: Array,
+    m: Array,
+    v: Array,
+    rate: Array,
+    step: Array,
+    workspace: Array | None,
+) -> None:
+    """NAdam."""
+    rule = (
+        float(spec.beta1), float(spec.beta2), float(spec.epsilon), float(spec.momentum_decay)
+    )  # fmt: skip
+    _update("optim.nadam_update", spec, *rule, w, dw, m, v, rate, step, dtype=w.dtype)
+
+
+def lamb_update(
+    spec: OptimizerSpec,
+    w: Array,
+    dw: Array,
+    m: Array,
+    v: Array,
+    rate: Array,
+    step: Array,
+    workspace: Array | None,
+) -> None:
+    """LAMB: the direction and both sums of squares first, then the step."""
+    sums = memory_of(workspace)[: 2 * _BYTES_OF_A_SUM].view("float64")
+    u = memory_of(workspace)[2 * _BYTES_OF_A_SUM :][: spec.size * w.dtype.itemsize].view(w.dtype)
+    rule = float(spec.beta1), float(spec.beta2), float(spec.epsilon)
+    _update("optim.lamb_direction", spec, *rule, w, dw, m, v, step, u, dtype=w.dtype)
+    sum_squares(spec.size, w, sums[:1])
+    sum_squares(spec.size, u, sums[1:])
+    launch_elements(
+        "optim.lamb_apply", spec.size, spec.size, float(spec.rate_factor), w, u, sums, rate,
+        dtype=w.dtype,
+    )  # fmt: skip
+
+
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs: none."""
-    return 0
+    """Bytes of workspace that a kernel of this module needs: for LAMB's direction and two sums."""
+    if kernel != "lamb_update":
+        return 0
+    return 2 * _BYTES_OF_A_SUM + int(spec.size) * int(np.dtype(dtype).itemsize)

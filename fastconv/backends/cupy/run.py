@@ -140,7 +140,7 @@ class Runner:
         try:
             self._arrays: list[Array] = plan.allocate(shared, self._zeros)
             self._calls = self._bind()
-            self._order = self._zeros((_MOST_STEPS, plan.batch), "int64")
+            self._order = self._zeros((_MOST_STEPS, plan.samples_of_a_step), "int64")
             self._rates = self._zeros((_MOST_STEPS,), "float64")
             self._first, self._next = self._zeros((1,), "int64"), self._zeros((1,), "int64")
         except MemoryError as fault:
@@ -269,8 +269,8 @@ class Runner:
 
     def _begin_step(self) -> None:
         launch(
-            "run.begin_step", (1,), (THREADS,), self.plan.batch, self._order, self._rates,
-            self._first, self._next, self._indices, self._rate, self._step,
+            "run.begin_step", (1,), (THREADS,), self.plan.samples_of_a_step, self._order,
+            self._rates, self._first, self._next, self._indices, self._rate, self._step,
         )  # fmt: skip
 
     def _one_step(self) -> None:

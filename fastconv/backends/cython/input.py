@@ -17,4 +17,5 @@ standardize_images = contract_kernel(
 )
 min_max_images = contract_kernel(engine, "input.min_max_images", __name__)
 augment_images = contract_kernel(engine, "input.augment_images", __name__)
+jitter_images = contract_kernel(engine, "input.jitter_images", __name__)
 workspace_bytes = workspace_of_module(engine, "input", __name__)

@@ -314,6 +314,64 @@ def _augment_images(real: Real) -> KernelFunction:
     return augment_images
 
 
+_WORDS_OF_A_JITTER = 8
+
+
+@inlined
+def _luma(x: Any, first: int, channels: int, real: Real) -> Any:
+    """Luma of the pixel that begins at an element."""
+    if channels == 3:
+        weighted = real(0.299) * x[first] + real(0.587) * x[first + 1]
+        return weighted + real(0.114) * x[first + 2]
+    total = real(0)
+    for c in range(channels):
+        total += real(1 / channels) * x[first + c]
+    return total
+
+
+@kernel(Kernel.JITTER_IMAGES)
+def _jitter_images(real: Real) -> KernelFunction:
+    """Colours and erasing, in place; fastconv.plans.jitter.JitterSpec has the formulas."""
+
+    def jitter_images(n: Fields, step: int, thread: int, threads: int) -> None:
+        x, words = pointer(n.x, real), local(_ROOM_FOR_WORDS, np.uint32)
+        number = pointer(n.step, np.int64)[0] + step
+        batch, height, width, channels = n.batch, n.height, n.width, n.channels
+        size, blocks = height * width * channels, _WORDS_OF_A_JITTER // 4
+        for sample in range(first_of(batch, thread, threads), first_of(batch, thread + 1, threads)):
+            fill_words(words, 0, sample * blocks, blocks, n, number)
+            first = sample * size
+            if n.brightness != 0:
+                brightness = real(1 + (2 * _draw(words, 0) - 1) * n.brightness)
+                for i in range(first, first + size):
+                    x[i] *= brightness
+            if n.contrast != 0:
+                contrast = real(1 + (2 * _draw(words, 1) - 1) * n.contrast)
+                total = 0.0
+                for i in range(first, first + size, channels):
+                    total += _luma(x, i, channels, real)
+                more = (real(1) - contrast) * real(total / (height * width))
+                for i in range(first, first + size):
+                    x[i] = contrast * x[i] + more
+            if n.saturation != 0:
+                saturation = real(1 + (2 * _draw(words, 2) - 1) * n.saturation)
+                for i in range(first, first + size, channels):
+                    gray = (real(1) - saturation) * _luma(x, i, channels, real)
+                    for c in range(channels):
+                        x[i + c] = saturation * x[i + c] + gray
+            if _draw(words, 3) < n.erase:
+                area = height * width * (0.02 + _draw(words, 4) * (n.erase_area - 0.02))
+                ratio = math.pow(0.3, 1 - 2 * _draw(words, 5))
+                rows = min(height, max(1, math.floor(math.sqrt(area * ratio) + 0.5)))
+                columns = min(width, max(1, math.floor(math.sqrt(area / ratio) + 0.5)))
+                top = math.floor(_draw(words, 6) * (height - rows + 1))
+                left = math.floor(_draw(words, 7) * (width - columns + 1))
+                for i in range(top, top + rows):
+                    clear(x, first + (i * width + left) * channels, columns * channels)
+
+    return jitter_images
+
+
 gather_images = contract_kernel(engine, "input.gather_images", __name__)
 gather_rows = contract_kernel(engine, "input.gather_rows", __name__, spec_of_gathered_rows)
 scale_images = contract_kernel(engine, "input.scale_images", __name__)
@@ -322,4 +380,5 @@ standardize_images = contract_kernel(
 )
 min_max_images = contract_kernel(engine, "input.min_max_images", __name__)
 augment_images = contract_kernel(engine, "input.augment_images", __name__)
+jitter_images = contract_kernel(engine, "input.jitter_images", __name__)
 workspace_bytes = workspace_of_module(engine, "input", __name__)

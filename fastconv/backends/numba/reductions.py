@@ -16,6 +16,9 @@ _MOST_LANES = 16
 _ADDS_OF_A_BLOCK = 16
 """Vectors that are added in their dtype; the sums of so many are added in float64, as longer ones
 in float32 lose digits."""
+ELEMENTS_OF_A_BLOCK = 1024
+"""Elements whose squares are summed at once; the sums are added in order, so that the number of
+threads changes nothing. It is that of fastconv/backends/compiled/rules/gradient.py."""
 
 
 @inlined
@@ -91,3 +94,12 @@ def extremes_of(x: Any, first: int, end: int, real: Real) -> tuple[Any, Any]:
         smallest = a if a < smallest or a != a else smallest
         largest = b if b > largest or b != b else largest
     return smallest, largest
+
+
+@inlined
+def sum_of_blocks(sums: Any, size: int) -> float:
+    """The sum of what squared_sums gives for ``size`` elements."""
+    total = 0.0
+    for i in range((size + ELEMENTS_OF_A_BLOCK - 1) // ELEMENTS_OF_A_BLOCK):
+        total += sums[i]
+    return total

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from fastconv.backends.numpy import random
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.plans.operation import AugmentSpec, InputSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.jitter import JitterSpec
 
 
 def gather_images(
@@ -164,13 +167,56 @@ def _cut_out(spec: AugmentSpec, u: np.ndarray, y: np.ndarray) -> None:
     np.copyto(y, 0, where=(in_rows[:, :, None] & in_columns[:, None, :])[..., None])
 
 
+def jitter_images(
+    spec: JitterSpec, x: np.ndarray, step: np.ndarray, workspace: np.ndarray | None
+) -> None:
+    """Apply the random changes of :class:`fastconv.plans.jitter.JitterSpec` to every image."""
+    size, carver = spec.input, Carver(workspace)
+    words = carver.take((size.batch * spec.words_per_image,), np.uint32)
+    scratch, luma = carver.take(x.shape, x.dtype), carver.take(x.shape[:3], x.dtype)
+    own = _jitter_bytes(spec, x.dtype)
+    rest = None if workspace is None else workspace[own:]
+    random.random_words(spec.random, step, words, rest)
+    u = (words >> np.uint32(8)).reshape(-1, spec.words_per_image) / 2.0**24
+    factors = (1 + (2 * u[:, :3] - 1) * (spec.brightness, spec.contrast, spec.saturation)).astype(
+        x.dtype
+    )
+    brighter, c, s = (factors[:, k, None, None, None] for k in range(3))
+    gray = np.asarray(spec.gray, x.dtype)
+    if spec.brightness:
+        np.multiply(x, brighter, out=x)
+    if spec.contrast:
+        np.multiply(x, gray, out=scratch)
+        means = scratch.sum(axis=3).mean(axis=(1, 2), dtype=np.float64).astype(x.dtype)
+        np.multiply(x, c, out=x)
+        np.add(x, (1 - c) * means[:, None, None, None], out=x)
+    if spec.saturation:
+        np.multiply(x, gray, out=scratch)
+        np.add.reduce(scratch, axis=3, out=luma)
+        np.multiply(x, s, out=x)
+        np.add(x, (1 - s) * luma[..., None], out=x)
+    for n in np.flatnonzero(u[:, 3] < spec.erase):
+        top, left, height, width = spec.erased(tuple(u[n, 4:].tolist()))
+        x[n, top : top + height, left : left + width] = 0
+
+
+def _jitter_bytes(spec: JitterSpec, dtype: Any) -> int:
+    size = spec.input
+    words = size_of((size.batch * spec.words_per_image,), np.uint32)
+    return words + size_of(size.x_shape, dtype) + size_of(size.x_shape[:3], dtype)
+
+
 def _own_bytes(spec: AugmentSpec, dtype: Any) -> int:
     words = size_of((spec.input.batch * spec.words_per_image,), np.uint32)
     return words + size_of(spec.input.x_shape, dtype)
 
 
-def workspace_bytes(kernel: str, spec: InputSpec | AugmentSpec, dtype: Any) -> int:
+def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs."""
+    if kernel == "jitter_images":
+        jitter = cast("JitterSpec", spec)
+        own = _jitter_bytes(jitter, dtype)
+        return own + random.workspace_bytes("random_words", jitter.random, dtype)
     if isinstance(spec, AugmentSpec):
         return _own_bytes(spec, dtype) + random.workspace_bytes("random_words", spec.random, dtype)
     if kernel == "gather_images":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,11 @@ def _effective_gradient(
     return g
 
 
+def _rate(spec: OptimizerSpec, rate: np.ndarray) -> float:
+    """The learning rate of these parameters."""
+    return float(rate[0]) * spec.rate_factor
+
+
 def _decay(spec: OptimizerSpec, w: np.ndarray, rate: float) -> None:
     """Decoupled weight decay: ``w -= rate * decay * w``."""
     if spec.decoupled_decay:
@@ -42,8 +48,8 @@ def sgd_update(
     carver = Carver(workspace)
     g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
     gradient = _effective_gradient(spec, w, dw, g, scratch)
-    np.multiply(gradient, float(rate[0]), out=scratch)
-    _decay(spec, w, float(rate[0]))
+    np.multiply(gradient, _rate(spec, rate), out=scratch)
+    _decay(spec, w, _rate(spec, rate))
     np.subtract(w, scratch, out=w)
 
 
@@ -66,10 +72,10 @@ def momentum_update(
     if spec.kind == "nesterov":
         np.multiply(m, spec.momentum, out=scratch)
         np.add(scratch, g, out=scratch)
-        np.multiply(scratch, float(rate[0]), out=scratch)
+        np.multiply(scratch, _rate(spec, rate), out=scratch)
     else:
-        np.multiply(m, float(rate[0]), out=scratch)
-    _decay(spec, w, float(rate[0]))
+        np.multiply(m, _rate(spec, rate), out=scratch)
+    _decay(spec, w, _rate(spec, rate))
     np.subtract(w, scratch, out=w)
 
 
@@ -99,9 +105,152 @@ def adam_update(
     np.sqrt(scratch, out=scratch)
     np.add(scratch, spec.epsilon, out=scratch)
     np.divide(m, scratch, out=scratch)
-    np.multiply(scratch, float(rate[0]) / (1.0 - spec.beta1**t), out=scratch)
-    _decay(spec, w, float(rate[0]))
+    np.multiply(scratch, _rate(spec, rate) / (1.0 - spec.beta1**t), out=scratch)
+    _decay(spec, w, _rate(spec, rate))
     np.subtract(w, scratch, out=w)
+
+
+def rmsprop_update(
+    spec: OptimizerSpec,
+    w: np.ndarray,
+    dw: np.ndarray,
+    v: np.ndarray,
+    mean: np.ndarray | None,
+    m: np.ndarray | None,
+    rate: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """RMSprop (Tieleman & Hinton 2012), centred (Graves, arXiv:1308.0850), with momentum."""
+    carver = Carver(workspace)
+    g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
+    gradient = _effective_gradient(spec, w, dw, g, scratch)
+    _add_square(spec.alpha, 1.0 - spec.alpha, gradient, v, scratch)
+    if mean is None:
+        np.sqrt(v, out=scratch)
+    else:
+        np.multiply(gradient, 1.0 - spec.alpha, out=scratch)
+        np.multiply(mean, spec.alpha, out=mean)
+        np.add(mean, scratch, out=mean)
+        np.multiply(mean, mean, out=scratch)
+        np.subtract(v, scratch, out=scratch)
+        np.maximum(scratch, 0.0, out=scratch)
+        np.sqrt(scratch, out=scratch)
+    np.add(scratch, spec.epsilon, out=scratch)
+    np.divide(gradient, scratch, out=scratch)
+    if m is not None:
+        np.multiply(m, spec.momentum, out=m)
+        np.add(m, scratch, out=m)
+        np.copyto(scratch, m)
+    np.multiply(scratch, _rate(spec, rate), out=scratch)
+    _decay(spec, w, _rate(spec, rate))
+    np.subtract(w, scratch, out=w)
+
+
+def adagrad_update(
+    spec: OptimizerSpec,
+    w: np.ndarray,
+    dw: np.ndarray,
+    v: np.ndarray,
+    rate: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Adagrad (Duchi, Hazan & Singer 2011)."""
+    carver = Carver(workspace)
+    g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
+    gradient = _effective_gradient(spec, w, dw, g, scratch)
+    _add_square(1.0, 1.0, gradient, v, scratch)
+    np.sqrt(v, out=scratch)
+    np.add(scratch, spec.epsilon, out=scratch)
+    np.divide(gradient, scratch, out=scratch)
+    np.multiply(scratch, _rate(spec, rate), out=scratch)
+    _decay(spec, w, _rate(spec, rate))
+    np.subtract(w, scratch, out=w)
+
+
+def _add_square(
+    keep: float, share: float, gradient: np.ndarray, v: np.ndarray, scratch: np.ndarray
+) -> None:
+    """``v = keep * v + share * gradient ** 2``."""
+    np.multiply(gradient, gradient, out=scratch)
+    np.multiply(scratch, share, out=scratch)
+    np.multiply(v, keep, out=v)
+    np.add(v, scratch, out=v)
+
+
+def _update_means(
+    spec: OptimizerSpec, gradient: np.ndarray, m: np.ndarray, v: np.ndarray, scratch: np.ndarray
+) -> None:
+    """Adam's running means of a gradient and of its square."""
+    np.multiply(gradient, 1.0 - spec.beta1, out=scratch)
+    np.multiply(m, spec.beta1, out=m)
+    np.add(m, scratch, out=m)
+    _add_square(spec.beta2, 1.0 - spec.beta2, gradient, v, scratch)
+
+
+def _root(spec: OptimizerSpec, v: np.ndarray, t: int, out: np.ndarray) -> None:
+    """What Adam divides by."""
+    np.divide(v, 1.0 - spec.beta2**t, out=out)
+    np.sqrt(out, out=out)
+    np.add(out, spec.epsilon, out=out)
+
+
+def nadam_update(
+    spec: OptimizerSpec,
+    w: np.ndarray,
+    dw: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    rate: np.ndarray,
+    step: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """NAdam (Dozat 2016)."""
+    carver = Carver(workspace)
+    g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
+    gradient = _effective_gradient(spec, w, dw, g, scratch)
+    t = int(step[0]) + 1
+    _update_means(spec, gradient, m, v, scratch)
+    of_gradient, of_mean = spec.nadam_shares(t)
+    np.multiply(gradient, of_gradient, out=g)
+    np.multiply(m, of_mean, out=scratch)
+    np.add(g, scratch, out=g)
+    _root(spec, v, t, scratch)
+    np.divide(g, scratch, out=scratch)
+    np.multiply(scratch, _rate(spec, rate), out=scratch)
+    _decay(spec, w, _rate(spec, rate))
+    np.subtract(w, scratch, out=w)
+
+
+def lamb_update(
+    spec: OptimizerSpec,
+    w: np.ndarray,
+    dw: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    rate: np.ndarray,
+    step: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """LAMB (You et al., arXiv:1904.00962, algorithm 2)."""
+    carver = Carver(workspace)
+    g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
+    gradient = _effective_gradient(spec, w, dw, g, scratch)
+    t = int(step[0]) + 1
+    _update_means(spec, gradient, m, v, scratch)
+    _root(spec, v, t, scratch)
+    np.divide(m, scratch, out=g)
+    np.multiply(g, 1.0 / (1.0 - spec.beta1**t), out=g)
+    if spec.decoupled_decay:
+        decayed = slice(spec.decayed)
+        np.multiply(w[decayed], spec.decoupled_decay, out=scratch[decayed])
+        np.add(g[decayed], scratch[decayed], out=g[decayed])
+    squares = []
+    for each in (w, g):
+        np.multiply(each, each, out=scratch)
+        squares.append(float(np.add.reduce(scratch, dtype=np.float64)))
+    ratio = math.sqrt(squares[0]) / math.sqrt(squares[1]) if all(squares) else 1.0
+    np.multiply(g, _rate(spec, rate) * ratio, out=g)
+    np.subtract(w, g, out=w)
 
 
 def workspace_bytes(kernel: str, spec: OptimizerSpec, dtype: Any) -> int:

@@ -47,7 +47,8 @@ class Runner:
         has_loss = any(buffer.name == "statistics" for buffer in plan.buffers)
         self._statistics = self.buffer("statistics") if has_loss else None
         names = [call.kernel.partition(".")[0] for call in plan.calls]
-        self._update = names.index("optim") if "optim" in names else len(names)
+        updates = [number for number, name in enumerate(names) if name in ("optim", "gradient")]
+        self._update = updates[0] if updates else len(names)
         # What a step adds to before its update; all else is written anew.
         added_to = {buffer.name for buffer in plan.buffers} & {"statistics", "state"}
         self._added_to = [self.buffer(name) for name in sorted(added_to)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.reference.random import random_words
+from fastconv.plans.jitter import JitterSpec
 from fastconv.plans.operation import AugmentSpec, InputSpec
 
 
@@ -232,6 +233,42 @@ def _cut_out(spec: AugmentSpec, image: np.ndarray, u: list[float]) -> np.ndarray
     return out
 
 
-def workspace_bytes(kernel: str, spec: InputSpec | AugmentSpec, dtype: Any) -> int:
+@np.errstate(all="ignore")
+def jitter_images(
+    spec: JitterSpec, x: np.ndarray, step: np.ndarray, workspace: np.ndarray | None
+) -> None:
+    """Change colours, and erase a rectangle: each image by its own draws.
+
+    Parameters
+    ----------
+    spec
+        What may change; :class:`fastconv.plans.jitter.JitterSpec` has the formulas and the draws.
+    x
+        The batch (``spec.input.x_shape``), updated.
+    step
+        int64, (1,): the step.
+    workspace
+        Not used.
+    """
+    words = np.empty(8 * spec.input.batch, np.uint32)
+    random_words(spec.random, step, words, None)
+    for n in range(spec.input.batch):
+        u = [(int(word) >> 8) / 2**24 for word in words[8 * n : 8 * n + 8]]
+        image = x[n].astype(np.float64)
+        if spec.brightness:
+            image = (1 + (2 * u[0] - 1) * spec.brightness) * image
+        if spec.contrast:
+            c = 1 + (2 * u[1] - 1) * spec.contrast
+            image = c * image + (1 - c) * np.mean(image @ np.array(spec.gray))
+        if spec.saturation:
+            s = 1 + (2 * u[2] - 1) * spec.saturation
+            image = s * image + (1 - s) * (image @ np.array(spec.gray))[..., None]
+        if u[3] < spec.erase:
+            top, left, height, width = spec.erased((u[4], u[5], u[6], u[7]))
+            image[top : top + height, left : left + width] = 0
+        x[n] = image
+
+
+def workspace_bytes(kernel: str, spec: InputSpec | AugmentSpec | JitterSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs: none."""
     return 0

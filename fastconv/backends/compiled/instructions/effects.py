@@ -25,6 +25,7 @@ from fastconv.backends.compiled.instructions.instruction import Instruction, Poi
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import CONDITION_WORDS
 from fastconv.backends.compiled.instructions.layouts.rows import ROWS_OF_A_BLOCK
+from fastconv.backends.compiled.rules.split import blocks_of
 
 _Axis = tuple[int, int]
 """A size and a stride, in elements."""
@@ -942,6 +943,12 @@ def _norm_backward_data(at: _Collector) -> None:
     at.writes_run("dx", size)
 
 
+@_kernel(Kernel.JITTER_IMAGES)
+def _jitter_images(at: _Collector) -> None:
+    at.reads_run("step", 1, "int64")
+    at.updates_run("x", at.n.batch * at.n.height * at.n.width * at.n.channels)
+
+
 # Losses and updates
 
 
@@ -1053,15 +1060,89 @@ def _count_correct(at: _Collector) -> None:
     at.updates_run("statistics", 3, "float64")
 
 
-@_kernel(Kernel.SGD_UPDATE, Kernel.MOMENTUM_UPDATE, Kernel.ADAM_UPDATE)
+_STATE = {
+    Kernel.MOMENTUM_UPDATE: ("m",),
+    Kernel.ADAM_UPDATE: ("m", "v"),
+    Kernel.RMSPROP_UPDATE: ("v", "mean", "m"),
+    Kernel.ADAGRAD_UPDATE: ("v",),
+    Kernel.NADAM_UPDATE: ("m", "v"),
+}
+"""What an update keeps from step to step, beside the parameters."""
+_COUNTING = (Kernel.ADAM_UPDATE, Kernel.NADAM_UPDATE)
+
+
+@_kernel(
+    Kernel.SGD_UPDATE, Kernel.MOMENTUM_UPDATE, Kernel.ADAM_UPDATE, Kernel.RMSPROP_UPDATE,
+    Kernel.ADAGRAD_UPDATE, Kernel.NADAM_UPDATE,
+)  # fmt: skip
 def _optimizer_update(at: _Collector) -> None:
     size = at.n.size
     at.reads_run("dw", size)
-    for name in {Kernel.MOMENTUM_UPDATE: "m", Kernel.ADAM_UPDATE: "mv"}.get(
-        at.instruction.kernel, ""
-    ):
+    for name in _STATE.get(at.instruction.kernel, ()):
         at.updates_run(name, size)
     at.updates_run("w", size)
     at.reads_run("rate", 1, "float64")
-    if at.instruction.kernel == Kernel.ADAM_UPDATE:
+    if at.instruction.kernel in _COUNTING:
         at.reads_run("step", 1, "int64")
+
+
+@_kernel(Kernel.LAMB_DIRECTION)
+def _lamb_direction(at: _Collector) -> None:
+    for name in ("w", "dw"):
+        at.reads_run(name, at.n.size)
+    for name in ("m", "v"):
+        at.updates_run(name, at.n.size)
+    at.reads_run("step", 1, "int64")
+    at.writes_run("u", at.n.size)
+
+
+@_kernel(Kernel.LAMB_APPLY)
+def _lamb_apply(at: _Collector) -> None:
+    at.reads_run("u", at.n.size)
+    for name in ("w_sums", "u_sums"):
+        at.reads_run(name, blocks_of(at.n.size), "float64")
+    at.reads_run("rate", 1, "float64")
+    at.updates_run("w", at.n.size)
+
+
+# Gradients before the update
+
+
+@_kernel(Kernel.SQUARED_SUMS)
+def _squared_sums(at: _Collector) -> None:
+    at.reads_run("x", at.n.size)
+    at.writes_run("sums", blocks_of(at.n.size), "float64")
+
+
+@_kernel(Kernel.SCALE_BY_NORM)
+def _scale_by_norm(at: _Collector) -> None:
+    at.reads_run("sums", blocks_of(at.n.size), "float64")
+    at.updates_run("x", at.n.size)
+
+
+@_kernel(Kernel.CLIP_BY_VALUE)
+def _clip_by_value(at: _Collector) -> None:
+    at.updates_run("x", at.n.size)
+
+
+@_kernel(Kernel.ACCUMULATE)
+def _accumulate(at: _Collector) -> None:
+    at.reads_run("dw", at.n.size)
+    if at.instruction.reals.keep:
+        at.updates_run("total", at.n.size)
+    else:
+        at.writes_run("total", at.n.size)
+
+
+@_kernel(Kernel.MUON_DIRECTION)
+def _muon_direction(at: _Collector) -> None:
+    at.reads_run("dw", at.n.size)
+    at.updates_run("m", at.n.size)
+    at.writes_run("direction", at.n.size)
+
+
+@_kernel(Kernel.NEWTON_SCHULZ_POLYNOMIAL)
+def _newton_schulz_polynomial(at: _Collector) -> None:
+    for name in ("gram", "square"):
+        at.reads_run(name, at.n.rows**2)
+    at.writes_run("polynomial", at.n.rows**2)

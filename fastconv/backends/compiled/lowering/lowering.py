@@ -65,7 +65,13 @@ _WEIGHT = (
 )
 _SUM = "merge.add_forward"
 _UPDATE = "optim.sgd_update"
-_DIVIDING_UPDATE = "optim.adam_update"
+_DIVIDING_UPDATES = (
+    "optim.adam_update",
+    "optim.rmsprop_update",
+    "optim.adagrad_update",
+    "optim.nadam_update",
+    "optim.lamb_update",
+)
 
 _WITH_EPILOGUE = (Kernel.CONV_TILES, Kernel.BATCH_BLOCKED_TILES, Kernel.WINOGRAD_TILES)
 """Kernels whose epilogue may be an activation or the gradient of one."""
@@ -136,9 +142,9 @@ class _Lowering:
         self._origins: list[tuple[int, ...]] = []
         self._holds: dict[int, tuple[tuple[int, int], ...]] = {}
         self._workspace_bytes = 0
-        # Adam divides each element of a gradient by its own size. The errors of fewer products are
-        # those of the largest elements around.
-        self._divides_gradients = any(call.kernel == _DIVIDING_UPDATE for call in plan.calls)
+        # Adam and its kin divide each element of a gradient by its own size. The errors of fewer
+        # products are those of the largest elements around.
+        self._divides_gradients = any(call.kernel in _DIVIDING_UPDATES for call in plan.calls)
 
     def run(self) -> Lowered:
         position = 0
@@ -474,6 +480,8 @@ def _piece_of_update(order: Rewriting, gradient: int) -> tuple[int, float] | Non
         spec = call.spec
         if call.kernel != _UPDATE or not isinstance(spec, OptimizerSpec):
             continue
+        if spec.rate_factor != 1:
+            return None  # what is fused takes the rate as it is
         w, dw, rate = call.arguments
         assert w is not None
         assert dw is not None

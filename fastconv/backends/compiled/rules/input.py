@@ -7,7 +7,7 @@ The sizes of two kernels' arrays are not in their spec: :func:`spec_of_rows` and
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from fastconv.backends.compiled.rules.random import random_key
 from fastconv.backends.compiled.rules.split import threads_for_elements
 from fastconv.plans.operation import AugmentSpec, InputSpec
 from fastconv.spec import Shape
+
+if TYPE_CHECKING:
+    from fastconv.plans.jitter import JitterSpec
 
 _Types = tuple[str | None, ...]
 
@@ -190,4 +193,19 @@ def augment_images(spec: AugmentSpec, types: _Types, target: Target) -> LoweredK
         translation=spec.translation,
         max_threads=min(size.batch, threads_for_elements(size.batch * elements, cost)),
     )
+    return LoweredKernel((instruction,))
+
+
+def jitter_images(spec: JitterSpec, types: _Types, target: Target) -> LoweredKernel:
+    """One image after the other."""
+    size = spec.input
+    instruction = Instruction.of(
+        Kernel.JITTER_IMAGES, str(types[0]), **arrays("x", "step"), batch=size.batch,
+        height=size.height, width=size.width, channels=size.channels, **random_key(spec.random),
+        brightness=spec.brightness, contrast=spec.contrast, saturation=spec.saturation,
+        erase=spec.erase, erase_area=spec.erase_area,
+        max_threads=max(
+            1, min(size.batch, threads_for_elements(size.batch * _elements(size), 2))
+        ),
+    )  # fmt: skip
     return LoweredKernel((instruction,))

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.instructions.layout import Layout
-from fastconv.backends.compiled.instructions.layouts import copies, images, products, rows
+from fastconv.backends.compiled.instructions.layouts import (
+    copies,
+    images,
+    products,
+    rows,
+)
 
 LAYOUTS: dict[Kernel, Layout] = products.LAYOUTS | copies.LAYOUTS | images.LAYOUTS | rows.LAYOUTS
 """By the kernels."""
