@@ -218,21 +218,20 @@ class AugmentationSection:
     erase_area: float | None = used_under("mode", "step", default=None)
 
     def __post_init__(self) -> None:
-        self._spec((_ANY_SIZE, _ANY_SIZE, 1))  # checks the numbers
+        self._check((_ANY_SIZE, _ANY_SIZE, 1))  # checks the numbers
 
     def check_images(self, image_shape: tuple[int, int, int]) -> None:
         """Raise a RecipeError where images of this shape are too small for what is asked for."""
         try:
-            self._spec(image_shape)
+            self._check(image_shape)
         except SpecError as fault:
             raise RecipeError(str(fault.within("augmentation"))) from None
 
-    def _spec(self, image_shape: tuple[int, int, int]) -> AugmentSpec:
-        values = dataclasses.asdict(self)
+    def _check(self, image_shape: tuple[int, int, int]) -> None:
         values = dataclasses.asdict(self)
         moving = ("flip", "crop", "rotation", "shear", "translation", "cutout")
         place = InputSpec(1, *image_shape), RandomSpec(0, 0)
-        made = AugmentSpec(*place, **{name: values[name] for name in moving})
+        AugmentSpec(*place, **{name: values[name] for name in moving})
         colours = ("brightness", "contrast", "saturation", "erase")
         if any(values[name] for name in colours) or self.erase_area is not None:
             from fastconv.plans.jitter import JitterSpec
@@ -244,7 +243,6 @@ class AugmentationSection:
                 "augmentation.erase_area does nothing without augmentation.erase; leave it out, or "
                 "set the probability of erasing"
             )
-        return made
 
     def augmentation(self) -> Augmentation:
         """Return the changes without the mode."""
