@@ -15,11 +15,11 @@ try:
 except ModuleNotFoundError as fault:
     raise missing_extra("fastconv.cli.progress", fault) from None
 
-from fastconv.inference import Score
-from fastconv.training_loop import HistoryRecord
-
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from fastconv.inference import Score
+    from fastconv.training_loop import HistoryRecord
 
 
 def percent(accuracy: float | None) -> str:

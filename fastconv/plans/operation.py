@@ -127,6 +127,11 @@ class ElementwiseSpec:
     def __post_init__(self) -> None:
         require_int("ElementwiseSpec", "size", self.size, 0)
 
+    def __str__(self) -> str:
+        name = getattr(self.function, "__name__", "function")
+        given = "".join(f", {constant:g}" for constant in self.constants)
+        return f"{name}(x{given}) of {self.size}"
+
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxSpec:

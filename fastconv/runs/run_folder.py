@@ -28,10 +28,10 @@ from fastconv.data.identity import PartIdentity, identify_parts
 from fastconv.network import Sequential
 from fastconv.preprocessing import Preprocessing
 from fastconv.recipe import Recipe
-from fastconv.training_loop import HistoryRecord
 
 if TYPE_CHECKING:
     from fastconv.analysis.probe import LayerState
+    from fastconv.training_loop import HistoryRecord
 
 HISTORY_COLUMNS = (
     "step",
