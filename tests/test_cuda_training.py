@@ -203,10 +203,10 @@ def test_the_list_of_a_steps_launches(device):
 
 
 def test_another_device_can_be_asked_for_where_there_is_one(device, tmp_path, capsys):
-    asked = ["--backend", "cupy", "--steps", "1", "--quiet", "--out", str(tmp_path / "run")]
-    assert train.main([*asked, "--device", "0"]) == 0
+    asked = ["--backend", "cupy", "--steps", "1", "--quiet", "--out"]
+    assert train.main([*asked, str(tmp_path / "run"), "--device", "0"]) == 0
     assert device.launched
-    assert train.main([*asked, "--device", "3"]) == 2
+    assert train.main([*asked, str(tmp_path / "other"), "--device", "3"]) == 2
     told = capsys.readouterr().err
     assert told == "fastconv.train: device is 3; expected 0 to 0, one of the CUDA devices\n"
 

@@ -136,7 +136,7 @@ def step_of(name, dtype, batch, kind, target):
     preprocessing = Preprocessing(scaling, **both)
     # Bytes that are gathered and scaled at once are not changed in between.
     rotation = 0.0 if name in ("behind pools", "dense") else 10.0
-    augmentation = Augmentation(flip=rotation > 0, rotation=rotation)
+    augmentation = Augmentation(flip=rotation > 0, rotation=rotation, contrast=rotation / 100)
     source = Source(IMAGES, "uint8", preprocessing, augmentation)
     plan = block_batches(build_plan(network, batch, purpose, source, 3), target).plan
     lowered = lower(plan, target)

@@ -323,7 +323,8 @@ def sgd_stream(w, dw, rates, max_threads=1):
     """A stream of one instruction: w -= rates[step] * dw."""
     instruction = Instruction.of(
         Kernel.SGD_UPDATE, w.dtype.name, **arrays("w", "dw", "rate"), size=w.size, weights=0,
-        decayed=0, l2=0.0, coupled_decay=0.0, decoupled_decay=0.0, max_threads=max_threads,
+        decayed=0, l2=0.0, coupled_decay=0.0, decoupled_decay=0.0, rate_factor=1.0,
+        max_threads=max_threads,
     )  # fmt: skip
     stream, relocations = encode([instruction], engine.address_of)
     for number, word, argument, skipped in relocations:
@@ -503,7 +504,8 @@ TWO_THREADS = """
     def stream_of(w, steps):
         instruction = Instruction.of(
             Kernel.SGD_UPDATE, "float64", **arrays("w", "dw", "rate"), size=w.size, weights=0,
-            decayed=0, l2=0.0, coupled_decay=0.0, decoupled_decay=0.0, max_threads=2,
+            decayed=0, l2=0.0, coupled_decay=0.0, decoupled_decay=0.0, rate_factor=1.0,
+            max_threads=2,
         )
         stream, relocations = encode([instruction], engine.address_of)
         given = w, np.ones(w.size), np.full(steps, -1.0)

@@ -11,6 +11,7 @@ import tomli_w
 from fastconv.initializers import Glorot, He, LeCun, Normal
 from fastconv.layers import (
     LAYERS,
+    OWN_KINDS,
     Concatenate,
     Conv2D,
     Dense,
@@ -147,9 +148,10 @@ def test_every_layer_can_be_named_in_a_recipe(tmp_path):
     inner = [{"kind": "relu"}]
     own |= {"residual": {"layers": inner}, "scale": {"layers": inner}}
     own |= {"concatenate": {"branches": [inner, []]}}
-    tables = [{"kind": kind, **own.get(kind, {})} for kind in LAYERS]
+    kinds = [kind for kind in LAYERS if kind in OWN_KINDS]
+    tables = [{"kind": kind, **own.get(kind, {})} for kind in kinds]
     recipe = load_text(tmp_path, tomli_w.dumps({"epochs": 1, "layers": tables}))
-    assert [type(layer) for layer in recipe.make_layers()] == list(LAYERS.values())
+    assert [type(layer) for layer in recipe.make_layers()] == [LAYERS[kind] for kind in kinds]
 
 
 NESTED_LAYERS = """

@@ -443,7 +443,7 @@ def test_a_trainer_takes_no_steps_beyond_its_epoch():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"batch_size": 0}, "batch size is 0; expected 1 or more"),
+        ({"batch_size": 0}, "batch size is 0; expected an integer of 1 or more"),
         ({"batch_size": 24}, "batch size is 24 but there are 23 training samples"),
         ({"loss": "mean_squared_error"}, "labels are class numbers"),
         ({"network": Sequential([Flatten(), Dense(3)], (4, 5, 2))}, r"\(5, 4, 2\).*\(4, 5, 2\)"),

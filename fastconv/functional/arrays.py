@@ -192,7 +192,9 @@ def is_dense(array: Array) -> bool:
 
 
 def dense(array: Array) -> Array:
-    """Return an array as a kernel takes it: copied if need be."""
+    """Return an array as a kernel takes it: copied if need be, and with a dimension at least."""
+    if array.ndim == 0:
+        array = array.reshape(1)
     return array if is_dense(array) else array.copy()
 
 
