@@ -16,7 +16,7 @@ from fastconv.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, ReLU
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.runs.checkpoints import CheckpointInterval, RunCheckpoints, newest_checkpoint
-from fastconv.schedules import Cosine
+from fastconv.schedules import Cosine, Plateau, Warmup
 from fastconv.training_loop import Progress, fit
 
 BACKENDS = [name for name in NAMES if name != "cupy" and backend_state(name).works]
@@ -355,3 +355,34 @@ def test_sigterm_is_heard_between_steps():
     assert result.stopped == "interrupted"
     assert is_interrupted.signal == signal.SIGTERM
     assert result.history[-1].step == trainer.step
+
+
+@pytest.mark.parametrize("kind", ["rmsprop", "nadam", "lamb", "muon"])
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "numba"])
+def test_averages_moments_and_what_a_schedule_has_seen_go_on_with_the_same_bits(backend, kind):
+    def trainer():
+        return made_trainer(
+            backend, optimizer=kind, average=0.75, accumulate=2,
+            schedule=Warmup(Plateau(0.02, patience=0, threshold=0.5), 3),
+            loss=fastconv.Loss("softmax_cross_entropy", class_weights=(1.0, 0.5, 2.0)),
+        )  # fmt: skip
+
+    validation, steps = samples(11, 1), 14
+    whole = trainer()
+    result = fit(whole, steps, validation=validation, record_every=EVERY)
+    assert len({record.learning_rate for record in result.history}) > 2  # the plateau was seen
+
+    cut = trainer()
+    keeper = EveryStep(cut)
+    fit(cut, steps, validation=validation, record_every=EVERY, checkpoints=keeper)
+    for checkpoint in keeper.kept[::3]:
+        other = trainer()
+        other.restore(checkpoint)
+        resumed = fit(
+            other, steps, validation=validation, record_every=EVERY,
+            progress=Progress.from_table(checkpoint.state["progress"]),
+        )  # fmt: skip
+        np.testing.assert_array_equal(weights_of(other), weights_of(whole))
+        for name, array in whole.trained_network.named_arrays().items():
+            np.testing.assert_array_equal(other.trained_network.named_arrays()[name], array)
+        assert lines_of(resumed) == lines_of(result)
