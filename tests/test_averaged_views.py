@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-import torch
+from optional_torch import needs_torch, torch
 
 from fastconv import evaluate, predict, train
 from fastconv.averaged_views import Views
@@ -55,6 +55,7 @@ def a_run(tmp_path_factory):
     return path
 
 
+@needs_torch
 def test_evaluate_scores_the_mean_of_the_views(a_run, tmp_path):
     file = tmp_path / "scores.json"
     options = ["--average-flips", "--average-crops", "1", "--quiet", "--json", str(file)]
@@ -74,6 +75,7 @@ def test_evaluate_scores_the_mean_of_the_views(a_run, tmp_path):
     assert found["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@needs_torch
 def test_predict_averages_probabilities_of_the_views(a_run, tmp_path):
     from fastconv.data import load_digits
 

@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from optional_torch import needs_torch, torch
 
 import fastconv
 from fastconv.backends.selection import NAMES, backend_state
@@ -69,6 +69,7 @@ def test_a_wrong_derivative_is_refused(backend):
     assert not fastconv.check_gradients(network, batch, backend=backend, verbose=False).passed
 
 
+@needs_torch
 @pytest.mark.parametrize("backend", ON_HOST)
 def test_values_are_those_of_pytorch(backend):
     network = Sequential([Elementwise(snake, slope_of_snake, (0.5,))], (5,), dtype="float64")

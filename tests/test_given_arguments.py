@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from optional_torch import needs_torch, torch
 
 import fastconv
 from fastconv import Sequential, Trainer, metrics
@@ -68,6 +68,7 @@ def test_metrics_and_folds_take_numbers_that_numpy_computed():
     assert len(list(k_folds(np.int64(9), np.int64(3), np.int64(0)))) == 3
 
 
+@needs_torch
 @pytest.mark.parametrize("name", ["stride", "dilation", "padding"])
 def test_an_array_of_integers_is_a_pair(name):
     x, w = RANDOM.normal(size=(1, 1, 6, 6)), RANDOM.normal(size=(1, 1, 2, 2))
@@ -122,6 +123,7 @@ def test_a_result_too_large_for_memory_names_the_function():
         fastconv.avg_pool2d(x, 10**9, stride=1, padding=10**9 - 1, backend="numpy")
 
 
+@needs_torch
 @pytest.mark.parametrize("backend", ["numpy", "numba", "cython"])
 @pytest.mark.parametrize(
     ("stride", "dilation", "extra"), [(1, 3, 1), (1, 3, 2), (2, 5, (3, 1)), ((1, 2), (2, 3), 1)]

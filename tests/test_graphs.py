@@ -7,10 +7,9 @@ More graphs than the few of every run, on all backends:
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional
+from optional_torch import functional, needs_torch, torch
 from torch_steps import TorchLayers, images_of_torch
 
 import fastconv
@@ -198,12 +197,14 @@ ON_EACH = [each for each in ("numpy", "cython", "numba") if backend_state(each).
 CONFIGURED = {"deadline": None, "derandomize": True, "database": None}
 
 
+@needs_torch
 @settings(max_examples=30, **CONFIGURED)
 @given(network=networks(), backend=st.sampled_from([b for b in ON_EACH if b != "numba"]))
 def test_drawn_graphs_have_the_scores_and_gradients_of_pytorch(network, backend):
     assert_agrees_with_torch(network, backend)
 
 
+@needs_torch
 @pytest.mark.nightly
 @pytest.mark.slow
 @settings(max_examples=500, **CONFIGURED)

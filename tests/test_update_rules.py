@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
+from optional_torch import needs_torch, torch
 
 from fastconv.backends.selection import backend_state
 from fastconv.data import Samples, epoch_order
@@ -107,6 +107,7 @@ RULES = {
 }
 
 
+@needs_torch
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("rule", list(RULES))
 def test_twenty_steps_equal_those_of_pytorch(rule, backend):
@@ -159,6 +160,7 @@ def muon(name, memory, w, g, t, rate):
     w -= rate * 0.1 * w + rate * step
 
 
+@needs_torch
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("rule", [lamb, muon], ids=["lamb", "muon"])
 def test_twenty_steps_equal_the_published_formula(rule, backend):
@@ -196,6 +198,7 @@ def make_groups(p):
     )
 
 
+@needs_torch
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("limit", [None, 0.3])
 def test_groups_have_their_own_rates_and_decay_and_frozen_ones_count_for_no_norm(backend, limit):
@@ -212,6 +215,7 @@ def test_groups_have_their_own_rates_and_decay_and_frozen_ones_count_for_no_norm
     )
 
 
+@needs_torch
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gradients_are_clipped_by_value_before_the_update(backend):
     def clip(p):
@@ -240,6 +244,7 @@ def test_accumulated_passes_make_the_step_of_their_samples_together(kind, backen
     )
 
 
+@needs_torch
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_average_of_the_weights_is_pytorchs(backend):
     start = {name: array.copy() for name, array in make_network().named_arrays().items()}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv.network import Sequential
+from fastconv.optimizers import Optimizer
 from fastconv.report.content import DASH, Plain, Section, Table, decimal, duration, percent
 from fastconv.report.findings import Findings
 from fastconv.runs.saved_run import SavedRun
@@ -83,11 +84,13 @@ def overview(findings: Findings) -> Section:
 
 def _settings(section: Any, *always: str) -> str:
     """The kind of a section, and what is not as it usually is."""
+    usual = {field.name: field.default for field in dataclasses.fields(section)}
+    if isinstance(section, Optimizer):
+        usual |= dataclasses.asdict(Optimizer(section.kind))  # some depend on the kind
     shown = [
-        f"{field.name} {getattr(section, field.name)}"
-        for field in dataclasses.fields(section)
-        if field.name != "kind"
-        and (field.name in always or getattr(section, field.name) != field.default)
+        f"{name} {getattr(section, name)}"
+        for name in usual
+        if name != "kind" and (name in always or getattr(section, name) != usual[name])
     ]
     return f"{section.kind} ({', '.join(shown)})" if shown else str(section.kind)
 
