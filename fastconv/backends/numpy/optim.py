@@ -37,6 +37,12 @@ def _decay(spec: OptimizerSpec, w: np.ndarray, rate: float) -> None:
         np.multiply(decayed, 1.0 - rate * spec.decoupled_decay, out=decayed)
 
 
+def _take_step(spec: OptimizerSpec, w: np.ndarray, step: np.ndarray, rate: np.ndarray) -> None:
+    """``w -= step``, which has the rate in it, behind the decoupled decay."""
+    _decay(spec, w, _rate(spec, rate))
+    np.subtract(w, step, out=w)
+
+
 def sgd_update(
     spec: OptimizerSpec,
     w: np.ndarray,
@@ -49,8 +55,7 @@ def sgd_update(
     g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
     gradient = _effective_gradient(spec, w, dw, g, scratch)
     np.multiply(gradient, _rate(spec, rate), out=scratch)
-    _decay(spec, w, _rate(spec, rate))
-    np.subtract(w, scratch, out=w)
+    _take_step(spec, w, scratch, rate)
 
 
 def momentum_update(
@@ -75,8 +80,7 @@ def momentum_update(
         np.multiply(scratch, _rate(spec, rate), out=scratch)
     else:
         np.multiply(m, _rate(spec, rate), out=scratch)
-    _decay(spec, w, _rate(spec, rate))
-    np.subtract(w, scratch, out=w)
+    _take_step(spec, w, scratch, rate)
 
 
 def adam_update(
@@ -94,20 +98,11 @@ def adam_update(
     g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
     gradient = _effective_gradient(spec, w, dw, g, scratch)
     t = int(step[0]) + 1
-    np.multiply(gradient, 1.0 - spec.beta1, out=scratch)
-    np.multiply(m, spec.beta1, out=m)
-    np.add(m, scratch, out=m)
-    np.multiply(gradient, gradient, out=scratch)
-    np.multiply(scratch, 1.0 - spec.beta2, out=scratch)
-    np.multiply(v, spec.beta2, out=v)
-    np.add(v, scratch, out=v)
-    np.divide(v, 1.0 - spec.beta2**t, out=scratch)
-    np.sqrt(scratch, out=scratch)
-    np.add(scratch, spec.epsilon, out=scratch)
+    _update_means(spec, gradient, m, v, scratch)
+    _root(spec, v, t, scratch)
     np.divide(m, scratch, out=scratch)
     np.multiply(scratch, _rate(spec, rate) / (1.0 - spec.beta1**t), out=scratch)
-    _decay(spec, w, _rate(spec, rate))
-    np.subtract(w, scratch, out=w)
+    _take_step(spec, w, scratch, rate)
 
 
 def rmsprop_update(
@@ -142,8 +137,7 @@ def rmsprop_update(
         np.add(m, scratch, out=m)
         np.copyto(scratch, m)
     np.multiply(scratch, _rate(spec, rate), out=scratch)
-    _decay(spec, w, _rate(spec, rate))
-    np.subtract(w, scratch, out=w)
+    _take_step(spec, w, scratch, rate)
 
 
 def adagrad_update(
@@ -163,8 +157,7 @@ def adagrad_update(
     np.add(scratch, spec.epsilon, out=scratch)
     np.divide(gradient, scratch, out=scratch)
     np.multiply(scratch, _rate(spec, rate), out=scratch)
-    _decay(spec, w, _rate(spec, rate))
-    np.subtract(w, scratch, out=w)
+    _take_step(spec, w, scratch, rate)
 
 
 def _add_square(
@@ -217,8 +210,7 @@ def nadam_update(
     _root(spec, v, t, scratch)
     np.divide(g, scratch, out=scratch)
     np.multiply(scratch, _rate(spec, rate), out=scratch)
-    _decay(spec, w, _rate(spec, rate))
-    np.subtract(w, scratch, out=w)
+    _take_step(spec, w, scratch, rate)
 
 
 def lamb_update(

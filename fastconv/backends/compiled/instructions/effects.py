@@ -969,15 +969,15 @@ def _gradient_of_classes(at: _Collector) -> None:
     at.writes_run("dscores", at.n.batch * at.n.outputs)
 
 
-@_kernel(Kernel.MEAN_SQUARED_ERROR_FORWARD)
-def _mean_squared_error_forward(at: _Collector) -> None:
+@_kernel(Kernel.MEAN_SQUARED_ERROR_FORWARD, Kernel.ELEMENTWISE_LOSS_FORWARD)
+def _losses_of_targets(at: _Collector) -> None:
     at.reads_run("y", at.n.batch * at.n.outputs)
     at.reads_run("target", at.n.batch * at.n.outputs)
     at.writes_run("losses", at.n.batch)
 
 
-@_kernel(Kernel.MEAN_SQUARED_ERROR_BACKWARD)
-def _mean_squared_error_backward(at: _Collector) -> None:
+@_kernel(Kernel.MEAN_SQUARED_ERROR_BACKWARD, Kernel.ELEMENTWISE_LOSS_BACKWARD)
+def _gradient_of_targets(at: _Collector) -> None:
     at.reads_run("y", at.n.size)
     at.reads_run("target", at.n.size)
     at.writes_run("dy", at.n.size)
@@ -1001,20 +1001,6 @@ def _soft_cross_entropy(at: _Collector) -> None:
     else:
         at.reads_run("probabilities", size)
         at.writes_run("dscores", size)
-
-
-@_kernel(Kernel.ELEMENTWISE_LOSS_FORWARD)
-def _elementwise_loss_forward(at: _Collector) -> None:
-    at.reads_run("y", at.n.batch * at.n.outputs)
-    at.reads_run("target", at.n.batch * at.n.outputs)
-    at.writes_run("losses", at.n.batch)
-
-
-@_kernel(Kernel.ELEMENTWISE_LOSS_BACKWARD)
-def _elementwise_loss_backward(at: _Collector) -> None:
-    at.reads_run("y", at.n.size)
-    at.reads_run("target", at.n.size)
-    at.writes_run("dy", at.n.size)
 
 
 @_kernel(Kernel.LABEL_WEIGHTS)

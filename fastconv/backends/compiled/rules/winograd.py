@@ -56,22 +56,32 @@ def _tiles_together(target: Target, inputs: int, vectors: int) -> int:
     return min(_MOST_TILES, most_rows(target, vectors), _ELEMENTS // inputs)
 
 
-def is_profitable(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False) -> bool:
-    """Whether a forward pass, or backwards a data gradient, is done so."""
-    lanes = target.lanes(dtype)
-    inputs, outputs = spec.in_channels, spec.out_channels
-    height, width = spec.out_height, spec.out_width
+def _sizes(spec: ConvSpec, backwards: bool) -> tuple[int, int, int]:
+    """Channels that are summed over, and height and width of what is made."""
     if backwards:
-        inputs, outputs, height, width = outputs, inputs, spec.height, spec.width
+        return spec.out_channels, spec.height, spec.width
+    return spec.in_channels, spec.out_height, spec.out_width
+
+
+def _suits(spec: ConvSpec, inputs: int, lanes: int) -> bool:
+    """Whether it is a convolution of this kind, with whole vectors of channels."""
     return (
         lanes > 1
         and spec.kernel == (3, 3)
         and spec.stride == spec.dilation == (1, 1)
         and spec.groups == 1
+        and spec.in_channels % lanes == spec.out_channels % lanes == 0
+        and inputs >= _LEAST_VECTORS * lanes
+    )
+
+
+def is_profitable(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False) -> bool:
+    """Whether a forward pass, or backwards a data gradient, is done so."""
+    inputs, height, width = _sizes(spec, backwards)
+    return (
+        _suits(spec, inputs, target.lanes(dtype))
         and spec.batch > 0
         and height % 2 == width % 2 == 0
-        and inputs % lanes == outputs % lanes == 0
-        and inputs >= _LEAST_VECTORS * lanes
         and min(height // 2 * (width // 2), _tiles_together(target, inputs, 1)) >= _LEAST_TILES
     )
 
@@ -159,17 +169,9 @@ def is_profitable_once(
     spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False
 ) -> bool:
     """Whether :func:`checked_forward`, or backwards the gradient, pays for weights of one call."""
-    lanes = target.lanes(dtype)
-    inputs, height, width = spec.in_channels, spec.out_height, spec.out_width
-    if backwards:
-        inputs, height, width = spec.out_channels, spec.height, spec.width
+    inputs, height, width = _sizes(spec, backwards)
     return (
-        lanes > 1
-        and spec.kernel == (3, 3)
-        and spec.stride == spec.dilation == (1, 1)
-        and spec.groups == 1
-        and spec.in_channels % lanes == spec.out_channels % lanes == 0
-        and inputs >= _LEAST_VECTORS * lanes
+        _suits(spec, inputs, target.lanes(dtype))
         and spec.batch * -(-height // 2) * -(-width // 2) >= _TILES_WORTH_TRANSFORMING
     )
 
