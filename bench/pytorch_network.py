@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,23 +12,54 @@ from workload import Workload
 from fastconv.network import Sequential
 
 
+class Residual(nn.Module):
+    """Sum of what layers and a shortcut make of the input."""
+
+    def __init__(self, layers: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.layers, self.shortcut = layers, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x) + self.shortcut(x)
+
+
 def network_of(workload: Workload) -> nn.Sequential:
     """The same layers, one module each. A ValueError for those that have no counterpart here."""
-    modules: list[nn.Module] = []
     h, w, c = workload.shape
-    image = torch.zeros(1, c, h, w)
-    for kind, own in workload.layers:
+    model, _ = _modules_of(workload.layers, c)
+    model(torch.zeros(2, c, h, w))  # the lazy layers learn their sizes
+    return model
+
+
+def _modules_of(
+    layers: Iterable[tuple[str, dict[str, Any]]], channels: int
+) -> tuple[nn.Sequential, int]:
+    """Modules one behind the other, and the channels that come out."""
+    modules: list[nn.Module] = []
+    c = channels
+    for kind, own in layers:
         if kind == "conv2d":
             modules.append(
                 nn.Conv2d(c, own["filters"], own["kernel"], own.get("stride", 1),
-                          own.get("padding", 0))
+                          own.get("padding", 0), bias=own.get("bias", True))
             )  # fmt: skip
+        elif kind == "batch_norm":
+            modules.append(nn.BatchNorm2d(c))
+        elif kind == "residual":
+            inner, out = _modules_of(map(_named, own["layers"]), c)
+            shortcut: nn.Module = nn.Identity()
+            if own.get("shortcut"):
+                shortcut, out = _modules_of(map(_named, own["shortcut"]), c)
+            modules.append(Residual(inner, shortcut))
+            c = out
         elif kind == "leaky_relu":
             modules.append(nn.LeakyReLU(own["alpha"], inplace=True))
         elif kind == "relu":
             modules.append(nn.ReLU(inplace=True))
         elif kind == "max_pool2d":
             modules.append(nn.MaxPool2d(own["kernel"]))
+        elif kind == "global_avg_pool2d":
+            modules += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         elif kind == "flatten":
             modules.append(nn.Flatten())
         elif kind == "dense":
@@ -35,9 +67,12 @@ def network_of(workload: Workload) -> nn.Sequential:
         else:
             raise ValueError(f"no PyTorch layer for {kind}")
         c = own.get("filters", c)
-    model = nn.Sequential(*modules)
-    model(image)  # the lazy layers learn their sizes
-    return model
+    return nn.Sequential(*modules), c
+
+
+def _named(layer: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Kind and settings of a layer in a block."""
+    return layer["kind"], {key: value for key, value in layer.items() if key != "kind"}
 
 
 def optimizer_of(
@@ -53,6 +88,11 @@ def optimizer_of(
         return torch.optim.Adam(parameters, optimizer.lr, fused=fused, capturable=capturable)
     if optimizer.kind == "sgd":
         return torch.optim.SGD(parameters, optimizer.lr, fused=fused)
+    if optimizer.kind == "nesterov":
+        return torch.optim.SGD(
+            parameters, optimizer.lr, optimizer.momentum, weight_decay=optimizer.weight_decay,
+            nesterov=True, fused=fused,
+        )  # fmt: skip
     raise ValueError(f"no PyTorch update for {optimizer.kind}")
 
 

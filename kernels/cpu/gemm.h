@@ -109,6 +109,13 @@ INLINE void TYPED(tile_body)(const struct TYPED(tile) *t, const int rows, const 
             UNROLL for (int v = 0; v < vectors; v++) sums[w][r][v] = (VECTOR){0};
         }
     }
+    if (t->epilogue == LEAKY_GRADIENT) {
+        /* Outputs of the forward pass, long out of the caches: they come while the sums are made. */
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(t->other + r * c_row + v * LANES);
+        }
+    }
     const ptrdiff_t b_step = t->b_step, depth = t->depth;
     for (ptrdiff_t r1 = 0; r1 < t->runs1; r1++) {
         for (ptrdiff_t r2 = 0; r2 < t->runs2; r2++) {

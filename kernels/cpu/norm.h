@@ -31,7 +31,32 @@ INLINE struct norm_piece norm_piece_of(int64_t number, int64_t rows, int64_t cha
     return p;
 }
 
+/* Channels whose sums stay in registers while the rows of a block go by. */
+#define CHANNELS_AT_ONCE 16
+#define FOR_CHANNELS_AT_ONCE(call, channels)                                                       \
+    do {                                                                                           \
+        int64_t k = 0;                                                                             \
+        for (; k + CHANNELS_AT_ONCE <= (channels); k += CHANNELS_AT_ONCE) call(k, CHANNELS_AT_ONCE); \
+        for (; k < (channels); k++) call(k, 1);                                                    \
+    } while (0)
+
 #endif
+
+/* The sum of `count` channels over the rows of a block, and that of the squared distances from the
+ * block's own mean. */
+INLINE void TYPED(block_sums)(const REAL *restrict block, int64_t rows, int64_t channels,
+                              const int count, double *restrict totals, double *restrict squares) {
+    double total[CHANNELS_AT_ONCE] = {0}, mean[CHANNELS_AT_ONCE], square[CHANNELS_AT_ONCE] = {0};
+    for (int64_t i = 0; i < rows; i++)
+        UNROLL for (int k = 0; k < count; k++) total[k] += block[i * channels + k];
+    for (int k = 0; k < count; k++) mean[k] = total[k] / (double)rows;
+    for (int64_t i = 0; i < rows; i++)
+        UNROLL for (int k = 0; k < count; k++) {
+            const double distance = block[i * channels + k] - mean[k];
+            square[k] += distance * distance;
+        }
+    for (int k = 0; k < count; k++) totals[k] = total[k], squares[k] = square[k];
+}
 
 /* Of each block: the sum of x, and the sum of the squared distances from the block's own mean. */
 static void TYPED(norm_sums)(const int64_t *instruction, int64_t step, int64_t thread,
@@ -47,20 +72,10 @@ static void TYPED(norm_sums)(const int64_t *instruction, int64_t step, int64_t t
         const struct norm_piece p = norm_piece_of(number, rows, channels);
         const REAL *const restrict block = x + p.first_row * channels + p.first_channel;
         double *const out = sums + 2 * p.block * channels + p.first_channel;
-        double total[CHANNELS_OF_A_PIECE] = {0}, mean[CHANNELS_OF_A_PIECE];
-        double squares[CHANNELS_OF_A_PIECE] = {0};
-        for (int64_t i = 0; i < p.rows; i++)
-            for (int64_t k = 0; k < p.channels; k++) total[k] += block[i * channels + k];
-        for (int64_t k = 0; k < p.channels; k++) mean[k] = total[k] / (double)p.rows;
-        for (int64_t i = 0; i < p.rows; i++)
-            for (int64_t k = 0; k < p.channels; k++) {
-                const double distance = block[i * channels + k] - mean[k];
-                squares[k] += distance * distance;
-            }
-        for (int64_t k = 0; k < p.channels; k++) {
-            out[k] = total[k];
-            out[channels + k] = squares[k];
-        }
+#define BLOCK_SUMS(k, count)                                                                       \
+    TYPED(block_sums)(block + (k), p.rows, channels, count, out + (k), out + channels + (k))
+        FOR_CHANNELS_AT_ONCE(BLOCK_SUMS, p.channels);
+#undef BLOCK_SUMS
     }
 }
 
@@ -154,6 +169,24 @@ static void TYPED(norm_apply)(const int64_t *instruction, int64_t step, int64_t 
     }
 }
 
+/* The sum of dy of `count` channels over the rows of a block, and that of dy * z. */
+INLINE void TYPED(block_gradient_sums)(const REAL *restrict dy, const REAL *restrict x,
+                                       const REAL *restrict mean, const REAL *restrict inverse_std,
+                                       int64_t rows, int64_t channels, const int count,
+                                       double *restrict totals, double *restrict products) {
+    double total[CHANNELS_AT_ONCE] = {0}, product[CHANNELS_AT_ONCE] = {0};
+    REAL centre[CHANNELS_AT_ONCE], inverse[CHANNELS_AT_ONCE];
+    for (int k = 0; k < count; k++) centre[k] = mean[k], inverse[k] = inverse_std[k];
+    for (int64_t i = 0; i < rows; i++)
+        UNROLL for (int k = 0; k < count; k++) {
+            const REAL gradient = dy[i * channels + k];
+            const REAL z = (x[i * channels + k] - centre[k]) * inverse[k];
+            total[k] += gradient;
+            product[k] += (double)gradient * z;
+        }
+    for (int k = 0; k < count; k++) totals[k] = total[k], products[k] = product[k];
+}
+
 /* Of each block: the sum of dy, and of dy * z with z = (x - mean) * inverse_std. */
 static void TYPED(norm_gradient_sums)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
@@ -170,22 +203,14 @@ static void TYPED(norm_gradient_sums)(const int64_t *instruction, int64_t step, 
     for (int64_t number = first_of(count, thread, threads); number < end; number++) {
         const struct norm_piece p = norm_piece_of(number, rows, channels);
         const int64_t start = p.first_row * channels + p.first_channel;
-        const REAL *const restrict gradients = dy + start, *const restrict block = x + start;
-        const REAL *const restrict centre = mean + p.first_channel;
-        const REAL *const restrict inverse = inverse_std + p.first_channel;
         double *const out = sums + 2 * p.block * channels + p.first_channel;
-        double total[CHANNELS_OF_A_PIECE] = {0}, products[CHANNELS_OF_A_PIECE] = {0};
-        for (int64_t i = 0; i < p.rows; i++)
-            for (int64_t k = 0; k < p.channels; k++) {
-                const REAL gradient = gradients[i * channels + k];
-                const REAL z = (block[i * channels + k] - centre[k]) * inverse[k];
-                total[k] += gradient;
-                products[k] += (double)gradient * z;
-            }
-        for (int64_t k = 0; k < p.channels; k++) {
-            out[k] = total[k];
-            out[channels + k] = products[k];
-        }
+        const REAL *const centre = mean + p.first_channel;
+        const REAL *const inverse = inverse_std + p.first_channel;
+#define BLOCK_SUMS(k, count)                                                                       \
+    TYPED(block_gradient_sums)(dy + start + (k), x + start + (k), centre + (k), inverse + (k),     \
+                               p.rows, channels, count, out + (k), out + channels + (k))
+        FOR_CHANNELS_AT_ONCE(BLOCK_SUMS, p.channels);
+#undef BLOCK_SUMS
     }
 }
 

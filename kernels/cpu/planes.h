@@ -212,7 +212,7 @@ INLINE void TYPED(plane_tile)(const struct TYPED(planes) *t, const struct TYPED(
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++) {
             REAL *const to = out + r * s->row + v * LANES;
-            if (v < vectors - 1)
+            if (v < vectors - 1 || last == LANES)
                 TYPED(store)(to, sum[r][v]);
             else
                 TYPED(store_first)(to, sum[r][v], last);
@@ -234,10 +234,13 @@ INLINE void TYPED(plane_rows)(const struct TYPED(planes) *t, ptrdiff_t row, cons
     UNROLL for (int k = 0; k < down * across; k++)
         s.w[k] = TYPED(spread)(t->weights[k / across * t->w_down + k % across * t->w_across]);
     ptrdiff_t column = 0;
-    for (; column + (PLANE_VECTORS - 1) * LANES < t->columns; column += PLANE_VECTORS * LANES)
+    for (; PLANE_VECTORS > 1 && column + LANES < t->columns; column += PLANE_VECTORS * LANES)
         TYPED(plane_tile)(t, &s, column, rows, PLANE_VECTORS, down, across, step, adds);
+    /* The last vector is moved back to end at the last column, which gets the same bits again: some
+     * processors take ten times as long for a masked store. */
+    const ptrdiff_t most = adds || t->columns < LANES ? t->columns : t->columns - LANES;
     for (; column < t->columns; column += LANES)
-        TYPED(plane_tile)(t, &s, column, rows, 1, down, across, step, adds);
+        TYPED(plane_tile)(t, &s, least_of(column, most), rows, 1, down, across, step, adds);
 }
 
 INLINE void TYPED(plane_block)(const struct TYPED(planes) *t, const int down, const int across,

@@ -19,6 +19,9 @@
 #endif
 
 enum { MOST_THREADS = 256, LINE = 64, SLEEPER = 65536 };
+/* Bytes of a worker's stack: kernels keep up to 128 KiB there, which is all that some C libraries
+ * (musl) give a thread. */
+enum { WORKER_STACK = 1 << 20 };
 
 /* How a thread waits. It spins for some ten microseconds, as long as a small kernel lasts, at first
  * without a pause, which would double the cost of a barrier; then it yields; then it sleeps until
@@ -285,18 +288,22 @@ static int grow(struct thread_pool *pool, int threads) {
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes)) threads = 0;
+    if (threads) pthread_attr_setstacksize(&attributes, WORKER_STACK);
     while (pool->workers + 1 < threads) {
         struct worker *worker = malloc(sizeof *worker);
         pthread_t thread;
         if (!worker) break;
         *worker = (struct worker){pool, pool->workers + 1, atomic_load(&pool->job)};
-        if (pthread_create(&thread, NULL, work, worker)) {
+        if (pthread_create(&thread, &attributes, work, worker)) {
             free(worker);
             break;
         }
         pthread_detach(thread);
         pool->workers++;
     }
+    if (threads) pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return pool->workers + 1;
 }

@@ -175,7 +175,11 @@ def _plane_products(real: Real) -> KernelFunction:
                             if r + 4 > high and high >= 4 and is_first:
                                 r = high - 4
                             four = r + 4 <= high and is_first
-                            for c in range(0, wide, lanes):
+                            for vector in range(0, wide, lanes):
+                                c = vector
+                                # So does the last vector of a row: masked stores are slow.
+                                if is_first and wide >= lanes:
+                                    c = min(c, wide - lanes)
                                 count, at = min(lanes, wide - c), r * row_step + c
                                 place = out + r * to + c
                                 s0, s1, s2, s3 = start, start, start, start

@@ -29,7 +29,12 @@ from fastconv.backends.compiled.instructions.choices import (
 from fastconv.backends.numba.instruction_set import target
 from fastconv.backends.numba.numba_internals import cgutils
 from fastconv.backends.numba.pointers import WORD, Instructions, Pointer, compiled_as
-from fastconv.backends.numba.vector_memory import first_lanes, write_load, write_store
+from fastconv.backends.numba.vector_memory import (
+    first_lanes,
+    write_load,
+    write_prefetch,
+    write_store,
+)
 from fastconv.backends.numba.vectors import FLAGS, Vector, llvm_element, llvm_type, write_spread
 
 A, B, BIAS, C, OTHER = range(5)
@@ -160,6 +165,10 @@ class _Tile:
             for row, v in self.places:
                 value = builder.load(builder.gep(start, [WORD(row)]))
                 builder.store(write_spread(builder, self.kind, value), self.sums[row, v])
+        # Outputs of the forward pass, long out of the caches: they come while the sums are made.
+        with builder.if_then(words.equals(EPILOGUE, LEAKY_GRADIENT)):
+            for row, v in self.places:
+                write_prefetch(builder, self._at(words.place(OTHER), row, v))
 
     def add(self) -> None:
         """Run through all runs."""

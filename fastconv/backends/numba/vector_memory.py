@@ -198,14 +198,19 @@ def store_interleaved(start: Any, index: int, a: Any, b: Any, c: Any, d: Any) ->
         start[index + place] = value
 
 
+def write_prefetch(builder: Any, place: Any) -> None:
+    """Write an instruction that asks for what is at a pointer."""
+    number = ir.IntType(32)
+    place = builder.bitcast(place, ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), (place.type, number, number, number))
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    # To be read, and to stay in all caches; of data.
+    builder.call(prefetch, (place, number(0), number(3), number(1)))
+
+
 def _ask_for(_: Any, start: Any, index: Any) -> tuple[Any, Instructions]:
     def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        number = ir.IntType(32)
-        place = builder.bitcast(builder.gep(values[0], [values[1]]), ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), (place.type, number, number, number))
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        # To be read, and to stay in all caches; of data.
-        builder.call(prefetch, (place, number(0), number(3), number(1)))
+        write_prefetch(builder, builder.gep(values[0], [values[1]]))
         return context.get_dummy_value()
 
     return types.none(start, types.int64), write

@@ -42,7 +42,9 @@ _ELEMENTS = 1024
 _MOST_TILES = 14
 _LEAST_TILES = 4
 _LEAST_VECTORS = 2
-"""Vectors of inputs from which the products outweigh the transforms."""
+_LEAST_INPUTS = 16
+"""Vectors of inputs, or inputs, from which the products outweigh the transforms; vectors where the
+weights are those of one call."""
 _MOST_INPUTS_AT_ONCE = 128
 """Inputs up to which transforms and products are one instruction: beyond, it has so few tiles at a
 time that it waits for the weights."""
@@ -63,7 +65,7 @@ def _sizes(spec: ConvSpec, backwards: bool) -> tuple[int, int, int]:
     return spec.in_channels, spec.out_height, spec.out_width
 
 
-def _suits(spec: ConvSpec, inputs: int, lanes: int) -> bool:
+def _suits(spec: ConvSpec, lanes: int) -> bool:
     """Whether it is a convolution of this kind, with whole vectors of channels."""
     return (
         lanes > 1
@@ -71,15 +73,16 @@ def _suits(spec: ConvSpec, inputs: int, lanes: int) -> bool:
         and spec.stride == spec.dilation == (1, 1)
         and spec.groups == 1
         and spec.in_channels % lanes == spec.out_channels % lanes == 0
-        and inputs >= _LEAST_VECTORS * lanes
     )
 
 
 def is_profitable(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False) -> bool:
     """Whether a forward pass, or backwards a data gradient, is done so."""
     inputs, height, width = _sizes(spec, backwards)
+    lanes = target.lanes(dtype)
     return (
-        _suits(spec, inputs, target.lanes(dtype))
+        _suits(spec, lanes)
+        and inputs >= min(_LEAST_VECTORS * lanes, _LEAST_INPUTS)
         and spec.batch > 0
         and height % 2 == width % 2 == 0
         and min(height // 2 * (width // 2), _tiles_together(target, inputs, 1)) >= _LEAST_TILES
@@ -170,8 +173,10 @@ def is_profitable_once(
 ) -> bool:
     """Whether :func:`checked_forward`, or backwards the gradient, pays for weights of one call."""
     inputs, height, width = _sizes(spec, backwards)
+    lanes = target.lanes(dtype)
     return (
-        _suits(spec, inputs, target.lanes(dtype))
+        _suits(spec, lanes)
+        and inputs >= _LEAST_VECTORS * lanes
         and spec.batch * -(-height // 2) * -(-width // 2) >= _TILES_WORTH_TRANSFORMING
     )
 
