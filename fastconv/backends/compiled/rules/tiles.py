@@ -14,6 +14,11 @@ _MOST_ROWS = {
 """Rows of the largest tile by registers and vectors: the sums and one value of A and of B must fit.
 The engines have these tiles and all with fewer rows."""
 
+_WIDTHS = (2, 1, 3, 4, 8)
+_WIDEST_FIRST = (4, 2, 1, 3, 8)
+"""Vectors of a tile, in the order in which equals are preferred. Wide tiles load least for a
+product: some processors with NEON multiply four vectors a cycle and load three."""
+
 _FMA_LATENCY = 4
 _FMAS_PER_CYCLE = 2
 _LOADS_PER_CYCLE = 2
@@ -68,7 +73,7 @@ def choose_tile(
     """
     vectors = -(-columns // target.lanes(dtype))
     best: tuple[float, RegisterTile] | None = None
-    for wide in (2, 1, 3, 4, 8):
+    for wide in _WIDEST_FIRST if target.name == "neon" else _WIDTHS:
         most = most_rows(target, wide)
         # The last block is a tile of what is left: there are none of 5, 6 and 7 vectors.
         if wide > max(1, vectors) or vectors % wide not in (0, *_MOST_ROWS[32]):
