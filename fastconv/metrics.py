@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.functional.activation import softmax
+from fastconv.functional.softmax import softmax
 from fastconv.functional.arrays import as_numbers, check_dimensions, check_range, check_shape
 from fastconv.spec import require_int
 
