@@ -3,8 +3,8 @@
 ``python share_of_cases.py CASES [exact]`` compares the cases of a file with what the reference made
 of them, and prints, each on a line, the package's folder, the instruction set, how many calls there
 were and of how many kernels. For tests that need a process of their own: another instruction set, a
-sanitizer, an emulated processor. The reference takes most of the time, and more under a sanitizer or
-an emulator: a file has its results for all of them. With ``exact``, arrays are blocks of the C
+sanitizer, an emulated processor. The reference takes most of the time, and more under a sanitizer
+or an emulator: a file has its results for all of them. With ``exact``, arrays are blocks of the C
 library of exactly their size, whose ends the sanitizer of memory knows: of arrays between guard
 bytes it does not.
 """

@@ -40,8 +40,8 @@ IN_CUDA = """
 #define ERROR_FUNCTION fastconv::error_function<float>
 """
 MAIN = """
-/* In float64; near 0, where most floats are, by the first terms of the series, which take less time:
- * the next one is below 2^-66 of the sum. */
+/* In float64; near 0, where most floats are, by the first terms of the series, which take less
+ * time: the next one is below 2^-66 of the sum. */
 static double exact_exponential(double x) {
     if (fabs(x) >= 0x1p-12) return exp(x);
     return 1 + x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4)));
@@ -49,8 +49,8 @@ static double exact_exponential(double x) {
 
 static double exact_error_function(double x) {
     if (fabs(x) >= 0x1p-6) return erf(x);
-    const double s = x * x;
-    return 1.12837916709551257390 * x * (1 - s * (1. / 3 - s * (1. / 10 - s * (1. / 42 - s / 216))));
+    const double s = x * x, sum = 1. / 3 - s * (1. / 10 - s * (1. / 42 - s / 216));
+    return 1.12837916709551257390 * x * (1 - s * sum);
 }
 
 /* The error in units of the last place that a float of this size has; infinite for NaN. */
