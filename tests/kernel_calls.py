@@ -122,7 +122,7 @@ def _conv(spec, draw):
     }
 
 
-def _planes(spec, draw):
+def _nchw(spec, draw):
     wide, narrow = ((n, c, h, w) for n, h, w, c in (spec.x_shape, spec.y_shape))
     w = spec.out_channels, spec.in_channels // spec.groups, *spec.kernel
     made = {}
@@ -531,7 +531,7 @@ def _random(case, draw):
 
 _BUILDERS = (
     (_conv, cases.CONVOLUTIONS),
-    (_planes, cases.CONVOLUTIONS + cases.PLANES),
+    (_nchw, cases.CONVOLUTIONS + cases.NCHW),
     (_dense, cases.DENSE),
     (_pool, cases.POOLS),
     (_images, cases.IMAGES),

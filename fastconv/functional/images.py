@@ -30,8 +30,8 @@ _LEAST_FOR_A_KERNEL = min(_WORTH_A_KERNEL.values())
 def _twin(kernel: str) -> str | None:
     """The kernel for NCHW, where there is one."""
     module, _, function = kernel.partition(".")
-    planes = _ON_NCHW.get(module)
-    return None if planes is None else f"{planes}.{function}"
+    twin = _ON_NCHW.get(module)
+    return None if twin is None else f"{twin}.{function}"
 
 
 def launch_on_images(

@@ -214,7 +214,7 @@ def load_early_stopping(early_stopping: EarlyStopping, checkpoint: Checkpoint) -
     early_stopping
         What goes on.
     checkpoint
-        Of a run that had it; of another one, it begins anew.
+        Of a run that had it; of another one, it begins again.
     """
     state = checkpoint.state.get("early_stopping")
     if state is not None:
