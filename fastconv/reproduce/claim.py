@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from numpy.typing import ArrayLike
-
 from fastconv.report.comparison import overlaid
 from fastconv.report.content import Picture, Section, Table
-from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 from fastconv.reproduce.verdicts import Measurement, Verdict, measure
 
@@ -136,26 +133,3 @@ def pictures_of(section: Section | None, prefix: str, only: str = "") -> list[Pi
         for picture in (section.pictures if section else ())
         if only in picture.name
     ]
-
-
-def weight_histograms(
-    name: str,
-    weights: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    names: tuple[str, str],
-    alternative: str,
-) -> Picture:
-    """Return histograms of the weights of two networks, layer by layer.
-
-    Parameters
-    ----------
-    name, alternative
-        Of the picture.
-    weights
-        For each layer its weights in the two networks.
-    names
-        Of the two.
-    """
-    # Logarithmic: the tails hold few weights.
-    drawing = Drawing("histogram_pairs", weights, bins=50, columns=2, log=True, names=names)
-    caption = f"Weights of each layer, {names[0]} and {names[1]}; counts are logarithmic."
-    return Picture(name, drawing, alternative, caption)

@@ -234,11 +234,6 @@ def _files(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), file) for match, file in found if match)
 
 
-def has_checkpoints(path: Path) -> bool:
-    """Whether a run's folder holds any."""
-    return bool(_files(path / FOLDER))
-
-
 def newest_checkpoint(path: Path) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest checkpoint of a run that is whole, and what is wrong with those after it.
 
