@@ -453,11 +453,11 @@ def split_all(monkeypatch):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_number_of_threads_changes_no_bit(kernel, dtype, split_all, monkeypatch):
     for spec in [*specs_of(kernel)[:6], *filter(None, [LARGER.get(kernel)])]:
-        for number in range(len(calls_of(kernel, spec, dtype))):
+        for call in calls_of(kernel, spec, dtype):
             results = []
             for threads in ("1", "2", "3"):
                 monkeypatch.setenv("FASTCONV_THREADS", threads)
-                results.append(run("numba", calls_of(kernel, spec, dtype)[number]))
+                results.append(run("numba", call))
             for name, alone in results[0].items():
                 for together in results[1:]:
                     assert together[name].tobytes() == alone.tobytes(), f"{kernel} {spec}: {name}"
