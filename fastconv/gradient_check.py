@@ -20,7 +20,7 @@ from fastconv.plans.plan_builder import Purpose, Source, build_plan
 _SPREAD = 0.1
 _MOVED = (
     f"with biases of 0, each ReLU over an even ground is on its kink: they were compared at biases "
-    f"drawn from a normal distribution of deviation {_SPREAD} instead"
+    f"drawn from a normal distribution of std {_SPREAD} instead"
 )
 _STEPS = tuple(1e-2 * 0.25**k for k in range(5))
 """Values of h, largest first."""

@@ -8,6 +8,9 @@ import pytest
 # Plans are checked before they run, here and in every process that a test starts: whatever rewrote
 # them, each read finds the value that the plan's own order gives it.
 os.environ.setdefault("FASTCONV_CHECK", "1")
+# Products this small gain nothing from threads, and lose much where several processes have them.
+# The command lines set how many they take themselves.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 OF_KERNELS = frozenset({
     "test_backends", "test_cuda_compiler", "test_cuda_host_shim", "test_elementary_functions",

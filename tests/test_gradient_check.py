@@ -241,7 +241,7 @@ def test_biases_of_zero_over_even_ground_are_moved_for_the_comparison_and_it_is_
     check = fastconv.check_gradients(network, np.zeros((2, 4)), np.array([0, 2]), verbose=False)
     assert check.passed
     assert all(row.checked for row in check.rows)
-    assert "compared at biases drawn from a normal distribution of deviation 0.1" in str(check)
+    assert "compared at biases drawn from a normal distribution of std 0.1" in str(check)
     assert np.array_equal(network.parameters, before)
 
 

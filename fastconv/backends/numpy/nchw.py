@@ -1,6 +1,6 @@
 """Convolutions of NCHW images.
 
-Depthwise ones are shifted planes times numbers, tap by tap; all others are turned around to NHWC
+Depthwise ones are shifted planes times numbers, tap by tap; all others are transposed to NHWC
 and back, in the workspace.
 """
 
@@ -106,7 +106,7 @@ def _depthwise_backward_weight(
 
 
 class _Turned:
-    """Arrays turned around in a workspace, which the kernel behind them shares."""
+    """Arrays transposed in a workspace, which the kernel behind them shares."""
 
     def __init__(self, workspace: np.ndarray | None) -> None:
         self._carver, self._workspace, self._bytes = Carver(workspace), workspace, 0
@@ -118,9 +118,9 @@ class _Turned:
 
     def copy(self, array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         """Return an array with its axes in another order, C-contiguous."""
-        turned = array.transpose(axes)
-        copy = self.room(turned.shape, array.dtype)
-        np.copyto(copy, turned)
+        transposed = array.transpose(axes)
+        copy = self.room(transposed.shape, array.dtype)
+        np.copyto(copy, transposed)
         return copy
 
     def rest(self) -> np.ndarray | None:
