@@ -184,6 +184,10 @@ def may_give_more_nan(call, name):
 @functools.cache
 def spoiled_calls(kernel, spec, dtype):
     """Each call with each of its arrays spoiled: (name, call, what the reference makes of it)."""
+    if dtype == np.float64 and kernel.startswith(_SUMS):
+        # The same numbers go the same way, and the reference takes its time for sums of products.
+        narrow = spoiled_calls(kernel, spec, np.float32)
+        return [(name, call.in_float64(), expected) for name, call, expected in narrow]
     rng, found = np.random.default_rng(5), []
     for original in calls_of(kernel, spec, dtype):
         for name in floats_of(original):
