@@ -186,11 +186,9 @@ IN_ONE_PIECE = {"loss.sum_losses", "loss.count_correct", "loss_weights.sum_weigh
 def test_the_specs_above_have_work_for_three_threads(monkeypatch):
     monkeypatch.setenv("FASTCONV_THREADS", "1")
     most = dict.fromkeys(KERNELS, 0)
-    original = _engine.run_call
 
     def watch(stream, relocations, arrays, threads):
         most[kernel] = max(most[kernel], int(stream[:, MAX_THREADS].max(initial=0)))
-        original(stream, relocations, arrays, threads)
 
     monkeypatch.setattr(_engine, "run_call", watch)
     for kernel in KERNELS:
