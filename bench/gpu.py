@@ -27,6 +27,7 @@ import gpu_fastconv
 from gpu_ceilings import copying, multiplying
 from gpu_facts import facts
 from gpu_table import Cell, Report
+from lists import list_of
 from turns import MOST_STEPS, STEPS_OF_A_PIECE, Contender, Line, take_turns, told
 from workload import Workload
 
@@ -73,28 +74,6 @@ def _steps(text: str) -> int:
 _none_or_more.__name__ = _steps.__name__ = "integer"
 
 
-def _list_of(
-    convert: Callable[[str], Any], allowed: Sequence[str] = (), least: int = 1
-) -> Callable[[str], list[Any]]:
-    """Read what stands between commas; at least so many."""
-
-    def read(text: str) -> list[Any]:
-        try:
-            values = [convert(each) for each in text.split(",") if each]
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}; expected numbers and commas") from None
-        for value in values:
-            if allowed and value not in allowed:
-                raise argparse.ArgumentTypeError(
-                    f"{value!r}; expected some of {', '.join(allowed)}"
-                )
-        if len(values) < least:
-            raise argparse.ArgumentTypeError("nothing; expected one or more, with commas between")
-        return values
-
-    return read
-
-
 def make_parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(_NAME, "Measure training steps on a GPU beside PyTorch's.")
@@ -102,19 +81,19 @@ def make_parser() -> Parser:
     names = ("mnist-strided", _WHOLE)
     there = gpu_fastconv.PRECISIONS
     parser.add_argument(
-        "--recipes", type=_list_of(str), default=list(names), metavar="NAME,...",
+        "--recipes", type=list_of(str), default=list(names), metavar="NAME,...",
         help=f"recipes (default: {','.join(names)})",
     )  # fmt: skip
     parser.add_argument(
-        "--batches", type=_list_of(positive), default=[1, 32, 128, 1024], metavar="N,...",
+        "--batches", type=list_of(positive), default=[1, 32, 128, 1024], metavar="N,...",
         help="batch sizes (default: 1,32,128,1024)",
     )  # fmt: skip
     parser.add_argument(
-        "--precisions", type=_list_of(str, there), default=list(there), metavar="NAME,...",
+        "--precisions", type=list_of(str, there), default=list(there), metavar="NAME,...",
         help=f"precisions (default: {','.join(there)})",
     )  # fmt: skip
     parser.add_argument(
-        "--peers", type=_list_of(str, _PEERS, 0), default=list(_PEERS), metavar="NAME,...",
+        "--peers", type=list_of(str, _PEERS, 0), default=list(_PEERS), metavar="NAME,...",
         help=f"ways in which PyTorch runs (default: {','.join(_PEERS)}; '' for none)",
     )  # fmt: skip
     parser.add_argument(

@@ -182,7 +182,7 @@ def _prepared(workload: Workload, kind: str, layout: str, precision: str) -> Run
 def contenders(workload: Workload, precision: str, peers: list[str]) -> list[Contender]:
     """The peers in both memory formats."""
     if "compile" in peers:
-        # Other sizes are forgotten. Not in between: what is compiled would be compiled anew.
+        # Other sizes are forgotten. Not in between: what is compiled would be compiled again.
         torch.compiler.reset()
     return [
         Contender(

@@ -22,14 +22,19 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import instruction_sets
 import markdown_table
+from lists import list_of
 from turns import Rounds
+from workload import Workload
 
 from fastconv.backends.configuration import available_cores, processor_name
+from fastconv.backends.selection import NAMES
+from fastconv.cli.command_line import Parser, check_writable, positive, run
 
 WORKLOADS = (
     ("cifar10-deep", 1),
@@ -215,45 +220,85 @@ def chart(results: list[list[Line]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--threads", type=int, default=min(2, available_cores()))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--span", type=float, default=0.5, help="seconds of a turn")
-    parser.add_argument("--backends", default="cython,numba")
-    parser.add_argument("--peers", default="pytorch,jax,keras")
-    parser.add_argument("--workload", action="append", help="RECIPE:BATCH, as often as wanted")
-    parser.add_argument("--table", type=Path)
-    parser.add_argument("--chart", type=Path)
-    parser.add_argument("--json", type=Path)
+def workload(text: str) -> tuple[str, int]:
+    """Read RECIPE:BATCH, for argparse."""
+    recipe, _, batch = text.rpartition(":")
+    if not recipe or not batch.isdecimal() or int(batch) < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; expected RECIPE:BATCH, such as lenet5:32, with a batch size of 1 or more"
+        )
+    return recipe, int(batch)
+
+
+def seconds(text: str) -> float:
+    """Read a number above 0, for argparse."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}; expected a number above 0")
+    return number
+
+
+seconds.__name__ = "number"  # argparse names the type by it
+
+
+def make_parser() -> Parser:
+    """Return the parser of the command line."""
+    parser = Parser("bench/peers.py", "Measure whole training steps beside PyTorch, JAX and Keras.")
+    parser.prog = "python bench/peers.py"
+    parser.add_argument("--threads", type=positive, default=min(2, available_cores()))
+    parser.add_argument("--rounds", type=positive, default=7)
+    parser.add_argument("--span", type=seconds, default=0.5, help="seconds of a turn")
+    parser.add_argument(
+        "--backends", type=list_of(str, NAMES), default=["cython", "numba"], metavar="NAME,..."
+    )
+    parser.add_argument(
+        "--peers", type=list_of(str, tuple(PEERS), 0), default=list(PEERS), metavar="NAME,...",
+        help=f"of {', '.join(PEERS)} (default: all; '' for none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workload", type=workload, action="append", metavar="RECIPE:BATCH",
+        help="as often as wanted",
+    )  # fmt: skip
+    for option in ("--table", "--chart", "--json"):
+        parser.add_argument(option, type=Path)
     instruction_sets.add_option(parser)
-    own = parser.parse_args()
-    backends = own.backends.split(",")
-    contenders = [f"fastconv-{name}" for name in backends]
-    for peer in filter(None, own.peers.split(",")):
+    return parser
+
+
+def _compare(own: argparse.Namespace) -> int:
+    workloads = own.workload or WORKLOADS
+    for recipe, batch in workloads:
+        Workload.of(recipe, batch)  # a mistake is told before anything is measured
+    for option in ("table", "chart", "json"):
+        if (place := getattr(own, option)) is not None:
+            check_writable(str(place), f"--{option}")
+    contenders = [f"fastconv-{name}" for name in own.backends]
+    for peer in own.peers:
         if importlib.util.find_spec(PEERS[peer]) is None:
             print(f"{peer}: left out, {PEERS[peer]} is not installed")
         else:
             print(f"{peer}: {PEERS[peer]} {importlib.metadata.version(PEERS[peer])}")
             contenders.append(peer)
-    workloads = WORKLOADS
-    if own.workload:
-        workloads = tuple((w.rpartition(":")[0], int(w.rpartition(":")[2])) for w in own.workload)
     print(f"{processor_name()}, {own.threads} threads, {own.rounds} rounds")
     results = []
-    for workload, isa in itertools.product(workloads, own.isa or [instruction_sets.BEST]):
+    for each, isa in itertools.product(workloads, own.isa or [instruction_sets.BEST]):
         field = [*contenders, "sgemm"]
-        results.append(measure(workload, field, own.threads, own.rounds, own.span, isa))
-        print(table(results[-1:], backends), flush=True)
+        results.append(measure(each, field, own.threads, own.rounds, own.span, isa))
+        print(table(results[-1:], own.backends), flush=True)
     if own.table:
-        own.table.write_text(table(results, backends), encoding="utf-8")
+        own.table.write_text(table(results, own.backends), encoding="utf-8")
     if own.chart:
         chart(results, own.chart)
     if own.json:
         everything = [[asdict(line) for line in group] for group in results]
         own.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write; return the exit code."""
+    return run(make_parser(), arguments, _compare)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

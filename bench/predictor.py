@@ -13,12 +13,17 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from collections.abc import Sequence
 
 import instruction_sets
 import markdown_table
-from peers import Line, measure
+from lists import list_of
+from peers import Line, measure, seconds
+from workload import Workload
 
 from fastconv.backends.configuration import available_cores, processor_name
+from fastconv.backends.selection import NAMES
+from fastconv.cli.command_line import Parser, positive, run
 
 RECIPES = ("lenet5", "cifar10-deep")
 BATCHES = (1, 16, 256)
@@ -50,21 +55,31 @@ def head_of(field: list[str]) -> str:
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--threads", type=int, default=min(2, available_cores()))
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--span", type=float, default=0.3, help="seconds of a turn")
-    parser.add_argument("--recipes", default=",".join(RECIPES))
-    parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
-    parser.add_argument("--backends", default=",".join(BACKENDS))
-    parser.add_argument("--peers", default=",".join(PEERS))
+def make_parser() -> Parser:
+    """Return the parser of the command line."""
+    parser = Parser("bench/predictor.py", "Measure predictions beside PyTorch and onnxruntime.")
+    parser.prog = "python bench/predictor.py"
+    parser.add_argument("--threads", type=positive, default=min(2, available_cores()))
+    parser.add_argument("--rounds", type=positive, default=7)
+    parser.add_argument("--span", type=seconds, default=0.3, help="seconds of a turn")
+    for option, read, default in (
+        ("--recipes", list_of(str), RECIPES),
+        ("--batches", list_of(positive), BATCHES),
+        ("--backends", list_of(str, NAMES), BACKENDS),
+        ("--peers", list_of(str, tuple(PEERS), 0), tuple(PEERS)),
+    ):
+        parser.add_argument(option, type=read, default=list(default), metavar="...,...")
     parser.add_argument("--table", action="store_true", help="print the Markdown table alone")
-    own = parser.parse_args()
+    return parser
+
+
+def _compare(own: argparse.Namespace) -> int:
+    for recipe in own.recipes:
+        for batch in own.batches:
+            Workload.of(recipe, batch)  # a mistake is told before anything is measured
     remarks = sys.stderr if own.table else sys.stdout
-    field = [f"fastconv-{name}" for name in filter(None, own.backends.split(","))]
-    for peer in filter(None, own.peers.split(",")):
+    field = [f"fastconv-{name}" for name in own.backends]
+    for peer in own.peers:
         missing = [name for name in PEERS[peer] if importlib.util.find_spec(name) is None]
         if missing:
             print(f"{peer}: left out, {missing[0]} is not installed", file=remarks)
@@ -72,8 +87,8 @@ def main() -> None:
             field.append(peer)
     print(f"{processor_name()}, {own.threads} threads, {own.rounds} rounds", file=remarks)
     print(head_of(field), flush=True)
-    for recipe in own.recipes.split(","):
-        for batch in map(int, own.batches.split(",")):
+    for recipe in own.recipes:
+        for batch in own.batches:
             lines = measure(
                 (recipe, batch),
                 field,
@@ -84,7 +99,13 @@ def main() -> None:
                 "predicting.py",
             )
             print(markdown_table.row(row_of(recipe, batch, lines, field)), flush=True)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; return the exit code."""
+    return run(make_parser(), arguments, _compare)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

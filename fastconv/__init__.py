@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from fastconv.functional.activation import hard_swish_backward as hard_swish_backward
     from fastconv.functional.activation import leaky_relu as leaky_relu
     from fastconv.functional.activation import leaky_relu_backward as leaky_relu_backward
-    from fastconv.functional.activation import log_softmax as log_softmax
-    from fastconv.functional.activation import log_softmax_backward as log_softmax_backward
     from fastconv.functional.activation import mish as mish
     from fastconv.functional.activation import mish_backward as mish_backward
     from fastconv.functional.activation import relu as relu
@@ -48,8 +46,6 @@ if TYPE_CHECKING:
     from fastconv.functional.activation import sigmoid_backward as sigmoid_backward
     from fastconv.functional.activation import silu as silu
     from fastconv.functional.activation import silu_backward as silu_backward
-    from fastconv.functional.activation import softmax as softmax
-    from fastconv.functional.activation import softmax_backward as softmax_backward
     from fastconv.functional.activation import softplus as softplus
     from fastconv.functional.activation import softplus_backward as softplus_backward
     from fastconv.functional.activation import softsign as softsign
@@ -92,6 +88,12 @@ if TYPE_CHECKING:
     from fastconv.functional.loss import (
         softmax_cross_entropy_backward as softmax_cross_entropy_backward,
     )
+    from fastconv.functional.merge import add as add
+    from fastconv.functional.merge import add_backward as add_backward
+    from fastconv.functional.merge import concatenate as concatenate
+    from fastconv.functional.merge import concatenate_backward as concatenate_backward
+    from fastconv.functional.merge import multiply as multiply
+    from fastconv.functional.merge import multiply_backward as multiply_backward
     from fastconv.functional.norm import batch_norm as batch_norm
     from fastconv.functional.norm import batch_norm_backward as batch_norm_backward
     from fastconv.functional.norm import batch_norm_inference as batch_norm_inference
@@ -113,6 +115,10 @@ if TYPE_CHECKING:
     from fastconv.functional.resample import pad2d_backward as pad2d_backward
     from fastconv.functional.resample import upsample2d as upsample2d
     from fastconv.functional.resample import upsample2d_backward as upsample2d_backward
+    from fastconv.functional.softmax import log_softmax as log_softmax
+    from fastconv.functional.softmax import log_softmax_backward as log_softmax_backward
+    from fastconv.functional.softmax import softmax as softmax
+    from fastconv.functional.softmax import softmax_backward as softmax_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
     from fastconv.plans.loss import Loss as Loss
@@ -131,10 +137,9 @@ _ORIGINS = {
     "execution.config": "ExecutionConfig",
     "functional.activation": (
         "elu elu_backward gelu gelu_backward hard_sigmoid hard_sigmoid_backward hard_swish "
-        "hard_swish_backward leaky_relu leaky_relu_backward log_softmax log_softmax_backward "
-        "mish mish_backward relu relu6 relu6_backward relu_backward selu selu_backward sigmoid "
-        "sigmoid_backward silu silu_backward softmax softmax_backward softplus "
-        "softplus_backward softsign softsign_backward tanh tanh_backward"
+        "hard_swish_backward leaky_relu leaky_relu_backward mish mish_backward relu relu6 "
+        "relu6_backward relu_backward selu selu_backward sigmoid sigmoid_backward silu "
+        "silu_backward softplus softplus_backward softsign softsign_backward tanh tanh_backward"
     ),
     "functional.conv": "conv2d conv2d_backward conv_transpose2d conv_transpose2d_backward",
     "functional.dense": "dense dense_backward",
@@ -149,6 +154,9 @@ _ORIGINS = {
         "mean_squared_error mean_squared_error_backward nll nll_backward softmax_cross_entropy "
         "softmax_cross_entropy_backward"
     ),
+    "functional.merge": (
+        "add add_backward concatenate concatenate_backward multiply multiply_backward"
+    ),
     "functional.norm": "batch_norm batch_norm_backward batch_norm_inference",
     "functional.one_dimensional": (
         "avg_pool1d avg_pool1d_backward conv1d conv1d_backward max_pool1d max_pool1d_backward"
@@ -159,6 +167,7 @@ _ORIGINS = {
     ),
     "functional.prelu": "prelu prelu_backward",
     "functional.resample": "pad2d pad2d_backward upsample2d upsample2d_backward",
+    "functional.softmax": "log_softmax log_softmax_backward softmax softmax_backward",
     "gradient_check": "check_gradients",
     "network": "Sequential",
     "plans.loss": "Loss",

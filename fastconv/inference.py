@@ -247,7 +247,7 @@ class Inference:
         """Score all samples with the network as it is (inference, a last short batch included).
 
         The plans are kept for the next time, until the samples are gone or those of others were
-        used since. The arrays are read anew each time: what was written to them in between counts.
+        used since. The arrays are read again each time: what was written to them in between counts.
         On a CUDA device a copy from the first time is used instead.
 
         Training in another thread waits, between two steps, until the score is there: it is that

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv.functional.activation import softmax
 from fastconv.functional.arrays import as_numbers, check_dimensions, check_range, check_shape
+from fastconv.functional.softmax import softmax
 from fastconv.spec import require_int
 
 FloatArray = npt.NDArray[np.float64]

@@ -71,7 +71,7 @@ def _predict(options: argparse.Namespace) -> int:
 
     from fastconv.cli.progress import Display, percent
     from fastconv.data.unlabelled import unlabelled
-    from fastconv.functional.activation import softmax
+    from fastconv.functional.softmax import softmax
     from fastconv.runs.saved_run import RunError, load_run
 
     saved = load_run(options.run)

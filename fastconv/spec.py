@@ -16,8 +16,6 @@ Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = tuple[Pair, Pair]
 Shape: TypeAlias = tuple[int, ...]
 
-_SAME_OR_VALID = ("same", "valid")
-
 
 class SpecError(ValueError):
     """A value that is not what it may be, in parts, so that a caller can name it as it knows it.

@@ -95,10 +95,10 @@ CONVOLUTIONS = _parse(
     """,
 )
 
-PLANES = _parse(
+NCHW = _parse(
     ConvSpec,
     """
-    # 1x1 over planes that fill vectors, and over others
+    # 1x1 over pixels that fill vectors, and over others
     g1mb2ic4ih4iw4oc3kh1kw1sh1sw1ph0pw0dh1dw1
     g1mb3ic17ih8iw8oc16kh1kw1sh1sw1ph0pw0dh1dw1
     g1mb2ic16ih6iw5oc33kh1kw1sh1sw1ph0pw0dh1dw1

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_once import alone
 
 from fastconv.backends.cupy.device import stand_in
 from fastconv.backends.cupy.kernel_sources import kernel_folder
@@ -79,7 +80,7 @@ def _built():
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in texts)).hexdigest()[:16]
     folder = Path(tempfile.gettempdir(), f"fastconv-cuda-on-host-{os.getuid()}", digest)
     folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with alone(folder / "lock"), ThreadPoolExecutor(os.cpu_count()) as threads:
         list(threads.map(lambda source: _build(source, folder, compiler), SOURCES))
     return folder
 

@@ -1,5 +1,6 @@
 """Calls of every kernel with drawn data, one list for each spec of :mod:`cases`."""
 
+import functools
 import importlib
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -122,7 +123,7 @@ def _conv(spec, draw):
     }
 
 
-def _planes(spec, draw):
+def _nchw(spec, draw):
     wide, narrow = ((n, c, h, w) for n, h, w, c in (spec.x_shape, spec.y_shape))
     w = spec.out_channels, spec.in_channels // spec.groups, *spec.kernel
     made = {}
@@ -531,7 +532,7 @@ def _random(case, draw):
 
 _BUILDERS = (
     (_conv, cases.CONVOLUTIONS),
-    (_planes, cases.CONVOLUTIONS + cases.PLANES),
+    (_nchw, cases.CONVOLUTIONS + cases.NCHW),
     (_dense, cases.DENSE),
     (_pool, cases.POOLS),
     (_images, cases.IMAGES),
@@ -583,15 +584,30 @@ def specs_of(kernel):
 
 
 def calls_of(kernel, spec, dtype, integers=False):
-    """All calls of a kernel for one spec; where there is a bias, with and without it."""
+    """All calls of a kernel for one spec; where there is a bias, with and without it.
+
+    They are drawn once for the tests of all backends: the arrays cannot be written to.
+    """
+    return [
+        replace(call, reads=dict(call.reads), updates=dict(call.updates))
+        for call in _drawn(kernel, spec, np.dtype(dtype), integers)
+    ]
+
+
+@functools.lru_cache(maxsize=512)
+def _drawn(kernel, spec, dtype, integers):
     made = _TABLE[kernel][0](spec, Draw(dtype, integers))[kernel]
     result = []
     for arrays in made if isinstance(made, list) else [made]:
         own = spec[0] if isinstance(spec, tuple) else spec
-        call = Call(kernel, own, dtype, *arrays)
+        call = Call(kernel, own, dtype.type, *arrays)
         result.append(call)
         if "b" in call.reads:
             result.append(replace(call, reads=call.reads | {"b": None}))
         if call.writes.get("db") is not None:
             result.append(replace(call, writes=call.writes | {"db": None}))
+    for call in result:
+        for array in (call.reads | call.updates).values():
+            if array is not None:
+                array.flags.writeable = False
     return result

@@ -37,6 +37,7 @@ W_DENSE, B_DENSE = integers(6, 3), integers(3)
 LINES, W1 = integers(5, 4, 8, seed=6), integers(6, 4, 3, seed=7)
 PIXELS = np.arange(8, dtype=np.int32).reshape(2, 4)
 PLACES = np.broadcast_to(np.array([0, 2, 4, 6], np.int32), (5, 4, 4)).copy()
+SCALES = integers(2, 4, 1, 1, seed=8)
 FOUR, SIX = np.array([1.0, 2.0, 0.5, 3.0]), np.array([1.0, 2.0, 0.5, 3.0, 1.0, 2.0])
 PARAMETERS = (W1, W, B, W_BACK, B_BACK, W_DENSE, B_DENSE, FOUR, SIX)
 """All other arrays below hold one item for each sample."""
@@ -78,6 +79,10 @@ IMAGE_CALLS = [
     ("batch_norm", (X, FOUR, FOUR), {}),
     ("prelu", (X, FOUR), {}),
     ("prelu_backward", (X, X, FOUR), {}),
+    ("add", (X, SCALES), {}),
+    ("add_backward", (X, SCALES.shape), {}),
+    ("multiply", (X, SCALES), {}),
+    ("multiply_backward", (X, X, SCALES), {}),
     ("batch_norm_inference", (X, FOUR, FOUR, FOUR, FOUR), {}),
     ("batch_norm_backward", (X, X, FOUR, FOUR, FOUR), {}),
 ]
@@ -110,7 +115,25 @@ ROW_CALLS = [
     ("max_pool1d_backward", (integers(5, 4, 4), PLACES, LINES.shape, 2), {}),
     ("avg_pool1d", (LINES, 2), {"stride": 1}),
     ("avg_pool1d_backward", (integers(5, 4, 4), LINES.shape, 2), {}),
+    ("add", (ROWS, ROWS + 1), {}),
+    ("add_backward", (ROWS,), {}),
+    ("multiply", (ROWS, ROWS + 1), {}),
+    ("multiply_backward", (ROWS, ROWS, ROWS + 1), {}),
+    ("concatenate", ([ROWS, integers(5, 2, seed=9), ROWS + 1],), {}),
+    ("concatenate_backward", (ROWS, (2, 4)), {}),
     ("layer_norm", (ROWS, 6, SIX, SIX), {}),
     ("layer_norm_backward", (ROWS, ROWS, 6, SIX, integers(5), integers(5)), {}),
 ]
 CALLS = IMAGE_CALLS + ROW_CALLS
+
+
+def with_each(change, arguments):
+    """The arguments, changed one by one; those within a list too."""
+    return [with_each(change, a) if isinstance(a, list) else change(a) for a in arguments]
+
+
+def arrays_of(arguments):
+    """The arrays among the arguments, those within a list too."""
+    found = []
+    with_each(lambda a: found.append(a) if isinstance(a, np.ndarray) else None, arguments)
+    return found

@@ -1,14 +1,17 @@
 """A share of the cases of test_backends.py with the cython backend, in this process.
 
-``python share_of_cases.py EVERY [exact]`` compares every EVERY-th case with the reference, and
-prints, each on a line, the package's folder, the instruction set, how many calls there were and
-of how many kernels. For tests that need a process of their own: another instruction set, a
-sanitizer, an emulated processor. With ``exact``, arrays are blocks of the C library of exactly
-their size, whose ends the sanitizer of memory knows: of arrays between guard bytes it does not.
+``python share_of_cases.py CASES [exact]`` compares the cases of a file with what the reference made
+of them, and prints, each on a line, the package's folder, the instruction set, how many calls there
+were and of how many kernels. For tests that need a process of their own: another instruction set, a
+sanitizer, an emulated processor. The reference takes most of the time, and more under a sanitizer
+or an emulator: a file has its results for all of them. With ``exact``, arrays are blocks of the C
+library of exactly their size, whose ends the sanitizer of memory knows: of arrays between guard
+bytes it does not.
 """
 
 import ctypes
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import watched
 from kernel_calls import DTYPES, KERNELS, specs_of
+from made_once import made_once
 from tolerances import assert_close
 from watched import calls_and_expected, run
 
@@ -50,30 +54,37 @@ KERNELS_OF_C = [kernel for kernel in KERNELS if not kernel.startswith("elementwi
 """Without what calls code that Numba compiled for another processor, or without a sanitizer."""
 
 
-def compare(every):
-    """Compare every ``every``-th case; how many calls of how many kernels there were."""
-    cases = [(k, spec, dtype) for dtype in DTYPES for k in KERNELS_OF_C for spec in specs_of(k)]
-    calls, kernels = 0, set()
-    for kernel, spec, dtype in cases[::every]:
-        for call, expected in calls_and_expected(kernel, spec, dtype):
-            for name, actual in run("cython", call).items():
-                assert_close(
-                    actual, expected[name], kernel, f"{call}: {name}", scale=call.scale_of(name)
-                )
-            calls += 1
-        kernels.add(kernel)
-    return calls, len(kernels)
+def share_of_cases(tmp_path_factory, every):
+    """A file of every ``every``-th case: each call with the results of the reference in float64."""
+
+    def write(path):
+        cases = [(k, spec, dtype) for dtype in DTYPES for k in KERNELS_OF_C for spec in specs_of(k)]
+        with np.errstate(all="ignore"):
+            made = [pair for case in cases[::every] for pair in calls_and_expected(*case)]
+        path.write_bytes(pickle.dumps(made, pickle.HIGHEST_PROTOCOL))
+
+    return made_once(tmp_path_factory, f"every-{every}-of-the-cases.pickle", write)
 
 
-def start(every, *more, under=(), package=None, **environment):
-    """Run this file in a process of its own; the finished process.
+def compare(file):
+    """Compare the cases of a file; how many calls of how many kernels there were."""
+    calls = pickle.loads(Path(file).read_bytes())
+    for call, expected in calls:
+        for name, actual in run("cython", call).items():
+            label, scale = f"{call}: {name}", call.scale_of(name)
+            assert_close(actual, expected[name], call.kernel, label, scale=scale)
+    return len(calls), len({call.kernel for call, _ in calls})
+
+
+def start(file, *more, under=(), package=None, **environment):
+    """Run this file in a process of its own on a file of cases; the finished process.
 
     ``under`` is a command to put before Python, ``package`` the folder that holds fastconv.
     """
     path = [str(package or Path(fastconv.__file__).parent.parent), str(Path(__file__).parent)]
     kept = {k: v for k, v in os.environ.items() if k not in ("FASTCONV_ISA", "FASTCONV_BACKEND")}
     return subprocess.run(
-        [*under, sys.executable, __file__, str(every), *more],
+        [*under, sys.executable, __file__, str(file), *more],
         env={**kept, "FASTCONV_THREADS": "2", "PYTHONPATH": os.pathsep.join(path), **environment},
         capture_output=True,
         text=True,
@@ -88,5 +99,5 @@ if __name__ == "__main__":
     with np.errstate(all="ignore"):
         if sys.argv[2:] == ["exact"]:
             watched._Memory = Exact
-        numbers = compare(int(sys.argv[1]))
+        numbers = compare(sys.argv[1])
     print(Path(fastconv.__file__).parent, engine.target().name, *numbers, sep="\n")

@@ -110,6 +110,7 @@ SPECIAL = (np.nan, np.inf, -np.inf)
 
 def spoiled(call, name, rng):
     """The call with one NaN and two infinities somewhere in one of its arrays."""
+    call = replace(call, reads=dict(call.reads), updates=dict(call.updates))
     array = (call.reads | call.updates)[name].copy()
     places = rng.choice(array.size, min(3, array.size), replace=False)
     special = np.array(SPECIAL[: len(places)])
@@ -183,10 +184,14 @@ def may_give_more_nan(call, name):
 @functools.cache
 def spoiled_calls(kernel, spec, dtype):
     """Each call with each of its arrays spoiled: (name, call, what the reference makes of it)."""
+    if dtype == np.float64 and kernel.startswith(_SUMS):
+        # The same numbers go the same way, and the reference takes its time for sums of products.
+        narrow = spoiled_calls(kernel, spec, np.float32)
+        return [(name, call.in_float64(), expected) for name, call, expected in narrow]
     rng, found = np.random.default_rng(5), []
-    for number, original in enumerate(calls_of(kernel, spec, dtype)):
+    for original in calls_of(kernel, spec, dtype):
         for name in floats_of(original):
-            call = spoiled(calls_of(kernel, spec, dtype)[number], name, rng)
+            call = spoiled(original, name, rng)
             found.append((name, call, run("reference", call.in_float64())))
     return found
 

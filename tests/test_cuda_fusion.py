@@ -5,7 +5,7 @@ import pytest
 from cuda_on_host import HostDevice, standing_in
 from cuda_steps import made_plan, stepped, unfused
 
-from fastconv.backends.cupy import loss, loss_of_batch, products, run
+from fastconv.backends.cupy import fused_kernels, loss, products, run
 from fastconv.backends.cupy.fusion import fuse
 from fastconv.layers import (
     ELU,
@@ -163,7 +163,7 @@ def test_a_loss_in_one_launch_is_that_of_four(batch, outputs, dtype):
         return [*empty, np.full((batch, outputs), 7, dtype), np.array([1.0, 2.0, 3.0])]
 
     losses, probabilities, dscores, statistics = at_once = room()
-    loss_of_batch.softmax_cross_entropy(spec, scores, labels, *at_once, None)  # type: ignore[call-arg]
+    fused_kernels.softmax_cross_entropy(spec, scores, labels, *at_once, None)  # type: ignore[call-arg]
     expected = room()
     loss.count_correct(spec, scores, labels, expected[3], None)
     loss.softmax_cross_entropy_forward(spec, scores, labels, expected[0], expected[1], None)

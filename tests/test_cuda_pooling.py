@@ -7,7 +7,7 @@ import pytest
 from cuda_on_host import HostDevice, standing_in
 from cuda_steps import made_plan, stepped, unfused
 
-from fastconv.backends.cupy import activation, conv, pool, products, run, with_pooling
+from fastconv.backends.cupy import activation, conv, fused_kernels, pool, products, run
 from fastconv.backends.cupy.fusion import fuse
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
 from fastconv.backends.reference import conv as reference_conv
@@ -73,7 +73,7 @@ def at_once(spec, active, arrays, precision="float32", stores_y=True):
     y, pooled, where = results_of(spec, arrays[0].dtype)
     workspace = workspace_of(spec, y.dtype, precision)
     kept = y if stores_y else None
-    with_pooling.conv2d_forward(spec, active, *arrays, kept, pooled, where, workspace)  # type: ignore[call-arg]
+    fused_kernels.pooled_conv2d_forward(spec, active, *arrays, kept, pooled, where, workspace)  # type: ignore[call-arg]
     assert not workspace.counters.any()
     return y, pooled, where
 
@@ -180,7 +180,7 @@ def test_steps_have_the_bits_of_single_kernels(device, trains, precision, monkey
 
 
 def pooled_calls(plan):
-    return [each for each in fuse(plan) if each.function is with_pooling.conv2d_forward]
+    return [each for each in fuse(plan) if each.function is fused_kernels.pooled_conv2d_forward]
 
 
 @pytest.mark.parametrize("trains", [True, False])

@@ -4,7 +4,7 @@ import platform
 import shutil
 
 import pytest
-from share_of_cases import start
+from share_of_cases import share_of_cases, start
 
 from fastconv.backends.selection import backend_state
 
@@ -33,11 +33,12 @@ pytestmark = [
         ("Haswell", "avx2"),
     ],
 )
-def test_the_best_set_of_the_processor_is_chosen_and_is_right(processor, isa):
+def test_the_best_set_of_the_processor_is_chosen_and_is_right(processor, isa, tmp_path_factory):
     # The BLAS of NumPy may pick kernels that the emulated processor does not have.
     done = start(
-        29, under=[QEMU, "-cpu", processor], OPENBLAS_CORETYPE="Nehalem", OPENBLAS_NUM_THREADS="1"
-    )
+        share_of_cases(tmp_path_factory, 29), under=[QEMU, "-cpu", processor],
+        OPENBLAS_CORETYPE="Nehalem", OPENBLAS_NUM_THREADS="1",
+    )  # fmt: skip
     if done.returncode and "NumPy was built with baseline optimizations" in done.stderr:
         pytest.skip(f"this NumPy does not run on a {processor}")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -47,9 +48,9 @@ def test_the_best_set_of_the_processor_is_chosen_and_is_right(processor, isa):
     assert int(kernels) > 15
 
 
-def test_a_set_that_the_processor_does_not_have_is_an_error():
+def test_a_set_that_the_processor_does_not_have_is_an_error(tmp_path_factory):
     done = start(
-        29, under=[QEMU, "-cpu", "Nehalem"], FASTCONV_ISA="avx2",
+        share_of_cases(tmp_path_factory, 29), under=[QEMU, "-cpu", "Nehalem"], FASTCONV_ISA="avx2",
         OPENBLAS_CORETYPE="Nehalem", OPENBLAS_NUM_THREADS="1",
     )  # fmt: skip
     assert done.returncode != 0

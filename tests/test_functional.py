@@ -15,10 +15,12 @@ from public_calls import (
     ROWS,
     W_BACK,
     W,
+    arrays_of,
     hwio,
     integers,
     nchw,
     nhwc,
+    with_each,
 )
 
 import fastconv
@@ -44,14 +46,14 @@ def is_data(value):
 
 def changed(arguments, change):
     """The arguments with all floating point arrays changed."""
-    return [change(a) if is_data(a) else a for a in arguments]
+    return with_each(lambda a: change(a) if is_data(a) else a, arguments)
 
 
 def test_every_public_function_is_called():
     modules = [f"fastconv.functional.{m}" for m in
                ("activation", "conv", "dense", "dropout", "elementwise_loss", "global_pool",
-                "group_norm", "loss", "norm", "one_dimensional", "pool", "prelu",
-                "resample")]  # fmt: skip
+                "group_norm", "loss", "merge", "norm", "one_dimensional", "pool", "prelu",
+                "resample", "softmax")]  # fmt: skip
     public = {
         name
         for module in modules
@@ -69,14 +71,14 @@ def test_results_are_contiguous_and_of_the_dtype_that_came_in(name, arguments, o
         assert result.flags.c_contiguous
         assert result.dtype in (dtype, np.int32, np.uint8)
         assert result.flags.owndata or result.base.flags.owndata
-        assert not any(is_data(a) and np.shares_memory(a, result) for a in arguments)
+        assert not any(np.shares_memory(a, result) for a in arrays_of(arguments) if is_data(a))
 
 
 @EVERY
 def test_arguments_are_not_changed(name, arguments, options):
-    before = [np.copy(a) for a in arguments]
+    before = [np.copy(a) for a in arrays_of(arguments)]
     call(name, arguments, options)
-    for argument, copy in zip(arguments, before, strict=True):
+    for argument, copy in zip(arrays_of(arguments), before, strict=True):
         assert_array_equal(argument, copy)
 
 
@@ -102,7 +104,7 @@ NOT_CONTIGUOUS = {
 @pytest.mark.parametrize("how", NOT_CONTIGUOUS)
 def test_memory_order_of_the_arguments_does_not_matter(name, arguments, options, how):
     given = changed(arguments, NOT_CONTIGUOUS[how])
-    assert all(np.array_equal(a, b) for a, b in zip(given, arguments, strict=True))
+    assert all(map(np.array_equal, arrays_of(given), arrays_of(arguments)))
     for result, expected in zip(
         call(name, given, options), call(name, arguments, options), strict=True
     ):
@@ -141,9 +143,9 @@ def emptied(value):
 @EVERY
 def test_an_empty_batch_gives_empty_results_and_zero_gradients(name, arguments, options):
     full = call(name, arguments, options)
-    results = call(name, [emptied(a) for a in arguments], options)
+    results = call(name, with_each(emptied, arguments), options)
     for result, expected in zip(results, full, strict=True):
-        if expected.shape[0] == arguments[0].shape[0]:
+        if expected.shape[0] == arrays_of(arguments)[0].shape[0]:
             assert result.shape == (0, *expected.shape[1:])
         else:  # of a parameter, or a statistic
             assert result.shape == expected.shape

@@ -22,6 +22,7 @@ from public_calls import (
     hwio,
     integers,
     nhwc,
+    with_each,
 )
 
 import fastconv
@@ -41,6 +42,8 @@ def each_of(calls):
 
 
 def on_device(value, how=DeviceArray):
+    if isinstance(value, list):
+        return [on_device(each, how) for each in value]
     return how(value) if isinstance(value, np.ndarray) else value
 
 
@@ -89,10 +92,11 @@ def test_cupy_arrays_go_through_the_kernels_to_cupy_arrays(
 
 @each_of(CALLS)
 def test_float32_stays_float32(name, arguments, options):
-    single = [
-        a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a
-        for a in arguments
-    ]
+    def narrowed(a):
+        is_wide = isinstance(a, np.ndarray) and a.dtype == np.float64
+        return a.astype(np.float32) if is_wide else a
+
+    single = with_each(narrowed, arguments)
     results = call(name, map(on_device, single), options)
     check(results, host_results(name, single, options), rtol=2e-5)
 
@@ -115,12 +119,14 @@ def test_images_may_be_nhwc(name, arguments, options):
 @each_of(CALLS)
 def test_arrays_that_are_not_contiguous_are_copied(name, arguments, options):
     def strided(a):
+        if not isinstance(a, np.ndarray):
+            return a
         room = np.zeros([2 * n for n in a.shape], a.dtype)
         view = room[(slice(None, None, 2),) * a.ndim]
         view[...] = a
         return view
 
-    given = [strided(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    given = with_each(strided, arguments)
     results = call(name, map(on_device, given), options)
     check(results, host_results(name, arguments, options))
 
@@ -133,7 +139,7 @@ def test_an_empty_batch_is_no_error(name, arguments, options):
         is_parameter = any(value is parameter for parameter in PARAMETERS)
         return value[:0] if isinstance(value, np.ndarray) and not is_parameter else value
 
-    given = [emptied(a) for a in arguments]
+    given = with_each(emptied, arguments)
     results = call(name, map(on_device, given), options)
     expected = host_results(name, given, options)
     assert [r.shape for r in results] == [e.shape for e in expected]
@@ -169,7 +175,8 @@ def test_an_array_without_dimensions_stays_one():
 def test_arrays_of_other_libraries_are_taken_as_they_lie(name, arguments, options, how, device):
     given = [on_device(a, how) for a in arguments]
     check(call(name, given, options), host_results(name, arguments, options))
-    arrays = [each for each in given if isinstance(each, how)]
+    arrays = []
+    with_each(lambda each: arrays.append(each) if isinstance(each, how) else None, given)
     assert sorted(map(id, device.viewed)) == sorted(map(id, arrays))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cupy_stand_in import DeviceExporter, DeviceInterface, HostExporter
 from numpy.testing import assert_array_equal
-from public_calls import CALLS, ROWS, W_DENSE, integers
+from public_calls import CALLS, ROWS, W_DENSE, integers, with_each
 
 import fastconv
 from fastconv.backends.cupy.device import CudaDevice
@@ -25,7 +25,7 @@ def results_of(name, arguments, options):
 
 @EVERY
 def test_arrays_with_dlpack_give_what_numpy_arrays_give(name, arguments, options):
-    given = [HostExporter(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    given = with_each(lambda a: HostExporter(a) if isinstance(a, np.ndarray) else a, arguments)
     expected = results_of(name, arguments, options)
     for result, wanted in zip(results_of(name, given, options), expected, strict=True):
         assert type(result) is np.ndarray

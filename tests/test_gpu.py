@@ -122,6 +122,8 @@ def test_the_sanitizer_finds_nothing(tmp_path):
 def on_card(value):
     import cupy
 
+    if isinstance(value, list):
+        return [on_card(each) for each in value]
     return cupy.asarray(value) if isinstance(value, np.ndarray) else value
 
 

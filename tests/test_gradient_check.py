@@ -241,8 +241,42 @@ def test_biases_of_zero_over_even_ground_are_moved_for_the_comparison_and_it_is_
     check = fastconv.check_gradients(network, np.zeros((2, 4)), np.array([0, 2]), verbose=False)
     assert check.passed
     assert all(row.checked for row in check.rows)
-    assert "compared at biases drawn from a normal distribution of deviation 0.1" in str(check)
+    assert "compared at biases drawn from a normal distribution of std 0.1" in str(check)
     assert np.array_equal(network.parameters, before)
+
+
+MANY_UNITS = (Conv2D(8, padding=1), ReLU(), Conv2D(8, padding=1), ReLU(), MaxPool2D(),
+              GlobalAvgPool2D(), Dense(4))  # fmt: skip
+"""On pictures of 24 x 24: 9216 units, some of which change sides within every step of 4e-5."""
+
+
+def check_of_many_units(*, samples=3):
+    network = Sequential(MANY_UNITS, (24, 24, 3), seed=1)
+    batch = make_batch(network, count=2)
+    return fastconv.check_gradients(
+        network, *batch, samples=samples, verbose=False, backend="numpy"
+    )
+
+
+def test_weights_that_move_many_units_are_compared_in_smaller_steps():
+    check = check_of_many_units()
+    assert check.passed, str(check)
+    row = check.rows[0]
+    assert (row.name, row.checked, row.coarse) == ("conv2d_1.weight", 3, 3)
+    assert "elements were compared to four digits: within larger steps than 1e-05" in str(check)
+
+
+def test_a_thousandth_too_much_is_found_in_smaller_steps_too(monkeypatch):
+    right = conv.conv2d_backward_weight
+
+    def spoiled(spec, dy, x, dw, *others):
+        right(spec, dy, x, dw, *others)
+        if spec.in_channels == 3:
+            dw *= 1.001
+
+    monkeypatch.setattr(conv, "conv2d_backward_weight", spoiled)
+    check = check_of_many_units()
+    assert marked(check) == {"conv2d_1.weight"}
 
 
 def test_the_same_seed_checks_the_same_elements():

@@ -1,4 +1,4 @@
-"""The table of bench/predictor.py says what was measured; the times themselves are no test."""
+"""What bench/predictor.py and bench/peers.py say; the times themselves are no test."""
 
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ if not BENCH.is_dir():
     pytest.skip("bench/ is in the source tree alone", allow_module_level=True)
 sys.path.append(str(BENCH))
 
+import peers  # noqa: E402
 import predictor  # noqa: E402
 from peers import Line  # noqa: E402
 
@@ -49,8 +50,7 @@ def test_a_peer_that_is_not_installed_is_said_to_be_and_the_table_goes_on(monkey
     monkeypatch.setattr(predictor, "measure", measured)
     monkeypatch.setattr(predictor.importlib.util, "find_spec", lambda name: None)
     arguments = ["--table", "--recipes", "lenet5", "--batches", "1,16", "--backends", "cython"]
-    monkeypatch.setattr(sys, "argv", ["bench/predictor.py", *arguments])
-    predictor.main()
+    assert predictor.main(arguments) == 0
     printed = capsys.readouterr()
     assert "pytorch: left out, torch is not installed" in printed.err
     assert "onnxruntime: left out, onnxruntime is not installed" in printed.err
@@ -58,3 +58,31 @@ def test_a_peer_that_is_not_installed_is_said_to_be_and_the_table_goes_on(monkey
     head, rule, *rows = printed.out.splitlines()
     assert head.startswith("| prediction, us | fastconv cython | the faster peer")
     assert [row.count("|") for row in (rule, *rows)] == [4] * 3
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "told"),
+    [
+        (peers, ["--peers", "torch"], "--peers: 'torch'; expected some of pytorch, jax, keras"),
+        (peers, ["--backends", "cpython"], "--backends: 'cpython'; expected some of numpy, "),
+        (peers, ["--workload", "lenet5"], "--workload: 'lenet5'; expected RECIPE:BATCH, such as"),
+        (peers, ["--workload", "lenet5:0"], "--workload: 'lenet5:0'; expected RECIPE:BATCH"),
+        (peers, ["--workload", "lenet:1"], "did you mean 'lenet5'"),
+        (peers, ["--workload", "digits:1"], "recipe 'digits' is for the data set digits; expected"),
+        (peers, ["--span", "0"], "--span: 0; expected a number above 0"),
+        (peers, ["--json", "absent/numbers.json"], "--json absent/numbers.json: no such folder"),
+        (predictor, ["--peers", "jax"], "--peers: 'jax'; expected some of pytorch, onnxruntime"),
+        (predictor, ["--batches", "1,x"], "--batches: '1,x'; expected numbers and commas"),
+        (predictor, ["--recipes", "lenet"], "did you mean 'lenet5'"),
+    ],
+)
+def test_a_mistake_is_exit_code_2_and_one_line(command, arguments, told, capsys, monkeypatch):
+    monkeypatch.setattr(command, "measure", None)  # nothing is measured
+    try:
+        code = command.main(arguments)
+    except SystemExit as leaving:
+        code = leaving.code
+    captured = capsys.readouterr()
+    assert (code, captured.err.count("\n")) == (2, 1)
+    assert captured.err.startswith(f"bench/{command.__name__}.py: ")
+    assert told in captured.err

@@ -5,13 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from fastconv.reproduce.claims_by_hand import likeness
-from fastconv.reproduce.claims_perceptron import tops_and_ends
-from fastconv.reproduce.claims_small_networks import share_within_groups
-from fastconv.reproduce.claims_softmax import roughness, swing
 from fastconv.reproduce.comparisons import Comparison, Variation, judge
 from fastconv.reproduce.paired import Difference, difference
+from fastconv.reproduce.prediction_measures import likeness, share_within_groups
+from fastconv.reproduce.training_measures import swing, tops_and_ends
 from fastconv.reproduce.verdicts import is_larger, measure, shown_measurement
+from fastconv.reproduce.weight_measures import roughness
 
 
 def test_an_accuracy_has_the_error_of_a_share():

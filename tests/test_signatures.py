@@ -16,8 +16,8 @@ OF_ITS_OWN = {
     "numpy": {"by_formula", "sums", "workspace"},
     "cython": {"engine"},
     "cupy": {
-        "device", "fusion", "input_of_batch", "kernel_sources", "launches", "loss_of_batch",
-        "products", "sources", "strided_conv", "with_activation", "with_pooling",
+        "device", "fused_kernels", "fusion", "kernel_sources", "launches", "products", "sources",
+        "strided_conv",
     },
     "numba": {
         "batch_blocked", "batch_blocked_instructions", "by_formula", "compilation",

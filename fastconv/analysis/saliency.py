@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.analysis.observed_network import ObservedNetwork
-from fastconv.functional.activation import softmax
+from fastconv.functional.softmax import softmax
 
 
 def gradient_maps(

@@ -83,7 +83,7 @@ def _check_name(name: str, origin: str = "") -> None:
 
 
 class Choice(NamedTuple):
-    """The backend that was chosen, and why: a tuple, which every call makes anew."""
+    """The backend that was chosen, and why: a tuple, which every call makes again."""
 
     name: str
     why: str

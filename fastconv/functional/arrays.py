@@ -338,7 +338,7 @@ def sum_channels(backend: str | None, array: Array, layout: Layout | Literal["NC
     contiguous = np.ascontiguousarray(array)
     with np.errstate(all="ignore"):
         if layout == "NCHW":
-            total = sums.sum_planes(contiguous)
+            total = sums.sum_nchw(contiguous)
         else:
             total = sums.sum_rows(contiguous.reshape(-1, array.shape[channel]))
         return total.astype(array.dtype)

@@ -1,8 +1,8 @@
-"""Kernels on images in either layout: what is computed as it lies, and what is turned around.
+"""Kernels on images in either layout: what is computed as it lies, and what is transposed.
 
 The kernels of every backend take NHWC. Those of :data:`_ON_NCHW` have a twin that takes NCHW as
-it lies, or turns it around chunk by chunk within its one launch. For all others, images in NCHW are
-turned before, and turned back behind.
+it lies, or transposes it chunk by chunk within its one launch. For all others, images in NCHW are
+transposed before, and transposed back after.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _LEAST_FOR_A_KERNEL = min(_WORTH_A_KERNEL.values())
 def _twin(kernel: str) -> str | None:
     """The kernel for NCHW, where there is one."""
     module, _, function = kernel.partition(".")
-    planes = _ON_NCHW.get(module)
-    return None if planes is None else f"{planes}.{function}"
+    twin = _ON_NCHW.get(module)
+    return None if twin is None else f"{twin}.{function}"
 
 
 def launch_on_images(
@@ -90,11 +90,11 @@ def launch_on_images(
 
 def to_nhwc(images: Array, backend: str | None) -> Array:
     """Return images in NCHW as a kernel takes them in NHWC: copied unless they lie so already."""
-    turned: Array = images.transpose(_LAST)
+    transposed: Array = images.transpose(_LAST)
     is_small = images.size < _LEAST_FOR_A_KERNEL and isinstance(images, np.ndarray)
-    if is_small or not is_dense(images) or is_dense(turned):
-        return dense(module_of(images).ascontiguousarray(turned))
-    out: Array = module_of(images).empty(turned.shape, images.dtype)
+    if is_small or not is_dense(images) or is_dense(transposed):
+        return dense(module_of(images).ascontiguousarray(transposed))
+    out: Array = module_of(images).empty(transposed.shape, images.dtype)
     _transpose(images, _LAST, out, "layout.nchw_to_nhwc", backend)
     return out
 

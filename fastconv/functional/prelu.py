@@ -18,8 +18,8 @@ from fastconv.plans.operation import PReLUSpec
 def _rows(x: Array, layout: Layout) -> Array:
     """The channels last, contiguous."""
     xp = module_of(x)
-    is_planes = x.ndim == 4 and layout == "NCHW"
-    rows: Array = dense(xp.moveaxis(x, 1, -1) if is_planes else x)
+    is_nchw = x.ndim == 4 and layout == "NCHW"
+    rows: Array = dense(xp.moveaxis(x, 1, -1) if is_nchw else x)
     return rows
 
 
@@ -27,8 +27,8 @@ def _like(rows: Array, x: Array, layout: Layout) -> Array:
     """Undo :func:`_rows`."""
     if x.ndim == 4 and layout == "NCHW":
         xp = module_of(x)
-        planes: Array = dense(xp.moveaxis(rows, -1, 1))
-        return planes
+        images: Array = dense(xp.moveaxis(rows, -1, 1))
+        return images
     return rows.reshape(x.shape)
 
 

@@ -39,7 +39,7 @@ def add_to(table: LayerTable, layer: _Class) -> _Class:
     """
     check(layer)
     there = table.get(layer.kind)
-    # A module that is loaded again, or a cell that is run again, makes the class anew.
+    # A module that is loaded again, or a cell that is run again, makes the class again.
     if there is not None and place_of(there) != place_of(layer):
         raise CustomLayerError(
             f"{layer.__name__}.kind is {layer.kind!r}, the name of {place_of(there)}; expected "

@@ -16,7 +16,7 @@ GRAY = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, slots=True)
 class JitterSpec:
-    """Random colours and random erasing, drawn anew for every image and step, in place.
+    """Random colours and random erasing, drawn again for every image and step, in place.
 
     Image ``n`` uses the words ``8*n`` to ``8*n + 7`` of ``random`` at the current step; with
     ``u_k = (word_k >> 8) / 2**24`` and ``f_k(s) = 1 + (2*u_k - 1) * s``:

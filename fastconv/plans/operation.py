@@ -384,7 +384,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class AugmentSpec:
-    """Random changes to a batch of images, drawn anew for every image and step.
+    """Random changes to a batch of images, drawn again for every image and step.
 
     Applied in this order; what falls outside the image is 0.
 

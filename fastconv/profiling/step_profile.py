@@ -37,7 +37,7 @@ class Row:
     Parameters
     ----------
     kernel
-        What ran.
+        The kernel that ran.
     calls
         The plan's calls that it does, or a part of.
     spec

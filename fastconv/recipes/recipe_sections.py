@@ -196,7 +196,7 @@ class AugmentationSection:
     Parameters
     ----------
     mode
-        "step": drawn anew for every image of every batch; "append": one transformed copy of the
+        "step": drawn again for every image of every batch; "append": one transformed copy of the
         training set is appended before training.
     flip, crop, rotation, shear, translation, cutout
         See :class:`fastconv.plans.operation.AugmentSpec`.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
-
-from numpy.typing import ArrayLike
+from typing import Literal, TypeAlias
 
 from fastconv.report.comparison import overlaid
 from fastconv.report.content import Picture, Section, Table
-from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 from fastconv.reproduce.verdicts import Measurement, Verdict, measure
 
@@ -54,9 +51,15 @@ class Claim:
     words
         The claim, so that it can be refuted.
     systems
-        The systems whose runs are measured.
-    examine
-        Measures them.
+        The systems whose runs are measured, and what each is called beside the others.
+    measure
+        Name of the function that measures them: :data:`fastconv.reproduce.claims.MEASURES`.
+    stated
+        The number that the claim states.
+    part
+        Whose accuracy is measured: "validation" or "test".
+    curves
+        Columns of the histories that are drawn beside the measurements.
     takes_diverged
         Whether runs that diverged can be measured too.
     is_ours
@@ -66,25 +69,22 @@ class Claim:
     report: str
     name: str
     words: str
-    systems: tuple[str, ...]
-    examine: Callable[[Found], Evidence]
+    systems: dict[str, str]
+    measure: str
+    stated: float | None = None
+    part: Literal["validation", "test"] = "test"
+    curves: tuple[str, ...] = ()
     takes_diverged: bool = False
     is_ours: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the systems."""
+        return tuple(self.systems)
 
-def examine(claim: Claim, found: Found) -> Evidence | None:
-    """Return the evidence for a claim; None where runs that it needs are missing."""
-    if not all(found.get(name) for name in claim.systems):
-        return None
-    needed = {name: found[name] for name in claim.systems}
-    diverged = [name for name, runs in needed.items() if not all(_is_usable(run) for run in runs)]
-    if diverged and not claim.takes_diverged:
-        return Evidence("not shown", f"The training of {' and of '.join(diverged)} diverged.")
-    return claim.examine(needed)
-
-
-def _is_usable(findings: Findings) -> bool:
-    return findings.is_finite and findings.run.summary.get("stopped") != "diverged"
+    def said(self, values: Mapping[str, str]) -> str:
+        """Say what was found for each system, as in "3.1 % at lambda 0, 4 % at lambda 1"."""
+        return ", ".join(f"{value} at {self.systems[name]}" for name, value in values.items())
 
 
 _PARTS = {"test": "test", "validation": "validation", "train": "training"}
@@ -97,33 +97,23 @@ def measured(runs: Sequence[Findings], figure: str) -> Measurement:
     return measure([findings.run.summary.get(figure) for findings in runs], samples)
 
 
-def curves(
-    found: Found,
-    labels: Mapping[str, str],
-    column: str,
-    *,
-    title: str,
-    in_percent: bool,
-    name: str,
-) -> list[Picture]:
-    """Return the curves of the first runs of some systems in a picture; none without values.
+_CURVES = {
+    "loss": "training loss", "validation_loss": "validation loss",
+    "accuracy": "training accuracy", "validation_accuracy": "validation accuracy",
+}  # fmt: skip
 
-    Parameters
-    ----------
-    found
-        The runs.
-    labels
-        For each system what to call it.
-    column, title, in_percent
-        As for :func:`fastconv.report.comparison.overlaid`.
-    name
-        Of the picture.
-    """
-    runs = [found[system][0].run for system in labels]
-    picture = overlaid(
-        runs, list(labels.values()), column, title=title, in_percent=in_percent, picture=name
-    )
-    return [] if picture is None else [picture]
+
+def curves(claim: Claim, found: Found) -> list[Picture]:
+    """Return the curves of a claim, of the first run of each system; none without values."""
+    runs = [found[name][0].run for name in claim.names]
+    pictures = [
+        overlaid(
+            runs, list(claim.systems.values()), column, title=_CURVES[column],
+            in_percent="accuracy" in column, picture=f"{claim.name}-{column.replace('_', '-')}",
+        )
+        for column in claim.curves
+    ]  # fmt: skip
+    return [picture for picture in pictures if picture is not None]
 
 
 def pictures_of(section: Section | None, prefix: str, only: str = "") -> list[Picture]:
@@ -143,26 +133,3 @@ def pictures_of(section: Section | None, prefix: str, only: str = "") -> list[Pi
         for picture in (section.pictures if section else ())
         if only in picture.name
     ]
-
-
-def weight_histograms(
-    name: str,
-    weights: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    names: tuple[str, str],
-    alternative: str,
-) -> Picture:
-    """Return histograms of the weights of two networks, layer by layer.
-
-    Parameters
-    ----------
-    name, alternative
-        Of the picture.
-    weights
-        For each layer its weights in the two networks.
-    names
-        Of the two.
-    """
-    # Logarithmic: the tails hold few weights.
-    drawing = Drawing("histogram_pairs", weights, bins=50, columns=2, log=True, names=names)
-    caption = f"Weights of each layer, {names[0]} and {names[1]}; counts are logarithmic."
-    return Picture(name, drawing, alternative, caption)

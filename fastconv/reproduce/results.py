@@ -11,8 +11,8 @@ from typing import Any
 from fastconv.backends.configuration import package_version
 from fastconv.report.content import DASH, duration
 from fastconv.reproduce import comparisons
-from fastconv.reproduce.claim import Claim, Evidence, examine
-from fastconv.reproduce.claims import CLAIMS
+from fastconv.reproduce.claim import Claim, Evidence
+from fastconv.reproduce.claims import claims, examine
 from fastconv.reproduce.comparisons import Comparison
 from fastconv.reproduce.runs import Datasets, Wanted, find, findings_of
 from fastconv.reproduce.systems import FIGURES, System, is_accuracy, systems
@@ -187,7 +187,7 @@ class Results:
         Each is examined once, and again where a run that it needs has changed.
         """
         said: list[tuple[Claim | Comparison, Evidence | None]] = []
-        for claim in CLAIMS:
+        for claim in claims():
             used = [str(run.path) for name in claim.systems for run in self.runs.get(name, [])]
             key = (claim.name, *used)
             if self._evidence.get(key) is None:

@@ -214,7 +214,7 @@ def load_early_stopping(early_stopping: EarlyStopping, checkpoint: Checkpoint) -
     early_stopping
         What goes on.
     checkpoint
-        Of a run that had it; of another one, it begins anew.
+        Of a run that had it; of another one, it begins again.
     """
     state = checkpoint.state.get("early_stopping")
     if state is not None:
@@ -232,11 +232,6 @@ def _files(folder: Path) -> list[tuple[int, Path]]:
         return []
     found = [(_NAME.fullmatch(file.name), file) for file in folder.iterdir()]
     return sorted((int(match[1]), file) for match, file in found if match)
-
-
-def has_checkpoints(path: Path) -> bool:
-    """Whether a run's folder holds any."""
-    return bool(_files(path / FOLDER))
 
 
 def newest_checkpoint(path: Path) -> tuple[Checkpoint | None, list[str]]:

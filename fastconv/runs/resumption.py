@@ -140,7 +140,7 @@ class Resumption:
             With which the run goes on.
         """
         if self.checkpoint is None:
-            return ["no checkpoint was made before it stopped: it begins anew"]
+            return ["no checkpoint was made before it stopped: it begins again"]
         state = self.checkpoint.state
         then, now = state["trainer"]["config"], trainer.config.fields()
         said = [

@@ -185,7 +185,7 @@ class RunFolder:
         self._append("history.csv", [_history_row(record, self.metrics)])
 
     def write_history(self, records: Sequence[HistoryRecord]) -> None:
-        """Write history.csv anew."""
+        """Write history.csv again."""
         with replace_file(self.path / "history.csv") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow((*HISTORY_COLUMNS, *(f"validation_{each}" for each in self.metrics)))
@@ -200,7 +200,7 @@ class RunFolder:
             return ""
 
     def write_probe(self, text: str) -> None:
-        """Write probe.csv anew, or remove it where there is nothing to write."""
+        """Write probe.csv again, or remove it where there is nothing to write."""
         if text:
             with replace_file(self.path / "probe.csv") as file:
                 file.write(text)

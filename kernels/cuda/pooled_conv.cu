@@ -1,5 +1,5 @@
 // A convolution, an activation and the largest pixel of each window of 2 x 2 in one launch
-// (backends/cupy/with_pooling.py): the rows of its product lie window by window, so the pixels of
+// (backends/cupy/fused_kernels.py): the rows of its product lie window by window, so the pixels of
 // one are results of neighbouring threads. Windows cover the image.
 #include "activation.cuh"
 #include "forward_product.cuh"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.backends.cupy import with_activation
+from fastconv.backends.cupy import fused_kernels
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.products import Product
 from fastconv.spec import DenseSpec
@@ -23,7 +23,7 @@ def dense_forward(
     workspace: Array | None,
 ) -> None:
     """``y = x w + b``."""
-    with_activation.dense_forward(spec, None, x, w, b, y, workspace)
+    fused_kernels.dense_forward(spec, None, x, w, b, y, workspace)
 
 
 def dense_backward_data(
@@ -34,7 +34,7 @@ def dense_backward_data(
     workspace: Array | None,
 ) -> None:
     """Gradient of x."""
-    with_activation.dense_backward_data(spec, None, None, dy, w, dx, workspace)
+    fused_kernels.dense_backward_data(spec, None, None, dy, w, dx, workspace)
 
 
 def dense_backward_weight(
@@ -48,7 +48,7 @@ def dense_backward_weight(
     """Gradients of w and, unless None, of b."""
     _weight_product(spec, db is not None).run(
         "dense.dense_backward_weight",
-        with_activation.sizes_of(spec),
+        fused_kernels.sizes_of(spec),
         (dy, x),
         (dw, db),
         workspace,
@@ -59,7 +59,7 @@ def dense_backward_weight(
 def workspace_bytes(kernel: str, spec: DenseSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs: the sums of the parts."""
     if kernel == "dense_forward":
-        return with_activation.forward_product(spec).workspace_bytes(dtype)
+        return fused_kernels.forward_product(spec).workspace_bytes(dtype)
     if kernel == "dense_backward_data":
-        return with_activation.data_product(spec).workspace_bytes(dtype)
+        return fused_kernels.data_product(spec).workspace_bytes(dtype)
     return max(_weight_product(spec, bias).workspace_bytes(dtype) for bias in (False, True))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastconv.backends.cupy import input_of_batch, loss_of_batch, with_activation, with_pooling
+from fastconv.backends.cupy import fused_kernels
 from fastconv.plans.activations import activation_of
 from fastconv.plans.effects import argument_of, effects_of, span_of
 from fastconv.plans.operation import ActivationSpec
@@ -18,15 +18,15 @@ from fastconv.plans.rewriting import together
 from fastconv.spec import ConvSpec, PoolSpec
 
 _FORWARD: dict[str, Callable[..., None]] = {
-    "conv.conv2d_forward": with_activation.conv2d_forward,
-    "dense.dense_forward": with_activation.dense_forward,
+    "conv.conv2d_forward": fused_kernels.conv2d_forward,
+    "dense.dense_forward": fused_kernels.dense_forward,
 }
 """Kernels that activate their result before they store it."""
 _BACKWARD: dict[str, Callable[..., None]] = {
-    "conv.conv2d_backward_data": with_activation.conv2d_backward_data,
-    "dense.dense_backward_data": with_activation.dense_backward_data,
-    "pool.max_pool2d_backward": with_activation.max_pool2d_backward,
-    "pool.avg_pool2d_backward": with_activation.avg_pool2d_backward,
+    "conv.conv2d_backward_data": fused_kernels.conv2d_backward_data,
+    "dense.dense_backward_data": fused_kernels.dense_backward_data,
+    "pool.max_pool2d_backward": fused_kernels.max_pool2d_backward,
+    "pool.avg_pool2d_backward": fused_kernels.avg_pool2d_backward,
 }
 """Kernels that multiply their result by the derivative of an activation before they store it."""
 
@@ -139,7 +139,7 @@ def _join_input(plan: Plan, number: int) -> FusedCall | None:
     images, _, x = gather.arguments
     if scale.arguments != (x, x) or images is None or plan.buffers[images].dtype != "uint8":
         return None
-    function = input_of_batch.gather_min_max
+    function = fused_kernels.gather_min_max
     return FusedCall(gather, (number, number + 1), function, gather.arguments)
 
 
@@ -150,7 +150,7 @@ def _join_loss(plan: Plan, number: int) -> FusedCall | None:
     count, forward, backward, total = calls
     arguments = (*forward.arguments, backward.arguments[-1], total.arguments[-1])
     origins = tuple(range(number, number + len(_LOSS)))
-    return FusedCall(count, origins, loss_of_batch.softmax_cross_entropy, arguments)
+    return FusedCall(count, origins, fused_kernels.softmax_cross_entropy, arguments)
 
 
 def _join_activation(plan: Plan, number: int) -> FusedCall | None:
@@ -184,7 +184,7 @@ def _join_pooling(plan: Plan, number: int) -> FusedCall | None:
         return None
     *inputs, y = first.arguments
     x, *results = last.arguments
-    if plan.memory_of(x) != plan.memory_of(y) or not with_pooling.fits(spec, pool):
+    if plan.memory_of(x) != plan.memory_of(y) or not fused_kernels.can_pool(spec, pool):
         return None
     # All is read and written at once.
     if {_owner(plan, n) for n in results} & {_owner(plan, n) for n in first.arguments}:
@@ -192,7 +192,9 @@ def _join_pooling(plan: Plan, number: int) -> FusedCall | None:
     end = number + len(_POOLED)
     arguments = (*inputs, y if _is_read(plan, y, end) else None, *results)
     origins = tuple(range(number, end))
-    return FusedCall(first, origins, with_pooling.conv2d_forward, arguments, activated.activation)
+    return FusedCall(
+        first, origins, fused_kernels.pooled_conv2d_forward, arguments, activated.activation
+    )
 
 
 def _is_read(plan: Plan, buffer: int | None, start: int) -> bool:

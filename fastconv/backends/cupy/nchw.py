@@ -9,7 +9,7 @@ from fastconv.backends.cupy.device import Array
 from fastconv.spec import ConvSpec, Shape
 
 
-def _strides_of_planes(shape: Shape) -> strided_conv.Strides:
+def _strides_of_nchw(shape: Shape) -> strided_conv.Strides:
     _, height, width, channels = shape
     return channels * height * width, width, 1, height * width
 
@@ -18,9 +18,9 @@ def _geometry(spec: ConvSpec) -> tuple[int, ...]:
     height, width, inputs, _ = spec.w_shape
     return strided_conv.geometry_of(
         spec,
-        _strides_of_planes(spec.x_shape),
+        _strides_of_nchw(spec.x_shape),
         (width, 1, height * width, inputs * height * width),
-        _strides_of_planes(spec.y_shape),
+        _strides_of_nchw(spec.y_shape),
     )
 
 

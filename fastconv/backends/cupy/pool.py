@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.backends.cupy import with_activation
+from fastconv.backends.cupy import fused_kernels
 from fastconv.backends.cupy.device import Array
+from fastconv.backends.cupy.fused_kernels import averages_of, inputs_of, windows_of
 from fastconv.backends.cupy.launches import check_size, launch_elements
-from fastconv.backends.cupy.with_activation import averages_of, inputs_of, windows_of
 from fastconv.plans.operation import InputSpec
 from fastconv.spec import PoolSpec
 
@@ -43,7 +43,7 @@ def max_pool2d_backward(
     workspace: Array | None,
 ) -> None:
     """Add each output's gradient to the pixel that won its window."""
-    with_activation.max_pool2d_backward(spec, None, None, dy, argmax, dx, workspace)
+    fused_kernels.max_pool2d_backward(spec, None, None, dy, argmax, dx, workspace)
 
 
 def avg_pool2d_forward(
@@ -65,7 +65,7 @@ def avg_pool2d_backward(
     workspace: Array | None,
 ) -> None:
     """Spread each output's gradient evenly over its window."""
-    with_activation.avg_pool2d_backward(spec, None, None, dy, dx, workspace)
+    fused_kernels.avg_pool2d_backward(spec, None, None, dy, dx, workspace)
 
 
 def global_avg_pool2d_forward(

@@ -1,6 +1,6 @@
 """Convolutions of NCHW images.
 
-Depthwise ones are shifted planes times numbers, tap by tap; all others are turned around to NHWC
+Depthwise ones are shifted planes times numbers, tap by tap; all others are transposed to NHWC
 and back, in the workspace.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numpy import conv
-from fastconv.backends.numpy.sums import sum_planes
+from fastconv.backends.numpy.sums import sum_nchw
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.spec import ConvSpec, tap_range
 
@@ -23,7 +23,7 @@ _HWIO, _OIHW = (2, 3, 1, 0), (3, 2, 0, 1)
 """The same for weights."""
 
 
-def _are_planes(spec: ConvSpec) -> bool:
+def _has_one_filter_per_channel(spec: ConvSpec) -> bool:
     """Whether each channel has one filter of its own."""
     return spec.groups == spec.in_channels == spec.out_channels
 
@@ -48,7 +48,7 @@ def _taps(spec: ConvSpec) -> Iterator[tuple[int, int, _Index, _Index]]:
                 yield kh, kw, tuple(outputs), tuple(pixels)
 
 
-def _planes_shape(spec: ConvSpec) -> tuple[int, ...]:
+def _y_shape(spec: ConvSpec) -> tuple[int, ...]:
     return spec.batch, spec.out_channels, spec.out_height, spec.out_width
 
 
@@ -102,11 +102,11 @@ def _depthwise_backward_weight(
         np.einsum("nchw,nchw->nch", x[pixels], dy[outputs], out=part)
         dw[:, 0, kh, kw] = np.add.reduce(part, axis=(0, 2), dtype=np.float64)
     if db is not None:
-        np.copyto(db, sum_planes(dy))
+        np.copyto(db, sum_nchw(dy))
 
 
 class _Turned:
-    """Arrays turned around in a workspace, which the kernel behind them shares."""
+    """Arrays transposed in a workspace, which the kernel behind them shares."""
 
     def __init__(self, workspace: np.ndarray | None) -> None:
         self._carver, self._workspace, self._bytes = Carver(workspace), workspace, 0
@@ -118,9 +118,9 @@ class _Turned:
 
     def copy(self, array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         """Return an array with its axes in another order, C-contiguous."""
-        turned = array.transpose(axes)
-        copy = self.room(turned.shape, array.dtype)
-        np.copyto(copy, turned)
+        transposed = array.transpose(axes)
+        copy = self.room(transposed.shape, array.dtype)
+        np.copyto(copy, transposed)
         return copy
 
     def rest(self) -> np.ndarray | None:
@@ -137,7 +137,7 @@ def conv2d_forward(
     workspace: np.ndarray | None,
 ) -> None:
     """Convolve: ``y = x * w + b``."""
-    if _are_planes(spec):
+    if _has_one_filter_per_channel(spec):
         _depthwise_forward(spec, x, w, b, y, workspace)
         return
     _forward(conv.conv2d_forward, spec, x, w, b, y, workspace)
@@ -166,7 +166,7 @@ def conv2d_backward(
     workspace: np.ndarray | None,
 ) -> None:
     """Gradients of the input, the weights and the bias: those that are not None."""
-    if _are_planes(spec):
+    if _has_one_filter_per_channel(spec):
         if dx is not None:
             _depthwise_backward_data(spec, dy, w, dx, workspace)
         if dw is not None:
@@ -228,8 +228,8 @@ def conv_transpose2d_backward(
 
 def workspace_bytes(kernel: str, spec: ConvSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs."""
-    if _are_planes(spec) and kernel in ("conv2d_forward", "conv2d_backward"):
-        return size_of(_planes_shape(spec), dtype)
+    if _has_one_filter_per_channel(spec) and kernel in ("conv2d_forward", "conv2d_backward"):
+        return size_of(_y_shape(spec), dtype)
     arrays = [spec.x_shape, spec.y_shape, spec.w_shape]
     kernels = [kernel]
     if kernel.endswith("backward"):

@@ -49,7 +49,7 @@ class Runner:
         names = [call.kernel.partition(".")[0] for call in plan.calls]
         updates = [number for number, name in enumerate(names) if name in ("optim", "gradient")]
         self._update = updates[0] if updates else len(names)
-        # What a step adds to before its update; all else is written anew.
+        # What a step adds to before its update; all else is written again.
         added_to = {buffer.name for buffer in plan.buffers} & {"statistics", "state"}
         self._added_to = [self.buffer(name) for name in sorted(added_to)]
 

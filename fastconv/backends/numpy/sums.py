@@ -51,7 +51,7 @@ def _sum_in_blocks(rows: np.ndarray) -> np.ndarray:
     return total
 
 
-def sum_planes(images: np.ndarray) -> np.ndarray:
+def sum_nchw(images: np.ndarray) -> np.ndarray:
     """Sum each channel of contiguous NCHW images, in float64.
 
     NumPy adds pairwise what lies side by side: a plane may be summed in its own dtype.

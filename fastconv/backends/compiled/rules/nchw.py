@@ -26,7 +26,7 @@ def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKerne
     """Arguments x, w, b, y."""
     builder, (_, _, b, _) = _begin(types, 4, target)
     arguments = builder, spec, Pointer(0), Pointer(1), b, Pointer(3)
-    if plane_products.are_planes(spec):
+    if plane_products.has_one_filter_per_channel(spec):
         plane_products.forward(*arguments)
     elif pointwise.are_products(spec, target, builder.dtype):
         pointwise.forward(*arguments)
@@ -41,7 +41,7 @@ def conv2d_backward(spec: ConvSpec, types: Types, target: Target) -> LoweredKern
     """Arguments dy, x, w, dx, dw, db; the last three may be left out, db with dw at least."""
     builder, (_, _, _, dx, dw, db) = _begin(types, 6, target)
     dy, x, w = Pointer(0), Pointer(1), Pointer(2)
-    if plane_products.are_planes(spec):
+    if plane_products.has_one_filter_per_channel(spec):
         if dx is not None:
             plane_products.data_gradient(builder, spec, dy, w, None, dx)
         if dw is not None:

@@ -149,7 +149,7 @@ def _axes(spec: ConvSpec) -> tuple[Axis, Axis]:
     return rows, columns
 
 
-def are_planes(spec: ConvSpec) -> bool:
+def has_one_filter_per_channel(spec: ConvSpec) -> bool:
     """Whether each channel has one filter of its own, in a plane of its own."""
     return spec.groups == spec.in_channels == spec.out_channels
 

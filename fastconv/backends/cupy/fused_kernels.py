@@ -1,17 +1,38 @@
-"""Kernels with an activation behind them, or with the gradient of one in front of them.
+"""Kernels that make several calls of a plan in one launch: passes over memory that are saved.
 
-A pass over memory and a launch less than both by themselves; ``activation`` may be None. Beyond
-that, the parameters are those of the kernels of the same names.
+The beginning of a step; a kernel with the activation behind it, or with the gradient of one in
+front of it; a convolution, its activation and a max pooling; a loss with its gradient.
+``fusion.py`` finds them in plans. Where ``activation`` may be None, the kernels of the same names
+call them without.
 """
 
 from __future__ import annotations
 
 from fastconv.backends.cupy import strided_conv
 from fastconv.backends.cupy.device import Array
-from fastconv.backends.cupy.launches import check_size, launch_elements, numbers_of
-from fastconv.backends.cupy.products import Product
-from fastconv.plans.operation import ActivationSpec
+from fastconv.backends.cupy.launches import (
+    THREADS,
+    check_size,
+    launch,
+    launch_elements,
+    launch_rows,
+    numbers_of,
+)
+from fastconv.backends.cupy.products import CountedWorkspace, Product
+from fastconv.plans.operation import ActivationSpec, InputSpec, LossSpec
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
+
+
+def gather_min_max(
+    spec: InputSpec, images: Array, indices: Array, x: Array, workspace: Array | None
+) -> None:
+    """Gather uint8 images and bring each to 0 to 1; parameters as for ``input.gather_images``."""
+    size = spec.height * spec.width * spec.channels
+    check_size("gather_min_max", x=spec.batch * size)
+    launch_rows(
+        "input.gather_min_max", spec.batch, spec.batch, size, images, indices, x, threads=THREADS,
+        dtype=x.dtype,
+    )  # fmt: skip
 
 
 def conv2d_forward(
@@ -141,4 +162,63 @@ def avg_pool2d_backward(
     launch_elements(
         "pool.avg_pool2d_backward", inputs_of(spec), *averages_of(spec), *numbers_of(activation),
         dy, kept, dx, dtype=dx.dtype,
+    )  # fmt: skip
+
+
+def can_pool(spec: ConvSpec, pool: PoolSpec) -> bool:
+    """Whether one launch makes a convolution and the max pooling of its result.
+
+    Windows are 2x2, beside each other, and cover the image.
+
+    Examples
+    --------
+    >>> spec = ConvSpec(1, 3, 6, 6, 8, kernel=(3, 3))
+    >>> can_pool(spec, PoolSpec(1, 8, 4, 4, kernel=(2, 2), stride=(2, 2)))
+    True
+    >>> can_pool(spec, PoolSpec(1, 8, 4, 4, kernel=(3, 3), stride=(1, 1)))
+    False
+    """
+    return (
+        pool.x_shape == spec.y_shape
+        and pool.kernel == pool.stride == (2, 2)
+        and pool.padding == ((0, 0), (0, 0))
+        and pool.height % 2 == pool.width % 2 == 0
+        and not strided_conv.is_direct(spec)
+    )
+
+
+def pooled_conv2d_forward(
+    spec: ConvSpec,
+    activation: ActivationSpec,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y: Array | None,
+    pooled: Array,
+    where: Array,
+    workspace: CountedWorkspace,
+) -> None:
+    """Convolve, activate, and take the largest pixel of each window.
+
+    The bits are those of three launches (``kernels/cuda/pooled_conv.cu``). ``y`` may be None: what
+    was activated is not stored.
+    """
+    geometry = strided_conv.geometry_of_nhwc(spec)
+    strided_conv.pooled_forward(spec, geometry, x, w, b, y, pooled, where, workspace, activation)
+
+
+def softmax_cross_entropy(
+    spec: LossSpec,
+    scores: Array,
+    labels: Array,
+    losses: Array,
+    probabilities: Array,
+    dscores: Array,
+    statistics: Array,
+    workspace: Array | None,
+) -> None:
+    """Launch what the kernels of the contract do one after the other; parameters as theirs."""
+    launch(
+        "loss.softmax_cross_entropy", (1,), (THREADS,), spec.batch, spec.outputs, scores, labels,
+        losses, probabilities, dscores, statistics, dtype=losses.dtype,
     )  # fmt: skip
