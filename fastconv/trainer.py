@@ -450,6 +450,11 @@ class Trainer:
                     f"checkpoint: {name} is {state[name]}; the trainer's is {own}; make a trainer "
                     f"like the one that saved it"
                 )
+        if not 0 <= state["step"] < 2**62:
+            raise CheckpointError(
+                f"checkpoint: damaged (trainer.step is {state['step']:.3g}; expected 0 or more); "
+                f"use another"
+            )
         known = state["observations"]
         if known is not None:
             kinds = dict.fromkeys(("waited", "reductions", *known), int | float)

@@ -4,8 +4,8 @@ Each case is a kernel, a spec, a dtype and data, integers or not, and follows fr
 number: ``--seed 0 --first 1234 --cases 1`` makes one again. Every case runs on the numpy backend
 and the C kernels of every instruction set of this processor, and, as compiling takes its time,
 some on the numba backend: in watched memory (``watched.py``), so that a write beside an array or a
-change of what is only read is found too. The oracle is ``fastconv/backends/reference``; integers must be
-exact where sums and copies are, all else within ``tolerances.py``.
+change of what is only read is found too. The oracle is ``fastconv/backends/reference``; integers
+must be exact where sums and copies are, all else within ``tolerances.py``.
 """
 
 import argparse

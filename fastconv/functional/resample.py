@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
     Layout,
     check_dimensions,
     check_layout,
     check_shape,
+    empty,
     shape_from_nhwc,
     shape_to_nhwc,
     take_floats,
@@ -72,7 +72,7 @@ def _forward(owner: str, x: Array, layout: Layout, backend: str | None, make_spe
     (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
     spec = make_spec(shape_to_nhwc(owner, "x", x.shape, layout))
-    y: Array = module_of(x).empty(shape_from_nhwc(spec.y_shape, layout), x.dtype)
+    y = empty(owner, shape_from_nhwc(spec.y_shape, layout), x)
     launch_on_images(backend, "resample.resample_forward", spec, x.dtype, layout, "rw", x, y)
     return y
 
@@ -86,7 +86,7 @@ def _backward(
     spec = make_spec(shape_to_nhwc(owner, "x_shape", x_shape, layout))
     expected = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, expected, "the shape of the output")
-    dx: Array = module_of(dy).empty(shape_from_nhwc(spec.x_shape, layout), dy.dtype)
+    dx = empty(owner, shape_from_nhwc(spec.x_shape, layout), dy)
     launch_on_images(backend, "resample.resample_backward", spec, dy.dtype, layout, "rw", dy, dx)
     return dx
 
