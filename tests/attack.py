@@ -272,9 +272,9 @@ def attack_training(choose: random.Random, backend: str) -> str:
     arrays = [array for array in arrays if array.flags.writeable]
     with changed_meanwhile(arrays, choose.randrange(2**31)), np.errstate(all="ignore"):
         for _ in range(8):
-            with contextlib.suppress(UserError, *REFUSALS):
+            with contextlib.suppress(UserError, IndexError, *REFUSALS):
                 trainer.train(min(3, trainer.steps_left_in_epoch()))
-            with contextlib.suppress(UserError, *REFUSALS):
+            with contextlib.suppress(UserError, IndexError, *REFUSALS):
                 trainer.evaluate(samples)
     # Batches of samples that there are not.
     wrong = np.full((1, trainer.samples_per_step), choose.choice((-1, 40, 2**40)), np.int64)

@@ -78,8 +78,11 @@ def _other_dtype(array: np.ndarray, choose: random.Random) -> Any:
         ("?", "i1", "u2", "i4", "i8", "u8", "f2", "f4", "f8", "g", ">f4", ">i8", "c8", "U1", "O",
          "M8[s]", [("a", "f4")])
     )  # fmt: skip
-    with np.errstate(all="ignore"):
-        return np.zeros(array.shape, dtype) if isinstance(dtype, list) else array.astype(dtype)
+    try:
+        with np.errstate(all="ignore"):
+            return array.astype(dtype)
+    except (TypeError, ValueError):
+        return np.zeros(array.shape, dtype)
 
 
 def _other_shape(array: np.ndarray, choose: random.Random) -> Any:
@@ -100,7 +103,7 @@ def _other_shape(array: np.ndarray, choose: random.Random) -> Any:
 
 def _claims_much(array: np.ndarray, choose: random.Random) -> Any:
     """One number that claims to be very many."""
-    shape = [choose.choice((n, n, 2**16, 2**20)) for n in array.shape]
+    shape = [choose.choice((n, n, 2**16, 2**33)) for n in array.shape]
     while np.prod(shape, dtype=float) * array.itemsize >= 2.0**62:
         shape[int(np.argmax(shape))] = 3
     return np.broadcast_to(array.reshape(-1)[:1].reshape((1,) * array.ndim), shape)

@@ -222,7 +222,7 @@ def _read_recipe(folder: Path) -> Any:
 
 
 LAYERS = [{"kind": "conv2d", "filters": 2}, {"kind": "flatten"}, {"kind": "dense", "units": 3}]
-STEPS = 4
+STEPS = 3
 
 
 @functools.cache
@@ -237,7 +237,7 @@ def _run_files() -> dict[str, bytes]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
-        recipe = recipe_of(LAYERS, steps=STEPS, epochs=None, validate_every=2)
+        recipe = recipe_of(LAYERS, epochs=1, validate_every=2)
         experiment = save_run(folder, recipe, shades(samples=60))
         environment = {"fastconv": "0", "processor": "one"}
         RunCheckpoints(
@@ -302,7 +302,7 @@ def _experiment() -> Any:
     from fastconv.execution.config import ExecutionConfig
     from fastconv.runs.experiment import prepare
 
-    recipe = recipe_of(LAYERS, steps=STEPS, epochs=None, validate_every=2)
+    recipe = recipe_of(LAYERS, epochs=1, validate_every=2)
     return prepare(recipe, dataset=shades(samples=60), config=ExecutionConfig("numpy"))
 
 
@@ -311,7 +311,7 @@ def _resume(folder: Path) -> Any:
     from fastconv.runs.resumption import reopen
 
     experiment = _experiment()
-    resumption = reopen(folder / "run", [("steps", 2 * STEPS)])
+    resumption = reopen(folder / "run", [("epochs", 2)])
     try:
         resumption.check_data(experiment.plain_dataset)
         progress = resumption.restore(experiment.trainer, 2 * STEPS)

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import attack
 import pytest
 from sanitized_engine import (
     COMPILER,
@@ -83,6 +84,13 @@ def test_kernels_keep_to_their_memory_and_to_defined_c(sanitized, isa):
     assert (package, name) == (str(sanitized / "fastconv"), isa)
     assert int(calls) > 600
     assert int(kernels) > 40
+
+
+def test_attacks_on_public_functions_keep_to_their_memory(sanitized):
+    command = [sys.executable, Path(attack.__file__), "--child", "1", "0", "120", "cython"]
+    done = run(command, env={**os.environ, **variables(), "PYTHONPATH": str(sanitized)})
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "trainings with arrays that were overwritten" in done.stdout
 
 
 OUTSIDE = """
