@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-
 _LONGEST = 1200
 """Characters of a message: names in it may come from files that nobody trusts."""
 
 
 class UserError(Exception):
-    """Error of a user, or of what surrounds a run, with the fix in one line.
+    r"""Error of a user, or of what surrounds a run, with the fix in one line.
 
     The errors of each part of the package are of this kind and of a kind of Python's, so that a
     command line knows them without importing the parts that raise them. Where a name from a file
