@@ -40,6 +40,7 @@ _PAUSE = 0.5
 MEMORY_GROWTH = 0.01
 """Of the memory after the first quarter: more is a leak."""
 SEEDS = (1, 2, 3)
+BACKENDS = tuple(name for name in ("cython", "numpy", "numba") if backend_state(name).works)
 
 
 def samples(seed: int = 0, count: int = 48) -> Samples:
@@ -120,11 +121,10 @@ def leaks(seen: list[dict[str, int]]) -> list[str]:
 class Busy:
     """Threads that work until they are told to end, and check what they get."""
 
-    def __init__(self, seed: int, folder: str) -> None:
+    def __init__(self, seed: int, folder: str, backends: tuple[str, ...] = BACKENDS) -> None:
         self.done, self.seen = threading.Event(), collections.Counter[str]()
         self.wrong: list[str] = []
         self._folder, self._lock = folder, threading.Lock()
-        backends = [b for b in ("cython", "numpy", "numba") if backend_state(b).works]
         shared = made_trainer(9, backends[0])
         shared.train(3)
         self._images = samples(5).images
@@ -169,10 +169,12 @@ class Busy:
             thread.join()
 
 
-def soak_one_process(seconds: float, seed: int) -> tuple[collections.Counter[str], list[str]]:
+def soak_one_process(
+    seconds: float, seed: int, backends: tuple[str, ...] = BACKENDS
+) -> tuple[collections.Counter[str], list[str]]:
     """Keep threads busy; what was done, and what is wrong."""
     looks: list[dict[str, int]] = []
-    with tempfile.TemporaryDirectory() as folder, Busy(seed, folder) as busy:
+    with tempfile.TemporaryDirectory() as folder, Busy(seed, folder, backends) as busy:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends and not busy.wrong:
             time.sleep(min(_PAUSE, seconds / 8))

@@ -66,6 +66,16 @@ def test_a_drawn_change_is_read_or_refused_in_one_line(folders, name, choose):
     assert fuzz_readers.read_one(READERS[name], folders[name], content) in (None, "refused")
 
 
+def test_a_name_of_any_length_makes_one_readable_line():
+    from fastconv.data import DataError
+
+    told = str(DataError(f"{'a name\n' * 100_000}: is no picture; correct the path"))
+    assert len(told) < 1300
+    assert told.startswith("a name a name")
+    assert told.endswith("is no picture; correct the path")
+    assert "\n" not in told
+
+
 # What the fuzzer is to find, it finds.
 
 FAULTS = {
