@@ -69,7 +69,7 @@ def test_a_drawn_change_is_read_or_refused_in_one_line(folders, name, choose):
 def test_a_name_of_any_length_makes_one_readable_line():
     from fastconv.data import DataError
 
-    told = str(DataError(f"{'a name\n' * 100_000}: is no picture; correct the path"))
+    told = str(DataError("a name\n" * 100_000 + ": is no picture; correct the path"))
     assert len(told) < 1300
     assert told.startswith("a name a name")
     assert told.endswith("is no picture; correct the path")

@@ -29,6 +29,8 @@ _EXPECTED = (
     "train_images, train_labels, ...)"
 )
 _LOCAL_HEADER_BYTES = 30
+_LONGEST_HEADER = 2**16
+"""Bytes, in front of an array; NumPy's own has a hundred or two."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,15 @@ def _member(file: Path, name: str, source: str) -> Array:
 def _header(source: str, content: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     """Read shape, type and order of an array, and nothing behind them."""
     version = np.lib.format.read_magic(content)
+    if version != (1, 0):
+        place = content.tell()
+        size = int.from_bytes(content.read(4), "little")
+        content.seek(place)
+        if size > _LONGEST_HEADER:
+            raise DataError(
+                f"{source}: the header claims {size} bytes; expected at most {_LONGEST_HEADER}; "
+                f"save it again"
+            )
     read = (
         np.lib.format.read_array_header_1_0
         if version == (1, 0)

@@ -14,7 +14,7 @@ from fastconv.data.dataset import Array
 from fastconv.data.errors import DataError
 from fastconv.data.own_options import OwnOptions
 from fastconv.data.source import Rows
-from fastconv.data.table_columns import as_table_images, find_columns
+from fastconv.data.table_columns import as_names, as_table_images, find_columns
 
 
 def read_parquet(path: Path, options: OwnOptions, *, requires_label: bool = True) -> Rows:
@@ -169,4 +169,7 @@ def _labels(path: Path, table: Any, number: int) -> Array:
             f"{path}: row {row + 1}, column {table.schema.names[number]!r} has no class; write it, "
             f"or take the row away"
         )
-    return np.array(column.to_pylist())
+    values = column.to_pylist()
+    if all(isinstance(value, str) for value in values):
+        return as_names(f"{path}: column {table.schema.names[number]!r}", values)
+    return np.array(values)
