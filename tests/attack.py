@@ -109,10 +109,10 @@ class Attack:
     def call(self) -> str:
         """Make one call: what kind it was, and how it ended."""
         choose = self.choose
-        name, arguments, options = choose.choice(CALLS)
+        name, arguments, defaults = choose.choice(CALLS)
+        options: dict[str, Any] = dict(defaults)  # type: ignore[call-overload]
         dtype = choose.choice(("float32", "float64"))
         given = [_in_float(a.copy() if isinstance(a, np.ndarray) else a, dtype) for a in arguments]
-        options = dict(options)
         places = [k for k, a in enumerate(given) if isinstance(a, np.ndarray)]
         expected = None
         if choose.random() < 0.5:

@@ -103,6 +103,8 @@ def _other_shape(array: np.ndarray, choose: random.Random) -> Any:
 
 def _claims_much(array: np.ndarray, choose: random.Random) -> Any:
     """One number that claims to be very many."""
+    if not array.size:
+        return array
     shape = [choose.choice((n, n, 2**16, 2**33)) for n in array.shape]
     while np.prod(shape, dtype=float) * array.itemsize >= 2.0**62:
         shape[int(np.argmax(shape))] = 3

@@ -150,8 +150,8 @@ def _read_table(folder: Path, ending: str = "csv") -> Any:
 
 
 def _parquet() -> list[bytes]:
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet  # type: ignore[import-untyped]
+    import pyarrow
+    from pyarrow import parquet
 
     numbers = pyarrow.table({"label": [0, 1, 2], "a": [1.0, 2.0, 3.0], "b": [7, 8, 9]})
     lists = pyarrow.table({"label": ["x", "y"], "pixels": [[1, 2, 3, 4], [5, 6, 7, 8]]})
@@ -162,7 +162,7 @@ def _parquet() -> list[bytes]:
 
 
 def _mat() -> list[bytes]:
-    from scipy.io import savemat  # type: ignore[import-untyped]
+    from scipy.io import savemat
 
     arrays = {"X": _pixels(32, 32, 3, 2), "y": np.array([[10], [1]], np.uint8)}
     return [_saved(savemat, arrays, do_compression=packed) for packed in (False, True)]

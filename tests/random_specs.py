@@ -119,10 +119,9 @@ def _augment(choose):
 def _jitter(choose):
     shares = (0.0, 0.25, 0.5, 1.0)
     images = InputSpec(choose.integer(0, 5), choose.integer(1, 9), choose.integer(1, 9), 3)
-    return JitterSpec(
-        images, _random(choose), *(choose.one_of(shares) for _ in range(4)),
-        choose.one_of((0.1, 0.5, 0.9)),
-    )  # fmt: skip
+    names = ("brightness", "contrast", "saturation", "erase")
+    options = {name: choose.one_of(shares) for name in names}
+    return JitterSpec(images, _random(choose), **options, erase_area=choose.one_of((0.1, 0.9)))
 
 
 def _norm(choose):

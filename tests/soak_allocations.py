@@ -153,8 +153,10 @@ class Allocations:
         self.begin(number)
         try:
             found = work()
-        except MemoryError:
-            pass
+        except (MemoryError, ValueError) as fault:
+            # A network or a data set that does not fit says so.
+            if not isinstance(fault, MemoryError) and "memory" not in str(fault):
+                raise
         finally:
             asked = self.end()
         return found, asked

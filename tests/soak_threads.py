@@ -212,7 +212,7 @@ def processes_at_once(count: int = 10) -> str | None:
 
 def by_joblib() -> list[bytes]:
     """The bits of trainings in workers of joblib."""
-    import joblib  # type: ignore[import-untyped]
+    import joblib
 
     found: list[bytes] = joblib.Parallel(n_jobs=2)(joblib.delayed(train)(seed) for seed in SEEDS)
     return found

@@ -164,8 +164,8 @@ def decode_picture(
             from fastconv.data.available_memory import require_memory
 
             # A few bytes may be very many pixels of one colour.
-            size = _BYTES_OF_A_PIXEL * file.width * file.height
-            require_memory(str(path), size, "resize it first")
+            needed = _BYTES_OF_A_PIXEL * file.width * file.height
+            require_memory(str(path), needed, "resize it first")
         picture = _flat(ImageOps.exif_transpose(file), _MODES[channels])
     if invert:
         picture = ImageOps.invert(picture)
