@@ -7,7 +7,6 @@ import functools
 import math
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -262,17 +261,14 @@ def _named(source: str) -> Iterator[None]:
     """Make a DataError of whatever reading an array file raises."""
     try:
         yield
-    except DataError:
+    except (DataError, MemoryError):
         raise
-    except (
-        ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, struct.error,
-        NotImplementedError, RuntimeError,
-    ) as fault:  # fmt: skip
-        reason = " ".join(str(fault).split())
-        raise DataError(
-            f"{source}: is no NumPy file, or damaged ({reason}); save it again"
-        ) from None
     except OSError as fault:
         raise DataError(
             f"{source}: cannot be read ({fault.strerror or fault}); correct its permissions"
+        ) from None
+    except Exception as fault:  # damage can make NumPy and zipfile raise nearly anything
+        reason = " ".join(str(fault).split())[:200] or type(fault).__name__
+        raise DataError(
+            f"{source}: is no NumPy file, or damaged ({reason}); save it again"
         ) from None
