@@ -120,7 +120,7 @@ def _other_values(array: np.ndarray, choose: random.Random) -> Any:
         place = choose.randrange(flat.size)
         if made.dtype.kind in "iu":
             about = np.iinfo(made.dtype)
-            flat[place] = choose.choice((-1, 10**6, about.min, about.max)) if about.min else 255
+            flat[place] = choose.choice((-1, 99, about.min, about.max)) if about.min else 255
         elif made.dtype.kind == "f":
             flat[place] = choose.choice((np.nan, np.inf, -np.inf, 1e30, -0.0, 1e-40))
     return made
