@@ -79,10 +79,9 @@ def _largest_term(call):
         # dy, its mean, and the normalised input times the mean of its product with dy.
         x, mean, inverse = (call.reads[name] for name in ("x", "mean", "inverse_std"))
         if mean.ndim == 2:  # of groups
-            x, mean, inverse = (
-                x.reshape(len(x), -1, mean.shape[1], x.shape[2] // mean.shape[1]),
-                *(each[:, None, :, None] for each in (mean, inverse)),
-            )
+            groups = mean.shape[1]
+            x = x.reshape(*x.shape[:2], groups, x.shape[2] // groups)
+            mean, inverse = mean[:, None, :, None], inverse[:, None, :, None]
         z = float(np.abs((x - mean) * inverse).max(initial=0))
         return size["dy"] * (2 + z) * size.get("gamma", 1) * max(1.0, size["inverse_std"])
     if call.kernel.startswith(("norm.batch_norm_f", "group_norm.group_norm_f")):
