@@ -58,7 +58,7 @@ def limit_memory() -> None:
     if not _SANITIZED:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + _BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def _arrays_of(result: Any) -> list[np.ndarray]:

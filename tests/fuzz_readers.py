@@ -125,18 +125,17 @@ def limit_memory(more: int = _BYTES) -> None:
     """Let this process take so much more than it has."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + more
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def refusal(fault: BaseException, reader: Reader) -> str | None:
     """What is wrong with the way that a file was refused; None if it is right."""
     from fastconv._errors import UserError
-    from fastconv.data.picture_files import PictureError
 
     if isinstance(fault, MemoryError) and reader.takes_memory:
         return None
     told = "".join(traceback.format_exception(fault))[-3000:]
-    if not isinstance(fault, UserError | PictureError):
+    if not isinstance(fault, UserError):
         return told
     if "\n" in str(fault) or len(str(fault)) > 2000:
         return f"the message is not one line of a readable length: {told}"
@@ -213,7 +212,8 @@ def run_chunk(name: str, seed: int, number: int, count: int, keep: Path) -> dict
             timeout=_SECONDS * count + 300,
             env={
                 **os.environ, "PYTHONPATH": str(ROOT), "ARROW_DEFAULT_MEMORY_POOL": "system",
-                "FASTCONV_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
+                "FASTCONV_THREADS": "1", "FASTCONV_CHECK": "0", "OPENBLAS_NUM_THREADS": "1",
+                "OMP_NUM_THREADS": "1",
             },
         )  # fmt: skip
         if done.returncode == 0:

@@ -80,15 +80,19 @@ def test_a_name_of_any_length_makes_one_readable_line():
 
 FAULTS = {
     "an error that is none for users": lambda folder: {}["a key"],
-    "a message of two lines": lambda folder: refuse("one\ntwo"),
+    "a message of two lines": lambda folder: refuse(),
     "too much time": lambda folder: time.sleep(60),
 }
 
 
-def refuse(message):
+def refuse():
     from fastconv.data import DataError
 
-    raise DataError(message)
+    class TwoLines(DataError):
+        def __str__(self):
+            return "one\ntwo"
+
+    raise TwoLines
 
 
 @pytest.mark.parametrize("what", FAULTS)

@@ -11,6 +11,7 @@ from typing import IO, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._errors import UserError
 from fastconv._extras import missing_extra
 
 try:
@@ -38,7 +39,7 @@ _BYTES_OF_A_PIXEL = 16
 """While it is decoded, turned, laid on white and brought to grey or colours, about."""
 
 
-class PictureError(ValueError):
+class PictureError(UserError, ValueError):
     """A file that is no picture: which, and why, in one line."""
 
 
