@@ -6,6 +6,7 @@ or, where the output does not tell the derivative, the input ``x``.
 
 from __future__ import annotations
 
+import operator
 from typing import Literal
 
 from fastconv.functional.array_types import module_of
@@ -19,7 +20,7 @@ from fastconv.functional.arrays import (
 )
 from fastconv.plans.activations import ActivationKind, activation_of
 from fastconv.plans.operation import ActivationSpec, SoftmaxSpec
-from fastconv.spec import SpecError
+from fastconv.spec import SpecError, shown
 
 
 def _forward(kind: ActivationKind, x: Array, alpha: float, backend: str | None) -> Array:
@@ -231,8 +232,8 @@ def softplus_backward(dy: Array, y: Array, *, backend: str | None = None) -> Arr
 
 
 def _kind_of_gelu(owner: str, approximate: str) -> ActivationKind:
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"{owner}: approximate is {approximate!r}; expected 'none' or 'tanh'")
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+        raise ValueError(f"{owner}: approximate is {shown(approximate)}; expected 'none' or 'tanh'")
     return "gelu" if approximate == "none" else "gelu_tanh"
 
 
@@ -428,9 +429,14 @@ def mish_backward(dy: Array, x: Array, *, backend: str | None = None) -> Array:
 
 def _rows(owner: str, x: Array, axis: int) -> Array:
     """Bring ``axis`` to the end and flatten the others."""
-    if isinstance(axis, bool) or not hasattr(axis, "__index__") or not -x.ndim <= axis < x.ndim:
+    try:
+        number = None if isinstance(axis, bool) else operator.index(axis)
+    except TypeError:
+        number = None
+    if number is None or not -x.ndim <= number < x.ndim:
         raise ValueError(
-            f"{owner}: axis is {axis!r}; expected {-x.ndim} to {x.ndim - 1} for shape {x.shape}"
+            f"{owner}: axis is {shown(axis)}; expected {-x.ndim} to {x.ndim - 1} for shape "
+            f"{x.shape}"
         )
     xp = module_of(x)
     moved = xp.moveaxis(x, axis, -1)
