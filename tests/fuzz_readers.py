@@ -169,17 +169,23 @@ def read_one(
     return None
 
 
-def read_chunk(name: str, seed: int, number: int, count: int, work: Path) -> dict[str, Any]:
-    """Read the files of one chunk in this process; each failure with the file of its content."""
+def read_chunk(
+    name: str, seed: int, number: int, count: int, work: Path, *, guided: bool = True
+) -> dict[str, Any]:
+    """Read the files of one chunk in this process; each failure with the file of its content.
+
+    Not guided, no new line of fastconv is looked for: that takes longer than the reading.
+    """
     reader, folder = READERS[name], work / "in"
     folder.mkdir(parents=True)
     sys.dont_write_bytecode = True
     contents = reader.seeds()
     reader.prepare(folder)
     lines = NewLines()
+    trace = lines if guided else None
     tally: dict[str, Any] = {"files": 0, "refused": 0, "read": 0, "failures": []}
     # What is imported once is there, and honest files are read.
-    honest = [read_one(reader, folder, content, trace=lines) for content in contents]
+    honest = [read_one(reader, folder, content, trace=trace) for content in contents]
     assert None in honest, honest
     guard, choose = Guard(folder), random.Random(f"{name} {seed} {number}")
     limit_memory()
@@ -188,7 +194,7 @@ def read_chunk(name: str, seed: int, number: int, count: int, work: Path) -> dic
         content = mutated(choose.choice(pool), pool, choose)
         (work / "current").write_bytes(content)
         lines.found = False
-        found = read_one(reader, folder, content, guard, lines)
+        found = read_one(reader, folder, content, guard, trace)
         tally["files"] += 1
         if found in (None, "refused"):
             tally["read" if found is None else "refused"] += 1

@@ -24,7 +24,7 @@ import fuzz_readers
 tallies = {}
 for name in fuzz_readers.READERS:
     with tempfile.TemporaryDirectory() as work:
-        tallies[name] = fuzz_readers.read_chunk(name, 0, 0, %d, pathlib.Path(work))
+        tallies[name] = fuzz_readers.read_chunk(name, 0, 0, %d, pathlib.Path(work), guided=False)
 print(json.dumps(tallies))
 """
 
@@ -34,7 +34,9 @@ def test_every_reader_reads_or_refuses_hostile_files():
         pytest.importorskip(module)
     done = subprocess.run(
         [sys.executable, "-c", CODE % FILES], cwd=Path(fuzz_readers.__file__).parent,
-        env={**fuzz_readers.os.environ, "PYTHONPATH": str(fuzz_readers.ROOT)},
+        env={
+            **fuzz_readers.os.environ, "PYTHONPATH": str(fuzz_readers.ROOT), "FASTCONV_CHECK": "0",
+        },
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -42,7 +44,6 @@ def test_every_reader_reads_or_refuses_hostile_files():
     for name in READERS:
         assert not tallies[name]["failures"], name
         assert tallies[name]["files"] == FILES, name
-        assert tallies[name]["lines"] > 10, name
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def folders(tmp_path_factory):
 
 @pytest.mark.parametrize("name", TEXTS)
 @settings(
-    max_examples=25, deadline=None, derandomize=True, database=None,
+    max_examples=15, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(choose=st.randoms(use_true_random=False))
@@ -74,6 +75,17 @@ def test_a_name_of_any_length_makes_one_readable_line():
     assert told.startswith("a name a name")
     assert told.endswith("is no picture; correct the path")
     assert "\n" not in told
+
+
+def test_a_content_that_reaches_a_new_line_is_noticed(tmp_path):
+    lines, reader = fuzz_readers.NewLines(), READERS["idx"]
+    honest = reader.seeds()[0]
+    fuzz_readers.read_one(reader, tmp_path, honest, trace=lines)
+    assert lines.count() > 10
+    for content, is_new in ((honest, False), (honest[:-1], True), (honest[:-2], False)):
+        lines.found = False
+        fuzz_readers.read_one(reader, tmp_path, content, trace=lines)
+        assert lines.found is is_new
 
 
 # What the fuzzer is to find, it finds.

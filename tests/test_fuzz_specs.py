@@ -6,7 +6,7 @@ from fuzz_specs import _ONE_BY_ONE, check_chunk, runner_names
 from random_networks import Seeded
 from random_specs import draw_case
 
-CASES = 250
+CASES = 150
 RUNNERS = [name for name in runner_names() if name != "numba"]
 
 

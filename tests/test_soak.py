@@ -14,7 +14,7 @@ import soak_allocations
 import soak_faults
 import soak_threads
 
-FAULTS = ("file size 9000", "descriptors 12", "address space 60", "deleted folder", "jumping clock")
+FAULTS = ("file size 9000", "address space 60", "deleted folder", "jumping clock")
 """Of those that tests of checkpoints and resumed runs do not have."""
 
 
