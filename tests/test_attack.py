@@ -43,6 +43,35 @@ def test_a_disguise_holds_the_same_numbers(kind):
     np.testing.assert_array_equal(np.from_dlpack(made) if kind[:2] == "of" else made, array)
 
 
+@pytest.mark.parametrize("kind", ["misaligned", "strided", "axes in another order"])
+def test_only_aligned_arrays_in_order_reach_a_kernel(kind, monkeypatch):
+    """What does not is undefined in C, though this processor may well bear it."""
+    from fastconv.functional import arrays
+
+    wrong = set()
+
+    def watched(backend, kernel):
+        function, size = load_kernel(backend, kernel)
+
+        def run(spec, *given):
+            for array in given:
+                flags = None if array is None else array.flags
+                if flags is not None and not (flags.aligned and flags.c_contiguous):
+                    wrong.add(kernel)
+            return function(spec, *given)
+
+        return run, size
+
+    load_kernel = arrays.load_kernel
+    monkeypatch.setattr(arrays, "load_kernel", watched)
+    for name, arguments, options in attack.CALLS:
+        given = [
+            SAME[kind](a, random.Random(0)) if isinstance(a, np.ndarray) else a for a in arguments
+        ]
+        getattr(fastconv, name)(*given, **options, backend="numpy")
+    assert not wrong
+
+
 # What the attacks are to find, they find.
 
 
