@@ -55,10 +55,15 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
+def copy_package(folder: Path) -> None:
+    """Copy the package into a folder, but for its own engine."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.so")
+    shutil.copytree(PACKAGE, folder / "fastconv", ignore=ignored, dirs_exist_ok=True)
+
+
 def build_sanitized(folder: Path) -> Path:
     """Copy the package into a folder, with an engine that is compiled with the sanitizers."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.so")
-    shutil.copytree(PACKAGE, folder / "fastconv", ignore=ignored)
+    copy_package(folder)
     _run(
         [sys.executable, "-m", "cython", "-3", "--module-name", "fastconv.backends.cython._engine",
          "-I", str(folder), "-o", str(folder / "engine.c"), str(SOURCES / "engine.pyx")]
@@ -95,7 +100,9 @@ def main() -> int:
         print(__doc__)
         return 2
     folder = Path(sys.argv[1]).resolve()
-    if not any(folder.glob("fastconv/backends/cython/_engine*.so")):
+    if any(folder.glob("fastconv/backends/cython/_engine*.so")):
+        copy_package(folder)  # as it is now; of the C sources, the engine is what they were
+    else:
         folder.mkdir(parents=True, exist_ok=True)
         build_sanitized(folder)
     if not sys.argv[2:]:
