@@ -229,6 +229,7 @@ class _PlanOfBatch:
         self._runner = placed.make_runner(batch, _SCORES, {"images": self._images}, config=config)
         self._scores = self._runner.buffer("scores")
         self._order = np.arange(batch, dtype=np.int64)[None]
+        self._order.flags.writeable = False  # it is looked at once
 
     def run(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return the scores, which the next run overwrites."""

@@ -17,6 +17,40 @@ Padding: TypeAlias = tuple[Pair, Pair]
 Shape: TypeAlias = tuple[int, ...]
 
 
+_LONGEST_SHOWN = 100
+"""Characters of a value in a message."""
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it: in one line of a readable length.
+
+    Parameters
+    ----------
+    value
+        Anything that was given as an argument.
+
+    Examples
+    --------
+    >>> shown("same"), len(shown(10**300))
+    ("'same'", 103)
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # of an integer of thousands of digits
+        text = f"a very large {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+class _Shown:
+    """Stands for a value in a sentence."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return shown(self._value)
+
+
 class SpecError(ValueError):
     """A value that is not what it may be, in parts, so that a caller can name it as it knows it.
 
@@ -60,7 +94,8 @@ class SpecError(ValueError):
     @property
     def said(self) -> str:
         """The message without the owner."""
-        return self._sentence.format(field=self.field, value=self.value, expected=self.expected)
+        value = _Shown(self.value)
+        return self._sentence.format(field=self.field, value=value, expected=self.expected)
 
     def of(self, owner: str, **names: str) -> SpecError:
         """Return the same fault as a caller knows it.

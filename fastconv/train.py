@@ -101,7 +101,7 @@ def make_parser() -> Parser:
     add(
         "--checkpoint-every", metavar="N|TIME",
         help="keep the state every N steps, or every 30s, 5min or 1h (default: at validations and "
-        "ends of epochs, after 30 s or more); at the end and on Ctrl-C in any case",
+        "ends of epochs, after 30 s or more), and at the end and on Ctrl-C; or never",
     )  # fmt: skip
     add(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
@@ -316,11 +316,11 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         return 0
     number = finished.signal or signal.SIGINT
     by = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-    say(
-        _MODULE,
-        f"{by} after {finished.summary['steps']} steps; go on with python -m {_MODULE} --resume "
-        f"{shlex.quote(as_text(str(finished.folder.path)))}",
-    )
+    folder = shlex.quote(as_text(str(finished.folder.path)))
+    fix = f"go on with python -m {_MODULE} --resume {folder}"
+    if every.never:
+        fix = f"its weights are in {folder}; there is no checkpoint to go on from"
+    say(_MODULE, f"{by} after {finished.summary['steps']} steps; {fix}")
     return 128 + number
 
 

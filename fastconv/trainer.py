@@ -30,6 +30,12 @@ from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
 from fastconv.schedules import Schedule, as_schedule, observations, restore_observations
 from fastconv.spec import SpecError, as_plain, require_int
 
+_STATE = {
+    "step": int, "seed": int, "batch_size": int, "samples_per_step": int, "samples": int,
+    "rate_factor": int | float, "train_seconds": int | float, "schedule": str, "config": dict,
+    "observations": dict | None,
+}  # fmt: skip
+"""Of a checkpoint: what it must say of the trainer, and the types."""
 _MOMENTS = ("first_moment", "second_moment")
 _OPTIMIZER = "optimizer/"
 """Before the names of the optimiser's arrays in a checkpoint."""
@@ -434,7 +440,7 @@ class Trainer:
             If it is of another network, number of samples, batch size or seed; then nothing is
             changed.
         """
-        state = checkpoint.state["trainer"]
+        state = checkpoint.part("trainer", _STATE)
         for name, own in (
             ("seed", self.seed), ("batch_size", self.batch_size),
             ("samples_per_step", self.samples_per_step), ("samples", len(self.training)),
@@ -444,6 +450,15 @@ class Trainer:
                     f"checkpoint: {name} is {state[name]}; the trainer's is {own}; make a trainer "
                     f"like the one that saved it"
                 )
+        if not 0 <= state["step"] < 2**62:
+            raise CheckpointError(
+                f"checkpoint: damaged (trainer.step is {state['step']:.3g}; expected 0 or more); "
+                f"use another"
+            )
+        known = state["observations"]
+        if known is not None:
+            kinds = dict.fromkeys(("waited", "reductions", *known), int | float)
+            known = Checkpoint({}, state).part("observations", kinds)
         own_arrays = self.network.named_arrays()
         of_optimizer = {_OPTIMIZER + name: there for name, there in self._optimizer_arrays.items()}
         stored = {
@@ -479,7 +494,7 @@ class Trainer:
                 self._placed.access.end_writing()
             self.step = state["step"]
             self.rate_factor = state["rate_factor"]
-            restore_observations(self.schedule, state["observations"])
+            restore_observations(self.schedule, known)
             self.train_seconds = state["train_seconds"]
             self.score = Score(0.0, 0.0, 0.0, self.training.has_classes)
 

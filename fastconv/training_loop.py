@@ -79,8 +79,19 @@ class HistoryRecord:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> HistoryRecord:
-        """Return what :meth:`table` was made of."""
+        """Return what :meth:`table` was made of.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it was made of nothing such.
+        """
+        names = ("step", "epoch", "learning_rate", "seconds", "train_seconds")
+        numbers = [*(table[name] for name in names), *table["metrics"].values()]
+        _require_numbers("a line of the history", numbers)
         scores = {name: _score(table[name]) for name in ("training", "validation")}
+        if scores["training"] is None:
+            raise ValueError("a line of the history without losses")
         return cls(**{**table, **scores})
 
 
@@ -89,7 +100,16 @@ def _numbers(score: Score | None) -> list[Any] | None:
 
 
 def _score(numbers: list[Any] | None) -> Score | None:
-    return None if numbers is None else Score(*numbers)
+    if numbers is None:
+        return None
+    _require_numbers("a score", [each for each in numbers if each is not None])
+    return Score(*numbers)
+
+
+def _require_numbers(owner: str, values: list[Any]) -> None:
+    for value in values:
+        if not isinstance(value, (int, float)):
+            raise ValueError(f"{owner} holds {value!r:.40}; expected numbers")
 
 
 _NOTHING = Score(0.0, 0.0, 0.0)
@@ -134,8 +154,17 @@ class Progress:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Progress:
-        """Return what :meth:`table` was made of."""
+        """Return what :meth:`table` was made of.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it was made of nothing such.
+        """
         scores = {name: _score(table[name]) for name in _SCORES}
+        if any(scores[name] is None for name in _SCORES if name != "validation"):
+            raise ValueError("a sum of losses is missing")
+        _require_numbers("line_seconds", [table["line_seconds"]])
         history = [HistoryRecord.from_table(each) for each in table["history"]]
         return cls(**{**table, **scores, "history": history})
 

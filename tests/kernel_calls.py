@@ -78,10 +78,10 @@ def _has_dtype(size):
 class Draw:
     """Draws arrays of one dtype: small integers, or from the normal distribution."""
 
-    def __init__(self, dtype, integers=False):
+    def __init__(self, dtype, integers=False, seed=11):
         self.dtype = np.dtype(dtype)
         self.integers = integers
-        self.rng = np.random.default_rng(11)
+        self.rng = np.random.default_rng(seed)
 
     def __call__(self, *shape):
         if self.integers:
@@ -583,20 +583,20 @@ def specs_of(kernel):
     return _TABLE[kernel][1]
 
 
-def calls_of(kernel, spec, dtype, integers=False):
+def calls_of(kernel, spec, dtype, integers=False, seed=11):
     """All calls of a kernel for one spec; where there is a bias, with and without it.
 
     They are drawn once for the tests of all backends: the arrays cannot be written to.
     """
     return [
         replace(call, reads=dict(call.reads), updates=dict(call.updates))
-        for call in _drawn(kernel, spec, np.dtype(dtype), integers)
+        for call in _drawn(kernel, spec, np.dtype(dtype), integers, seed)
     ]
 
 
 @functools.lru_cache(maxsize=512)
-def _drawn(kernel, spec, dtype, integers):
-    made = _TABLE[kernel][0](spec, Draw(dtype, integers))[kernel]
+def _drawn(kernel, spec, dtype, integers, seed):
+    made = _TABLE[kernel][0](spec, Draw(dtype, integers, seed))[kernel]
     result = []
     for arrays in made if isinstance(made, list) else [made]:
         own = spec[0] if isinstance(spec, tuple) else spec

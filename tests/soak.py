@@ -1,9 +1,22 @@
-"""Long runs of what may go wrong: ``python -m tests.soak KIND``, such as ``kills``.
+"""Long runs of what may go wrong: ``python -m tests.soak KIND``.
 
     python -m tests.soak kills --times 500
 
 trains small recipes in processes that are killed at random moments, lets them go on, and compares
-what comes out with a training that nobody disturbed, bit for bit. The tests take a few of these.
+what comes out with a training that nobody disturbed, bit for bit;
+
+    python -m tests.soak faults --only tmpfs
+
+takes disk, memory, descriptors, the folder or the clock away from them (``soak_faults.py``);
+
+    python -m tests.soak allocations
+
+lets each allocation of calls, plans and steps fail once (``soak_allocations.py``);
+
+    python -m tests.soak threads --minutes 120
+
+trains and predicts from many threads and processes while memory, threads and files are counted
+(``soak_threads.py``). The tests take a few of each.
 """
 
 from __future__ import annotations
@@ -11,6 +24,7 @@ from __future__ import annotations
 import argparse
 import collections
 import csv
+import importlib
 import json
 import os
 import random
@@ -20,7 +34,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,15 +213,15 @@ def assert_same(result: dict[str, object], expected: dict[str, object], kills: o
         assert result.get(name) == value, f"{name} differs after {kills}"
 
 
-def soak_kills(times: int, seed: int) -> collections.Counter[str]:
-    """Kill trainings ``times`` times in all."""
-    generator, seen = random.Random(seed), collections.Counter[str]()
+def soak_kills(options: argparse.Namespace) -> collections.Counter[str]:
+    """Kill trainings ``options.times`` times in all."""
+    generator, seen = random.Random(options.seed), collections.Counter[str]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         began = time.monotonic()
         expected = undisturbed(folder, "--no-report")
         whole = time.monotonic() - began
-        while sum(count for what, count in seen.items() if what.startswith("SIG")) < times:
+        while sum(n for what, n in seen.items() if what.startswith("SIG")) < options.times:
             kills = random_kills(generator, 1.2 * whole)
             result, happened = disturbed(folder, kills, ("--no-report",))
             assert_same(result, expected, kills)
@@ -217,21 +230,31 @@ def soak_kills(times: int, seed: int) -> collections.Counter[str]:
     return seen
 
 
-KINDS: dict[str, Callable[[int, int], collections.Counter[str]]] = {"kills": soak_kills}
+KINDS = {"kills": "", "faults": "soak_faults", "allocations": "soak_allocations",
+         "threads": "soak_threads"}  # fmt: skip
+"""Each with the module that has its function ``soak_of``; "kills" is here."""
 
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.soak", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("kind", choices=sorted(KINDS))
-    parser.add_argument("--times", type=int, default=500, metavar="N")
+    parser.add_argument("--times", type=int, default=500, metavar="N", help="of kills")
+    parser.add_argument("--only", action="append", default=[], metavar="WORD", help="of faults")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="of allocations")
+    parser.add_argument("--minutes", type=float, default=10, metavar="N", help="of threads")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     options = parser.parse_args()
-    seen = KINDS[options.kind](options.times, options.seed)
+    module = KINDS[options.kind]
+    seen = importlib.import_module(module).soak_of(options) if module else soak_kills(options)
     for what, count in sorted(seen.items()):
         print(f"{count:6} {what}")
     return 0
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
     sys.exit(main())

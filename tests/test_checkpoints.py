@@ -1,5 +1,6 @@
 """Checkpoints of a trainer and its loop: what goes on from one is what would have been."""
 
+import contextlib
 import json
 import os
 import signal
@@ -242,6 +243,38 @@ def test_files_that_are_no_checkpoints_are_told_apart(saved, tmp_path):
         Checkpoint.read(saved)
 
 
+SPOILED = [
+    {"step": -1}, {"step": 2**70}, {"step": "3"}, {"step": True}, {"rate_factor": None},
+    {"train_seconds": []}, {"observations": []}, {"observations": {"waited": 1}}, {"config": 7},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", SPOILED, ids=str)
+def test_a_state_that_no_trainer_has_changes_nothing(saved, change):
+    """Whoever changes a file may make its digest fit."""
+    checkpoint = Checkpoint.read(saved)
+    checkpoint.state["trainer"].update(change)
+    checkpoint.write(saved)
+    trainer = made_trainer(schedule=Plateau(0.02))
+    before = weights_of(trainer)
+    with pytest.raises(CheckpointError, match="checkpoint: damaged") as refused:
+        trainer.load_checkpoint(saved)
+    assert next(iter(change)) in str(refused.value)
+    np.testing.assert_array_equal(weights_of(trainer), before)
+    assert trainer.step == 0
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{", "\ud800"])
+def test_a_state_that_is_no_table_is_damage(saved, text, monkeypatch):
+    monkeypatch.setattr(json, "dumps", lambda value, dumps=json.dumps: (
+        text if "trainer" in value else dumps(value)
+    ))  # fmt: skip
+    with contextlib.suppress(UnicodeEncodeError):
+        Checkpoint.read(saved).write(saved)
+        with pytest.raises(CheckpointError, match=r"damaged \(its content"):
+            Checkpoint.read(saved)
+
+
 # When they are made, and which are kept.
 
 
@@ -261,6 +294,10 @@ def test_the_last_two_are_kept(tmp_path):
 
 def test_in_a_short_training_there_is_one_at_the_end(tmp_path):
     assert keep(tmp_path, CheckpointInterval())[0] == ["step-000000030.safetensors"]
+
+
+def test_where_there_are_never_any_the_training_is_the_same(tmp_path):
+    assert keep(tmp_path, CheckpointInterval(never=True)) == ([], [])
 
 
 def test_of_a_damaged_newest_one_the_one_before_is_taken_and_said(tmp_path):
@@ -306,6 +343,7 @@ def test_a_ruined_network_is_not_kept(tmp_path):
         ("30s", CheckpointInterval(seconds=30.0)),
         ("1.5min", CheckpointInterval(seconds=90.0)),
         ("2 hours", CheckpointInterval(seconds=7200.0)),
+        ("never", CheckpointInterval(never=True)),
     ],
 )
 def test_what_intervals_may_be(text, expected):

@@ -458,6 +458,24 @@ print(len(set(alone)), "ways, the same at once")
         assert after_training(code, FASTCONV_THREADS=threads) == "3 ways, the same at once"
 
 
+SECOND_INTERPRETER = """
+import warnings
+import _xxsubinterpreters as interpreters
+from fastconv.backends.cython import _engine
+second = interpreters.create()
+try:
+    interpreters.run_string(second, "import fastconv.backends.cython._engine")
+except interpreters.RunFailedError as fault:
+    assert "can only be loaded into one interpreter per process" in str(fault), fault
+    print("refused")
+"""
+
+
+def test_a_second_interpreter_cannot_load_the_engine():
+    pytest.importorskip("_xxsubinterpreters")
+    assert python(SECOND_INTERPRETER).stdout == "refused\n"
+
+
 FORK = """
 import os, warnings
 warnings.simplefilter("ignore")  # of forking a process with threads, which is the point

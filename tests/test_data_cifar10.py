@@ -292,6 +292,20 @@ def test_what_is_no_archive_is_refused(tmp_path, content):
         load_cifar10(path)
 
 
+@pytest.mark.parametrize("claimed", [0, 3 << 30], ids=["zeros", "a member that is passed over"])
+def test_an_archive_that_unpacks_to_very_much_is_refused_on_the_way(tmp_path, claimed):
+    path = tmp_path / "cifar-10-python.tar.gz"
+    member = tarfile.TarInfo("long")
+    member.size = claimed
+    zeros = gzip.compress(bytes(1 << 24), 9)
+    with path.open("wb") as file:
+        file.write(gzip.compress(member.tobuf() if claimed else b""))
+        for _ in range(20):
+            file.write(zeros)
+    with pytest.raises(DataError, match=r"unpacks to more than \d+ bytes, 16 times its own size"):
+        load_cifar10(path)
+
+
 def test_members_that_are_no_plain_files_or_of_another_name_are_passed_over(tmp_path):
     files = python_files()
     path = tmp_path / "cifar-10-python.tar.gz"

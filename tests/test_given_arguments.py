@@ -121,6 +121,10 @@ def test_a_result_too_large_for_memory_names_the_function():
         fastconv.conv2d(x, w, padding=10**9, backend="numpy")
     with pytest.raises(MemoryError, match=r"^avg_pool2d: the result has shape"):
         fastconv.avg_pool2d(x, 10**9, stride=1, padding=10**9 - 1, backend="numpy")
+    with pytest.raises(MemoryError, match=r"^upsample2d: the result has shape \(1, 1, 4194304, "):
+        fastconv.upsample2d(x, 2**20, backend="numpy")
+    with pytest.raises(MemoryError, match=r"^pad2d: the result has shape"):
+        fastconv.pad2d(x, 2**28, backend="numpy")
 
 
 @needs_torch

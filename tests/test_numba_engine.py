@@ -131,6 +131,39 @@ def test_a_second_process_takes_compiled_code_from_disk(kept):
     assert python(TANH, NUMBA_CACHE_DIR=str(kept)) == "0.4621 -0.964 from disk: True\n"
 
 
+def test_only_variables_that_change_the_code_are_in_the_names_of_its_files(monkeypatch):
+    def name(**variables):
+        with monkeypatch.context() as patch:
+            for key, value in variables.items():
+                patch.setenv(key, value)
+            compiled_code._surroundings_hash.cache_clear()
+            return compiled_code._file_name("tanh")
+
+    try:
+        plain = name()
+        others = {"NUMBA_NUM_THREADS": "3", "NUMBA_FULL_TRACEBACKS": "1", "NUMBA_CACHE_DIR": "/"}
+        assert name(**others) == plain
+        assert len({plain, name(NUMBA_OPT="1"), name(NUMBA_CPU_NAME="generic")}) == 3
+    finally:
+        compiled_code._surroundings_hash.cache_clear()
+
+
+def test_of_other_surroundings_the_latest_files_are_kept(tmp_path):
+    sources = compiled_code.sources_hash()
+    for number in range(12):
+        file = tmp_path / f"tanh.{sources}.{number:016x}.o"
+        file.write_bytes(b"")
+        os.utime(file, (number, number))
+    (tmp_path / f"tanh.{'0' * 16}.{11:016x}.o").write_bytes(b"")
+    (tmp_path / "somebody's.o").write_bytes(b"")
+    own = tmp_path / compiled_code._file_name("tanh")
+    own.write_bytes(b"")
+    os.utime(own, (0, 0))
+    compiled_code._remove_stale_files(tmp_path)
+    kept = {f"tanh.{sources}.{number:016x}.o" for number in range(5, 12)}
+    assert {file.name for file in tmp_path.iterdir()} == kept | {own.name, "somebody's.o"}
+
+
 @compiled
 def test_compiled_code_is_stale_when_another_file_of_the_backend_changes(copied, tmp_path):
     cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}

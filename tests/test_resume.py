@@ -198,6 +198,39 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(command, tmp_path
     assert all((one[name] == other[name]).all() for name in other)
 
 
+SPOILED = {
+    "environment.json": [
+        {"backend": 3}, {"threads": "x"}, {"options": []}, {"options": {"data_dir": 5}},
+        {"resumed": {}},
+    ],
+    "model.json": [{"data": 7}, {"data": {"training": {}}}],
+}  # fmt: skip
+
+
+def test_files_of_a_run_that_somebody_changed_are_one_line_that_names_them(command, tmp_path):
+    assert command(*BEGIN, "--steps", "9")[0] == 0
+    for name, changes in SPOILED.items():
+        file = tmp_path / "run" / name
+        text = file.read_text()
+        for change in changes:
+            file.write_text(json.dumps({**json.loads(text), **change}))
+            code, _, err = command("--resume", "run", "--steps", "12")
+            assert code == 2, change
+            assert f"{name} is damaged" in err, change
+            assert len(err.splitlines()) == 1
+        file.write_text(text)
+    assert command("--resume", "run", "--steps", "12")[0] == 0
+
+
+def test_a_run_without_checkpoints_is_not_gone_on_with(command, tmp_path):
+    assert command(*BEGIN, "--steps", "9", "--checkpoint-every", "never")[0] == 0
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    code, _, err = command("--resume", "run", "--steps", "12")
+    assert code == 2
+    assert "has no checkpoints" in err
+    assert "--init-from run" in err
+
+
 def test_two_processes_do_not_train_in_one_folder(expected):
     folder, _ = expected
     shutil.rmtree(folder / "shared", ignore_errors=True)

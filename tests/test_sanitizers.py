@@ -2,21 +2,24 @@
 
 import importlib.util
 import os
-import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import attack
 import pytest
+from sanitized_engine import (
+    COMPILER,
+    PACKAGE,
+    SOURCES,
+    BuildError,
+    build_sanitized,
+    library,
+    variables,
+)
 from share_of_cases import share_of_cases, start
-
-import fastconv
-
-PACKAGE = Path(fastconv.__file__).parent
-SOURCES = PACKAGE.parent / "kernels" / "cpu"
-COMPILER = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,73 +45,27 @@ def needs_sanitizer(name, folder):
         pytest.skip(f"-fsanitize={name} does not work here: {done.stderr.strip()[:200]}")
 
 
-def library(name):
-    """A sanitizer's shared library, which must be loaded before all else."""
-    found = run([*COMPILER, f"-print-file-name={name}"]).stdout.strip()
-    if not Path(found).is_absolute():
-        pytest.skip(f"{COMPILER[0]} has no {name}")
-    return found
-
-
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory):
     """A copy of the package whose engine is compiled with the sanitizers of memory and of C."""
     folder = tmp_path_factory.mktemp("sanitized")
     needs_sanitizer("address,undefined", folder)
+    try:
+        library("libasan.so")
+    except BuildError as fault:
+        pytest.skip(str(fault))
     if importlib.util.find_spec("Cython") is None:
         pytest.skip("Cython is not installed")
     if not Path(sysconfig.get_paths()["include"], "Python.h").is_file():
         pytest.skip("the Python headers are missing")
-    ignored = shutil.ignore_patterns("__pycache__", "*.so")
-    shutil.copytree(PACKAGE, folder / "fastconv", ignore=ignored)
-    made = run(
-        [sys.executable, "-m", "cython", "-3", "--module-name", "fastconv.backends.cython._engine",
-         "-I", folder, "-o", folder / "engine.c", SOURCES / "engine.pyx"]
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    # Without optimisation: compiling takes a third of the time, and no access is optimised away.
-    # Null pointers and the ends of objects are for the sanitizer of memory. What is inlined for
-    # speed is compiled once, not in each of a hundred tiles.
-    flags = [
-        "-O0", "-g0", "-w", "-fPIC", "-pthread", "-fsanitize=address,undefined",
-        "-Dalways_inline=unused", "-fno-sanitize=null,object-size", "-fno-sanitize-recover=all",
-        "-I", SOURCES, "-I", sysconfig.get_paths()["include"],
-    ]  # fmt: skip
-    sources = [folder / "engine.c", *sorted(SOURCES.glob("*.c"))]
-    processes = [
-        subprocess.Popen(
-            [*COMPILER, *map(str, flags), "-c", source, "-o", folder / f"{source.stem}.o"],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for source in sources
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    module = (
-        folder / "fastconv/backends/cython" / f"_engine{sysconfig.get_config_var('EXT_SUFFIX')}"
-    )
-    objects = [folder / f"{source.stem}.o" for source in sources]
-    made = run([*COMPILER, "-shared", "-pthread", "-fsanitize=address,undefined",
-                *objects, "-o", module])  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    return folder
+    try:
+        return build_sanitized(folder)
+    except BuildError as fault:
+        pytest.fail(str(fault))
 
 
 def start_sanitized(sanitized, cases, isa):
-    return start(
-        cases,
-        "exact",
-        package=sanitized,
-        LD_PRELOAD=library("libasan.so"),
-        # Python never frees some of what it allocates.
-        ASAN_OPTIONS="detect_leaks=0:halt_on_error=1",
-        UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
-        PYTHONMALLOC="malloc",
-        OPENBLAS_NUM_THREADS="1",
-        FASTCONV_ISA=isa,
-    )
+    return start(cases, "exact", package=sanitized, FASTCONV_ISA=isa, **variables())
 
 
 def needs_set(isa):
@@ -129,6 +86,13 @@ def test_kernels_keep_to_their_memory_and_to_defined_c(sanitized, isa, tmp_path_
     assert int(kernels) > 40
 
 
+def test_attacks_on_public_functions_keep_to_their_memory(sanitized):
+    command = [sys.executable, Path(attack.__file__), "--child", "1", "0", "120", "cython"]
+    done = run(command, env={**os.environ, **variables(), "PYTHONPATH": str(sanitized)})
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "trainings with arrays that were overwritten" in done.stdout
+
+
 OUTSIDE = """
 import numpy as np
 from fastconv.backends.cython import dense
@@ -146,15 +110,9 @@ def test_the_sanitizer_would_find_a_write_outside(sanitized):
         [sys.executable, "-c", OUTSIDE],
         cwd=sanitized,
         env={
-            **os.environ,
-            "PYTHONPATH": str(sanitized),
-            "LD_PRELOAD": library("libasan.so"),
-            "ASAN_OPTIONS": "detect_leaks=0",
-            "PYTHONMALLOC": "malloc",
-            "OPENBLAS_NUM_THREADS": "1",
-            "FASTCONV_ISA": "plain",
+            **os.environ, **variables(), "PYTHONPATH": str(sanitized), "FASTCONV_ISA": "plain",
         },
-    )
+    )  # fmt: skip
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
 

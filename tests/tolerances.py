@@ -69,13 +69,16 @@ def tolerance_of(kernel):
     return TOLERANCES.get(kernel) or TOLERANCES[kernel.partition(".")[0]]
 
 
-def assert_close(actual, expected, kernel, label="", more_nan=False, scale=0.0, terms=0.0):
+def assert_close(
+    actual, expected, kernel, label="", more_nan=False, scale=0.0, terms=0.0, most=1.0
+):
     """Compare one array of a kernel, or of a precision, with the float64 result of the reference.
 
     NaN and infinities must be at the same places; with ``more_nan``, whatever is not finite must
     not be finite either, and NaN may be elsewhere too. ``scale`` is a size that the largest
     magnitude stands for at least: that of sums whose terms happen to cancel. ``terms`` are the sums
-    of the magnitudes of the terms of each element.
+    of the magnitudes of the terms of each element; ``most`` is what multiple of the tolerances an
+    error may be.
     """
     assert actual.shape == expected.shape, label
     if actual.dtype.kind != "f" or tolerance_of(kernel) == _EXACT:
@@ -100,7 +103,7 @@ def assert_close(actual, expected, kernel, label="", more_nan=False, scale=0.0, 
     )
     excess = np.abs(got - wanted) / np.maximum(allowed, np.finfo(np.float64).tiny)
     # Written this way round so that a NaN where a number is expected fails.
-    assert (excess <= 1).all(), (
+    assert (excess <= most).all(), (
         f"{kernel} {label}: off by {np.nanmax(np.abs(got - wanted))} "
         f"({np.nanmax(excess):.3g} times what is allowed)"
     )

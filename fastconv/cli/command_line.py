@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastconv._errors import UserError
-from fastconv._extras import missing_extra
+from fastconv._extras import MissingExtra, missing_extra
 from fastconv.backends.selection import NAMES, PRECISIONS
 from fastconv.cli import standard_streams
 
@@ -266,6 +266,15 @@ def _do(module: str, work: Callable[[], int]) -> int:
         if told is fault:
             raise
         return _fail(module, str(told).removeprefix(f"{module}: "))
+    except MissingExtra as fault:
+        return _fail(module, str(fault))
+    except ImportError as fault:  # such as NumPy's, whose libraries need room to be loaded
+        lines = [line for line in str(fault).splitlines() if line.strip()]
+        return _fail(
+            module,
+            f"a library cannot be loaded ({lines[-1].strip() if lines else type(fault).__name__}); "
+            f"install it again, or give this process more memory",
+        )
     except MemoryError as fault:
         return _fail(module, f"not enough memory ({fault}); use a smaller batch size or network")
     except (UserError, OSError, UnicodeEncodeError) as fault:

@@ -15,6 +15,8 @@ _LARGEST = 2**28
 """Bytes; a file of a data set that claims more is not one (CIFAR-100's have up to 155 MB)."""
 
 _CHUNK = 2**20
+_HONEST_BYTES, _HONEST_RATIO = 2**26, 16
+"""What an archive may unpack to: so much at least, or so many times its own size."""
 _LARGEST_HEADER = 2**24
 """Bytes of a name or other header, which tarfile reads at once."""
 
@@ -26,11 +28,27 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 class _BoundedStream:
-    """An unpacked archive as tarfile reads it, unless it asks for too much at once."""
+    """An unpacked archive as tarfile reads it, unless it asks for too much at once, or in all."""
 
     def __init__(self, archive: Path, stream: gzip.GzipFile) -> None:
         self._archive, self._stream = archive, stream
-        self.seek, self.tell = stream.seek, stream.tell
+        self._most = max(_HONEST_BYTES, _HONEST_RATIO * archive.stat().st_size)
+        self.tell = stream.tell
+
+    def seek(self, place: int) -> int:
+        """Go to a place, for which all before it is unpacked."""
+        if place > self._most:
+            raise DataError(
+                f"{self._archive}: the archive unpacks to more than {self._most} bytes, "
+                f"{_HONEST_RATIO} times its own size; expected fewer; delete it and download it "
+                f"again, or unpack it if you trust it"
+            )
+        return self._stream.seek(place)
+
+    def read_to_end(self) -> None:
+        """Read all that is left, at the end of which is the checksum."""
+        while self._stream.read(_CHUNK):
+            self.seek(self.tell())
 
     def read(self, size: int = -1) -> bytes:
         """Read so many bytes."""
@@ -39,6 +57,7 @@ class _BoundedStream:
                 f"{self._archive}: the header of a member has {size} bytes; expected at most "
                 f"{_LARGEST_HEADER}; delete the archive and download it again"
             )
+        self.seek(self.tell())
         return self._stream.read(size)
 
 
@@ -101,9 +120,9 @@ def read_members(archive: Path, names: set[str]) -> Iterator[tuple[str, str, byt
     """
     try:
         with (
-            gzip.open(archive) as stream,
+            gzip.open(archive) as unpacked,
             tarfile.open(
-                fileobj=cast("IO[bytes]", _BoundedStream(archive, stream)), mode="r:"
+                fileobj=cast("IO[bytes]", stream := _BoundedStream(archive, unpacked)), mode="r:"
             ) as members,
         ):
             for member in members:
@@ -115,8 +134,7 @@ def read_members(archive: Path, names: set[str]) -> Iterator[tuple[str, str, byt
                 file = members.extractfile(member)
                 if file is not None:
                     yield name, source, b"".join(_chunks(file))
-            while stream.read(_CHUNK):
-                pass
+            stream.read_to_end()
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise DataError(
             f"{archive}: the archive is truncated or damaged ({error}); delete it and download it "

@@ -7,7 +7,6 @@ import functools
 import math
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,8 @@ _EXPECTED = (
     "train_images, train_labels, ...)"
 )
 _LOCAL_HEADER_BYTES = 30
+_LONGEST_HEADER = 2**16
+"""Bytes, in front of an array; NumPy's own has a hundred or two."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,15 @@ def _member(file: Path, name: str, source: str) -> Array:
 def _header(source: str, content: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     """Read shape, type and order of an array, and nothing behind them."""
     version = np.lib.format.read_magic(content)
+    if version != (1, 0):
+        place = content.tell()
+        size = int.from_bytes(content.read(4), "little")
+        content.seek(place)
+        if size > _LONGEST_HEADER:
+            raise DataError(
+                f"{source}: the header claims {size} bytes; expected at most {_LONGEST_HEADER}; "
+                f"save it again"
+            )
     read = (
         np.lib.format.read_array_header_1_0
         if version == (1, 0)
@@ -251,17 +261,14 @@ def _named(source: str) -> Iterator[None]:
     """Make a DataError of whatever reading an array file raises."""
     try:
         yield
-    except DataError:
+    except (DataError, MemoryError):
         raise
-    except (
-        ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, struct.error,
-        NotImplementedError, RuntimeError,
-    ) as fault:  # fmt: skip
-        reason = " ".join(str(fault).split())
-        raise DataError(
-            f"{source}: is no NumPy file, or damaged ({reason}); save it again"
-        ) from None
     except OSError as fault:
         raise DataError(
             f"{source}: cannot be read ({fault.strerror or fault}); correct its permissions"
+        ) from None
+    except Exception as fault:  # damage can make NumPy and zipfile raise nearly anything
+        reason = " ".join(str(fault).split())[:200] or type(fault).__name__
+        raise DataError(
+            f"{source}: is no NumPy file, or damaged ({reason}); save it again"
         ) from None

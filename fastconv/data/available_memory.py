@@ -12,7 +12,40 @@ _LEAST = 2**28
 
 
 def available_memory() -> int | None:
-    """Bytes that may be taken now; None where the system does not say."""
+    """Bytes that may be taken now; None where the system does not say.
+
+    The least of what the system has, what the control group of a container leaves, and what a
+    limit of this process (``ulimit -v``) does.
+    """
+    found = (_of_system(), _of_group(), _of_process())
+    return min((each for each in found if each is not None), default=None)
+
+
+def _of_group() -> int | None:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        most, used = (
+            (folder / f"memory.{name}").read_text(encoding="ascii") for name in ("max", "current")
+        )
+        return max(0, int(most) - int(used))
+    except (OSError, ValueError):  # no such group, or one without a limit: "max"
+        return None
+
+
+def _of_process() -> int | None:
+    try:
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if most == resource.RLIM_INFINITY:
+            return None
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        return max(0, most - pages * resource.getpagesize())
+    except (ImportError, OSError, ValueError, IndexError):
+        return None
+
+
+def _of_system() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):

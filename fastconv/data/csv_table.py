@@ -15,7 +15,7 @@ from fastconv.data.dataset import Array
 from fastconv.data.errors import DataError
 from fastconv.data.own_options import OwnOptions
 from fastconv.data.source import Rows
-from fastconv.data.table_columns import Columns, as_table_images, find_columns
+from fastconv.data.table_columns import Columns, as_names, as_table_images, find_columns
 
 _DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_LINE = 2**24
@@ -161,8 +161,9 @@ def _find_fault(path: Path, delimiter: str, skipped: int, columns: Columns) -> N
 def _text(path: Path, delimiter: str, skipped: int, column: int | None) -> Array | None:
     if column is None:
         return None
-    found = _loadtxt(path, delimiter, skipped, usecols=column, dtype=np.str_)
-    return np.char.strip(found[:, 0])
+    # As objects, which take what is there: an array of text has the room of its longest everywhere.
+    found = _loadtxt(path, delimiter, skipped, usecols=column, dtype=object)[:, 0].tolist()
+    return as_names(f"{path}: column {column}", [str(cell).strip() for cell in found])
 
 
 def _labels(text: Array) -> Array:

@@ -14,7 +14,7 @@ from fastconv.data.dataset import Array
 from fastconv.data.errors import DataError
 from fastconv.data.own_options import OwnOptions
 from fastconv.data.source import Rows
-from fastconv.data.table_columns import as_table_images, find_columns
+from fastconv.data.table_columns import as_names, as_table_images, find_columns
 
 
 def read_parquet(path: Path, options: OwnOptions, *, requires_label: bool = True) -> Rows:
@@ -35,8 +35,7 @@ def read_parquet(path: Path, options: OwnOptions, *, requires_label: bool = True
         If PyArrow is not installed, or a cell is not as it must be; it is named, with the column.
     """
     try:
-        # By their names: type checkers need not have them.
-        pyarrow: Any = importlib.import_module("pyarrow")
+        # By its name: type checkers need not have it.
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise DataError(
@@ -53,8 +52,10 @@ def read_parquet(path: Path, options: OwnOptions, *, requires_label: bool = True
             require_memory(str(path), 3 * size, "save it as .npz, which is mapped")
             columns = find_columns(str(path), schema.names, options, requires_label=requires_label)
             table = file.read()
-    except (pyarrow.ArrowException, OSError) as fault:
-        reason = " ".join(str(fault).split())
+    except DataError:
+        raise
+    except Exception as fault:  # damage can make PyArrow raise nearly anything
+        reason = " ".join(str(fault).split())[:200] or type(fault).__name__
         raise DataError(
             f"{path}: is no Parquet file, or damaged ({reason}); save it again"
         ) from None
@@ -169,4 +170,7 @@ def _labels(path: Path, table: Any, number: int) -> Array:
             f"{path}: row {row + 1}, column {table.schema.names[number]!r} has no class; write it, "
             f"or take the row away"
         )
-    return np.array(column.to_pylist())
+    values = column.to_pylist()
+    if all(isinstance(value, str) for value in values):
+        return as_names(f"{path}: column {table.schema.names[number]!r}", values)
+    return np.array(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import IO, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._errors import UserError
 from fastconv._extras import missing_extra
 
 try:
@@ -34,7 +34,12 @@ _MORE_FORMATS = ("TIFF", "WEBP", "AVIF", "JPEG2000", "ICO", "PCX", "SGI", "TGA",
 """Those that want all of its modules. None starts another program, as PostScript does."""
 
 
-class PictureError(ValueError):
+_MANY_PIXELS = 2**24
+_BYTES_OF_A_PIXEL = 16
+"""While it is decoded, turned, laid on white and brought to grey or colours, about."""
+
+
+class PictureError(UserError, ValueError):
     """A file that is no picture: which, and why, in one line."""
 
 
@@ -111,7 +116,9 @@ def _named_faults(path: str | Path) -> Iterator[None]:
         raise PictureError(f"{path}: no such file") from None
     except UnidentifiedImageError:
         raise PictureError(f"{path}: not a picture of a usual format; convert it to PNG") from None
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError, struct.error) as fault:
+    except MemoryError:
+        raise
+    except Exception as fault:  # damage can make Pillow raise nearly anything
         reason = getattr(fault, "strerror", None) or " ".join(str(fault).split())
         raise PictureError(f"{path}: cannot be read ({reason})") from None
 
@@ -154,6 +161,12 @@ def decode_picture(
             f"{path}: the network takes images of {channels} channels; pictures have 1 or 3"
         )
     with _named_faults(path), open_picture(path) as file:
+        if file.width * file.height > _MANY_PIXELS:
+            from fastconv.data.available_memory import require_memory
+
+            # A few bytes may be very many pixels of one colour.
+            needed = _BYTES_OF_A_PIXEL * file.width * file.height
+            require_memory(str(path), needed, "resize it first")
         picture = _flat(ImageOps.exif_transpose(file), _MODES[channels])
     if invert:
         picture = ImageOps.invert(picture)
@@ -172,10 +185,13 @@ def _flat(picture: Image.Image, mode: str) -> Image.Image:
     """Return a picture without transparency, with 8 bits for each channel."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         # Pillow would cut off all that is more than 255.
-        values = np.asarray(picture, np.float64)
+        values = np.asarray(picture)
         most = 65535 if picture.mode.startswith("I") else 1.0
-        scaled = np.clip(values / max(most, float(values.max(initial=0))), 0, 1)
-        picture = Image.fromarray((255 * scaled + 0.5).astype(np.uint8))
+        top = max(most, float(values.max(initial=0)))
+        pixels = np.empty(values.shape, np.uint8)
+        for row, line in enumerate(values):
+            pixels[row] = 255 * np.clip(line.astype(np.float64) / top, 0, 1) + 0.5
+        picture = Image.fromarray(pixels)
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         paper = Image.new("RGBA", layer.size, "white")

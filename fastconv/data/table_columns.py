@@ -7,10 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fastconv.data.dataset import Array
 from fastconv.data.errors import DataError
 from fastconv.data.own_options import OwnOptions
 
+_LONGEST_NAME = 1000
+"""Characters of a class or group."""
 _LABEL_NAMES = ("label", "labels", "class", "target", "y")
 _PIXEL = re.compile(r"(pixel|pix|px|p)?[_\- ]?\d+([x_]\d+)?", re.IGNORECASE)
 
@@ -33,6 +37,35 @@ class Columns:
     group: int | None
     values: tuple[int, ...]
     names: tuple[str, ...]
+
+
+def as_names(owner: str, names: Sequence[str]) -> Array:
+    """Return names of classes or groups as an array of text.
+
+    Parameters
+    ----------
+    owner
+        The file and the column, for error messages.
+    names
+        One for each row.
+
+    Raises
+    ------
+    DataError
+        If one is too long to be a name: the array has room for as many characters in each row.
+
+    Examples
+    --------
+    >>> as_names("table.csv: column 0", ["cat", "dog"]).tolist()
+    ['cat', 'dog']
+    """
+    longest = max(map(len, names), default=0)
+    if longest > _LONGEST_NAME:
+        raise DataError(
+            f"{owner} has a name of {longest} characters; expected at most {_LONGEST_NAME}; say "
+            f"with --set data.label=NAME which column has the classes"
+        )
+    return np.array(names, np.str_)
 
 
 def find_columns(

@@ -20,6 +20,8 @@ FORMAT = 1
 """Version of the files; a newer one is refused."""
 _KEY = "fastconv_checkpoint"
 """Of the metadata."""
+_DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""Errors that JSON of anybody's raises."""
 
 
 class CheckpointError(UserError, ValueError):
@@ -98,20 +100,54 @@ class Checkpoint:
             )
         try:
             head = json.loads(metadata[_KEY])
-            version, state, digest = (head[name] for name in ("format", "state", "blake2b"))
+            version, text, digest = (head[name] for name in ("format", "state", "blake2b"))
             newer = int(version) > FORMAT
-        except (ValueError, KeyError, TypeError):
-            version, state, digest, newer = 0, "", "", False
+            is_whole = digest == _digest(arrays, str(text))
+            state = {} if newer or not is_whole else json.loads(text)
+        except _DAMAGE:
+            newer = is_whole = False
         if newer:
             raise CheckpointError(
                 f"checkpoint {path}: its format is {version}, but this fastconv reads up to "
                 f"{FORMAT}; update fastconv"
             )
-        if digest != _digest(arrays, str(state)):
+        if not is_whole or not isinstance(state, dict):
             raise CheckpointError(
                 f"checkpoint {path}: damaged (its content is not what was written); use another"
             )
-        return cls(arrays, json.loads(state))
+        return cls(arrays, state)
+
+    def part(self, name: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a part of the state, once it is what it may be.
+
+        Parameters
+        ----------
+        name
+            Of the part.
+        kinds
+            Types of its values, by name.
+
+        Raises
+        ------
+        CheckpointError
+            If one is missing, or of another type.
+
+        Examples
+        --------
+        >>> Checkpoint({}, {"clock": {"seconds": 2}}).part("clock", {"seconds": int | float})
+        {'seconds': 2}
+        """
+        found = self.state.get(name)
+        table: dict[str, Any] = found if isinstance(found, dict) else {}
+        for key, kind in kinds.items():
+            value = table.get(key)
+            # Python counts true and false among the integers.
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise CheckpointError(
+                    f"checkpoint: damaged ({name}.{key} is {value!r:.60}; expected "
+                    f"{getattr(kind, '__name__', kind)}); use another"
+                )
+        return table
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]], state: str) -> str:

@@ -231,8 +231,8 @@ def softplus_backward(dy: Array, y: Array, *, backend: str | None = None) -> Arr
 
 
 def _kind_of_gelu(owner: str, approximate: str) -> ActivationKind:
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"{owner}: approximate is {approximate!r}; expected 'none' or 'tanh'")
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+        raise ValueError(f"{owner}: approximate is {shown(approximate)}; expected 'none' or 'tanh'")
     return "gelu" if approximate == "none" else "gelu_tanh"
 
 

@@ -22,7 +22,7 @@ from fastconv.backends.selection import (
 from fastconv.backends.workspace import WorkspaceTooSmall
 from fastconv.functional.array_types import as_array, check_beside, check_writable, module_of
 from fastconv.functional.memory import keep_memory, kept_memory, take_memory
-from fastconv.spec import SpecError
+from fastconv.spec import SpecError, shown
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Array: TypeAlias = NDArray[Any]
@@ -95,8 +95,8 @@ def check_shape(owner: str, name: str, array: Array, shape: Sequence[int], why: 
 
 def check_layout(owner: str, layout: object) -> None:
     """Check that ``layout`` is one of the two."""
-    if layout not in ("NCHW", "NHWC"):
-        raise ValueError(f"{owner}: layout is {layout!r}; expected 'NCHW' or 'NHWC'")
+    if not isinstance(layout, str) or layout not in ("NCHW", "NHWC"):
+        raise ValueError(f"{owner}: layout is {shown(layout)}; expected 'NCHW' or 'NHWC'")
 
 
 def take_integers(
@@ -151,7 +151,7 @@ def as_numbers(owner: str, name: str, values: npt.ArrayLike) -> NDArray[np.float
 def check_number(owner: str, name: str, value: object) -> float:
     """Check a real number, and return it as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{owner}: {name} is {value!r}; expected a number")
+        raise TypeError(f"{owner}: {name} is {shown(value)}; expected a number")
     try:
         return float(value)
     except OverflowError:
@@ -163,9 +163,9 @@ def check_integer(owner: str, name: str, value: Any, bits: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{owner}: {name} is {value!r}; expected an integer") from None
+        raise TypeError(f"{owner}: {name} is {shown(value)}; expected an integer") from None
     if not 0 <= number < 2**bits:
-        raise ValueError(f"{owner}: {name} is {value!r}; expected 0 to 2**{bits} - 1")
+        raise ValueError(f"{owner}: {name} is {shown(value)}; expected 0 to 2**{bits} - 1")
     return number
 
 
@@ -174,7 +174,9 @@ def shape_to_nhwc(owner: str, name: str, shape: Sequence[int], layout: Layout) -
     try:
         n, a, b, c = (operator.index(size) for size in shape)
     except (TypeError, ValueError):
-        raise ValueError(f"{owner}: {name} is {shape!r}; expected 4 sizes ({layout})") from None
+        raise ValueError(
+            f"{owner}: {name} is {shown(shape)}; expected 4 sizes ({layout})"
+        ) from None
     return (n, b, c, a) if layout == "NCHW" else (n, a, b, c)
 
 
@@ -265,11 +267,12 @@ def result_buffer(
 def check_needs(owner: str, needs: Sequence[str], allowed: tuple[str, ...]) -> None:
     """Check a ``needs`` argument: which gradients to compute."""
     if not isinstance(needs, Sequence):
-        raise TypeError(f"{owner}: needs is {needs!r}; expected a tuple such as {allowed!r}")
+        raise TypeError(f"{owner}: needs is {shown(needs)}; expected a tuple such as {allowed}")
     for need in needs:
-        if need not in allowed:
+        if not isinstance(need, str) or need not in allowed:
             raise ValueError(
-                f"{owner}: needs holds {need!r}; expected any of {', '.join(map(repr, allowed))}"
+                f"{owner}: needs holds {shown(need)}; expected any of "
+                f"{', '.join(map(repr, allowed))}"
             )
 
 

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
     Layout,
@@ -15,6 +14,7 @@ from fastconv.functional.arrays import (
     check_needs,
     check_shape,
     dense,
+    empty,
     is_plain,
     shape_from_nhwc,
     take_floats,
@@ -254,8 +254,9 @@ def _widen(
     check_layout(owner, layout)
     check_dimensions(owner, "x", x, layout)
     added = {"H": extra[0] // strides[0], "W": extra[1] // strides[1]}
-    wide = module_of(x).zeros([n + added.get(a, 0) for n, a in zip(x.shape, layout, strict=True)],
-                              x.dtype)  # fmt: skip
+    shape = [n + added.get(a, 0) for n, a in zip(x.shape, layout, strict=True)]
+    wide = empty(owner, shape, x)
+    wide.fill(0)
     wide[tuple(map(slice, x.shape))] = x
     return wide, (extra[0] % strides[0], extra[1] % strides[1])
 

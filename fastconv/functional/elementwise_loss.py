@@ -8,6 +8,7 @@ from fastconv.functional.arrays import (
     check_dimensions,
     check_number,
     check_shape,
+    dense,
     launch,
     take_floats,
 )
@@ -32,8 +33,7 @@ def _apply(
     xp, backward = module_of(y), owner.endswith("_backward")
     result: Array = xp.empty(y.shape if backward else spec.batch, y.dtype)
     kernel = f"target_loss.elementwise_loss_{'backward' if backward else 'forward'}"
-    given = xp.ascontiguousarray(y), xp.ascontiguousarray(target)
-    launch(backend, kernel, spec, y.dtype, *given, result)
+    launch(backend, kernel, spec, y.dtype, dense(y), dense(target), result)
     return result
 
 

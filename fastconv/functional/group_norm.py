@@ -20,7 +20,7 @@ from fastconv.functional.arrays import (
 )
 from fastconv.functional.images import launch_on_images
 from fastconv.plans.norm_operation import GroupNormSpec
-from fastconv.spec import SpecError
+from fastconv.spec import SpecError, shown
 
 
 def _taken(owner: str, **arrays: Array | None) -> dict[str, Array]:
@@ -40,12 +40,13 @@ def _normalized(owner: str, x: Array, normalized_shape: Any) -> tuple[int, ...]:
         shape = tuple(operator.index(size) for size in sizes)
     except TypeError:
         raise TypeError(
-            f"{owner}: normalized_shape is {normalized_shape!r}; expected an integer or a tuple"
+            f"{owner}: normalized_shape is {shown(normalized_shape)}; expected an integer or a "
+            f"tuple"
         ) from None
     if not shape or math.prod(shape) < 1 or x.shape[x.ndim - len(shape) :] != shape:
         raise ValueError(
-            f"{owner}: normalized_shape is {shape}; expected the last sizes of x {x.shape}, each "
-            f"at least 1"
+            f"{owner}: normalized_shape is {shown(shape)}; expected the last sizes of x {x.shape}, "
+            f"each at least 1"
         )
     return shape
 

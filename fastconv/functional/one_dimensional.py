@@ -9,13 +9,14 @@ from typing import Any, Literal, TypeAlias
 from fastconv.functional import conv, pool
 from fastconv.functional.array_types import as_array
 from fastconv.functional.arrays import Array, Layout, check_dimensions, errors_of
+from fastconv.spec import shown
 
 RowLayout: TypeAlias = Literal["NCL", "NLC"]
 
 
 def _images_layout(owner: str, layout: object) -> Layout:
-    if layout not in ("NCL", "NLC"):
-        raise ValueError(f"{owner}: layout is {layout!r}; expected 'NCL' or 'NLC'")
+    if not isinstance(layout, str) or layout not in ("NCL", "NLC"):
+        raise ValueError(f"{owner}: layout is {shown(layout)}; expected 'NCL' or 'NLC'")
     return "NCHW" if layout == "NCL" else "NHWC"
 
 
@@ -45,7 +46,7 @@ def _shape_of_rows(owner: str, shape: Sequence[int], layout: str) -> tuple[int, 
         first, second, third = map(operator.index, shape)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{owner}: x_shape is {shape!r}; expected three sizes ({layout})"
+            f"{owner}: x_shape is {shown(shape)}; expected three sizes ({layout})"
         ) from None
     return (first, second, 1, third) if layout == "NCL" else (first, 1, second, third)
 

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
     Layout,
     check_dimensions,
     check_layout,
     check_shape,
+    empty,
     shape_from_nhwc,
     shape_to_nhwc,
     take_floats,
 )
 from fastconv.functional.images import launch_on_images
 from fastconv.plans.resample_operation import ResampleSpec
-from fastconv.spec import Shape, SpecError, as_pair
+from fastconv.spec import Shape, SpecError, as_pair, shown
 
 
 def _upsample_spec(
     owner: str, shape: Shape, scale_factor: Any, mode: Any, align_corners: bool
 ) -> ResampleSpec:
-    if mode not in ("nearest", "bilinear"):
-        raise ValueError(f"{owner}: mode is {mode!r}; expected 'nearest' or 'bilinear'")
+    if not isinstance(mode, str) or mode not in ("nearest", "bilinear"):
+        raise ValueError(f"{owner}: mode is {shown(mode)}; expected 'nearest' or 'bilinear'")
     if align_corners and mode == "nearest":
         raise ValueError(f"{owner}: align_corners is True; expected False with mode 'nearest'")
     n, height, width, channels = shape
@@ -40,8 +40,8 @@ def _upsample_spec(
 
 
 def _pad_spec(owner: str, shape: Shape, padding: Any, mode: Any) -> ResampleSpec:
-    if mode not in ("zeros", "reflect"):
-        raise ValueError(f"{owner}: mode is {mode!r}; expected 'zeros' or 'reflect'")
+    if not isinstance(mode, str) or mode not in ("zeros", "reflect"):
+        raise ValueError(f"{owner}: mode is {shown(mode)}; expected 'zeros' or 'reflect'")
     least = 0 if mode == "reflect" else None
     pair = tuple(padding) if isinstance(padding, (tuple, list)) else (padding, padding)
     sides = [tuple(s) if isinstance(s, (tuple, list)) else (s, s) for s in pair]
@@ -53,7 +53,7 @@ def _pad_spec(owner: str, shape: Shape, padding: Any, mode: Any) -> ResampleSpec
     ):
         kind = "integers" if least is None else "integers of 0 or more"
         raise ValueError(
-            f"{owner}: padding is {padding!r}; expected {kind}: one, (height, width) or "
+            f"{owner}: padding is {shown(padding)}; expected {kind}: one, (height, width) or "
             f"((top, bottom), (left, right))"
         )
     (top, bottom), (left, right) = sides
@@ -64,7 +64,7 @@ def _pad_spec(owner: str, shape: Shape, padding: Any, mode: Any) -> ResampleSpec
             left,
         )  # fmt: skip
     except SpecError as fault:
-        raise ValueError(f"{owner}: padding is {padding!r}; {fault.said}") from None
+        raise ValueError(f"{owner}: padding is {shown(padding)}; {fault.said}") from None
 
 
 def _forward(owner: str, x: Array, layout: Layout, backend: str | None, make_spec: Any) -> Array:
@@ -72,7 +72,7 @@ def _forward(owner: str, x: Array, layout: Layout, backend: str | None, make_spe
     (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
     spec = make_spec(shape_to_nhwc(owner, "x", x.shape, layout))
-    y: Array = module_of(x).empty(shape_from_nhwc(spec.y_shape, layout), x.dtype)
+    y = empty(owner, shape_from_nhwc(spec.y_shape, layout), x)
     launch_on_images(backend, "resample.resample_forward", spec, x.dtype, layout, "rw", x, y)
     return y
 
@@ -86,7 +86,7 @@ def _backward(
     spec = make_spec(shape_to_nhwc(owner, "x_shape", x_shape, layout))
     expected = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, expected, "the shape of the output")
-    dx: Array = module_of(dy).empty(shape_from_nhwc(spec.x_shape, layout), dy.dtype)
+    dx = empty(owner, shape_from_nhwc(spec.x_shape, layout), dy)
     launch_on_images(backend, "resample.resample_backward", spec, dy.dtype, layout, "rw", dy, dx)
     return dx
 

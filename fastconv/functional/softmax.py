@@ -5,16 +5,24 @@ A backward function takes the *output* ``y`` of the forward one, so that the inp
 
 from __future__ import annotations
 
+import operator
+
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import Array, check_shape, dense, launch, take_floats
 from fastconv.plans.operation import SoftmaxSpec
+from fastconv.spec import shown
 
 
 def _rows(owner: str, x: Array, axis: int) -> Array:
     """Bring ``axis`` to the end and flatten the others."""
-    if isinstance(axis, bool) or not hasattr(axis, "__index__") or not -x.ndim <= axis < x.ndim:
+    try:
+        number = None if isinstance(axis, bool) else operator.index(axis)
+    except TypeError:
+        number = None
+    if number is None or not -x.ndim <= number < x.ndim:
         raise ValueError(
-            f"{owner}: axis is {axis!r}; expected {-x.ndim} to {x.ndim - 1} for shape {x.shape}"
+            f"{owner}: axis is {shown(axis)}; expected {-x.ndim} to {x.ndim - 1} for shape "
+            f"{x.shape}"
         )
     xp = module_of(x)
     moved = xp.moveaxis(x, axis, -1)

@@ -14,6 +14,7 @@ from fastconv.functional.arrays import (
     check_number,
     check_range,
     check_shape,
+    dense,
     launch,
     take_beside,
     take_floats,
@@ -77,7 +78,7 @@ class CrossEntropy:
             raise ValueError(f"{owner}: {name} has no outputs {array.shape}; expected at least one")
         self._backend = backend
         self._xp = module_of(array)
-        self._array = self._xp.ascontiguousarray(array)
+        self._array = dense(array)
         self._spec = LossSpec(*array.shape)
         try:
             smoothing = check_number(owner, "label_smoothing", label_smoothing)
@@ -88,7 +89,7 @@ class CrossEntropy:
         for key, vector in vectors.items():
             why = f"by the shape of {name} {array.shape}"
             check_shape(owner, key, vector, (sizes[key],), why)
-            vectors[key] = self._xp.ascontiguousarray(vector)
+            vectors[key] = dense(vector)
         self._class_weights = vectors.get("class_weights")
         self._sample_weights = vectors.get("sample_weights")
         self._take_labels(owner, name, labels, ignore_index)
@@ -105,7 +106,7 @@ class CrossEntropy:
                     f"leave it out, or give class numbers"
                 )
             self._labels = None
-            self._targets = self._xp.ascontiguousarray(array, self._array.dtype)
+            self._targets = dense(self._xp.ascontiguousarray(array, self._array.dtype))
             return
         if array.dtype.kind not in "iu":
             raise TypeError(f"{owner}: labels is {array.dtype}; expected an array of integers")
@@ -114,7 +115,7 @@ class CrossEntropy:
         if isinstance(array, np.ndarray):
             counted = array if ignore_index is None else array[array != ignore_index]
             check_range(owner, "labels", counted, classes)
-        self._labels = self._xp.ascontiguousarray(array, np.int64)
+        self._labels = dense(self._xp.ascontiguousarray(array, np.int64))
         self._targets = None
         if ignore_index is not None or self._class_weights is not None:
             self._weigh_labels(LabelWeightSpec(batch, classes, ignore_index))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,22 @@ class Plan:
     def samples_of_a_step(self) -> int:
         """Samples in a step: those of all its passes."""
         return self.buffers[self.number_of("indices")].shape[0]
+
+    def check_order(self, order: NDArray[np.int64]) -> None:
+        """Raise an IndexError unless the batches of an order are of samples that there are.
+
+        Parameters
+        ----------
+        order
+            int64, (steps, batch).
+        """
+        stored = self.buffers[self.number_of("images")].shape[0]
+        # One look at all of it: what is below 0 is very large without a sign.
+        if order.size and order.view(np.uint64).max() >= stored:
+            raise IndexError(
+                f"order holds {order[(order < 0) | (order >= stored)][0]}; expected 0 to "
+                f"{stored - 1}, numbers of the samples"
+            )
 
     def memory_of(self, number: int | None) -> tuple[int, int] | None:
         """Return the buffer that owns a buffer's memory, and elements into it; None for None."""

@@ -44,10 +44,13 @@ class CheckpointInterval:
     ----------
     steps, seconds
         One of the two, or neither.
+    never
+        No checkpoint is made, at the end neither.
     """
 
     steps: int | None = None
     seconds: float | None = None
+    never: bool = False
 
     @classmethod
     def parse(cls, text: str | None) -> CheckpointInterval:
@@ -56,7 +59,7 @@ class CheckpointInterval:
         Parameters
         ----------
         text
-            A number of steps, or of s, min or h; None: chosen here.
+            A number of steps, or of s, min or h, or "never"; None: chosen here.
 
         Raises
         ------
@@ -66,15 +69,17 @@ class CheckpointInterval:
         Examples
         --------
         >>> CheckpointInterval.parse("500"), CheckpointInterval.parse("2min").seconds
-        (CheckpointInterval(steps=500, seconds=None), 120.0)
+        (CheckpointInterval(steps=500, seconds=None, never=False), 120.0)
         """
         if text is None:
             return cls()
+        if text.strip().lower() == "never":
+            return cls(never=True)
         found = _EVERY.fullmatch(text.strip().lower())
         if found is None or float(found[1]) == 0:
             raise CheckpointError(
-                f"--checkpoint-every is {text!r}; expected a number of steps, such as 500, or a "
-                f"time, such as 30s, 5min or 1h"
+                f"--checkpoint-every is {text!r}; expected a number of steps, such as 500, a "
+                f"time, such as 30s, 5min or 1h, or never"
             )
         if found[2] is not None and not found[2].startswith("step"):
             return cls(seconds=float(found[1]) * _SECONDS[found[2][0]])
@@ -143,6 +148,8 @@ class RunCheckpoints:
 
     def save(self, progress: Progress) -> None:
         """Save the state, unless the network is ruined: then the last good one stays."""
+        if self._interval.never:
+            return
         began = time.monotonic()
         checkpoint = self._state(progress)
         if not np.isfinite(self._trainer.network.parameters).all():
@@ -216,8 +223,9 @@ def load_early_stopping(early_stopping: EarlyStopping, checkpoint: Checkpoint) -
     checkpoint
         Of a run that had it; of another one, it begins again.
     """
-    state = checkpoint.state.get("early_stopping")
-    if state is not None:
+    if checkpoint.state.get("early_stopping") is not None:
+        kinds = {"best_value": int | float | None, "best_step": int | None, "waited": int}
+        state = checkpoint.part("early_stopping", kinds)
         weights = {
             name.removeprefix(_BEST): array
             for name, array in checkpoint.arrays.items()

@@ -18,7 +18,7 @@ from fastconv.recipe import Recipe, load_written_recipe, read_recipe, set_keys
 from fastconv.recipes.schema import RecipeError
 from fastconv.runs.checkpoints import newest_checkpoint
 from fastconv.runs.run_folder import OutputError, RunFolder
-from fastconv.runs.saved_run import RunError
+from fastconv.runs.saved_run import DAMAGE, RunError
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Progress
 
@@ -83,8 +83,7 @@ class Resumption:
             self.folder.write_history(())
             self.folder.write_probe("")
             return Progress()
-        state = self.checkpoint.state
-        there = state["trainer"]["step"]
+        state, there = self.checkpoint.state, self._steps()
         if self.stopped_early:
             raise RunError(
                 f"run {self.folder.path}: stopped early at step {there}, by its validation."
@@ -96,14 +95,35 @@ class Resumption:
                 f"longer with --epochs or --steps, or begin another run with --init-from"
             )
         try:
+            progress = Progress.from_table(state["progress"])
+        except DAMAGE as fault:
+            raise self._damaged(f"{type(fault).__name__}: {fault}") from None
+        try:
             trainer.restore(self.checkpoint)
         except CheckpointError as fault:
             raise CheckpointError(f"run {self.folder.path}: {fault}") from None
-        progress = Progress.from_table(state["progress"])
         self.folder.write_history(progress.history)
         self.folder.write_probe(state["probe"])
         (self.folder.path / "summary.json").unlink(missing_ok=True)
         return progress
+
+    def _steps(self) -> int:
+        """Steps of the checkpoint, once all of its state that is read here is what it may be."""
+        assert self.checkpoint is not None
+        try:
+            trained = self.checkpoint.part("trainer", {"step": int, "config": dict})
+        except CheckpointError as fault:
+            raise CheckpointError(f"run {self.folder.path}: {fault}") from None
+        for name, kind in (("environment", dict), ("probe", str), ("progress", dict)):
+            if not isinstance(self.checkpoint.state.get(name), kind):
+                raise self._damaged(f"no {name}")
+        return int(trained["step"])
+
+    def _damaged(self, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"run {self.folder.path}: its newest checkpoint is damaged ({' '.join(why.split())}); "
+            f"remove it, so that the one before is taken"
+        )
 
     def check_data(
         self, dataset: Dataset, identity: Mapping[str, PartIdentity] | None = None
@@ -120,9 +140,14 @@ class Resumption:
         model = _read_json(self.folder.path, "model.json")
         if self.checkpoint is None or model is None:
             return
-        expected = {
-            part: PartIdentity.from_table(table) for part, table in model.get("data", {}).items()
-        }
+        try:
+            tables = model.get("data", {}).items()
+            expected = {part: PartIdentity.from_table(table) for part, table in tables}
+        except DAMAGE as fault:
+            raise RunError(
+                f"run {self.folder.path}: model.json is damaged ({type(fault).__name__}: {fault}); "
+                f"train it again"
+            ) from None
         other = differences(expected, identify_parts(dataset) if identity is None else identity)
         if other:
             raise RunError(
@@ -221,14 +246,15 @@ def _resumption(folder: RunFolder, settings: Sequence[tuple[str, Any]]) -> Resum
     summary = _read_json(folder.path, "summary.json")
     if checkpoint is None and summary is not None:
         raise RunError(
-            f"run {folder.path}: has no checkpoints, as runs of earlier versions; begin another "
-            f"run from its weights with --init-from {shlex.quote(str(folder.path))}"
+            f"run {folder.path}: has no checkpoints, as runs of earlier versions and those with "
+            f"--checkpoint-every never; begin another run from its weights with --init-from "
+            f"{shlex.quote(str(folder.path))}"
         )
     return Resumption(
         folder,
         recipe,
         checkpoint,
-        _read_json(folder.path, "environment.json") or {},
+        _read_environment(folder.path),
         summary is not None and summary.get("stopped") in _ENDS,
         [f"{each}; the one before is taken" for each in wrong],
         summary is not None and summary.get("stopped") == "stopped early",
@@ -301,7 +327,10 @@ def _found_run(opened: RunFolder, names: set[str]) -> Resumption | None:
 def _is_begun(folder: Path) -> bool:
     """Whether the history has no line, as that of a run that was killed at once."""
     file = folder / "history.csv"
-    return not file.exists() or len(file.read_text(encoding="utf-8").splitlines()) <= 1
+    try:
+        return not file.exists() or len(file.read_text(encoding="utf-8").splitlines()) <= 1
+    except (OSError, ValueError):  # whatever it is, it is no beginning
+        return False
 
 
 def _first_difference(one: Recipe, other: Recipe) -> str:
@@ -323,6 +352,37 @@ def _read_json(folder: Path, name: str) -> dict[str, Any] | None:
     """Return what a file of a run holds; None where it is not there or damaged."""
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+_KINDS = {
+    "backend": str | None, "threads": int | None, "options": dict | None, "resumed": list | None,
+    "options.data_dir": str | None, "options.init_from": str | None, "options.steps": int | None,
+    "options.on_divergence": str | None, "options.validates": bool | None,
+    "options.probes": bool | None,
+}  # fmt: skip
+"""Of environment.json: the types of what a run that goes on is begun with."""
+
+
+def _read_environment(folder: Path) -> dict[str, Any]:
+    """Return what environment.json holds; nothing where it is not there.
+
+    Raises
+    ------
+    RunError
+        If a value is of a type that it never is.
+    """
+    content = _read_json(folder, "environment.json") or {}
+    for path, kind in _KINDS.items():
+        first, _, last = path.partition(".")
+        value = content.get(first)
+        if last and value is not None:
+            value = value.get(last)
+        if not isinstance(value, kind):
+            raise RunError(
+                f"run {folder}: environment.json is damaged ({path} is {value!r:.60}); take it "
+                f"away, and say with options what it said"
+            )
+    return content

@@ -36,7 +36,7 @@ SUMMARY_NUMBERS = (
 """Keys of a summary that are numbers, or null."""
 
 
-_DAMAGE = (
+DAMAGE = (
     ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError,
     csv.Error,
 )  # fmt: skip
@@ -241,7 +241,7 @@ def _read(folder: Path, name: str, read: Callable[[Path], _T]) -> _T:
         raise RunError(f"run {folder}: {fault}; train it again") from None
     except UserError as fault:  # nothing is wrong with the run
         raise RunError(f"run {folder}: {fault}") from None
-    except _DAMAGE as fault:
+    except DAMAGE as fault:
         reason = f"{type(fault).__name__}: {fault}"
         raise RunError(f"run {folder}: {name} is damaged ({reason}); train it again") from None
     except OSError as fault:

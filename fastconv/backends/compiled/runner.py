@@ -89,6 +89,7 @@ class StreamRunner:
         self._arrays: list[np.ndarray] = plan.allocate(shared, aligned)
         self._more = [aligned((size,), "uint8") for size in lowered.memory_bytes]
         self._first_step = np.zeros(1, np.int64)
+        self._checked: np.ndarray | None = None  # an order that nobody can change since
         self._stream, relocations = encode(self.instructions, engine.address_of, engine.tiles_of)
         self._relocate(relocations)
         self._samples = plan.samples_of_a_step
@@ -157,7 +158,6 @@ class StreamRunner:
             Number of the first step: random numbers and Adam's bias correction depend on it.
         nanoseconds
             int64 (instructions,): the time of each instruction is added to it.
-
         continues
             Whether the statistics go on from those of the last run: steps in several runs then
             have the bits of the same steps in one.
@@ -169,8 +169,16 @@ class StreamRunner:
         ndarray or None
             The plan's statistics over these steps, float64 (3,): sum of losses, correct,
             samples; None if it has no loss.
+
+        Raises
+        ------
+        IndexError
+            If a batch is of samples that there are not.
         """
-        order = np.ascontiguousarray(order, np.int64)
+        if order is not self._checked:
+            given, order = order, np.ascontiguousarray(order, np.int64)
+            self.plan.check_order(order)
+            self._checked = given if given is order and not order.flags.writeable else None
         steps = len(order)
         if self._samples > self.plan.batch:
             # A kernel finds the batch of a step right behind that of the step before.

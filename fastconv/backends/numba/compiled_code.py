@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import importlib.resources
 import json
+import math
 import os
 import platform
 import re
@@ -51,6 +52,15 @@ _taken: set[str] = set()
 _lock = threading.RLock()
 _warned = False
 
+_CHANGE_CODE = (
+    "BOUNDSCHECK", "CPU_FEATURES", "CPU_NAME", "DEBUG", "DEBUGINFO", "DEBUGINFO_DEFAULT",
+    "DEBUG_ARRAY_OPT_RUNTIME", "DEBUG_NRT", "DISABLE_INTEL_SVML", "ENABLE_AVX", "ENABLE_PROFILING",
+    "EXTEND_VARIABLE_LIFETIMES", "LLVM_REFPRUNE_FLAGS", "LLVM_REFPRUNE_PASS", "LOOP_VECTORIZE",
+    "NRT_STATS", "OPT", "SLP_VECTORIZE",
+)  # fmt: skip
+"""Variables NUMBA_... that compiled code depends on; of others, one and the same is made."""
+_MOST_SURROUNDINGS = 8
+"""Whose files of the same sources are kept in a folder: of several machines, or versions."""
 _NEVER_CALLED = (
     "NRT_Free", "numba_do_raise", "numba_gil_ensure", "numba_gil_release",
     "numba_runtime_build_excinfo_struct", "numba_unpickle",
@@ -109,8 +119,8 @@ def sources_hash() -> str:
 @functools.cache
 def _surroundings_hash() -> str:
     """Return a hash of what compiles and of what it compiles for."""
-    settings = {key: value for key, value in os.environ.items() if key.startswith("NUMBA_")}
-    settings.pop("NUMBA_CACHE_DIR", None)
+    given = {f"NUMBA_{name}": os.environ.get(f"NUMBA_{name}") for name in _CHANGE_CODE}
+    settings = {key: value for key, value in given.items() if value}
     features = sorted(name for name, has in llvm.get_host_cpu_features().items() if has)
     versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
     parts = [
@@ -163,16 +173,29 @@ def _is_private_group(number: int) -> bool:
     return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
-_STALE = re.compile(r"\w+\.([0-9a-f]{16})\.[0-9a-f]{16}\.o")
+_FILE = re.compile(r"\w+\.([0-9a-f]{16})\.([0-9a-f]{16})\.o")
+"""With the hashes of sources and surroundings."""
 
 
 @functools.cache
 def _remove_stale_files(folder: Path) -> None:
-    """Remove what a folder holds of other versions of these sources: nothing else ever would."""
+    """Remove what a folder holds of other versions of these sources: nothing else ever would.
+
+    Of what was compiled in other surroundings, the latest is kept.
+    """
     with contextlib.suppress(OSError):
+        latest: dict[str, float] = {_surroundings_hash(): math.inf}
+        own: list[tuple[str, Path]] = []
         for file in folder.iterdir():
-            found = _STALE.fullmatch(file.name)
+            found = _FILE.fullmatch(file.name)
             if found and found[1] != sources_hash():
+                file.unlink(missing_ok=True)
+            elif found:
+                own.append((found[2], file))
+                latest[found[2]] = max(latest.get(found[2], 0.0), file.stat().st_mtime)
+        kept = sorted(latest, key=lambda each: latest[each])[-_MOST_SURROUNDINGS:]
+        for surroundings, file in own:
+            if surroundings not in kept:
                 file.unlink(missing_ok=True)
 
 

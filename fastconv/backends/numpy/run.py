@@ -108,6 +108,7 @@ class Runner:
             The plan's statistics over these steps, float64 (3,): sum of losses, correct,
             samples; None if it has no loss.
         """
+        self.plan.check_order(np.asarray(order, np.int64))
         self._step[0] = first_step
         if self._statistics is not None and not continues:
             self._statistics.fill(0)
