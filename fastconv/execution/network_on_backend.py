@@ -105,6 +105,7 @@ class NetworkOnBackend:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         config: ExecutionConfig | None = None,
+        steps_per_epoch: int = 1,
     ) -> Any:
         """Build a plan over samples, and make it ready to run.
 
@@ -120,6 +121,8 @@ class NetworkOnBackend:
             Of training.
         config
             In place of the network's own: for fewer threads.
+        steps_per_epoch
+            Of training.
 
         Returns
         -------
@@ -134,6 +137,7 @@ class NetworkOnBackend:
             self.preprocessing,
             augmentation or Augmentation(),
             None if targets is None else targets.dtype.name,
+            steps_per_epoch,
         )
         plan = build_plan(self.network, batch, purpose, source, seed)
         self.plan_seconds += time.perf_counter() - started

@@ -33,7 +33,7 @@ __all__ = [
 _KERNEL_MODULES = (
     "conv", "im2col", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
     "winograd", "winograd_gradient", "optim", "gradient", "activation", "loss", "target_loss",
-    "loss_weights", "random", "input", "dropout", "pool", "norm", "group_norm", "resample",
+    "loss_weights", "random", "input", "augment", "dropout", "pool", "norm", "group_norm", "resample",
     "prelu", "elementwise", "layout", "merge",
 )  # fmt: skip
 
