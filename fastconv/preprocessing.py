@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -12,6 +13,9 @@ from fastconv.spec import SpecError
 
 if TYPE_CHECKING:
     from fastconv.plans.augmentation import Flip
+
+_PIXELS = 0.1
+"""A factor below it makes small numbers of large ones."""
 
 PreprocessingKind: TypeAlias = Literal["none", "scale", "min_max", "standardize"]
 
@@ -83,6 +87,32 @@ class Preprocessing:
                 "std": np.asarray(self.std, dtype).reshape(-1),
             }
         return {}
+
+
+def warn_of_range(owner: str, preprocessing: Preprocessing, images: NDArray[Any]) -> None:
+    """Warn of floating images from 0 to 1 where the preprocessing is for pixels up to 255.
+
+    Parameters
+    ----------
+    owner
+        Who was given them, for the message.
+    preprocessing
+        What happens to them.
+    images
+        Of any dtype; bytes are what it is for.
+    """
+    p = preprocessing
+    if images.dtype.kind != "f" or not images.size:
+        return
+    of_pixels = p.kind == "scale" and p.factor < _PIXELS
+    if p.kind == "standardize" and p.std is not None:
+        of_pixels = float(np.max(p.std)) > 1
+    if of_pixels and 0 <= images.min() and 0 < images.max() <= 1:
+        warnings.warn(
+            f"{owner}: images are floating numbers from {images.min():.3g} to {images.max():.3g} "
+            f"but the preprocessing is for pixels from 0 to 255; use 255 * images",
+            stacklevel=4,
+        )
 
 
 def as_preprocessing(owner: str, value: object) -> Preprocessing:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._extras import missing_extra
+from fastconv.data.own_options import bits_of
+
+if TYPE_CHECKING:
+    from fastconv.data.picture_rows import Picture
 
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,7 +28,10 @@ except ModuleNotFoundError as fault:
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 _MODES = {1: "L", 3: "RGB"}
-_GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"))
+_DEEP_MODES = frozenset(("I", "I;16", "I;16L", "I;16B", "I;16N"))
+_GREY_MODES = frozenset(("1", "L", "LA", "La", "F")) | _DEEP_MODES
+_A_SHADE = 4
+"""Difference of pixels that nobody sees."""
 _ORIENTATION = 0x0112
 _TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 
@@ -43,8 +51,10 @@ def read_picture(
 ) -> NDArray[np.uint8]:
     """Read a picture of any size and usual format, and bring it to a shape.
 
-    It is turned as its camera says, laid on white where it is transparent, brought to grey or
-    colours, and resized with antialiasing.
+    It is turned as its camera says, laid on white where it is transparent (on black if nothing
+    would be seen on white), brought to grey or colours, and resized with antialiasing. Values of
+    more than 8 bits are scaled by what they have: 8, 12 or 16 bits by the largest one, or more in
+    whole numbers of 32 bits.
 
     Parameters
     ----------
@@ -70,6 +80,11 @@ def read_picture(
     """
     with bomb_is_error():
         return decode_picture(path, shape, fit=fit, invert=invert)
+
+
+def _content(file: str | Picture) -> str | Path | IO[bytes]:
+    """What Pillow opens: a path, or the bytes of a member of an archive."""
+    return file if isinstance(file, (str, Path)) else io.BytesIO(file.read())
 
 
 def open_picture(file: str | Path | IO[bytes]) -> Image.Image:
@@ -101,7 +116,7 @@ def bomb_is_error() -> Iterator[None]:
 
 
 @contextmanager
-def _named_faults(path: str | Path) -> Iterator[None]:
+def _named_faults(path: str | Picture) -> Iterator[None]:
     """Make a PictureError of whatever reading a picture raises."""
     try:
         yield
@@ -116,8 +131,25 @@ def _named_faults(path: str | Path) -> Iterator[None]:
         raise PictureError(f"{path}: cannot be read ({reason})") from None
 
 
-def picture_form(path: str | Path) -> tuple[int, int, bool]:
-    """Read from a picture's header its height and width as it is seen, and whether it is grey.
+def largest_value(path: str | Picture) -> int:
+    """Return the largest value of a picture with more than 8 bits, within :func:`bomb_is_error`.
+
+    Raises
+    ------
+    PictureError
+        If the file cannot be read, or is no picture.
+    """
+    with _named_faults(path), open_picture(_content(path)) as file:
+        return int(np.asarray(file).max(initial=0))
+
+
+def picture_form(path: str | Picture) -> tuple[int, int, bool, bool]:
+    """Read from a picture's header its height and width as it is seen, and its kind of values.
+
+    Returns
+    -------
+    height, width, is_grey, is_deep
+        The latter where its whole numbers have more than 8 bits.
 
     Within :func:`bomb_is_error`.
 
@@ -126,15 +158,20 @@ def picture_form(path: str | Path) -> tuple[int, int, bool]:
     PictureError
         If the file cannot be read, or is no picture.
     """
-    with _named_faults(path), open_picture(path) as file:
+    with _named_faults(path), open_picture(_content(path)) as file:
         width, height = file.size
         if file.getexif().get(_ORIENTATION) in _TURNED_BY_A_QUARTER:
             width, height = height, width
-        return height, width, file.mode in _GREY_MODES
+        return height, width, file.mode in _GREY_MODES, file.mode in _DEEP_MODES
 
 
 def decode_picture(
-    path: str | Path, shape: Sequence[int], *, fit: Fit = "crop", invert: bool = False
+    path: str | Picture,
+    shape: Sequence[int],
+    *,
+    fit: Fit = "crop",
+    invert: bool = False,
+    bits: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read a picture as :func:`read_picture` does, within :func:`bomb_is_error`.
 
@@ -142,6 +179,8 @@ def decode_picture(
     ----------
     path, shape, fit, invert
         As for :func:`read_picture`.
+    bits
+        Of its values, where these have more than 8; None: by the largest.
 
     Raises
     ------
@@ -153,8 +192,8 @@ def decode_picture(
         raise PictureError(
             f"{path}: the network takes images of {channels} channels; pictures have 1 or 3"
         )
-    with _named_faults(path), open_picture(path) as file:
-        picture = _flat(ImageOps.exif_transpose(file), _MODES[channels])
+    with _named_faults(path), open_picture(_content(path)) as file:
+        picture = _flat(ImageOps.exif_transpose(file), _MODES[channels], bits)
     if invert:
         picture = ImageOps.invert(picture)
     size = (width, height)
@@ -168,16 +207,28 @@ def decode_picture(
     return pixels
 
 
-def _flat(picture: Image.Image, mode: str) -> Image.Image:
+def _flat(picture: Image.Image, mode: str, bits: int | None) -> Image.Image:
     """Return a picture without transparency, with 8 bits for each channel."""
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+    if picture.mode in _DEEP_MODES or picture.mode == "F":
         # Pillow would cut off all that is more than 255.
         values = np.asarray(picture, np.float64)
-        most = 65535 if picture.mode.startswith("I") else 1.0
-        scaled = np.clip(values / max(most, float(values.max(initial=0))), 0, 1)
+        largest = float(values.max(initial=0))
+        most = 1.0 if picture.mode == "F" else 2.0 ** (bits or bits_of(int(largest))) - 1
+        scaled = np.clip(values / max(most, largest), 0, 1)
         picture = Image.fromarray((255 * scaled + 0.5).astype(np.uint8))
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        picture = Image.alpha_composite(paper, layer)
+        picture = _laid_on(layer, "white").convert(mode)
+        if _is_even(picture) and not _is_even(on_black := _laid_on(layer, "black").convert(mode)):
+            return on_black  # white ink
     return picture.convert(mode)
+
+
+def _laid_on(layer: Image.Image, paper: str) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", layer.size, paper), layer)
+
+
+def _is_even(picture: Image.Image) -> bool:
+    """Whether there is nothing to see: all pixels are the same, but for a shade."""
+    pixels = np.asarray(picture)
+    return bool(np.ptp(pixels) <= _A_SHADE) if pixels.size else True
