@@ -1,8 +1,8 @@
 """What pictures of one's own cost beside a data set that is built in.
 
     python bench/own_pictures.py                    # all three, minutes
-    python bench/own_pictures.py --only beside      # a thousand pictures: time beside the training
-    python bench/own_pictures.py --only speed       # batch 1 from PNG files against CIFAR-10 as it is
+    python bench/own_pictures.py --only beside      # a thousand pictures: time beside training
+    python bench/own_pictures.py --only speed       # batch 1 from PNG files against CIFAR-10
     python bench/own_pictures.py --only memory      # a hundred thousand pictures of 64 x 64
 
 Pictures are drawn by a seed into a folder of their own, or into --folder, where they are found

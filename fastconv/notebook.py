@@ -7,8 +7,6 @@ import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastconv._extras import missing_extra
-
 if TYPE_CHECKING:
     from fastconv.inference import Score
     from fastconv.training_loop import HistoryRecord
@@ -43,8 +41,11 @@ class ProgressBar:
     def __init__(self, steps: int) -> None:
         try:
             display: Any = importlib.import_module("IPython.display")
-        except ModuleNotFoundError as fault:
-            raise missing_extra("ProgressBar", fault) from None
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError(
+                "ProgressBar: needs IPython, which every notebook has; pip install ipython",
+                name="IPython",
+            ) from None
         self._as_html = display.HTML
         self._steps = steps
         self._line = ""

@@ -107,7 +107,7 @@ def warn_of_range(owner: str, preprocessing: Preprocessing, images: NDArray[Any]
     of_pixels = p.kind == "scale" and p.factor < _PIXELS
     if p.kind == "standardize" and p.std is not None:
         of_pixels = float(np.max(p.std)) > 1
-    if of_pixels and 0 <= images.min() and 0 < images.max() <= 1:
+    if of_pixels and images.min() >= 0 and 0 < images.max() <= 1:
         warnings.warn(
             f"{owner}: images are floating numbers from {images.min():.3g} to {images.max():.3g} "
             f"but the preprocessing is for pixels from 0 to 255; use 255 * images",

@@ -192,9 +192,7 @@ class Recipe:
         whole, left = divmod(samples, self.batch_size * self.accumulate)
         return max(1, whole + (self.last_batch == "keep" and left > 0))
 
-    def make_momentum_schedule(
-        self, steps_per_epoch: int, total: int
-    ) -> MomentumSchedule | None:
+    def make_momentum_schedule(self, steps_per_epoch: int, total: int) -> MomentumSchedule | None:
         """Return the schedule of the momentum over a recipe of ``total`` steps, if there is one.
 
         Parameters
@@ -432,8 +430,8 @@ def read_recipe(table: Mapping[str, Any]) -> Recipe:
     scheduled = _scheduled_key(table)
     if scheduled in table.get("optimizer", {}):
         raise RecipeError(
-            f"optimizer.{scheduled} does nothing beside momentum_schedule, which gives that of each "
-            f"step; leave one of the two out"
+            f"optimizer.{scheduled} does nothing beside momentum_schedule, which gives that of "
+            f"each step; leave one of the two out"
         )
     return recipe
 

@@ -52,8 +52,8 @@ def make_parser() -> Parser:
     )
     add(
         "--data", metavar="PATH",
-        help="data of your own: a folder or a .zip with one folder of pictures for each class, or an "
-        ".npz, .npy, .csv, .parquet or IDX file (docs/data.md)",
+        help="data of your own: a folder or a .zip with one folder of pictures for each class, or "
+        "an .npz, .npy, .csv, .parquet or IDX file (docs/data.md)",
     )  # fmt: skip
     add(
         "--target", action="append", metavar="COLUMN",

@@ -1,7 +1,7 @@
 """The cases that every backend is tested with, as specs; ``str(spec)`` is the test id."""
 
-from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
 from fastconv.plans.augmentation import CropSpec, MixSpec
+from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
 from fastconv.plans.jitter import JitterSpec
 from fastconv.plans.lookahead import LookaheadSpec
 from fastconv.plans.loss_operation import (

@@ -221,9 +221,7 @@ def _crop(spec, draw):
     indices = np.arange(7, 7 + spec.input.batch)
     reads = {"x": draw(*x), "indices": indices}
     steps = (5, 12)  # of an even and of an odd epoch
-    return {
-        "augment.crop_images": [(reads | {"step": np.array([t])}, {"y": x}) for t in steps]
-    }
+    return {"augment.crop_images": [(reads | {"step": np.array([t])}, {"y": x}) for t in steps]}
 
 
 def _mix(spec, draw):

@@ -35,9 +35,7 @@ def test_a_reflected_crop_is_a_window_of_what_numpy_pads_by_reflection():
     found = set()
     for image, before in zip(y, X, strict=True):
         padded = np.pad(before, ((2, 2), (2, 2), (0, 0)), mode="reflect")
-        windows = {
-            (i, j): padded[i : i + 6, j : j + 5] for i in range(5) for j in range(5)
-        }
+        windows = {(i, j): padded[i : i + 6, j : j + 5] for i in range(5) for j in range(5)}
         matches = [place for place, window in windows.items() if (window == image).all()]
         assert len(matches) == 1
         found.update(matches)
@@ -53,7 +51,7 @@ def test_a_resized_part_is_what_pytorch_interpolates():
         parts = [
             (top, left, rows, columns)
             for rows in range(1, 7) for columns in range(1, 6)
-            if 0.2 * 30 / 2 < rows * columns
+            if rows * columns > 0.2 * 30 / 2
             for top in range(7 - rows) for left in range(6 - columns)
         ]  # fmt: skip
         for top, left, rows, columns in parts:

@@ -17,8 +17,8 @@ from watched import parameters_of, run
 import fastconv
 from fastconv.backends.reference import dense as reference
 from fastconv.backends.selection import backend_state
-from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
 from fastconv.plans.augmentation import CropSpec, MixSpec
+from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
 from fastconv.plans.jitter import JitterSpec
 from fastconv.plans.lookahead import LookaheadSpec
 from fastconv.plans.loss_operation import (

@@ -209,7 +209,7 @@ LAYOUT = [
     {"fastconv.training_run"},
     {"fastconv.report"},
     {"fastconv.plots"},
-    {"fastconv.validation_metrics", "fastconv.loggers"},
+    {"fastconv.validation_metrics", "fastconv.loggers", "fastconv.notebook"},
     {"fastconv.metrics"},
     {"fastconv.cli", "fastconv.profiling"},
     {"fastconv.runs"},

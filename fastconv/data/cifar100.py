@@ -64,9 +64,7 @@ def cifar100_source(path: Path, options: OwnOptions) -> Source:
     return Source(path, "CIFAR-100", files, read, lambda: _class_names(place, contents(), kind))
 
 
-def _class_names(
-    place: Path, contents: dict[str, dict[str, object]], kind: str
-) -> tuple[str, ...]:
+def _class_names(place: Path, contents: dict[str, dict[str, object]], kind: str) -> tuple[str, ...]:
     if not {"meta", "train"} <= contents.keys():
         raise DataError(
             f"{place}: holds no files train and meta; expected CIFAR-100's Python version; {_AGAIN}"
@@ -88,7 +86,8 @@ def _rows(place: Path, name: str, batches: dict[str, dict[str, object]], kind: s
         or not all(type(each) is int for each in labels)
     ):
         raise DataError(
-            f"{place} ({name}): has no data of 3072 bytes a row with as many {kind}_labels; {_AGAIN}"
+            f"{place} ({name}): has no data of 3072 bytes a row with as many {kind}_labels; "
+            f"{_AGAIN}"
         )
     planes = pixels.reshape(-1, _CHANNELS, _SIDE, _SIDE)
     return Rows(planes.transpose(0, 2, 3, 1), np.array(labels, np.int64))

@@ -20,8 +20,8 @@ from fastconv.data.source import PARTS, Rows, Source
 
 _TABLES = (".csv", ".tsv", ".parquet")
 _KINDS = (
-    "a folder or a .zip with one folder of pictures for each class, .npz, .npy, .csv, .parquet, IDX files, "
-    "cifar-100-python or its .tar.gz, or SVHN's train_32x32.mat"
+    "a folder or a .zip with one folder of pictures for each class, .npz, .npy, .csv, .parquet, "
+    "IDX files, cifar-100-python or its .tar.gz, or SVHN's train_32x32.mat"
 )
 
 
@@ -32,8 +32,8 @@ def load_own(path: str | PathLike[str], *, title: str | None = None, **options: 
     ----------
     path
         A folder, or a zip archive, with one folder of pictures for each class (perhaps within
-        ``train``, ``validation`` and ``test``); an .npz file or .npy files of images and labels; a CSV or a
-        Parquet file; IDX files; CIFAR-100's Python version; SVHN's .mat files.
+        ``train``, ``validation`` and ``test``); an .npz file or .npy files of images and labels; a
+        CSV or a Parquet file; IDX files; CIFAR-100's Python version; SVHN's .mat files.
     title
         Name of the data set; by default that of the file or folder.
     **options

@@ -92,9 +92,7 @@ class PictureRows:
 
         def decode(index: int) -> tuple[int, npt.NDArray[np.uint8] | str]:
             try:
-                return index, decode_picture(
-                    self.files[index], shape, fit=fit, bits=self._bits
-                )
+                return index, decode_picture(self.files[index], shape, fit=fit, bits=self._bits)
             except PictureError as fault:
                 return index, str(fault)
             except MemoryError:

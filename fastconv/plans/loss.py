@@ -200,7 +200,7 @@ def add_loss(builder: PlanBuilder, loss: Loss, scores: int) -> int | None:
     if builder.mixture is not None:
         _check_mixture(builder, loss)
     # Targets of mixed images hold the weights of the classes already.
-    weighs = loss.weighs_labels and builder.mixture is None or builder.purpose.sample_weights
+    weighs = (loss.weighs_labels and builder.mixture is None) or builder.purpose.sample_weights
     spec = LossSpec(builder.batch, outputs)
     losses = builder.buffer("losses", (builder.batch,))
     statistics = builder.buffer("statistics", (4 if weighs else 3,), "float64")

@@ -66,10 +66,8 @@ def augmentation(findings: Findings) -> Section | None:
         [
             Picture(
                 "augmented-images",
-                Drawing(
-                    "image_grid", rows.reshape(-1, *images.shape[1:]), columns=1 + _TIMES
-                ),
-                f"{len(images)} rows of a training image and {_TIMES} that were made of it: {said}.",
+                Drawing("image_grid", rows.reshape(-1, *images.shape[1:]), columns=1 + _TIMES),
+                f"{len(images)} rows of a training image and {_TIMES} made of it: {said}.",
                 "Augmented training images",
                 Numbers(
                     ("change", "value"),

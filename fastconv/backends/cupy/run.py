@@ -275,7 +275,8 @@ class Runner:
     def _begin_step(self) -> None:
         launch(
             "run.begin_step", (1,), (THREADS,), self.plan.samples_of_a_step, self._order,
-            int(self._rates.shape[1]), self._rates, self._first, self._next, self._indices, self._rate, self._step,
+            int(self._rates.shape[1]), self._rates, self._first, self._next, self._indices,
+            self._rate, self._step,
         )  # fmt: skip
 
     def _one_step(self) -> None:

@@ -43,7 +43,7 @@ def _side(length: float, size: int) -> int:
 
 @kernel(Kernel.CROP_IMAGES)
 def _crop_images(real: Real) -> KernelFunction:
-    """Crops, parts that are resized, flips; fastconv.plans.augmentation.CropSpec has the formulas."""
+    """Crops, resized parts, flips; fastconv.plans.augmentation.CropSpec has the formulas."""
 
     def crop_images(n: Fields, step: int, thread: int, threads: int) -> None:
         x, y, words = pointer(n.x, real), pointer(n.y, real), local(_ROOM_FOR_WORDS, np.uint32)

@@ -17,7 +17,6 @@ from fastconv.backends.numba.vector_functions import square_root
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
 
-
 _AVERAGED = 2
 """Of a scheduled momentum: the gradient counts by what it leaves of 1."""
 

@@ -95,7 +95,8 @@ def _resized(image: np.ndarray, part: tuple[int, int, int, int], i: int, j: int)
     columns = math.floor(c), min(math.floor(c) + 1, width - 1)
     down, right = r - rows[0], c - columns[0]
     upper, lower = (
-        (1 - right) * image[top + row, left + columns[0]] + right * image[top + row, left + columns[1]]
+        (1 - right) * image[top + row, left + columns[0]]
+        + right * image[top + row, left + columns[1]]
         for row in rows
     )
     mixed: np.ndarray = (1 - down) * upper + down * lower
