@@ -79,7 +79,8 @@ def find_columns(
             raise DataError(
                 f"{owner}: no column is named {', '.join(_LABEL_NAMES)}; the columns are "
                 f"{_shown(names)}; say which has the classes, such as --set "
-                f"data.label={names[0]!r}, or what a regression is to find, such as --target {names[-1]!r}"
+                f"data.label={names[0]!r}, or what a regression is to find, such as "
+                f"--target {names[-1]!r}"
             )
     group = None
     if options.group is not None:
