@@ -481,6 +481,7 @@ class Trainer:
                 "rate_factor": self.rate_factor,
                 "train_seconds": self.train_seconds,
                 "schedule": repr(self.schedule),
+                "momentum_schedule": repr(self.momentum_schedule),
                 "observations": observations(self.schedule),
                 "config": self.config.fields(),
             }

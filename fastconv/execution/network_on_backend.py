@@ -168,7 +168,7 @@ class NetworkOnBackend:
 def _check_range(preprocessing: Preprocessing, samples: Samples) -> None:
     """Warn of a mean and a deviation that count from 0 to 1 where pixels count from 0 to 255."""
     p, images = preprocessing, samples.images
-    warn_of_range("images", p, images)
+    warn_of_range("Samples", p, images)
     if p.kind != "standardize" or images.dtype != np.uint8 or not images.size:
         return
     largest = max(float(np.max(np.abs(array))) for array in (p.mean, p.std) if array is not None)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import launch_elements, sum_squares
 from fastconv.backends.cupy.products import memory_of
-from fastconv.plans.lookahead import LookaheadSpec
 from fastconv.plans.operation import OptimizerSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
 
 _BYTES_OF_A_SUM = 8
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastconv.backends.numpy.workspace import Carver, size_of
-from fastconv.plans.lookahead import LookaheadSpec
 from fastconv.plans.operation import OptimizerSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
 
 
 def _effective_gradient(

@@ -8,12 +8,14 @@ al., "On the importance of initialization and momentum in deep learning" (ICML 2
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastconv.plans.lookahead import LookaheadSpec
 from fastconv.plans.operation import OptimizerSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
 
 
 def _gradient(spec: OptimizerSpec, i: int, w: np.ndarray, dw: np.ndarray) -> float:
@@ -334,6 +336,7 @@ def lookahead_update(
 
     Examples
     --------
+    >>> from fastconv.plans.lookahead import LookaheadSpec
     >>> w, slow = np.array([3.0]), np.array([1.0])
     >>> lookahead_update(LookaheadSpec(1, steps=2), w, slow, np.array([1]), None)
     >>> w.item(), slow.item()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from fastconv.backends.compiled.instructions.instruction import (
 )
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.split import blocks_of, threads_for_elements
-from fastconv.plans.lookahead import LookaheadSpec
 from fastconv.plans.operation import OptimizerSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
 
 
 def _update(
