@@ -103,8 +103,8 @@ def _settings(section: Any, *always: str) -> str:
 def _samples_seen(findings: Findings, steps: int) -> int:
     recipe, summary = findings.run.recipe, findings.run.summary
     if recipe.last_batch == "keep" and steps and summary.get("epochs"):
-        return round(summary["epochs"] * len(findings.dataset.training))
-    return steps * recipe.batch_size * recipe.accumulate
+        return round(float(summary["epochs"]) * len(findings.dataset.training))
+    return int(steps * recipe.batch_size * recipe.accumulate)
 
 
 def _work(findings: Findings) -> list[tuple[str, str]]:

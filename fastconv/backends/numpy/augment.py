@@ -59,7 +59,8 @@ def _flipped(spec: CropSpec, u: np.ndarray, indices: np.ndarray, step: int) -> n
         return np.zeros(len(u), bool)
     # By the next power of two, so that few lengths are asked for.
     first = _first_flips(spec.random, 1 << int(indices.max()).bit_length())[indices]
-    return first != (step // spec.steps_per_epoch % 2 == 1)
+    flipped: np.ndarray = first != (step // spec.steps_per_epoch % 2 == 1)
+    return flipped
 
 
 @functools.lru_cache(maxsize=2)
@@ -67,7 +68,8 @@ def _first_flips(spec: RandomSpec, count: int) -> np.ndarray:
     """Which samples are mirrored in even epochs."""
     words = np.empty(count, np.uint32)
     random.random_words(spec, np.array([STEP_OF_FIRST_FLIPS]), words, None)
-    return _uniform(words) < 0.5
+    flipped: np.ndarray = _uniform(words) < 0.5
+    return flipped
 
 
 def _mirrored(places: np.ndarray, size: int) -> np.ndarray:
