@@ -141,7 +141,9 @@ def _batches(
             yield each
             continue
         try:
-            picture = read_picture(each, saved.image_shape, fit=fit, invert=options.invert)
+            picture = read_picture(
+                each, saved.image_shape, fit=fit, invert=options.invert, bits=saved.bits
+            )
         except PictureError as fault:
             unreadable.append(each)
             print(f"{_MODULE}: {fault}", file=sys.stderr)

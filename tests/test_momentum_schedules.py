@@ -219,7 +219,10 @@ def test_a_rule_without_a_momentum_to_schedule_is_refused():
         (lambda: OneCycleMomentum(0), "total is 0; expected more than 0"),
         (lambda: OneCycleMomentum(9, base_momentum=0.96), r"at most max_momentum \(0.95\)"),
         (lambda: LinearMomentum(0.5, 1.0, 9), "final is 1.0; expected 0 or more, below 1"),
-        (lambda: Optimizer(lookahead_steps=0), "lookahead_steps is 0; expected an integer of 1 or more"),
+        (
+            lambda: Optimizer(lookahead_steps=0),
+            "lookahead_steps is 0; expected an integer of 1 or more",
+        ),
         (lambda: Optimizer(lookahead_alpha=0.5), "expected nothing without lookahead_steps"),
         (lambda: Optimizer(lookahead_steps=2, lookahead_alpha=2.0), "more than 0, at most 1"),
     ],

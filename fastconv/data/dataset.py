@@ -291,6 +291,8 @@ class Dataset:
         Held out of the training part, or None; :func:`fastconv.data.split` makes one.
     remarks
         What was done to the data when they were read, and who trains on them should know.
+    bits
+        Of the values of pictures with more than 8, before these were brought to bytes; else None.
 
     Raises
     ------
@@ -305,6 +307,7 @@ class Dataset:
     class_names: tuple[str, ...]
     validation: Samples | None = None
     remarks: tuple[str, ...] = ()
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together and every label names a class."""

@@ -303,5 +303,6 @@ def _dataset(name: str, made: Arranged) -> Dataset:
 
     validation = samples("validation") if "validation" in made.ranges else None
     return Dataset(
-        name, samples("training"), samples("test"), made.class_names, validation, made.remarks
-    )
+        name, samples("training"), samples("test"), made.class_names, validation, made.remarks,
+        made.bits,
+    )  # fmt: skip

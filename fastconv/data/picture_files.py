@@ -47,7 +47,12 @@ class PictureError(ValueError):
 
 
 def read_picture(
-    path: str | Path, shape: Sequence[int], *, fit: Fit = "crop", invert: bool = False
+    path: str | Path,
+    shape: Sequence[int],
+    *,
+    fit: Fit = "crop",
+    invert: bool = False,
+    bits: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read a picture of any size and usual format, and bring it to a shape.
 
@@ -67,6 +72,8 @@ def read_picture(
         black, "stretch" distorts.
     invert
         Make dark bright: for dark ink on bright paper, where a network knows bright on dark.
+    bits
+        Of its values, where these have more than 8; None: by the largest.
 
     Returns
     -------
@@ -79,7 +86,7 @@ def read_picture(
         If the file cannot be read, or is no picture.
     """
     with bomb_is_error():
-        return decode_picture(path, shape, fit=fit, invert=invert)
+        return decode_picture(path, shape, fit=fit, invert=invert, bits=bits)
 
 
 def _content(file: str | Picture) -> str | Path | IO[bytes]:
@@ -177,10 +184,8 @@ def decode_picture(
 
     Parameters
     ----------
-    path, shape, fit, invert
+    path, shape, fit, invert, bits
         As for :func:`read_picture`.
-    bits
-        Of its values, where these have more than 8; None: by the largest.
 
     Raises
     ------

@@ -63,11 +63,11 @@ class PictureRows:
         self.files = tuple(files)
         self.shape = (len(self.files), *shape)
         self._fit = fit
-        self._bits = bits
+        self.bits = bits
 
     def of(self, files: Sequence[Picture]) -> PictureRows:
         """Return rows of other files that are read in the same way."""
-        return PictureRows(files, self.shape[1:], self._fit, self._bits)
+        return PictureRows(files, self.shape[1:], self._fit, self.bits)
 
     def __len__(self) -> int:
         """Count the pictures."""
@@ -92,7 +92,7 @@ class PictureRows:
 
         def decode(index: int) -> tuple[int, npt.NDArray[np.uint8] | str]:
             try:
-                return index, decode_picture(self.files[index], shape, fit=fit, bits=self._bits)
+                return index, decode_picture(self.files[index], shape, fit=fit, bits=self.bits)
             except PictureError as fault:
                 return index, str(fault)
             except MemoryError:

@@ -65,7 +65,7 @@ class Experiment:
     def plain_dataset(self) -> Dataset:
         """The data set without the appended copy: what the recipe names, or what was given."""
         made = self.dataset
-        return Dataset(made.name, self.plain_training, made.test, made.class_names, made.validation)
+        return dataclasses.replace(made, training=self.plain_training)
 
 
 def prepare(

@@ -242,6 +242,7 @@ class RunFolder:
             "class_names": list(dataset.class_names),
             "image_shape": list(dataset.image_shape),
             "image_range": _range(dataset.training.images),
+            "bits": dataset.bits,
             "ground": _ground(dataset.training.images),
             "preprocessing": preprocessing.table(),
         }

@@ -80,6 +80,8 @@ class SavedRun:
     ground
         Usual brightness, 0 to 1, at the edges of the grey pictures that it was trained on; None for
         others, and for a run of an earlier version.
+    bits
+        Of the values of pictures with more than 8 bits that it was trained on; else None.
     """
 
     path: Path
@@ -95,6 +97,7 @@ class SavedRun:
     data: dict[str, PartIdentity] = field(default_factory=dict)
     image_range: tuple[float, float] | None = None
     ground: float | None = None
+    bits: int | None = None
 
     @property
     def name(self) -> str:
@@ -209,6 +212,7 @@ def load_run(path: str | Path) -> SavedRun:
         data,
         _read(folder, "model.json", lambda _: _image_range(model)),
         _read(folder, "model.json", lambda _: _ground(model)),
+        _read(folder, "model.json", lambda _: _bits(model)),
     )
     outputs = len(names) or None
     if not run.recipe.make_loss().takes_labels:
@@ -290,6 +294,11 @@ def _image_range(model: dict[str, Any]) -> tuple[float, float] | None:
 def _ground(model: dict[str, Any]) -> float | None:
     found = model.get("ground")
     return None if found is None else float(found)
+
+
+def _bits(model: dict[str, Any]) -> int | None:
+    found = model.get("bits")
+    return None if found is None else int(found)
 
 
 def _data(model: dict[str, Any]) -> tuple[str, dict[str, PartIdentity]]:
