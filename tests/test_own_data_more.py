@@ -70,8 +70,8 @@ def test_what_lies_outside_of_an_archive_by_its_name_is_only_a_name(tmp_path):
     content = (tmp_path / "folder" / "top" / "002.png").read_bytes()
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("../../evil/cat.png", content)
-    listed = sorted(str(path) for path in tmp_path.rglob("*"))
         archive.writestr("/absolute/cat.png", content)
+    listed = sorted(str(path) for path in tmp_path.rglob("*"))
     # What begins with a dot is passed over, as in a folder; the other is a class by its name.
     dataset = load_own(file, test_fraction=0.0, validation_fraction=0.0)
     assert dataset.class_names == ("/", "bottom", "middle", "top")
