@@ -394,7 +394,8 @@ class Sequential:
                 left_out.append(f"{name} (not in the network)")
             elif name not in fitting:
                 left_out.append(
-                    f"{name} ({stored[name].shape} in the file, {own[name].shape} here)"
+                    f"{name} ({stored[name].shape} in the file, {own[name].shape} here"
+                    f"{_of_pytorch(stored[name].shape, own[name].shape)})"
                 )
         return left_out
 
@@ -414,7 +415,8 @@ class Sequential:
         for name, view in own.items():
             if stored[name].shape != view.shape:
                 raise NetworkError(
-                    f"{path}: {name!r} has shape {stored[name].shape}; the network has {view.shape}"
+                    f"{path}: {name!r} has shape {stored[name].shape}; the network has "
+                    f"{view.shape}{_of_pytorch(stored[name].shape, view.shape)}"
                 )
             if stored[name].dtype.kind != "f":
                 raise NetworkError(
@@ -476,6 +478,15 @@ def _read_weights(owner: str, path: str | os.PathLike[str]) -> Mapping[str, NDAr
         # The last two: a dtype that NumPy does not have, such as bfloat16.
         raise NetworkError(f"{path}: not a readable safetensors file ({fault})") from None
     return stored
+
+
+def _of_pytorch(stored: Shape, own: Shape) -> str:
+    """What to do with weights in PyTorch's order; or nothing."""
+    if len(own) == 4 and tuple(stored[axis] for axis in (2, 3, 1, 0)[: len(stored)]) == own:
+        return "; it is in PyTorch's order, OIHW: use transpose(2, 3, 1, 0)"
+    if len(own) == 2 and stored == own[::-1]:
+        return "; it is in PyTorch's order, (outputs, inputs): use its transpose"
+    return ""
 
 
 def _names(layers: Sequence[Layer]) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from fastconv.network import Place, Sequential
 from fastconv.plans.operation import OptimizerKind, OptimizerSpec
-from fastconv.spec import SpecError
+from fastconv.spec import SpecError, require_int
 
 if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
     from fastconv.plans.update import Stretch, UpdateSpec
 
 DecayMode: TypeAlias = Literal["coupled", "decoupled"]
@@ -24,6 +25,10 @@ _MOMENTUM = {"rmsprop": 0.0, "muon": 0.95}
 """By default, where it is not 0.9."""
 _EPSILON = {"adagrad": 1e-10, "lamb": 1e-6}
 """By default, where it is not 1e-8."""
+SCHEDULABLE: dict[str, str] = {
+    "momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1",
+}  # fmt: skip
+"""Kinds whose momentum a schedule may change, and what it is called there."""
 _DECOUPLED = ("adamw", "lamb", "muon")
 """Kinds whose decay is decoupled whatever ``decay_mode`` says."""
 
@@ -136,6 +141,9 @@ class Optimizer:
         magnitude of each; None for none. By value comes first.
     groups
         Parameters that are updated in another way: the first group that has a name counts.
+    lookahead_steps, lookahead_alpha
+        Slow weights (Zhang et al., arXiv:1907.08610): after so many steps they go this share of the
+        way to the weights, which are set to them; no steps for none. The share left out, 0.5.
 
     Raises
     ------
@@ -165,6 +173,8 @@ class Optimizer:
     clip_norm: float | None = None
     clip_value: float | None = None
     groups: tuple[ParameterGroup, ...] = ()
+    lookahead_steps: int | None = None
+    lookahead_alpha: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -181,6 +191,15 @@ class Optimizer:
                 raise SpecError("Optimizer", name, limit, "more than 0; leave it out for no limit")
         if self.kind == "muon" and self.l2:
             raise SpecError("Optimizer", "l2", self.l2, "0 under muon; use weight_decay")
+        if self.lookahead_steps is not None:
+            require_int("Optimizer", "lookahead_steps", self.lookahead_steps, 1)
+        if self.lookahead_alpha is not None:
+            if self.lookahead_steps is None:
+                fix = "nothing without lookahead_steps; leave it out, or say how many, such as 5"
+                raise SpecError("Optimizer", "lookahead_alpha", self.lookahead_alpha, fix)
+            if not 0 < self.lookahead_alpha <= 1:
+                fix = "more than 0, at most 1"
+                raise SpecError("Optimizer", "lookahead_alpha", self.lookahead_alpha, fix)
         self._spec(0, 0, 0)  # checks the numbers
 
     @property
@@ -199,7 +218,11 @@ class Optimizer:
         return self._spec(size, weights, size if self.decay_biases else weights)
 
     def update(
-        self, network: Sequential, average: float | None = None
+        self,
+        network: Sequential,
+        average: float | None = None,
+        *,
+        scheduled_momentum: bool = False,
     ) -> OptimizerSpec | UpdateSpec:
         """Return the updates of the network's flat parameter buffer.
 
@@ -209,6 +232,8 @@ class Optimizer:
             The network.
         average
             What is kept of the average of the weights in each step; None for no average.
+        scheduled_momentum
+            Whether each step has a momentum of its own.
 
         Returns
         -------
@@ -218,18 +243,23 @@ class Optimizer:
         Raises
         ------
         SpecError
-            If a group has no parameters.
+            If a group has no parameters, or this rule has no momentum that can be scheduled.
         """
+        if scheduled_momentum and self.kind not in SCHEDULABLE:
+            expected = f"one of {', '.join(SCHEDULABLE)} under a schedule of the momentum"
+            raise SpecError("Optimizer", "kind", self.kind, expected)
         by_layer = self.kind in ("lamb", "muon")
         clips = self.clip_norm is not None or self.clip_value is not None
-        if not (by_layer or clips or self.groups or average is not None):
-            return self.spec(network)
+        plain = replace(self.spec(network), scheduled_momentum=scheduled_momentum)
+        more = average is not None or self.lookahead_steps is not None
+        if not (by_layer or clips or self.groups or more):
+            return plain
         # Only where it is used: most trainings have one rule for all.
         from fastconv.plans.update import Stretch, UpdateSpec
 
+        limits = self.clip_norm, self.clip_value, average, self._lookahead(network)
         if not (by_layer or self.groups):
-            whole = (Stretch(0, self.spec(network)),)
-            return UpdateSpec(whole, (), self.clip_norm, self.clip_value, average)
+            return UpdateSpec((Stretch(0, plain),), (), *limits)
         stretches, frozen = [], []
         groups = self._groups_of(network)
         for name, place in network.places.items():
@@ -239,9 +269,19 @@ class Optimizer:
             if group is not None and group.frozen:
                 frozen.append((place.offset, place.end - place.offset))
             else:
-                stretches.append(self._stretch(place, group))
+                stretch = self._stretch(place, group)
+                spec = replace(stretch.spec, scheduled_momentum=scheduled_momentum)
+                stretches.append(replace(stretch, spec=spec))
         merged = tuple(stretches if by_layer else _merged(stretches))
-        return UpdateSpec(merged, tuple(frozen), self.clip_norm, self.clip_value, average)
+        return UpdateSpec(merged, tuple(frozen), *limits)
+
+    def _lookahead(self, network: Sequential) -> LookaheadSpec | None:
+        if self.lookahead_steps is None:
+            return None
+        from fastconv.plans.lookahead import LookaheadSpec
+
+        alpha = 0.5 if self.lookahead_alpha is None else self.lookahead_alpha
+        return LookaheadSpec(network.parameters.size, self.lookahead_steps, alpha)
 
     def _groups_of(self, network: Sequential) -> dict[str, ParameterGroup | None]:
         """The group of each parameter."""

@@ -19,6 +19,7 @@ from fastconv.cli.command_line import (
     execution_config,
     positive,
     run,
+    say,
     views_of,
     write_json,
 )
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _MODULE = "fastconv.predict"
 _AT_A_TIME = 1024
 """Pictures that are read before the network is given them."""
+_OTHER_GROUND = 0.6
+"""Difference of brightness at the edges, of 1, that says that ink and paper are exchanged."""
 FITS = ("crop", "pad", "stretch")
 """As :data:`fastconv.data.picture_files.FITS`, which Pillow would be imported for."""
 
@@ -132,12 +135,15 @@ def _batches(
     scale = _pixel_scale(saved)
     names: list[str] = []
     pixels: list[Any] = []
+    hinted = False
     for each in given:
         if not isinstance(each, str):
             yield each
             continue
         try:
-            picture = read_picture(each, saved.image_shape, fit=fit, invert=options.invert)
+            picture = read_picture(
+                each, saved.image_shape, fit=fit, invert=options.invert, bits=saved.bits
+            )
         except PictureError as fault:
             unreadable.append(each)
             print(f"{_MODULE}: {fault}", file=sys.stderr)
@@ -148,6 +154,13 @@ def _batches(
                 f"{each}: is a picture, but run {saved.path} was trained on numbers from {low:g} "
                 f"to {high:g}; give images as they were then, in an .npy, .npz or .csv file"
             )
+        if not hinted and not options.invert and _is_other_ground(saved, picture):
+            hinted = True
+            say(
+                _MODULE,
+                f"{each}: is bright at its edges, where the pictures of the training are dark, or "
+                f"the reverse; if it is ink on paper, try --invert",
+            )
         pixels.append(picture if scale == 1 else picture * np.float32(scale))
         names.append(each)
         if len(pixels) == _AT_A_TIME:
@@ -155,6 +168,15 @@ def _batches(
             names, pixels = [], []
     if pixels:
         yield NamedImages(names, np.stack(pixels))
+
+
+def _is_other_ground(saved: SavedRun, picture: Any) -> bool:
+    """Whether a picture is bright where those of the training are dark, or the reverse."""
+    from fastconv.runs.run_folder import brightness_of_edges
+
+    if saved.ground is None:
+        return False
+    return abs(brightness_of_edges(picture[None]) - saved.ground) > _OTHER_GROUND
 
 
 def _pixel_scale(saved: SavedRun) -> float | None:

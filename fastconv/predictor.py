@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv.data import DataError
+from fastconv.data.dataset import require_unmasked
 from fastconv.execution.config import ExecutionConfig, settle
 from fastconv.execution.interrupts import DeferredInterrupts
 from fastconv.execution.network_on_backend import NetworkOnBackend
 from fastconv.network import Sequential
 from fastconv.plans.plan_builder import Purpose
-from fastconv.preprocessing import Preprocessing
+from fastconv.preprocessing import Preprocessing, warn_of_range
 
 _BATCH = 256
 """Images that are taken together at most: more of them go through the network in turns."""
@@ -111,6 +112,7 @@ class Predictor:
         self._access = placed.access
         self._image_shape = placed.image_shape
         self._dtype = np.dtype(placed.network.dtype)
+        self._has_looked = False
         self._lock = threading.Lock()
         # Those in use are taken out. The last one was used last.
         self._idle: list[_PlanOfBatch] = []
@@ -146,6 +148,10 @@ class Predictor:
         # Bytes stay bytes. Other numbers become those of the network, as they would in its first
         # kernel, when they are written where the plan reads them.
         kept_dtype = _BYTES if dtype is _BYTES or dtype == _BYTES else self._dtype
+        if not self._has_looked and kept_dtype is not _BYTES:
+            # Once: to look at every batch would take its time.
+            self._has_looked = True
+            warn_of_range("Predictor", self.preprocessing, images)
         count = len(images)
         if not 0 < count <= _BATCH:
             return self._in_turns(images, kept_dtype)
@@ -179,6 +185,7 @@ class Predictor:
                 f"Predictor: images is a {type(images).__name__}; expected a NumPy array; use "
                 f"numpy.asarray(images)"
             )
+        require_unmasked("Predictor", "images", images)
         array: NDArray[Any] = np.asarray(images)
         own = self.network.input_shape
         if array.shape[1:] == self._image_shape:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastconv.spec import SpecError
+
+if TYPE_CHECKING:
+    from fastconv.plans.augmentation import Flip
+
+_PIXELS = 0.1
+"""A factor below it makes small numbers of large ones."""
 
 PreprocessingKind: TypeAlias = Literal["none", "scale", "min_max", "standardize"]
 
@@ -80,6 +89,32 @@ class Preprocessing:
         return {}
 
 
+def warn_of_range(owner: str, preprocessing: Preprocessing, images: NDArray[Any]) -> None:
+    """Warn of floating images from 0 to 1 where the preprocessing is for pixels up to 255.
+
+    Parameters
+    ----------
+    owner
+        Who was given them, for the message.
+    preprocessing
+        What happens to them.
+    images
+        Of any dtype; bytes are what it is for.
+    """
+    p = preprocessing
+    if images.dtype.kind != "f" or not images.size:
+        return
+    of_pixels = p.kind == "scale" and p.factor < _PIXELS
+    if p.kind == "standardize" and p.std is not None:
+        of_pixels = float(np.max(p.std)) > 1
+    if of_pixels and images.min() >= 0 and 0 < images.max() <= 1:
+        warnings.warn(
+            f"{owner}: images are floating numbers from {images.min():.3g} to {images.max():.3g} "
+            f"but the preprocessing is for pixels from 0 to 255; use 255 * images",
+            stacklevel=4,
+        )
+
+
 def as_preprocessing(owner: str, value: object) -> Preprocessing:
     """Return a preprocessing, or the one that a name such as "scale" stands for.
 
@@ -116,8 +151,31 @@ def as_preprocessing(owner: str, value: object) -> Preprocessing:
 class Augmentation:
     """Random changes to each training image.
 
-    :class:`fastconv.plans.operation.AugmentSpec` says what they are, those of colours and erasing
-    :class:`fastconv.plans.jitter.JitterSpec`.
+    Parameters
+    ----------
+    flip, crop, rotation, shear, translation, cutout
+        See :class:`fastconv.plans.operation.AugmentSpec`.
+    brightness, contrast, saturation, erase, erase_area
+        See :class:`fastconv.plans.jitter.JitterSpec`.
+    crop_padding
+        What is around an image that is cropped: "zero", or "reflect": its own pixels, mirrored.
+    alternating_flip
+        Flip in odd epochs what is not flipped in even ones, in place of ``flip``.
+    resized_crop
+        Smallest share of the area that is resized to the whole, in place of ``crop``; 0 for none.
+    mixup, cutmix
+        Parameter of the Beta distribution by which images and their targets are mixed, or pieces of
+        them; 0 for none. See :class:`fastconv.plans.augmentation.MixSpec`.
+
+    Raises
+    ------
+    SpecError
+        If two of them do not go together.
+
+    Examples
+    --------
+    >>> Augmentation(crop=4, crop_padding="reflect").mirrored_crop
+    4
     """
 
     flip: bool = False
@@ -131,12 +189,57 @@ class Augmentation:
     saturation: float = 0.0
     erase: float = 0.0
     erase_area: float = 0.33
+    crop_padding: Literal["zero", "reflect"] = "zero"
+    alternating_flip: bool = False
+    resized_crop: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        owner = "Augmentation"
+        if self.crop_padding not in ("zero", "reflect"):
+            raise SpecError(owner, "crop_padding", self.crop_padding, "'zero' or 'reflect'")
+        if self.crop_padding == "reflect" and not self.crop:
+            fix = "'zero' without a crop; leave it out, or say by how many pixels with crop"
+            raise SpecError(owner, "crop_padding", self.crop_padding, fix)
+        if self.flip and self.alternating_flip:
+            raise SpecError(owner, "alternating_flip", True, "false beside flip; leave one out")
+        if not 0 <= self.resized_crop <= 1:
+            raise SpecError(owner, "resized_crop", self.resized_crop, "0 to 1")
+        if self.resized_crop and self.crop:
+            fix = "0 beside crop: an image is moved or resized; leave one of the two out"
+            raise SpecError(owner, "resized_crop", self.resized_crop, fix)
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise SpecError(owner, name, value, "0 for none, or a number above 0, such as 0.2")
+
+    @property
+    def mirrored_crop(self) -> int:
+        """Pixels of a crop with mirrored edges."""
+        return self.crop if self.crop_padding == "reflect" else 0
+
+    @property
+    def kind_of_flip(self) -> Flip:
+        """How :class:`fastconv.plans.augmentation.CropSpec` flips."""
+        return "alternating" if self.alternating_flip else "random" if self.flip else "none"
+
+    @property
+    def crops(self) -> bool:
+        """Whether parts are taken as :class:`fastconv.plans.augmentation.CropSpec` says."""
+        return self.alternating_flip or self.resized_crop > 0 or self.mirrored_crop > 0
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with one another."""
+        return self.mixup > 0 or self.cutmix > 0
 
     @property
     def moves(self) -> bool:
         """Whether pixels are moved or cut out."""
         moved = self.rotation > 0 or self.shear > 0 or self.translation > 0
-        return self.flip or self.crop > 0 or self.cutout > 0 or moved
+        shifted = self.crop > self.mirrored_crop or (self.flip and not self.crops)
+        return shifted or self.cutout > 0 or moved
 
     @property
     def jitters(self) -> bool:
@@ -147,4 +250,4 @@ class Augmentation:
     @property
     def is_active(self) -> bool:
         """Whether anything is changed at all."""
-        return self.moves or self.jitters
+        return self.moves or self.jitters or self.crops or self.mixes

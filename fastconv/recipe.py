@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from fastconv._errors import UserError
 from fastconv._files import as_text
@@ -15,6 +15,7 @@ from fastconv.data import DATASETS
 from fastconv.data.names import OWN
 from fastconv.layers import LAYERS, NESTED, OWN_KINDS, Layer
 from fastconv.network import Sequential
+from fastconv.optimizers import SCHEDULABLE
 from fastconv.plans.loss import Loss
 from fastconv.recipes.recipe_sections import (
     AugmentationSection,
@@ -22,18 +23,23 @@ from fastconv.recipes.recipe_sections import (
     InitializationSection,
     LossKind,
     LossSection,
+    MomentumScheduleSection,
     OptimizerSection,
     PreprocessingSection,
     ScheduleSection,
     ValidationSection,
 )
-from fastconv.recipes.schema import RecipeError, nearest, read_dataclass, unused_keys
+from fastconv.recipes.schema import RecipeError, nearest, one_of, read_dataclass, unused_keys
 from fastconv.recipes.shipped_files import read_toml, shipped_names
+from fastconv.spec import SpecError
+
+if TYPE_CHECKING:
+    from fastconv.momentum_schedules import MomentumSchedule
 
 _CHOOSING = frozenset(
     {
         "data.dataset", "loss.kind", "preprocessing.kind", "initialization.kind", "optimizer.kind",
-        "schedule.kind",
+        "schedule.kind", "momentum_schedule.kind",
     }
 )  # fmt: skip
 """Keys that say which others do something."""
@@ -57,6 +63,8 @@ class Recipe:
         Length of the run: one of the two.
     batch_size
         Samples in a pass, and in a step but for ``accumulate``.
+    last_batch
+        "drop" what is left of an epoch behind its whole batches, or "keep" it as a step of its own.
     accumulate
         Passes whose gradients are averaged for one step.
     average_weights
@@ -74,6 +82,8 @@ class Recipe:
         The sections.
     loss_options
         The section ``[loss]``, where the loss is no name alone.
+    momentum_schedule
+        The section ``[momentum_schedule]``; left out, the momentum stays as the optimiser has it.
     """
 
     name: str
@@ -82,6 +92,7 @@ class Recipe:
     epochs: int | None = None
     steps: int | None = None
     batch_size: int = 32
+    last_batch: Literal["drop", "keep"] = "drop"
     accumulate: int = 1
     average_weights: float | None = None
     seed: int = 0
@@ -96,6 +107,7 @@ class Recipe:
     schedule: ScheduleSection = field(default_factory=ScheduleSection)
     validation: ValidationSection = field(default_factory=ValidationSection)
     loss_options: LossSection | None = None
+    momentum_schedule: MomentumScheduleSection | None = None
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -110,6 +122,10 @@ class Recipe:
             raise RecipeError(f"batch_size is {self.batch_size}; expected 1 or more")
         if self.accumulate < 1:
             raise RecipeError(f"accumulate is {self.accumulate}; expected 1 or more")
+        if self.accumulate > 1 and self.last_batch == "keep":
+            raise RecipeError(
+                f"last_batch is 'keep' beside accumulate = {self.accumulate}; use one of the two"
+            )
         if self.average_weights is not None and not 0 < self.average_weights < 1:
             raise RecipeError(
                 f"average_weights is {self.average_weights}; expected a number between 0 and 1, "
@@ -133,7 +149,59 @@ class Recipe:
                 )
         self.make_layers()
         self.initialization.initializer()
-        self.augmentation.augmentation()
+        self._check_mixing()
+        self._check_momentum()
+
+    def _check_mixing(self) -> None:
+        """Check that images may be mixed, where they are."""
+        changes = self.augmentation.augmentation()
+        if not changes.mixes:
+            return
+        name = "mixup" if changes.mixup else "cutmix"
+        try:
+            self.make_loss().check_mixing("", f"augmentation.{name}")
+        except SpecError as fault:
+            raise RecipeError(str(fault)) from None
+        if self.batch_size == 1:
+            raise RecipeError(
+                f"augmentation.{name} mixes the images of a batch, but batch_size is 1; expected 2 "
+                f"or more"
+            )
+
+    def _check_momentum(self) -> None:
+        """Check that the optimiser's momentum can be scheduled, where it is."""
+        if self.momentum_schedule is not None and self.optimizer.kind not in SCHEDULABLE:
+            raise RecipeError(
+                f"momentum_schedule does nothing under optimizer.kind = {self.optimizer.kind!r}; "
+                f"leave it out, or set optimizer.kind to {one_of(SCHEDULABLE)}"
+            )
+
+    def steps_per_epoch(self, samples: int) -> int:
+        """Return the updates of an epoch of so many training samples.
+
+        Parameters
+        ----------
+        samples
+            1 or more.
+
+        Examples
+        --------
+        >>> load_recipe("digits", [("batch_size", 20)]).steps_per_epoch(90)
+        4
+        """
+        whole, left = divmod(samples, self.batch_size * self.accumulate)
+        return max(1, whole + (self.last_batch == "keep" and left > 0))
+
+    def make_momentum_schedule(self, steps_per_epoch: int, total: int) -> MomentumSchedule | None:
+        """Return the schedule of the momentum over a recipe of ``total`` steps, if there is one.
+
+        Parameters
+        ----------
+        steps_per_epoch, total
+            Updates of an epoch, and of all.
+        """
+        section = self.momentum_schedule
+        return None if section is None else section.schedule(steps_per_epoch, total)
 
     def make_loss(self) -> Loss:
         """Return the loss with its options."""
@@ -359,6 +427,12 @@ def read_recipe(table: Mapping[str, Any]) -> Recipe:
             "optimizer.lr does nothing under schedule.kind = 'cyclic'; use schedule.eta_min and "
             "schedule.eta_max, or set schedule.kind to another"
         )
+    scheduled = _scheduled_key(table)
+    if scheduled in table.get("optimizer", {}):
+        raise RecipeError(
+            f"optimizer.{scheduled} does nothing beside momentum_schedule, which gives that of "
+            f"each step; leave one of the two out"
+        )
     return recipe
 
 
@@ -382,8 +456,18 @@ def used_of(table: Mapping[str, Any]) -> dict[str, Any]:
             unused = unused_keys(kind, section)
             if name == "optimizer" and _has_own_rates(table):
                 unused.append("lr")
+            if name == "optimizer" and (scheduled := _scheduled_key(table)):
+                unused.append(scheduled)
             kept[name] = {key: value for key, value in section.items() if key not in unused}
     return kept
+
+
+def _scheduled_key(table: Mapping[str, Any]) -> str | None:
+    """The key of the optimiser whose value a schedule of the momentum gives."""
+    optimizer = table.get("optimizer")
+    if table.get("momentum_schedule") is None or not isinstance(optimizer, Mapping):
+        return None
+    return SCHEDULABLE.get(optimizer.get("kind", "sgd"))
 
 
 def _has_own_rates(table: Mapping[str, Any]) -> bool:
@@ -491,6 +575,7 @@ def _section(name: str) -> Any:
         "initialization": InitializationSection,
         "optimizer": OptimizerSection,
         "schedule": ScheduleSection,
+        "momentum_schedule": MomentumScheduleSection,
         "validation": ValidationSection,
     }.get(name)
 

@@ -52,8 +52,12 @@ def make_parser() -> Parser:
     )
     add(
         "--data", metavar="PATH",
-        help="data of your own: a folder with one folder of pictures for each class, or an .npz, "
-        ".npy, .csv, .parquet or IDX file (docs/data.md)",
+        help="data of your own: a folder or a .zip with one folder of pictures for each class, or "
+        "an .npz, .npy, .csv, .parquet or IDX file (docs/data.md)",
+    )  # fmt: skip
+    add(
+        "--target", action="append", metavar="COLUMN",
+        help="with --data: a column of a table that a regression is to find (repeatable)",
     )  # fmt: skip
     parser.add_data_dir("FASTCONV_DATA, or download")
     parser.add_backend()
@@ -158,6 +162,7 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
     for key, value in (
         ("data.dataset", None if options.data is None else OWN),
         ("data.path", options.data),
+        ("data.target", options.target),
         ("data.dataset", options.dataset),
         ("epochs", options.epochs),
         ("batch_size", options.batch_size),
@@ -181,6 +186,9 @@ def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
     settings = _settings(options)
     if options.resume is None:
         name = options.recipe or ("digits" if options.data is None else "own-pictures")
+        if options.recipe is None and options.target is not None:
+            # What a table's columns are found by, unless something else is said.
+            name, settings = "own-features", [("loss", "mean_squared_error"), *settings]
         recipe = load_recipe(name, settings)
         if options.out is None or not os.path.isdir(options.out):
             return recipe, None

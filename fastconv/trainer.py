@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,9 @@ from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
 from fastconv.schedules import Schedule, as_schedule, observations, restore_observations
 from fastconv.spec import SpecError, as_plain, require_int
 
+if TYPE_CHECKING:
+    from fastconv.momentum_schedules import MomentumSchedule
+
 _STATE = {
     "step": int, "seed": int, "batch_size": int, "samples_per_step": int, "samples": int,
     "rate_factor": int | float, "train_seconds": int | float, "schedule": str, "config": dict,
@@ -37,6 +40,7 @@ _STATE = {
 }  # fmt: skip
 """Of a checkpoint: what it must say of the trainer, and the types."""
 _MOMENTS = ("first_moment", "second_moment")
+_SLOW = "slow_weights"
 _OPTIMIZER = "optimizer/"
 """Before the names of the optimiser's arrays in a checkpoint."""
 _AVERAGE = "average/"
@@ -62,10 +66,16 @@ class Trainer:
         Update rule and learning rates. The name of a rule stands for it as it is by default, and a
         number for a constant rate.
     batch_size
-        Samples in a pass; a last short batch of an epoch is dropped.
+        Samples in a pass.
+    last_batch
+        "drop": what is left of an epoch behind its whole batches is not trained on in it; "keep":
+        it is a step of its own, whose gradient is the mean over fewer samples.
     accumulate
         Passes whose gradients are averaged for one step: 4 of 32 samples have the mean gradient of
         128, in the memory of 32. Batch normalisation takes each by itself.
+    momentum_schedule
+        Gives the momentum of each step, or the beta1 of adam and adamw, in place of the
+        optimiser's: see :mod:`fastconv.momentum_schedules`.
     average
         What is kept of an exponential moving average of the weights, and of running statistics, in
         each step, such as 0.999; it begins with the first weights. Then the averaged network is
@@ -95,7 +105,7 @@ class Trainer:
     score
         Of what :meth:`train` counted last, as far as it came.
     samples_per_step, steps_per_epoch
-        Samples that a step learns from, and updates in an epoch.
+        Samples that a step learns from, but for a short one that is kept, and updates in an epoch.
     runner
         What makes the training steps: the backend's ``Runner`` of the training plan.
     warmup_seconds, train_seconds
@@ -120,7 +130,9 @@ class Trainer:
         optimizer: Optimizer | str,
         schedule: Schedule | float,
         batch_size: int,
+        last_batch: Literal["drop", "keep"] = "drop",
         accumulate: int = 1,
+        momentum_schedule: MomentumSchedule | None = None,
         average: float | None = None,
         preprocessing: Preprocessing | str | None = None,
         augmentation: Augmentation | None = None,
@@ -152,7 +164,10 @@ class Trainer:
         self.train_seconds = 0.0
         self.augmentation = augmentation or Augmentation()
         self.samples_per_step = batch_size * accumulate
-        self.steps_per_epoch = len(training) // self.samples_per_step
+        self.last_batch = last_batch
+        self._short = self._samples_of_short_step(accumulate)
+        self.steps_per_epoch = len(training) // self.samples_per_step + (self._short > 0)
+        self.momentum_schedule = momentum_schedule
         self._order_of_epoch: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._turns = threading.Lock()
         self._pace = Pace(self._placed.steps_together)
@@ -163,22 +178,29 @@ class Trainer:
             name: self._placed.to_device(np.zeros(network.parameters.size, network.dtype))
             for name in ("gradients", *dict.fromkeys((*_MOMENTS, *optimizer.moments)))
         }
+        if optimizer.lookahead_steps is not None:
+            flat[_SLOW] = self._placed.to_device(network.parameters.copy())
         self._optimizer_arrays = {name: flat[name] for name in flat if name != "gradients"}
         weights = {}
         if sample_weights is not None:
             taken = _take_weights(sample_weights, len(training), network.dtype)
             weights["sample_weights"] = self._placed.to_device(taken)
-        purpose = Purpose(
-            True, True, loss, optimizer.update(network, average),
-            sample_weights=sample_weights is not None, accumulate=accumulate,
-        )  # fmt: skip
-        self._runner = self._placed.make_runner(
-            batch_size,
-            purpose,
-            {**self._uploaded, **flat, **weights, **averages},
-            augmentation=augmentation,
-            seed=seed,
+        update = optimizer.update(
+            network, average, scheduled_momentum=momentum_schedule is not None
         )
+        purpose = Purpose(
+            True, True, loss, update, sample_weights=sample_weights is not None,
+            accumulate=accumulate,
+        )  # fmt: skip
+        self._runner, *short = (
+            self._placed.make_runner(
+                samples, purpose, {**self._uploaded, **flat, **weights, **averages},
+                augmentation=augmentation, seed=seed, steps_per_epoch=self.steps_per_epoch,
+            )
+            for samples in (batch_size, self._short)
+            if samples
+        )  # fmt: skip
+        self._short_runner = short[0] if short else None
         self.warmup_seconds = time.perf_counter() - started
 
     def _place_average(self, average: float | None) -> dict[str, Any]:
@@ -219,6 +241,17 @@ class Trainer:
         self._inference.check_samples(samples)
         return batch_size
 
+    def _samples_of_short_step(self, accumulate: int) -> int:
+        """Return how many samples are left for a short step, if it is to be made; else 0."""
+        if self.last_batch not in ("drop", "keep"):
+            raise SpecError("Trainer", "last_batch", self.last_batch, "'drop' or 'keep'")
+        if self.last_batch == "drop":
+            return 0
+        if accumulate > 1:
+            fix = f"'drop' beside accumulate {accumulate}; use one of the two"
+            raise SpecError("Trainer", "last_batch", self.last_batch, fix)
+        return len(self.training) % self.samples_per_step
+
     @property
     def plan_seconds(self) -> float:
         """The part of ``warmup_seconds`` that building plans took; the rest is the backend's."""
@@ -248,6 +281,12 @@ class Trainer:
         """Steps until the next epoch begins."""
         return self.steps_per_epoch - self.step % self.steps_per_epoch
 
+    def samples_of(self, steps: int, first: int = 0) -> int:
+        """Return how many samples ``steps`` steps learn from, from step ``first`` on."""
+        ends = [(first + each) // self.steps_per_epoch for each in (0, steps)]
+        missing = self.samples_per_step - self._short if self._short else 0
+        return steps * self.samples_per_step - (ends[1] - ends[0]) * missing
+
     @property
     def steps_at_a_time(self) -> int:
         """Steps that take some hundredths of a second, by those made so far.
@@ -260,6 +299,19 @@ class Trainer:
         """Return the learning rate of each of ``steps``: the schedule's, times ``rate_factor``."""
         rates = self.schedule.rates(steps)
         return rates if self.rate_factor == 1.0 else rates * self.rate_factor
+
+    def rates_and_momenta(self, steps: NDArray[np.int64] | list[int]) -> NDArray[np.float64]:
+        """Return what the runner takes for each of ``steps``: its rate, and a scheduled momentum.
+
+        Returns
+        -------
+        ndarray
+            float64 (steps,), or (steps, 2) where the momentum is scheduled.
+        """
+        rates = self.rates(steps)
+        if self.momentum_schedule is None:
+            return rates
+        return np.column_stack((rates, self.momentum_schedule.momenta(steps)))
 
     def train(self, steps: int, *, since: Score | None = None) -> Score:
         """Make ``steps`` updates, all within the current epoch.
@@ -305,20 +357,27 @@ class Trainer:
             self._order_of_epoch = self.epoch, order
         size = self.samples_per_step
         first = self.step % self.steps_per_epoch * size
-        batches = order[first : first + steps * size].reshape(steps, size)
-        rates = self.rates(np.arange(self.step, self.step + steps))
+        samples = order[first : first + steps * size]
+        whole = len(samples) // size
+        batches = samples[: whole * size].reshape(whole, size)
+        rates = self.rates_and_momenta(np.arange(self.step, self.step + steps))
         access, pace = self._placed.access, self._pace
         made = 0
         if since is not None and since is not self.score:
-            sums = np.array(since.sums)
-            self._placed.run_module.write(sums, self._runner.buffer("statistics"))
+            self._write_statistics(self._runner, since.sums)
         while True:
-            end = min(steps, made + pace.steps)
+            end = min(steps if made >= whole else whole, made + pace.steps)
+            runner, rows = self._runner, batches[made:end]
+            if made >= whole:  # the short step, which has a plan of its own
+                assert self._short_runner is not None
+                runner, rows = self._short_runner, samples[None, whole * size :]
+                if (counted := self.score if made else since) is not None:
+                    self._write_statistics(runner, counted.sums)
             access.begin_writing(interrupts.let_through)
             began = time.perf_counter()
             try:
-                statistics = self._runner.run(
-                    batches[made:end], rates[made:end], self.step,
+                statistics = runner.run(
+                    rows, rates[made:end], self.step,
                     continues=made > 0 or since is not None,
                     # Only a slow step is worth being left in its midst.
                     meanwhile=interrupts.let_through if pace.steps == 1 else None,
@@ -328,10 +387,15 @@ class Trainer:
             pace.measure(end - made, time.perf_counter() - began)
             self.step += end - made
             self.score = self._inference.score_of(statistics)
+            if runner is self._short_runner:  # what the score says, the other goes on from
+                self._write_statistics(self._runner, self.score.sums)
             made = end
             if made == steps:
                 return self.score
             interrupts.let_through()
+
+    def _write_statistics(self, runner: Any, sums: tuple[float, ...]) -> None:
+        self._placed.run_module.write(np.array(sums), runner.buffer("statistics"))
 
     def evaluate(self, samples: Samples, *, scores: NDArray[Any] | None = None) -> Score:
         """Score all samples with the network as it is; see :meth:`Inference.evaluate`.
@@ -406,7 +470,8 @@ class Trainer:
             arrays = {name: np.array(a) for name, a in self.network.named_arrays().items()}
             for name, there in self._optimizer_arrays.items():
                 array = np.array(self._placed.run_module.to_host(there))
-                if array.any():  # plain gradient descent, and a new training, have none
+                # Plain gradient descent, and a new training, have no moments.
+                if array.any() or name == _SLOW:
                     arrays[_OPTIMIZER + name] = array
             if self._averaged is not None:
                 self._averaged.update_network()
@@ -418,9 +483,11 @@ class Trainer:
                 "batch_size": self.batch_size,
                 "samples_per_step": self.samples_per_step,
                 "samples": len(self.training),
+                "last_batch": self.last_batch,
                 "rate_factor": self.rate_factor,
                 "train_seconds": self.train_seconds,
                 "schedule": repr(self.schedule),
+                "momentum_schedule": repr(self.momentum_schedule),
                 "observations": observations(self.schedule),
                 "config": self.config.fields(),
             }
@@ -444,8 +511,9 @@ class Trainer:
         for name, own in (
             ("seed", self.seed), ("batch_size", self.batch_size),
             ("samples_per_step", self.samples_per_step), ("samples", len(self.training)),
+            ("last_batch", self.last_batch),
         ):  # fmt: skip
-            if state[name] != own:
+            if state.get(name, own) != own:
                 raise CheckpointError(
                     f"checkpoint: {name} is {state[name]}; the trainer's is {own}; make a trainer "
                     f"like the one that saved it"
@@ -470,7 +538,8 @@ class Trainer:
         if self._averaged is not None:
             averages = self.trained_network.named_arrays()
             own_arrays |= {_AVERAGE + name: array for name, array in averages.items()}
-        missing = [name for name in own_arrays if name not in stored]
+        slow = [name for name in of_optimizer if name == _OPTIMIZER + _SLOW]
+        missing = [name for name in (*own_arrays, *slow) if name not in stored]
         shapes = {name: array.shape for name, array in {**own_arrays, **of_optimizer}.items()}
         other = [name for name in stored if stored[name].shape != shapes.get(name)]
         if missing or other:

@@ -473,7 +473,8 @@ class _Loop:
                 progress.segment = trainer.score
         loss = progress.segment.loss_sum
         if self.on_step and trainer.step > before:
-            mean = (loss - (since.loss_sum if since else 0.0)) / trainer.samples_per_step
+            samples = trainer.samples_of(1, before)
+            mean = (loss - (since.loss_sum if since else 0.0)) / samples
             for on_step in self.on_step:
                 self.wants_end |= on_step(trainer, mean) is True
         if trainer.step > before:

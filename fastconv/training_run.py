@@ -299,7 +299,7 @@ def check_first_steps(experiment: Experiment) -> StepCheck:
         recipe.optimizer,
         training.labels[order],
         loss=trainer.loss,
-        rate=trainer.schedule.rates(np.arange(_CHECKED_STEPS)),
+        rate=trainer.rates_and_momenta(np.arange(_CHECKED_STEPS)),
         steps=_CHECKED_STEPS,
         batch_size=trainer.batch_size,
         preprocessing=trainer.inference.preprocessing,

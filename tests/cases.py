@@ -1,7 +1,9 @@
 """The cases that every backend is tested with, as specs; ``str(spec)`` is the test id."""
 
+from fastconv.plans.augmentation import CropSpec, MixSpec
 from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
 from fastconv.plans.jitter import JitterSpec
+from fastconv.plans.lookahead import LookaheadSpec
 from fastconv.plans.loss_operation import (
     ELEMENTWISE_LOSS_KINDS,
     ElementwiseLossSpec,
@@ -349,6 +351,10 @@ OPTIMIZERS = [
     OptimizerSpec("adam", 5, 5, 0, l2=0.5, coupled_decay=0.5, decoupled_decay=0.5),
     OptimizerSpec("rmsprop", 23, 17, 19, centered=True, momentum=0.0),
     *(OptimizerSpec(kind, 23, 17, 19, rate_factor=0.5) for kind in ("sgd", "momentum", "adam")),
+    OptimizerSpec("momentum", 23, 17, 19, scheduled_momentum=True),
+    OptimizerSpec("momentum", 23, 17, 19, averaged=True, scheduled_momentum=True),
+    OptimizerSpec("nesterov", 23, 17, 19, l2=0.5, scheduled_momentum=True),
+    OptimizerSpec("adam", 23, 17, 19, decoupled_decay=0.5, scheduled_momentum=True),
     # Blocks of 1024 elements have sums of their own.
     OptimizerSpec("lamb", 2600, 2100, 1500, decoupled_decay=0.5),
 ]
@@ -383,6 +389,25 @@ JITTERS = [
     JitterSpec(InputSpec(2, 1, 1, 1), RANDOM, 0.5, 0.25, 0.75, 0.5),
     JitterSpec(InputSpec(0, 7, 8, 3), RANDOM, 0.5, 0.25, 0.75, 0.5),
 ]
+CROPS = [
+    CropSpec(_BATCH, RANDOM),
+    CropSpec(_BATCH, RANDOM, "random", crop=3),
+    CropSpec(_BATCH, RANDOM, "alternating", steps_per_epoch=5),
+    CropSpec(_BATCH, RANDOM, "alternating", crop=6, steps_per_epoch=7),
+    CropSpec(_BATCH, RANDOM, "random", least_area=0.1),
+    CropSpec(InputSpec(5, 9, 4, 2), RANDOM, least_area=0.5),
+    CropSpec(InputSpec(2, 1, 1, 1), RANDOM, "random", least_area=0.5),
+    CropSpec(InputSpec(0, 7, 8, 3), RANDOM, "alternating", crop=2),
+]
+MIXES = [
+    MixSpec(_BATCH, RANDOM, mixup=0.2),
+    MixSpec(_BATCH, RANDOM, cutmix=1.0),
+    MixSpec(InputSpec(9, 6, 5, 2), RANDOM, mixup=1.0, cutmix=0.5),
+    MixSpec(InputSpec(1, 3, 2, 1), RANDOM, mixup=0.3, cutmix=2.0),
+    MixSpec(InputSpec(0, 7, 8, 3), RANDOM, mixup=1.0),
+]
+MIXED_ROWS = [InputSpec(6, 1, 1, 5), InputSpec(1, 1, 1, 3), InputSpec(0, 1, 1, 4)]
+LOOKAHEADS = [LookaheadSpec(23, 3, 0.25), LookaheadSpec(2600, 4), LookaheadSpec(0, 2)]
 AUGMENTS = [
     AugmentSpec(_BATCH, RANDOM),
     AugmentSpec(_BATCH, RANDOM, flip=True),

@@ -217,6 +217,27 @@ def _jitter(spec, draw):
     return {"input.jitter_images": arrays}
 
 
+def _crop(spec, draw):
+    x = spec.input.x_shape
+    indices = np.arange(7, 7 + spec.input.batch)
+    reads = {"x": draw(*x), "indices": indices}
+    steps = (5, 12)  # of an even and of an odd epoch
+    return {"augment.crop_images": [(reads | {"step": np.array([t])}, {"y": x}) for t in steps]}
+
+
+def _mix(spec, draw):
+    x, each = spec.input.x_shape, (spec.input.batch,)
+    writes = {"y": x, "partners": (each, np.int64), "shares": each}
+    return {"augment.mix_images": ({"x": draw(*x), "step": np.array([5])}, writes)}
+
+
+def _mixed_rows(spec, draw):
+    rows = spec.batch, spec.channels
+    partners = np.arange(spec.batch)[::-1].copy()
+    reads = {"rows": draw(*rows), "partners": partners, "shares": draw.positive(spec.batch)}
+    return {"augment.mix_rows": (reads, {"y": rows})}
+
+
 def _norm(spec, draw):
     x, c = (spec.rows, spec.channels), (spec.channels,)
     image, gamma, mean = draw(*x), draw(*c), draw(*c)
@@ -481,7 +502,8 @@ def _loss_weights(spec, draw):
 
 def _optim(spec, draw):
     w, m, v = draw(spec.size), draw(spec.size), draw.positive(spec.size)
-    reads = {"dw": draw(spec.size), "rate": np.array([0.125])}
+    rate = [0.125, 0.75] if spec.scheduled_momentum else [0.125]
+    reads = {"dw": draw(spec.size), "rate": np.array(rate)}
     if spec.kind == "sgd":
         return {"optim.sgd_update": (reads, {}, {"w": w})}
     if spec.kind in ("momentum", "nesterov"):
@@ -498,6 +520,16 @@ def _optim(spec, draw):
     steps = (0, 1, 999)
     return {
         f"optim.{spec.kind}_update": [(reads | {"step": np.array([t])}, {}, state) for t in steps]
+    }
+
+
+def _lookahead(spec, draw):
+    steps = (spec.steps - 1, spec.steps)  # at one both meet, at the next nothing happens
+    return {
+        "optim.lookahead_update": [
+            ({"step": np.array([t])}, {}, {"w": draw(spec.size), "slow": draw(spec.size)})
+            for t in steps
+        ]
     }
 
 
@@ -539,6 +571,9 @@ _BUILDERS = (
     (_layout, cases.LAYOUTS),
     (_augment, cases.AUGMENTS),
     (_jitter, cases.JITTERS),
+    (_crop, cases.CROPS),
+    (_mix, cases.MIXES),
+    (_mixed_rows, cases.MIXED_ROWS),
     (_norm, cases.NORMS),
     (_group_norm, cases.GROUP_NORMS),
     (_activation, cases.ACTIVATIONS),
@@ -557,6 +592,7 @@ _BUILDERS = (
     (_label_weights, cases.LABEL_WEIGHTS),
     (_loss_weights, cases.LOSSES),
     *((_optim, [spec]) for spec in cases.OPTIMIZERS),
+    (_lookahead, cases.LOOKAHEADS),
     *((_clip, [spec]) for spec in cases.CLIPS),
     (_accumulate, cases.ACCUMULATES),
     (_muon, cases.MUONS),

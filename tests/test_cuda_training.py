@@ -33,6 +33,7 @@ from fastconv.layers import (
     StochasticDepth,
     Upsample2D,
 )
+from fastconv.momentum_schedules import OneCycleMomentum
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.plans.loss import Loss
@@ -100,6 +101,34 @@ def test_dropout_and_augmentation_draw_what_they_draw_elsewhere(device):
     assert ours.evaluate(ours.training).loss == pytest.approx(
         numpy.evaluate(numpy.training).loss, rel=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(alternating_flip=True, crop=3, crop_padding="reflect", mixup=0.4, cutmix=1.0),
+        Augmentation(flip=True, resized_crop=0.3, cutmix=1.0),
+    ],
+    ids=["reflected", "resized"],
+)
+def test_crops_mixtures_momenta_and_slow_weights_are_those_of_numpy(device, augmentation):
+    samples = synthetic_dataset(load_recipe("mnist-strided")).training.take(range(17))
+    made = []
+    for backend in ("cupy", "numpy"):
+        network = Sequential(
+            [Conv2D(3, stride=2), ReLU(), Flatten(), Dense(10)], (28, 28, 1), seed=1
+        )
+        trainer = Trainer(
+            network, samples, loss="softmax_cross_entropy", schedule=Constant(0.01), batch_size=5,
+            optimizer=Optimizer("nesterov", lookahead_steps=3), preprocessing="scale", seed=7,
+            augmentation=augmentation, backend=backend, last_batch="keep",
+            momentum_schedule=OneCycleMomentum(8),
+        )  # fmt: skip
+        losses = losses_of(trainer, 8)
+        trainer.update_network()
+        made.append((losses, network.parameters))
+    np.testing.assert_allclose(made[0][0], made[1][0], rtol=1e-4)
+    np.testing.assert_allclose(made[0][1], made[1][1], rtol=0, atol=1e-5)
 
 
 def test_the_parameters_come_back(device):

@@ -17,8 +17,10 @@ from watched import parameters_of, run
 import fastconv
 from fastconv.backends.reference import dense as reference
 from fastconv.backends.selection import backend_state
+from fastconv.plans.augmentation import CropSpec, MixSpec
 from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
 from fastconv.plans.jitter import JitterSpec
+from fastconv.plans.lookahead import LookaheadSpec
 from fastconv.plans.loss_operation import (
     ELEMENTWISE_LOSS_KINDS,
     ElementwiseLossSpec,
@@ -135,6 +137,13 @@ LARGE = {
     "newton": [PolynomialSpec(301)],
     "augment": [AugmentSpec(InputSpec(40, 32, 32, 3), RANDOM, True, 2, 20.0, 10.0, 0.1, 5)],
     "jitter": [JitterSpec(InputSpec(40, 32, 32, 3), RANDOM, 0.5, 0.5, 0.5, 0.5)],
+    "crop": [
+        CropSpec(InputSpec(40, 32, 32, 3), RANDOM, "random", crop=4),
+        CropSpec(InputSpec(40, 32, 32, 3), RANDOM, "alternating", least_area=0.25),
+    ],
+    "mix": [MixSpec(InputSpec(40, 32, 32, 3), RANDOM, 0.5, 1.0)],
+    "mix_rows": [InputSpec(4001, 1, 1, 11)],
+    "lookahead": [LookaheadSpec(60001, 3)],
     "words": [(RANDOM, 5, 100003)],
 }
 """Specs with work for three threads and more."""
@@ -146,6 +155,8 @@ def family_of(kernel):
         return "augment"
     if name == "jitter_images":
         return "jitter"
+    if module == "augment":
+        return name.removesuffix("_images")
     if module == "input" or name.startswith("global"):
         return "images"
     if "softmax" in name and module == "activation":

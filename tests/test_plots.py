@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from fastconv import metrics, plots
+from fastconv.preprocessing import Augmentation
 
 NAN, INF = float("nan"), float("inf")
 CIFAR = (
@@ -93,6 +94,9 @@ def draw_everything():
         "image_grid": lambda ax: plots.image_grid(images, ax=ax),
         "image_grid with titles": lambda ax: plots.image_grid(
             images, titles=mistakes_titles(), ax=ax
+        ),
+        "augmented_images": lambda ax: plots.augmented_images(
+            images[:4], Augmentation(flip=True, crop=2, mixup=0.5), times=3, ax=ax
         ),
         "filters": lambda ax: plots.filters(g.normal(size=(3, 3, 3, 32)), ax=ax),
         "filters of 1 channel": lambda ax: plots.filters(g.normal(size=(5, 5, 1, 16)), ax=ax),

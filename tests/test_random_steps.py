@@ -38,14 +38,14 @@ PARTS = 6
 NOT_IN_TRAINING = {
     "augment_images", "norm_factor", "plane_products", "plane_weight_products", "random_words",
     "nchw_to_nhwc", "nhwc_to_nchw", "elementwise", "find_not_finite", "im2col_tiles",
-    "winograd_pixels", "winograd_outputs", "jitter_images",
+    "winograd_pixels", "winograd_outputs", "jitter_images", "crop_images", "mix_images", "mix_rows",
 }  # fmt: skip
 """Native kernels of public functions, of inference, of augmentation, which is off here, and of
 functions that no network draws."""
 _OF_OTHER_UPDATES = {
     "accumulate", "adagrad_update", "clip_by_value", "lamb_apply", "lamb_direction",
     "muon_direction", "nadam_update", "newton_schulz_polynomial", "rmsprop_update",
-    "scale_by_norm", "squared_sums",
+    "scale_by_norm", "squared_sums", "lookahead_update",
 }  # fmt: skip
 """Native kernels of update rules that no network draws: test_update_rules.py has their steps."""
 _MANY_REGISTERS = {

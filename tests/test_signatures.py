@@ -60,7 +60,8 @@ MODULES = sorted(files("reference") - {"run"})
 def test_the_reference_has_kernels_and_a_runner():
     assert "run" in files("reference")
     assert MODULES == [
-        "activation", "conv", "dense", "dropout", "elementwise", "gradient", "group_norm", "input",
+        "activation", "augment", "conv", "dense", "dropout", "elementwise", "gradient",
+        "group_norm", "input",
         "layout", "loss", "loss_weights", "merge", "nchw", "norm", "optim", "pool", "prelu",
         "random", "resample", "target_loss",
     ]  # fmt: skip

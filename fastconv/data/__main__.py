@@ -12,6 +12,7 @@ from fastconv.cli.command_line import Parser, check_writable, run, write_json
 if TYPE_CHECKING:
     from fastconv.cli.progress import Display
     from fastconv.data.description import Description
+    from fastconv.recipe import Recipe
 
 _MODULE = "fastconv.data"
 _MOST_SIZES = 8
@@ -31,6 +32,11 @@ def make_parser() -> Parser:
         help="set a key of a recipe's [data], such as data.label=species (repeatable)",
     )  # fmt: skip
     add("--sheet", metavar="FILE", help="write examples of each class as a PNG file")
+    add(
+        "--augmented-sheet", metavar="FILE",
+        help="write what augmentation makes of examples as a PNG file; say what is done by "
+        "--set augmentation.KEY=VALUE",
+    )  # fmt: skip
     parser.add_json("description")
     return parser
 
@@ -50,14 +56,41 @@ def _describe(options: argparse.Namespace) -> int:
     recipe = load_recipe("own-features", [*settings, ("data.path", options.path)])
     check_writable(options.json)
     check_writable(options.sheet, "--sheet")
+    check_writable(options.augmented_sheet, "--augmented-sheet")
     found = describe(options.path, **recipe.data.options())
     if options.sheet is not None:
         from fastconv.data.sheet import write_sheet
 
         write_sheet(options.sheet, found.class_names, found.examples)
+    if options.augmented_sheet is not None:
+        _write_augmented(options.augmented_sheet, recipe, found)
     _show(Display(quiet=False, to_stderr=options.json == "-"), found)
     write_json(options.json, found.table())
     return 0
+
+
+def _write_augmented(file: str, recipe: Recipe, found: Description) -> None:
+    """Write a row for each class: an example, and what is made of it."""
+    import numpy as np
+
+    from fastconv.analysis.augmented_images import augmented_images
+    from fastconv.data.errors import DataError
+    from fastconv.data.sheet import write_sheet
+
+    changes = recipe.augmentation.augmentation()
+    if not changes.is_active:
+        raise DataError(
+            f"--augmented-sheet {file}: nothing is changed; say what, such as "
+            f"--set augmentation.flip=true"
+        )
+    recipe.augmentation.check_images(found.image_shape)
+    numbers = [number for number, images in found.examples.items() if images]
+    images = np.stack([found.examples[number][0] for number in numbers]) if numbers else None
+    rows = {}
+    if images is not None:
+        made = augmented_images(images, changes, seed=recipe.seed)
+        rows = {n: [image, *of] for n, image, of in zip(numbers, images, made, strict=True)}
+    write_sheet(file, found.class_names, rows)
 
 
 def _show(display: Display, found: Description) -> None:

@@ -75,6 +75,8 @@ class Arranged:
         Empty for a regression.
     remarks
         What was done to the data, a line for each thing.
+    bits
+        Of the values of pictures with more than 8; else None.
     """
 
     images: Array
@@ -82,6 +84,7 @@ class Arranged:
     ranges: dict[str, tuple[int, int]]
     class_names: tuple[str, ...]
     remarks: tuple[str, ...]
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,9 @@ def _fill(
         ranges[portion.part] = start, end
     remarks = (*work.remarks, *skipped_remarks(bad))
     joined = np.concatenate(labels) if labels else np.empty(0, np.int64)
-    return Arranged(made()[:end], joined, ranges, work.class_names, remarks)
+    images = work.portions[0].rows.images
+    bits = images.bits if isinstance(images, PictureRows) else None
+    return Arranged(made()[:end], joined, ranges, work.class_names, remarks, bits)
 
 
 def _chunks(
@@ -263,7 +268,10 @@ def _read(place: Path, key: str) -> Arranged:
     if len(labels) != len(images):
         raise ValueError("labels of other images")
     ranges = {part: (int(start), int(end)) for part, (start, end) in index["ranges"].items()}
-    return Arranged(images, labels, ranges, tuple(index["class_names"]), tuple(index["remarks"]))
+    return Arranged(
+        images, labels, ranges, tuple(index["class_names"]), tuple(index["remarks"]),
+        index.get("bits"),
+    )  # fmt: skip
 
 
 def _write(place: Path, key: str, work: Plan, form: _Form, options: OwnOptions) -> Arranged:
@@ -281,6 +289,7 @@ def _write(place: Path, key: str, work: Plan, form: _Form, options: OwnOptions) 
             "ranges": made.ranges,
             "class_names": made.class_names,
             "remarks": made.remarks,
+            "bits": made.bits,
         }
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
     return _read(place, key)

@@ -13,11 +13,13 @@ import numpy as np
 from fastconv.data.archive import read_files, read_members
 from fastconv.data.batch_pickle import load_batch_pickle
 from fastconv.data.errors import DataError
+from fastconv.data.own_options import OwnOptions
 from fastconv.data.source import Rows, Source
 
 _FOLDER, _ARCHIVE = "cifar-100-python", "cifar-100-python.tar.gz"
 _PARTS = {"train": "training", "test": "test"}
 _NAMES = {*_PARTS, "meta"}
+_KINDS = ("fine", "coarse")
 _SIDE, _CHANNELS = 32, 3
 _AGAIN = "delete it and download it again"
 
@@ -34,8 +36,19 @@ def cifar100_place(path: Path) -> Path | None:
     return None
 
 
-def cifar100_source(path: Path) -> Source:
-    """Find CIFAR-100 at a path; its classes are the 100 fine ones."""
+def cifar100_source(path: Path, options: OwnOptions) -> Source:
+    """Find CIFAR-100 at a path; its classes are the 100 fine ones, or the 20 coarse ones.
+
+    Raises
+    ------
+    DataError
+        If the option ``label`` says neither.
+    """
+    kind = options.label or "fine"
+    if kind not in _KINDS:
+        raise DataError(
+            f"{path}: data.label is {kind!r}; CIFAR-100 has the labels {' and '.join(_KINDS)}"
+        )
     place = cifar100_place(path) or path
     is_folder = place.is_dir()
     files = tuple(place / name for name in sorted(_NAMES)) if is_folder else (place,)
@@ -46,25 +59,25 @@ def cifar100_source(path: Path) -> Source:
         return {name: load_batch_pickle(source, content) for name, source, content in found}
 
     def read(remarks: list[str]) -> dict[str, Rows]:
-        return {part: _rows(place, name, contents()) for name, part in _PARTS.items()}
+        return {part: _rows(place, name, contents(), kind) for name, part in _PARTS.items()}
 
-    return Source(path, "CIFAR-100", files, read, lambda: _class_names(place, contents()))
+    return Source(path, "CIFAR-100", files, read, lambda: _class_names(place, contents(), kind))
 
 
-def _class_names(place: Path, contents: dict[str, dict[str, object]]) -> tuple[str, ...]:
+def _class_names(place: Path, contents: dict[str, dict[str, object]], kind: str) -> tuple[str, ...]:
     if not {"meta", "train"} <= contents.keys():
         raise DataError(
             f"{place}: holds no files train and meta; expected CIFAR-100's Python version; {_AGAIN}"
         )
-    names = contents["meta"].get("fine_label_names")
+    names = contents["meta"].get(f"{kind}_label_names")
     if not isinstance(names, list) or not names:
-        raise DataError(f"{place}: meta has no fine_label_names; {_AGAIN}")
+        raise DataError(f"{place}: meta has no {kind}_label_names; {_AGAIN}")
     return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
 
 
-def _rows(place: Path, name: str, batches: dict[str, dict[str, object]]) -> Rows:
+def _rows(place: Path, name: str, batches: dict[str, dict[str, object]], kind: str) -> Rows:
     batch = batches.get(name, {})
-    pixels, labels = batch.get("data"), batch.get("fine_labels")
+    pixels, labels = batch.get("data"), batch.get(f"{kind}_labels")
     if (
         not isinstance(pixels, np.ndarray)
         or pixels.shape[1:] != (_CHANNELS * _SIDE * _SIDE,)
@@ -73,7 +86,8 @@ def _rows(place: Path, name: str, batches: dict[str, dict[str, object]]) -> Rows
         or not all(type(each) is int for each in labels)
     ):
         raise DataError(
-            f"{place} ({name}): has no data of 3072 bytes a row with as many fine_labels; {_AGAIN}"
+            f"{place} ({name}): has no data of 3072 bytes a row with as many {kind}_labels; "
+            f"{_AGAIN}"
         )
     planes = pixels.reshape(-1, _CHANNELS, _SIDE, _SIDE)
     return Rows(planes.transpose(0, 2, 3, 1), np.array(labels, np.int64))

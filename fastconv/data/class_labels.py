@@ -12,7 +12,9 @@ from fastconv.data.dataset import Array, IndexArray
 from fastconv.data.errors import DataError
 
 
-def label_values(owner: str, labels: npt.ArrayLike) -> tuple[Array, str]:
+def label_values(
+    owner: str, labels: npt.ArrayLike, *, are_targets: bool = False
+) -> tuple[Array, str]:
     """Bring labels to one of three forms, without numbering the classes.
 
     Parameters
@@ -22,6 +24,8 @@ def label_values(owner: str, labels: npt.ArrayLike) -> tuple[Array, str]:
     labels
         Whole numbers or text, (samples,) or (samples, 1); one-hot rows, (samples, classes); or the
         targets of a regression, floating numbers (samples, outputs).
+    are_targets
+        Whether rows of zeros and ones are such targets, and not one-hot.
 
     Returns
     -------
@@ -51,7 +55,7 @@ def label_values(owner: str, labels: npt.ArrayLike) -> tuple[Array, str]:
             ) from None
     if values.ndim == 2 and values.shape[1] == 1 and values.dtype.kind in "iubU":
         values = values[:, 0]
-    if values.ndim == 2 and values.shape[1] > 1 and _is_one_hot(values):
+    if values.ndim == 2 and values.shape[1] > 1 and not are_targets and _is_one_hot(values):
         remark = f"one-hot rows of {values.shape[1]} columns became the numbers of their columns"
         return values.argmax(axis=1).astype(np.int64), remark
     if values.ndim == 2 and values.dtype.kind == "f" and values.shape[1]:

@@ -55,10 +55,14 @@ def read_csv(path: Path, options: OwnOptions, *, requires_label: bool = True) ->
         columns = find_columns(str(path), names, options, requires_label=requires_label)
         skipped = 1 if has_names else 0
         _require_widths(path, delimiter, len(names), skipped)
-        values = _numbers(path, delimiter, skipped, columns)
+        values = _narrow(_numbers(path, delimiter, skipped, columns, columns.values))
         if not len(values):
             raise DataError(f"{path}: there are no rows below the names; add some")
-        label = _text(path, delimiter, skipped, columns.label)
+        labels: Array | None = None
+        if columns.targets:
+            labels = _numbers(path, delimiter, skipped, columns, columns.targets, np.float64)
+        elif (label := _text(path, delimiter, skipped, columns.label)) is not None:
+            labels = _labels(label)
         group = _text(path, delimiter, skipped, columns.group)
     except UnicodeDecodeError:
         raise DataError(f"{path}: is no UTF-8 text; save it as UTF-8") from None
@@ -69,7 +73,6 @@ def read_csv(path: Path, options: OwnOptions, *, requires_label: bool = True) ->
             f"{path}: cannot be read ({fault.strerror or fault}); correct its permissions"
         ) from None
     images = as_table_images(str(path), values, columns, options)
-    labels = None if label is None else _labels(label)
     return Rows(images, labels, groups=None if group is None else group.tolist())
 
 
@@ -117,21 +120,33 @@ def _loadtxt(path: Path, delimiter: str, skipped: int, **more: Any) -> Array:
     return found
 
 
-def _numbers(path: Path, delimiter: str, skipped: int, columns: Columns) -> Array:
-    """Read pixels or features: whole numbers of a byte as such, and else float32."""
+def _numbers(
+    path: Path,
+    delimiter: str,
+    skipped: int,
+    columns: Columns,
+    wanted: tuple[int, ...],
+    dtype: Any = np.float32,
+) -> Array:
+    """Read pixels, features or targets: finite numbers."""
     try:
         # All columns where the others are numbers too: a line that is too long is noticed.
-        values = _loadtxt(path, delimiter, skipped, usecols=columns.values, dtype=np.float32)
+        values = _loadtxt(path, delimiter, skipped, usecols=wanted, dtype=dtype)
     except ValueError as fault:
-        _find_fault(path, delimiter, skipped, columns)
+        _find_fault(path, delimiter, skipped, columns, wanted)
         raise DataError(f"{path}: {' '.join(str(fault).split())}; correct the line") from None
     bad = ~np.isfinite(values)
     if bad.any():
         row, column = (int(each[0]) for each in np.nonzero(bad))
         raise DataError(
-            f"{path}: row {row + 1}, column {columns.names[columns.values[column]]!r} is "
+            f"{path}: row {row + 1}, column {columns.names[wanted[column]]!r} is "
             f"{values[row, column]}; expected a finite number; correct it, or take the row away"
         )
+    return values
+
+
+def _narrow(values: Array) -> Array:
+    """Return whole numbers of a byte as such."""
     if values.size and values.min() >= 0 and values.max() <= 255:
         small = values.astype(np.uint8)
         if np.array_equal(small, values):
@@ -139,13 +154,15 @@ def _numbers(path: Path, delimiter: str, skipped: int, columns: Columns) -> Arra
     return values
 
 
-def _find_fault(path: Path, delimiter: str, skipped: int, columns: Columns) -> None:
+def _find_fault(
+    path: Path, delimiter: str, skipped: int, columns: Columns, wanted: tuple[int, ...]
+) -> None:
     """Raise a DataError that names the first cell that is no number."""
     with open(path, encoding="utf-8-sig", newline="") as lines:
         for number, row in enumerate(csv.reader(lines, delimiter=delimiter)):
             if number < skipped or not row:
                 continue
-            for column in columns.values:
+            for column in wanted:
                 try:
                     float(row[column])
                 except ValueError:

@@ -18,6 +18,23 @@ _IMAGE_TYPES = ("uint8", "float32", "float64")
 _TARGET_TYPES = ("float32", "float64")
 
 
+def require_unmasked(owner: str, name: str, array: npt.ArrayLike) -> None:
+    """Raise a DataError for a masked array, whose mask would be lost.
+
+    Parameters
+    ----------
+    owner, name
+        Who was given it, and as what, for the message.
+    array
+        Anything.
+    """
+    if np.ma.is_masked(array):
+        raise DataError(
+            f"{owner}: {name} is a masked array, whose mask would be lost; use {name}.filled(0), "
+            f"or another number, or leave out the samples that it covers"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Images and what is to be learned about each.
@@ -92,6 +109,8 @@ class Samples:
         from fastconv.data.class_labels import class_names_of, class_numbers, label_values
 
         owner = "Samples.from_arrays"
+        require_unmasked(owner, "images", images)
+        require_unmasked(owner, "labels", labels)
         values, _ = label_values(owner, labels)
         names = None if class_names is None else tuple(str(name) for name in class_names)
         if names is None and values.dtype.kind == "U":
@@ -110,6 +129,7 @@ class Samples:
                     f"Samples: {name} is a {type(array).__name__}; expected a NumPy array; "
                     f"use numpy.asarray({name})"
                 )
+            require_unmasked("Samples", name, array)
             if not array.flags.aligned:
                 raise DataError(
                     f"Samples: {name} of shape {array.shape} does not lie where numbers of its "
@@ -271,6 +291,8 @@ class Dataset:
         Held out of the training part, or None; :func:`fastconv.data.split` makes one.
     remarks
         What was done to the data when they were read, and who trains on them should know.
+    bits
+        Of the values of pictures with more than 8, before these were brought to bytes; else None.
 
     Raises
     ------
@@ -285,6 +307,7 @@ class Dataset:
     class_names: tuple[str, ...]
     validation: Samples | None = None
     remarks: tuple[str, ...] = ()
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together and every label names a class."""

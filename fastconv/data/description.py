@@ -171,13 +171,13 @@ def _picture_sizes(source: Source) -> dict[tuple[int, int], int]:
     """Return sizes of pictures by their headers, those that most have first."""
     from fastconv.data.picture_files import PictureError, bomb_is_error, picture_form
 
-    if source.kind != "folder of pictures":
+    if not source.pictures:
         return {}
     sizes: Counter[tuple[int, int]] = Counter()
     with bomb_is_error():
-        for file in source.files:
+        for file in source.pictures:
             try:
-                height, width, _ = picture_form(file)
+                height, width, *_ = picture_form(file)
             except PictureError:
                 continue  # named when the folder is read
             sizes[height, width] += 1

@@ -72,7 +72,7 @@ def load_labelled(
                 f"{place}: has no labelled {part} part; expected one of {', '.join(found)}"
             )
         owner = str(place)
-        values, remark = label_values(owner, rows.labels)
+        values, remark = label_values(owner, rows.labels, are_targets=chosen.target is not None)
         if remark:
             remarks.append(remark)
         if (values.ndim == 1) != bool(class_names):

@@ -20,8 +20,8 @@ from fastconv.data.source import PARTS, Rows, Source
 
 _TABLES = (".csv", ".tsv", ".parquet")
 _KINDS = (
-    "a folder with one folder of pictures for each class, .npz, .npy, .csv, .parquet, IDX files, "
-    "cifar-100-python or its .tar.gz, or SVHN's train_32x32.mat"
+    "a folder or a .zip with one folder of pictures for each class, .npz, .npy, .csv, .parquet, "
+    "IDX files, cifar-100-python or its .tar.gz, or SVHN's train_32x32.mat"
 )
 
 
@@ -31,9 +31,9 @@ def load_own(path: str | PathLike[str], *, title: str | None = None, **options: 
     Parameters
     ----------
     path
-        A folder with one folder of pictures for each class (perhaps within ``train``,
-        ``validation`` and ``test``); an .npz file or .npy files of images and labels; a CSV or a
-        Parquet file; IDX files; CIFAR-100's Python version; SVHN's .mat files.
+        A folder, or a zip archive, with one folder of pictures for each class (perhaps within
+        ``train``, ``validation`` and ``test``); an .npz file or .npy files of images and labels; a
+        CSV or a Parquet file; IDX files; CIFAR-100's Python version; SVHN's .mat files.
     title
         Name of the data set; by default that of the file or folder.
     **options
@@ -130,10 +130,14 @@ def _file_source(path: Path, options: OwnOptions) -> Source:
         return array_file(path, options)
     if ending in _TABLES:
         return table_files(path, options)
+    if ending == ".zip":
+        from fastconv.data.picture_archive import picture_archive
+
+        return picture_archive(path, options)
     if ending == ".mat":
         return svhn_source(path)
     if cifar100_place(path) is not None:
-        return cifar100_source(path)
+        return cifar100_source(path, options)
     if idx_shape(path) is not None:
         return idx_pairs(path)
     if ending in ENDINGS:
@@ -153,7 +157,7 @@ def _folder_source(path: Path, options: OwnOptions) -> Source:
     if idx_files(path):
         return idx_pairs(path)
     if cifar100_place(path) is not None:
-        return cifar100_source(path)
+        return cifar100_source(path, options)
     if svhn_files(path):
         return svhn_source(path)
     inner = list(path.iterdir())
@@ -188,7 +192,9 @@ def plan_of(source: Source, options: OwnOptions) -> Plan:
             raise DataError(f"{owner}: the {part} part has no labels; add them")
         if not len(rows):
             raise DataError(f"{owner}: the {part} part has no samples; add some")
-        values[part], remark = label_values(f"{owner} ({part} part)", rows.labels)
+        values[part], remark = label_values(
+            f"{owner} ({part} part)", rows.labels, are_targets=options.target is not None
+        )
         if remark and remark not in remarks:
             remarks.append(remark)
     names, labels = _numbered(owner, source.class_names(), values)
@@ -297,5 +303,6 @@ def _dataset(name: str, made: Arranged) -> Dataset:
 
     validation = samples("validation") if "validation" in made.ranges else None
     return Dataset(
-        name, samples("training"), samples("test"), made.class_names, validation, made.remarks
-    )
+        name, samples("training"), samples("test"), made.class_names, validation, made.remarks,
+        made.bits,
+    )  # fmt: skip

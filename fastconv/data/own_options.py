@@ -14,7 +14,7 @@ VALIDATION_FRACTION = 0.1
 _MOST_PIXELS_A_SIDE = 4096
 
 
-_ENDINGS = (".gz", ".tar", ".npz", ".npy", ".csv", ".tsv", ".parquet", ".mat")
+_ENDINGS = (".gz", ".tar", ".zip", ".npz", ".npy", ".csv", ".tsv", ".parquet", ".mat")
 
 
 def data_name(path: str) -> str:
@@ -30,6 +30,20 @@ def data_name(path: str) -> str:
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
     return name or "own"
+
+
+_BITS = (8, 12, 16)
+
+
+def bits_of(largest: int) -> int:
+    """Return the bits that whole numbers up to a largest one have: 8, 12, 16, or as many as needed.
+
+    Examples
+    --------
+    >>> bits_of(255), bits_of(4095), bits_of(4096), bits_of(70000)
+    (8, 12, 16, 17)
+    """
+    return next((bits for bits in _BITS if largest < 2**bits), largest.bit_length())
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,9 @@ class OwnOptions:
         1 for grey, 3 for colours; by default 1 where every picture is grey.
     label
         Column of the classes in a table, by its name or its number from 0; by default the one
-        that is named label, class, target or y.
+        that is named label, class, target or y. Of CIFAR-100 "fine" (the default) or "coarse".
+    target
+        Columns of a table that a regression is to find, in place of classes.
     leave_out
         Columns of a table that are no features.
     image_shape
@@ -74,6 +90,8 @@ class OwnOptions:
     bad
         What becomes of pictures that cannot be read: "refuse" (the default) or "skip", which names
         them and goes on.
+    bits
+        Of the values of pictures with more than 8; by default 8, 12 or 16 by the largest of all.
 
     Raises
     ------
@@ -86,6 +104,7 @@ class OwnOptions:
     size: tuple[int, ...] | None = None
     channels: int | None = None
     label: str | None = None
+    target: tuple[str, ...] | None = None
     leave_out: tuple[str, ...] | None = None
     image_shape: tuple[int, ...] | None = None
     layout: Literal["NHWC", "NCHW"] | None = None
@@ -96,6 +115,7 @@ class OwnOptions:
     split_file: str | None = None
     split_seed: int | None = None
     bad: Literal["refuse", "skip"] | None = None
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         """Check each value, and those that belong together."""
@@ -112,6 +132,13 @@ class OwnOptions:
             )
         if self.split_seed is not None and self.split_seed < 0:
             raise ValueError(f"data.split_seed is {self.split_seed}; expected 0 or more")
+        if self.label is not None and self.target is not None:
+            raise ValueError(
+                f"data.label is {self.label!r} and data.target is {list(self.target)}; leave one "
+                f"of them out: classes, or the targets of a regression"
+            )
+        if self.target is not None and not self.target:
+            raise ValueError("data.target is []; name one column or more, or leave it out")
         if self.split_file is not None and self.group is not None:
             raise ValueError(
                 f"data.split_file is {self.split_file!r} and data.group is {self.group!r}; leave "
@@ -125,6 +152,8 @@ class OwnOptions:
             )
         if self.layout not in (None, "NHWC", "NCHW"):
             raise ValueError(f"data.layout is {self.layout!r}; expected NHWC or NCHW")
+        if self.bits is not None and not 8 <= self.bits <= 32:
+            raise ValueError(f"data.bits is {self.bits}; expected 8 to 32, such as 12")
         if self.bad not in (None, "refuse", "skip"):
             raise ValueError(f"data.bad is {self.bad!r}; expected refuse or skip")
         if self.channels not in (None, 1, 3):

@@ -70,6 +70,9 @@ def read_parquet(path: Path, options: OwnOptions, *, requires_label: bool = True
     else:
         images = as_table_images(str(path), _narrow(joined), columns, options)
     labels = None if columns.label is None else _labels(path, table, columns.label)
+    if columns.targets:
+        of_targets = [_column(path, table, n).astype(np.float64) for n in columns.targets]
+        labels = np.stack(of_targets, axis=1)
     groups = None
     if columns.group is not None:
         groups = [str(each) for each in table.column(columns.group).to_pylist()]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._errors import UserError
 from fastconv._extras import missing_extra
+from fastconv.data.own_options import bits_of
+
+if TYPE_CHECKING:
+    from fastconv.data.picture_rows import Picture
 
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,7 +29,10 @@ except ModuleNotFoundError as fault:
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
 _MODES = {1: "L", 3: "RGB"}
-_GREY_MODES = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"))
+_DEEP_MODES = frozenset(("I", "I;16", "I;16L", "I;16B", "I;16N"))
+_GREY_MODES = frozenset(("1", "L", "LA", "La", "F")) | _DEEP_MODES
+_A_SHADE = 4
+"""Difference of pixels that nobody sees."""
 _ORIENTATION = 0x0112
 _TURNED_BY_A_QUARTER = (5, 6, 7, 8)
 
@@ -44,12 +53,19 @@ class PictureError(UserError, ValueError):
 
 
 def read_picture(
-    path: str | Path, shape: Sequence[int], *, fit: Fit = "crop", invert: bool = False
+    path: str | Path,
+    shape: Sequence[int],
+    *,
+    fit: Fit = "crop",
+    invert: bool = False,
+    bits: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read a picture of any size and usual format, and bring it to a shape.
 
-    It is turned as its camera says, laid on white where it is transparent, brought to grey or
-    colours, and resized with antialiasing.
+    It is turned as its camera says, laid on white where it is transparent (on black if nothing
+    would be seen on white), brought to grey or colours, and resized with antialiasing. Values of
+    more than 8 bits are scaled by what they have: 8, 12 or 16 bits by the largest one, or more in
+    whole numbers of 32 bits.
 
     Parameters
     ----------
@@ -62,6 +78,8 @@ def read_picture(
         black, "stretch" distorts.
     invert
         Make dark bright: for dark ink on bright paper, where a network knows bright on dark.
+    bits
+        Of its values, where these have more than 8; None: by the largest.
 
     Returns
     -------
@@ -74,7 +92,12 @@ def read_picture(
         If the file cannot be read, or is no picture.
     """
     with bomb_is_error():
-        return decode_picture(path, shape, fit=fit, invert=invert)
+        return decode_picture(path, shape, fit=fit, invert=invert, bits=bits)
+
+
+def _content(file: str | Picture) -> str | Path | IO[bytes]:
+    """What Pillow opens: a path, or the bytes of a member of an archive."""
+    return file if isinstance(file, (str, Path)) else io.BytesIO(file.read())
 
 
 def open_picture(file: str | Path | IO[bytes]) -> Image.Image:
@@ -106,7 +129,7 @@ def bomb_is_error() -> Iterator[None]:
 
 
 @contextmanager
-def _named_faults(path: str | Path) -> Iterator[None]:
+def _named_faults(path: str | Picture) -> Iterator[None]:
     """Make a PictureError of whatever reading a picture raises."""
     try:
         yield
@@ -123,8 +146,25 @@ def _named_faults(path: str | Path) -> Iterator[None]:
         raise PictureError(f"{path}: cannot be read ({reason})") from None
 
 
-def picture_form(path: str | Path) -> tuple[int, int, bool]:
-    """Read from a picture's header its height and width as it is seen, and whether it is grey.
+def largest_value(path: str | Picture) -> int:
+    """Return the largest value of a picture with more than 8 bits, within :func:`bomb_is_error`.
+
+    Raises
+    ------
+    PictureError
+        If the file cannot be read, or is no picture.
+    """
+    with _named_faults(path), open_picture(_content(path)) as file:
+        return int(np.asarray(file).max(initial=0))
+
+
+def picture_form(path: str | Picture) -> tuple[int, int, bool, bool]:
+    """Read from a picture's header its height and width as it is seen, and its kind of values.
+
+    Returns
+    -------
+    height, width, is_grey, is_deep
+        The latter where its whole numbers have more than 8 bits.
 
     Within :func:`bomb_is_error`.
 
@@ -133,21 +173,26 @@ def picture_form(path: str | Path) -> tuple[int, int, bool]:
     PictureError
         If the file cannot be read, or is no picture.
     """
-    with _named_faults(path), open_picture(path) as file:
+    with _named_faults(path), open_picture(_content(path)) as file:
         width, height = file.size
         if file.getexif().get(_ORIENTATION) in _TURNED_BY_A_QUARTER:
             width, height = height, width
-        return height, width, file.mode in _GREY_MODES
+        return height, width, file.mode in _GREY_MODES, file.mode in _DEEP_MODES
 
 
 def decode_picture(
-    path: str | Path, shape: Sequence[int], *, fit: Fit = "crop", invert: bool = False
+    path: str | Picture,
+    shape: Sequence[int],
+    *,
+    fit: Fit = "crop",
+    invert: bool = False,
+    bits: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read a picture as :func:`read_picture` does, within :func:`bomb_is_error`.
 
     Parameters
     ----------
-    path, shape, fit, invert
+    path, shape, fit, invert, bits
         As for :func:`read_picture`.
 
     Raises
@@ -160,14 +205,14 @@ def decode_picture(
         raise PictureError(
             f"{path}: the network takes images of {channels} channels; pictures have 1 or 3"
         )
-    with _named_faults(path), open_picture(path) as file:
+    with _named_faults(path), open_picture(_content(path)) as file:
         if file.width * file.height > _MANY_PIXELS:
             from fastconv.data.available_memory import require_memory
 
             # A few bytes may be very many pixels of one colour.
             needed = _BYTES_OF_A_PIXEL * file.width * file.height
             require_memory(str(path), needed, "resize it first")
-        picture = _flat(ImageOps.exif_transpose(file), _MODES[channels])
+        picture = _flat(ImageOps.exif_transpose(file), _MODES[channels], bits)
     if invert:
         picture = ImageOps.invert(picture)
     size = (width, height)
@@ -181,19 +226,31 @@ def decode_picture(
     return pixels
 
 
-def _flat(picture: Image.Image, mode: str) -> Image.Image:
+def _flat(picture: Image.Image, mode: str, bits: int | None) -> Image.Image:
     """Return a picture without transparency, with 8 bits for each channel."""
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+    if picture.mode in _DEEP_MODES or picture.mode == "F":
         # Pillow would cut off all that is more than 255.
         values = np.asarray(picture)
-        most = 65535 if picture.mode.startswith("I") else 1.0
-        top = max(most, float(values.max(initial=0)))
+        largest = float(values.max(initial=0))
+        most = 1.0 if picture.mode == "F" else 2.0 ** (bits or bits_of(int(largest))) - 1
+        top = max(most, largest)
         pixels = np.empty(values.shape, np.uint8)
         for row, line in enumerate(values):
             pixels[row] = 255 * np.clip(line.astype(np.float64) / top, 0, 1) + 0.5
         picture = Image.fromarray(pixels)
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        picture = Image.alpha_composite(paper, layer)
+        picture = _laid_on(layer, "white").convert(mode)
+        if _is_even(picture) and not _is_even(on_black := _laid_on(layer, "black").convert(mode)):
+            return on_black  # white ink
     return picture.convert(mode)
+
+
+def _laid_on(layer: Image.Image, paper: str) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", layer.size, paper), layer)
+
+
+def _is_even(picture: Image.Image) -> bool:
+    """Whether there is nothing to see: all pixels are the same, but for a shade."""
+    pixels = np.asarray(picture)
+    return bool(np.ptp(pixels) <= _A_SHADE) if pixels.size else True

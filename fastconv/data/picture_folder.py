@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from fastconv._files import as_text
 from fastconv.data.errors import DataError, MissingData
 from fastconv.data.own_options import OwnOptions
-from fastconv.data.picture_rows import picture_rows
+from fastconv.data.picture_rows import Picture, picture_rows
 from fastconv.data.source import PART_ALIASES, Rows, Source
 
 ENDINGS = frozenset(
@@ -23,10 +23,10 @@ ENDINGS = frozenset(
 
 
 @dataclass(frozen=True)
-class _Found:
-    """The picture files of one part, with their classes and their paths within it."""
+class Found:
+    """The pictures of one part, with their classes and their paths within it."""
 
-    files: tuple[Path, ...]
+    files: tuple[Picture, ...]
     classes: tuple[str, ...]
     names: tuple[str, ...]
 
@@ -49,13 +49,13 @@ def picture_folder(path: Path, options: OwnOptions) -> Source:
     MissingData
         If there is nothing in it.
     """
-    pattern = options.group_pattern()
+    options.group_pattern()  # checks it
     folders = _folders(path)
     part_of = {folder: PART_ALIASES.get(folder.name.lower()) for folder in folders}
     _require_no_mixture(path, part_of)
     ignored: list[Path] = []
     if folders and all(part_of.values()):
-        found: dict[str, _Found] = {}
+        found: dict[str, Found] = {}
         for folder, part in part_of.items():
             if part in found:
                 raise DataError(f"{path}: two folders are the {part} part; leave one of them")
@@ -68,13 +68,40 @@ def picture_folder(path: Path, options: OwnOptions) -> Source:
     else:
         found = {"training": _part(path, "", ignored)}
 
+    return picture_source(path, "folder of pictures", found, ignored, options)
+
+
+def picture_source(
+    path: Path,
+    kind: str,
+    found: dict[str, Found],
+    ignored: Sequence[Path | str],
+    options: OwnOptions,
+) -> Source:
+    """Make a source of pictures that were found.
+
+    Parameters
+    ----------
+    path, kind
+        As of a :class:`fastconv.data.source.Source`.
+    found
+        The pictures of each part.
+    ignored
+        What is none by its name.
+    options
+        How the pictures are to be read.
+    """
+    pattern = options.group_pattern()
+
     def read(remarks: list[str]) -> dict[str, Rows]:
         if ignored:
             remarks.append(f"ignored as no pictures by their names: {_shown(ignored)}")
         return _read(path, found, options, pattern, remarks)
 
-    files = tuple(file for part in found.values() for file in part.files)
-    return Source(path, "folder of pictures", files, read)
+    pictures = tuple(file for part in found.values() for file in part.files)
+    # All members of an archive depend on one file.
+    files = tuple(dict.fromkeys(each if isinstance(each, Path) else path for each in pictures))
+    return Source(path, kind, files, read, pictures=pictures)
 
 
 def _require_no_mixture(path: Path, part_of: dict[Path, str | None]) -> None:
@@ -90,7 +117,7 @@ def _require_no_mixture(path: Path, part_of: dict[Path, str | None]) -> None:
 
 def _read(
     path: Path,
-    found: dict[str, _Found],
+    found: dict[str, Found],
     options: OwnOptions,
     pattern: re.Pattern[str] | None,
     remarks: list[str],
@@ -116,13 +143,13 @@ def _read(
         groups = None
         if pattern is not None:
             groups = [_group(pattern, name_of, options) for name_of in names]
-        images = type(rows)([part.files[i] for i in here], rows.shape[1:], options.effective_fit)
+        images = rows.of([part.files[i] for i in here])
         parts[name] = Rows(images, np.array(classes, dtype=np.str_), names, groups)
         start = end
     return parts
 
 
-def _shown(files: list[Path], most: int = 3) -> str:
+def _shown(files: Sequence[Path | str], most: int = 3) -> str:
     names = ", ".join(map(str, files[:most]))
     return names + (f" and {len(files) - most} more files" if len(files) > most else "")
 
@@ -139,15 +166,16 @@ def _group(pattern: re.Pattern[str], name: str, options: OwnOptions) -> str:
 
 def _folders(path: Path) -> list[Path]:
     with os.scandir(path) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not _is_hidden(e.name))
+        names = sorted(e.name for e in entries if e.is_dir() and not is_hidden(e.name))
     return [path / name for name in names]
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder of this name is passed over."""
     return name.startswith((".", "__MACOSX"))
 
 
-def _part(folder: Path, prefix: str, ignored: list[Path]) -> _Found:
+def _part(folder: Path, prefix: str, ignored: list[Path]) -> Found:
     """List the pictures of one folder that has a folder for each class."""
     classes = _folders(folder)
     loose = [file for file in _files(folder, deep=False) if file.suffix.lower() in ENDINGS]
@@ -180,15 +208,15 @@ def _part(folder: Path, prefix: str, ignored: list[Path]) -> _Found:
         files += found
         owners += [as_text(inner.name)] * len(found)
         names += [prefix + file.relative_to(folder).as_posix() for file in found]
-    return _Found(tuple(files), tuple(owners), tuple(names))
+    return Found(tuple(files), tuple(owners), tuple(names))
 
 
 def _files(folder: Path, *, deep: bool) -> Iterator[Path]:
     """Files that are not hidden, in the order of their names."""
     for root, folders, names in os.walk(folder):
-        folders[:] = sorted(n for n in folders if not _is_hidden(n)) if deep else []
+        folders[:] = sorted(n for n in folders if not is_hidden(n)) if deep else []
         for name in sorted(names):
-            if not _is_hidden(name) and name != "Thumbs.db":
+            if not is_hidden(name) and name != "Thumbs.db":
                 yield Path(root, name)
 
 

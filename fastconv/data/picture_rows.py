@@ -7,20 +7,25 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fastconv.data.errors import DataError
-from fastconv.data.own_options import OwnFit, OwnOptions
+from fastconv.data.own_options import OwnFit, OwnOptions, bits_of
 
 if TYPE_CHECKING:
+    from fastconv.data.picture_archive import ZippedPicture
     from fastconv.data.picture_files import Fit
+
+Picture: TypeAlias = "Path | ZippedPicture"
+"""A file, or a member of an archive."""
 
 _AT_A_TIME = 256
 """Pictures that are decoded before any is asked for again: bounds the memory."""
 _MOST_THREADS = 16
+_MOST_BITS = 16
 
 FIT_OF: dict[OwnFit, Fit] = {
     "refuse": "crop",
@@ -42,16 +47,27 @@ class PictureRows:
         (height, width, channels) of every row.
     fit
         What becomes of pictures of another size.
+    bits
+        Of the values of pictures with more than 8 bits; None: by the largest of each.
     """
 
     dtype = np.dtype(np.uint8)
 
     def __init__(
-        self, files: Sequence[Path], shape: tuple[int, int, int], fit: OwnFit = "refuse"
+        self,
+        files: Sequence[Picture],
+        shape: tuple[int, int, int],
+        fit: OwnFit = "refuse",
+        bits: int | None = None,
     ) -> None:
         self.files = tuple(files)
         self.shape = (len(self.files), *shape)
         self._fit = fit
+        self.bits = bits
+
+    def of(self, files: Sequence[Picture]) -> PictureRows:
+        """Return rows of other files that are read in the same way."""
+        return PictureRows(files, self.shape[1:], self._fit, self.bits)
 
     def __len__(self) -> int:
         """Count the pictures."""
@@ -76,7 +92,7 @@ class PictureRows:
 
         def decode(index: int) -> tuple[int, npt.NDArray[np.uint8] | str]:
             try:
-                return index, decode_picture(self.files[index], shape, fit=fit)
+                return index, decode_picture(self.files[index], shape, fit=fit, bits=self.bits)
             except PictureError as fault:
                 return index, str(fault)
             except MemoryError:
@@ -89,7 +105,7 @@ class PictureRows:
 
 
 def picture_rows(
-    owner: Path, files: Sequence[Path], options: OwnOptions, remarks: list[str]
+    owner: Path, files: Sequence[Picture], options: OwnOptions, remarks: list[str]
 ) -> tuple[PictureRows, list[int]]:
     """Look at the headers of picture files, and decide on one shape for all.
 
@@ -115,15 +131,23 @@ def picture_rows(
         If a picture cannot be read and none is to be skipped, or the sizes differ and nothing says
         what they are to become.
     """
-    from fastconv.data.picture_files import PictureError, bomb_is_error, picture_form
+    from fastconv.data.picture_files import (
+        PictureError,
+        bomb_is_error,
+        largest_value,
+        picture_form,
+    )
 
     sizes: Counter[tuple[int, int]] = Counter()
-    first_of: dict[tuple[int, int], Path] = {}
-    kept, bad, grey = [], [], True
+    first_of: dict[tuple[int, int], Picture] = {}
+    kept, bad, grey, largest = [], [], True, -1
     with bomb_is_error():
         for index, file in enumerate(files):
             try:
-                height, width, is_grey = picture_form(file)
+                height, width, is_grey, is_deep = picture_form(file)
+                if is_deep and options.bits is None:
+                    # All of them have one scale, so that all are looked at.
+                    largest = max(largest, largest_value(file))
             except PictureError as fault:
                 require_skipping(options, str(fault))
                 bad.append(str(fault))
@@ -137,8 +161,16 @@ def picture_rows(
         raise DataError(f"{owner}: no picture in it can be read; put pictures there")
     height, width = _one_size(owner, sizes, first_of, options)
     channels = options.channels or (1 if grey else 3)
+    bits = options.bits
+    if largest >= 0:
+        bits = bits_of(largest)
+        if bits < _MOST_BITS:
+            remarks.append(
+                f"the values of 16-bit pictures are at most {largest}: they were taken for {bits} "
+                f"bits; say data.bits=16 if they are not"
+            )
     rows = PictureRows(
-        [files[index] for index in kept], (height, width, channels), options.effective_fit
+        [files[index] for index in kept], (height, width, channels), options.effective_fit, bits
     )
     return rows, kept
 
@@ -162,7 +194,7 @@ def skipped_remarks(bad: Sequence[str], most: int = 20) -> list[str]:
 def _one_size(
     owner: Path,
     sizes: Counter[tuple[int, int]],
-    first_of: dict[tuple[int, int], Path],
+    first_of: dict[tuple[int, int], Picture],
     options: OwnOptions,
 ) -> tuple[int, int]:
     wanted = None if options.size is None else (options.size[0], options.size[1])

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import TypeAlias
 
 from fastconv.data.dataset import Array
-from fastconv.data.picture_rows import PictureRows
+from fastconv.data.picture_rows import Picture, PictureRows
 
 PARTS = ("training", "validation", "test")
 PART_ALIASES = {
@@ -67,6 +67,8 @@ class Source:
     class_names
         Reads the names of the classes where the data say them, and returns none otherwise: whole
         numbers as labels are then theirs.
+    pictures
+        Those whose sizes may differ, where there are any.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class Source:
     files: tuple[Path, ...]
     read: Callable[[list[str]], RowsByPart]
     class_names: Callable[[], tuple[str, ...]] = tuple
+    pictures: tuple[Picture, ...] = ()
 
 
 def part_named(name: str) -> str | None:

@@ -27,6 +27,8 @@ class Columns:
     ----------
     label, group
         None where there is none.
+    targets
+        Of a regression, in place of a label.
     values
         Pixels or features, in their order.
     names
@@ -37,6 +39,7 @@ class Columns:
     group: int | None
     values: tuple[int, ...]
     names: tuple[str, ...]
+    targets: tuple[int, ...] = ()
 
 
 def as_names(owner: str, names: Sequence[str]) -> Array:
@@ -91,7 +94,14 @@ def find_columns(
         has the classes.
     """
     label = None
-    if options.label is not None:
+    targets: list[int] = []
+    for name in options.target or ():
+        number = _column(owner, names, name, "target", requires_label)
+        if number is not None:
+            targets.append(number)
+    if options.target is not None:
+        pass  # whatever its name, no column has classes
+    elif options.label is not None:
         label = _column(owner, names, options.label, "label", requires_label)
     else:
         lower = [name.strip().lower() for name in names]
@@ -101,7 +111,9 @@ def find_columns(
         elif requires_label:
             raise DataError(
                 f"{owner}: no column is named {', '.join(_LABEL_NAMES)}; the columns are "
-                f"{_shown(names)}; say which has the classes, such as --set data.label={names[0]!r}"
+                f"{_shown(names)}; say which has the classes, such as --set "
+                f"data.label={names[0]!r}, or what a regression is to find, such as "
+                f"--target {names[-1]!r}"
             )
     group = None
     if options.group is not None:
@@ -109,10 +121,11 @@ def find_columns(
     out = {
         _column(owner, names, name, "leave_out", requires_label) for name in options.leave_out or ()
     }
-    values = tuple(n for n in range(len(names)) if n not in (label, group) and n not in out)
+    taken = {label, group, *targets, *out}
+    values = tuple(n for n in range(len(names)) if n not in taken)
     if not values:
         raise DataError(f"{owner}: no column is left for pixels or features; add them")
-    return Columns(label, group, values, tuple(names))
+    return Columns(label, group, values, tuple(names), tuple(targets))
 
 
 def _column(owner: str, names: Sequence[str], wanted: str, key: str, required: bool) -> int | None:

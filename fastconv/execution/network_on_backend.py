@@ -18,7 +18,12 @@ from fastconv.execution.uploads import Arrays, Uploads
 from fastconv.network import Sequential
 from fastconv.plans.loss import Loss
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
-from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
+from fastconv.preprocessing import (
+    Augmentation,
+    Preprocessing,
+    as_preprocessing,
+    warn_of_range,
+)
 
 _MIDDLE_OF_BYTES = 127
 
@@ -105,6 +110,7 @@ class NetworkOnBackend:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         config: ExecutionConfig | None = None,
+        steps_per_epoch: int = 1,
     ) -> Any:
         """Build a plan over samples, and make it ready to run.
 
@@ -120,6 +126,8 @@ class NetworkOnBackend:
             Of training.
         config
             In place of the network's own: for fewer threads.
+        steps_per_epoch
+            Of training.
 
         Returns
         -------
@@ -134,6 +142,7 @@ class NetworkOnBackend:
             self.preprocessing,
             augmentation or Augmentation(),
             None if targets is None else targets.dtype.name,
+            steps_per_epoch,
         )
         plan = build_plan(self.network, batch, purpose, source, seed)
         self.plan_seconds += time.perf_counter() - started
@@ -159,6 +168,7 @@ class NetworkOnBackend:
 def _check_range(preprocessing: Preprocessing, samples: Samples) -> None:
     """Warn of a mean and a deviation that count from 0 to 1 where pixels count from 0 to 255."""
     p, images = preprocessing, samples.images
+    warn_of_range("Samples", p, images)
     if p.kind != "standardize" or images.dtype != np.uint8 or not images.size:
         return
     largest = max(float(np.max(np.abs(array))) for array in (p.mean, p.std) if array is not None)

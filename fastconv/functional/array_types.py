@@ -46,6 +46,11 @@ def as_array(owner: str, name: str, value: Any) -> Any:
         If it lies on a CUDA device and CuPy is missing.
     """
     if isinstance(value, np.ndarray):
+        if np.ma.is_masked(value):
+            raise TypeError(
+                f"{owner}: {name} is a masked array, whose mask would be lost; use "
+                f"{name}.filled(0), or another number"
+            )
         return np.asarray(value)  # subclasses have meanings of their own for what is done here
     used = _cuda().device_in_use()
     if used is not None and isinstance(value, used.arrays.ndarray):

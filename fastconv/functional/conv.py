@@ -35,6 +35,14 @@ def _check_groups(owner: str, groups: object) -> None:
     require_int(owner, "groups", groups, 1)
 
 
+def _other_order(w: Shape, order: str, inputs: int) -> str:
+    """What to do with weights that fit in the order of the other layout; or nothing."""
+    other, axes = ("OIHW", "2, 3, 1, 0") if order == "HWIO" else ("HWIO", "3, 2, 0, 1")
+    if w[other.index("I")] != inputs:
+        return ""
+    return f"; if w is {other}, use w.transpose({axes}), or the other layout"
+
+
 def _conv_spec(
     owner: str,
     x: Array,
@@ -76,7 +84,7 @@ def _spec_of_shapes(
         each = f" in each of {groups} groups" if groups > 1 else ""
         raise ValueError(
             f"{owner}: w has {inputs} input channels{each} ({order} {w}) "
-            f"but x has {channels} ({layout} {x})"
+            f"but x has {channels} ({layout} {x}){_other_order(w, order, channels // groups)}"
         )
     strides = as_pair(owner, "stride", stride)
     dilations = as_pair(owner, "dilation", dilation)

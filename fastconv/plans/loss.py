@@ -129,6 +129,26 @@ class Loss:
             self.class_weights is not None or self.ignore_index is not None
         )
 
+    def check_mixing(self, owner: str, name: str) -> None:
+        """Check that targets of mixed images may be given to it.
+
+        Parameters
+        ----------
+        owner, name
+            Who mixes them, and by which option, for the message.
+
+        Raises
+        ------
+        SpecError
+            If not.
+        """
+        if self.kind == "nll":
+            fix = "none under the loss nll; use softmax_cross_entropy, without a log_softmax layer"
+            raise SpecError(owner, name, "on", fix, "{field} is {value}; expected {expected}")
+        if self.ignore_index is not None:
+            fix = "none with loss.ignore_index; leave one of the two out"
+            raise SpecError(owner, name, "on", fix, "{field} is {value}; expected {expected}")
+
     def constants(self, dtype: Any) -> dict[str, NDArray[np.floating]]:
         """Arrays that plans with this loss share, by their names."""
         if self.class_weights is None:
@@ -177,7 +197,10 @@ def add_loss(builder: PlanBuilder, loss: Loss, scores: int) -> int | None:
     """Add the loss and its statistics; return the gradient of the scores where it is wanted."""
     (outputs,) = builder.network.output_shape
     loss.check_outputs("Loss", outputs)
-    weighs = loss.weighs_labels or builder.purpose.sample_weights
+    if builder.mixture is not None:
+        _check_mixture(builder, loss)
+    # Targets of mixed images hold the weights of the classes already.
+    weighs = (loss.weighs_labels and builder.mixture is None) or builder.purpose.sample_weights
     spec = LossSpec(builder.batch, outputs)
     losses = builder.buffer("losses", (builder.batch,))
     statistics = builder.buffer("statistics", (4 if weighs else 3,), "float64")
@@ -196,14 +219,15 @@ def add_loss(builder: PlanBuilder, loss: Loss, scores: int) -> int | None:
         # It knows nothing of weights, which stand behind what it adds to.
         counts = builder.view("statistics.counts", statistics, (3,)) if weighs else statistics
         builder.call("loss.count_correct", spec, scores, label, counts)
-        if loss.label_smoothing:
+        if loss.label_smoothing or builder.mixture is not None:
             target = builder.buffer("target", (builder.batch, outputs))
             builder.call("target_loss.one_hot", spec, label, target)
+            target = _mixed(builder, target)
             _soft(builder, loss, scores, target, class_weights, losses, gradient)
         else:
             _of_labels(builder, loss, scores, label, losses, gradient)
     else:
-        target = _targets(builder, outputs)
+        target = _mixed(builder, _targets(builder, outputs))
         if loss.soft_targets:
             _soft(builder, loss, scores, target, class_weights, losses, gradient)
         else:
@@ -218,6 +242,24 @@ def add_loss(builder: PlanBuilder, loss: Loss, scores: int) -> int | None:
     given = losses, weights.counts, weights.weights
     builder.call("loss_weights.sum_weighted_losses", spec, *given, statistics)
     return gradient
+
+
+def _check_mixture(builder: PlanBuilder, loss: Loss) -> None:
+    name = "mixup" if builder.source.augmentation.mixup else "cutmix"
+    loss.check_mixing("Augmentation", name)
+    if builder.purpose.sample_weights:
+        expected = "none with sample_weights, which are of single samples; leave one of the two out"
+        value = getattr(builder.source.augmentation, name)
+        raise SpecError("Augmentation", name, value, expected)
+
+
+def _mixed(builder: PlanBuilder, target: int) -> int:
+    """Targets mixed as the images were."""
+    if builder.mixture is None:
+        return target
+    from fastconv.plans.augmented_input import add_mixed_targets
+
+    return add_mixed_targets(builder, target, builder.network.output_shape[0])
 
 
 def _gather(builder: PlanBuilder, rows: int, row: int, elements: int) -> None:

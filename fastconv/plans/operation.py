@@ -293,6 +293,9 @@ class OptimizerSpec:
         Adam" (2016). LAMB: You et al., arXiv:1904.00962.
     rate_factor
         Of these parameters' learning rate.
+    scheduled_momentum
+        Of momentum, nesterov and adam: whether ``rate`` has two numbers, the second of which is the
+        momentum of the step, or its beta1, in place of that of the rule.
     """
 
     kind: OptimizerKind
@@ -311,6 +314,7 @@ class OptimizerSpec:
     centered: bool = False
     momentum_decay: float = 0.004
     rate_factor: float = 1.0
+    scheduled_momentum: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in OPTIMIZER_KINDS:
@@ -332,6 +336,9 @@ class OptimizerSpec:
                 raise SpecError("OptimizerSpec", name, value, "0 or more")
         if not self.epsilon > 0:
             raise SpecError("OptimizerSpec", "epsilon", self.epsilon, "more than 0")
+        if self.scheduled_momentum and self.kind not in ("momentum", "nesterov", "adam"):
+            expected = "false under this rule; use momentum, nesterov, adam or adamw"
+            raise SpecError("OptimizerSpec", "scheduled_momentum", True, expected)
 
     def nadam_shares(self, t: int) -> tuple[float, float]:
         """Factors of g and of m in NAdam's step ``t``, counted from 1.

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 from fastconv.plans.loss import LOSSES as LOSSES
 from fastconv.plans.loss import Loss, add_loss
 from fastconv.plans.node import Node, ReusedMemory
-from fastconv.plans.operation import (
-    AugmentSpec,
-    InputSpec,
-    OptimizerSpec,
-    RandomSpec,
-)
+from fastconv.plans.operation import InputSpec, OptimizerSpec, RandomSpec
 from fastconv.plans.plan import Buffer, Call, Plan
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.spec import Shape
@@ -25,11 +20,8 @@ if TYPE_CHECKING:
     from fastconv.network import Sequential
     from fastconv.plans.update import UpdateSpec
 
-_AUGMENT_STREAM = 0
 _INPUT = -1
 """The number of the network's input among the values; those of layers' outputs are theirs."""
-_JITTER_STREAM = 2**31
-"""Counted down from; layers count up from the other end."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +69,8 @@ class Source:
         What happens to a batch; the augmentation in training only.
     target_dtype
         Of a regression: "float32" or "float64", or None for the network's dtype.
+    steps_per_epoch
+        Of training.
     """
 
     samples: int
@@ -84,6 +78,7 @@ class Source:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     augmentation: Augmentation = field(default_factory=Augmentation)
     target_dtype: str | None = None
+    steps_per_epoch: int = 1
 
 
 class PlanBuilder:
@@ -99,6 +94,12 @@ class PlanBuilder:
         What the plan is for, and what it gathers from.
     seed
         Of dropout and augmentation.
+
+    Attributes
+    ----------
+    mixture
+        The buffers of the partners and the shares that images were mixed by; None where they are
+        not.
     """
 
     def __init__(
@@ -113,19 +114,27 @@ class PlanBuilder:
         self.seed = seed
         self._buffers: list[Buffer] = []
         self._calls: list[Call] = []
-        self._streams = _AUGMENT_STREAM
+        self.mixture: tuple[int, int] | None = None
+        self._streams = 0  # that of the augmentation
         self._pass_number = 0
         self._numbers: dict[str, int] = {}
         self._kept: set[int] = set()
         self._memory = ReusedMemory(self)
         self.indices = self.buffer("indices", (batch * purpose.accumulate,), "int64")
-        self.rate = self.buffer("rate", (1,), "float64")
+        # With a momentum behind it where that is scheduled.
+        numbers = 2 if getattr(purpose.optimizer, "scheduled_momentum", False) else 1
+        self.rate = self.buffer("rate", (numbers,), "float64")
         self.step = self.buffer("step", (1,), "int64")
 
     @property
     def training(self) -> bool:
         """Whether layers behave as in training."""
         return self.purpose.training
+
+    @property
+    def pass_number(self) -> int:
+        """Number of the batch of the step that calls are added for, from 0."""
+        return self._pass_number
 
     def batched(self, shape: Shape) -> Shape:
         """Shape of a batch of samples of this shape."""
@@ -254,37 +263,12 @@ class PlanBuilder:
         x = self.buffer("input", spec.x_shape)
         self.call("input.gather_images", spec, images, self.indices, x)
         if self.training and self.source.augmentation.is_active:
-            x = self._augment(spec, x)
+            # Only where it is used.
+            from fastconv.plans.augmented_input import add_augmentation
+
+            x = add_augmentation(self, spec, x)
         self._preprocess(spec, x)
         return self.view("input.sample", x, self.batched(shape)) if len(shape) != 3 else x
-
-    def _augment(self, input_spec: InputSpec, x: int) -> int:
-        a = self.source.augmentation
-        if a.moves:
-            x = self._move(input_spec, x)
-        if a.jitters:
-            # Only where it is used.
-            from fastconv.plans.jitter import JitterSpec
-
-            stream = _JITTER_STREAM - self._pass_number
-            spec = JitterSpec(
-                input_spec, RandomSpec(self.seed, stream), a.brightness, a.contrast, a.saturation,
-                a.erase, a.erase_area,
-            )  # fmt: skip
-            self.call("input.jitter_images", spec, x, self.step)
-        return x
-
-    def _move(self, input_spec: InputSpec, x: int) -> int:
-        a = self.source.augmentation
-        random = RandomSpec(self.seed, _AUGMENT_STREAM)
-        if self._pass_number:
-            random = self.new_random_stream()
-        spec = AugmentSpec(
-            input_spec, random, a.flip, a.crop, a.rotation, a.shear, a.translation, a.cutout
-        )
-        y = self.buffer("input.augmented", input_spec.x_shape)
-        self.call("input.augment_images", spec, x, self.step, y)
-        return y
 
     def _preprocess(self, spec: InputSpec, x: int) -> None:
         p = self.source.preprocessing

@@ -10,6 +10,7 @@ from fastconv.plans.operation import OptimizerSpec
 from fastconv.spec import DenseSpec
 
 if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
     from fastconv.plans.plan_builder import PlanBuilder
 
 _NEWTON_SCHULZ_STEPS = 5
@@ -53,6 +54,8 @@ class UpdateSpec:
         Limits of the gradients: of the norm of all together, of the magnitude of each; or None.
     average
         What is kept of the average of the weights in each step; None for no average.
+    lookahead
+        Of slow weights; None for none.
     """
 
     stretches: tuple[Stretch, ...]
@@ -60,6 +63,12 @@ class UpdateSpec:
     clip_norm: float | None = None
     clip_value: float | None = None
     average: float | None = None
+    lookahead: LookaheadSpec | None = None
+
+    @property
+    def scheduled_momentum(self) -> bool:
+        """Whether the rate of a step has a momentum behind it."""
+        return any(stretch.spec.scheduled_momentum for stretch in self.stretches)
 
 
 def add_updates(builder: PlanBuilder, updates: UpdateSpec, w: int, dw: int, state: int) -> None:
@@ -84,6 +93,9 @@ def add_updates(builder: PlanBuilder, updates: UpdateSpec, w: int, dw: int, stat
         builder.call("gradient.clip_by_norm", ClipSpec(size, updates.clip_norm), dw)
     for stretch in updates.stretches:
         _add_stretch(builder, stretch, w, dw)
+    if updates.lookahead is not None:
+        slow = builder.buffer("slow_weights", (size,), shared=True)
+        builder.call("optim.lookahead_update", updates.lookahead, w, slow, builder.step)
     if updates.average is not None:
         for name, source in (("parameters", w), ("state", state)):
             (count,) = builder.shape_of(source)

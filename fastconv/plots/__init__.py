@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fastconv.plots.curves import learning_curves as learning_curves
     from fastconv.plots.curves import learning_rate_curve as learning_rate_curve
     from fastconv.plots.distributions import histograms as histograms
+    from fastconv.plots.images import augmented_images as augmented_images
     from fastconv.plots.images import class_templates as class_templates
     from fastconv.plots.images import feature_maps as feature_maps
     from fastconv.plots.images import filters as filters
@@ -47,7 +48,7 @@ _ORIGINS = {
     "classification": "class_scores confusion_matrix prediction_bars",
     "curves": "activation_statistics gradient_norms learning_curves learning_rate_curve",
     "distributions": "histograms",
-    "images": "class_templates feature_maps filters image_grid saliency",
+    "images": "augmented_images class_templates feature_maps filters image_grid saliency",
     "regression": "predictions_against_targets regression_fit",
     "saving": "save",
     "search": "accuracy_against parallel_coordinates",
@@ -58,6 +59,7 @@ _MODULE_OF = {name: module for module, names in _ORIGINS.items() for name in nam
 __all__ = [
     "accuracy_against",
     "activation_statistics",
+    "augmented_images",
     "class_scores",
     "class_templates",
     "confusion_matrix",

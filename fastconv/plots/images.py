@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from fastconv.plots.pixels import (
 )
 from fastconv.plots.style import axes_or_new, colour_bar, signed_amounts
 from fastconv.plots.tiles import draw_tiles, hide_frame
+
+if TYPE_CHECKING:
+    from fastconv.preprocessing import Augmentation
 
 
 def image_grid(
@@ -67,6 +70,64 @@ def image_grid(
         titles = names_of(owner, "titles", titles, len(colours), "image")
     _check_columns(owner, columns)
     return draw_tiles(colours, titles=titles, columns=columns, ax=ax)
+
+
+def augmented_images(
+    images: npt.ArrayLike,
+    augmentation: Augmentation,
+    *,
+    times: int = 7,
+    seed: int = 0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what training makes of images: a row for each, the image itself first.
+
+    Parameters
+    ----------
+    images
+        (N, height, width, channels), 1 channel (grey) or 3 (red, green, blue): uint8, or floating
+        from 0 to 1.
+    augmentation
+        The random changes; images are mixed with one another.
+    times
+        How often each is drawn.
+    seed
+        Of the draws.
+    ax
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    Axes
+        All images are one image on it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the images are no such array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import plots
+    >>> from fastconv.preprocessing import Augmentation
+    >>> images = np.zeros((2, 8, 8, 1), np.uint8)
+    >>> axes = plots.augmented_images(images, Augmentation(flip=True, crop=2), times=3)
+    >>> len(axes.images)
+    1
+    """
+    # Only here: other pictures need no plans.
+    from fastconv.analysis.augmented_images import augmented_images as made_of
+
+    owner = "augmented_images"
+    image_colours(owner, "images", images, "NHWC")  # checks them
+    given = np.asarray(images)
+    made = made_of(given, augmentation, times=times, seed=seed)
+    if given.dtype != np.uint8:
+        made = np.clip(made, 0, 1)
+    rows = np.concatenate([given[:, None], made], axis=1)
+    colours = image_colours(owner, "images", rows.reshape(-1, *given.shape[1:]), "NHWC")
+    return draw_tiles(colours, columns=1 + times, ax=ax)
 
 
 def filters(weights: npt.ArrayLike, *, columns: int | None = None, ax: Axes | None = None) -> Axes:

@@ -99,7 +99,7 @@ def report(
     # The plan was built and made ready in one go: the trainer knows how long each took.
     moments += [moment - (trainer.warmup_seconds - trainer.plan_seconds), moment]
     order = np.arange(loaded.batch_size)[None]
-    trainer.runner.run(order, trainer.schedule.rates(np.arange(1)), 0)
+    trainer.runner.run(order, trainer.rates_and_momenta(np.arange(1)), 0)
     moments.append(time.monotonic())
     print(json.dumps(moments))
 

@@ -188,7 +188,7 @@ def measure(
         order = np.arange(count * trainer.samples_per_step).reshape(count, -1) % len(
             trainer.training
         )
-        rates = trainer.schedule.rates(np.arange(count))
+        rates = trainer.rates_and_momenta(np.arange(count))
         started = time.perf_counter()
         runner.run(order, rates, 0, times)
         return 1e6 * (time.perf_counter() - started) / count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fastconv._files import as_text
 from fastconv.data.names import OWN
@@ -29,6 +29,9 @@ from fastconv.schedules import (
     Warmup,
 )
 from fastconv.spec import SpecError
+
+if TYPE_CHECKING:
+    from fastconv.momentum_schedules import MomentumSchedule
 
 _ANY_SIZE = 2**31 - 1
 _MOST_EPOCHS = 1e9
@@ -202,6 +205,8 @@ class AugmentationSection:
         See :class:`fastconv.plans.operation.AugmentSpec`.
     brightness, contrast, saturation, erase, erase_area
         See :class:`fastconv.plans.jitter.JitterSpec`; in the mode "step". The area left out, 0.33.
+    crop_padding, alternating_flip, resized_crop, mixup, cutmix
+        See :class:`fastconv.preprocessing.Augmentation`; in the mode "step".
     """
 
     mode: Literal["step", "append"] = "step"
@@ -216,6 +221,11 @@ class AugmentationSection:
     saturation: float = used_under("mode", "step", default=0.0)
     erase: float = used_under("mode", "step", default=0.0)
     erase_area: float | None = used_under("mode", "step", default=None)
+    crop_padding: Literal["zero", "reflect"] = used_under("mode", "step", default="zero")
+    alternating_flip: bool = used_under("mode", "step", default=False)
+    resized_crop: float = used_under("mode", "step", default=0.0)
+    mixup: float = used_under("mode", "step", default=0.0)
+    cutmix: float = used_under("mode", "step", default=0.0)
 
     def __post_init__(self) -> None:
         self._check((_ANY_SIZE, _ANY_SIZE, 1))  # checks the numbers
@@ -238,6 +248,10 @@ class AugmentationSection:
 
             area = 1.0 if self.erase_area is None else self.erase_area
             JitterSpec(*place, self.brightness, self.contrast, self.saturation, self.erase, area)
+        if (changes := self.augmentation()).crops:
+            from fastconv.plans.augmentation import CropSpec
+
+            CropSpec(*place, crop=changes.mirrored_crop, least_area=changes.resized_crop)
         if self.erase_area is not None and not self.erase:
             raise RecipeError(
                 "augmentation.erase_area does nothing without augmentation.erase; leave it out, or "
@@ -391,6 +405,56 @@ class OptimizerSection(Optimizer):
         super().__post_init__()
         if not self.lr > 0:
             raise SpecError("Optimizer", "lr", self.lr, "more than 0")
+
+
+@dataclass(frozen=True)
+class MomentumScheduleSection:
+    """``[momentum_schedule]``: the momentum of each step; see :mod:`fastconv.momentum_schedules`.
+
+    Parameters
+    ----------
+    kind
+        "one_cycle", "linear" or "cosine".
+    base_momentum, max_momentum, rise
+        Of one_cycle, over the whole recipe.
+    start, final
+        Of linear and cosine.
+    epochs
+        Of these: after so many it is ``final``; left out, at the end of the recipe.
+    """
+
+    kind: Literal["one_cycle", "linear", "cosine"] = "one_cycle"
+    base_momentum: float = used_under("kind", "one_cycle", default=0.85)
+    max_momentum: float = used_under("kind", "one_cycle", default=0.95)
+    rise: float = used_under("kind", "one_cycle", default=0.3)
+    start: float = used_under("kind", "linear", "cosine", default=0.85)
+    final: float = used_under("kind", "linear", "cosine", default=0.95)
+    epochs: float | None = used_under("kind", "linear", "cosine", default=None)
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and not 0 < self.epochs <= _MOST_EPOCHS:
+            expected = f"more than 0, at most {_MOST_EPOCHS:g}"
+            raise SpecError("momentum_schedule", "epochs", self.epochs, expected)
+        self.schedule(1, 1)  # checks the numbers
+
+    def schedule(self, steps_per_epoch: int, total: int) -> MomentumSchedule:
+        """Return the schedule over a recipe of ``total`` steps.
+
+        Parameters
+        ----------
+        steps_per_epoch, total
+            Updates of an epoch, and of all.
+        """
+        # Only where it is used.
+        from fastconv.momentum_schedules import CosineMomentum, LinearMomentum, OneCycleMomentum
+
+        total = max(1, total)
+        if self.kind == "one_cycle":
+            return OneCycleMomentum(total, self.rise, self.base_momentum, self.max_momentum)
+        if self.epochs is not None:
+            total = max(1, round(self.epochs * steps_per_epoch))
+        made = LinearMomentum if self.kind == "linear" else CosineMomentum
+        return made(self.start, self.final, total)
 
 
 @dataclass(frozen=True)

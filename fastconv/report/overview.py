@@ -61,6 +61,11 @@ def overview(findings: Findings) -> Section:
         ("loss", _settings(recipe.make_loss()).replace("_", " ")),
         ("optimiser", _settings(recipe.optimizer, recipe.rate_key.removeprefix("optimizer."))),
         ("schedule", _settings(recipe.schedule)),
+        *(
+            [("momentum schedule", _settings(recipe.momentum_schedule))]
+            if recipe.momentum_schedule is not None
+            else []
+        ),
         (
             "batch size",
             f"{recipe.batch_size:,}"
@@ -95,10 +100,17 @@ def _settings(section: Any, *always: str) -> str:
     return f"{section.kind} ({', '.join(shown)})" if shown else str(section.kind)
 
 
+def _samples_seen(findings: Findings, steps: int) -> int:
+    recipe, summary = findings.run.recipe, findings.run.summary
+    if recipe.last_batch == "keep" and steps and summary.get("epochs"):
+        return round(float(summary["epochs"]) * len(findings.dataset.training))
+    return int(steps * recipe.batch_size * recipe.accumulate)
+
+
 def _work(findings: Findings) -> list[tuple[str, str]]:
     summary, network = findings.run.summary, findings.initial
     steps, seconds = summary.get("steps") or 0, summary.get("train_seconds")
-    samples = steps * findings.run.recipe.batch_size * findings.run.recipe.accumulate
+    samples = _samples_seen(findings, steps)
     operations = float(step_operations(network) * samples)
     rows = [
         ("training steps", f"{steps:,} in {duration(seconds)}"),

@@ -21,6 +21,7 @@ from fastconv.runs.saved_run import SavedRun
 _OF_TRAINING: tuple[Callable[[Findings], Section | None], ...] = (
     overview.overview,
     training_sections.curves,
+    training_sections.augmentation,
 )
 _OF_CLASSES: tuple[Callable[[Findings], Section | None], ...] = (
     prediction_sections.confusion,

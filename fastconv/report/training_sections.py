@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.preprocessing import Augmentation
 from fastconv.report.content import Numbers, Picture, Section, decimal, percent
 from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
@@ -12,6 +15,8 @@ from fastconv.runs.saved_run import SavedRun
 
 _RATES = 500
 """Steps whose learning rate is drawn."""
+_AUGMENTED, _TIMES = 5, 7
+"""Images whose augmentation is shown, and how often each."""
 _BINS = 40
 """Intervals of a histogram."""
 
@@ -37,6 +42,56 @@ def curves(findings: Findings) -> Section:
         section.items.append(_curve(run, "accuracy", "accuracy", percent_values=True))
     section.items.append(learning_rate(run))
     return section
+
+
+def augmentation(findings: Findings) -> Section | None:
+    """Some training images, and what steps of the training made of them."""
+    recipe, training = findings.run.recipe, findings.dataset.training
+    changes = recipe.augmentation.augmentation()
+    if not changes.is_active or not findings.looks_at_images or len(training) < 2:
+        return None
+    from fastconv.analysis.augmented_images import augmented_images
+
+    images = training.images[:_AUGMENTED]
+    made = augmented_images(images, changes, times=_TIMES, seed=recipe.seed)
+    if images.dtype != np.uint8:
+        made = np.clip(made, 0, 1)
+    rows = np.concatenate([images[:, None], made], axis=1)
+    said = _changes_of(changes)
+    return Section(
+        "augmentation",
+        "Augmented images",
+        f"The first {len(images)} training images, at the left, and what was drawn for each: "
+        f"{said}.",
+        [
+            Picture(
+                "augmented-images",
+                Drawing("image_grid", rows.reshape(-1, *images.shape[1:]), columns=1 + _TIMES),
+                f"{len(images)} rows of a training image and {_TIMES} made of it: {said}.",
+                "Augmented training images",
+                Numbers(
+                    ("change", "value"),
+                    [(name, str(value)) for name, value in _in_use(changes).items()],
+                ),
+            )
+        ],
+    )
+
+
+def _in_use(changes: Augmentation) -> dict[str, object]:
+    """The changes that are not as they are by default."""
+    return {
+        f.name: getattr(changes, f.name)
+        for f in dataclasses.fields(changes)
+        if getattr(changes, f.name) != f.default
+    }
+
+
+def _changes_of(changes: Augmentation) -> str:
+    return ", ".join(
+        name.replace("_", " ") + ("" if value is True else f" {value}")
+        for name, value in _in_use(changes).items()
+    )
 
 
 def learning_rate(run: SavedRun) -> Picture:

@@ -84,9 +84,9 @@ def _look(trainer: Trainer) -> Divergence:
         return Divergence(
             step, _layer_of(name), f"{name} is infinite or NaN since the update of step {step - 1}"
         )
-    network, batch = trainer.network, trainer.samples_per_step
+    network, batch = trainer.network, trainer.samples_of(1, trainer.step)
     order = epoch_order(len(trainer.training), trainer.seed, trainer.epoch)
-    first = trainer.step % trainer.steps_per_epoch * batch
+    first = trainer.step % trainer.steps_per_epoch * trainer.samples_per_step
     chosen = order[first : first + batch]
     samples = trainer.training.take(chosen)
     for what, array in (("image", samples.images), ("targets", samples.labels)):
@@ -98,9 +98,9 @@ def _look(trainer: Trainer) -> Divergence:
             )  # fmt: skip
     p = trainer.inference.preprocessing
     source = Source(batch, image_dtype(samples.images, network.dtype), p, trainer.augmentation)
-    passes = batch // trainer.batch_size
+    passes = max(1, batch // trainer.batch_size)
     purpose = Purpose(True, True, trainer.loss, accumulate=passes)
-    plan = build_plan(network, trainer.batch_size, purpose, source, trainer.seed)
+    plan = build_plan(network, min(batch, trainer.batch_size), purpose, source, trainer.seed)
     stepwise = StepwisePlan(
         plan,
         {

@@ -65,7 +65,7 @@ class Experiment:
     def plain_dataset(self) -> Dataset:
         """The data set without the appended copy: what the recipe names, or what was given."""
         made = self.dataset
-        return Dataset(made.name, self.plain_training, made.test, made.class_names, made.validation)
+        return dataclasses.replace(made, training=self.plain_training)
 
 
 def prepare(
@@ -115,8 +115,7 @@ def prepare(
     network = recipe.make_network(dataset.image_shape)
     _check_outputs(recipe, network, dataset)
     left_out = [] if init_from is None else network.load_matching_weights(_weights_of(init_from))
-    samples = recipe.batch_size * recipe.accumulate
-    steps_per_epoch = max(1, len(dataset.training) // samples)
+    steps_per_epoch = recipe.steps_per_epoch(len(dataset.training))
     steps = recipe.steps or (recipe.epochs or 0) * steps_per_epoch
     if recipe.schedule.kind == "plateau" and dataset.validation is None:
         raise RecipeError(
@@ -130,7 +129,9 @@ def prepare(
         optimizer=recipe.optimizer,
         schedule=recipe.schedule.schedule(recipe.optimizer.lr, steps_per_epoch, steps),
         batch_size=recipe.batch_size,
+        last_batch=recipe.last_batch,
         accumulate=recipe.accumulate,
+        momentum_schedule=recipe.make_momentum_schedule(steps_per_epoch, steps),
         average=recipe.average_weights,
         preprocessing=preprocessing,
         augmentation=augmentation,
@@ -279,7 +280,7 @@ def summarize(
         "warmup_seconds": trainer.warmup_seconds,
         "train_seconds": seconds,
         "step_ms": 1000 * seconds / steps if steps else None,
-        "samples_per_second": steps * trainer.samples_per_step / seconds if seconds else None,
+        "samples_per_second": trainer.samples_of(steps) / seconds if seconds else None,
         "train_loss": result.training.loss if steps else None,
         "train_accuracy": result.training.accuracy,
         "train_loss_final": train_final.loss if train_final else None,

@@ -180,6 +180,9 @@ class Resumption:
             if state["environment"].get(name) != machine[name]
         ]
         remarks = [f"goes on from step {state['trainer']['step']}"]
+        own = repr(trainer.momentum_schedule)
+        if state["trainer"].get("momentum_schedule", own) != own:
+            remarks.append(f"its momentum is spread over another length: {own} from here on")
         if state["trainer"]["schedule"] != repr(trainer.schedule):
             remarks.append(
                 f"its schedule is spread over another length: {trainer.schedule!r} from here on"

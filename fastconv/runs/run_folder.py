@@ -57,6 +57,8 @@ PROBE_COLUMNS = (
 """Columns of probe.csv; see :class:`fastconv.analysis.probe.LayerState`."""
 FORMAT = 1
 """Version of a run's folder, in model.json; a newer one is refused."""
+_LEAST_SIDE, _MOST_GROUNDS = 4, 1000
+"""Pixels of pictures that have edges, and how many of them are looked at."""
 
 
 class OutputError(UserError, OSError):
@@ -240,6 +242,8 @@ class RunFolder:
             "class_names": list(dataset.class_names),
             "image_shape": list(dataset.image_shape),
             "image_range": _range(dataset.training.images),
+            "bits": dataset.bits,
+            "ground": _ground(dataset.training.images),
             "preprocessing": preprocessing.table(),
         }
         self.write_json("model.json", content)
@@ -277,6 +281,25 @@ def _range(images: NDArray[Any]) -> list[float] | None:
     if images.dtype == np.uint8:
         return None
     return [float(images.min()), float(images.max())]
+
+
+def _ground(images: NDArray[Any]) -> float | None:
+    """Return the usual brightness, 0 to 1, at the edges of grey pictures of bytes; None of others.
+
+    It tells ink on paper from chalk on a board.
+    """
+    if images.dtype != np.uint8 or images.shape[3] != 1 or min(images.shape[1:3]) < _LEAST_SIDE:
+        return None
+    if not len(images):
+        return None
+    return brightness_of_edges(images[:_MOST_GROUNDS])
+
+
+def brightness_of_edges(images: NDArray[np.uint8]) -> float:
+    """Return the mean brightness, 0 to 1, of the outermost pixels of images."""
+    edges = (images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1])
+    total = sum(float(edge.sum(dtype=np.float64)) for edge in edges)
+    return total / (255 * sum(edge.size for edge in edges))
 
 
 def _cell(value: float | None) -> str:

@@ -77,6 +77,11 @@ class SavedRun:
     image_range
         Smallest and largest value of floating images that it was trained on; None for pixels of a
         byte, and for a run of an earlier version.
+    ground
+        Usual brightness, 0 to 1, at the edges of the grey pictures that it was trained on; None for
+        others, and for a run of an earlier version.
+    bits
+        Of the values of pictures with more than 8 bits that it was trained on; else None.
     """
 
     path: Path
@@ -91,6 +96,8 @@ class SavedRun:
     probe: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
     data: dict[str, PartIdentity] = field(default_factory=dict)
     image_range: tuple[float, float] | None = None
+    ground: float | None = None
+    bits: int | None = None
 
     @property
     def name(self) -> str:
@@ -204,6 +211,8 @@ def load_run(path: str | Path) -> SavedRun:
         _read(folder, "probe.csv", _probe) if (folder / "probe.csv").exists() else {},
         data,
         _read(folder, "model.json", lambda _: _image_range(model)),
+        _read(folder, "model.json", lambda _: _ground(model)),
+        _read(folder, "model.json", lambda _: _bits(model)),
     )
     outputs = len(names) or None
     if not run.recipe.make_loss().takes_labels:
@@ -280,6 +289,16 @@ def _image_range(model: dict[str, Any]) -> tuple[float, float] | None:
         return None
     low, high = found
     return float(low), float(high)
+
+
+def _ground(model: dict[str, Any]) -> float | None:
+    found = model.get("ground")
+    return None if found is None else float(found)
+
+
+def _bits(model: dict[str, Any]) -> int | None:
+    found = model.get("bits")
+    return None if found is None else int(found)
 
 
 def _data(model: dict[str, Any]) -> tuple[str, dict[str, PartIdentity]]:

@@ -70,7 +70,7 @@ def check_step(
     loss
         The name of a loss, or a :class:`fastconv.Loss`.
     rate
-        Learning rate, or one for each step.
+        Learning rate, or one for each step; (steps, 2) with the momentum of each step behind it.
     steps
         Number of steps.
     batch_size
@@ -200,6 +200,8 @@ def _take_rates(rate: object, steps: int) -> NDArray[np.float64]:
     if steps < 1:
         raise ValueError(f"check_step: steps is {steps}; expected 1 or more")
     rates = np.asarray(rate, np.float64)
+    if rates.shape == (steps, 2):
+        return rates.copy()
     if rates.ndim > 1 or rates.size not in (1, steps):
         raise ValueError(
             f"check_step: rate has shape {rates.shape}; expected a number, or {steps} of them, one "

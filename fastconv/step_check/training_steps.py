@@ -42,7 +42,7 @@ class TrainingSteps:
     batch_size
         Samples in a step: the first ones in the first step, and so on, in turn.
     rates
-        float64 (steps,): learning rates.
+        float64 (steps,): learning rates; (steps, 2) with the momenta behind them.
     preprocessing, augmentation
         What happens to a batch before the first layer.
     seed
@@ -81,7 +81,8 @@ class TrainingSteps:
         network = self.network
         if dtype != network.dtype:
             network = Sequential(network.layers, network.input_shape, dtype=dtype)
-        purpose = Purpose(True, True, self.loss, self.optimizer.update(network))
+        update = self.optimizer.update(network, scheduled_momentum=self.rates.ndim == 2)
+        purpose = Purpose(True, True, self.loss, update)
         image_dtype = "uint8" if self.images.dtype == np.uint8 else dtype
         source = Source(len(self.images), image_dtype, self.preprocessing, self.augmentation)
         return build_plan(network, self.batch_size, purpose, source, self.seed)
@@ -97,6 +98,7 @@ class TrainingSteps:
             "state": network.state,
             "gradients": np.zeros(network.parameters.size),
             **moments,
+            "slow_weights": network.parameters,
             # As the network's dtype has them: the same numbers for all.
             **self.preprocessing.constants(network.dtype),
             **loss.constants(network.dtype),

@@ -1,14 +1,41 @@
-/* Random changes to a batch of images; fastconv.plans.operation.AugmentSpec has the formulas. */
+/* Random changes to a batch of images; fastconv.plans.operation.AugmentSpec has the formulas, and those
+ * of crops and mixtures fastconv.plans.augmentation. */
 #ifndef FASTCONV_AUGMENT_H
 #define FASTCONV_AUGMENT_H
 
 enum { WORDS_OF_AN_IMAGE = 12, WORDS_OF_A_JITTER = 8, PIXELS_AT_ONCE = 64 };
+enum { FLIPS_AT_RANDOM = 1, FLIPS_ALTERNATE = 2 };
+
+#define STEP_OF_FIRST_FLIPS ((int64_t)1 << 62)
+#define TWO_PI 6.28318530717958647693
+
+/* Number between 0 and 1 from a word. */
+INLINE double draw_of(uint32_t word) { return (double)(word >> 8) / 16777216; }
+
+/* The draws u_0 to u_7 of an image. */
+INLINE void eight_draws(const struct random_stream *s, int64_t sample, double *u) {
+    uint32_t words[8];
+    for (int block = 0; block < 2; block++)
+        four_words(s, (uint64_t)(2 * sample + block), words + 4 * block);
+    for (int k = 0; k < 8; k++) u[k] = draw_of(words[k]);
+}
 
 /* Largest integer not above a, for the small numbers that coordinates are; without a call of floor,
  * which older processors would need. */
 INLINE int64_t below(double a) {
     const int64_t toward_zero = (int64_t)a;
     return toward_zero - (a < (double)toward_zero);
+}
+
+/* The pixel that a place beside an image shows. */
+INLINE int64_t mirrored(int64_t place, int64_t size) {
+    const int64_t inside = place < 0 ? -place : place;
+    return inside < size ? inside : 2 * (size - 1) - inside;
+}
+
+/* A length rounded to 1 up to `size` pixels. */
+INLINE int64_t side_of(double length, int64_t size) {
+    return least_of(size, most_of(1, below(length + 0.5)));
 }
 
 /* Where a row of output pixels samples: row r0 + rj * j, column c0 + cj * j. */
@@ -205,5 +232,139 @@ static void TYPED(jitter_images)(const int64_t *instruction, int64_t step, int64
             for (int64_t i = top; i < top + rows; i++)
                 memset(x + i * row + left * channels, 0, (size_t)(columns * channels) * sizeof(REAL));
         }
+    }
+}
+
+/* Crops with mirrored edges, parts that are resized, flips. */
+static void TYPED(crop_images)(const int64_t *instruction, int64_t step, int64_t thread,
+                               int64_t threads) {
+    const struct crop_images *const n = fields_of(instruction);
+    const int64_t *const first_step = array_at(n->step);
+    const int64_t *const indices = (const int64_t *)array_at(n->indices) + step * n->batch;
+    const int64_t height = n->height, width = n->width, channels = n->channels, crop = n->crop;
+    const int64_t row = width * channels, number = first_step[0] + step;
+    const struct random_stream s = stream_at(&n->random_key, number);
+    const struct random_stream of_flips = stream_at(&n->random_key, STEP_OF_FIRST_FLIPS);
+    const int odd = number / n->steps_per_epoch % 2 == 1;
+    const int64_t end = first_of(n->batch, thread + 1, threads);
+    for (int64_t sample = first_of(n->batch, thread, threads); sample < end; sample++) {
+        const REAL *const x = (const REAL *)array_at(n->x) + sample * height * row;
+        REAL *const y = (REAL *)array_at(n->y) + sample * height * row;
+        double u[8];
+        eight_draws(&s, sample, u);
+        int flipped = n->flip == FLIPS_AT_RANDOM && u[0] < 0.5;
+        if (n->flip == FLIPS_ALTERNATE) {
+            uint32_t words[4];
+            four_words(&of_flips, (uint64_t)(indices[sample] / 4), words);
+            flipped = (draw_of(words[indices[sample] % 4]) < 0.5) != odd;
+        }
+        if (n->least_area == 0) {
+            const int64_t oy = below(u[1] * (double)(2 * crop + 1)) - crop;
+            const int64_t ox = below(u[2] * (double)(2 * crop + 1)) - crop;
+            for (int64_t i = 0; i < height; i++) {
+                const REAL *const from = x + mirrored(i + oy, height) * row;
+                REAL *const to = y + i * row;
+                for (int64_t j = 0; j < width; j++) {
+                    const int64_t column = flipped ? width - 1 - j : j;
+                    const REAL *const pixel = from + mirrored(column + ox, width) * channels;
+                    for (int64_t c = 0; c < channels; c++) to[j * channels + c] = pixel[c];
+                }
+            }
+            continue;
+        }
+        const double area =
+            (double)(height * width) * (n->least_area + u[3] * (1 - n->least_area));
+        const double ratio = pow(0.75, 1 - 2 * u[4]);
+        const int64_t rows = side_of(sqrt(area / ratio), height);
+        const int64_t columns = side_of(sqrt(area * ratio), width);
+        const int64_t top = below(u[5] * (double)(height - rows + 1));
+        const int64_t left = below(u[6] * (double)(width - columns + 1));
+        const double by_row = (double)rows / (double)height;
+        const double by_column = (double)columns / (double)width;
+        const REAL *const part = x + top * row + left * channels;
+        for (int64_t i = 0; i < height; i++) {
+            const double r = ((double)i + 0.5) * by_row - 0.5, y0 = r < 0 ? 0 : r;
+            const int64_t i0 = (int64_t)y0;
+            const REAL d = (REAL)(y0 - (double)i0), rest = 1 - d;
+            const REAL *const above = part + i0 * row;
+            const REAL *const under = part + least_of(i0 + 1, rows - 1) * row;
+            REAL *const to = y + i * row;
+            for (int64_t j = 0; j < width; j++) {
+                const double column = (double)(flipped ? width - 1 - j : j);
+                const double at = (column + 0.5) * by_column - 0.5, x0 = at < 0 ? 0 : at;
+                const int64_t j0 = (int64_t)x0;
+                const REAL e = (REAL)(x0 - (double)j0), back = 1 - e;
+                const int64_t before = j0 * channels;
+                const int64_t behind = least_of(j0 + 1, columns - 1) * channels;
+                for (int64_t c = 0; c < channels; c++)
+                    to[j * channels + c] =
+                        rest * (back * above[before + c] + e * above[behind + c]) +
+                        d * (back * under[before + c] + e * under[behind + c]);
+            }
+        }
+    }
+}
+
+/* Mixup and cutmix. */
+static void TYPED(mix_images)(const int64_t *instruction, int64_t step, int64_t thread,
+                              int64_t threads) {
+    const struct mix_images *const n = fields_of(instruction);
+    const int64_t *const first_step = array_at(n->step);
+    int64_t *const partners = array_at(n->partners);
+    REAL *const shares = array_at(n->shares);
+    const int64_t batch = n->batch, height = n->height, width = n->width, channels = n->channels;
+    const int64_t row = width * channels, size = height * row;
+    const struct random_stream s = stream_at(&n->random_key, first_step[0] + step);
+    const int64_t end = first_of(batch, thread + 1, threads);
+    for (int64_t sample = first_of(batch, thread, threads); sample < end; sample++) {
+        double u[8];
+        eight_draws(&s, sample, u);
+        const int64_t partner = (sample + 1 + below(u[0] * (double)(batch - 1))) % batch;
+        const REAL *const own = (const REAL *)array_at(n->x) + sample * size;
+        const REAL *const other = (const REAL *)array_at(n->x) + partner * size;
+        REAL *const y = (REAL *)array_at(n->y) + sample * size;
+        const int cuts = n->cutmix > 0 && (n->mixup == 0 || u[5] < 0.5);
+        const double parameter = cuts ? n->cutmix : n->mixup > 0 ? n->mixup : 1;
+        const double p = pow(1 - u[1], 1 / parameter), c = cos(TWO_PI * u[2]);
+        const double q = (1 - p) * c * c;
+        double share = 0.5 + (c < 0 ? -0.5 : 0.5) * sqrt(q / (p + q));
+        if (cuts) {
+            const double side = sqrt(1 - share);
+            const int64_t rows = below((double)height * side + 0.5);
+            const int64_t columns = below((double)width * side + 0.5);
+            const int64_t from_row = below(u[3] * (double)height) - rows / 2;
+            const int64_t from_column = below(u[4] * (double)width) - columns / 2;
+            const int64_t top = most_of(0, from_row), bottom = least_of(height, from_row + rows);
+            const int64_t left = most_of(0, from_column);
+            const int64_t right = least_of(width, from_column + columns);
+            memcpy(y, own, (size_t)size * sizeof(REAL));
+            for (int64_t i = top; i < bottom; i++)
+                memcpy(y + i * row + left * channels, other + i * row + left * channels,
+                       (size_t)((right - left) * channels) * sizeof(REAL));
+            share = 1 - (double)((bottom - top) * (right - left)) / (double)(height * width);
+        } else {
+            const REAL kept = (REAL)share, rest = 1 - kept;
+            INDEPENDENT
+            for (int64_t i = 0; i < size; i++) y[i] = kept * own[i] + rest * other[i];
+        }
+        partners[sample] = partner;
+        shares[sample] = (REAL)share;
+    }
+}
+
+/* Targets of mixed images. */
+static void TYPED(mix_rows)(const int64_t *instruction, int64_t step, int64_t thread,
+                            int64_t threads) {
+    const struct mix_rows *const n = fields_of(instruction);
+    const int64_t *const partners = array_at(n->partners);
+    const REAL *const shares = array_at(n->shares);
+    const int64_t elements = n->elements, end = first_of(n->batch, thread + 1, threads);
+    (void)step;
+    for (int64_t sample = first_of(n->batch, thread, threads); sample < end; sample++) {
+        const REAL *const own = (const REAL *)array_at(n->rows) + sample * elements;
+        const REAL *const other = (const REAL *)array_at(n->rows) + partners[sample] * elements;
+        REAL *const y = (REAL *)array_at(n->y) + sample * elements;
+        const REAL kept = shares[sample], rest = 1 - kept;
+        for (int64_t i = 0; i < elements; i++) y[i] = kept * own[i] + rest * other[i];
     }
 }

@@ -202,4 +202,5 @@ static void TYPED(gather_min_max_images)(const int64_t *instruction, int64_t ste
 
 #define INPUT_KERNELS                                                                              \
     ENTRY(gather_images), ENTRY(gather_rows), ENTRY(scale_images), ENTRY(standardize_images),      \
-        ENTRY(min_max_images), ENTRY(gather_min_max_images), ENTRY(augment_images), ENTRY(jitter_images)
+        ENTRY(min_max_images), ENTRY(gather_min_max_images), ENTRY(augment_images),         \
+        ENTRY(jitter_images), ENTRY(crop_images), ENTRY(mix_images), ENTRY(mix_rows)

@@ -749,7 +749,9 @@ struct momentum_update {
     address no_pointers[8];
     struct parameter_ranges parameter_ranges;
     int64_t nesterov; /* whether it is Nesterov's */
-    int64_t no_integers[28];
+    int64_t scheduled; /* whether a momentum is behind each step's rate; 2: and share is 1 less it
+        */
+    int64_t no_integers[27];
     struct penalties penalties;
     double momentum; /* what is kept of the velocity */
     double share; /* of the gradient in the velocity */
@@ -769,7 +771,8 @@ struct adam_update {
     address step; /* int64: the number of the run's first step */
     address no_pointers[6];
     struct parameter_ranges parameter_ranges;
-    int64_t no_integers[29];
+    int64_t scheduled; /* whether a beta1 is behind each step's rate */
+    int64_t no_integers[28];
     struct penalties penalties;
     double beta1; /* what is kept of m */
     double beta2; /* what is kept of v */
@@ -872,6 +875,21 @@ struct lamb_apply {
     int64_t size; /* parameters */
     int64_t no_integers[31];
     double rate_factor; /* of the learning rate */
+    double no_reals[14];
+    address condition;
+};
+
+/* where t % steps == 0: slow += alpha * (w - slow), w = slow */
+struct lookahead_update {
+    struct instruction_head head;
+    address w; /* the parameters, which are updated */
+    address slow; /* the slow weights, which are updated */
+    address step; /* int64: the number of the run's first step */
+    address no_pointers[9];
+    int64_t size; /* parameters */
+    int64_t steps; /* from one synchronisation to the next */
+    int64_t no_integers[30];
+    double alpha; /* share of the way that the slow weights go */
     double no_reals[14];
     address condition;
 };
@@ -1541,6 +1559,64 @@ struct jitter_images {
     double erase; /* probability of a rectangle of 0 */
     double erase_area; /* its largest share of the area */
     double no_reals[10];
+    address condition;
+};
+
+/* a part of each image; fastconv.plans.augmentation.CropSpec has the formulas */
+struct crop_images {
+    struct instruction_head head;
+    address x; /* the input */
+    address indices; /* int64: for each step of the run, the samples of its batch */
+    address step; /* int64: the number of the run's first step */
+    address y; /* the output */
+    address no_pointers[8];
+    int64_t batch; /* samples */
+    int64_t height; /* rows of an image */
+    int64_t width; /* columns of an image */
+    int64_t channels;
+    int64_t flip; /* its place in fastconv.plans.augmentation.FLIPS */
+    int64_t crop; /* pixels that an image is moved by, at most */
+    int64_t steps_per_epoch; /* of alternating flips */
+    struct random_key random_key;
+    int64_t no_integers[22];
+    double least_area; /* smallest share of the area that is resized to the whole; 0: none is */
+    double no_reals[14];
+    address condition;
+};
+
+/* mixup and cutmix; fastconv.plans.augmentation.MixSpec has the formulas */
+struct mix_images {
+    struct instruction_head head;
+    address x; /* the input */
+    address step; /* int64: the number of the run's first step */
+    address y; /* the output */
+    address partners; /* int64: what each image is mixed with */
+    address shares; /* what is left of each image */
+    address no_pointers[7];
+    int64_t batch; /* samples */
+    int64_t height; /* rows of an image */
+    int64_t width; /* columns of an image */
+    int64_t channels;
+    struct random_key random_key;
+    int64_t no_integers[25];
+    double mixup; /* parameter of the Beta distribution; 0: none */
+    double cutmix; /* parameter of the Beta distribution; 0: none */
+    double no_reals[13];
+    address condition;
+};
+
+/* y[n] = shares[n] * rows[n] + (1 - shares[n]) * rows[partners[n]] */
+struct mix_rows {
+    struct instruction_head head;
+    address rows; /* a row for each sample */
+    address partners; /* int64: what each row is mixed with */
+    address shares; /* what is left of each row */
+    address y; /* the output */
+    address no_pointers[8];
+    int64_t batch; /* samples */
+    int64_t elements; /* elements of a row */
+    int64_t no_integers[30];
+    double no_reals[15];
     address condition;
 };
 

@@ -3,11 +3,25 @@
 #ifndef FASTCONV_OPTIM_H
 #define FASTCONV_OPTIM_H
 
+/* Of a scheduled momentum: the gradient counts by what it leaves of 1. */
+enum { OF_WHAT_IS_LEFT = 2 };
+
 /* The sum of what squared_sums gives for `size` elements. */
 INLINE double sum_of_blocks(const double *sums, int64_t size) {
     double total = 0;
     for (int64_t i = 0; i < (size + BLOCK - 1) / BLOCK; i++) total += sums[i];
     return total;
+}
+
+struct pace {
+    double rate, momentum;
+};
+
+/* Learning rate and momentum of a step: where the latter is scheduled, both are in `rates`. */
+INLINE struct pace pace_of(const double *rates, int64_t step, int64_t scheduled, double momentum) {
+    const struct pace p = {scheduled ? rates[2 * step] : rates[step],
+                           scheduled ? rates[2 * step + 1] : momentum};
+    return p;
 }
 
 struct nadam_shares {
@@ -84,10 +98,11 @@ static void TYPED(momentum_update)(const int64_t *instruction, int64_t step, int
     REAL *const w = array_at(n->w);
     const REAL *const dw = array_at(n->dw);
     REAL *const m = array_at(n->m);
-    const double *const rates = array_at(n->rate);
+    const struct pace p = pace_of(array_at(n->rate), step, n->scheduled, n->momentum);
     const int64_t nesterov = n->nesterov;
-    const REAL momentum = (REAL)n->momentum, share = (REAL)n->share;
-    const double own_rate = rates[step] * n->rate_factor;
+    const REAL momentum = (REAL)p.momentum;
+    const REAL share = (REAL)(n->scheduled == OF_WHAT_IS_LEFT ? 1 - p.momentum : n->share);
+    const double own_rate = p.rate * n->rate_factor;
     const REAL rate = (REAL)own_rate;
     for (int number = 0; number < 3; number++) {
         const struct TYPED(stretch) s = TYPED(stretch_of)(&n->parameter_ranges, &n->penalties,
@@ -119,15 +134,15 @@ static void TYPED(adam_update)(const int64_t *instruction, int64_t step, int64_t
     const REAL *const dw = array_at(n->dw);
     REAL *const m = array_at(n->m);
     REAL *const v = array_at(n->v);
-    const double *const rates = array_at(n->rate);
+    const struct pace p = pace_of(array_at(n->rate), step, n->scheduled, n->beta1);
     const int64_t *const first_step = array_at(n->step);
     const double t = (double)(first_step[0] + step + 1);
-    const double beta1 = n->beta1, beta2 = n->beta2;
+    const double beta1 = p.momentum, beta2 = n->beta2;
     const REAL b1 = (REAL)beta1, b2 = (REAL)beta2;
     const REAL c1 = (REAL)(1 - beta1), c2 = (REAL)(1 - beta2);
     const REAL epsilon = (REAL)n->epsilon;
     /* The corrections of the first steps; they multiply what would else be divided. */
-    const double rate = rates[step] * n->rate_factor;
+    const double rate = p.rate * n->rate_factor;
     const REAL scale = (REAL)(rate / (1 - pow(beta1, t)));
     const REAL correction = (REAL)(1 / (1 - pow(beta2, t)));
     for (int number = 0; number < 3; number++) {
@@ -284,6 +299,25 @@ static void TYPED(lamb_apply)(const int64_t *instruction, int64_t step, int64_t 
     for (int64_t i = first_in_blocks(size, thread, threads); i < end; i++) w[i] -= scale * u[i];
 }
 
+/* Slow weights that follow, and to which the others are brought back, once in `steps` steps. */
+static void TYPED(lookahead_update)(const int64_t *instruction, int64_t step, int64_t thread,
+                                    int64_t threads) {
+    const struct lookahead_update *const n = fields_of(instruction);
+    REAL *const w = array_at(n->w);
+    REAL *const slow = array_at(n->slow);
+    const int64_t *const first_step = array_at(n->step);
+    const int64_t size = n->size, end = first_in_blocks(size, thread + 1, threads);
+    const REAL alpha = (REAL)n->alpha;
+    if ((first_step[0] + step + 1) % n->steps != 0) return;
+    INDEPENDENT
+    for (int64_t i = first_in_blocks(size, thread, threads); i < end; i++) {
+        const REAL next = slow[i] + alpha * (w[i] - slow[i]);
+        slow[i] = next;
+        w[i] = next;
+    }
+}
+
 #define OPTIM_KERNELS                                                                         \
     ENTRY(sgd_update), ENTRY(momentum_update), ENTRY(adam_update), ENTRY(rmsprop_update),     \
-        ENTRY(adagrad_update), ENTRY(nadam_update), ENTRY(lamb_direction), ENTRY(lamb_apply)
+        ENTRY(adagrad_update), ENTRY(nadam_update), ENTRY(lamb_direction), ENTRY(lamb_apply), \
+        ENTRY(lookahead_update)

@@ -5,6 +5,10 @@
 
 namespace {
 
+// Of a momentum that is scheduled, and stands behind the rate: the gradient counts by what it leaves
+// of 1.
+constexpr int OF_WHAT_IS_LEFT = 2;
+
 struct Penalties {
     int weights, decayed;
     double l2, coupled, decoupled;
@@ -37,11 +41,13 @@ __global__ void sgd_update(int size, int weights, int decayed, double l2, double
 
 template <typename T>
 __global__ void momentum_update(int size, int weights, int decayed, double l2, double coupled,
-                                double decoupled, double rate_factor, double momentum, double share, int nesterov, T *w,
-                                const T *dw, T *m, const double *rate) {
+                                double decoupled, double rate_factor, double momentum, double given_share, int nesterov,
+                                int scheduled, T *w, const T *dw, T *m, const double *rate) {
     using namespace fastconv;
     const Penalties p = {weights, decayed, l2, coupled, decoupled};
-    const T beta = static_cast<T>(momentum);
+    const double of_step = scheduled ? rate[1] : momentum;
+    const double share = scheduled == OF_WHAT_IS_LEFT ? 1 - of_step : given_share;
+    const T beta = static_cast<T>(of_step);
     for (int i = first_index(); i < size; i += index_step()) {
         const T g = static_cast<T>(share) * gradient_of(p, i, w[i], dw[i]);
         const T velocity = beta * m[i] + g;
@@ -52,10 +58,12 @@ __global__ void momentum_update(int size, int weights, int decayed, double l2, d
 
 template <typename T>
 __global__ void adam_update(int size, int weights, int decayed, double l2, double coupled,
-                            double decoupled, double rate_factor, double beta1, double beta2, double epsilon, T *w,
-                            const T *dw, T *m, T *v, const double *rate, const long long *step) {
+                            double decoupled, double rate_factor, double given_beta1, double beta2,
+                            double epsilon, int scheduled, T *w, const T *dw, T *m, T *v,
+                            const double *rate, const long long *step) {
     using namespace fastconv;
     const Penalties p = {weights, decayed, l2, coupled, decoupled};
+    const double beta1 = scheduled ? rate[1] : given_beta1;
     const double t = static_cast<double>(*step + 1);
     // 1 - beta^t, without the digits that the difference would lose.
     const T first_scale = static_cast<T>(-1 / expm1(t * log(beta1)));
@@ -175,4 +183,17 @@ __global__ void lamb_apply(int size, double rate_factor, T *w, const T *u, const
     const double ratio = sums[0] != 0 && sums[1] != 0 ? sqrt(sums[0]) / sqrt(sums[1]) : 1;
     const T scale = static_cast<T>(*rate * rate_factor * ratio);
     for (int i = first_index(); i < size; i += index_step()) w[i] -= scale * u[i];
+}
+
+// Slow weights that follow, and to which the others are brought back, once in `steps` steps.
+template <typename T>
+__global__ void lookahead_update(int size, int steps, double alpha, T *w, T *slow,
+                                 const long long *step) {
+    using namespace fastconv;
+    if ((*step + 1) % steps != 0) return;
+    for (int i = first_index(); i < size; i += index_step()) {
+        const T next = slow[i] + static_cast<T>(alpha) * (w[i] - slow[i]);
+        slow[i] = next;
+        w[i] = next;
+    }
 }

@@ -153,7 +153,8 @@ class StreamRunner:
         order
             int64 (steps, batch): which samples make each step's batch.
         rates
-            float64 (steps,): the learning rates, for a plan that updates.
+            float64 (steps,): the learning rates, for a plan that updates; (steps, 2) with the
+            momenta behind them, where these are scheduled.
         first_step
             Number of the first step: random numbers and Adam's bias correction depend on it.
         nanoseconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import launch_elements, sum_squares
 from fastconv.backends.cupy.products import memory_of
 from fastconv.plans.operation import OptimizerSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
 
 _BYTES_OF_A_SUM = 8
 
@@ -43,9 +46,10 @@ def momentum_update(
 ) -> None:
     """Gradient descent with momentum, or Nesterov's."""
     share = 1.0 - spec.momentum if spec.averaged else 1.0
+    scheduled = int(spec.scheduled_momentum) * (2 if spec.averaged else 1)
     _update(
-        "optim.momentum_update", spec, float(spec.momentum), share, int(spec.kind == "nesterov"), w,
-        dw, m, rate, dtype=w.dtype,
+        "optim.momentum_update", spec, float(spec.momentum), share, int(spec.kind == "nesterov"),
+        scheduled, w, dw, m, rate, dtype=w.dtype,
     )  # fmt: skip
 
 
@@ -61,7 +65,8 @@ def adam_update(
 ) -> None:
     """Adam, or AdamW with decoupled decay."""
     rule = float(spec.beta1), float(spec.beta2), float(spec.epsilon)
-    _update("optim.adam_update", spec, *rule, w, dw, m, v, rate, step, dtype=w.dtype)
+    scheduled = int(spec.scheduled_momentum)
+    _update("optim.adam_update", spec, *rule, scheduled, w, dw, m, v, rate, step, dtype=w.dtype)
 
 
 def rmsprop_update(
@@ -128,6 +133,20 @@ def lamb_update(
     launch_elements(
         "optim.lamb_apply", spec.size, spec.size, float(spec.rate_factor), w, u, sums, rate,
         dtype=w.dtype,
+    )  # fmt: skip
+
+
+def lookahead_update(
+    spec: LookaheadSpec,
+    w: Array,
+    slow: Array,
+    step: Array,
+    workspace: Array | None,
+) -> None:
+    """Bring slow weights on, and the fast ones back to them."""
+    launch_elements(
+        "optim.lookahead_update", spec.size, spec.size, spec.steps, float(spec.alpha), w, slow,
+        step, dtype=w.dtype,
     )  # fmt: skip
 
 

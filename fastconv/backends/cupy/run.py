@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -141,7 +142,8 @@ class Runner:
             self._arrays: list[Array] = plan.allocate(shared, self._zeros)
             self._calls = self._bind()
             self._order = self._zeros((_MOST_STEPS, plan.samples_of_a_step), "int64")
-            self._rates = self._zeros((_MOST_STEPS,), "float64")
+            rates = math.prod(plan.buffers[plan.number_of("rate")].shape)
+            self._rates = self._zeros((_MOST_STEPS, rates), "float64")
             self._first, self._next = self._zeros((1,), "int64"), self._zeros((1,), "int64")
         except MemoryError as fault:
             raise MemoryError(
@@ -207,7 +209,8 @@ class Runner:
         order
             int64 (steps, batch): which samples make each step's batch.
         rates
-            float64 (steps,): the learning rates, for a plan that updates.
+            float64 (steps,): the learning rates, for a plan that updates; (steps, 2) with the
+            momenta behind them, where these are scheduled.
         first_step
             Number of the first step: random numbers and Adam's bias correction depend on it.
         nanoseconds
@@ -226,7 +229,9 @@ class Runner:
             samples; None if it has no loss.
         """
         order = np.ascontiguousarray(order, np.int64)
-        rates = np.zeros(len(order)) if rates is None else np.ascontiguousarray(rates, np.float64)
+        if rates is None:
+            rates = np.zeros((len(order), self._rates.shape[1]))
+        rates = np.ascontiguousarray(rates, np.float64)
         with self._stream:
             if self._statistics is not None and not continues:
                 self._statistics.fill(0)
@@ -242,7 +247,7 @@ class Runner:
         arrays = self._device.arrays
         steps = len(order)
         self._order[:steps] = arrays.asarray(order)
-        self._rates[:steps] = arrays.asarray(rates)
+        self._rates[:steps] = arrays.asarray(rates.reshape(steps, -1))
         # A copy; to fill with a number, CuPy would compile a kernel.
         first = arrays.asarray(np.array([first_step]))
         self._first[:] = first
@@ -270,7 +275,8 @@ class Runner:
     def _begin_step(self) -> None:
         launch(
             "run.begin_step", (1,), (THREADS,), self.plan.samples_of_a_step, self._order,
-            self._rates, self._first, self._next, self._indices, self._rate, self._step,
+            int(self._rates.shape[1]), self._rates, self._first, self._next, self._indices,
+            self._rate, self._step,
         )  # fmt: skip
 
     def _one_step(self) -> None:

@@ -33,8 +33,8 @@ __all__ = [
 _KERNEL_MODULES = (
     "conv", "im2col", "packing", "depthwise", "plane_products", "dense", "pooled", "batch_blocked",
     "winograd", "winograd_gradient", "optim", "gradient", "activation", "loss", "target_loss",
-    "loss_weights", "random", "input", "dropout", "pool", "norm", "group_norm", "resample",
-    "prelu", "elementwise", "layout", "merge",
+    "loss_weights", "random", "input", "augment", "dropout", "pool", "norm", "group_norm",
+    "resample", "prelu", "elementwise", "layout", "merge",
 )  # fmt: skip
 
 run_stream = thread_pool.run_stream

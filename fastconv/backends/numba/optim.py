@@ -17,6 +17,9 @@ from fastconv.backends.numba.vector_functions import square_root
 from fastconv.backends.numba.vector_memory import load, store
 from fastconv.backends.numba.vectors import lanes_of, select, spread
 
+_AVERAGED = 2
+"""Of a scheduled momentum: the gradient counts by what it leaves of 1."""
+
 
 @inlined
 def _stretch(
@@ -58,14 +61,25 @@ def _sgd_update(real: Real) -> KernelFunction:
     return sgd_update
 
 
+@inlined
+def _rate_and_momentum(n: Fields, step: int, momentum: float) -> tuple[float, float]:
+    """Learning rate and momentum of a step: where the latter is scheduled, both are in ``rate``."""
+    rates = pointer(n.rate, np.float64)
+    if n.scheduled:
+        return rates[2 * step] * n.rate_factor, rates[2 * step + 1]
+    return rates[step] * n.rate_factor, momentum
+
+
 @kernel(Kernel.MOMENTUM_UPDATE)
 def _momentum_update(real: Real) -> KernelFunction:
     def momentum_update(n: Fields, step: int, thread: int, threads: int) -> None:
         w, dw = pointer(n.w, real), pointer(n.dw, real)
         m = pointer(n.m, real)
-        rate = pointer(n.rate, np.float64)[step] * n.rate_factor
+        rate, own_momentum = _rate_and_momentum(n, step, n.momentum)
         nesterov = n.nesterov
-        momentum, share = real(n.momentum), real(n.share)
+        momentum, share = real(own_momentum), real(n.share)
+        if n.scheduled == _AVERAGED:
+            share = real(1 - own_momentum)
         scale = real(rate)
         lanes = lanes_of(real)
         for number in range(3):
@@ -89,9 +103,8 @@ def _adam_update(real: Real) -> KernelFunction:
     def adam_update(n: Fields, step: int, thread: int, threads: int) -> None:
         w, dw = pointer(n.w, real), pointer(n.dw, real)
         m, v = pointer(n.m, real), pointer(n.v, real)
-        rate = pointer(n.rate, np.float64)[step] * n.rate_factor
-        t = float(pointer(n.step, np.int64)[0] + step + 1)
-        beta1, beta2 = n.beta1, n.beta2
+        rate, beta1 = _rate_and_momentum(n, step, n.beta1)
+        t, beta2 = float(pointer(n.step, np.int64)[0] + step + 1), n.beta2
         b1, b2, c1, c2 = real(beta1), real(beta2), real(1 - beta1), real(1 - beta2)
         epsilon = real(n.epsilon)
         # The corrections of the first steps; they multiply what would else be divided.
@@ -268,6 +281,23 @@ def _lamb_apply(real: Real) -> KernelFunction:
     return lamb_apply
 
 
+@kernel(Kernel.LOOKAHEAD_UPDATE)
+def _lookahead_update(real: Real) -> KernelFunction:
+    def lookahead_update(n: Fields, step: int, thread: int, threads: int) -> None:
+        w, slow = pointer(n.w, real), pointer(n.slow, real)
+        t, alpha = pointer(n.step, np.int64)[0] + step + 1, real(n.alpha)
+        lanes, end = lanes_of(real), first_in_blocks(n.size, thread + 1, threads)
+        if t % n.steps == 0:
+            for i in range(first_in_blocks(n.size, thread, threads), end, lanes):
+                count = min(lanes, end - i)
+                old = load(slow, i, count)
+                new = old + (load(w, i, count) - old) * alpha
+                store(slow, i, new, count)
+                store(w, i, new, count)
+
+    return lookahead_update
+
+
 sgd_update = contract_kernel(engine, "optim.sgd_update", __name__)
 momentum_update = contract_kernel(engine, "optim.momentum_update", __name__)
 adam_update = contract_kernel(engine, "optim.adam_update", __name__)
@@ -275,4 +305,5 @@ rmsprop_update = contract_kernel(engine, "optim.rmsprop_update", __name__)
 adagrad_update = contract_kernel(engine, "optim.adagrad_update", __name__)
 nadam_update = contract_kernel(engine, "optim.nadam_update", __name__)
 lamb_update = contract_kernel(engine, "optim.lamb_update", __name__)
+lookahead_update = contract_kernel(engine, "optim.lookahead_update", __name__)
 workspace_bytes = workspace_of_module(engine, "optim", __name__)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastconv.backends.numpy.workspace import Carver, size_of
 from fastconv.plans.operation import OptimizerSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
 
 
 def _effective_gradient(
@@ -28,6 +31,13 @@ def _effective_gradient(
 def _rate(spec: OptimizerSpec, rate: np.ndarray) -> float:
     """The learning rate of these parameters."""
     return float(rate[0]) * spec.rate_factor
+
+
+def _momentum(spec: OptimizerSpec, rate: np.ndarray) -> float:
+    """The momentum of the step, or its beta1."""
+    if spec.scheduled_momentum:
+        return float(rate[1])
+    return spec.beta1 if spec.kind == "adam" else spec.momentum
 
 
 def _decay(spec: OptimizerSpec, w: np.ndarray, rate: float) -> None:
@@ -70,12 +80,13 @@ def momentum_update(
     carver = Carver(workspace)
     g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
     gradient = _effective_gradient(spec, w, dw, g, scratch)
-    share = 1.0 - spec.momentum if spec.averaged else 1.0
+    momentum = _momentum(spec, rate)
+    share = 1.0 - momentum if spec.averaged else 1.0
     np.multiply(gradient, share, out=g)
-    np.multiply(m, spec.momentum, out=m)
+    np.multiply(m, momentum, out=m)
     np.add(m, g, out=m)
     if spec.kind == "nesterov":
-        np.multiply(m, spec.momentum, out=scratch)
+        np.multiply(m, momentum, out=scratch)
         np.add(scratch, g, out=scratch)
         np.multiply(scratch, _rate(spec, rate), out=scratch)
     else:
@@ -97,11 +108,11 @@ def adam_update(
     carver = Carver(workspace)
     g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
     gradient = _effective_gradient(spec, w, dw, g, scratch)
-    t = int(step[0]) + 1
-    _update_means(spec, gradient, m, v, scratch)
+    t, beta1 = int(step[0]) + 1, _momentum(spec, rate)
+    _update_means(spec, beta1, gradient, m, v, scratch)
     _root(spec, v, t, scratch)
     np.divide(m, scratch, out=scratch)
-    np.multiply(scratch, _rate(spec, rate) / (1.0 - spec.beta1**t), out=scratch)
+    np.multiply(scratch, _rate(spec, rate) / (1.0 - beta1**t), out=scratch)
     _take_step(spec, w, scratch, rate)
 
 
@@ -171,11 +182,16 @@ def _add_square(
 
 
 def _update_means(
-    spec: OptimizerSpec, gradient: np.ndarray, m: np.ndarray, v: np.ndarray, scratch: np.ndarray
+    spec: OptimizerSpec,
+    beta1: float,
+    gradient: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    scratch: np.ndarray,
 ) -> None:
     """Adam's running means of a gradient and of its square."""
-    np.multiply(gradient, 1.0 - spec.beta1, out=scratch)
-    np.multiply(m, spec.beta1, out=m)
+    np.multiply(gradient, 1.0 - beta1, out=scratch)
+    np.multiply(m, beta1, out=m)
     np.add(m, scratch, out=m)
     _add_square(spec.beta2, 1.0 - spec.beta2, gradient, v, scratch)
 
@@ -202,7 +218,7 @@ def nadam_update(
     g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
     gradient = _effective_gradient(spec, w, dw, g, scratch)
     t = int(step[0]) + 1
-    _update_means(spec, gradient, m, v, scratch)
+    _update_means(spec, spec.beta1, gradient, m, v, scratch)
     of_gradient, of_mean = spec.nadam_shares(t)
     np.multiply(gradient, of_gradient, out=g)
     np.multiply(m, of_mean, out=scratch)
@@ -228,7 +244,7 @@ def lamb_update(
     g, scratch = carver.take(w.shape, w.dtype), carver.take(w.shape, w.dtype)
     gradient = _effective_gradient(spec, w, dw, g, scratch)
     t = int(step[0]) + 1
-    _update_means(spec, gradient, m, v, scratch)
+    _update_means(spec, spec.beta1, gradient, m, v, scratch)
     _root(spec, v, t, scratch)
     np.divide(m, scratch, out=g)
     np.multiply(g, 1.0 / (1.0 - spec.beta1**t), out=g)
@@ -245,6 +261,23 @@ def lamb_update(
     np.subtract(w, g, out=w)
 
 
-def workspace_bytes(kernel: str, spec: OptimizerSpec, dtype: Any) -> int:
+def lookahead_update(
+    spec: LookaheadSpec,
+    w: np.ndarray,
+    slow: np.ndarray,
+    step: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """Lookahead (Zhang et al., arXiv:1907.08610): bring slow weights on, and the fast ones back."""
+    if (int(step[0]) + 1) % spec.steps:
+        return
+    way = Carver(workspace).take(w.shape, w.dtype)
+    np.subtract(w, slow, out=way)
+    np.multiply(way, spec.alpha, out=way)
+    np.add(slow, way, out=slow)
+    np.copyto(w, slow)
+
+
+def workspace_bytes(kernel: str, spec: OptimizerSpec | LookaheadSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs."""
     return 2 * size_of((spec.size,), dtype)

@@ -89,7 +89,8 @@ class Runner:
         order
             int64 (steps, batch): which samples make each step's batch.
         rates
-            float64 (steps,): the learning rates, for a plan that updates.
+            float64 (steps,): the learning rates, for a plan that updates; (steps, 2) with the
+            momenta behind them, where these are scheduled.
         first_step
             Number of the first step: random numbers and Adam's bias correction depend on it.
         nanoseconds
@@ -117,7 +118,7 @@ class Runner:
             for number, indices in enumerate(order):
                 self._indices[...] = indices
                 if rates is not None:
-                    self._rate[0] = rates[number]
+                    self._rate[...] = rates[number]
                 if nanoseconds is not None:
                     self._time_calls(nanoseconds)
                 elif meanwhile is not None and len(order) == 1:

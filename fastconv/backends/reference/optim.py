@@ -8,11 +8,14 @@ al., "On the importance of initialization and momentum in deep learning" (ICML 2
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastconv.plans.operation import OptimizerSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
 
 
 def _gradient(spec: OptimizerSpec, i: int, w: np.ndarray, dw: np.ndarray) -> float:
@@ -32,6 +35,13 @@ def _step(spec: OptimizerSpec, i: int, w: np.ndarray, u: float, rate: float) -> 
     if i < spec.decayed:
         new -= rate * spec.decoupled_decay * old
     w[i] = new
+
+
+def _momentum(spec: OptimizerSpec, rate: np.ndarray) -> float:
+    """The momentum of the step, or its beta1."""
+    if spec.scheduled_momentum:
+        return float(rate[1])
+    return spec.beta1 if spec.kind == "adam" else spec.momentum
 
 
 @np.errstate(all="ignore")
@@ -84,16 +94,17 @@ def momentum_update(
     w, dw, m
         Parameters (size,), updated, their gradient (size,), and the velocity (size,), updated.
     rate
-        float64, (1,): the learning rate.
+        float64, (1,): the learning rate; (2,) with the momentum behind it where that is scheduled.
     workspace
         Not used.
     """
+    momentum = _momentum(spec, rate)
     for i in range(spec.size):
         g = _gradient(spec, i, w, dw)
         if spec.averaged:
-            g = (1 - spec.momentum) * g
-        velocity = spec.momentum * float(m[i]) + g
-        u = g + spec.momentum * velocity if spec.kind == "nesterov" else velocity
+            g = (1 - momentum) * g
+        velocity = momentum * float(m[i]) + g
+        u = g + momentum * velocity if spec.kind == "nesterov" else velocity
         m[i] = velocity
         _step(spec, i, w, u, float(rate[0]))
 
@@ -120,20 +131,20 @@ def adam_update(
     m, v
         Running means of g and g^2 (size,), updated.
     rate
-        float64, (1,): the learning rate.
+        float64, (1,): the learning rate; (2,) with beta1 behind it where that is scheduled.
     step
         int64, (1,): updates made before this one.
     workspace
         Not used.
     """
-    t = int(step[0]) + 1
+    t, beta1 = int(step[0]) + 1, _momentum(spec, rate)
     for i in range(spec.size):
         g = _gradient(spec, i, w, dw)
-        first = spec.beta1 * float(m[i]) + (1 - spec.beta1) * g
+        first = beta1 * float(m[i]) + (1 - beta1) * g
         second = spec.beta2 * float(v[i]) + (1 - spec.beta2) * g * g
         m[i], v[i] = first, second
         root = math.sqrt(second / (1 - spec.beta2**t))
-        u = first / (1 - spec.beta1**t) / (root + spec.epsilon)
+        u = first / (1 - beta1**t) / (root + spec.epsilon)
         _step(spec, i, w, u, float(rate[0]))
 
 
@@ -302,6 +313,41 @@ def lamb_update(
         w[i] = float(w[i]) - float(rate[0]) * spec.rate_factor * ratio * u[i]
 
 
-def workspace_bytes(kernel: str, spec: OptimizerSpec, dtype: Any) -> int:
+@np.errstate(all="ignore")
+def lookahead_update(
+    spec: LookaheadSpec,
+    w: np.ndarray,
+    slow: np.ndarray,
+    step: np.ndarray,
+    workspace: np.ndarray | None,
+) -> None:
+    """``slow = slow + alpha * (w - slow)`` and ``w = slow``, once in so many steps.
+
+    Parameters
+    ----------
+    spec
+        How often, and how far.
+    w, slow
+        Parameters and slow weights (size,), both updated.
+    step
+        int64, (1,): updates made before this one.
+    workspace
+        Not used.
+
+    Examples
+    --------
+    >>> from fastconv.plans.lookahead import LookaheadSpec
+    >>> w, slow = np.array([3.0]), np.array([1.0])
+    >>> lookahead_update(LookaheadSpec(1, steps=2), w, slow, np.array([1]), None)
+    >>> w.item(), slow.item()
+    (2.0, 2.0)
+    """
+    if (int(step[0]) + 1) % spec.steps == 0:
+        for i in range(spec.size):
+            slow[i] = float(slow[i]) + spec.alpha * (float(w[i]) - float(slow[i]))
+            w[i] = slow[i]
+
+
+def workspace_bytes(kernel: str, spec: OptimizerSpec | LookaheadSpec, dtype: Any) -> int:
     """Bytes of workspace that a kernel of this module needs: none."""
     return 0

@@ -81,7 +81,8 @@ class Runner:
         order
             int64 (steps, batch): which samples make each step's batch.
         rates
-            float64 (steps,): the learning rates, for a plan that updates.
+            float64 (steps,): the learning rates, for a plan that updates; (steps, 2) with the
+            momenta behind them, where these are scheduled.
         first_step
             Number of the first step: random numbers and Adam's bias correction depend on it.
 
@@ -97,7 +98,7 @@ class Runner:
         for number, indices in enumerate(order):
             self.buffer("indices")[...] = indices
             if rates is not None:
-                self.buffer("rate")[0] = rates[number]
+                self.buffer("rate")[...] = rates[number]
             for kernel, call in zip(self._kernels, self.plan.calls, strict=True):
                 self.make_call(kernel, call, [self._array(n) for n in call.arguments])
             self.buffer("step")[0] += 1

@@ -949,6 +949,33 @@ def _jitter_images(at: _Collector) -> None:
     at.updates_run("x", at.n.batch * at.n.height * at.n.width * at.n.channels)
 
 
+@_kernel(Kernel.CROP_IMAGES)
+def _crop_images(at: _Collector) -> None:
+    size = at.n.batch * at.n.height * at.n.width * at.n.channels
+    at.reads_run("x", size)
+    at.reads_run("indices", at.n.batch, "int64")
+    at.reads_run("step", 1, "int64")
+    at.writes_run("y", size)
+
+
+@_kernel(Kernel.MIX_IMAGES)
+def _mix_images(at: _Collector) -> None:
+    size = at.n.batch * at.n.height * at.n.width * at.n.channels
+    at.reads_run("x", size)
+    at.reads_run("step", 1, "int64")
+    at.writes_run("y", size)
+    at.writes_run("partners", at.n.batch, "int64")
+    at.writes_run("shares", at.n.batch)
+
+
+@_kernel(Kernel.MIX_ROWS)
+def _mix_rows(at: _Collector) -> None:
+    at.reads_run("rows", at.n.batch * at.n.elements)
+    at.reads_run("partners", at.n.batch, "int64")
+    at.reads_run("shares", at.n.batch)
+    at.writes_run("y", at.n.batch * at.n.elements)
+
+
 # Losses and updates
 
 
@@ -1067,7 +1094,7 @@ def _optimizer_update(at: _Collector) -> None:
     for name in _STATE.get(at.instruction.kernel, ()):
         at.updates_run(name, size)
     at.updates_run("w", size)
-    at.reads_run("rate", 1, "float64")
+    at.reads_run("rate", 2 if getattr(at.n, "scheduled", 0) else 1, "float64")
     if at.instruction.kernel in _COUNTING:
         at.reads_run("step", 1, "int64")
 
@@ -1089,6 +1116,13 @@ def _lamb_apply(at: _Collector) -> None:
         at.reads_run(name, blocks_of(at.n.size), "float64")
     at.reads_run("rate", 1, "float64")
     at.updates_run("w", at.n.size)
+
+
+@_kernel(Kernel.LOOKAHEAD_UPDATE)
+def _lookahead_update(at: _Collector) -> None:
+    at.updates_run("w", at.n.size)
+    at.updates_run("slow", at.n.size)
+    at.reads_run("step", 1, "int64")
 
 
 # Gradients before the update

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from fastconv.backends.compiled.instructions.instruction import (
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.split import blocks_of, threads_for_elements
 from fastconv.plans.operation import OptimizerSpec
+
+if TYPE_CHECKING:
+    from fastconv.plans.lookahead import LookaheadSpec
 
 
 def _update(
@@ -61,6 +64,7 @@ def momentum_update(
         types,
         ("w", "dw", "m", "rate"),
         nesterov=int(spec.kind == "nesterov"),
+        scheduled=int(spec.scheduled_momentum) * (2 if spec.averaged else 1),
         momentum=spec.momentum,
         share=1.0 - spec.momentum if spec.averaged else 1.0,
     )
@@ -76,6 +80,7 @@ def adam_update(
         types,
         ("w", "dw", "m", "v", "rate", "step"),
         cost=2,
+        scheduled=int(spec.scheduled_momentum),
         beta1=spec.beta1,
         beta2=spec.beta2,
         epsilon=spec.epsilon,
@@ -143,3 +148,14 @@ def lamb_update(
         ),
     )  # fmt: skip
     return LoweredKernel(instructions, u.offset + spec.size * np.dtype(dtype).itemsize)
+
+
+def lookahead_update(
+    spec: LookaheadSpec, types: tuple[str | None, ...], target: Target
+) -> LoweredKernel:
+    """One pass over w and the slow weights, in one of ``steps`` steps."""
+    instruction = Instruction.of(
+        Kernel.LOOKAHEAD_UPDATE, str(types[0]), **arrays("w", "slow", "step"), size=spec.size,
+        steps=spec.steps, alpha=spec.alpha, max_threads=threads_for_elements(spec.size),
+    )  # fmt: skip
+    return LoweredKernel((instruction,))
