@@ -9,3 +9,7 @@ class UserError(Exception):
     The errors of each part of the package are of this kind and of a kind of Python's, so that a
     command line knows them without importing the parts that raise them.
     """
+
+
+class WorkerLost(UserError, RuntimeError):
+    """A process that trained with others and is gone: which, and why, in one line."""

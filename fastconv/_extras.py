@@ -21,6 +21,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),
     "wandb": ("wandb",),
+    "mpi": ("mpi4py",),
 }
 """By their names: the modules that they bring."""
 

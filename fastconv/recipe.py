@@ -59,6 +59,9 @@ class Recipe:
         Samples in a pass, and in a step but for ``accumulate``.
     accumulate
         Passes whose gradients are averaged for one step.
+    shards
+        Equal parts of a batch that are made apart, for training by several workers: what comes out
+        does not depend on how many these are; left out, the batch is made as a whole.
     average_weights
         What is kept of a moving average of the weights in each step, such as 0.999: the averaged
         network is validated, tested and saved; left out, none.
@@ -83,6 +86,7 @@ class Recipe:
     steps: int | None = None
     batch_size: int = 32
     accumulate: int = 1
+    shards: int | None = None
     average_weights: float | None = None
     seed: int = 0
     loss: LossKind = "softmax_cross_entropy"
@@ -110,6 +114,7 @@ class Recipe:
             raise RecipeError(f"batch_size is {self.batch_size}; expected 1 or more")
         if self.accumulate < 1:
             raise RecipeError(f"accumulate is {self.accumulate}; expected 1 or more")
+        self._check_shards()
         if self.average_weights is not None and not 0 < self.average_weights < 1:
             raise RecipeError(
                 f"average_weights is {self.average_weights}; expected a number between 0 and 1, "
@@ -134,6 +139,21 @@ class Recipe:
         self.make_layers()
         self.initialization.initializer()
         self.augmentation.augmentation()
+
+    def _check_shards(self) -> None:
+        if self.shards is None:
+            return
+        if self.shards < 1 or self.batch_size % self.shards:
+            largest = max(n for n in range(1, 9) if self.batch_size % n == 0)
+            raise RecipeError(
+                f"shards is {self.shards} but batch_size is {self.batch_size}; expected a number "
+                f"that divides it; use shards={largest}, or another batch size"
+            )
+        if self.accumulate > 1:
+            raise RecipeError(
+                f"accumulate is {self.accumulate} and shards is {self.shards}; expected one of the "
+                f"two; shards are passes of their own: use more of them and a larger batch_size"
+            )
 
     def make_loss(self) -> Loss:
         """Return the loss with its options."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,9 @@ from fastconv.predictor import Predictor
 from fastconv.preprocessing import Augmentation, Preprocessing, as_preprocessing
 from fastconv.schedules import Schedule, as_schedule, observations, restore_observations
 from fastconv.spec import SpecError, as_plain, require_int
+
+if TYPE_CHECKING:
+    from fastconv.data_parallel.group import Group
 
 _MOMENTS = ("first_moment", "second_moment")
 _OPTIMIZER = "optimizer/"
@@ -71,6 +74,12 @@ class Trainer:
     sample_weights
         (N,), 0 or more: what each training sample counts in the mean of its batch; one of weight 0
         counts for nothing.
+    shards
+        Equal parts of a batch, each with gradients (and statistics of batch normalisation) of its
+        own, whose mean is taken in a fixed order: what comes out has the same bits for any number
+        of workers. None for the batch as a whole.
+    group
+        The workers that share the shards, from :mod:`fastconv.runs.workers`; None for this process.
     backend, threads, precision, device
         Where and how it computes: the fields of :class:`fastconv.ExecutionConfig`.
     config
@@ -88,6 +97,8 @@ class Trainer:
         The schedule's learning rates are multiplied by it.
     score
         Of what :meth:`train` counted last, as far as it came.
+    shards
+        Parts of a batch that are made apart, or None.
     samples_per_step, steps_per_epoch
         Samples that a step learns from, and updates in an epoch.
     runner
@@ -120,6 +131,8 @@ class Trainer:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         sample_weights: ArrayLike | None = None,
+        shards: int | None = None,
+        group: Group | None = None,
         backend: str | None = None,
         threads: int | None = None,
         precision: str | None = None,
@@ -166,13 +179,22 @@ class Trainer:
             True, True, loss, optimizer.update(network, average),
             sample_weights=sample_weights is not None, accumulate=accumulate,
         )  # fmt: skip
-        self._runner = self._placed.make_runner(
-            batch_size,
-            purpose,
-            {**self._uploaded, **flat, **weights, **averages},
-            augmentation=augmentation,
-            seed=seed,
-        )
+        arrays = {**self._uploaded, **flat, **weights, **averages}
+        self.shards, self._sharded = shards, None
+        self._runner: Any
+        if shards is None:
+            if group is not None:
+                raise SpecError("Trainer", "shards", shards, "a number, for a group to share them")
+            self._runner = self._placed.make_runner(
+                batch_size, purpose, arrays, augmentation=augmentation, seed=seed
+            )
+        else:
+            from fastconv.data_parallel.sharded_runner import make_sharded_runner
+
+            self._runner = self._sharded = make_sharded_runner(
+                self._placed, require_int("Trainer", "shards", shards, 1), group, batch_size,
+                purpose, arrays, augmentation=augmentation, seed=seed,
+            )  # fmt: skip
         self.warmup_seconds = time.perf_counter() - started
 
     def _place_average(self, average: float | None) -> dict[str, Any]:
@@ -370,8 +392,14 @@ class Trainer:
                 for name, view in self.trained_network.named_arrays().items():
                     view[...] = weights[name]
                 (self._averaged or self._placed).write_network()
+                self._tell_workers()
             finally:
                 self._placed.access.end_writing()
+
+    def _tell_workers(self) -> None:
+        """Have other workers take over the arrays as they are now, before the next step."""
+        if self._sharded is not None and self._sharded.workers > 1:
+            self._sharded.is_current = False
 
     def checkpoint(self) -> Checkpoint:
         """Return what it takes to go on from here: copies of all arrays, the step, the seed.
@@ -411,6 +439,7 @@ class Trainer:
                 "seed": self.seed,
                 "batch_size": self.batch_size,
                 "samples_per_step": self.samples_per_step,
+                "shards": self.shards,
                 "samples": len(self.training),
                 "rate_factor": self.rate_factor,
                 "train_seconds": self.train_seconds,
@@ -438,10 +467,11 @@ class Trainer:
         for name, own in (
             ("seed", self.seed), ("batch_size", self.batch_size),
             ("samples_per_step", self.samples_per_step), ("samples", len(self.training)),
+            ("shards", self.shards),
         ):  # fmt: skip
-            if state[name] != own:
+            if state.get(name) != own:
                 raise CheckpointError(
-                    f"checkpoint: {name} is {state[name]}; the trainer's is {own}; make a trainer "
+                    f"checkpoint: {name} is {state.get(name)}; the trainer's is {own}; make a trainer "
                     f"like the one that saved it"
                 )
         own_arrays = self.network.named_arrays()
@@ -475,6 +505,7 @@ class Trainer:
                     values = stored.get(name)
                     zeros = np.zeros(there.shape, self.network.dtype)
                     self._placed.run_module.write(zeros if values is None else values, there)
+                self._tell_workers()
             finally:
                 self._placed.access.end_writing()
             self.step = state["step"]

@@ -32,7 +32,7 @@ def _batch_size(recipe: Recipe) -> int:
 
 def _experiment(recipe: Recipe, config: ExecutionConfig) -> Experiment:
     batch = _batch_size(recipe)
-    plain = dataclasses.replace(recipe, batch_size=batch, accumulate=1)
+    plain = dataclasses.replace(recipe, batch_size=batch, accumulate=1, shards=None)
     return prepare(plain, config=config, dataset=synthetic_dataset(plain, 2 * batch))
 
 
