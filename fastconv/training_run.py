@@ -220,9 +220,7 @@ def train_recipe(
             if options.group is not None:
                 from fastconv.runs.workers import begin
 
-                dataset = begin(
-                    options.group, recipe, options.data_dir, options.config, dataset
-                )
+                dataset = begin(options.group, recipe, options.data_dir, options.config, dataset)
             experiment = prepare(
                 recipe, data_dir=options.data_dir, config=options.config, dataset=dataset,
                 init_from=options.init_from, group=options.group,

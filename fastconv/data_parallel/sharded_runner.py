@@ -155,9 +155,7 @@ class ShardedRunner:
             else:
                 self._make(message.order, message.rates, message.first_step)
 
-    def _make(
-        self, order: NDArray[np.int64], rates: NDArray[np.float64], first_step: int
-    ) -> None:
+    def _make(self, order: NDArray[np.int64], rates: NDArray[np.float64], first_step: int) -> None:
         group, size = self._group, self._gradients.size
         shards = np.asarray(order, np.int64).reshape(len(order), self._shards, -1)
         for number, batch in enumerate(shards):

@@ -91,9 +91,7 @@ def _verify(options: argparse.Namespace) -> int:
             print(line_of(outcome), file=sys.stderr if options.json == "-" else None, flush=True)
 
     for outcome in outcomes:
-        outcome.add(
-            check(Work(outcome.subject, problems, recipes, options.kernel, dtypes))
-        )
+        outcome.add(check(Work(outcome.subject, problems, recipes, options.kernel, dtypes)))
         tell(outcome)
     seed = None
     if options.minutes:

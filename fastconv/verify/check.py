@@ -162,8 +162,13 @@ def check_problem(
                     for threads, what in _faults(subject, call, integers, oracle(call)):
                         tally.failures.append(
                             Failure(
-                                subject.backend, subject.isa, threads, problem.descriptor,
-                                call.kernel, dtype, what,
+                                subject.backend,
+                                subject.isa,
+                                threads,
+                                problem.descriptor,
+                                call.kernel,
+                                dtype,
+                                what,
                             )  # fmt: skip
                         )
                         break  # what else is wrong with a call mostly follows from it

@@ -131,8 +131,7 @@ def parse_descriptor(text: str, batch: int | None = None) -> Problem:
         return Problem(_spec_of(pairs), name)
     except KeyError as missing:
         raise ProblemError(
-            f"problem {text!r}: has no {missing.args[0]}; add it, as in "
-            f"mb1_ic3oc16_ih32kh3ph1"
+            f"problem {text!r}: has no {missing.args[0]}; add it, as in mb1_ic3oc16_ih32kh3ph1"
         ) from None
     except (ValueError, ZeroDivisionError) as fault:
         told = fault.said if isinstance(fault, SpecError) else fault
