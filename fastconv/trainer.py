@@ -79,7 +79,7 @@ class Trainer:
         own, whose mean is taken in a fixed order: what comes out has the same bits for any number
         of workers. None for the batch as a whole.
     group
-        The workers that share the shards, from :mod:`fastconv.runs.workers`; None for this process.
+        The workers that share the shards, from :mod:`fastconv.runs.workers`; None: one does.
     backend, threads, precision, device
         Where and how it computes: the fields of :class:`fastconv.ExecutionConfig`.
     config
@@ -469,10 +469,11 @@ class Trainer:
             ("samples_per_step", self.samples_per_step), ("samples", len(self.training)),
             ("shards", self.shards),
         ):  # fmt: skip
-            if state.get(name) != own:
+            there = state.get(name)
+            if there != own:
                 raise CheckpointError(
-                    f"checkpoint: {name} is {state.get(name)}; the trainer's is {own}; make a trainer "
-                    f"like the one that saved it"
+                    f"checkpoint: {name} is {there}; the trainer's is {own}; make a trainer like "
+                    f"the one that saved it"
                 )
         own_arrays = self.network.named_arrays()
         of_optimizer = {_OPTIMIZER + name: there for name, there in self._optimizer_arrays.items()}

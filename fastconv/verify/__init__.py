@@ -1,1 +1,1 @@
-"""Verification of every backend on this machine against the oracle: ``python -m fastconv.verify``."""
+"""Verification of every backend on this machine: ``python -m fastconv.verify``."""

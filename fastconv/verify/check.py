@@ -160,17 +160,8 @@ def check_problem(
                 if kernel in (None, call.kernel):
                     tally.calls += 1
                     for threads, what in _faults(subject, call, integers, oracle(call)):
-                        tally.failures.append(
-                            Failure(
-                                subject.backend,
-                                subject.isa,
-                                threads,
-                                problem.descriptor,
-                                call.kernel,
-                                dtype,
-                                what,
-                            )  # fmt: skip
-                        )
+                        where = subject.backend, subject.isa, threads, problem.descriptor
+                        tally.failures.append(Failure(*where, call.kernel, dtype, what))
                         break  # what else is wrong with a call mostly follows from it
     return tally
 

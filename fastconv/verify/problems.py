@@ -150,8 +150,8 @@ def _pairs_of(text: str) -> tuple[dict[str, int], str]:
         found = _PAIR.match(numbers, place)
         if found is None or (found[3] is not None and found[1] not in ("ph", "pw")):
             raise ProblemError(
-                f"problem {text!r}: {numbers[place:]!r} is no pair of a name and a number; expected "
-                f"g, mb, ic, ih, iw, oc, oh, ow, kh, kw, sh, sw, ph, pw, dh or dw, as in "
+                f"problem {text!r}: {numbers[place:]!r} is no pair of a name and a number; "
+                f"expected g, mb, ic, ih, iw, oc, oh, ow, kh, kw, sh, sw, ph, pw, dh or dw, as in "
                 f"mb1_ic3oc16_ih32kh3ph1"
             )
         pairs[found[1]] = int(found[2])
