@@ -91,7 +91,7 @@ def _steps(
     options: argparse.Namespace, recipe: Recipe, config: ExecutionConfig, console: Console
 ) -> dict[str, Any]:
     # Kernel by kernel it is the whole batch that can be looked at.
-    recipe = dataclasses.replace(recipe, shards=None)
+    recipe = dataclasses.replace(recipe, shards=None, sync_batch_norm=False)
     dataset = None if options.data_dir else synthetic_dataset(recipe)
     with threadpool_limits(config.threads):
         trainer = prepare(recipe, data_dir=options.data_dir, config=config, dataset=dataset).trainer

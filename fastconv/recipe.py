@@ -62,6 +62,8 @@ class Recipe:
     shards
         Equal parts of a batch that are made apart, for training by several workers: what comes out
         does not depend on how many these are; left out, the batch is made as a whole.
+    sync_batch_norm
+        Of shards: batch normalisation by the statistics of the whole batch, not of each shard.
     average_weights
         What is kept of a moving average of the weights in each step, such as 0.999: the averaged
         network is validated, tested and saved; left out, none.
@@ -87,6 +89,7 @@ class Recipe:
     batch_size: int = 32
     accumulate: int = 1
     shards: int | None = None
+    sync_batch_norm: bool = False
     average_weights: float | None = None
     seed: int = 0
     loss: LossKind = "softmax_cross_entropy"
@@ -142,6 +145,10 @@ class Recipe:
 
     def _check_shards(self) -> None:
         if self.shards is None:
+            if self.sync_batch_norm:
+                raise RecipeError(
+                    "sync_batch_norm does nothing without shards; leave it out, or set shards"
+                )
             return
         if self.shards < 1 or self.batch_size % self.shards:
             largest = max(n for n in range(1, 9) if self.batch_size % n == 0)

@@ -363,7 +363,7 @@ def _train_first(
     check_writable(options.json)
     recipe, resumption = _find_run(options)
     if options.find_lr:
-        recipe = dataclasses.replace(recipe, shards=None)
+        recipe = dataclasses.replace(recipe, shards=None, sync_batch_norm=False)
     elif options.workers is not None and group is None:
         group = workers.enter_context(_started_here(options, recipe))
     config = execution_config(options)

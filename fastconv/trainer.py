@@ -80,6 +80,9 @@ class Trainer:
         of workers. None for the batch as a whole.
     group
         The workers that share the shards, from :mod:`fastconv.runs.workers`; None: one does.
+    sync_batch_norm
+        Of shards: batch normalisation by the statistics of the whole batch, which are gathered from
+        all of them; slower.
     backend, threads, precision, device
         Where and how it computes: the fields of :class:`fastconv.ExecutionConfig`.
     config
@@ -133,6 +136,7 @@ class Trainer:
         sample_weights: ArrayLike | None = None,
         shards: int | None = None,
         group: Group | None = None,
+        sync_batch_norm: bool = False,
         backend: str | None = None,
         threads: int | None = None,
         precision: str | None = None,
@@ -194,6 +198,7 @@ class Trainer:
             self._runner = self._sharded = make_sharded_runner(
                 self._placed, require_int("Trainer", "shards", shards, 1), group, batch_size,
                 purpose, arrays, augmentation=augmentation, seed=seed,
+                sync_batch_norm=sync_batch_norm,
             )  # fmt: skip
         self.warmup_seconds = time.perf_counter() - started
 

@@ -84,6 +84,28 @@ class Group:
         """Return where one of this worker's shards writes its numbers."""
         raise NotImplementedError
 
+    def write(
+        self,
+        shard: int,
+        gradients: NDArray[Any],
+        state: NDArray[Any],
+        counted: NDArray[np.float64],
+    ) -> None:
+        """Write what came of one of this worker's shards.
+
+        Parameters
+        ----------
+        shard
+            Which.
+        gradients, state
+            Side by side in its row.
+        counted
+            In front of its numbers.
+        """
+        row, size = self.row(shard), gradients.size
+        row[:size], row[size:] = gradients, state
+        self.counts(shard)[: counted.size] = counted
+
     def mean(self) -> NDArray[np.float64]:
         """Bring the mean of all rows into ``total``, and return the sum of the numbers.
 
@@ -98,6 +120,15 @@ class Group:
         np.multiply(total, self._mean_of, out=self.total[self._segments[self.rank]])
         counted = add_up(dict(enumerate(numbers)), self._leaves, 0, self._shards)
         self._complete()
+        return np.asarray(counted, np.float64)
+
+    def sum_of_counts(self) -> NDArray[np.float64]:
+        """Return the sum of all shards' numbers alone, along the same tree.
+
+        Every worker calls it, once its shards have written theirs, and may then write others.
+        """
+        numbers = self._gather_counts()
+        counted = add_up(dict(enumerate(numbers)), self._leaves, 0, self._shards)
         return np.asarray(counted, np.float64)
 
     def broadcast(self, message: Any = None) -> Any:
@@ -119,6 +150,10 @@ class Group:
 
         The segments are this worker's to overwrite.
         """
+        raise NotImplementedError
+
+    def _gather_counts(self) -> NDArray[np.float64]:
+        """Return a copy of all numbers, once all workers have written theirs."""
         raise NotImplementedError
 
     def _complete(self) -> None:

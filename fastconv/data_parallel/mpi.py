@@ -120,14 +120,18 @@ class MPIGroup(Group):
         self._world.Alltoallv(
             [self._sent, self._sent_counts], [self._received, self._received_counts]
         )
-        self._world.Allgatherv(self._own_numbers, [self._numbers, self._number_counts])
+        numbers = self._gather_counts()
         width = self._widths[self.rank]
         firsts = [first for nodes in self._nodes for first, _ in nodes]
         rows = {
             first: self._received[number * width : (number + 1) * width]
             for number, first in enumerate(firsts)
         }
-        return rows, self._numbers.copy()
+        return rows, numbers
+
+    def _gather_counts(self) -> NDArray[np.float64]:
+        self._world.Allgatherv(self._own_numbers, [self._numbers, self._number_counts])
+        return self._numbers.copy()
 
     def _complete(self) -> None:
         self._world.Allgatherv(self._mpi.IN_PLACE, [self.total, self._widths])

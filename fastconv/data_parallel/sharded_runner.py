@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,58 @@ class _Arrays:
     arrays: dict[str, NDArray[Any]]
 
 
+class Passes(Protocol):
+    """Passes of a worker's shards, forward and backward."""
+
+    def run(self, batch: NDArray[np.int64], step: int) -> None:
+        """Make them, and write gradients, state and statistics where the group has room for them.
+
+        Parameters
+        ----------
+        batch
+            int64 (shards, samples): which samples make each shard.
+        step
+            Number of the step.
+        """
+
+
+class PassesApart:
+    """Passes one after the other, of shards that know nothing of each other.
+
+    Parameters
+    ----------
+    runner
+        The backend's, of the plan of a shard, which leaves its gradients.
+    gradients, state
+        That the plan shares.
+    group
+        The workers.
+    shards
+        How many make a batch.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        gradients: NDArray[Any],
+        state: NDArray[Any],
+        group: Group,
+        shards: int,
+    ) -> None:
+        self._runner, self._group, self._shards = runner, group, shards
+        self._gradients, self._state, self._before = gradients, state, state.copy()
+
+    def run(self, batch: NDArray[np.int64], step: int) -> None:
+        """Make them; parameters as for :class:`Passes`."""
+        self._before[...] = self._state
+        for shard in self._group.own:
+            self._state[...] = self._before
+            # Random numbers follow from the step that a plan is told: one for each shard.
+            told = step * self._shards + shard
+            counted = self._runner.run(batch[shard : shard + 1], None, told)
+            self._group.write(shard, self._gradients, self._state, counted)
+
+
 class ShardedRunner:
     """Makes the steps of a plan in shards; it stands in for the backend's runner.
 
@@ -50,16 +102,18 @@ class ShardedRunner:
 
     Parameters
     ----------
-    runner
-        Of the plan of a shard, which leaves its gradients.
+    passes
+        Of this worker's shards.
     update
-        Of the plan of the update alone.
+        The backend's runner of the plan of the update alone.
     arrays
         What the steps change, by name: gradients, parameters, state, moments, averages.
     shards
         How many make a batch.
     group
         The workers.
+    counts
+        Numbers of the statistics.
 
     Attributes
     ----------
@@ -70,39 +124,34 @@ class ShardedRunner:
 
     def __init__(
         self,
-        runner: Any,
+        passes: Passes,
         update: Any,
         arrays: Mapping[str, NDArray[Any]],
         shards: int,
         group: Group,
+        counts: int,
     ) -> None:
-        self._runner, self._update, self._group = runner, update, group
+        self._passes, self._update, self._group = passes, update, group
         self._gradients, self._state = arrays["gradients"], arrays["state"]
         self._arrays = {name: array for name, array in arrays.items() if name != "gradients"}
-        self._before = self._state.copy()
         self._shards = shards
-        self._statistics = np.zeros(runner.buffer("statistics").size)
+        self._statistics = np.zeros(counts)
         self.is_current = group.size == 1
-        columns = self._gradients.size + self._state.size
-        group.allocate(shards, columns, self._gradients.dtype, self._statistics.size)
 
     @property
     def workers(self) -> int:
         """Number of workers."""
         return self._group.size
 
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes of the arrays that this worker allocated, without those of the exchange."""
-        own: int = self._runner.memory_bytes + self._update.memory_bytes
-        return own
-
     def buffer(self, name: str) -> NDArray[Any]:
-        """Return the statistics over the steps; of other buffers, those of the last shard."""
-        if name == "statistics":
-            return self._statistics
-        found: NDArray[Any] = self._runner.buffer(name)
-        return found
+        """Return the statistics over the steps, the one buffer that all shards have in common.
+
+        Raises
+        ------
+        KeyError
+            For any other.
+        """
+        return {"statistics": self._statistics}[name]
 
     def run(
         self,
@@ -160,15 +209,8 @@ class ShardedRunner:
         shards = np.asarray(order, np.int64).reshape(len(order), self._shards, -1)
         for number, batch in enumerate(shards):
             step = first_step + number
-            self._before[...] = self._state
-            for shard in group.own:
-                self._state[...] = self._before
-                # Random numbers follow from the step that a plan is told: one for each shard.
-                told = step * self._shards + shard
-                group.counts(shard)[...] = self._runner.run(batch[shard : shard + 1], None, told)
-                row = group.row(shard)
-                row[:size], row[size:] = self._gradients, self._state
-            self._statistics += group.mean()
+            self._passes.run(batch, step)
+            self._statistics += group.mean()[: self._statistics.size]
             self._gradients[...], self._state[...] = group.total[:size], group.total[size:]
             self._update.run(_NO_SAMPLES, rates[number : number + 1], step)
 
@@ -183,6 +225,7 @@ def make_sharded_runner(
     *,
     augmentation: Augmentation | None = None,
     seed: int = 0,
+    sync_batch_norm: bool = False,
 ) -> ShardedRunner:
     """Make the runner of a training plan in shards.
 
@@ -198,6 +241,8 @@ def make_sharded_runner(
         Samples of a batch.
     purpose, arrays, augmentation, seed
         As for :meth:`NetworkOnBackend.make_runner`; of the whole step.
+    sync_batch_norm
+        Whether batch normalisation takes all shards together.
 
     Raises
     ------
@@ -217,20 +262,34 @@ def make_sharded_runner(
             f"shards is {shards} and the backend is {placed.config.backend}; expected one of the "
             f"host; use --backend cython, or leave shards and --workers out"
         )
-    group = SharedMemoryGroup(0, 1, ()) if group is None else group
-    runner = placed.make_runner(
-        batch_size // shards, replace(purpose, optimizer=None), arrays,
-        augmentation=augmentation, seed=seed,
-    )  # fmt: skip
     assert purpose.optimizer is not None  # of a training
+    group = SharedMemoryGroup(0, 1, ()) if group is None else group
     changed = {
         name: array
         for name, array in (placed.flat_arrays | dict(arrays)).items()
         if name in _CHANGED
     }
-    plan = build_update_plan(placed.network, purpose.optimizer)
-    update = placed.config.make_runner(plan, changed)
-    return ShardedRunner(runner, update, changed, shards, group)
+    of_shard = replace(purpose, optimizer=None)
+    plan = placed.make_plan(
+        batch_size // shards, of_shard, arrays, augmentation=augmentation, seed=seed
+    )
+    shared = placed.shared_arrays(of_shard, arrays)
+    counts = plan.buffers[plan.number_of("statistics")].shape[0]
+    gradients, state = changed["gradients"], changed["state"]
+    columns = gradients.size + state.size
+    passes: Passes
+    if sync_batch_norm:
+        from fastconv.data_parallel.gathered_norm import GatheredNormPasses, most_sums
+
+        group.allocate(shards, columns, gradients.dtype, max(counts, most_sums(plan)))
+        passes = GatheredNormPasses(plan, shared, placed.config.backend, group, shards)
+    else:
+        group.allocate(shards, columns, gradients.dtype, counts)
+        runner = placed.config.make_runner(plan, shared)
+        passes = PassesApart(runner, gradients, state, group, shards)
+    update_plan = build_update_plan(placed.network, purpose.optimizer)
+    update = placed.config.make_runner(update_plan, changed)
+    return ShardedRunner(passes, update, changed, shards, group, counts)
 
 
 _CHANGED = (

@@ -158,6 +158,12 @@ class SharedMemoryGroup(Group):
         rows = {first: self._rows[first, segment] for nodes in self._nodes for first, _ in nodes}
         return rows, self._numbers.copy()
 
+    def _gather_counts(self) -> NDArray[np.float64]:
+        self._wait_for_all()
+        numbers = self._numbers.copy()
+        self._wait_for_all()  # before somebody writes others
+        return numbers
+
     def _complete(self) -> None:
         self._wait_for_all()
 

@@ -143,6 +143,7 @@ def prepare(
         seed=recipe.seed,
         shards=recipe.shards,
         group=group,
+        sync_batch_norm=recipe.sync_batch_norm,
         config=config,
     )
     return Experiment(recipe, dataset, plain_training, trainer, steps, tuple(left_out))

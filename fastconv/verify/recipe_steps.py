@@ -32,7 +32,9 @@ def _batch_size(recipe: Recipe) -> int:
 
 def _experiment(recipe: Recipe, config: ExecutionConfig) -> Experiment:
     batch = _batch_size(recipe)
-    plain = dataclasses.replace(recipe, batch_size=batch, accumulate=1, shards=None)
+    plain = dataclasses.replace(
+        recipe, batch_size=batch, accumulate=1, shards=None, sync_batch_norm=False
+    )
     return prepare(plain, config=config, dataset=synthetic_dataset(plain, 2 * batch))
 
 
