@@ -1,6 +1,7 @@
 """Training by several workers: the same bits for any number of them, and what a lost one leaves."""
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -157,7 +158,7 @@ def test_shards_are_the_batch_but_for_rounding():
     assert 0 < difference < 2e-6  # of weights of about 0.3
 
 
-def test_a_step_in_shards_is_the_mean_of_their_gradients(tmp_path):
+def test_a_step_in_shards_is_the_mean_of_their_gradients():
     """Gradients of each shard by the reference; their mean in float64, and one step of SGD."""
     recipe = load_recipe("digits", [("shards", 4), ("optimizer.kind", "sgd"), ("batch_size", 8)])
     trainer = prepare(recipe, config=ExecutionConfig(BACKEND, 1)).trainer
@@ -179,13 +180,18 @@ def test_a_step_in_shards_is_the_mean_of_their_gradients(tmp_path):
     )
 
 
-def test_running_statistics_are_those_of_all_shards(tmp_path):
+@pytest.fixture(scope="module")
+def normalised(tmp_path_factory):
+    """The file of that recipe."""
+    file = tmp_path_factory.mktemp("recipe") / "normalised.toml"
+    file.write_text(NORMALISED, encoding="utf-8")
+    return str(file)
+
+
+def test_running_statistics_are_those_of_all_shards(normalised):
     """The mean that enters them is that of the batch: shards are equal parts of it."""
-    (tmp_path / "r.toml").write_text(NORMALISED, encoding="utf-8")
     plain = [("augmentation.crop", 0), ("shards", 6)]
-    trainer = prepare(
-        load_recipe(str(tmp_path / "r.toml"), plain), config=ExecutionConfig("numpy")
-    ).trainer
+    trainer = prepare(load_recipe(normalised, plain), config=ExecutionConfig("numpy")).trainer
     weights, state = trainer.network.parameters.copy(), trainer.network.state.copy()
     trainer.train(1)
     order = epoch_order(len(trainer.training), trainer.seed, 0)[:24]
@@ -199,6 +205,64 @@ def test_running_statistics_are_those_of_all_shards(tmp_path):
     np.testing.assert_allclose(sharded, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_gathered_statistics_make_shards_the_batch_but_for_rounding(normalised):
+    settings = [("augmentation.crop", 0), ("layers.3.probability", 0.0)]
+    whole = prepare(
+        load_recipe(normalised, [*settings, ("shards", 1)]), config=ExecutionConfig("numpy")
+    ).trainer
+    gathered = prepare(
+        load_recipe(normalised, [*settings, ("sync_batch_norm", True)]),
+        config=ExecutionConfig(BACKEND, 1),
+    ).trainer
+    scores = whole.train(5), gathered.train(5)
+    assert scores[0].loss == pytest.approx(scores[1].loss, rel=1e-5)
+    np.testing.assert_allclose(gathered.network.state, whole.network.state, rtol=1e-5, atol=1e-7)
+    # Adam divides by the size of a gradient, rounding and all: by the rate of 0.005 in each step.
+    difference = np.abs(gathered.network.parameters - whole.network.parameters)
+    assert np.median(difference) < 1e-6
+    assert difference.max() < 5 * 0.005
+
+
+def trained_by(workers, recipe, threads=1, steps=3):
+    """Weights and statistics behind some steps, and their score; threads stand for processes."""
+    pipes = [Pipe() for _ in range(workers - 1)]
+    config = ExecutionConfig(BACKEND, threads)
+
+    def serve(rank, connection):
+        group = SharedMemoryGroup(rank, workers, [connection])
+        prepare(recipe, config=config, group=group).trainer.runner.serve()
+
+    others = [
+        threading.Thread(target=serve, args=(rank, theirs))
+        for rank, (_, theirs) in enumerate(pipes, start=1)
+    ]
+    for thread in others:
+        thread.start()
+    group = SharedMemoryGroup(0, workers, [ours for ours, _ in pipes])
+    trainer = prepare(recipe, config=config, group=group).trainer
+    first = trainer.train(steps - 1)
+    trainer.restore(trainer.checkpoint())  # others take it over
+    score = trainer.train(1)
+    group.close()
+    for thread in others:
+        thread.join()
+    network = trainer.network
+    digest = hashlib.sha256(network.parameters.tobytes() + network.state.tobytes()).hexdigest()
+    return digest, first, score
+
+
+def test_digits_have_one_sha256_for_1_2_4_and_8_workers():
+    recipe = load_recipe("digits", [("shards", 8)])
+    assert len({trained_by(workers, recipe) for workers in (1, 2, 4, 8)}) == 1
+
+
+@pytest.mark.parametrize("syncs", [False, True])
+def test_any_number_of_workers_and_threads_gives_the_same_bits(normalised, syncs):
+    recipe = load_recipe(normalised, [("sync_batch_norm", syncs)])
+    found = {trained_by(*each) for each in ((1, recipe, 2), (4, recipe, 1), (5, recipe, 2))}
+    assert len(found) == 1
+
+
 # What a recipe may say.
 
 
@@ -208,6 +272,7 @@ def test_running_statistics_are_those_of_all_shards(tmp_path):
         ([("shards", 5)], "shards is 5 but batch_size is 32; .*use shards=8"),
         ([("shards", 0)], "shards is 0"),
         ([("shards", 4), ("accumulate", 2)], "accumulate is 2 and shards is 4"),
+        ([("sync_batch_norm", True)], "sync_batch_norm does nothing without shards"),
     ],
 )
 def test_shards_that_make_no_batch_are_refused(settings, told):
@@ -245,11 +310,10 @@ def result_of(folder):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(tmp_path_factory, normalised):
     """A folder with a recipe, and what one worker makes of it, in this process."""
     folder = tmp_path_factory.mktemp("parallel")
-    (folder / "r.toml").write_text(NORMALISED, encoding="utf-8")
-    arguments = ["--recipe", str(folder / "r.toml"), "--backend", BACKEND, "--steps", "12"]
+    arguments = ["--recipe", normalised, "--backend", BACKEND, "--steps", "12"]
     code = train.main([
         "--no-report", "--quiet", "--workers", "1", "--threads", "2", *arguments,
         "--out", str(folder / "one"),
@@ -258,29 +322,14 @@ def alone(tmp_path_factory):
     return folder, arguments, result_of(folder / "one")
 
 
-@pytest.mark.parametrize(("workers", "threads"), [(2, 1), (6, 2)])
-def test_any_number_of_workers_and_threads_gives_the_same_bits(alone, workers, threads):
+def test_processes_with_threads_of_their_own_give_the_same_bits(alone):
     folder, arguments, expected = alone
-    out = folder / f"{workers}x{threads}"
-    more = ("--workers", str(workers), "--threads", str(threads), "--out", str(out))
+    more = ("--workers", "3", "--threads", "1", "--out", str(folder / "three"))
     done = subprocess.run(
         command(*arguments, *more), env=environment(), capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert result_of(out) == expected
-
-
-def test_digits_have_one_sha256_for_1_2_4_and_8_workers(tmp_path):
-    found = set()
-    for workers in (1, 2, 4, 8):
-        out = tmp_path / str(workers)
-        more = ("--workers", str(workers), "--threads", "1", "--steps", "3", "--out", str(out))
-        subprocess.run(
-            command("--backend", BACKEND, "--no-validate", *more),
-            env=environment(), check=True, timeout=120,
-        )  # fmt: skip
-        found.add(hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest())
-    assert len(found) == 1
+    assert result_of(folder / "three") == expected
 
 
 def children_of(process):
@@ -368,3 +417,43 @@ def test_mpiexec_gives_the_same_bits(alone, workers):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert result_of(out) == expected
+
+
+# The simulator.
+
+BENCH = TREE / "bench"
+with_bench = pytest.mark.skipif(not BENCH.is_dir(), reason="bench/ is not here")
+
+
+@pytest.fixture
+def scaling(monkeypatch):
+    """bench/scaling.py."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module("scaling")
+
+
+@with_bench
+def test_exchanges_take_what_alpha_and_beta_say(scaling):
+    network = scaling.Network("by hand", alpha=2.0, beta=0.5)
+    # 4 workers, 8 bytes. Tree: up 2 levels and down 2, each 2 + 8 / 2.
+    assert scaling.tree(network, 4, 8) == 4 * 6.0
+    # Ring: 3 times around and 3 times more, each 2 + 2 / 2.
+    assert scaling.ring(network, 4, 8) == 6 * 3.0
+    # Direct: from 3 others a segment of 2 bytes, and to 3 others.
+    assert scaling.direct(network, 4, 8) == 3 * (4.0 + 2 * 1.0)
+
+
+@with_bench
+def test_a_step_is_its_shards_its_exchange_and_its_update(scaling):
+    step = scaling.Step(fixed=1.0, each_sample=0.25, update=3.0, bytes=8)
+    network = scaling.Network("free", 0.0, 0.0)
+    # 8 shards of 4 samples: 2 each for one worker; alone 8 * 2 + 3, by 4 workers 2 * 2 + 3.
+    assert scaling.seconds(step, network, "ring", 32, 8, 1) == 19.0
+    assert scaling.seconds(step, network, "ring", 32, 8, 4) == 7.0
+    assert scaling.seconds(step, network, "ring", 32, 8, 4, cores=2) == 14.0
+
+
+@with_bench
+def test_more_workers_pay_until_twice_as_many_are_hardly_faster(scaling):
+    assert scaling.last_that_pays({1: 10.0, 2: 6.0, 4: 5.0, 8: 4.9, 16: 1.0}) == 4
+    assert scaling.last_that_pays({1: 10.0, 2: 6.0, 4: 4.0}) == 4
