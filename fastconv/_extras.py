@@ -22,6 +22,9 @@ EXTRAS = {
     "mlflow": ("mlflow",),
     "wandb": ("wandb",),
     "mpi": ("mpi4py",),
+    "joblib": ("joblib",),
+    "dask": ("dask", "distributed"),
+    "ray": ("ray",),
 }
 """By their names: the modules that they bring."""
 
