@@ -206,7 +206,9 @@ def test_running_statistics_are_those_of_all_shards(normalised):
 
 
 def test_gathered_statistics_make_shards_the_batch_but_for_rounding(normalised):
-    settings = [("augmentation.crop", 0), ("layers.3.probability", 0.0)]
+    # Not Adam: the bias in front has a gradient of 0, which it would divide by its rounding.
+    settings = [("optimizer.kind", "momentum"), ("optimizer.lr", 0.05), ("augmentation.crop", 0)]
+    settings.append(("layers.3.probability", 0.0))
     whole = prepare(
         load_recipe(normalised, [*settings, ("shards", 1)]), config=ExecutionConfig("numpy")
     ).trainer
@@ -217,10 +219,8 @@ def test_gathered_statistics_make_shards_the_batch_but_for_rounding(normalised):
     scores = whole.train(5), gathered.train(5)
     assert scores[0].loss == pytest.approx(scores[1].loss, rel=1e-5)
     np.testing.assert_allclose(gathered.network.state, whole.network.state, rtol=1e-5, atol=1e-7)
-    # Adam divides by the size of a gradient, rounding and all: by the rate of 0.005 in each step.
-    difference = np.abs(gathered.network.parameters - whole.network.parameters)
-    assert np.median(difference) < 1e-6
-    assert difference.max() < 5 * 0.005
+    difference = np.abs(gathered.network.parameters - whole.network.parameters).max()
+    assert difference < 2e-6  # of weights of about 0.3
 
 
 def trained_by(workers, recipe, threads=1, steps=3):

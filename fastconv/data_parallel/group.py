@@ -73,7 +73,7 @@ class Group:
             slice(part.start, part.stop)
             for part in (_share(columns, self.size, rank) for rank in range(self.size))
         ]
-        self._mean_of = np.dtype(dtype).type(1 / shards)
+        self._mean_of = np.array(1 / shards, dtype)
         self._allocate(shards, columns, np.dtype(dtype), counts)
 
     def row(self, shard: int) -> NDArray[np.floating]:
@@ -133,6 +133,16 @@ class Group:
 
     def broadcast(self, message: Any = None) -> Any:
         """Give the first worker's message to all; the others wait for it, and return it."""
+        raise NotImplementedError
+
+    def fail(self, reason: str) -> None:
+        """Tell the first worker, or all, that this one cannot go on.
+
+        Parameters
+        ----------
+        reason
+            Why, in one line.
+        """
         raise NotImplementedError
 
     def close(self) -> None:

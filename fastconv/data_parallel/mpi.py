@@ -58,7 +58,7 @@ class MPIGroup(Group):
 
     def __init__(self) -> None:
         try:
-            from mpi4py import MPI
+            from mpi4py import MPI  # type: ignore[import-not-found,unused-ignore]
         except ModuleNotFoundError as fault:
             raise missing_extra("fastconv under mpiexec", fault) from None
         self._mpi, self._world = MPI, MPI.COMM_WORLD

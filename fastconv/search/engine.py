@@ -158,7 +158,8 @@ class Engine:
             # The workers of the first stage stay for the second: they have the data.
             finer = self._search.definition.finer
             most = max(missing, finer.trials if finer is not None else 0)
-            self._pool = pools.enter_context(self._make_pool(min(self._jobs, most)))
+            pool = self._pool = self._make_pool(min(self._jobs, most))
+            pools.enter_context(pool)
         try:
             self._work(stage, self._pool)
             if self.interrupted:

@@ -139,8 +139,8 @@ class DaskExecutor:
 
     def __init__(self, jobs: int) -> None:
         try:
-            import dask
-            import distributed
+            import dask  # type: ignore[import-not-found,import-untyped,unused-ignore]
+            import distributed  # type: ignore[import-not-found,import-untyped,unused-ignore]
         except ModuleNotFoundError as fault:
             raise missing_extra("fastconv.search --executor dask", fault) from None
         self._distributed = distributed
@@ -184,7 +184,7 @@ class RayExecutor:
 
     def __init__(self, jobs: int) -> None:
         try:
-            import ray
+            import ray  # type: ignore[import-not-found,import-untyped,unused-ignore]
         except ModuleNotFoundError as fault:
             raise missing_extra("fastconv.search --executor ray", fault) from None
         self._ray = ray

@@ -111,7 +111,7 @@ class Draw:
 
     def positive(self, *shape: int) -> NDArray[Any]:
         """Return an array of numbers of one half or more."""
-        made: NDArray[Any] = np.abs(self(*shape)) + self.dtype.type(0.5)
+        made: NDArray[Any] = np.abs(self(*shape)) + np.array(0.5, self.dtype)
         return made
 
     def below(self, end: int, *shape: int) -> NDArray[np.int64]:

@@ -171,11 +171,13 @@ def _weight(spec: ConvSpec, dy: Any, x: Any) -> Array:
 
 
 def _dense(call: Call) -> dict[str, NDArray[Any]]:
-    x, w, dy, bias = (call.reads.get(key) for key in ("x", "w", "dy", "b"))
+    arrays: dict[str, Any] = call.reads
+    x, w, dy = (arrays.get(key, np.empty(0)) for key in ("x", "w", "dy"))
+    bias = arrays.get("b")
     makers = {
-        "y": lambda: x @ w + (0.0 if bias is None else bias),  # type: ignore[operator]
-        "dx": lambda: dy @ w.T,  # type: ignore[operator,union-attr]
-        "dw": lambda: x.T @ dy,  # type: ignore[operator,union-attr]
-        "db": lambda: dy.sum(axis=0),  # type: ignore[union-attr]
+        "y": lambda: x @ w + (0.0 if bias is None else bias),
+        "dx": lambda: dy @ w.T,
+        "dw": lambda: x.T @ dy,
+        "db": lambda: dy.sum(axis=0),
     }
     return {name: makers[name]() for name in call.outputs}

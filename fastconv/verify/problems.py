@@ -190,7 +190,7 @@ class _Axis:
 
 def _axes(pairs: Mapping[str, int]) -> tuple[_Axis, _Axis]:
     """The rows and the columns: equal where one of them alone is described by its height."""
-    if "ih" not in pairs:
+    if "iw" in pairs and "ih" not in pairs:
         return _Axis(1, 1, 1, 1, (0, 0)), _axis(pairs, "w")
     rows = _axis(pairs, "h")
     return rows, _axis(pairs, "w") if "iw" in pairs else rows
