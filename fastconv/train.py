@@ -278,7 +278,7 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         return _list_recipes()
     with contextlib.ExitStack() as workers:
         group = None
-        if any(os.environ.get(name, "1") != "1" for name in _STARTED_TOGETHER):
+        if any(os.environ.get(name, "1") not in ("", "1") for name in _STARTED_TOGETHER):
             group = workers.enter_context(_started_by_mpiexec(options))
             if group.rank:
                 return _serve(group)
@@ -320,20 +320,25 @@ def _serve(group: Group) -> int:
     return 0
 
 
-def _started_here(options: argparse.Namespace, recipe: Recipe) -> AbstractContextManager[Group]:
+def _started_here(options: argparse.Namespace) -> AbstractContextManager[Group]:
     """Start the other workers, once it is known that there is something for them to do."""
     from fastconv.backends.configuration import available_cores
-    from fastconv.recipes.schema import RecipeError
     from fastconv.runs.workers import started_workers
 
-    if recipe.shards is not None and options.workers > recipe.shards:
-        raise RecipeError(
-            f"--workers is {options.workers} but shards is {recipe.shards}; expected no more "
-            f"workers than shards; give --workers {recipe.shards}, or begin with more shards"
-        )
     if options.threads is None and "FASTCONV_THREADS" not in os.environ:
         options.threads = max(1, available_cores() // options.workers)
     return started_workers(options.workers)
+
+
+def _check_workers(workers: int, recipe: Recipe) -> None:
+    """Raise a RecipeError if some workers would have no shard."""
+    from fastconv.recipes.schema import RecipeError
+
+    if recipe.shards is not None and workers > recipe.shards:
+        raise RecipeError(
+            f"--workers is {workers} but shards is {recipe.shards}; expected no more workers than "
+            f"shards; use {recipe.shards} workers, or begin with more shards"
+        )
 
 
 def _train_first(
@@ -364,8 +369,10 @@ def _train_first(
     recipe, resumption = _find_run(options)
     if options.find_lr:
         recipe = dataclasses.replace(recipe, shards=None, sync_batch_norm=False)
-    elif options.workers is not None and group is None:
-        group = workers.enter_context(_started_here(options, recipe))
+    elif options.workers is not None:
+        _check_workers(options.workers, recipe)
+        if group is None:
+            group = workers.enter_context(_started_here(options))
     config = execution_config(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     how = RunOptions(

@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastconv._errors import UserError
 from fastconv.data_parallel.tree import Node, add_up, nodes_within
-from fastconv.spec import SpecError
+
+
+class GroupError(UserError, ValueError):
+    """A group of workers that cannot be: why, and the fix, in one line."""
 
 
 class Group:
@@ -54,14 +58,14 @@ class Group:
 
         Raises
         ------
-        SpecError
-            If there are fewer shards than workers.
+        GroupError
+            If there are fewer shards than workers, or no memory for their rows.
         """
         if shards < self.size:
-            raise SpecError(
-                "", "shards", shards,
-                f"{self.size} or more, one for each worker; use fewer workers, or more shards",
-            )  # fmt: skip
+            raise GroupError(
+                f"shards is {shards}; expected {self.size} or more, one for each worker; use fewer "
+                f"workers, or more shards"
+            )
         self._owners = [_share(shards, self.size, rank) for rank in range(self.size)]
         self.own = self._owners[self.rank]
         self._shards = shards

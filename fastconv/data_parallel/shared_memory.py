@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._errors import WorkerLost
-from fastconv.data_parallel.group import Group
-from fastconv.spec import SpecError
+from fastconv.data_parallel.group import Group, GroupError
 
 _MEMORY_FILES = "/dev/shm"
 _LINE = 64
@@ -138,11 +137,11 @@ class SharedMemoryGroup(Group):
                 else:
                     os.ftruncate(handle, size)
             except OSError as fault:
-                raise SpecError(
-                    "", "shards", len(self._leaves),
-                    f"fewer, or use mpiexec: {os.path.dirname(path)} has no room for the "
-                    f"{size / 2**20:.0f} MiB that they share ({fault.strerror})",
-                ) from None  # fmt: skip
+                raise GroupError(
+                    f"shards is {len(self._leaves)}: {os.path.dirname(path)} has no room for the "
+                    f"{size / 2**20:.0f} MiB that {self.size} workers share ({fault.strerror}); "
+                    f"use fewer shards, or mpiexec"
+                ) from None
             memory = np.frombuffer(mmap.mmap(handle, size), np.uint8)
             self.broadcast(path)
             self._wait_for_all()
@@ -188,6 +187,10 @@ class SharedMemoryGroup(Group):
         try:
             yield
         except (EOFError, OSError):
+            # It may have said why.
+            with contextlib.suppress(EOFError, OSError):
+                if reason := self._connections[other - 1].recv_bytes():
+                    raise WorkerLost(f"worker {other} of {self.size}: {reason.decode()}") from None
             process = self._processes[other - 1]
             process.join(1.0)
             code = process.exitcode
