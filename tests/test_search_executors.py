@@ -51,18 +51,18 @@ class _Fragile:
     """An executor in this process whose worker dies at some of the calls."""
 
     def __init__(self, dies):
-        self.dies, self.calls = dies, 0
+        self.dies, self.calls = dies, []
 
     def submit(self, function, *arguments):
-        self.calls += 1
-        return self.calls, function, arguments
+        self.calls.append((function, arguments))
+        return len(self.calls)
 
     def wait(self, futures, seconds):
         return futures[:1]
 
     def result(self, future):
-        number, function, arguments = future
-        return None if number in self.dies else function(*arguments)
+        function, arguments = self.calls[future - 1]
+        return None if future in self.dies else function(*arguments)
 
     def close(self):
         pass
