@@ -39,6 +39,9 @@ WORKERS = tuple(2**power for power in range(1, 11))
 _PAYS = 0.9
 """Twice the workers pay while a step takes less than this part of the time before."""
 _ROUNDS = 7
+_ROUND_SECONDS = 0.1
+_MOST_SAMPLES = 64
+"""Of the larger of the two shards that are measured."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,11 @@ def last_that_pays(times: dict[int, float]) -> int:
 # What is measured.
 
 
-def _median(work: Callable[[], object], repeats: int) -> float:
+def _median(work: Callable[[], object]) -> float:
+    """Seconds of some work: the median over rounds of about a tenth of a second."""
+    began = time.perf_counter()
+    work()
+    repeats = max(1, min(1000, int(_ROUND_SECONDS / (time.perf_counter() - began))))
     took = []
     for _ in range(_ROUNDS):
         began = time.perf_counter()
@@ -141,12 +148,11 @@ def _trainer(recipe: Recipe, options: argparse.Namespace, group: Group | None = 
 def measured_step(recipe: Recipe, options: argparse.Namespace) -> Step:
     """Measure shards of two sizes, which give a line, and the update."""
     times = {}
-    for samples in (1, recipe.batch_size // 2):
+    for samples in (1, max(2, min(_MOST_SAMPLES, recipe.batch_size // 2))):
         own = dataclasses.replace(recipe, batch_size=samples, shards=1)
         trainer = _trainer(own, options)
         trainer.train(1)
-        repeats = max(1, min(50, trainer.steps_left_in_epoch() // (_ROUNDS + 1)))
-        times[samples] = _median(lambda t=trainer: t.train(1), repeats)
+        times[samples] = _median(lambda t=trainer: t.train(1))
     update = trainer.config.make_runner(
         build_update_plan(trainer.network, recipe.optimizer.update(trainer.network)),
         {
@@ -159,7 +165,7 @@ def measured_step(recipe: Recipe, options: argparse.Namespace) -> Step:
         },
     )
     order, rates = np.zeros((1, 1), np.int64), np.array([1e-6])
-    of_update = _median(lambda: update.run(order, rates, 0), 20)
+    of_update = _median(lambda: update.run(order, rates, 0))
     (few, short), (many, long) = sorted(times.items())
     each = max(0.0, (long - short) / (many - few))
     size = trainer.network.parameters.nbytes + trainer.network.state.nbytes
@@ -186,12 +192,12 @@ def measured_host(step: Step) -> Network:
         ours.recv_bytes()
 
     there_and_back()
-    alpha = _median(there_and_back, 200) / 2
+    alpha = _median(there_and_back) / 2
     ours.close()
     other.join()
     memory = np.zeros(max(step.bytes, 1 << 20), np.uint8)
     into = np.empty_like(memory)
-    beta = _median(lambda: np.copyto(into, memory), 10) / memory.size
+    beta = _median(lambda: np.copyto(into, memory)) / memory.size
     return Network("this host", alpha, beta)
 
 
@@ -201,8 +207,7 @@ def measured(recipe: Recipe, options: argparse.Namespace, workers: int) -> float
         begin(group, recipe, options.data_dir, ExecutionConfig(options.backend, 1))
         trainer = _trainer(recipe, options, group)
         trainer.train(1)
-        repeats = max(1, min(50, trainer.steps_left_in_epoch() // (_ROUNDS + 1)))
-        return _median(lambda: trainer.train(1), repeats)
+        return _median(lambda: trainer.train(1))
 
 
 # What is printed.

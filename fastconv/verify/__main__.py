@@ -58,7 +58,7 @@ def make_parser() -> Parser:
     add("--report", metavar="FILE", help="write the report to a file too")
     parser.add_allow_custom()
     parser.add_json("report")
-    add("--quiet", action="store_true", help="print the report alone")
+    add("--quiet", action="store_true", help="say nothing before the report")
     return parser
 
 
@@ -88,7 +88,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     def tell(outcome: Outcome) -> None:
         if not options.quiet:
-            print(line_of(outcome), file=sys.stderr if options.json == "-" else None, flush=True)
+            print(line_of(outcome), file=sys.stderr, flush=True)
 
     for outcome in outcomes:
         outcome.add(check(Work(outcome.subject, problems, recipes, options.kernel, dtypes)))
@@ -104,7 +104,7 @@ def _verify(options: argparse.Namespace) -> int:
         with replace_file(options.report, follows_links=True) as file:
             file.write(text)
     if options.json != "-":
-        print(text if options.quiet else f"\n{text}", end="")
+        print(text, end="")
     write_json(options.json, table(outcomes, seed))
     return _EXIT_FAILURES if any(outcome.failures for outcome in outcomes) else 0
 
