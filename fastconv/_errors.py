@@ -24,3 +24,7 @@ class UserError(Exception):
         if len(text) > _LONGEST:
             text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
         return " ".join(text.splitlines())
+
+
+class WorkerLost(UserError, RuntimeError):
+    """A process that trained with others and is gone: which, and why, in one line."""

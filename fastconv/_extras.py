@@ -21,6 +21,10 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),
     "wandb": ("wandb",),
+    "mpi": ("mpi4py",),
+    "joblib": ("joblib",),
+    "dask": ("dask", "distributed"),
+    "ray": ("ray",),
 }
 """By their names: the modules that they bring."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -89,6 +90,8 @@ def _profile(options: argparse.Namespace) -> int:
 def _steps(
     options: argparse.Namespace, recipe: Recipe, config: ExecutionConfig, console: Console
 ) -> dict[str, Any]:
+    # Kernel by kernel it is the whole batch that can be looked at.
+    recipe = dataclasses.replace(recipe, shards=None, sync_batch_norm=False)
     dataset = None if options.data_dir else synthetic_dataset(recipe)
     with threadpool_limits(config.threads):
         trainer = prepare(recipe, data_dir=options.data_dir, config=config, dataset=dataset).trainer

@@ -67,6 +67,11 @@ class Recipe:
         "drop" what is left of an epoch behind its whole batches, or "keep" it as a step of its own.
     accumulate
         Passes whose gradients are averaged for one step.
+    shards
+        Equal parts of a batch that are made apart, for training by several workers: what comes out
+        does not depend on how many these are; left out, the batch is made as a whole.
+    sync_batch_norm
+        Of shards: batch normalisation by the statistics of the whole batch, not of each shard.
     average_weights
         What is kept of a moving average of the weights in each step, such as 0.999: the averaged
         network is validated, tested and saved; left out, none.
@@ -94,6 +99,8 @@ class Recipe:
     batch_size: int = 32
     last_batch: Literal["drop", "keep"] = "drop"
     accumulate: int = 1
+    shards: int | None = None
+    sync_batch_norm: bool = False
     average_weights: float | None = None
     seed: int = 0
     loss: LossKind = "softmax_cross_entropy"
@@ -126,6 +133,7 @@ class Recipe:
             raise RecipeError(
                 f"last_batch is 'keep' beside accumulate = {self.accumulate}; use one of the two"
             )
+        self._check_shards()
         if self.average_weights is not None and not 0 < self.average_weights < 1:
             raise RecipeError(
                 f"average_weights is {self.average_weights}; expected a number between 0 and 1, "
@@ -162,10 +170,10 @@ class Recipe:
             self.make_loss().check_mixing("", f"augmentation.{name}")
         except SpecError as fault:
             raise RecipeError(str(fault)) from None
-        if self.batch_size == 1:
+        if self.batch_size == (self.shards or 1):
+            which = "batch_size is 1" if self.batch_size == 1 else "a shard has one image"
             raise RecipeError(
-                f"augmentation.{name} mixes the images of a batch, but batch_size is 1; expected 2 "
-                f"or more"
+                f"augmentation.{name} mixes the images of a batch, but {which}; expected 2 or more"
             )
 
     def _check_momentum(self) -> None:
@@ -202,6 +210,27 @@ class Recipe:
         """
         section = self.momentum_schedule
         return None if section is None else section.schedule(steps_per_epoch, total)
+
+    def _check_shards(self) -> None:
+        if self.shards is None:
+            if self.sync_batch_norm:
+                raise RecipeError(
+                    "sync_batch_norm does nothing without shards; leave it out, or set shards"
+                )
+            return
+        if self.shards < 1 or self.batch_size % self.shards:
+            largest = max(n for n in range(1, 9) if self.batch_size % n == 0)
+            raise RecipeError(
+                f"shards is {self.shards} but batch_size is {self.batch_size}; expected a number "
+                f"that divides it; use shards={largest}, or another batch size"
+            )
+        if self.last_batch == "keep":
+            raise RecipeError("last_batch is 'keep' beside shards; expected 'drop', or no shards")
+        if self.accumulate > 1:
+            raise RecipeError(
+                f"accumulate is {self.accumulate} and shards is {self.shards}; expected one of the "
+                f"two; shards are passes of their own: use more of them and a larger batch_size"
+            )
 
     def make_loss(self) -> Loss:
         """Return the loss with its options."""

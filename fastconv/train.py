@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import math
 import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from fastconv._extras import require_extra
@@ -32,12 +35,17 @@ from fastconv.recipes.shipped_files import read_toml, shipped_names
 
 if TYPE_CHECKING:
     from fastconv.cli.progress import Display
+    from fastconv.data_parallel.group import Group
     from fastconv.recipe import Recipe
     from fastconv.runs.resumption import Resumption
     from fastconv.training_run import RunOptions
 
 _MODULE = "fastconv.train"
 _EXIT_DIVERGED = 3
+_SHARDS = 8
+"""Of a batch that several workers make, unless the recipe says how many."""
+_STARTED_TOGETHER = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Variables of mpiexec's processes: how many it started."""
 
 
 def make_parser() -> Parser:
@@ -71,6 +79,11 @@ def make_parser() -> Parser:
     add("--batch-size", type=int, metavar="N", help="samples in a step")
     add("--seed", type=int, metavar="N", help="seed of weights, shuffling, dropout, augmentation")
     parser.add_threads()
+    add(
+        "--workers", type=positive, metavar="N",
+        help="train in N processes, each with its shards of every batch: the same result for any "
+        "N (docs/scaling.md); mpiexec says so too",
+    )  # fmt: skip
     add(
         "--check", action="store_true",
         help="compare the first 3 steps with the reference's before the training",
@@ -190,6 +203,8 @@ def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
             # What a table's columns are found by, unless something else is said.
             name, settings = "own-features", [("loss", "mean_squared_error"), *settings]
         recipe = load_recipe(name, settings)
+        if options.workers is not None and recipe.shards is None:
+            recipe = dataclasses.replace(recipe, shards=_SHARDS)
         if options.out is None or not os.path.isdir(options.out):
             return recipe, None
         from fastconv.runs.resumption import reopen_unfinished
@@ -206,10 +221,16 @@ def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
     from fastconv.runs.resumption import reopen
 
     resumption = reopen(options.resume, settings)
+    if options.workers is not None and resumption.recipe.shards is None:
+        raise RecipeError(
+            f"--workers is {options.workers} but run {options.resume} was not trained in shards; "
+            f"leave --workers out, or begin another run from its weights with --init-from"
+        )
     before, environment = resumption.options, resumption.environment
     if options.backend is None:
         options.backend = environment.get("backend")
-        options.threads = options.threads or environment.get("threads")
+        if options.workers is None:
+            options.threads = options.threads or environment.get("threads")
     if options.data_dir is None:
         options.data_dir = before.get("data_dir")
     options.init_from = before.get("init_from")
@@ -260,9 +281,82 @@ def _find_rate(
 
 
 def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) -> int:
-    """Prepare, train, test, write."""
+    """Prepare, train, test, write; or do one worker's part of it."""
     if options.list_recipes:
         return _list_recipes()
+    with contextlib.ExitStack() as workers:
+        group = None
+        if any(os.environ.get(name, "1") not in ("", "1") for name in _STARTED_TOGETHER):
+            group = workers.enter_context(_started_by_mpiexec(options))
+            if group.rank:
+                return _serve(group)
+        return _train_first(options, typed, began, group, workers)
+
+
+@contextlib.contextmanager
+def _started_by_mpiexec(options: argparse.Namespace) -> Iterator[Group]:
+    """Give the workers that mpiexec has started, and let them end behind the block."""
+    from fastconv.backends.configuration import available_cores
+    from fastconv.data_parallel.mpi import MPIGroup, size_on_this_host
+    from fastconv.recipes.schema import RecipeError
+
+    group = MPIGroup()
+    try:
+        if group.rank == 0 and options.workers not in (None, group.size):
+            raise RecipeError(
+                f"--workers is {options.workers} but mpiexec started {group.size}; leave --workers "
+                f"out"
+            )
+        options.workers = group.size
+        if options.threads is None and "FASTCONV_THREADS" not in os.environ:
+            options.threads = max(1, available_cores() // size_on_this_host())
+        yield group
+    finally:
+        if group.rank == 0:
+            group.close()
+
+
+def _serve(group: Group) -> int:
+    """Do one worker's part; the first one tells what comes of the training."""
+    from fastconv.runs.workers import serve
+
+    try:
+        serve(group)
+    except Exception as fault:
+        say(_MODULE, f"worker {group.rank} of {group.size}: {fault}")
+        group.fail(str(fault))
+    return 0
+
+
+def _started_here(options: argparse.Namespace) -> AbstractContextManager[Group]:
+    """Start the other workers, once it is known that there is something for them to do."""
+    from fastconv.backends.configuration import available_cores
+    from fastconv.runs.workers import started_workers
+
+    if options.threads is None and "FASTCONV_THREADS" not in os.environ:
+        options.threads = max(1, available_cores() // options.workers)
+    return started_workers(options.workers)
+
+
+def _check_workers(workers: int, recipe: Recipe) -> None:
+    """Raise a RecipeError if some workers would have no shard."""
+    from fastconv.recipes.schema import RecipeError
+
+    if recipe.shards is not None and workers > recipe.shards:
+        raise RecipeError(
+            f"--workers is {workers} but shards is {recipe.shards}; expected no more workers than "
+            f"shards; use {recipe.shards} workers, or begin with more shards"
+        )
+
+
+def _train_first(
+    options: argparse.Namespace,
+    typed: tuple[str, ...],
+    began: float,
+    group: Group | None,
+    workers: contextlib.ExitStack,
+) -> int:
+    """Prepare, train, test, write, as the first worker or the only one."""
     for name in options.log:
         require_extra(name, f"python -m {_MODULE}")
     if options.figures or options.find_lr:
@@ -281,6 +375,12 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
     every = CheckpointInterval.parse(options.checkpoint_every)
     check_writable(options.json)
     recipe, resumption = _find_run(options)
+    if options.find_lr:
+        recipe = dataclasses.replace(recipe, shards=None, sync_batch_norm=False)
+    elif options.workers is not None:
+        _check_workers(options.workers, recipe)
+        if group is None:
+            group = workers.enter_context(_started_here(options))
     config = execution_config(options)
     display = Display(quiet=options.quiet, to_stderr=options.json == "-")
     how = RunOptions(
@@ -296,6 +396,7 @@ def _train(options: argparse.Namespace, typed: tuple[str, ...], began: float) ->
         logs=tuple(dict.fromkeys(options.log)),
         command=("train", *typed),
         began=began,
+        group=group,
     )
     if options.find_lr:
         return _find_rate(recipe, options.out, how, display, options.json)

@@ -31,6 +31,7 @@ from fastconv.schedules import Schedule, as_schedule, observations, restore_obse
 from fastconv.spec import SpecError, as_plain, require_int
 
 if TYPE_CHECKING:
+    from fastconv.data_parallel.group import Group
     from fastconv.momentum_schedules import MomentumSchedule
 
 _STATE = {
@@ -87,6 +88,15 @@ class Trainer:
     sample_weights
         (N,), 0 or more: what each training sample counts in the mean of its batch; one of weight 0
         counts for nothing.
+    shards
+        Equal parts of a batch, each with gradients (and statistics of batch normalisation) of its
+        own, whose mean is taken in a fixed order: what comes out has the same bits for any number
+        of workers. None for the batch as a whole.
+    group
+        The workers that share the shards, from :mod:`fastconv.runs.workers`; None: one does.
+    sync_batch_norm
+        Of shards: batch normalisation by the statistics of the whole batch, which are gathered from
+        all of them; slower.
     backend, threads, precision, device
         Where and how it computes: the fields of :class:`fastconv.ExecutionConfig`.
     config
@@ -104,6 +114,8 @@ class Trainer:
         The schedule's learning rates are multiplied by it.
     score
         Of what :meth:`train` counted last, as far as it came.
+    shards
+        Parts of a batch that are made apart, or None.
     samples_per_step, steps_per_epoch
         Samples that a step learns from, but for a short one that is kept, and updates in an epoch.
     runner
@@ -138,6 +150,9 @@ class Trainer:
         augmentation: Augmentation | None = None,
         seed: int = 0,
         sample_weights: ArrayLike | None = None,
+        shards: int | None = None,
+        group: Group | None = None,
+        sync_batch_norm: bool = False,
         backend: str | None = None,
         threads: int | None = None,
         precision: str | None = None,
@@ -192,15 +207,32 @@ class Trainer:
             True, True, loss, update, sample_weights=sample_weights is not None,
             accumulate=accumulate,
         )  # fmt: skip
-        self._runner, *short = (
-            self._placed.make_runner(
-                samples, purpose, {**self._uploaded, **flat, **weights, **averages},
-                augmentation=augmentation, seed=seed, steps_per_epoch=self.steps_per_epoch,
-            )
-            for samples in (batch_size, self._short)
-            if samples
-        )  # fmt: skip
-        self._short_runner = short[0] if short else None
+        arrays = {**self._uploaded, **flat, **weights, **averages}
+        self.shards, self._sharded = shards, None
+        self._runner: Any
+        self._short_runner: Any = None
+        if shards is None:
+            if group is not None:
+                raise SpecError("Trainer", "shards", shards, "a number, for a group to share them")
+            self._runner, *short = (
+                self._placed.make_runner(
+                    samples, purpose, arrays, augmentation=augmentation, seed=seed,
+                    steps_per_epoch=self.steps_per_epoch,
+                )
+                for samples in (batch_size, self._short)
+                if samples
+            )  # fmt: skip
+            self._short_runner = short[0] if short else None
+        else:
+            from fastconv.data_parallel.sharded_runner import make_sharded_runner
+
+            if self._short:
+                raise SpecError("Trainer", "last_batch", last_batch, "'drop' beside shards")
+            self._runner = self._sharded = make_sharded_runner(
+                self._placed, require_int("Trainer", "shards", shards, 1), group, batch_size,
+                purpose, arrays, augmentation=augmentation, seed=seed,
+                steps_per_epoch=self.steps_per_epoch, sync_batch_norm=sync_batch_norm,
+            )  # fmt: skip
         self.warmup_seconds = time.perf_counter() - started
 
     def _place_average(self, average: float | None) -> dict[str, Any]:
@@ -440,8 +472,14 @@ class Trainer:
                 for name, view in self.trained_network.named_arrays().items():
                     view[...] = weights[name]
                 (self._averaged or self._placed).write_network()
+                self._tell_workers()
             finally:
                 self._placed.access.end_writing()
+
+    def _tell_workers(self) -> None:
+        """Have other workers take over the arrays as they are now, before the next step."""
+        if self._sharded is not None and self._sharded.workers > 1:
+            self._sharded.is_current = False
 
     def checkpoint(self) -> Checkpoint:
         """Return what it takes to go on from here: copies of all arrays, the step, the seed.
@@ -482,6 +520,7 @@ class Trainer:
                 "seed": self.seed,
                 "batch_size": self.batch_size,
                 "samples_per_step": self.samples_per_step,
+                "shards": self.shards,
                 "samples": len(self.training),
                 "last_batch": self.last_batch,
                 "rate_factor": self.rate_factor,
@@ -511,12 +550,13 @@ class Trainer:
         for name, own in (
             ("seed", self.seed), ("batch_size", self.batch_size),
             ("samples_per_step", self.samples_per_step), ("samples", len(self.training)),
-            ("last_batch", self.last_batch),
+            ("last_batch", self.last_batch), ("shards", self.shards),
         ):  # fmt: skip
-            if state.get(name, own) != own:
+            there = state.get(name, own if name == "last_batch" else None)
+            if there != own:
                 raise CheckpointError(
-                    f"checkpoint: {name} is {state[name]}; the trainer's is {own}; make a trainer "
-                    f"like the one that saved it"
+                    f"checkpoint: {name} is {there}; the trainer's is {own}; make a trainer like "
+                    f"the one that saved it"
                 )
         if not 0 <= state["step"] < 2**62:
             raise CheckpointError(
@@ -559,6 +599,7 @@ class Trainer:
                     values = stored.get(name)
                     zeros = np.zeros(there.shape, self.network.dtype)
                     self._placed.run_module.write(zeros if values is None else values, there)
+                self._tell_workers()
             finally:
                 self._placed.access.end_writing()
             self.step = state["step"]

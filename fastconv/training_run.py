@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from fastconv._errors import WorkerLost
 from fastconv._files import as_text
 from fastconv.backends.configuration import environment
 from fastconv.cli.progress import Display, percent
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import signal
 
     from fastconv.analysis.probe import Probe
+    from fastconv.data_parallel.group import Group
     from fastconv.early_stopping import EarlyStopping
     from fastconv.execution.checkpoint import Checkpoint
     from fastconv.runs.resumption import Resumption
@@ -79,6 +82,8 @@ class RunOptions:
     began
         Moment by ``time.perf_counter`` from which seconds of starting are counted; None: when
         :func:`train_recipe` is called.
+    group
+        The workers that make the shards of each batch, this process the first; None for it alone.
     """
 
     config: ExecutionConfig
@@ -94,6 +99,7 @@ class RunOptions:
     logs: Sequence[str]
     command: Sequence[str]
     began: float | None
+    group: Group | None
 
     def __init__(
         self,
@@ -113,6 +119,7 @@ class RunOptions:
         logs: Sequence[str] = (),
         command: Sequence[str] = (),
         began: float | None = None,
+        group: Group | None = None,
     ) -> None:
         settled = settle("RunOptions", config, backend=backend, threads=threads)
         for name, value in (
@@ -129,6 +136,7 @@ class RunOptions:
             ("logs", logs),
             ("command", command),
             ("began", began),
+            ("group", group),
         ):
             object.__setattr__(self, name, value)
 
@@ -209,9 +217,13 @@ def train_recipe(
     folder = None if resumption is None else resumption.folder
     try:
         with threadpool_limits(options.config.threads):
+            if options.group is not None:
+                from fastconv.runs.workers import begin
+
+                dataset = begin(options.group, recipe, options.data_dir, options.config, dataset)
             experiment = prepare(
                 recipe, data_dir=options.data_dir, config=options.config, dataset=dataset,
-                init_from=options.init_from,
+                init_from=options.init_from, group=options.group,
             )  # fmt: skip
             progress = None
             if resumption is not None and folder is not None:
@@ -242,6 +254,16 @@ def train_recipe(
             summary["report_seconds"] = None
             summary["total_seconds"] = time.perf_counter() - began
             folder.write_json("summary.json", summary)
+    except WorkerLost as fault:
+        if folder is None:
+            raise
+        kept = any(folder.path.glob("checkpoints/step-*"))
+        path = shlex.quote(as_text(str(folder.path)))
+        raise WorkerLost(
+            f"{fault}; "
+            + ("the last checkpoint is kept: " if kept else "no checkpoint was made before: ")
+            + f"go on with python -m fastconv.train --resume {path}"
+        ) from None
     finally:
         if folder is not None:
             folder.close()
@@ -602,6 +624,7 @@ def _environment(config: ExecutionConfig, options: RunOptions) -> dict[str, Any]
         "backend_choice": config.why,
         "threads": config.threads,
         "precision": config.precision,
+        **({} if options.group is None else {"workers": options.group.size}),
         "command": list(options.command),
         # What --resume takes up again.
         "options": {
@@ -628,6 +651,12 @@ def _show_head(display: Display, experiment: Experiment) -> None:
     display.text(
         f"backend {config.backend} ({config.why}), {config.threads} thread{plural}{precision}"
     )
+    if trainer.shards is not None:
+        size = trainer.runner.workers
+        display.text(
+            f"shards {trainer.shards} of {trainer.batch_size // trainer.shards} samples, "
+            f"{size} worker{'s' if size != 1 else ''}"
+        )
     if experiment.left_out:
         display.text(f"weights: not taken: {', '.join(experiment.left_out)}")
     display.text()

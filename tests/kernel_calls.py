@@ -2,97 +2,24 @@
 
 import functools
 import importlib
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import cases
 import numpy as np
 
 from fastconv.plans.activations import activation_of
+from fastconv.verify.kernel_calls import (
+    Draw,
+    calls_with,
+    conv_calls,
+    dense_calls,
+    nchw_calls,
+    pool_calls,
+)
 
 DTYPES = (np.float32, np.float64)
 SAMPLES = 9
 """Of the data set that a batch is gathered from."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A kernel with a spec and its arrays by name.
-
-    ``reads`` and ``updates`` hold arrays, ``writes`` shapes, or (shape, dtype) where the dtype is
-    not that of the call; None leaves an array out.
-    """
-
-    kernel: str
-    spec: Any
-    dtype: Any
-    reads: dict[str, Any]
-    writes: dict[str, Any] = field(default_factory=dict)
-    updates: dict[str, Any] = field(default_factory=dict)
-
-    def __str__(self):
-        without = [k for k, v in (self.reads | self.writes).items() if v is None]
-        return f"{self.kernel} {self.spec}" + "".join(f" without {name}" for name in without)
-
-    @property
-    def outputs(self):
-        """Shape and dtype of everything that is written, by name."""
-        return {
-            name: size if _has_dtype(size) else (size, self.dtype)
-            for name, size in self.writes.items()
-            if size is not None
-        }
-
-    def scale_of(self, name):
-        """Size of a gradient of a bias, or slope, were its terms independent; 0 for all else.
-
-        It has few elements, which may all be near 0 by chance: sums of many terms are not exacter
-        for that.
-        """
-        if name not in ("db", "dslope"):
-            return 0.0
-        dy = np.asarray(self.reads["dy"], np.float64)
-        squares = np.square(dy[np.isfinite(dy)])
-        return float(np.sqrt(squares.sum() / max(1, self.writes[name][0])))
-
-    def in_float64(self):
-        """The same call with all float32 arrays as float64: the same numbers."""
-
-        def widened(arrays):
-            return {k: _widened(a) for k, a in arrays.items()}
-
-        return replace(
-            self, dtype=np.float64, reads=widened(self.reads), updates=widened(self.updates)
-        )
-
-
-def _widened(array):
-    wide = array is not None and array.dtype == np.float32
-    return array.astype(np.float64) if wide else array
-
-
-def _has_dtype(size):
-    return len(size) == 2 and isinstance(size[0], tuple)
-
-
-class Draw:
-    """Draws arrays of one dtype: small integers, or from the normal distribution."""
-
-    def __init__(self, dtype, integers=False, seed=11):
-        self.dtype = np.dtype(dtype)
-        self.integers = integers
-        self.rng = np.random.default_rng(seed)
-
-    def __call__(self, *shape):
-        if self.integers:
-            return self.rng.integers(-4, 5, shape).astype(self.dtype)
-        return self.rng.standard_normal(shape).astype(self.dtype)
-
-    def positive(self, *shape):
-        return np.abs(self(*shape)) + self.dtype.type(0.5)
-
-    def below(self, end, *shape):
-        return self.rng.integers(0, end, shape)
 
 
 def _reference(kernel, spec, *arrays, shape):
@@ -102,67 +29,6 @@ def _reference(kernel, spec, *arrays, shape):
     outputs = [np.empty(size, dtype or arrays[0].dtype) for size, dtype in shape]
     function(spec, *arrays, *outputs, None)
     return outputs
-
-
-def _conv(spec, draw):
-    x, w, y = spec.x_shape, spec.w_shape, spec.y_shape
-    out, back = (spec.out_channels,), (spec.in_channels,)
-    return {
-        "conv.conv2d_forward": ({"x": draw(*x), "w": draw(*w), "b": draw(*out)}, {"y": y}),
-        "conv.conv2d_backward_data": ({"dy": draw(*y), "w": draw(*w)}, {"dx": x}),
-        "conv.conv2d_backward_weight": ({"dy": draw(*y), "x": draw(*x)}, {"dw": w, "db": out}),
-        "conv.conv_transpose2d_forward": (
-            {"x": draw(*y), "w": draw(*w), "b": draw(*back)},
-            {"y": x},
-        ),
-        "conv.conv_transpose2d_backward_data": ({"dy": draw(*x), "w": draw(*w)}, {"dx": y}),
-        "conv.conv_transpose2d_backward_weight": (
-            {"dy": draw(*x), "x": draw(*y)},
-            {"dw": w, "db": back},
-        ),
-    }
-
-
-def _nchw(spec, draw):
-    wide, narrow = ((n, c, h, w) for n, h, w, c in (spec.x_shape, spec.y_shape))
-    w = spec.out_channels, spec.in_channels // spec.groups, *spec.kernel
-    made = {}
-    for name, x, y, channels in (
-        ("conv2d", wide, narrow, spec.out_channels),
-        ("conv_transpose2d", narrow, wide, spec.in_channels),
-    ):
-        b = (channels,)
-        made[f"nchw.{name}_forward"] = ({"x": draw(*x), "w": draw(*w), "b": draw(*b)}, {"y": y})
-        reads = {"dy": draw(*y), "x": draw(*x), "w": draw(*w)}
-        needs = ("dx", "dw", "db"), ("dw", "db"), ("dx",)
-        sizes = {"dx": x, "dw": w, "db": b}
-        made[f"nchw.{name}_backward"] = [
-            (reads, {key: size if key in need else None for key, size in sizes.items()})
-            for need in needs
-        ]
-    return made
-
-
-def _dense(spec, draw):
-    x, w, y = (spec.batch, spec.inputs), (spec.inputs, spec.outputs), (spec.batch, spec.outputs)
-    b = (spec.outputs,)
-    return {
-        "dense.dense_forward": ({"x": draw(*x), "w": draw(*w), "b": draw(*b)}, {"y": y}),
-        "dense.dense_backward_data": ({"dy": draw(*y), "w": draw(*w)}, {"dx": x}),
-        "dense.dense_backward_weight": ({"dy": draw(*y), "x": draw(*x)}, {"dw": w, "db": b}),
-    }
-
-
-def _pool(spec, draw):
-    x, y, argmax = spec.x_shape, spec.y_shape, (spec.y_shape, np.int32)
-    image, dy = draw(*x), draw(*y)
-    taken = _reference("pool.max_pool2d_forward", spec, image, shape=[(y, None), argmax])[1]
-    return {
-        "pool.max_pool2d_forward": ({"x": image}, {"y": y, "argmax": argmax}),
-        "pool.max_pool2d_backward": ({"dy": dy, "argmax": taken}, {"dx": x}),
-        "pool.avg_pool2d_forward": ({"x": image}, {"y": y}),
-        "pool.avg_pool2d_backward": ({"dy": dy}, {"dx": x}),
-    }
 
 
 def _images(spec, draw):
@@ -563,10 +429,10 @@ def _random(case, draw):
 
 
 _BUILDERS = (
-    (_conv, cases.CONVOLUTIONS),
-    (_nchw, cases.CONVOLUTIONS + cases.NCHW),
-    (_dense, cases.DENSE),
-    (_pool, cases.POOLS),
+    (conv_calls, cases.CONVOLUTIONS),
+    (nchw_calls, cases.CONVOLUTIONS + cases.NCHW),
+    (dense_calls, cases.DENSE),
+    (pool_calls, cases.POOLS),
     (_images, cases.IMAGES),
     (_layout, cases.LAYOUTS),
     (_augment, cases.AUGMENTS),
@@ -633,15 +499,8 @@ def calls_of(kernel, spec, dtype, integers=False, seed=11):
 @functools.lru_cache(maxsize=512)
 def _drawn(kernel, spec, dtype, integers, seed):
     made = _TABLE[kernel][0](spec, Draw(dtype, integers, seed))[kernel]
-    result = []
-    for arrays in made if isinstance(made, list) else [made]:
-        own = spec[0] if isinstance(spec, tuple) else spec
-        call = Call(kernel, own, dtype.type, *arrays)
-        result.append(call)
-        if "b" in call.reads:
-            result.append(replace(call, reads=call.reads | {"b": None}))
-        if call.writes.get("db") is not None:
-            result.append(replace(call, writes=call.writes | {"db": None}))
+    own = spec[0] if isinstance(spec, tuple) else spec
+    result = list(calls_with(kernel, own, dtype.type, made))
     for call in result:
         for array in (call.reads | call.updates).values():
             if array is not None:

@@ -17,19 +17,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import watched
 from kernel_calls import DTYPES, KERNELS, specs_of
 from made_once import made_once
 from tolerances import assert_close
 from watched import calls_and_expected, run
 
 import fastconv
+from fastconv.verify import watched_memory
 
 
 class Exact:
-    """An array in a block of its own, in place of ``watched._Memory``."""
+    """An array in a block of its own, in place of a ``WatchedArray``."""
 
-    def __init__(self, device, array):
+    def __init__(self, device, array, skip=0):
         data = np.ascontiguousarray(array)
         self._library = ctypes.CDLL(None)
         self._library.malloc.restype = ctypes.c_void_p
@@ -98,6 +98,6 @@ if __name__ == "__main__":
 
     with np.errstate(all="ignore"):
         if sys.argv[2:] == ["exact"]:
-            watched._Memory = Exact
+            watched_memory.WatchedArray = Exact
         numbers = compare(sys.argv[1])
     print(Path(fastconv.__file__).parent, engine.target().name, *numbers, sep="\n")

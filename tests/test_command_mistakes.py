@@ -16,6 +16,7 @@ COMMANDS = {
     "fastconv.report": ["RUN"],
     "fastconv.search": ["regression-selu-folds"],
     "fastconv.reproduce": ["regression-selu"],
+    "fastconv.verify": ["mb1ic3oc4_ih5kh3"],
 }
 """Each command, and arguments that it needs beside a mistake; RUN and PICTURE are files there."""
 

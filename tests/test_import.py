@@ -198,14 +198,14 @@ def test_an_unknown_name_is_an_attribute_error():
 COMMAND_LINES = {
     "fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict",
     "fastconv.search.__main__", "fastconv.report.__main__", "fastconv.reproduce.__main__",
-    "fastconv.data.__main__",
+    "fastconv.data.__main__", "fastconv.verify.__main__",
 }  # fmt: skip
 LAYOUT = [
     {
         "fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict",
         "fastconv.data.__main__",  # a command line above, of a part below
     },
-    {"fastconv.search", "fastconv.reproduce"},
+    {"fastconv.search", "fastconv.reproduce", "fastconv.verify"},
     {"fastconv.training_run"},
     {"fastconv.report"},
     {"fastconv.plots"},
@@ -218,6 +218,7 @@ LAYOUT = [
         "fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check", "fastconv.step_check",
         "fastconv.early_stopping",
     },
+    {"fastconv.data_parallel"},
     {"fastconv.analysis"},
     {"fastconv.inference"},
     {"fastconv.predictor", "fastconv.averaged_views"},

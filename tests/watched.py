@@ -1,51 +1,18 @@
-"""Running a kernel in memory that is watched.
-
-Every array lies between guard bytes, outputs are full of NaN, and the workspace has exactly the
-bytes that the kernel asked for, full of NaN too: a kernel that counts on zeros, writes past an
-array or changes what it may only read is found.
-"""
+"""Running a kernel of a backend by its name in memory that is watched, beside the reference's."""
 
 import contextlib
 import functools
-import importlib
-import inspect
 
 import numpy as np
 from kernel_calls import calls_of
 
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
 from fastconv.backends.selection import load_module
+from fastconv.verify.kernel_calls import parameters_of as parameters_of
+from fastconv.verify.watched_memory import run_watched
 
 CUDA_ON_HOST = "cuda-on-host"
 """In place of a backend's name: the cupy backend with kernels that are compiled for the host."""
-
-_GUARD = 192
-_GUARD_BYTE = 0x5A
-
-
-class _Memory:
-    """An array between guard bytes, where the backend computes."""
-
-    def __init__(self, device, array):
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        self._end = _GUARD + data.size
-        self._before = np.full(self._end + _GUARD, _GUARD_BYTE, np.uint8)
-        self._before[_GUARD : self._end] = data
-        room = np.empty(self._before.size + 63, np.uint8)
-        aligned = room[-room.ctypes.data % 64 :][: self._before.size]
-        aligned[:] = self._before
-        self._device, self._all = device, device.to_device(aligned)
-        self.array = self._all[_GUARD : self._end].view(array.dtype).reshape(array.shape)
-
-    def bytes_now(self):
-        """What it holds, after a check of the guards."""
-        now = self._device.to_host(self._all)
-        guards = np.concatenate([now[:_GUARD], now[self._end :]])
-        assert (guards == _GUARD_BYTE).all(), "written outside the array"
-        return now[_GUARD : self._end].copy()
-
-    def is_unchanged(self):
-        return np.array_equal(self.bytes_now(), self._before[_GUARD : self._end])
 
 
 class _Here:
@@ -83,19 +50,6 @@ def _device_of(backend):
     return _Here if backend in ("reference", CUDA_ON_HOST) else load_module(backend, "run")
 
 
-def _rubbish(shape, dtype):
-    """An array of NaN; of all bits set for integers."""
-    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.full(count, 0xFF, np.uint8).view(dtype).reshape(shape)
-
-
-def parameters_of(kernel):
-    """Names of the arrays of a kernel, in order: all but the spec and the workspace."""
-    module, _, name = kernel.partition(".")
-    reference = importlib.import_module(f"fastconv.backends.reference.{module}")
-    return list(inspect.signature(getattr(reference, name)).parameters)[1:-1]
-
-
 def run(backend, call, in_place=(), precision=None):
     """Run one call and return its results by name.
 
@@ -108,32 +62,12 @@ def run(backend, call, in_place=(), precision=None):
 
 
 def _run(module, device, call, in_place, precision):
-    _, _, name = call.kernel.partition(".")
-    rubbish = {key: _rubbish(*output) for key, output in call.outputs.items()}
-    values = {k: v for k, v in (call.reads | call.updates | rubbish).items() if v is not None}
-    memory = {key: _Memory(device, value) for key, value in values.items()}
-    if in_place:
-        memory[in_place[1]] = memory[in_place[0]]
-    size = module.workspace_bytes(name, call.spec, call.dtype)
-    workspace = _Memory(device, _rubbish((size,), np.uint8)) if size else None
-    room = workspace.array if workspace else None
-    if precision is not None:
+    def counted(room):
         counters = device.to_device(np.zeros(ENOUGH_BLOCKS, np.int32))
-        room = CountedWorkspace(room, counters, precision)
-    getattr(module, name)(
-        call.spec,
-        *(memory[key].array if key in memory else None for key in parameters_of(call.kernel)),
-        room,
-    )
-    if workspace:
-        workspace.bytes_now()
-    results = {}
-    for key, value in values.items():
-        if key in call.outputs or key in call.updates:
-            results[key] = memory[key].bytes_now().view(value.dtype).reshape(value.shape)
-        elif key not in in_place:
-            assert memory[key].is_unchanged(), f"{call}: {key} was changed"
-    return results
+        return CountedWorkspace(room, counters, precision)
+
+    wrap = None if precision is None else counted
+    return run_watched(module, device, call, in_place=in_place, wrap_workspace=wrap)
 
 
 @functools.cache

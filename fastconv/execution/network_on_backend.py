@@ -17,6 +17,7 @@ from fastconv.execution.network_access import NetworkAccess
 from fastconv.execution.uploads import Arrays, Uploads
 from fastconv.network import Sequential
 from fastconv.plans.loss import Loss
+from fastconv.plans.plan import Plan
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import (
     Augmentation,
@@ -101,6 +102,38 @@ class NetworkOnBackend:
         _check_range(self.preprocessing, samples)
         return self._uploads.arrays_of(samples)
 
+    def make_plan(
+        self,
+        batch: int,
+        purpose: Purpose,
+        arrays: Mapping[str, Any],
+        *,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        steps_per_epoch: int = 1,
+    ) -> Plan:
+        """Build a plan over samples; parameters as for :meth:`make_runner`."""
+        started = time.perf_counter()
+        images, targets = arrays["images"], arrays.get("targets")
+        source = Source(
+            len(images),
+            images.dtype.name,
+            self.preprocessing,
+            augmentation or Augmentation(),
+            None if targets is None else targets.dtype.name,
+            steps_per_epoch,
+        )
+        plan = build_plan(self.network, batch, purpose, source, seed)
+        self.plan_seconds += time.perf_counter() - started
+        return plan
+
+    def shared_arrays(self, purpose: Purpose, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arrays that a plan shares: the network's, the loss's, and those given."""
+        dtype = str(self.network.dtype)
+        constants = {} if purpose.loss is None else Loss.of(purpose.loss).constants(dtype)
+        of_loss = {name: self.to_device(array) for name, array in constants.items()}
+        return {**self._arrays, **of_loss, **arrays}
+
     def make_runner(
         self,
         batch: int,
@@ -134,21 +167,12 @@ class NetworkOnBackend:
         Runner
             The backend's.
         """
-        started = time.perf_counter()
-        images, targets = arrays["images"], arrays.get("targets")
-        source = Source(
-            len(images),
-            images.dtype.name,
-            self.preprocessing,
-            augmentation or Augmentation(),
-            None if targets is None else targets.dtype.name,
-            steps_per_epoch,
-        )
-        plan = build_plan(self.network, batch, purpose, source, seed)
-        self.plan_seconds += time.perf_counter() - started
-        constants = {} if purpose.loss is None else Loss.of(purpose.loss).constants(plan.dtype)
-        of_loss = {name: self.to_device(array) for name, array in constants.items()}
-        return (config or self.config).make_runner(plan, {**self._arrays, **of_loss, **arrays})
+        plan = self.make_plan(
+            batch, purpose, arrays, augmentation=augmentation, seed=seed,
+            steps_per_epoch=steps_per_epoch,
+        )  # fmt: skip
+        shared = self.shared_arrays(purpose, arrays)
+        return (config or self.config).make_runner(plan, shared)
 
     def update_network(self) -> None:
         """Bring parameters and state back into the network from where the backend has them."""

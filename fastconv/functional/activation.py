@@ -19,7 +19,7 @@ from fastconv.functional.arrays import (
 )
 from fastconv.plans.activations import ActivationKind, activation_of
 from fastconv.plans.operation import ActivationSpec
-from fastconv.spec import SpecError
+from fastconv.spec import SpecError, shown
 
 
 def _forward(kind: ActivationKind, x: Array, alpha: float, backend: str | None) -> Array:

@@ -232,6 +232,16 @@ class PlanBuilder:
             self._update(self.purpose.optimizer)
         return Plan(self.batch, self.network.dtype, tuple(self._buffers), tuple(self._calls))
 
+    def build_update(self) -> Plan:
+        """Add the update alone, by gradients that are there, and return the plan."""
+        network = self.network
+        for name, flat in (("parameters", network.parameters), ("state", network.state)):
+            self.buffer(name, (flat.size,), shared=True)
+        self.buffer("gradients", (network.parameters.size,), shared=True)
+        if self.purpose.optimizer is not None:
+            self._update(self.purpose.optimizer)
+        return Plan(self.batch, network.dtype, tuple(self._buffers), tuple(self._calls))
+
     def _accumulate(self) -> None:
         """Add a share of a batch's gradients to those of the step."""
         # Only where it is used: most trainings have one pass a step.
@@ -467,3 +477,17 @@ def build_plan(
 ) -> Plan:
     """Make the plan of one step; parameters as for :class:`PlanBuilder`."""
     return PlanBuilder(network, batch, purpose, source, seed).build()
+
+
+def build_update_plan(network: Sequential, optimizer: OptimizerSpec | UpdateSpec) -> Plan:
+    """Make the plan of an update alone, by gradients that are there: it gathers no samples.
+
+    Parameters
+    ----------
+    network
+        The network.
+    optimizer
+        The update.
+    """
+    purpose = Purpose(True, False, None, optimizer)
+    return PlanBuilder(network, 1, purpose, Source(1)).build_update()

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from fastconv.recipe import Recipe
 from fastconv.recipes.schema import RecipeError
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Result
+
+if TYPE_CHECKING:
+    from fastconv.data_parallel.group import Group
 
 _APPEND_STREAM = 2**32 - 1
 """Random stream of the appended copy, apart from those of the plan."""
@@ -75,6 +78,7 @@ def prepare(
     config: ExecutionConfig | None = None,
     dataset: Dataset | None = None,
     init_from: str | Path | None = None,
+    group: Group | None = None,
 ) -> Experiment:
     """Load the data, build the network and the trainer.
 
@@ -90,6 +94,8 @@ def prepare(
         Used instead of the recipe's data set, as it is.
     init_from
         A run's folder or a file of weights to begin from, where names and shapes are the same.
+    group
+        As for :class:`fastconv.Trainer`.
 
     Raises
     ------
@@ -136,6 +142,9 @@ def prepare(
         preprocessing=preprocessing,
         augmentation=augmentation,
         seed=recipe.seed,
+        shards=recipe.shards,
+        group=group,
+        sync_batch_norm=recipe.sync_batch_norm,
         config=config,
     )
     return Experiment(recipe, dataset, plain_training, trainer, steps, tuple(left_out))

@@ -48,6 +48,11 @@ def make_parser() -> Parser:
         "--jobs", type=positive, metavar="N",
         help="trainings side by side (default: as many as there are cores for)",
     )  # fmt: skip
+    add(
+        "--executor", choices=("joblib", "dask", "ray"),
+        help="train in the workers of one of these (extras), which may be on other machines; one "
+        "that dies loses its trial alone",
+    )  # fmt: skip
     add("--threads", type=positive, metavar="N", help="threads of each training (default: 1)")
     parser.add_backend()
     parser.add_allow_custom()
@@ -94,6 +99,13 @@ def _search(options: argparse.Namespace) -> int:
         )
     if importlib.util.find_spec("optuna") is None:
         raise ModuleNotFoundError(name="optuna")  # before there is a folder
+    if options.executor is not None:
+        require_extra(options.executor, f"python -m {_MODULE} --executor {options.executor}")
+        if options.prune:
+            raise SearchError(
+                f"--prune goes by lines of the history, and --executor {options.executor} tells "
+                f"nothing of them; leave one of the two out"
+            )
     search = load_search(
         options.search, [parse_setting(text) for text in options.settings], options.trials
     )
@@ -109,6 +121,8 @@ def _jobs(options: argparse.Namespace, config: ExecutionConfig) -> int:
     from fastconv.search.pool import share_cores
 
     on_device = config.backend == "cupy"
+    if options.executor is not None and options.jobs is not None:
+        return int(options.jobs)  # the cores need not be this machine's
     return share_cores(available_cores(), options.jobs, options.threads, on_device=on_device)
 
 
@@ -137,6 +151,7 @@ def _run(
             jobs=jobs,
             watcher=display,
             is_interrupted=is_interrupted,
+            executor=options.executor,
         )
         engine.open()
         folder.write_definition(search)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import optuna
 
@@ -14,7 +14,10 @@ from fastconv.search.outcome import Outcome, Trial, best_of
 from fastconv.search.pool import Pool
 from fastconv.search.space import Space
 from fastconv.search.study import Stage, stored_space, study_name
-from fastconv.search.worker import IntermediateValue, Task, WorkerConfig
+from fastconv.search.worker import IntermediateValue, Lost, Task, WorkerConfig
+
+if TYPE_CHECKING:
+    from fastconv.search.executors import ExecutorPool
 
 _PACE_SECONDS = 0.2
 """Seconds within which Ctrl-C is answered."""
@@ -55,6 +58,9 @@ class Engine:
         Is told what happens.
     is_interrupted
         Asked all the while.
+    executor
+        Where trials are trained, one of :data:`fastconv.search.executors.EXECUTORS`; None:
+        processes of the search's own.
 
     Attributes
     ----------
@@ -72,12 +78,14 @@ class Engine:
         jobs: int,
         watcher: Watcher,
         is_interrupted: Callable[[], bool],
+        executor: str | None = None,
     ) -> None:
         self._search, self._storage, self._is_alone = search, storage, is_alone
         self._config, self._jobs = config, jobs
         self._watcher, self._is_interrupted = watcher, is_interrupted
         self._stages: list[Stage] = []
-        self._pool: Pool | None = None
+        self._pool: Pool | ExecutorPool | None = None
+        self._executor, self._lost = executor, set[tuple[int, int]]()
         self.interrupted = False
 
     def open(self) -> None:
@@ -150,7 +158,8 @@ class Engine:
             # The workers of the first stage stay for the second: they have the data.
             finer = self._search.definition.finer
             most = max(missing, finer.trials if finer is not None else 0)
-            self._pool = pools.enter_context(Pool(self._config, min(self._jobs, most)))
+            pool = self._pool = self._make_pool(min(self._jobs, most))
+            pools.enter_context(pool)
         try:
             self._work(stage, self._pool)
             if self.interrupted:
@@ -160,7 +169,24 @@ class Engine:
             stage.keep_backend(self._pool.backend)
         return not self.interrupted
 
-    def _work(self, stage: Stage, pool: Pool) -> None:
+    def _make_pool(self, jobs: int) -> Pool | ExecutorPool:
+        if self._executor is None:
+            return Pool(self._config, jobs)
+        from fastconv.search.executors import EXECUTORS, ExecutorPool
+
+        return ExecutorPool(self._config, jobs, EXECUTORS[self._executor](jobs))
+
+    def _take_loss(self, stage: Stage, number: int) -> None:
+        """Have a trial made again whose worker is gone; one that loses another is given up."""
+        draw = stage.number, stage.index_of(number)
+        if draw not in self._lost:
+            self._lost.add(draw)
+            stage.repeat(number)
+            return
+        trial = stage.tell(number, "impossible", (), 0.0, "its worker ended, twice")
+        self._watcher.on_trial(trial, len(stage.finished()), stage.wanted)
+
+    def _work(self, stage: Stage, pool: Pool | ExecutorPool) -> None:
         shown = time.monotonic()
         is_waiting = False
         while True:
@@ -183,6 +209,8 @@ class Engine:
                 if isinstance(message, IntermediateValue):
                     if stage.report(message.number, message.line, message.value):
                         pool.prune(message.number)
+                elif isinstance(message, Lost):
+                    self._take_loss(stage, message.number)
                 elif message.state is not None:
                     trial = stage.tell(
                         message.number,

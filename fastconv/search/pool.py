@@ -16,6 +16,7 @@ from fastconv.search.worker import (
     ConfigError,
     Done,
     IntermediateValue,
+    Lost,
     Message,
     Order,
     Prune,
@@ -145,7 +146,7 @@ class Pool:
             if worker.task is not None and worker.task.number == number:
                 self._send(worker, Prune(number))
 
-    def messages(self, seconds: float) -> Iterator[IntermediateValue | Done]:
+    def messages(self, seconds: float) -> Iterator[IntermediateValue | Done | Lost]:
         """Wait so long for what the workers say; return it.
 
         Raises

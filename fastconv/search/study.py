@@ -227,11 +227,25 @@ class Stage:
             self._study.tell(trial, state=TrialState.PRUNED)
         return self._trial(self._frozen(number))
 
+    def repeat(self, number: int) -> None:
+        """Mark a trial of this process as failed, to be made again with the same settings.
+
+        Parameters
+        ----------
+        number
+            Of the trial.
+        """
+        self._fail(number)
+        del self._open[number]
+
+    def index_of(self, number: int) -> int:
+        """Return the number of a trial's draw, which it keeps when it is made again."""
+        return draw_index(self._study, self._frozen(number))
+
     def give_up(self) -> None:
         """Mark the trials that this process began and did not end as failed, to be repeated."""
         for number in list(self._open):
-            self._fail(number)
-            del self._open[number]
+            self.repeat(number)
 
     def fail_interrupted(self, *, is_alone: bool) -> None:
         """Mark trials that nobody trains any more as failed, to be repeated.

@@ -108,6 +108,13 @@ class Done:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """Of a worker that is gone: its trial is to be made again."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class WorkerCrash:
     """From a worker: a mistake of the program, with its traceback."""
 
@@ -115,7 +122,7 @@ class WorkerCrash:
 
 
 Order: TypeAlias = Task | Prune | Stop
-Message: TypeAlias = Ready | ConfigError | IntermediateValue | Done | WorkerCrash
+Message: TypeAlias = Ready | ConfigError | IntermediateValue | Done | Lost | WorkerCrash
 
 
 class Trainings:

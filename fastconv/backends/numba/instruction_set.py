@@ -23,8 +23,8 @@ def _features() -> set[str]:
     return {name for name, present in get_host_cpu_features().items() if present}
 
 
-def _targets() -> list[Target]:
-    """Instruction sets that Numba compiles for here, best first."""
+def targets() -> list[Target]:
+    """Return the instruction sets that Numba compiles for here, best first."""
     features = _features()
     machine = platform.machine().lower()
     found = [Target("plain", 0, 8)]
@@ -51,4 +51,4 @@ def target() -> Target:
     ValueError
         If FASTCONV_ISA names one that this processor does not have.
     """
-    return choose_target(_targets())
+    return choose_target(targets())

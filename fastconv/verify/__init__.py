@@ -1,0 +1,1 @@
+"""Verification of every backend on this machine: ``python -m fastconv.verify``."""
