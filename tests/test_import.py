@@ -213,10 +213,11 @@ LAYOUT = [
     {"fastconv.metrics"},
     {"fastconv.cli", "fastconv.profiling"},
     {"fastconv.runs"},
+    {"fastconv.interop"},
     {"fastconv.training_loop", "fastconv.rate_finder"},
     {
         "fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check", "fastconv.step_check",
-        "fastconv.early_stopping",
+        "fastconv.early_stopping", "fastconv.network_function",
     },
     {"fastconv.analysis"},
     {"fastconv.inference"},

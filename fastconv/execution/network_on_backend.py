@@ -138,6 +138,11 @@ class NetworkOnBackend:
         plan = build_plan(self.network, batch, purpose, source, seed)
         self.plan_seconds += time.perf_counter() - started
         constants = {} if purpose.loss is None else Loss.of(purpose.loss).constants(plan.dtype)
+        constants |= {
+            buffer.name: np.ones(buffer.shape, buffer.dtype)
+            for buffer in plan.buffers
+            if buffer.shared and buffer.name.startswith("ones.")
+        }
         of_loss = {name: self.to_device(array) for name, array in constants.items()}
         return (config or self.config).make_runner(plan, {**self._arrays, **of_loss, **arrays})
 
