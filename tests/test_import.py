@@ -212,8 +212,8 @@ LAYOUT = [
     {"fastconv.validation_metrics", "fastconv.loggers"},
     {"fastconv.metrics"},
     {"fastconv.cli", "fastconv.profiling"},
-    {"fastconv.runs"},
     {"fastconv.interop"},
+    {"fastconv.runs"},
     {"fastconv.training_loop", "fastconv.rate_finder"},
     {
         "fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check", "fastconv.step_check",

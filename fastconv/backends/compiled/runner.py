@@ -188,7 +188,7 @@ class StreamRunner:
         return None if self._statistics is None else self._statistics.copy()
 
     def forward(self, order: np.ndarray, step: int = 0) -> None:
-        """Run the instructions up to the outputs, of a plan whose backward pass is given a gradient.
+        """Run instructions up to the outputs, of a plan whose backward pass is given a gradient.
 
         Parameters
         ----------
