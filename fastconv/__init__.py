@@ -115,6 +115,7 @@ if TYPE_CHECKING:
     from fastconv.functional.resample import upsample2d_backward as upsample2d_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
+    from fastconv.network_function import NetworkFunction as NetworkFunction
     from fastconv.plans.loss import Loss as Loss
     from fastconv.predictor import Predictor as Predictor
     from fastconv.recipe import load_recipe as load_recipe
@@ -161,6 +162,7 @@ _ORIGINS = {
     "functional.resample": "pad2d pad2d_backward upsample2d upsample2d_backward",
     "gradient_check": "check_gradients",
     "network": "Sequential",
+    "network_function": "NetworkFunction",
     "plans.loss": "Loss",
     "predictor": "Predictor",
     "recipe": "load_recipe",

@@ -281,7 +281,7 @@ class Sequential:
         backend: str | None = None,
         threads: int | None = None,
     ) -> NDArray[Any]:
-        """Return the outputs for images; see :class:`fastconv.network_function.NetworkFunction`.
+        """Return the outputs for images; see :class:`fastconv.NetworkFunction`.
 
         Parameters
         ----------
@@ -310,7 +310,7 @@ class Sequential:
     ) -> tuple[float, NDArray[np.floating]]:
         """Return the mean loss of a batch at ``theta``, and its gradient by ``theta``.
 
-        :meth:`fastconv.network_function.NetworkFunction.value_and_gradient` has the parameters and
+        :meth:`fastconv.NetworkFunction.value_and_gradient` has the parameters and
         what is returned.
         """
         return self._function(backend, threads).value_and_gradient(
@@ -331,7 +331,7 @@ class Sequential:
     ) -> tuple[NDArray[Any], Pullback]:
         """Return the outputs for images, and the function that makes gradients of theirs.
 
-        :meth:`fastconv.network_function.NetworkFunction.vjp` has the parameters and what is
+        :meth:`fastconv.NetworkFunction.vjp` has the parameters and what is
         returned.
         """
         return self._function(backend, threads).vjp(

@@ -323,7 +323,8 @@ def test_names_of_columns_are_remembered():
         ({"epochs": 0}, SpecError, "epochs is 0; expected an integer of 1 or more"),
         ({"optimizer": "adan"}, SpecError, "kind is 'adan'; expected one of"),
         ({"loss": "mean_squared_error"}, DataError, "the loss is mean_squared_error but"),
-        ({"batch_size": -1}, DataError, "batch size is -1; expected an integer of 1 or more"),
+        ({"batch_size": 0}, SpecError, "batch_size is 0; expected an integer of 1 or more"),
+        ({"learning_rate": 0}, SpecError, "lr is 0; expected more than 0"),
         (
             {"optimizer": "sgd", "learning_rate": 1e30},
             DataError,

@@ -88,6 +88,7 @@ class _NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         end = trainer.step + epochs * trainer.steps_per_epoch
         result = fit(trainer, end, validation=validation, early_stopping=stopping)
         trainer.update_network()
+        self.network_ = trainer.trained_network
         self._keep(result, stopping, trainer)
         if is_remembered:
             self._checkpoint = trainer.checkpoint()
@@ -193,7 +194,7 @@ class _NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
             return require_int(type(self).__name__, "epochs", self.epochs, 1)
         if recipe is None:
             return _EPOCHS
-        steps = max(1, count // min(recipe.batch_size, count))
+        steps = max(1, count // min(recipe.batch_size * recipe.accumulate, count))
         return recipe.epochs or math.ceil((recipe.steps or 1) / steps)
 
     def _trainer(
@@ -201,14 +202,21 @@ class _NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         epochs: int, seed: int,
     ) -> Trainer:  # fmt: skip
         """Return what trains the network, at the step that was come to before."""
-        batch_size = self.batch_size or (recipe.batch_size if recipe is not None else _BATCH_SIZE)
+        batch_size = _BATCH_SIZE if recipe is None else recipe.batch_size
+        if self.batch_size is not None:
+            batch_size = require_int(type(self).__name__, "batch_size", self.batch_size, 1)
         batch_size = min(batch_size, len(samples))
+        accumulate = 1 if recipe is None else recipe.accumulate
         optimizer: Optimizer | str = recipe.optimizer if recipe is not None else "adam"
         loss: Loss | str = self._default_loss if recipe is None else recipe.make_loss()
         trainer = Trainer(
             self.network_, samples, loss=self.loss or loss, optimizer=self.optimizer or optimizer,
-            schedule=self._schedule(recipe, len(samples) // batch_size, epochs),
-            batch_size=batch_size, preprocessing=self.preprocessing_,
+            schedule=self._schedule(
+                recipe, max(1, len(samples) // (batch_size * accumulate)), epochs
+            ),
+            batch_size=batch_size, accumulate=accumulate,
+            average=None if recipe is None else recipe.average_weights,
+            preprocessing=self.preprocessing_,
             augmentation=None if recipe is None else recipe.augmentation.augmentation(),
             seed=seed, sample_weights=weights, config=self._config(),
         )  # fmt: skip
@@ -227,7 +235,7 @@ class _NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn ha
         rate, section = _LEARNING_RATE, ScheduleSection()
         if recipe is not None:
             rate, section = recipe.optimizer.lr, recipe.schedule
-        rate = self.learning_rate or rate
+        rate = rate if self.learning_rate is None else self.learning_rate
         if isinstance(self.schedule, str):
             section = ScheduleSection(self.schedule)  # type: ignore[arg-type]  # which, it checks
         elif self.schedule is not None:
