@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
@@ -297,6 +298,11 @@ class NetworkFunction:
             if training:
                 self._bring_state()
         return outputs, pullback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it is made of: in another process it makes plans of its own."""
+        make = functools.partial(NetworkFunction, preprocessing=self._placed.preprocessing)
+        return make, (self.network, self.config)
 
     def _bring_network(self) -> None:
         """Let a device have the parameters as they are; on the host it has them."""

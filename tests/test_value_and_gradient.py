@@ -383,6 +383,8 @@ def test_bytes_are_preprocessed_where_a_function_is_made_so():
     assert value == pytest.approx(expected)
     assert_allclose(gradient, expected_gradient, rtol=1e-9, atol=1e-12)
     assert_allclose(function(images), network(images / 255), rtol=1e-9, atol=1e-12)
+    sent = pickle.loads(pickle.dumps(function))
+    assert_array_equal(sent.value_and_gradient(None, images, labels)[1], gradient)
 
 
 # CUDA, on the host.
