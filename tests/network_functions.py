@@ -39,7 +39,7 @@ NETWORKS = {
     "dropped": ((5,), [Dense(8), Sigmoid(), Dropout(0.4), Dense(CLASSES)]),
     "branches": (
         (5, 5, 2),
-        [Concatenate([[Conv2D(2, padding=1)], [BatchNorm()]]), Residual([Tanh(), BatchNorm()]),
+        [Concatenate([Conv2D(2, padding=1)], [BatchNorm()]), Residual([Tanh(), BatchNorm()]),
          GlobalAvgPool2D(), Dense(CLASSES)],
     ),
 }  # fmt: skip
@@ -75,8 +75,9 @@ def outputs_of_torch(network, images, *, training, seed=0, step=0):
     for name, place in network.places.items():
         arrays[name].requires_grad_(place.buffer == "parameters")
     x = images if torch.is_tensor(images) else torch.from_numpy(images)
+    applied = [each for each in network.layers if training or not each.training_only]
     layers = TorchLayers(arrays, (seed, step), training)
-    outputs = layers(network.layers, images_of_torch(x, network.input_shape))
+    outputs = layers(applied, images_of_torch(x, network.input_shape))
     return outputs.permute(0, 2, 3, 1) if outputs.ndim == 4 else outputs, arrays
 
 
