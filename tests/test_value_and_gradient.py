@@ -281,8 +281,8 @@ def test_a_second_call_allocates_nothing_of_size(backend):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # The numpy backend's kernels have temporary arrays of a batch's rows.
-    assert peak - before < (16_384 if backend != "numpy" else 10 * 64 * 9 * 8)
+    # Kernels of the numpy backend have temporary arrays, of buffers that NumPy casts through.
+    assert peak - before < (16_384 if backend != "numpy" else 131_072)
     assert found is gradient
     assert_array_equal(gradient, kept)
 

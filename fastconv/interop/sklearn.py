@@ -238,8 +238,9 @@ class FastconvClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         new = np.setdiff1d(classes, self.classes_)
         if new.size:
             raise DataError(
-                f"{type(self).__name__}: y holds {new[0]!r}; expected the classes of before, "
-                f"{self.classes_.tolist()}; fit another estimator, or one without warm_start"
+                f"{type(self).__name__}: y holds {new.tolist()[0]!r}; expected the classes of "
+                f"before, {self.classes_.tolist()}; fit another estimator, or one without "
+                f"warm_start"
             )
         known: NDArray[Any] = self.classes_
         return known
