@@ -22,7 +22,7 @@ from fastconv.spec import SpecError
 from sklearn.base import ClassifierMixin, RegressorMixin  # type: ignore[import-untyped]  # isort: skip
 from sklearn.utils.class_weight import compute_sample_weight  # type: ignore[import-untyped]  # isort: skip
 from sklearn.utils.multiclass import check_classification_targets  # type: ignore[import-untyped]  # isort: skip
-from sklearn.utils.validation import validate_data  # isort: skip
+from sklearn.utils.validation import validate_data  # type: ignore[import-untyped]  # isort: skip
 
 
 class FastconvClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
