@@ -137,7 +137,9 @@ class Predictor:
         """
         if type(images) is not np.ndarray or images.shape[1:] != self._image_shape:
             images = shaped_images("Predictor", images, self.network)
-        kept_dtype = dtype_of_images("Predictor", images, self._dtype)
+        kept_dtype = images.dtype
+        if kept_dtype is not self._dtype and kept_dtype is not _BYTES:
+            kept_dtype = dtype_of_images("Predictor", images, self._dtype)
         count = len(images)
         if not 0 < count <= _BATCH:
             return self._in_turns(images, kept_dtype)
