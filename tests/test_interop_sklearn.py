@@ -54,8 +54,7 @@ EXPECTED_FAILURES = {
 
 
 @parametrize_with_checks(
-    # float64: the checks compare predictions in batches of other sizes to 1e-7.
-    [quick_classifier(dtype="float64"), quick_regressor(dtype="float64")],
+    [quick_classifier(), quick_regressor()],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
 )
 def test_scikit_learns_own_checks_pass(estimator, check):
@@ -71,7 +70,7 @@ def test_a_step_with_weights_is_that_by_hand():
     weights = np.linspace(0.5, 2, len(y))
     given = {
         "network": [], "preprocessing": "none", "optimizer": "sgd", "epochs": 1,
-        "batch_size": len(y), "dtype": "float64",
+        "batch_size": len(y),
     }  # fmt: skip
     start = quick_classifier(**given, learning_rate=1e-300).fit(X, y).network_
     found = quick_classifier(**given, learning_rate=0.1).fit(X, y, weights)
@@ -136,7 +135,7 @@ def test_five_partial_fits_have_the_bits_of_five_epochs():
 def test_a_partial_fit_on_other_samples_is_the_second_step_of_adam():
     """Linear regression, a step for each call, beside Adam by hand."""
     X, y = IRIS[:, :1], IRIS[:, 3]
-    given = {"network": [], "batch_size": 150, "preprocessing": "none", "dtype": "float64"}
+    given = {"network": [], "batch_size": 150, "preprocessing": "none"}
     regressor = quick_regressor(**given, learning_rate=1e-300).partial_fit(X, y)
     start = regressor.network_["dense_1.weight"].item(), regressor.network_["dense_1.bias"].item()
     regressor = quick_regressor(**given).partial_fit(X, y).partial_fit(X[:70], -y[:70])
@@ -290,6 +289,23 @@ def test_workers_of_joblib_have_as_many_threads_as_joblib_says(monkeypatch):
         )
     assert told == 0
     assert asked == 2  # beside the caller's own: so they are counted
+
+
+@pytest.mark.parametrize(
+    ("X", "dtype", "expected"),
+    [
+        (IRIS, None, "float64"),
+        (IRIS.astype(np.float32), None, "float32"),
+        (IRIS.astype(int), None, "float64"),
+        (IRIS, "float32", "float32"),
+        (IRIS.reshape(-1, 2, 2, 1), None, "float32"),
+    ],
+)
+def test_a_network_has_the_type_of_its_features(X, dtype, expected):
+    fitted = quick_regressor(dtype=dtype, epochs=1).fit(X, IRIS[:, 0])
+    assert fitted.network_.dtype == expected
+    assert fitted.predict(X).dtype == np.float64  # as y
+    assert fitted.fit(X, IRIS[:, 0].astype(np.float32)).predict(X).dtype == np.float32
 
 
 def test_a_copy_predicts_the_same_and_an_unfitted_one_not_at_all():

@@ -81,7 +81,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         patience: int = 10,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
-        dtype: str = "float32",
+        dtype: str | None = None,
         backend: str | None = None,
         threads: int | None = None,
     ) -> None:
@@ -129,7 +129,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         recipe = self._recipe(outputs)
         if not goes_on:
             self.preprocessing_ = self._preprocessing(recipe, samples)
-            self.network_ = self._network(recipe, images.shape[1:], outputs, seed)
+            self.network_ = self._network(recipe, images, outputs, seed)
             self.loss_curve_: list[float] = []
             self.validation_loss_curve_: list[float] = []
             self._checkpoint: Checkpoint | None = None
@@ -198,7 +198,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             )
         is_image = shape[:2] != (1, 1)
         if X.dtype not in (np.float32, np.float64, *([np.uint8] if is_image else [])):
-            X = X.astype(self.dtype)
+            X = X.astype(self.dtype or ("float32" if is_image else "float64"))
         return np.ascontiguousarray(X).reshape(len(X), *shape)
 
     def _recipe(self, outputs: int) -> Recipe | None:
@@ -223,10 +223,12 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         return Preprocessing("standardize", mean=mean, std=std)
 
     def _network(
-        self, recipe: Recipe | None, shape: Sequence[int], outputs: int, seed: int
+        self, recipe: Recipe | None, images: NDArray[Any], outputs: int, seed: int
     ) -> Sequential:
         """Return the network with its first weights."""
-        input_shape = tuple(shape[2:]) if tuple(shape[:2]) == (1, 1) else tuple(shape)
+        has_features = images.shape[1:3] == (1, 1)
+        input_shape = images.shape[3:] if has_features else images.shape[1:]
+        dtype = self.dtype or (images.dtype.name if has_features else "float32")
         initializer: Initializer | None = None
         if recipe is not None:
             layers: list[Layer] = list(recipe.make_layers())
@@ -235,7 +237,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             layers = _default_layers(input_shape, self.hidden_layer_sizes, outputs)
         else:
             layers = _with_output(self.network, input_shape, outputs)
-        made = Sequential(layers, input_shape, initializer=initializer, seed=seed, dtype=self.dtype)
+        made = Sequential(layers, input_shape, initializer=initializer, seed=seed, dtype=dtype)
         if made.output_shape != (outputs,):
             raise NetworkError(
                 f"{type(self).__name__}: the network {self.network!r} gives {made.output_shape}; "

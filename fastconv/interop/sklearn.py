@@ -71,7 +71,8 @@ class FastconvClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
     warm_start
         Whether ``fit`` goes on from where it was.
     dtype
-        "float32" or "float64".
+        Of the network: "float32" or "float64". None for that of X where it holds features, as in
+        scikit-learn, and for "float32" on images, which is faster.
     backend, threads
         As for :class:`fastconv.ExecutionConfig`: a worker of joblib has as many threads as joblib
         tells it.
@@ -118,7 +119,7 @@ class FastconvClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         patience: int = 10,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
-        dtype: str = "float32",
+        dtype: str | None = None,
         backend: str | None = None,
         threads: int | None = None,
     ) -> None:
@@ -388,12 +389,19 @@ class FastconvRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
                 f"{self.network_.output_shape[0]} as before; fit another estimator"
             )
         self._is_vector = targets.ndim == 1
-        columns = np.ascontiguousarray(columns, self.dtype)
+        self._dtype_of_targets = np.float32 if targets.dtype == np.float32 else np.float64
+        columns = np.ascontiguousarray(columns, self._dtype_of_targets)
         weights = self._weights(sample_weight, len(columns))
         self._fit(checked, columns, weights, outputs, epochs=epochs, goes_on=goes_on)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the numbers for X: (samples,), or (samples, targets) as y had."""
-        scores = self._scores(X)
+        """Return the numbers for X: (samples,), or (samples, targets) as y had.
+
+        Returns
+        -------
+        ndarray
+            Of float64, or float32 where y was.
+        """
+        scores = self._scores(X).astype(self._dtype_of_targets, copy=False)
         return scores.reshape(-1) if self._is_vector else scores
