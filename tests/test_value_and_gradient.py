@@ -11,6 +11,7 @@ from backend_states import say_that
 from cuda_on_host import HostDevice, standing_in
 from network_functions import (
     BACKENDS,
+    CASES,
     CLASSES,
     NETWORKS,
     N,
@@ -66,8 +67,7 @@ def by_torch(network, images, labels, *, training=True, step=0, weights=None):
 # The right numbers.
 
 
-@BACKEND
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "backend"), CASES)
 def test_loss_and_gradient_are_those_of_the_oracle(name, backend):
     network = made_network(name)
     images, labels = made_batch(network)

@@ -9,6 +9,7 @@ from backend_states import say_that
 from cuda_on_host import HostDevice, standing_in
 from network_functions import (
     BACKENDS,
+    CASES,
     CLASSES,
     NETWORKS,
     N,
@@ -56,9 +57,8 @@ def by_reference(network, images, dy_of, training=True):
 # The right numbers.
 
 
-@BACKEND
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "backend"), CASES)
 def test_outputs_and_gradients_are_those_of_the_oracle(name, training, backend):
     network = made_network(name)
     images, _ = made_batch(network)
