@@ -20,6 +20,7 @@ from network_functions import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from optional_torch import needs_torch, torch
+from random_networks import Seeded, draw_case
 from vectorised_reference import VectorisedRunner
 
 import fastconv
@@ -114,6 +115,22 @@ def test_outputs_may_be_images(name, backend):
     for ours, theirs in zip((outputs, gradient, dx), expected, strict=True):
         scale = np.abs(theirs).max()
         assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_drawn_networks_have_the_gradients_of_the_oracle(training):
+    """Every kind of layer in any order; more of them: ``range(1000)``."""
+    for seed in range(10):
+        network = draw_case(Seeded(seed), ("float64",)).network()
+        images, _ = made_batch(network)
+        expected = by_reference(network, images, made_dy, training)
+        outputs, pullback = network.vjp(
+            images, training=training, input_gradient=True, backend=BACKENDS[-1]
+        )
+        found = outputs, *pullback(made_dy(outputs))
+        for ours, theirs in zip(found, expected, strict=True):
+            scale = np.abs(theirs).max() if theirs.size else 0
+            assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9 * scale, err_msg=f"seed {seed}")
 
 
 def test_by_hand():
