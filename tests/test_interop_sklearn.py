@@ -255,7 +255,15 @@ def test_parameters_that_are_given_are_not_changed():
 # Among others.
 
 
-def test_a_search_in_a_pipeline_with_two_workers():
+@pytest.fixture
+def workers(monkeypatch):
+    """Processes of joblib's that are told to use one thread each; the same for all tests."""
+    monkeypatch.delenv("FASTCONV_THREADS", raising=False)
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        yield
+
+
+def test_a_search_in_a_pipeline_with_two_workers(workers):
     pipeline = make_pipeline(StandardScaler(), quick_classifier(epochs=8, preprocessing="none"))
     grid = {
         "fastconvclassifier__network": [[], [Dense(16), ReLU()]],
@@ -281,12 +289,10 @@ def threads_of_a_fit(backend, threads):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 @pytest.mark.skipif("cython" not in BACKENDS, reason="counts the threads of the C engine")
-def test_workers_of_joblib_have_as_many_threads_as_joblib_says(monkeypatch):
-    monkeypatch.delenv("FASTCONV_THREADS", raising=False)
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        told, asked = joblib.Parallel(n_jobs=2)(
-            joblib.delayed(threads_of_a_fit)("cython", threads) for threads in (None, 3)
-        )
+def test_workers_of_joblib_have_as_many_threads_as_joblib_says(workers):
+    told, asked = joblib.Parallel(n_jobs=2)(
+        joblib.delayed(threads_of_a_fit)("cython", threads) for threads in (None, 3)
+    )
     assert told == 0
     assert asked == 2  # beside the caller's own: so they are counted
 
