@@ -122,9 +122,10 @@ def test_a_regressor_finds_several_targets():
 # One training in several parts.
 
 
-def test_five_partial_fits_have_the_bits_of_five_epochs():
-    whole = quick_classifier(epochs=5).fit(IRIS, SPECIES)
-    parts = quick_classifier()
+@pytest.mark.parametrize("schedule", [None, "cosine"])
+def test_five_partial_fits_have_the_bits_of_five_epochs(schedule):
+    whole = quick_classifier(epochs=5, schedule=schedule).fit(IRIS, SPECIES)
+    parts = quick_classifier(epochs=5, schedule=schedule)
     for _ in range(5):
         parts.partial_fit(IRIS, SPECIES, classes=[0, 1, 2])
     assert_array_equal(parts.network_.parameters, whole.network_.parameters)

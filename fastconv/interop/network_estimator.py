@@ -263,12 +263,14 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             batch_size = require_int(type(self).__name__, "batch_size", self.batch_size, 1)
         batch_size = min(batch_size, len(samples))
         accumulate = 1 if recipe is None else recipe.accumulate
+        # A schedule spans all epochs that are meant, of many partial fits too.
+        whole = max(self._epochs(recipe, len(samples)), len(self.loss_curve_) + epochs)
         optimizer: Optimizer | str = recipe.optimizer if recipe is not None else "adam"
         loss: Loss | str = self._default_loss if recipe is None else recipe.make_loss()
         trainer = Trainer(
             self.network_, samples, loss=self.loss or loss, optimizer=self.optimizer or optimizer,
             schedule=self._schedule(
-                recipe, max(1, len(samples) // (batch_size * accumulate)), epochs
+                recipe, max(1, len(samples) // (batch_size * accumulate)), whole
             ),
             batch_size=batch_size, accumulate=accumulate,
             average=None if recipe is None else recipe.average_weights,

@@ -200,7 +200,8 @@ class FastconvClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         Parameters
         ----------
         X, y, sample_weight
-            As for :meth:`fit`. Statistics of a preprocessing are those of the first call.
+            As for :meth:`fit`. Statistics of a preprocessing are those of the first call. A
+            schedule goes over as many calls as there are ``epochs``.
         classes
             All labels that there will be; for the first call.
 
