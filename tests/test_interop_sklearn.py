@@ -185,6 +185,12 @@ def test_class_weights_are_sample_weights_by_class():
     assert_array_equal(by_class.network_.parameters, by_sample.network_.parameters)
     named = quick_classifier(class_weight={0: 150 / 260, 1: 150 / 40}, epochs=3).fit(IRIS, y)
     assert_array_equal(named.network_.parameters, by_sample.network_.parameters)
+    one = quick_classifier(class_weight={1: 3.0}).partial_fit(IRIS[:9], y[:9], classes=[0, 1])
+    assert one.loss_curve_ == quick_classifier().partial_fit(IRIS[:9], y[:9], [0, 1]).loss_curve_
+    with pytest.raises(
+        SpecError, match=r"class_weight is \{2: 3.0\}; expected weights of \[0, 1\]"
+    ):
+        quick_classifier(class_weight={2: 3.0}).fit(IRIS, y)
 
 
 def test_samples_of_weight_zero_might_as_well_not_be_there():

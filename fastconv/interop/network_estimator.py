@@ -123,6 +123,11 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """
         images = self._images(X)
         if weights is not None and not weights.all():
+            if not weights.any():
+                raise DataError(
+                    f"{type(self).__name__}: class_weight is zero for all of these samples; "
+                    f"expected one above 0 among their classes"
+                )
             images, targets, weights = (each[weights > 0] for each in (images, targets, weights))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         samples, weights, validation = self._divided(images, targets, weights, seed)

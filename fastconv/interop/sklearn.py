@@ -59,8 +59,8 @@ class FastconvClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         are brought to mean 0 and deviation 1, and bytes of images to [0, 1]. Or the kind of a
         preprocessing, or one itself; "none" in a pipeline that scales.
     class_weight
-        Weights of the classes, {label: weight}, by which their samples count; "balanced" by their
-        numbers.
+        Weights of the classes, {label: weight}, by which their samples count, 1 where a label is
+        not in it; "balanced" by their numbers.
     early_stopping
         Whether to hold out ``validation_fraction`` of the samples, stop after ``patience`` epochs
         without a smaller loss there, and keep the weights of the best.
@@ -175,7 +175,7 @@ class FastconvClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         classes = np.unique(given)
         if goes_on:
             classes = self._known_classes(classes)
-        weights = self._all_weights(sample_weight, given)
+        weights = self._all_weights(sample_weight, given, classes)
         left = np.unique(given if weights is None else given[weights > 0])
         if len(left) < 2:
             plural = "class" if len(left) == 1 else "classes"
@@ -230,7 +230,7 @@ class FastconvClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
                 type(self).__name__, "classes", classes, f"those of before, {self.classes_}"
             )
         self._known_classes(np.unique(given))
-        weights = self._all_weights(sample_weight, given)
+        weights = self._all_weights(sample_weight, given, self.classes_)
         labels = np.searchsorted(self.classes_, given).astype(np.int64)
         self._fit(checked, labels, weights, len(self.classes_), epochs=1, goes_on=goes_on)
         return self
@@ -248,13 +248,22 @@ class FastconvClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         return known
 
     def _all_weights(
-        self, sample_weight: ArrayLike | None, y: NDArray[Any]
+        self, sample_weight: ArrayLike | None, y: NDArray[Any], classes: NDArray[Any]
     ) -> NDArray[np.float64] | None:
         """Return the weights of samples, times those of their classes."""
         weights = self._weights(sample_weight, len(y))
         if self.class_weight is None:
             return weights
-        of_class: NDArray[np.float64] = compute_sample_weight(self.class_weight, y)
+        if isinstance(self.class_weight, str):
+            of_class: NDArray[np.float64] = compute_sample_weight(self.class_weight, y)
+        else:
+            known = classes.tolist()
+            if not set(self.class_weight) <= set(known):
+                raise SpecError(
+                    type(self).__name__, "class_weight", self.class_weight, f"weights of {known}"
+                )
+            each = np.array([float(self.class_weight.get(label, 1.0)) for label in known])
+            of_class = each[np.searchsorted(classes, y)]
         return of_class if weights is None else weights * of_class
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
