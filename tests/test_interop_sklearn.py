@@ -187,6 +187,8 @@ def test_class_weights_are_sample_weights_by_class():
     assert_array_equal(named.network_.parameters, by_sample.network_.parameters)
     one = quick_classifier(class_weight={1: 3.0}).partial_fit(IRIS[:9], y[:9], classes=[0, 1])
     assert one.loss_curve_ == quick_classifier().partial_fit(IRIS[:9], y[:9], [0, 1]).loss_curve_
+    with pytest.raises(DataError, match="class_weight is zero for all of these samples"):
+        quick_classifier(class_weight={0: 0.0}).partial_fit(IRIS[:9], y[:9], classes=[0, 1])
     with pytest.raises(
         SpecError, match=r"class_weight is \{2: 3.0\}; expected weights of \[0, 1\]"
     ):
