@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from fastconv.functional.softmax import softmax_backward as softmax_backward
     from fastconv.gradient_check import check_gradients as check_gradients
     from fastconv.network import Sequential as Sequential
+    from fastconv.network_function import NetworkFunction as NetworkFunction
     from fastconv.plans.loss import Loss as Loss
     from fastconv.predictor import Predictor as Predictor
     from fastconv.recipe import load_recipe as load_recipe
@@ -170,6 +171,7 @@ _ORIGINS = {
     "functional.softmax": "log_softmax log_softmax_backward softmax softmax_backward",
     "gradient_check": "check_gradients",
     "network": "Sequential",
+    "network_function": "NetworkFunction",
     "plans.loss": "Loss",
     "predictor": "Predictor",
     "recipe": "load_recipe",

@@ -15,6 +15,7 @@ EXTRAS = {
     "train": _TRAIN,
     "plots": ("matplotlib",),
     "search": (*_TRAIN, "matplotlib", "optuna", "sklearn"),
+    "sklearn": ("sklearn",),
     "parquet": ("pyarrow",),
     "svhn": ("scipy",),
     "pandas": ("pandas",),
@@ -33,7 +34,7 @@ class MissingExtra(UserError, ImportError):
     """A package that is not installed: who needs it, and which extra brings it, in one line."""
 
 
-def missing_extra(owner: str, fault: ModuleNotFoundError) -> ImportError:
+def missing_extra(owner: str, fault: ModuleNotFoundError, wanted: str | None = None) -> ImportError:
     """Return the error to raise where an import failed.
 
     Parameters
@@ -42,6 +43,8 @@ def missing_extra(owner: str, fault: ModuleNotFoundError) -> ImportError:
         What needs the package.
     fault
         The import's; returned as it is where the module belongs to no extra.
+    wanted
+        The extra to name, where several bring the package.
 
     Examples
     --------
@@ -50,7 +53,7 @@ def missing_extra(owner: str, fault: ModuleNotFoundError) -> ImportError:
     """
     module = (fault.name or "").partition(".")[0]
     for extra, modules in EXTRAS.items():
-        if module in modules:
+        if module in modules and wanted in (None, extra):
             return MissingExtra(f"{owner}: {_told(module, extra)}")
     return fault
 

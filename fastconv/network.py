@@ -6,11 +6,12 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastconv._errors import UserError
 from fastconv._extras import missing_extra
@@ -18,6 +19,10 @@ from fastconv._files import replace_file
 from fastconv.initializers import He, Initializer
 from fastconv.layers import Layer, Parameter
 from fastconv.spec import Shape, SpecError, as_plain, require_int
+
+if TYPE_CHECKING:
+    from fastconv.network_function import NetworkFunction, Pullback
+    from fastconv.plans.loss import Loss
 
 _ALIGNMENT = 16
 """Elements: every parameter starts on a cache line (64 bytes of float32)."""
@@ -265,6 +270,87 @@ class Sequential:
             for name, place in self.places.items()
             if place.buffer == "parameters"
         }
+
+    def __call__(
+        self,
+        images: NDArray[Any],
+        *,
+        training: bool = False,
+        seed: int = 0,
+        step: int = 0,
+        backend: str | None = None,
+        threads: int | None = None,
+    ) -> NDArray[Any]:
+        """Return the outputs for images; see :class:`fastconv.NetworkFunction`.
+
+        Parameters
+        ----------
+        images, training, seed, step
+            As for its calls.
+        backend, threads
+            As for :class:`fastconv.ExecutionConfig`.
+        """
+        function = self._function(backend, threads)
+        return function(images, training=training, seed=seed, step=step)
+
+    def value_and_gradient(
+        self,
+        theta: ArrayLike | None,
+        images: NDArray[Any],
+        labels: ArrayLike,
+        *,
+        loss: str | Loss = "softmax_cross_entropy",
+        sample_weights: ArrayLike | None = None,
+        training: bool = True,
+        seed: int = 0,
+        step: int = 0,
+        out: NDArray[np.floating] | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
+    ) -> tuple[float, NDArray[np.floating]]:
+        """Return the mean loss of a batch at ``theta``, and its gradient by ``theta``.
+
+        :meth:`fastconv.NetworkFunction.value_and_gradient` has the parameters and
+        what is returned.
+        """
+        return self._function(backend, threads).value_and_gradient(
+            theta, images, labels, loss=loss, sample_weights=sample_weights, training=training,
+            seed=seed, step=step, out=out,
+        )  # fmt: skip
+
+    def vjp(
+        self,
+        images: NDArray[Any],
+        *,
+        input_gradient: bool = False,
+        training: bool = True,
+        seed: int = 0,
+        step: int = 0,
+        backend: str | None = None,
+        threads: int | None = None,
+    ) -> tuple[NDArray[Any], Pullback]:
+        """Return the outputs for images, and the function that makes gradients of theirs.
+
+        :meth:`fastconv.NetworkFunction.vjp` has the parameters and what is
+        returned.
+        """
+        return self._function(backend, threads).vjp(
+            images, input_gradient=input_gradient, training=training, seed=seed, step=step
+        )
+
+    def _function(self, backend: str | None, threads: int | None) -> NetworkFunction:
+        """Return the network as a function there, which is kept with its plans."""
+        # What computes stands above what is computed: it is looked up when it is asked for.
+        above = import_module("fastconv.network_function")
+        config = above.ExecutionConfig(backend, threads)
+        kept: dict[Any, NetworkFunction] = self.__dict__.setdefault("_functions", {})
+        if config not in kept or not kept[config].is_current:
+            kept[config] = above.NetworkFunction(self, config)
+        return kept[config]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what computes with the arrays of this very object."""
+        return {name: value for name, value in self.__dict__.items() if name != "_functions"}
 
     def penalty(self, factor: float) -> float:
         """``factor * ||W||^2`` over the weights, summed in float64."""

@@ -25,7 +25,7 @@ _MOST_PLANS = 8
 """Plans that are kept: of the batches that were predicted last."""
 _BYTES = np.dtype(np.uint8)
 _IMAGE_TYPES = (_BYTES, np.dtype(np.float32), np.dtype(np.float64))
-_LITTLE_WORK = 2_000_000
+LITTLE_WORK = 2_000_000
 """Floating point operations that one thread is done with before others would be awake to help."""
 _SCORES = Purpose(training=False, backward=False, loss=None)
 
@@ -138,16 +138,10 @@ class Predictor:
             If the images are not such as the network takes.
         """
         if type(images) is not np.ndarray or images.shape[1:] != self._image_shape:
-            images = self._as_images(images)
-        dtype = images.dtype
-        if dtype not in _IMAGE_TYPES:
-            raise DataError(
-                f"Predictor: images has dtype {dtype.str}; expected native uint8, float32 or "
-                f"float64; use images.astype(...)"
-            )
-        # Bytes stay bytes. Other numbers become those of the network, as they would in its first
-        # kernel, when they are written where the plan reads them.
-        kept_dtype = _BYTES if dtype is _BYTES or dtype == _BYTES else self._dtype
+            images = shaped_images("Predictor", images, self.network)
+        kept_dtype = images.dtype
+        if kept_dtype is not self._dtype and kept_dtype is not _BYTES:
+            kept_dtype = dtype_of_images("Predictor", images, self._dtype)
         if not self._has_looked and kept_dtype is not _BYTES:
             # Once: to look at every batch would take its time.
             self._has_looked = True
@@ -178,27 +172,6 @@ class Predictor:
                 interrupts.let_through()
         return scores
 
-    def _as_images(self, images: Any) -> NDArray[Any]:
-        """Return images of the shape that plans take."""
-        if not isinstance(images, np.ndarray):
-            raise DataError(
-                f"Predictor: images is a {type(images).__name__}; expected a NumPy array; use "
-                f"numpy.asarray(images)"
-            )
-        require_unmasked("Predictor", "images", images)
-        array: NDArray[Any] = np.asarray(images)
-        own = self.network.input_shape
-        if array.shape[1:] == self._image_shape:
-            return array
-        if array.ndim and array.shape[1:] == own:
-            return array.reshape(len(array), *self._image_shape)
-        one = array.shape in (own, self._image_shape)
-        fix = "use images[numpy.newaxis] for one image" if one else "use images.reshape(...)"
-        raise DataError(
-            f"Predictor: images has shape {array.shape}; expected "
-            f"({', '.join(['N', *map(str, own)])}), as the network takes them; {fix}"
-        )
-
     def _take(self, batch: int, dtype: np.dtype[Any]) -> _PlanOfBatch:
         """Return a plan that is nobody else's until it is put back."""
         with self._lock:
@@ -221,6 +194,80 @@ class Predictor:
         return make, (self.network, self.config)
 
 
+def shaped_images(owner: str, images: Any, network: Sequential) -> NDArray[Any]:
+    """Return images of the shape that plans take, (N, height, width, channels).
+
+    Parameters
+    ----------
+    owner
+        Whose argument they are, for error messages.
+    images
+        Such images, or of a network of feature vectors (N, features).
+    network
+        The network that they are for.
+
+    Raises
+    ------
+    DataError
+        If they are none.
+
+    Examples
+    --------
+    >>> from fastconv.layers import Dense
+    >>> network = Sequential([Dense(3)], input_shape=(5,))
+    >>> shaped_images("Predictor", np.zeros((2, 5)), network).shape
+    (2, 1, 1, 5)
+    """
+    if not isinstance(images, np.ndarray):
+        raise DataError(
+            f"{owner}: images is a {type(images).__name__}; expected a NumPy array; use "
+            f"numpy.asarray(images)"
+        )
+    require_unmasked(owner, "images", images)
+    array: NDArray[Any] = np.asarray(images)
+    own = network.input_shape
+    plain = own if len(own) == 3 else (1, 1, *own)
+    if array.shape[1:] == plain:
+        return array
+    if array.ndim and array.shape[1:] == own:
+        return array.reshape(len(array), *plain)
+    one = array.shape in (own, plain)
+    fix = "use images[numpy.newaxis] for one image" if one else "use images.reshape(...)"
+    raise DataError(
+        f"{owner}: images has shape {array.shape}; expected "
+        f"({', '.join(['N', *map(str, own)])}), as the network takes them; {fix}"
+    )
+
+
+def dtype_of_images(
+    owner: str, images: NDArray[Any], network_dtype: np.dtype[Any]
+) -> np.dtype[Any]:
+    """Return the dtype in which plans read images.
+
+    Bytes stay bytes. Other numbers become those of the network, as they would in its first kernel,
+    when they are written where the plan reads them.
+
+    Parameters
+    ----------
+    owner, images
+        As for :func:`shaped_images`.
+    network_dtype
+        Of the network.
+
+    Raises
+    ------
+    DataError
+        If the images are of another type than plans take.
+    """
+    dtype = images.dtype
+    if dtype not in _IMAGE_TYPES:
+        raise DataError(
+            f"{owner}: images has dtype {dtype.str}; expected native uint8, float32 or "
+            f"float64; use images.astype(...)"
+        )
+    return _BYTES if dtype is _BYTES or dtype == _BYTES else network_dtype
+
+
 class _PlanOfBatch:
     """A plan for batches of one size, with the array that it reads its images from."""
 
@@ -231,7 +278,7 @@ class _PlanOfBatch:
         placed.config.select_device()
         self._images = placed.to_device(np.zeros((batch, *placed.image_shape), dtype))
         config = placed.config
-        if batch * placed.network.flops < _LITTLE_WORK:
+        if batch * placed.network.flops < LITTLE_WORK:
             config = replace(config, threads=1)
         self._runner = placed.make_runner(batch, _SCORES, {"images": self._images}, config=config)
         self._scores = self._runner.buffer("scores")

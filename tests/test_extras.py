@@ -142,6 +142,12 @@ def test_the_search_says_its_own(python):
             "scikit-learn",
             "search",
         ),
+        (
+            "import fastconv.interop.sklearn",
+            "fastconv.interop.sklearn",
+            "scikit-learn",
+            "sklearn",
+        ),
     ],
 )
 def test_a_function_says_its_extra_in_one_line(python, code, owner, package, extra):

@@ -212,11 +212,12 @@ LAYOUT = [
     {"fastconv.validation_metrics", "fastconv.loggers", "fastconv.notebook"},
     {"fastconv.metrics"},
     {"fastconv.cli", "fastconv.profiling"},
+    {"fastconv.interop"},
     {"fastconv.runs"},
     {"fastconv.training_loop", "fastconv.rate_finder"},
     {
         "fastconv.trainer", "fastconv.recipe", "fastconv.gradient_check", "fastconv.step_check",
-        "fastconv.early_stopping",
+        "fastconv.early_stopping", "fastconv.network_function",
     },
     {"fastconv.data_parallel"},
     {"fastconv.analysis"},

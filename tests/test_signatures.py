@@ -111,6 +111,8 @@ def test_every_runner_takes_the_same(backend):
     assert parameters == ["plan", "shared", "threads"] + ["precision"] * (backend == "cupy")
     assert inspect.signature(runner).parameters["threads"].default is None
     assert list(inspect.signature(runner.run).parameters)[1:4] == ["order", "rates", "first_step"]
+    assert list(inspect.signature(runner.forward).parameters) == ["self", "order", "step"]
+    assert list(inspect.signature(runner.backward).parameters) == ["self"]
 
 
 @pytest.mark.parametrize("backend", ["cython", "numba"])

@@ -171,7 +171,12 @@ class NetworkOnBackend:
             batch, purpose, arrays, augmentation=augmentation, seed=seed,
             steps_per_epoch=steps_per_epoch,
         )  # fmt: skip
-        shared = self.shared_arrays(purpose, arrays)
+        ones = {
+            buffer.name: self.to_device(np.ones(buffer.shape, buffer.dtype))
+            for buffer in plan.buffers
+            if buffer.shared and buffer.name.startswith("ones.")
+        }
+        shared = ones | self.shared_arrays(purpose, arrays)
         return (config or self.config).make_runner(plan, shared)
 
     def update_network(self) -> None:

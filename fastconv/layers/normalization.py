@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fastconv.layers.base import Layer, Node, Parameter
 from fastconv.plans.operation import DropoutSpec, NormSpec, RandomSpec
-from fastconv.spec import Shape
+from fastconv.spec import ConvSpec, Shape
 
 if TYPE_CHECKING:
     from fastconv.plans.plan_builder import PlanBuilder
@@ -72,6 +72,9 @@ class BatchNorm(Layer):
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
         """Add the backward call, which computes all gradients at once."""
         spec = self.spec(builder.batch, node.input_shape)
+        if not builder.training:
+            self._backward_of_inference(builder, node, dy, dx)
+            return
         if dx is None:
             dx = builder.buffer(f"{node.name}.dx", builder.batched(node.input_shape))
         # What is not trained has a gradient too, which goes nowhere.
@@ -84,6 +87,41 @@ class BatchNorm(Layer):
         builder.call(
             "norm.batch_norm_backward", spec, dy, node.x, node.parameters["gamma"],
             node.saved["mean"], node.saved["inverse_std"], dx, *gradients,
+        )  # fmt: skip
+
+    def _backward_of_inference(
+        self, builder: PlanBuilder, node: Node, dy: int, dx: int | None
+    ) -> None:
+        """Add the gradients where the statistics are constants: of a factor and a summand.
+
+        The data gradient is the normalisation itself with a mean and a shift of 0. Those of gamma
+        and beta are sums over rows, of dy times the normalised x and of dy: the weight and the bias
+        gradient of a 1x1 convolution of one channel to a group.
+        """
+        spec, p = self.spec(builder.batch, node.input_shape), node.parameters
+        channels, variance = spec.channels, node.parameters["running_variance"]
+        zeros = builder.buffer(f"{node.name}.zeros", (channels,))  # which nobody writes
+        if dx is not None:
+            arrays = dy, p["gamma"], zeros, zeros, variance, dx
+            builder.call("norm.batch_norm_forward_inference", spec, *arrays)
+        if not node.gradients:
+            return
+        normalized = builder.buffer(f"{node.name}.normalized", builder.batched(node.input_shape))
+        ones = builder.shared_buffer(f"ones.{channels}", (channels,))
+        arrays = node.x, ones, zeros, p["running_mean"], variance, normalized
+        builder.call("norm.batch_norm_forward_inference", spec, *arrays)
+        rows = ConvSpec(spec.rows, channels, 1, 1, channels, (1, 1), groups=channels)
+        gradients = [
+            node.gradients[name]
+            if name in node.gradients
+            else builder.buffer(f"{node.name}.{name}.unused", (channels,))
+            for name in ("gamma", "beta")
+        ]
+        builder.call(
+            "conv.conv2d_backward_weight", rows,
+            builder.view(f"{node.name}.dy_rows", dy, rows.y_shape),
+            builder.view(f"{node.name}.normalized_rows", normalized, rows.x_shape),
+            builder.view(f"{node.name}.gamma_row", gradients[0], rows.w_shape), gradients[1],
         )  # fmt: skip
 
 

@@ -108,6 +108,18 @@ class Plan:
                 f"{stored - 1}, numbers of the samples"
             )
 
+    @property
+    def backward_start(self) -> int:
+        """Number of the first call behind a pause: it takes the gradient of the outputs in.
+
+        Raises
+        ------
+        KeyError
+            If the plan's backward pass begins with no gradient that is given.
+        """
+        given = self.number_of("output_gradient")
+        return next(n for n, call in enumerate(self.calls) if given in call.arguments)
+
     def memory_of(self, number: int | None) -> tuple[int, int] | None:
         """Return the buffer that owns a buffer's memory, and elements into it; None for None."""
         if number is None:

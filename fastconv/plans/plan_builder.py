@@ -44,6 +44,9 @@ class Purpose:
         Each sample counts by its own weight: the shared buffer ``sample_weights``.
     accumulate
         Batches whose gradients are averaged for one update.
+    given_gradient
+        Without a loss: the backward pass begins with a gradient of the scores that others give, the
+        shared buffer ``output_gradient``. What it is given for is in the buffer ``outputs`` then.
     """
 
     training: bool
@@ -53,6 +56,7 @@ class Purpose:
     input_gradient: bool = False
     sample_weights: bool = False
     accumulate: int = 1
+    given_gradient: bool = False
 
 
 @dataclass(frozen=True)
@@ -263,6 +267,27 @@ class PlanBuilder:
             gradient = add_loss(self, Loss.of(self.purpose.loss), scores)
             if self.purpose.backward and gradient is not None:
                 self._backward(nodes, gradient)
+        elif self.purpose.given_gradient:
+            self._backward(nodes, self._given_gradient(scores))
+
+    def _given_gradient(self, scores: int) -> int:
+        """Add what lies between the passes: the outputs set aside, their gradient taken in."""
+        # Only here: trainings have a loss.
+        from fastconv.plans.gradient import AccumulateSpec
+
+        shape = self._buffers[scores].shape
+        size = math.prod(shape)
+        outputs = self.buffer("outputs", shape)
+        flat = (
+            self.view("scores.flat", scores, (size,)),
+            self.view("outputs.flat", outputs, (size,)),
+        )
+        self.call("gradient.accumulate", AccumulateSpec(size, 1.0, 0.0), *flat)
+        given = self.buffer("output_gradient", (self.source.samples, *shape[1:]), shared=True)
+        gradient = self.buffer("scores.gradient", shape)
+        spec = InputSpec(self.batch, 1, 1, math.prod(shape[1:]))
+        self.call("input.gather_rows", spec, given, self.indices, gradient)
+        return gradient
 
     def _input(self) -> int:
         """Gather, augment, normalise."""
@@ -404,7 +429,7 @@ class PlanBuilder:
                 if gradient is not None:
                     self._memory.hold(gradient, _own(place))
             return gradients
-        if node.layer.is_view:
+        if node.layer.is_view or (node.layer.training_only and not self.training):
             return [self.view(name, dy, shape)]
         dx = None
         if needed[0]:

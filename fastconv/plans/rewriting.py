@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fastconv.plans.effects import Effects, Span, effects_of, overlap, span_of
 from fastconv.plans.plan import Buffer, Call, Plan
 
-RESULTS = ("scores", "losses", "statistics", "input.gradient")
+RESULTS = ("scores", "losses", "statistics", "outputs", "input.gradient")
 """Buffers that are read from outside after a run, by name, beside those that are shared."""
 
 

@@ -110,7 +110,7 @@ def prepare(
         require_finite(dataset)
     recipe = recipe.for_outputs(len(dataset.class_names) or dataset.training.labels.shape[1])
     plain_training = dataset.training
-    preprocessing = _preprocessing(recipe, dataset.training)
+    preprocessing = preprocessing_of(recipe, dataset.training)
     recipe.augmentation.check_images(dataset.image_shape)
     augmentation = recipe.augmentation.augmentation()
     if recipe.augmentation.mode == "append" and augmentation.is_active:
@@ -211,7 +211,16 @@ def load_dataset(recipe: Recipe, data_dir: str | Path | None) -> Dataset:
     return dataclasses.replace(dataset, training=training, validation=validation)
 
 
-def _preprocessing(recipe: Recipe, training: Samples) -> Preprocessing:
+def preprocessing_of(recipe: Recipe, training: Samples) -> Preprocessing:
+    """Return a recipe's preprocessing, with the statistics of the training samples.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    training
+        What it trains on.
+    """
     section = recipe.preprocessing
     if section.kind != "standardize":
         return Preprocessing(section.kind)

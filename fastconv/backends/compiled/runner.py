@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
@@ -194,6 +195,31 @@ class StreamRunner:
             self._statistics.fill(0)
         self.engine.run_stream(self._stream, steps, self.threads, nanoseconds)
         return None if self._statistics is None else self._statistics.copy()
+
+    def forward(self, order: np.ndarray, step: int = 0) -> None:
+        """Run instructions up to the outputs, of a plan whose backward pass is given a gradient.
+
+        Parameters
+        ----------
+        order
+            int64 (1, batch): which samples make the batch.
+        step
+            Its number: random numbers depend on it.
+        """
+        self._order_of_pass = np.ascontiguousarray(order, np.int64)  # kept until backward
+        self._point("indices", self._order_of_pass)
+        self._first_step[0] = step
+        self.engine.run_stream(self._stream[: self._backward_start], 1, self.threads)
+
+    def backward(self) -> None:
+        """Run those from the gradient of the outputs on; as often as there is another one."""
+        self.engine.run_stream(self._stream[self._backward_start :], 1, self.threads)
+
+    @functools.cached_property
+    def _backward_start(self) -> int:
+        """Number of the instruction that takes the gradient of the outputs in."""
+        given = self.plan.number_of("output_gradient")
+        return next(n for n, each in enumerate(self.instructions) if each.points_to(given))
 
     def _point(self, name: str, array: np.ndarray, steps: int = 1) -> None:
         address = array.ctypes.data

@@ -242,6 +242,36 @@ class Runner:
             self._device.synchronize()
             return None if self._statistics is None else self._device.to_host(self._statistics)
 
+    def forward(self, order: np.ndarray, step: int = 0) -> None:
+        """Make the launches up to the outputs, of a plan whose backward pass is given a gradient.
+
+        Parameters
+        ----------
+        order
+            int64 (1, batch): which samples make the batch.
+        step
+            Its number: random numbers depend on it.
+        """
+        with self._stream:
+            self._bring(np.ascontiguousarray(order, np.int64), np.zeros(1), step)
+            self._begin_step()
+            for call in self._calls[: self._backward_start]:
+                call()
+            self._device.synchronize()
+
+    def backward(self) -> None:
+        """Make those from the gradient of the outputs on; as often as there is another one."""
+        with self._stream:
+            for call in self._calls[self._backward_start :]:
+                call()
+            self._device.synchronize()
+
+    @property
+    def _backward_start(self) -> int:
+        """Number of the launches that take the gradient of the outputs in."""
+        start = self.plan.backward_start
+        return next(n for n, origins in enumerate(self.origins) if start in origins)
+
     def _bring(self, order: np.ndarray, rates: np.ndarray, first_step: int) -> None:
         """Bring to the device what the next steps read."""
         arrays = self._device.arrays

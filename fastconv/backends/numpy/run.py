@@ -129,6 +129,27 @@ class Runner:
                 self._step[0] += 1
         return None if self._statistics is None else self._statistics.copy()
 
+    def forward(self, order: np.ndarray, step: int = 0) -> None:
+        """Make the calls up to the outputs, of a plan whose backward pass begins with a gradient.
+
+        Parameters
+        ----------
+        order
+            int64 (1, batch): which samples make the batch.
+        step
+            Its number: random numbers depend on it.
+        """
+        self._step[0], self._indices[...] = step, order[0]
+        with np.errstate(all="ignore"):
+            for call in self._calls[: self.plan.backward_start]:
+                call()
+
+    def backward(self) -> None:
+        """Make the calls from the gradient of the outputs on; as often as there is another one."""
+        with np.errstate(all="ignore"):
+            for call in self._calls[self.plan.backward_start :]:
+                call()
+
     def _make_calls(self, meanwhile: Callable[[], None]) -> None:
         """Make the calls of one step, or of none if something is raised before the update."""
         before = [array.copy() for array in self._added_to]

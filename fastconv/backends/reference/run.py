@@ -99,10 +99,31 @@ class Runner:
             self.buffer("indices")[...] = indices
             if rates is not None:
                 self.buffer("rate")[...] = rates[number]
-            for kernel, call in zip(self._kernels, self.plan.calls, strict=True):
-                self.make_call(kernel, call, [self._array(n) for n in call.arguments])
+            self._make_calls(0, len(self.plan.calls))
             self.buffer("step")[0] += 1
         return None if self._statistics is None else self._statistics.copy()
+
+    def forward(self, order: np.ndarray, step: int = 0) -> None:
+        """Make the calls up to the outputs, of a plan whose backward pass begins with a gradient.
+
+        Parameters
+        ----------
+        order
+            int64 (1, batch): which samples make the batch.
+        step
+            Its number: random numbers depend on it.
+        """
+        self.buffer("step")[0] = step
+        self.buffer("indices")[...] = order[0]
+        self._make_calls(0, self.plan.backward_start)
+
+    def backward(self) -> None:
+        """Make the calls from the gradient of the outputs on; as often as there is another one."""
+        self._make_calls(self.plan.backward_start, len(self.plan.calls))
+
+    def _make_calls(self, start: int, end: int) -> None:
+        for kernel, call in zip(self._kernels[start:end], self.plan.calls[start:end], strict=True):
+            self.make_call(kernel, call, [self._array(n) for n in call.arguments])
 
     def make_call(self, kernel: Callable[..., None], call: Call, arrays: list[Any]) -> None:
         """Make one call; the workspace that kernels end with is not used here."""
