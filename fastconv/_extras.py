@@ -17,6 +17,7 @@ EXTRAS = {
     "search": (*_TRAIN, "matplotlib", "optuna", "sklearn"),
     "parquet": ("pyarrow",),
     "svhn": ("scipy",),
+    "onnx": ("onnx",),
     "pandas": ("pandas",),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),
