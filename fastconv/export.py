@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(options: argparse.Namespace) -> int:
     # Imported when used: --help is to be there at once.
     from fastconv.cli.progress import Display
-    from fastconv.interop.onnx import export
+    from fastconv.interop.onnx import OnnxError, export
     from fastconv.runs.saved_run import RunError, load_run
 
     saved = load_run(options.run)
@@ -61,11 +61,14 @@ def _export(options: argparse.Namespace) -> int:
             f"bytes from 0 to 255"
         )
     network = saved.network()
-    export(
-        network, options.file, opset=options.opset, order=options.order,
-        preprocessing=saved.preprocessing, takes_pixels=options.pixels,
-        class_names=saved.class_names, probabilities=options.probabilities,
-    )  # fmt: skip
+    try:
+        export(
+            network, options.file, opset=options.opset, order=options.order,
+            preprocessing=saved.preprocessing, takes_pixels=options.pixels,
+            class_names=saved.class_names, probabilities=options.probabilities,
+        )  # fmt: skip
+    except OnnxError as fault:  # the command's own name is that of the function
+        raise OnnxError(str(fault).removeprefix("export: ")) from None
     names = f", {len(saved.class_names)} classes" if saved.class_names else ""
     Display(quiet=False).text(
         f"{options.file}: {len(network.vertices)} layers, {network.parameter_count:,} "

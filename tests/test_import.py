@@ -198,8 +198,8 @@ def test_an_unknown_name_is_an_attribute_error():
 
 COMMAND_LINES = {
     "fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict",
-    "fastconv.export", "fastconv.search.__main__", "fastconv.report.__main__", "fastconv.reproduce.__main__",
-    "fastconv.data.__main__",
+    "fastconv.export", "fastconv.search.__main__", "fastconv.report.__main__",
+    "fastconv.reproduce.__main__", "fastconv.data.__main__",
 }  # fmt: skip
 LAYOUT = [
     {

@@ -51,9 +51,7 @@ def check_output(network: Sequential, loss: str | Loss) -> None:
             f"the loss nll takes log-probabilities; end with log_softmax, not {last}, or use the "
             f"loss softmax_cross_entropy, which takes scores as they are"
         )
-    computing = [
-        layer.kind for layer in layers if not (layer.is_view or layer.training_only)
-    ]
+    computing = [layer.kind for layer in layers if not (layer.is_view or layer.training_only)]
     own = {"softmax_cross_entropy": "softmax", "binary_cross_entropy_with_logits": "sigmoid"}
     if computing[-1:] == [own.get(loss.kind)]:
         name = own[loss.kind]

@@ -16,7 +16,7 @@ INPUT = "input"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Step: TypeAlias = tuple[str, Layer, tuple[str, ...]]
-"""The name of a value, the layer that makes it, and the names of the values that the layer reads."""
+"""The name of a value, the layer that makes it, and the names of what the layer reads."""
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ class Conv1D(_OneDimensional):
     bias: bool = True
 
     def on_rows(self) -> Layer:
+        """Return the layer for images."""
         return Conv2D(
             self.filters, (1, self.kernel), (1, self.stride), _across(self.padding),
             (1, self.dilation), self.groups, self.bias,
@@ -149,6 +150,7 @@ class MaxPool1D(_OneDimensional):
     ceil_mode: bool = False
 
     def on_rows(self) -> Layer:
+        """Return the layer for images."""
         stride = None if self.stride is None else (1, self.stride)
         return MaxPool2D((1, self.kernel), stride, _across(self.padding), self.ceil_mode)
 
@@ -174,6 +176,7 @@ class AvgPool1D(_OneDimensional):
     count_include_pad: bool = True
 
     def on_rows(self) -> Layer:
+        """Return the layer for images."""
         stride = None if self.stride is None else (1, self.stride)
         return AvgPool2D(
             (1, self.kernel), stride, _across(self.padding), self.ceil_mode, self.count_include_pad

@@ -274,9 +274,7 @@ class Assembly:
         read = self.read(first, order)
         channels = read[1][-1]
         per_channel = (
-            multiply
-            and second.elements == channels == second.sizes[order[-1]]
-            and len(read[1]) > 1
+            multiply and second.elements == channels == second.sizes[order[-1]] and len(read[1]) > 1
         )
         if per_channel:
             other = self.read(second, order, (channels,))
@@ -325,11 +323,11 @@ class Assembly:
         scale, shift = (np.asarray(each, np.float64) for each in (scale, shift))
         count = max(len(value.sizes), scale.ndim, shift.ndim)
         value = _with_axes(value, count)
-        scale, shift = (each.reshape((1,) * (count - each.ndim) + each.shape) for each in (scale, shift))
-        common = np.broadcast_shapes(scale.shape, shift.shape)
-        value = self.expanded(
-            f"{hint}_expanded", value, np.broadcast_shapes(value.sizes, common)
+        scale, shift = (
+            each.reshape((1,) * (count - each.ndim) + each.shape) for each in (scale, shift)
         )
+        common = np.broadcast_shapes(scale.shape, shift.shape)
+        value = self.expanded(f"{hint}_expanded", value, np.broadcast_shapes(value.sizes, common))
         if math.prod(common) == 1:
             layer = ScaleAndShift(float(scale.ravel()[0]), float(shift.ravel()[0]), train=False)
             return self.elementwise(hint, layer, value)

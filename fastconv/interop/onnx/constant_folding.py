@@ -55,7 +55,9 @@ def _unary(function: Callable[[Array], Any]) -> Callable[..., Array]:
     return lambda inputs, attributes: np.asarray(function(inputs[0])).astype(inputs[0].dtype)
 
 
-def _integers(inputs: list[Array], place: int, attributes: Mapping[str, Any], name: str) -> list[int]:
+def _integers(
+    inputs: list[Array], place: int, attributes: Mapping[str, Any], name: str
+) -> list[int]:
     given = inputs[place].ravel() if len(inputs) > place else attributes.get(name, [])
     return [int(n) for n in given]
 

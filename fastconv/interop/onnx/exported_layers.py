@@ -18,8 +18,6 @@ Writer: TypeAlias = Callable[[GraphWriter, Vertex, list[Tensor]], Tensor]
 """Adds the nodes of a layer, and returns its output."""
 
 
-
-
 def _row(shape: Shape) -> Shape:
     """Return the shape of a row as that of an image of height 1."""
     return (1, *shape) if len(shape) == 2 else shape
@@ -414,9 +412,7 @@ def _scale(w: GraphWriter, vertex: Vertex, inputs: list[Tensor]) -> Tensor:
         factors = w.in_order(factors)
         channels, ones = x.shape[-1], (1,) * (len(x.shape) - 1)
         sizes = (channels, *ones) if x.channels_first else (*ones, channels)
-        name = w.node(
-            "Reshape", [factors.name, w.integers([0, *sizes])], f"{vertex.name}_factors"
-        )
+        name = w.node("Reshape", [factors.name, w.integers([0, *sizes])], f"{vertex.name}_factors")
         factors = factors.named(name)
     return x.named(w.node("Mul", [x.name, factors.name], vertex.name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ class Metadata:
     """
 
     class_names: tuple[str, ...] = ()
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
 
 def export(
@@ -185,10 +185,8 @@ def _model(
             )
         values[number] = write(writer, vertex, [values[each] for each in vertex.inputs])
     y = values[len(network.vertices) - 1]
-    if len(y.shape) == 3 and order == "NCHW":
-        y = writer.channels_first(y)
-    else:
-        y = writer.in_order(y)
+    leads = len(y.shape) == 3 and order == "NCHW"
+    y = writer.channels_first(y) if leads else writer.in_order(y)
     if probabilities:
         y = y.named(writer.node("Softmax", [y.name], "probabilities", axis=-1))
     writer.node("Identity", [y.name], "output", rename=False)

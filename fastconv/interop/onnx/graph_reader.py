@@ -124,8 +124,8 @@ class GraphReader:
         value = given.get("value")
         if not isinstance(value, np.ndarray):
             raise OnnxError(
-                f"{self.path}: node {name_of(node)!r} (Constant): has {', '.join(given) or 'nothing'}"
-                f"; expected numbers"
+                f"{self.path}: node {name_of(node)!r} (Constant): has "
+                f"{', '.join(given) or 'nothing'}; expected numbers"
             )
         return value
 
@@ -231,7 +231,9 @@ class GraphReader:
         """Return what a node makes."""
         where = f"{self.path}: node {name_of(node)!r} ({node.op_type})"
         attributes = self.attributes(node)
-        inputs: list[Argument] = [known[name] if name else None for name in node.input if (not name) or name in known]
+        inputs: list[Argument] = [
+            known[name] if name else None for name in node.input if (not name) or name in known
+        ]
         operation = Operation(
             self.path, node, self.version, inputs, attributes, assembly, batch, self._hint(node)
         )
@@ -253,7 +255,9 @@ class GraphReader:
             return [sizes[attributes.get("start", 0) : attributes.get("end")]]
         if not any(isinstance(each, Value) for each in inputs):
             try:
-                return [fold(node.op_type, [i for i in inputs if isinstance(i, np.ndarray)], attributes)]
+                return [
+                    fold(node.op_type, [i for i in inputs if isinstance(i, np.ndarray)], attributes)
+                ]
             except CannotFold as fault:
                 operation.refuse(str(fault))
         handler = HANDLERS.get(node.op_type)

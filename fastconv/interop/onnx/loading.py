@@ -115,7 +115,8 @@ def _input_of(reader: GraphReader) -> onnx.ValueInfoProto:
     kind = given.type.tensor_type.elem_type
     if not given.type.HasField("tensor_type") or kind not in _REAL:
         raise OnnxError(
-            f"{reader.path}: input {given.name!r} is no array of real numbers or bytes; expected one"
+            f"{reader.path}: input {given.name!r} is no array of real numbers or bytes, which "
+            f"fastconv takes"
         )
     return given
 
@@ -171,7 +172,8 @@ def _input_shape(
         shape = tuple(plain) if isinstance(plain, (tuple, list)) else ()
         if len(shape) not in (1, 3) or not all(type(n) is int and n >= 1 for n in shape):
             raise OnnxError(
-                f"load: input_shape is {wanted!r}; expected (height, width, channels) or (features,)"
+                f"load: input_shape is {wanted!r}; expected (height, width, channels) or "
+                f"(features,)"
             )
     if declared is None:
         if shape is None:

@@ -111,11 +111,11 @@ def tensor_array(tensor: onnx.TensorProto, path: str) -> NDArray[Any]:
     if kind is None:
         names = onnx.TensorProto.DataType
         told = (
-            names.Name(tensor.data_type)
-            if tensor.data_type in names.values()
-            else tensor.data_type
+            names.Name(tensor.data_type) if tensor.data_type in names.values() else tensor.data_type
         )
-        raise OnnxError(f"{owner} has the type {told}; expected one of {', '.join(_TYPES.values())}")
+        raise OnnxError(
+            f"{owner} has the type {told}; expected one of {', '.join(_TYPES.values())}"
+        )
     shape = tuple(tensor.dims)
     if any(size < 0 for size in shape):
         raise OnnxError(f"{owner} has the sizes {shape}; expected 0 or more")

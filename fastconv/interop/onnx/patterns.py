@@ -135,7 +135,7 @@ class Patterns:
         return (HardSigmoid(), inner) if inner is not None and _is(factor, 1 / 6) else None
 
     def _gated(self, name: str) -> Found | None:
-        """x times a sigmoid, a hard sigmoid or tanh(softplus) of x."""
+        """X times a sigmoid, a hard sigmoid or tanh(softplus) of x."""
         for factor, x, gate in _either_way(self._products(name)):
             inner = self._one(gate, "Sigmoid")
             if inner == x and _is(factor, 1):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from fastconv.spec import Shape
 
@@ -48,9 +49,7 @@ class Value:
     is_shared: bool = False
 
     @classmethod
-    def of_axes(
-        cls, step: str, shape: Shape, sizes: Sequence[int], order: Sequence[int]
-    ) -> Value:
+    def of_axes(cls, step: str, shape: Shape, sizes: Sequence[int], order: Sequence[int]) -> Value:
         """Return a value whose axes lie in memory one by one.
 
         Parameters
@@ -79,10 +78,8 @@ class Value:
         """Return it without axes of size 1, and with those as one that are never apart."""
         follows = {
             before: after
-            for group in (
-                [f for f in axis if self.factors[f] != 1] for axis in self.axes
-            )
-            for before, after in zip(group, group[1:], strict=False)
+            for group in ([f for f in axis if self.factors[f] != 1] for axis in self.axes)
+            for before, after in pairwise(group)
         }
         number = {}
         factors: list[int] = []
@@ -215,7 +212,7 @@ def transpositions(
 
 def _joined(memory: Sequence[int], target: Sequence[int]) -> list[list[int]]:
     """Join axes of memory that follow one another in the target too."""
-    after = dict(zip(target, target[1:], strict=False))
+    after = dict(pairwise(target))
     blocks: list[list[int]] = []
     for f in memory:
         if blocks and after.get(blocks[-1][-1]) == f:

@@ -99,7 +99,9 @@ def _clip(op: Operation) -> Value:
         given = op.attribute(name, default)
         bounds.append(float(op.constant(place, name).ravel()[0]) if op.has(place) else given)
     low, high = bounds
-    return clipped(op, op.value(), low if low > -3e38 else -math.inf, high if high < 3e38 else math.inf)
+    return clipped(
+        op, op.value(), low if low > -3e38 else -math.inf, high if high < 3e38 else math.inf
+    )
 
 
 def clipped(op: Operation, value: Value, low: float, high: float) -> Value:

@@ -183,9 +183,7 @@ def _extreme(op: Operation, sign: float) -> Value:
     first, second = op.value(0), op.value(1)
     up = add.scaled(f"{op.hint}_to", second, sign)
     down = add.scaled(f"{op.hint}_from", first, -sign)
-    step = add.elementwise(
-        f"{op.hint}_step", ReLU(), add.merged(f"{op.hint}_difference", up, down)
-    )
+    step = add.elementwise(f"{op.hint}_step", ReLU(), add.merged(f"{op.hint}_difference", up, down))
     return add.merged(op.hint, first, step if sign > 0 else add.scaled(op.hint, step, -1.0))
 
 

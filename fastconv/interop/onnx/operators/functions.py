@@ -71,9 +71,7 @@ FUNCTIONS = {
     "Log": Elementwise(_log, _log_derivative, (), ("log(x)", "1 / x")),
     "Sqrt": Elementwise(_sqrt, _sqrt_derivative, (), ("sqrt(x)", "0.5 / sqrt(x)")),
     "Reciprocal": Elementwise(_reciprocal, _reciprocal_derivative, (), ("1 / x", "-1 / (x * x)")),
-    "Erf": Elementwise(
-        _erf, _erf_derivative, (), ("erf(x)", "1.1283791670955126 * exp(-x * x)")
-    ),
+    "Erf": Elementwise(_erf, _erf_derivative, (), ("erf(x)", "1.1283791670955126 * exp(-x * x)")),
     "Sin": Elementwise(_sin, _cos, (), ("sin(x)", "cos(x)")),
     "Cos": Elementwise(_cos, _minus_sin, (), ("cos(x)", "-sin(x)")),
 }

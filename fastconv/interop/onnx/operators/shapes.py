@@ -184,9 +184,7 @@ def _expand(op: Operation) -> Value:
     wanted = [1] * (count + 1 - len(wanted)) + wanted
     if wanted[0] not in (1, op.batch) or count > len(value.sizes):
         op.refuse("makes more samples, or axes in front of the batch")
-    return op.assembly.expanded(
-        op.hint, value, np.broadcast_shapes(value.sizes, tuple(wanted[1:]))
-    )
+    return op.assembly.expanded(op.hint, value, np.broadcast_shapes(value.sizes, tuple(wanted[1:])))
 
 
 def _tile(op: Operation) -> Value:

@@ -19,7 +19,7 @@ from fastconv.layers import (
     MaxPool2D,
     ZeroPad2D,
 )
-from fastconv.spec import Pair, Padding, Shape
+from fastconv.spec import Padding, Pair, Shape
 
 
 def _pair(op: Operation, name: str, axes: int, default: int = 1) -> Pair:
@@ -30,7 +30,9 @@ def _pair(op: Operation, name: str, axes: int, default: int = 1) -> Pair:
     return (given[0], given[1]) if axes == 2 else (1, given[0])
 
 
-def _pads(op: Operation, axes: int, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Padding:
+def _pads(
+    op: Operation, axes: int, size: Pair, kernel: Pair, stride: Pair, dilation: Pair
+) -> Padding:
     """Return the padding that pads or auto_pad say."""
     auto = op.attribute("auto_pad", "NOTSET")
     given = [int(n) for n in op.attribute("pads", [0] * (2 * axes))]
@@ -288,7 +290,9 @@ def _resize(op: Operation) -> Value:
     step, shape = op.assembly.image(value)
     if mode == "nearest":
         for n, factor in zip((height, width), factors, strict=True):
-            if _nearest_places(n, factor, places, nearest) != [i // factor for i in range(n * factor)]:
+            if _nearest_places(n, factor, places, nearest) != [
+                i // factor for i in range(n * factor)
+            ]:
                 op.refuse(
                     f"attributes coordinate_transformation_mode {places!r} and nearest_mode "
                     f"{nearest!r} repeat pixels unevenly; expected each {factor} times"
