@@ -218,7 +218,7 @@ OPERATORS = {
         node("Gather", "x i", axis=1), IMAGE, {"i": np.array([2, 0, 0, 3])}
     ),
     "images side by side": (node("Tile", "x r"), IMAGE, {"r": np.array([1, 2, 1, 3])}),
-    "another order of axes": (node("Transpose", "x", perm=[0, 3, 1, 2]), IMAGE, {}),
+    "another order of axes": (node("Transpose", "x", perm=[0, 2, 1, 3]), IMAGE, {}),
     "axes dropped and added": (node("Unsqueeze", "x a"), (6,), {"a": np.array([1, 3])}),
     "an axis that is repeated": (
         node("Expand", "x s"), (4, 1, 8), {"s": np.array([1, 4, 5, 1])}

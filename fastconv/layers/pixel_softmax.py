@@ -21,8 +21,13 @@ class _OverChannels(Layer):
     in_place: ClassVar[bool] = True
     _of_vectors: ClassVar[str]
 
-    def _spec(self, builder: PlanBuilder, shape: Shape) -> SoftmaxSpec:
-        return SoftmaxSpec(builder.batch * math.prod(shape[:-1]), shape[-1])
+    def _call(
+        self, builder: PlanBuilder, node: Node, way: str, values: dict[str, int]
+    ) -> None:
+        """Add a call on the rows of channels of all pixels."""
+        shape = builder.batch * math.prod(node.input_shape[:-1]), node.input_shape[-1]
+        rows = [builder.view(f"{node.name}.{name}", n, shape) for name, n in values.items()]
+        builder.call(f"activation.{self._of_vectors}_{way}", SoftmaxSpec(*shape), *rows)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one output sample: that of the input."""
@@ -35,14 +40,13 @@ class _OverChannels(Layer):
 
     def forward(self, builder: PlanBuilder, node: Node) -> None:
         """Add the forward call."""
-        spec = self._spec(builder, node.input_shape)
-        builder.call(f"activation.{self._of_vectors}_forward", spec, node.x, node.y)
+        self._call(builder, node, "forward", {"rows_x": node.x, "rows_y": node.y})
 
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
         """Add the data gradient, where needed."""
         if dx is not None:
-            spec = self._spec(builder, node.input_shape)
-            builder.call(f"activation.{self._of_vectors}_backward", spec, dy, node.y, dx)
+            rows = {"rows_dy": dy, "rows_of_y": node.y, "rows_dx": dx}
+            self._call(builder, node, "backward", rows)
 
 
 @dataclass(frozen=True)

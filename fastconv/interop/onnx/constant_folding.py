@@ -240,5 +240,5 @@ def fold(kind: str, inputs: Sequence[Array], attributes: Mapping[str, Any]) -> A
     try:
         with np.errstate(all="ignore"):
             return function(list(inputs), attributes)
-    except (ValueError, IndexError, TypeError, OverflowError) as fault:
+    except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as fault:
         raise CannotFold(f"cannot be computed ({fault})") from None

@@ -86,6 +86,11 @@ class GraphReader:
         """Note which node makes which value, and compute those that are constants."""
         known = {each.name for each in self.graph.input} | set(self.constants)
         for node in self.graph.node:
+            if not any(node.output):
+                raise OnnxError(
+                    f"{self.path}: node {name_of(node)!r} ({node.op_type}) makes nothing; export "
+                    f"it again"
+                )
             for name in node.input:
                 if name and name not in known:
                     raise OnnxError(
@@ -248,7 +253,7 @@ class GraphReader:
             raise OnnxError(f"{where}: reads {missing!r}, which is no data that fastconv has")
         if node.domain not in _DOMAINS:
             raise OnnxError(f"{where}: is of the domain {node.domain!r}; expected ONNX's own")
-        if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Value):
+        if node.op_type in ("Shape", "Size") and inputs and isinstance(inputs[0], Value):
             sizes = np.array(operation.shape_of(inputs[0]), np.int64)
             if node.op_type == "Size":
                 return [np.array(math.prod(sizes.tolist()), np.int64)]
@@ -281,7 +286,7 @@ def _handled(operation: Operation, handler: Handler) -> Sequence[Value]:
         raise
     except ValueError as fault:
         operation.refuse(told(fault))
-    except (TypeError, IndexError, OverflowError, MemoryError) as fault:
+    except (TypeError, LookupError, ArithmeticError, MemoryError) as fault:
         # A damaged file: attributes of other types, inputs with other axes than they must have.
         operation.refuse(f"is not as ONNX has it ({fault})")
     operation.check_attributes()

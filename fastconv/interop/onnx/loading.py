@@ -143,7 +143,7 @@ def _takes_channels_last(reader: GraphReader, name: str) -> bool:
     found = False
     names = {name}
     for node in reader.graph.node:
-        if node.op_type in ("Cast", "Identity") and node.input[0] in names:
+        if node.op_type in ("Cast", "Identity") and names & set(node.input[:1]):
             names.add(node.output[0])
         elif names & set(node.input):
             perm = list(reader.attributes(node).get("perm", []))
