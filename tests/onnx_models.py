@@ -26,7 +26,8 @@ def model_of(nodes, input_sizes, *, constants=None, outputs=("y",), opset=18, op
 
 def node(kind, inputs, outputs="y", **attributes):
     """A node; names are given in one text each."""
-    return helper.make_node(kind, inputs.split(), outputs.split(), name=f"the_{kind}", **attributes)
+    name = f"the_{kind}" if outputs == "y" else f"{kind}_{outputs}"
+    return helper.make_node(kind, inputs.split(), outputs.split(), name=name, **attributes)
 
 
 def saved(model, folder, name="model.onnx"):

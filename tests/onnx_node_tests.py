@@ -6,6 +6,7 @@ prints how many there are, how many passed, and how many were left out, with the
 """
 
 import argparse
+import importlib
 import re
 import sys
 import warnings
@@ -42,6 +43,20 @@ class Outcome:
             told = re.sub(r"^\S*: (node '[^']*' \((\w+)\): )?", r"\2: ", told)
             found[re.sub(r"-?\d[\d.e+-]*", "n", told)] += 1
         return found
+
+
+def node_cases(*operators):
+    """Tests of nodes of some operators, by the names of onnx's modules: all take long to make."""
+    from onnx.backend.test.case import node
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        modules = [importlib.import_module(f"{node.__name__}.{name}") for name in operators]
+    names = [module.__name__.rpartition(".")[2].replace("_", "") for module in modules]
+    return [
+        case for case in node._NodeTestCases
+        if case.model.graph.node[0].op_type.lower() in names
+    ]  # fmt: skip
 
 
 def cases_of(kind, pattern=""):

@@ -3,6 +3,8 @@
 python -m tests.onnx_node_tests
 """
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from onnx_models import model_of, node  # noqa: E402
-from onnx_node_tests import KINDS, cases_of, main, run_cases  # noqa: E402
+from onnx_node_tests import KINDS, cases_of, main, node_cases, run_cases  # noqa: E402
 
 from fastconv.interop.onnx import OnnxError  # noqa: E402
 from fastconv.interop.onnx.backend import FastconvBackend  # noqa: E402
@@ -47,13 +49,15 @@ def test_devices_and_options():
         FastconvBackend.run_model(model, [np.zeros((2, 3), np.int64)])
 
 
-SOME = r"^test_(conv|averagepool_2d|maxpool_2d|gemm|flatten|hardswish|batchnorm|globalmax)"
+SOME = ("conv", "averagepool", "hardswish", "batch_normalization", "globalmaxpool", "concat")
 
 
 def test_some_of_the_tests_of_onnx_pass():
-    outcome = run_cases(cases_of("node", SOME))
+    outcome = run_cases(node_cases(*SOME))
     assert outcome.failed == {}
-    assert len(outcome.passed) >= 40
+    assert len(outcome.passed) >= 20
+    for told in outcome.left_out.values():
+        assert re.search(r"expected|does not|fastconv has no layer|the batch", told), told
 
 
 def test_networks_that_pytorch_converted_long_ago_pass():

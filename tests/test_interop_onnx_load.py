@@ -434,7 +434,7 @@ def test_an_activation_of_several_nodes_is_one_layer(name, tmp_path):
 def test_a_gate_of_another_value_is_none_of_them(tmp_path):
     nodes = [node("Tanh", "x", "t"), node("Sigmoid", "t", "s"), node("Mul", "x s")]
     network = assert_agrees(model_of(nodes, (6,)), (6,), tmp_path)
-    assert "sigmoid" in str(network)
+    assert "sigmoid" in [vertex.layer.kind for vertex in network.vertices]
 
 
 # Training on.
@@ -557,7 +557,7 @@ def test_sizes_that_are_open_are_asked_for(tmp_path):
     path = saved(model, tmp_path)
     with pytest.raises(OnnxError, match=r"leaves sizes open; give input_shape=\(height, width"):
         load(path)
-    assert load(path, input_shape=(6, 5, 3)).output_shape == (3,)
+    assert load(path, input_shape=(6, 5, 3)).output_shape == (1, 1, 3)
     with pytest.raises(OnnxError, match=r"input_shape is \(6, 5\); expected \(height, width"):
         load(path, input_shape=(6, 5))
     closed = saved(model_of([node("Relu", "x")], (3, 6, 5)), tmp_path, "closed.onnx")
@@ -674,6 +674,6 @@ def test_sizes_of_weights_in_the_file_are_checked(tmp_path):
 def test_a_version_of_the_future_is_told(tmp_path):
     model = model_of([node("Relu", "x")], (4,))
     model.opset_import[0].version = 99
-    with pytest.raises(OnnxError, match="has the operators of version 99; expected 7 to"):
+    with pytest.raises(OnnxError, match="has the operators of version 99; expected 6 to"):
         load(saved(model, tmp_path))
     assert read_model(saved(model, tmp_path)).graph.name == "by_hand"

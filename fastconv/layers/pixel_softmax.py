@@ -21,9 +21,7 @@ class _OverChannels(Layer):
     in_place: ClassVar[bool] = True
     _of_vectors: ClassVar[str]
 
-    def _call(
-        self, builder: PlanBuilder, node: Node, way: str, values: dict[str, int]
-    ) -> None:
+    def _call(self, builder: PlanBuilder, node: Node, way: str, values: dict[str, int]) -> None:
         """Add a call on the rows of channels of all pixels."""
         shape = builder.batch * math.prod(node.input_shape[:-1]), node.input_shape[-1]
         rows = [builder.view(f"{node.name}.{name}", n, shape) for name, n in values.items()]

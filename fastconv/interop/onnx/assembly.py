@@ -273,8 +273,9 @@ class Assembly:
         order = first.usual_order
         read = self.read(first, order)
         channels = read[1][-1]
+        # Only images have more than one number for each channel.
         per_channel = (
-            multiply and second.elements == channels == second.sizes[order[-1]] and len(read[1]) > 1
+            multiply and len(read[1]) > 1 and second.elements == channels == second.sizes[order[-1]]
         )
         if per_channel:
             other = self.read(second, order, (channels,))

@@ -239,6 +239,7 @@ def fold(kind: str, inputs: Sequence[Array], attributes: Mapping[str, Any]) -> A
         raise CannotFold("combines constants alone, in a way that fastconv does not compute ahead")
     try:
         with np.errstate(all="ignore"):
-            return function(list(inputs), attributes)
+            # NumPy makes numbers of arrays without axes.
+            return np.asarray(function(list(inputs), attributes))
     except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as fault:
         raise CannotFold(f"cannot be computed ({fault})") from None

@@ -38,7 +38,7 @@ HANDLERS: dict[str, Handler] = {
 }
 """By the operators of ONNX's own domain."""
 _DOMAINS = ("", "ai.onnx")
-_OLDEST, _NEWEST = 7, 27
+_OLDEST, _NEWEST = 6, 28
 """Operator sets whose differences the handlers know."""
 
 

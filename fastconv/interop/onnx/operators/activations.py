@@ -141,6 +141,8 @@ def clipped(op: Operation, value: Value, low: float, high: float) -> Value:
 def _prelu(op: Operation) -> Value:
     value, slope = op.value(), op.constant(1, "slope")
     count = len(value.sizes)
+    if op.version < 7 and slope.ndim == 1:  # of the channels, then
+        slope = slope.reshape(-1, *(1,) * (count - 1))
     if slope.ndim == count + 1:
         if slope.shape[0] != 1:
             op.refuse(f"its slope has the sizes {slope.shape}; expected 1 for the batch")

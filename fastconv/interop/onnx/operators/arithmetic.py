@@ -56,7 +56,13 @@ def _parts(op: Operation) -> tuple[Value, NDArray[Any], bool] | None:
         return None
     place = 1 if op.is_constant(0) else 0
     value = op.value(place)
-    return value, _for_samples(op, op.constant(1 - place, "constant"), value), place == 0
+    constant = op.constant(1 - place, "constant")
+    op.attribute("broadcast")  # of old files, which say that a constant has fewer axes
+    if op.version < 7 and op.attribute("axis") is not None:
+        # And from which axis on they are; now they are the last ones.
+        behind = len(value.sizes) + 1 - op.attribute("axis") - constant.ndim
+        constant = constant.reshape(*constant.shape, *(1,) * behind)
+    return value, _for_samples(op, constant, value), place == 0
 
 
 def _add(op: Operation) -> Value:

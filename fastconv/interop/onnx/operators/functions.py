@@ -14,28 +14,35 @@ def _exp(x: float) -> float:
     return math.exp(x)
 
 
-def _log_derivative(x: float) -> float:
-    return 1.0 / x
+# Beyond their domains they give what arrays of numbers have there, as compiled code does too.
 
 
 def _log(x: float) -> float:
-    return math.log(x)
+    if x > 0.0:
+        return math.log(x)
+    return -math.inf if x == 0.0 else math.nan
+
+
+def _log_derivative(x: float) -> float:
+    return 1.0 / x if x != 0.0 else math.inf
 
 
 def _sqrt(x: float) -> float:
-    return math.sqrt(x)
+    return math.sqrt(x) if x >= 0.0 else math.nan
 
 
 def _sqrt_derivative(x: float) -> float:
-    return 0.5 / math.sqrt(x)
+    if x > 0.0:
+        return 0.5 / math.sqrt(x)
+    return math.inf if x == 0.0 else math.nan
 
 
 def _reciprocal(x: float) -> float:
-    return 1.0 / x
+    return 1.0 / x if x != 0.0 else math.copysign(math.inf, x)
 
 
 def _reciprocal_derivative(x: float) -> float:
-    return -1.0 / (x * x)
+    return -1.0 / (x * x) if x * x != 0.0 else -math.inf
 
 
 def _erf(x: float) -> float:
@@ -59,10 +66,18 @@ def _minus_sin(x: float) -> float:
 
 
 def _power(x: float, exponent: float) -> float:
+    if x < 0.0 and exponent != math.floor(exponent):
+        return math.nan
+    if x == 0.0 and exponent < 0.0:
+        return math.inf
     return math.pow(x, exponent)
 
 
 def _power_derivative(x: float, exponent: float) -> float:
+    if x < 0.0 and exponent != math.floor(exponent):
+        return math.nan
+    if x == 0.0 and exponent < 1.0:
+        return exponent * math.inf
     return exponent * math.pow(x, exponent - 1.0)
 
 

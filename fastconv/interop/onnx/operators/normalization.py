@@ -12,6 +12,7 @@ from fastconv.interop.onnx.operation import Handler, Operation
 from fastconv.interop.onnx.operators.functions import power
 from fastconv.interop.onnx.values import Value, plain_shape
 from fastconv.layers import AvgPool2D, BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from fastconv.spec import Shape
 
 
 def _batch_norm(op: Operation) -> Value:
@@ -92,12 +93,14 @@ def _instance_norm(op: Operation) -> Value:
     if groups is not None:
         # What exporters make of group normalisation: groups are an axis of their own.
         channels = math.prod(value.factors[value.axes[0][0] :])
-        seen = value.elements // channels, channels
+        rows = value.elements // channels
+        seen: Shape = (channels,) if rows == 1 else (rows, channels)
         repeat = channels // value.sizes[0]
         arrays = {"gamma": np.repeat(scale, repeat), "beta": np.repeat(shift, repeat)}
         plain = bool(np.all(scale == 1) and np.all(shift == 0))
         layer = GroupNorm(groups, epsilon, affine=not plain)
-        read = add.shaped(value, seen if seen[0] > 1 else (channels,))
+        # Images stay images, and all else becomes rows of channels.
+        read = add.shaped(value, value.shape if value.shape[-1] == channels else seen)
         step, shape = add.add(op.hint, layer, read, arrays=None if plain else arrays)
         return Value(step, shape, value.factors, value.axes)
     step, shape, order = add.channels_last(value)

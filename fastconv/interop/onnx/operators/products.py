@@ -44,6 +44,7 @@ def _dense(op: Operation, weight: NDArray[Any], bias: NDArray[Any] | None) -> Va
 
 def _gemm(op: Operation) -> Value:
     op.require_attribute("transA", 0)
+    op.attribute("broadcast")  # of old files, whose C has fewer axes
     weight = op.constant(1, "B")
     if op.attribute("transB", 0):
         weight = weight.T
