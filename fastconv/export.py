@@ -70,7 +70,7 @@ def _export(options: argparse.Namespace) -> int:
     except OnnxError as fault:  # the command's own name is that of the function
         raise OnnxError(str(fault).removeprefix("export: ")) from None
     names = f", {len(saved.class_names)} classes" if saved.class_names else ""
-    Display(quiet=False).text(
+    Display(quiet=False, to_stderr=False).text(
         f"{options.file}: {len(network.vertices)} layers, {network.parameter_count:,} "
         f"parameters{names}"
     )

@@ -9,6 +9,7 @@ import fastconv
 from fastconv.analysis.inference_network import inference_network
 from fastconv.backends.selection import backend_state
 from fastconv.data import Samples
+from fastconv.inference import Inference
 from fastconv.layers import (
     BatchNorm,
     Concatenate,
@@ -81,7 +82,7 @@ def test_a_graph_has_the_scores_and_the_update_of_pytorch():
     predictor = fastconv.Predictor(network, backend="numpy")
     np.testing.assert_allclose(predictor(x), scores, rtol=1e-9, atol=1e-12)
     trainer = fastconv.Trainer(
-        network, Samples(x, labels), optimizer=Optimizer("sgd"),
+        network, Samples(x, labels), loss="softmax_cross_entropy", optimizer=Optimizer("sgd"),
         schedule=Constant(0.5), batch_size=4, backend="numpy",
     )  # fmt: skip
     trainer.train(1)
@@ -154,8 +155,8 @@ def test_a_loss_looks_at_the_last_step_of_a_graph():
         return Sequential([Graph([("scores", Dense(3), "input"), ("end", last, "scores")])], (4,))
 
     with pytest.raises(NetworkError, match="has its own softmax"):
-        fastconv.Inference(network(Softmax()), backend="numpy")
-    assert fastconv.Inference(network(LogSoftmax()), loss="nll", backend="numpy").loss == "nll"
+        Inference(network(Softmax()), backend="numpy")
+    assert Inference(network(LogSoftmax()), loss="nll", backend="numpy").loss == "nll"
 
 
 @pytest.mark.parametrize(

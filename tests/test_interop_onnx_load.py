@@ -457,8 +457,9 @@ def test_a_loaded_network_is_trained_on(tmp_path):
     images = load_data("digits").training
     digits = Samples(images.images[:256], images.labels[:256])
     trainer = fastconv.Trainer(
-        network, digits, optimizer=Optimizer("adam"), schedule=Constant(0.01), batch_size=32,
-        backend="numpy", preprocessing=Preprocessing("scale", factor=1 / 16),
+        network, digits, loss="softmax_cross_entropy", optimizer=Optimizer("adam"),
+        schedule=Constant(0.01), batch_size=32, backend="numpy",
+        preprocessing=Preprocessing("scale", factor=1 / 16),
     )  # fmt: skip
     before = trainer.evaluate(digits)
     for _ in range(6):
@@ -563,6 +564,19 @@ def test_sizes_that_are_open_are_asked_for(tmp_path):
     closed = saved(model_of([node("Relu", "x")], (3, 6, 5)), tmp_path, "closed.onnx")
     with pytest.raises(OnnxError, match=r"takes samples \(6, 5, 3\); input_shape is \(6, 6, 3\)"):
         load(closed, input_shape=(6, 6, 3))
+
+
+def test_the_order_of_the_axes_of_images_can_be_said(tmp_path):
+    nodes = [node("Flatten", "x", "f"), node("MatMul", "f w", "y")]
+    path = saved(model_of(nodes, (6, 5, 3), constants={"w": weights(90, 2)}), tmp_path)
+    assert load(path).input_shape == (5, 3, 6)
+    network = load(path, order="NHWC")
+    assert network.input_shape == (6, 5, 3)
+    x = np.random.default_rng(1).normal(size=(2, 6, 5, 3)).astype(np.float32)
+    found = fastconv.Predictor(network, backend="numpy")(x)
+    np.testing.assert_allclose(found, of_onnxruntime(path, x)[0], rtol=1e-4, atol=1e-5)
+    with pytest.raises(OnnxError, match="order is 'HWC'; expected 'NCHW', 'NHWC' or None"):
+        load(path, order="HWC")
 
 
 def test_one_of_several_outputs_is_named(tmp_path):

@@ -17,6 +17,7 @@ from fastconv._files import replace_file
 from fastconv.interop.onnx.errors import OnnxError
 from fastconv.interop.onnx.exported_layers import WRITERS
 from fastconv.interop.onnx.graph_writer import GraphWriter, Tensor
+from fastconv.interop.onnx.loading import ORDER
 from fastconv.interop.onnx.model_file import read_model
 from fastconv.layers.graph import INPUT
 from fastconv.network import Sequential
@@ -110,6 +111,7 @@ def export(
         {
             _CLASS_NAMES: json.dumps(list(class_names)),
             _PREPROCESSING: json.dumps(along.table()),
+            ORDER: order,
         },
     )
     try:

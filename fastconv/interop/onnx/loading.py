@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import onnx
@@ -18,6 +18,13 @@ from fastconv.layers.graph import INPUT
 from fastconv.network import Sequential
 from fastconv.spec import Shape, as_plain
 
+_BEFORE_TRANSPOSITIONS = {
+    "Cast", "Identity", "Add", "Sub", "Mul", "Div", "Max", "Clip", "ReduceMin", "ReduceMax",
+}  # fmt: skip
+"""Operators of preprocessing, which comes before images are turned around."""
+ORDER = "fastconv.order"
+"""Of the axes of images in a file of ours: its name among what goes along."""
+_ORDERS = ("NCHW", "NHWC")
 _REAL = (
     onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16,
     onnx.TensorProto.UINT8,
@@ -29,14 +36,14 @@ def load(
     *,
     input_shape: Sequence[int] | None = None,
     output: str | None = None,
+    order: Literal["NCHW", "NHWC"] | None = None,
     dtype: str = "float32",
 ) -> Sequential:
     """Return the network in an ONNX file, with its weights; it can be trained on.
 
     Images that the file takes as (batch, channels, height, width) the network takes as fastconv
-    has them, (batch, height, width, channels), and gives so. A file that takes (batch, height,
-    width, channels) and turns them around first is known by that. Rows (batch, channels, length)
-    are images of height 1.
+    has them, (batch, height, width, channels), and gives so. Rows (batch, channels, length) are
+    images of height 1.
 
     Parameters
     ----------
@@ -46,6 +53,9 @@ def load(
         Of a sample, (height, width, channels) or (features,), where the file leaves it open.
     output
         Name of the output to read, where there are several.
+    order
+        Of the axes of images in the file: "NCHW" or "NHWC". Left out, NCHW, unless the file says
+        otherwise, or turns its images around first.
     dtype
         Of the network: "float32" or "float64".
 
@@ -76,15 +86,21 @@ def load(
     """
     if dtype not in ("float32", "float64"):
         raise OnnxError(f"load: dtype is {dtype!r}; expected 'float32' or 'float64'")
+    if order not in (None, *_ORDERS):
+        raise OnnxError(f"load: order is {order!r}; expected 'NCHW', 'NHWC' or None")
     name = os.fspath(path) if isinstance(path, os.PathLike) else str(path)
-    reader = GraphReader(read_model(path), name)
+    model = read_model(path)
+    reader = GraphReader(model, name)
     given = _input_of(reader)
-    channels_last = _takes_channels_last(reader, given.name)
+    told = {each.key: each.value for each in model.metadata_props}.get(ORDER)
+    if order is not None or told in _ORDERS:
+        channels_last = (order or told) == "NHWC"
+    else:
+        channels_last = _takes_channels_last(reader, given.name)
     shape, axes, batch = _input_shape(reader, given, input_shape, channels_last)
     assembly = Assembly(shape)
-    order = _order(axes, channels_last)
     sizes = shape if axes != 2 else shape[1:]
-    value = Value.of_axes(INPUT, shape, sizes, order)
+    value = Value.of_axes(INPUT, shape, sizes, _order(axes, channels_last))
     result = reader.read(_output_of(reader, output), assembly, {given.name: value}, batch)
     if isinstance(result, np.ndarray):
         raise OnnxError(f"{name}: its output does not depend on its input; export it again")
@@ -143,13 +159,14 @@ def _takes_channels_last(reader: GraphReader, name: str) -> bool:
     found = False
     names = {name}
     for node in reader.graph.node:
-        if node.op_type in ("Cast", "Identity") and names & set(node.input[:1]):
-            names.add(node.output[0])
-        elif names & set(node.input):
-            perm = list(reader.attributes(node).get("perm", []))
-            if node.op_type != "Transpose" or perm != [0, 3, 1, 2]:
-                return False
-            found = True
+        if not names & set(node.input):
+            continue
+        if node.op_type in _BEFORE_TRANSPOSITIONS:
+            names.update(node.output)
+            continue
+        if node.op_type != "Transpose" or reader.attributes(node).get("perm") != [0, 3, 1, 2]:
+            return False
+        found = True
     return found
 
 
