@@ -531,6 +531,10 @@ REFUSED = {
     "what nothing makes": (
         [node("Add", "x z")], {}, r"node 'the_Add' \(Add\) reads 'z', which nothing before it makes"
     ),
+    "places of the largest": (
+        [node("MaxPool", "x", "a p", kernel_shape=[2, 2]), node("Relu", "p")], {},
+        r"\(Relu\): reads 'p', which fastconv does not compute: statistics, a mask or the places",
+    ),
     "a division by 0": ([node("Div", "x c")], {"c": np.zeros((), np.float32)}, "divides by 0"),
     "a constant for each sample": (
         [node("Add", "x c")], {"c": weights(2, 4, 1, 1)},

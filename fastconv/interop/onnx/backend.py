@@ -20,6 +20,12 @@ from fastconv.layers.graph import INPUT
 from fastconv.network import Sequential
 from fastconv.predictor import Predictor
 
+_REAL = {
+    onnx.TensorProto.FLOAT: np.float32,
+    onnx.TensorProto.DOUBLE: np.float64,
+    onnx.TensorProto.FLOAT16: np.float16,
+}
+"""Types of outputs; networks compute in one of the first two."""
 _NAME = "model"
 """What errors call a model that is in no file."""
 
@@ -127,10 +133,14 @@ def _computed(
     result = reader.read(output, assembly, values, batch)
     if isinstance(result, np.ndarray):
         return result
+    declared = next(
+        each.type.tensor_type.elem_type for each in reader.graph.output if each.name == output
+    )
     step, shape = assembly.read(result, range(len(result.sizes)), (result.elements,))
     network = assembly.network(step, dtype, _NAME)
     scores = _predicted(network, np.concatenate(flat, axis=1), backend)
-    return scores.reshape(batch, *result.sizes)
+    found = scores.reshape(batch, *result.sizes)
+    return found.astype(_REAL[declared]) if declared in _REAL else found
 
 
 def _predicted(network: Sequential, rows: NDArray[Any], backend: str | None) -> NDArray[Any]:

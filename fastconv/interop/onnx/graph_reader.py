@@ -220,7 +220,10 @@ class GraphReader:
                     made = replace(made, is_shared=True)
                 known[name] = made
         if known.get(output) is None:
-            raise OnnxError(f"{self.path}: nothing makes the output {output!r}; export it again")
+            raise OnnxError(
+                f"{self.path}: fastconv does not compute the output {output!r}; leave it out of "
+                f"the outputs when exporting"
+            )
         result = known[output]
         assert result is not None
         return result
@@ -250,7 +253,10 @@ class GraphReader:
             return [assembly.elementwise(operation.hint, activation[0], value)]
         if len(inputs) < len(node.input):
             missing = next(n for n in node.input if n and n not in known)
-            raise OnnxError(f"{where}: reads {missing!r}, which is no data that fastconv has")
+            raise OnnxError(
+                f"{where}: reads {missing!r}, which fastconv does not compute: statistics, a mask "
+                f"or the places of the largest"
+            )
         if node.domain not in _DOMAINS:
             raise OnnxError(f"{where}: is of the domain {node.domain!r}; expected ONNX's own")
         if node.op_type in ("Shape", "Size") and inputs and isinstance(inputs[0], Value):

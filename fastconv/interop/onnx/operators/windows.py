@@ -120,8 +120,6 @@ def _conv_transpose(op: Operation) -> Value:
 
 def _pool(op: Operation, *, largest: bool) -> Value:
     """MaxPool and AveragePool."""
-    if len(op.node.output) > 1 and op.node.output[1]:
-        op.refuse("gives the places of the largest elements too; fastconv does not")
     step, shape, axes = op.image()
     if "kernel_shape" not in op.attributes:
         op.refuse("attribute kernel_shape is missing")
