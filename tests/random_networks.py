@@ -287,7 +287,8 @@ def _draw_between(choose, shape):
         [Upsample2D(2)], [Upsample2D((1, 2), "bilinear")], [Permute((1, 0, 2))],
         [Permute((2, 0, 1))], [SeparableConv2D(filters, padding=1)], [GlobalMaxPool2D()],
         [row, Conv1D(filters)], [row, MaxPool1D(2)], [row, AvgPool1D(2)],
-        [norms[3]], [Softmax2D()], [LogSoftmax2D()], [_crossed(Conv2D(channels, 1))],
+        [GlobalMaxPool2D()], [LogSoftmax2D()], [Softmax2D()], [norms[3]], [GlobalMaxPool2D()],
+        [_crossed(Conv2D(channels, 1))],
     ))  # fmt: skip
 
 
