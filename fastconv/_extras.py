@@ -18,6 +18,7 @@ EXTRAS = {
     "sklearn": ("sklearn",),
     "parquet": ("pyarrow",),
     "svhn": ("scipy",),
+    "onnx": ("onnx",),
     "pandas": ("pandas",),
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),

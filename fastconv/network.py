@@ -180,27 +180,48 @@ class Sequential:
     ) -> int:
         """Add layers one after the other that begin at a vertex; return the last one's number."""
         for number, (layer, kind) in enumerate(zip(layers, _names(layers), strict=True), start=1):
-            name, inputs = f"{of}{kind}", [source]
-            if branches := layer.branches:
-                inputs = [
-                    self._add_vertices(
-                        branch.layers, f"{name}.{branch.name}{'.' if branch.name else ''}",
-                        source, found, outer or number,
-                    )
-                    for branch in branches
-                ]  # fmt: skip
-            shapes = [
-                found[each].output_shape if each >= 0 else self.input_shape for each in inputs
-            ]
-            try:
-                shape = layer.merged_shape(shapes) if branches else layer.output_shape(shapes[0])
-            except ValueError as fault:
-                told = fault.said if isinstance(fault, SpecError) else fault
-                raise NetworkError(
-                    f"layer {outer or number} ({name}), input {shapes[0]}: {told}"
-                ) from None
-            found.append(Vertex(layer, name, tuple(inputs), tuple(shapes), shape))
-            source = len(found) - 1
+            source = self._add_vertex(layer, f"{of}{kind}", (source,), found, outer or number)
+        return source
+
+    def _add_vertex(
+        self,
+        layer: Layer,
+        name: str,
+        sources: tuple[int, ...],
+        found: list[Vertex],
+        outer: int,
+    ) -> int:
+        """Add a layer that reads some vertices, and those in it; return its number."""
+        if layer.graph_steps:
+            return self._add_graph(layer, name, sources[0], found, outer)
+        inputs = list(sources)
+        if branches := layer.branches:
+            starts = sources if len(sources) > 1 else sources * len(branches)
+            inputs = [
+                self._add_vertices(
+                    branch.layers, f"{name}.{branch.name}{'.' if branch.name else ''}",
+                    start, found, outer,
+                )
+                for branch, start in zip(branches, starts, strict=True)
+            ]  # fmt: skip
+        shapes = [found[each].output_shape if each >= 0 else self.input_shape for each in inputs]
+        try:
+            shape = layer.merged_shape(shapes) if branches else layer.output_shape(shapes[0])
+        except ValueError as fault:
+            told = fault.said if isinstance(fault, SpecError) else fault
+            raise NetworkError(f"layer {outer} ({name}), input {shapes[0]}: {told}") from None
+        found.append(Vertex(layer, name, tuple(inputs), tuple(shapes), shape))
+        return len(found) - 1
+
+    def _add_graph(
+        self, graph: Layer, name: str, source: int, found: list[Vertex], outer: int
+    ) -> int:
+        """Add the steps of a graph; return the number of the last one, which is its output."""
+        values = {"input": source}
+        for step, layer, read in graph.graph_steps:
+            sources = tuple(values[each] for each in read)
+            source = self._add_vertex(layer, f"{name}.{step}", sources, found, outer)
+            values[step] = source
         return source
 
     def _place_parameters(self) -> dict[str, Place]:

@@ -26,6 +26,7 @@ from fastconv.layers import (
     Flatten,
     GlobalAvgPool2D,
     GlobalMaxPool2D,
+    Graph,
     GroupNorm,
     HardSigmoid,
     HardSwish,
@@ -33,6 +34,7 @@ from fastconv.layers import (
     LayerNorm,
     LeakyReLU,
     LogSoftmax,
+    LogSoftmax2D,
     MaxPool1D,
     MaxPool2D,
     Mish,
@@ -44,10 +46,12 @@ from fastconv.layers import (
     Reshape,
     Residual,
     Scale,
+    ScaleAndShift,
     SeparableConv2D,
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2D,
     Softplus,
     Softsign,
     SpatialDropout,
@@ -269,9 +273,11 @@ def _fits(layers, case, most_flops):
 def _draw_between(choose, shape):
     """A layer that leaves images images and vectors vectors, or a few."""
     channels = shape[-1]
-    norms = (LayerNorm(), LayerNorm(channels, bias=False), StochasticDepth(0.3))
+    norms = (
+        LayerNorm(), LayerNorm(channels, bias=False), StochasticDepth(0.3), ScaleAndShift(1.5, 0.5)
+    )  # fmt: skip
     if len(shape) != 3:
-        return [choose.one_of(norms)]
+        return [choose.one_of((*norms, _crossed(Dense(channels))))]
     groups = choose.one_of([g for g in range(1, channels + 1) if channels % g == 0])
     row = Reshape((1, shape[0] * shape[1], channels))
     pad, filters = choose.one_of((1, (0, 1))), choose.integer(1, 9)
@@ -281,6 +287,17 @@ def _draw_between(choose, shape):
         [Upsample2D(2)], [Upsample2D((1, 2), "bilinear")], [Permute((1, 0, 2))],
         [Permute((2, 0, 1))], [SeparableConv2D(filters, padding=1)], [GlobalMaxPool2D()],
         [row, Conv1D(filters)], [row, MaxPool1D(2)], [row, AvgPool1D(2)],
+        [GlobalMaxPool2D()], [LogSoftmax2D()], [Softmax2D()], [norms[3]], [GlobalMaxPool2D()],
+        [_crossed(Conv2D(channels, 1))],
+    ))  # fmt: skip
+
+
+def _crossed(layer):
+    """Two sums, each of which reads what the other one's summand is made of: no nesting."""
+    return Graph((
+        ("first", layer, ("input",)), ("bent", Tanh(), ("first",)),
+        ("second", layer, ("bent",)), ("sum", Residual(()), ("first", "second")),
+        ("product", Scale(()), ("sum", "bent")), ("both", Residual(()), ("product", "input")),
     ))  # fmt: skip
 
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "fastconv.profile": [],
     "fastconv.evaluate": ["RUN"],
     "fastconv.predict": ["RUN", "PICTURE"],
+    "fastconv.export": ["RUN", "network.onnx"],
     "fastconv.report": ["RUN"],
     "fastconv.search": ["regression-selu-folds"],
     "fastconv.reproduce": ["regression-selu"],
@@ -31,6 +32,7 @@ MISTAKES = {
     "--set": (["nonsense"], r"expected key=value"),
     "--steps": (["1e3"], r"--steps: invalid integer value: '1e3'"),
     "--figures": (["jpeg"], r"--figures: invalid choice: 'jpeg'"),
+    "--opset": (["17"], r"argument --opset: invalid choice: 17"),
     "--json": (["absent/x.json"], r"--json absent/x\.json: no such folder"),
 }
 """An option, a wrong value, and what is told of it."""
@@ -41,7 +43,7 @@ CASES = [
     for option in MISTAKES
     if option == "--nonsense" or option in
     importlib.import_module(
-        command if command.split(".")[1] in ("train", "profile", "evaluate", "predict")
+        command if command.split(".")[1] in ("train", "profile", "evaluate", "predict", "export")
         else f"{command}.__main__"
     ).make_parser()._option_string_actions
 ]  # fmt: skip

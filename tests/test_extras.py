@@ -18,10 +18,11 @@ from fastconv.backends import cython
 
 PACKAGE = Path(fastconv.__file__).parent
 TREE = PACKAGE.parent
-COMMANDS = ("train", "profile", "evaluate", "predict", "report", "reproduce")
+COMMANDS = ("train", "profile", "evaluate", "predict", "export", "report", "reproduce")
 DISTRIBUTIONS = {"PIL": "pillow", "tomli_w": "tomli-w", "sklearn": "scikit-learn"}
 WITH_ANOTHER = {
     "llvmlite": "numba", "requests": "pooch", "markupsafe": "jinja2", "sqlalchemy": "optuna",
+    "google": "onnx",
 }  # fmt: skip
 """What a package brings along."""
 
@@ -136,6 +137,7 @@ def test_the_search_says_its_own(python):
         ("import fastconv.data.picture_files", "read_picture", "pillow", "train"),
         ("from fastconv.report.page import write_page", "fastconv.", "[a-z0-9]+", "train"),
         ("from fastconv.data import load; load('mnist')", "a download", "pooch", "train"),
+        ("from fastconv.interop.onnx import load", "fastconv.interop.onnx", "onnx", "onnx"),
         (
             "from fastconv.data import k_folds; k_folds(9, 3, 0)",
             "k_folds",

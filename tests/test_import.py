@@ -110,6 +110,7 @@ def run_folder(tmp_path_factory):
         ["fastconv.train", "--list-recipes"],
         ["fastconv.evaluate", "--help"],
         ["fastconv.predict", "--help"],
+        ["fastconv.export", "--help"],
         ["fastconv.data", "--help"],
         ["fastconv.report", "--help"],
     ],
@@ -197,22 +198,23 @@ def test_an_unknown_name_is_an_attribute_error():
 
 COMMAND_LINES = {
     "fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict",
-    "fastconv.search.__main__", "fastconv.report.__main__", "fastconv.reproduce.__main__",
-    "fastconv.data.__main__", "fastconv.verify.__main__",
+    "fastconv.export", "fastconv.search.__main__", "fastconv.report.__main__",
+    "fastconv.reproduce.__main__", "fastconv.data.__main__", "fastconv.verify.__main__",
 }  # fmt: skip
 LAYOUT = [
     {
         "fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict",
+        "fastconv.export",
         "fastconv.data.__main__",  # a command line above, of a part below
     },
     {"fastconv.search", "fastconv.reproduce", "fastconv.verify"},
+    {"fastconv.interop"},
     {"fastconv.training_run"},
     {"fastconv.report"},
     {"fastconv.plots"},
     {"fastconv.validation_metrics", "fastconv.loggers", "fastconv.notebook"},
     {"fastconv.metrics"},
     {"fastconv.cli", "fastconv.profiling"},
-    {"fastconv.interop"},
     {"fastconv.runs"},
     {"fastconv.training_loop", "fastconv.rate_finder"},
     {

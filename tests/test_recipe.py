@@ -149,6 +149,7 @@ def test_every_layer_can_be_named_in_a_recipe(tmp_path):
     inner = [{"kind": "relu"}]
     own |= {"residual": {"layers": inner}, "scale": {"layers": inner}}
     own |= {"concatenate": {"branches": [inner, []]}}
+    own |= {"graph": {"steps": [{"name": "bent", "reads": ["input"], "layer": inner[0]}]}}
     kinds = [kind for kind in LAYERS if kind in OWN_KINDS]
     tables = [{"kind": kind, **own.get(kind, {})} for kind in kinds]
     recipe = load_text(tmp_path, tomli_w.dumps({"epochs": 1, "layers": tables}))

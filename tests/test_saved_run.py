@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from saved_runs import CONVOLUTIONAL, NAMES, recipe_of, save_run, shades
 
-from fastconv import evaluate, predict
+from fastconv import evaluate, export, predict
 from fastconv.execution.config import ExecutionConfig
 from fastconv.report import __main__ as report
 from fastconv.runs.saved_run import RunError, load_run
@@ -93,6 +93,7 @@ def commands(folder):
         "fastconv.report": lambda: report.main([str(folder)]),
         "fastconv.evaluate": lambda: evaluate.main([str(folder)]),
         "fastconv.predict": lambda: predict.main([str(folder), "image.png"]),
+        "fastconv.export": lambda: export.main([str(folder), "network.onnx"]),
     }
 
 

@@ -3,65 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fastconv.layers import BatchNorm, Layer, Node, Parameter
+from fastconv.layers import BatchNorm, Layer
+from fastconv.layers.scale_and_shift import ScaleAndShift
 from fastconv.network import Sequential
-from fastconv.spec import ConvSpec, Shape
-
-if TYPE_CHECKING:
-    from fastconv.plans.plan_builder import PlanBuilder
-
-
-@dataclass(frozen=True)
-class _ScaleAndShift(Layer):
-    """A factor and a summand for each channel: a 1x1 convolution of one channel to a group."""
-
-    kind: ClassVar[str] = "scale_and_shift"
-    retains: ClassVar[tuple[str, ...]] = ("x",)
-
-    def _spec(self, batch: int, shape: Shape) -> ConvSpec:
-        height, width, channels = (1, 1, *shape)[-3:]
-        return ConvSpec(batch, channels, height, width, channels, (1, 1), groups=channels)
-
-    def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
-        """Factors and summands."""
-        channels = input_shape[-1]
-        shape = (1, 1, 1, channels)
-        return Parameter("weight", shape, "weight"), Parameter("bias", (channels,), "bias")
-
-    def forward(self, builder: PlanBuilder, node: Node) -> None:
-        """Add the forward call; vectors are images of one pixel."""
-        spec = self._spec(builder.batch, node.input_shape)
-        x = builder.view(f"{node.name}.x", node.x, spec.x_shape)
-        y = builder.view(f"{node.name}.y", node.y, spec.y_shape)
-        weight, bias = node.parameters["weight"], node.parameters["bias"]
-        builder.call("conv.conv2d_forward", spec, x, weight, bias, y)
-
-    def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
-        """Add the data gradient, where needed; nobody asks for the others."""
-        if dx is None:
-            return
-        spec = self._spec(builder.batch, node.input_shape)
-        dy = builder.view(f"{node.name}.dy", dy, spec.y_shape)
-        dx = builder.view(f"{node.name}.gradient", dx, spec.x_shape)
-        builder.call("conv.conv2d_backward_data", spec, dy, node.parameters["weight"], dx)
 
 
 def _applied(layers: Sequence[Layer]) -> list[Layer]:
     """Layers as they are applied, and those within them."""
-    found: list[Layer] = []
-    for layer in layers:
-        if isinstance(layer, BatchNorm):
-            found.append(_ScaleAndShift())
-        elif layer.branches:
-            found.append(layer.with_branches([_applied(each.layers) for each in layer.branches]))
-        elif not layer.training_only:
-            found.append(layer)
-    return found
+    return [applied for layer in layers if (applied := _applied_layer(layer)) is not None]
+
+
+def _applied_layer(layer: Layer) -> Layer | None:
+    """A layer as it is applied; None if it does nothing then."""
+    if layer.training_only:
+        return None
+    if isinstance(layer, BatchNorm):
+        return ScaleAndShift()
+    if layer.branches:
+        return layer.with_branches([_applied(each.layers) for each in layer.branches])
+    return _applied_graph(layer.graph_steps) if layer.graph_steps else layer
+
+
+def _applied_graph(steps: tuple[tuple[str, Layer, tuple[str, ...]], ...]) -> Layer | None:
+    """Return a graph whose steps read what steps that do nothing read."""
+    # Only networks with graphs need it.
+    from fastconv.layers.graph import Graph
+
+    seen_as: dict[str, str] = {}
+    kept: list[tuple[str, Layer, tuple[str, ...]]] = []
+    for name, layer, inputs in steps:
+        read = tuple(seen_as.get(each, each) for each in inputs)
+        applied = _applied_layer(layer)
+        if applied is None:
+            seen_as[name] = read[0]
+        else:
+            kept.append((name, applied, read))
+    return Graph(kept) if kept else None
 
 
 def inference_network(network: Sequential) -> tuple[Sequential, dict[str, str]]:

@@ -42,16 +42,16 @@ def check_output(network: Sequential, loss: str | Loss) -> None:
     """
     loss = Loss.of(loss)
     loss.check_outputs("Loss", network.output_shape[-1])
-    kinds = [layer.kind for layer in network.layers if not layer.is_view]
+    # Of a graph, its last step: the layers within, then.
+    layers = [vertex.layer for vertex in network.vertices]
+    kinds = [layer.kind for layer in layers if not layer.is_view]
     last = kinds[-1] if kinds else "no layer"
     if loss.kind == "nll" and last != "log_softmax":
         raise NetworkError(
             f"the loss nll takes log-probabilities; end with log_softmax, not {last}, or use the "
             f"loss softmax_cross_entropy, which takes scores as they are"
         )
-    computing = [
-        layer.kind for layer in network.layers if not (layer.is_view or layer.training_only)
-    ]
+    computing = [layer.kind for layer in layers if not (layer.is_view or layer.training_only)]
     own = {"softmax_cross_entropy": "softmax", "binary_cross_entropy_with_logits": "sigmoid"}
     if computing[-1:] == [own.get(loss.kind)]:
         name = own[loss.kind]

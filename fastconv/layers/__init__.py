@@ -36,12 +36,15 @@ from fastconv.layers.normalization import BatchNorm, Dropout
 from fastconv.layers.pooling import AvgPool2D, GlobalAvgPool2D, GlobalMaxPool2D, MaxPool2D
 
 if TYPE_CHECKING:
+    from fastconv.layers.graph import Graph as Graph
     from fastconv.layers.merging import Concatenate as Concatenate
     from fastconv.layers.merging import Residual as Residual
     from fastconv.layers.merging import Scale as Scale
     from fastconv.layers.one_dimensional import AvgPool1D as AvgPool1D
     from fastconv.layers.one_dimensional import Conv1D as Conv1D
     from fastconv.layers.one_dimensional import MaxPool1D as MaxPool1D
+    from fastconv.layers.pixel_softmax import LogSoftmax2D as LogSoftmax2D
+    from fastconv.layers.pixel_softmax import Softmax2D as Softmax2D
     from fastconv.layers.resampling import Crop2D as Crop2D
     from fastconv.layers.resampling import ReflectPad2D as ReflectPad2D
     from fastconv.layers.resampling import Upsample2D as Upsample2D
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from fastconv.layers.sample_norm import GroupNorm as GroupNorm
     from fastconv.layers.sample_norm import InstanceNorm as InstanceNorm
     from fastconv.layers.sample_norm import LayerNorm as LayerNorm
+    from fastconv.layers.scale_and_shift import ScaleAndShift as ScaleAndShift
     from fastconv.layers.separable import SeparableConv2D as SeparableConv2D
     from fastconv.layers.shared_dropout import SpatialDropout as SpatialDropout
     from fastconv.layers.shared_dropout import StochasticDepth as StochasticDepth
@@ -76,6 +80,10 @@ _PLACES = {
     "residual": "merging:Residual",
     "concatenate": "merging:Concatenate",
     "scale": "merging:Scale",
+    "graph": "graph:Graph",
+    "softmax2d": "pixel_softmax:Softmax2D",
+    "log_softmax2d": "pixel_softmax:LogSoftmax2D",
+    "scale_and_shift": "scale_and_shift:ScaleAndShift",
 }
 """Layers whose modules are loaded when they are used: by their names in a recipe."""
 
@@ -97,7 +105,7 @@ _LOADED: dict[str, type[Layer]] = {
 }
 LAYERS = LayerTable(_LOADED, _PLACES)
 """By their names in a recipe."""
-NESTED = ("concatenate", "residual", "scale")
+NESTED = ("concatenate", "graph", "residual", "scale")
 """Kinds of layers of layers."""
 
 OWN_KINDS = frozenset(LAYERS)
@@ -182,6 +190,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2D",
     "GlobalMaxPool2D",
+    "Graph",
     "GroupNorm",
     "HardSigmoid",
     "HardSwish",
@@ -190,6 +199,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
+    "LogSoftmax2D",
     "MaxPool1D",
     "MaxPool2D",
     "Mish",
@@ -203,10 +213,12 @@ __all__ = [
     "Reshape",
     "Residual",
     "Scale",
+    "ScaleAndShift",
     "SeparableConv2D",
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmax2D",
     "Softplus",
     "Softsign",
     "SpatialDropout",

@@ -112,6 +112,11 @@ class Layer:
         """What reads the input of a layer of layers; its own calls merge their outputs."""
         return ()
 
+    @property
+    def graph_steps(self) -> tuple[tuple[str, Layer, tuple[str, ...]], ...]:
+        """What a graph of layers is made of: see :class:`fastconv.layers.Graph`."""
+        return ()
+
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one output sample.
 

@@ -39,22 +39,22 @@ def _across(padding: Any) -> Any:
 class _OneDimensional(Layer):
     """A layer that is another one on images of one row."""
 
-    def _on_rows(self) -> Layer:
+    def on_rows(self) -> Layer:
         """Return the layer for images."""
         raise NotImplementedError
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one output sample, with as many axes as the input's."""
-        row = self._on_rows().output_shape(_row(self.kind, input_shape))
+        row = self.on_rows().output_shape(_row(self.kind, input_shape))
         return row[3 - len(input_shape) :]
 
     def parameters(self, input_shape: Shape) -> tuple[Parameter, ...]:
         """Arrays of the layer for images."""
-        return self._on_rows().parameters(_row(self.kind, input_shape))
+        return self.on_rows().parameters(_row(self.kind, input_shape))
 
     def flops(self, input_shape: Shape) -> int:
         """Floating point operations of the forward pass on one sample."""
-        return self._on_rows().flops(_row(self.kind, input_shape))
+        return self.on_rows().flops(_row(self.kind, input_shape))
 
     def _as_rows(self, builder: PlanBuilder, node: Node) -> Node:
         """Return the place of the layer for images: views of the same memory."""
@@ -74,7 +74,7 @@ class _OneDimensional(Layer):
         """Add the forward call."""
         rows = self._as_rows(builder, node)
         node.saved = rows.saved
-        self._on_rows().forward(builder, rows)
+        self.on_rows().forward(builder, rows)
         node.saved["rows_in"] = rows.x
 
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
@@ -88,7 +88,7 @@ class _OneDimensional(Layer):
             dy = builder.view(f"{node.name}.rows_dy", dy, builder.batched(shapes[1]))
             if dx is not None:
                 dx = builder.view(f"{node.name}.rows_dx", dx, builder.batched(shapes[0]))
-        self._on_rows().backward(builder, rows, dy, dx)
+        self.on_rows().backward(builder, rows, dy, dx)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ class Conv1D(_OneDimensional):
     groups: int = 1
     bias: bool = True
 
-    def _on_rows(self) -> Layer:
+    def on_rows(self) -> Layer:
+        """Return the layer for images."""
         return Conv2D(
             self.filters, (1, self.kernel), (1, self.stride), _across(self.padding),
             (1, self.dilation), self.groups, self.bias,
@@ -148,7 +149,8 @@ class MaxPool1D(_OneDimensional):
     padding: Any = 0
     ceil_mode: bool = False
 
-    def _on_rows(self) -> Layer:
+    def on_rows(self) -> Layer:
+        """Return the layer for images."""
         stride = None if self.stride is None else (1, self.stride)
         return MaxPool2D((1, self.kernel), stride, _across(self.padding), self.ceil_mode)
 
@@ -173,7 +175,8 @@ class AvgPool1D(_OneDimensional):
     ceil_mode: bool = False
     count_include_pad: bool = True
 
-    def _on_rows(self) -> Layer:
+    def on_rows(self) -> Layer:
+        """Return the layer for images."""
         stride = None if self.stride is None else (1, self.stride)
         return AvgPool2D(
             (1, self.kernel), stride, _across(self.padding), self.ceil_mode, self.count_include_pad

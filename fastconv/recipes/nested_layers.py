@@ -10,11 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastconv.layers import Layer
+from fastconv.layers.graph import Graph
 from fastconv.layers.merging import Concatenate, Residual, Scale
 from fastconv.recipes.schema import RecipeError, nearest, one_of
 
-_KEYS = {"residual": ("layers", "shortcut"), "scale": ("layers",), "concatenate": ("branches",)}
-"""Keys of each kind; all hold layers, ``branches`` lists of them."""
+_KEYS = {
+    "residual": ("layers", "shortcut"),
+    "scale": ("layers",),
+    "concatenate": ("branches",),
+    "graph": ("steps",),
+}
+"""Keys of each kind; all hold layers, ``branches`` lists of them, ``steps`` tables of them."""
+_STEP_KEYS = ("name", "reads", "layer")
 
 MakeLayer = Callable[[Mapping[str, Any], str], Layer]
 """Makes a layer of its table and the dotted path of that."""
@@ -55,10 +62,31 @@ def read_nested(table: Mapping[str, Any], where: str, make: MakeLayer) -> Layer:
                 for number, branch in enumerate(branches)
             )
         )
+    if kind == "graph":
+        return _graph(table["steps"], f"{where}.steps", make)
     layers = _layers(table["layers"], f"{where}.layers", make)
     if kind == "scale":
         return Scale(layers)
     return Residual(layers, _layers(table.get("shortcut", ()), f"{where}.shortcut", make))
+
+
+def _graph(value: Any, where: str, make: MakeLayer) -> Graph:
+    """Make a graph of the tables of its steps."""
+    steps = []
+    for number, step in enumerate(_as_list(value, where, "steps")):
+        here = f"{where}.{number}"
+        if not isinstance(step, Mapping) or set(step) != set(_STEP_KEYS):
+            raise RecipeError(f"{here} is {step!r}; expected a table with {one_of(_STEP_KEYS)}")
+        if not isinstance(step["layer"], Mapping):
+            raise RecipeError(
+                f"{here}.layer is {step['layer']!r}; expected a layer, such as {{ kind = 'relu' }}"
+            )
+        layer = make(step["layer"], f"{here}.layer")
+        steps.append((step["name"], layer, step["reads"]))
+    try:
+        return Graph(steps)
+    except (TypeError, ValueError) as fault:
+        raise RecipeError(f"{where}: {fault}") from None
 
 
 def _as_list(value: Any, where: str, of: str) -> Sequence[Any]:
@@ -81,6 +109,13 @@ def nested_table(layer: Layer, write: Callable[[Layer], dict[str, Any]]) -> dict
     """Return the table of a layer of layers, each of which ``write`` makes a table of."""
     if isinstance(layer, Concatenate):
         return {"branches": [[write(each) for each in path] for path in layer.paths]}
+    if isinstance(layer, Graph):
+        return {
+            "steps": [
+                {"name": name, "reads": list(inputs), "layer": write(each)}
+                for name, each, inputs in layer.graph_steps
+            ]
+        }
     assert isinstance(layer, (Residual, Scale))
     table = {"layers": [write(each) for each in layer.layers]}
     if isinstance(layer, Residual) and layer.shortcut:

@@ -1,0 +1,1 @@
+"""What layers the operators of ONNX become."""
