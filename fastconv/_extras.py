@@ -21,6 +21,8 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "mlflow": ("mlflow",),
     "wandb": ("wandb",),
+    "torch": ("torch",),
+    "jax": ("jax",),
 }
 """By their names: the modules that they bring."""
 

@@ -182,7 +182,7 @@ def test_whatever_is_imported_is_numpy_or_of_an_extra():
     assert third_party_imports() <= known | {"numpy"} | set(WITH_ANOTHER)
 
 
-NOT_NEEDED = {"pandas", "tensorboard", "mlflow", "wandb"}
+NOT_NEEDED = {"pandas", "tensorboard", "mlflow", "wandb", "torch", "jax"}
 """Extras that are large; what needs them is tested where they are installed."""
 
 
