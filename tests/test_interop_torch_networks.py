@@ -1,5 +1,8 @@
 """Networks of PyTorch as those of fastconv, and the other way: the same scores."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from optional_torch import functional, needs_torch, torch
@@ -336,3 +339,23 @@ def test_a_model_and_its_network_take_the_same_steps():
     after = from_torch(model, x)
     for name, expected in after.named_arrays().items():
         np.testing.assert_allclose(network[name], expected, 1e-7, 1e-8, err_msg=name)
+
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="examples/ is not beside the tests")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("pytorch_layers", ["4 layers replaced, 1 left", "step 20: loss 0."]),
+        ("pytorch_networks", ["conv2d_1", "largest difference: 0.0", "dense_1.weight"]),
+    ],
+)
+def test_examples_run(name, told, capsys):
+    path = EXAMPLES / f"{name}.py"
+    assert len(path.read_text("utf-8").splitlines()) <= 25
+    runpy.run_path(str(path))
+    printed = capsys.readouterr().out
+    for each in told:
+        assert each in printed
