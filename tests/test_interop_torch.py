@@ -70,6 +70,19 @@ CALLS = {
     ),
     "group_norm": (lambda f, x, w, b: f.group_norm(x, 2, w, b), [IMAGES, (4,), (4,)]),
     "prelu": (lambda f, x, w: f.prelu(x, w), [SMALL, (3,)]),
+    "interpolate": (
+        lambda f, x: f.interpolate(x, scale_factor=(2, 3), mode="bilinear", align_corners=True),
+        [SMALL],
+    ),
+    "interpolate, nearest": (lambda f, x: f.interpolate(x, scale_factor=2), [SMALL]),
+    "pad": (lambda f, x: f.pad(x, (1, -1, 2, 0)), [IMAGES]),
+    "pad, reflect": (lambda f, x: f.pad(x, (1, 2, 3, 0), "reflect"), [IMAGES]),
+    "conv1d": (
+        lambda f, x, w, b: f.conv1d(x, w, b, 2, 1, 2, 2), [(2, 4, 9), (6, 2, 3), (6,)]
+    ),
+    "conv1d, same": (lambda f, x, w: f.conv1d(x, w, padding="same"), [(2, 9), (3, 2, 4)]),
+    "max_pool1d": (lambda f, x: f.max_pool1d(x, 3, 2, 1), [(2, 4, 9)]),
+    "avg_pool1d": (lambda f, x: f.avg_pool1d(x, 3, 2, 1), [(2, 4, 9)]),
     "softmax": (lambda f, x: f.softmax(x, 1), [SMALL]),
     "log_softmax": (lambda f, x: f.log_softmax(x, -1), [(3, 4)]),
     "relu": (lambda f, x: f.relu(x), [SMALL]),
@@ -165,7 +178,7 @@ def test_a_second_derivative_that_there_is_not_is_an_error(name):
 CHECKED = (
     "conv2d", "conv_transpose2d", "linear", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
     "batch_norm", "batch_norm, inference", "layer_norm", "group_norm", "prelu", "softmax",
-    "leaky_relu", "mish", "cross_entropy, weights", "nll_loss", "huber_loss",
+    "interpolate", "pad", "leaky_relu", "mish", "cross_entropy, weights", "nll_loss", "huber_loss",
 )  # fmt: skip
 
 
@@ -214,6 +227,13 @@ def test_a_model_is_compiled_whole():
     for (name, expected), found in zip(model.named_parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(found.grad, expected.grad, msg=name)
     torch.testing.assert_close(twin[1].running_var, model[1].running_var)
+
+
+def test_within_autocast_the_kernels_compute_in_float32():
+    layer, x = pytorch.Conv2d(4, 6, 3), drawn(*IMAGES, dtype=np.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = ours.relu(layer(x.bfloat16()))
+    torch.testing.assert_close(y, theirs.relu(layer(x.bfloat16().float())))
 
 
 # Memory.
@@ -339,6 +359,8 @@ BUILDERS = {
     "LogSoftmax": lambda n: n.LogSoftmax(1),
     "GELU": lambda n: n.GELU("tanh"),
     "LeakyReLU": lambda n: n.LeakyReLU(0.3, inplace=True),
+    "Upsample": lambda n: n.Upsample(scale_factor=2, mode="bilinear"),
+    "ReflectionPad2d": lambda n: n.ReflectionPad2d(2),
 }
 
 

@@ -78,11 +78,10 @@ def _key_of_call(
 Shapes = Sequence[jax.ShapeDtypeStruct | None]
 
 
-def _run(kernel: str, spec: Any, inputs: Sequence[Any], results: Shapes) -> list[Any]:
+def _run(backend: str, kernel: str, spec: Any, inputs: Sequence[Any], results: Shapes) -> list[Any]:
     """Run one kernel of the contract; None for a result that is None."""
     shapes = [each for each in results if each is not None]
     given = [each for each in inputs if each is not None]
-    backend = choose_backend(None).name
     if any(0 in each.shape for each in (*given, *shapes)):
         made = [jnp.zeros(each.shape, each.dtype) for each in shapes]
     elif backend == "cython":
@@ -177,7 +176,7 @@ def _plain(value: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=1024)
-def _convolution(spec: Any, layout: Layout, has_bias: bool) -> Callable[..., Any]:
+def _convolution(backend: str, spec: Any, layout: Layout, has_bias: bool) -> Callable[..., Any]:
     """Make the differentiable convolution of images of one size."""
     is_nchw = layout == "NCHW"
 
@@ -191,24 +190,24 @@ def _convolution(spec: Any, layout: Layout, has_bias: bool) -> Callable[..., Any
     def forward_of(x: Any, w: Any, *b: Any) -> Any:
         own = of(x)
         kernel = "nchw.conv2d_forward" if is_nchw else "conv.conv2d_forward"
-        (y,) = _run(kernel, own, [x, w, b[0] if b else None], [images(x, own.y_shape)])
+        (y,) = _run(backend, kernel, own, [x, w, b[0] if b else None], [images(x, own.y_shape)])
         return y
 
     def data_of(dy: Any, x: Any, w: Any) -> Any:
         own = of(dy)
         dx = images(dy, own.x_shape)
         if is_nchw:
-            return _run("nchw.conv2d_backward", own, [dy, x, w], [dx, None, None])[0]
-        return _run("conv.conv2d_backward_data", own, [dy, w], [dx])[0]
+            return _run(backend, "nchw.conv2d_backward", own, [dy, x, w], [dx, None, None])[0]
+        return _run(backend, "conv.conv2d_backward_data", own, [dy, w], [dx])[0]
 
     def weight_of(dy: Any, x: Any, w: Any) -> Any:
         own = of(dy)
         dw = _like(w)
         db = jax.ShapeDtypeStruct((own.out_channels,), w.dtype) if has_bias else None
         if is_nchw:
-            found = _run("nchw.conv2d_backward", own, [dy, x, w], [None, dw, db])[1:]
+            found = _run(backend, "nchw.conv2d_backward", own, [dy, x, w], [None, dw, db])[1:]
         else:
-            found = _run("conv.conv2d_backward_weight", own, [dy, x], [dw, db])
+            found = _run(backend, "conv.conv2d_backward_weight", own, [dy, x], [dw, db])
         return tuple(each for each in found if each is not None)
 
     forward = _folded(forward_of, [True, False, *[False] * has_bias])
@@ -270,27 +269,27 @@ def conv2d(
         raise ValueError(
             f"{owner}: b has shape {b.shape}; expected {(spec.out_channels,)}: one for each filter"
         )
-    layer = _convolution(replace(spec, batch=0), layout, b is not None)
+    layer = _convolution(choose_backend(None).name, replace(spec, batch=0), layout, b is not None)
     return layer(x, w) if b is None else layer(x, w, b)
 
 
 @functools.cache
-def _dense_layer(has_bias: bool) -> Callable[..., Any]:
+def _dense_layer(backend: str, has_bias: bool) -> Callable[..., Any]:
     """Make the differentiable dense layer."""
 
     def forward_of(x: Any, w: Any, *b: Any) -> Any:
         spec = dense_spec("dense", x, w)
         y = jax.ShapeDtypeStruct((spec.batch, spec.outputs), x.dtype)
-        return _run("dense.dense_forward", spec, [x, w, b[0] if b else None], [y])[0]
+        return _run(backend, "dense.dense_forward", spec, [x, w, b[0] if b else None], [y])[0]
 
     def data_of(dy: Any, x: Any, w: Any) -> Any:
         spec = dense_spec("dense", x, w)
-        return _run("dense.dense_backward_data", spec, [dy, w], [_like(x)])[0]
+        return _run(backend, "dense.dense_backward_data", spec, [dy, w], [_like(x)])[0]
 
     def weight_of(dy: Any, x: Any, w: Any) -> Any:
         spec = dense_spec("dense", x, w)
         db = jax.ShapeDtypeStruct((spec.outputs,), x.dtype) if has_bias else None
-        found = _run("dense.dense_backward_weight", spec, [dy, x], [_like(w), db])
+        found = _run(backend, "dense.dense_backward_weight", spec, [dy, x], [_like(w), db])
         return tuple(each for each in found if each is not None)
 
     forward = _folded(forward_of, [True, False, *[False] * has_bias])
@@ -312,12 +311,12 @@ def dense(x: Any, w: Any, b: Any = None) -> Any:
         raise ValueError(
             f"dense: b has shape {b.shape}; expected {(spec.outputs,)}: one for each output of w"
         )
-    layer = _dense_layer(b is not None)
+    layer = _dense_layer(choose_backend(None).name, b is not None)
     return layer(x, w) if b is None else layer(x, w, b)
 
 
 @functools.lru_cache(maxsize=1024)
-def _pooling(kind: str, spec: Any) -> Callable[..., Any]:
+def _pooling(backend: str, kind: str, spec: Any) -> Callable[..., Any]:
     """Make a differentiable pooling of images (N, H, W, C) of one size."""
     is_max = kind == "max_pool2d"
 
@@ -325,12 +324,12 @@ def _pooling(kind: str, spec: Any) -> Callable[..., Any]:
         own = replace(spec, batch=x.shape[0])
         y = jax.ShapeDtypeStruct(own.y_shape, x.dtype)
         where = [jax.ShapeDtypeStruct(own.y_shape, np.int32)] * is_max
-        return tuple(_run(f"pool.{kind}_forward", own, [x], [y, *where]))
+        return tuple(_run(backend, f"pool.{kind}_forward", own, [x], [y, *where]))
 
     def backward_of(dy: Any, *where: Any) -> Any:
         own = replace(spec, batch=dy.shape[0])
         dx = jax.ShapeDtypeStruct(own.x_shape, dy.dtype)
-        return _run(f"pool.{kind}_backward", own, [dy, *where], [dx])[0]
+        return _run(backend, f"pool.{kind}_backward", own, [dy, *where], [dx])[0]
 
     forward = _folded(forward_of, [True])
     backward = _folded(backward_of, [True, *[True] * is_max])
@@ -350,7 +349,7 @@ def _pooled(kind: str, x: Any, layout: Layout, *options: Any) -> Any:
     if x.ndim != 4:
         raise ValueError(f"{kind}: x has {x.ndim} dimensions {x.shape}; expected 4 ({layout})")
     spec = pool_spec(kind, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
-    layer = _pooling(kind, replace(spec, batch=0))
+    layer = _pooling(choose_backend(None).name, kind, replace(spec, batch=0))
     if layout == "NHWC":
         return layer(x)
     return layer(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fastconv.functional import activation, prelu
 from fastconv.functional.arrays import dense, launch
@@ -27,8 +28,6 @@ from fastconv.interop.pytorch.tensors import (
 from fastconv.plans.activations import ActivationKind, activation_of
 from fastconv.plans.operation import ActivationSpec
 from fastconv.spec import SpecError
-
-Tensor = torch.Tensor
 
 _ALPHA = {"leaky_relu": 0.01, "elu": 1.0}
 """Kinds with a constant, and PyTorch's own value of it."""

@@ -263,7 +263,8 @@ def register_bilinear(forward: Any, backward: Any, axes_of_bias: int) -> None:
 
     def gradients(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
         input, weight = ctx.saved_tensors
-        needs = list(ctx.needs_input_grad[:3])
+        # Arguments that were left out, such as a bias, are not counted there.
+        needs = [*ctx.needs_input_grad, False, False][:3]
         found = backward(dy, input, weight, needs, *ctx.options)
         given = (each if needed else None for each, needed in zip(found, needs, strict=True))
         return (*given, *(None for _ in ctx.options))

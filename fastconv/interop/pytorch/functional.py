@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fastconv.interop.pytorch import convolution, normalization, pooling
 from fastconv.interop.pytorch import linear as linear_operators
@@ -30,6 +31,11 @@ from fastconv.interop.pytorch.activation_functions import softmax as softmax
 from fastconv.interop.pytorch.activation_functions import softplus as softplus
 from fastconv.interop.pytorch.activation_functions import softsign as softsign
 from fastconv.interop.pytorch.activation_functions import tanh as tanh
+from fastconv.interop.pytorch.image_functions import avg_pool1d as avg_pool1d
+from fastconv.interop.pytorch.image_functions import conv1d as conv1d
+from fastconv.interop.pytorch.image_functions import interpolate as interpolate
+from fastconv.interop.pytorch.image_functions import max_pool1d as max_pool1d
+from fastconv.interop.pytorch.image_functions import pad as pad
 from fastconv.interop.pytorch.loss_functions import (
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
 )
@@ -40,8 +46,6 @@ from fastconv.interop.pytorch.loss_functions import mse_loss as mse_loss
 from fastconv.interop.pytorch.loss_functions import nll_loss as nll_loss
 from fastconv.interop.pytorch.loss_functions import smooth_l1_loss as smooth_l1_loss
 from fastconv.interop.pytorch.tensors import as_images
-
-Tensor = torch.Tensor
 
 
 def _pair(value: Any) -> Any:
@@ -115,10 +119,8 @@ def conv2d(
         alone = convolution.conv2d(
             input.unsqueeze(0), weight, bias, stride, padding, dilation, groups
         )
-        return alone.squeeze(0)  # type: ignore[no-any-return]
-    return convolution.conv2d(  # type: ignore[no-any-return]
-        input, weight, bias, stride, padding, dilation, groups
-    )
+        return alone.squeeze(0)
+    return convolution.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv_transpose2d(
@@ -143,10 +145,8 @@ def conv_transpose2d(
     )  # fmt: skip
     if input.dim() == 3:
         alone = convolution.conv_transpose2d(input.unsqueeze(0), weight, bias, *options)
-        return alone.squeeze(0)  # type: ignore[no-any-return]
-    return convolution.conv_transpose2d(  # type: ignore[no-any-return]
-        input, weight, bias, *options
-    )
+        return alone.squeeze(0)
+    return convolution.conv_transpose2d(input, weight, bias, *options)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -158,9 +158,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     tensor([[11.5000]])
     """
     if input.dim() == 2:
-        return linear_operators.linear(input, weight, bias)  # type: ignore[no-any-return]
+        return linear_operators.linear(input, weight, bias)
     rows = linear_operators.linear(input.reshape(-1, input.shape[-1]), weight, bias)
-    return rows.reshape(*input.shape[:-1], weight.shape[0])  # type: ignore[no-any-return]
+    return rows.reshape(*input.shape[:-1], weight.shape[0])
 
 
 def _windows(
@@ -335,7 +335,7 @@ def batch_norm(
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: running_mean or running_var is None; expected both")
         y = normalization.batch_norm_inference(images, scale, shift, running_mean, running_var, eps)
-        return y.reshape(input.shape) if input.dim() == 3 else y  # type: ignore[no-any-return]
+        return y.reshape(input.shape) if input.dim() == 3 else y
     if input.numel() == channels:
         raise ValueError(
             f"batch_norm: input is {tuple(input.shape)}, one value for each channel; expected more "
@@ -349,7 +349,7 @@ def batch_norm(
             running_mean.copy_(mean)
         if running_var is not None:
             running_var.copy_(variance)
-    return y.reshape(input.shape) if input.dim() == 3 else y  # type: ignore[no-any-return]
+    return y.reshape(input.shape) if input.dim() == 3 else y
 
 
 def layer_norm(

@@ -58,7 +58,7 @@ def _fault(place: Place, told: str) -> NetworkError:
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy()  # type: ignore[no-any-return]
+    return tensor.detach().cpu().numpy()
 
 
 def _vectors(place: Place, **tensors: torch.Tensor | None) -> dict[str, NDArray[Any]]:

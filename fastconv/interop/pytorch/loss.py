@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fastconv.functional import elementwise_loss, loss
 from fastconv.interop.pytorch.activation import softmax_backward
@@ -17,8 +18,6 @@ from fastconv.interop.pytorch.tensors import (
     check_float,
     optional_array,
 )
-
-Tensor = torch.Tensor
 
 
 def _options(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from fastconv.interop.pytorch import loss
 
-Tensor = torch.Tensor
 Reduction = Literal["none", "mean", "sum"]
 
 
@@ -123,9 +123,9 @@ def _reduced(
         )
     if reduction == "none":
         each = operator(input.reshape(-1, 1), target.reshape(-1, 1), *options)
-        return each.reshape(input.shape)  # type: ignore[no-any-return]
+        return each.reshape(input.shape)
     mean = operator(input.reshape(1, -1), target.reshape(1, -1), *options).reshape(())
-    return mean * input.numel() if reduction == "sum" else mean  # type: ignore[no-any-return]
+    return mean * input.numel() if reduction == "sum" else mean
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:

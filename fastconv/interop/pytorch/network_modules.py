@@ -37,7 +37,7 @@ class Residual(nn.Module):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Add both."""
-        return self.layers(input) + self.shortcut(input)  # type: ignore[no-any-return]
+        return self.layers(input) + self.shortcut(input)
 
 
 class Concatenate(nn.Module):
@@ -78,7 +78,7 @@ class Scale(nn.Module):
         factors = self.layers(input)
         if self.per_channel:
             factors = factors.unsqueeze(-1).unsqueeze(-1)
-        return input * factors  # type: ignore[no-any-return]
+        return input * factors
 
 
 class VectorAsPixel(nn.Module):

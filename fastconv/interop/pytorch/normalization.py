@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
+from torch import Tensor
 
 from fastconv.functional import group_norm as group_functions
 from fastconv.functional import norm
@@ -23,8 +24,6 @@ from fastconv.interop.pytorch.tensors import (
     optional_array,
     tensor_of,
 )
-
-Tensor = torch.Tensor
 
 
 def _no_second_derivative(name: str) -> Any:

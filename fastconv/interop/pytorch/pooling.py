@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fastconv.functional import pool
 from fastconv.interop.pytorch.tensors import (
@@ -19,8 +20,6 @@ from fastconv.interop.pytorch.tensors import (
     tensor_of,
 )
 from fastconv.spec import Shape
-
-Tensor = torch.Tensor
 
 _OPTIONS = "SymInt[2] kernel_size, SymInt[2] stride, SymInt[2] padding, bool ceil_mode"
 
@@ -52,7 +51,7 @@ def _fake_pooled(
     return empty_images(input, (*input.shape[:2], *sizes), layout_of(input))
 
 
-def _shape_in(shape: Sequence[int], is_last: bool) -> Shape:
+def shape_in(shape: Sequence[int], is_last: bool) -> Shape:
     """Return (N, C, H, W) in the order of NHWC, where that is the layout."""
     n, c, h, w = shape
     return (n, h, w, c) if is_last else (n, c, h, w)
@@ -106,7 +105,7 @@ def max_pool2d_backward(
     gradient = in_layout(array_of(owner, "the gradient", dy), layout)
     where = in_layout(array_of_any(owner, "indices", indices), layout)
     kernel, options = _options(kernel_size, stride, padding, ceil_mode)
-    own = _shape_in(shape, layout == "NHWC")
+    own = shape_in(shape, layout == "NHWC")
     dx = pool.max_pool2d_backward(gradient, where, own, kernel, layout=layout, **options)
     return tensor_of(dx, layout)
 
@@ -192,7 +191,7 @@ def avg_pool2d_backward(
     gradient = in_layout(array_of(owner, "the gradient", dy), layout)
     kernel, options = _options(kernel_size, stride, padding, ceil_mode)
     options["count_include_pad"] = count_include_pad
-    own = _shape_in(shape, layout == "NHWC")
+    own = shape_in(shape, layout == "NHWC")
     dx = pool.avg_pool2d_backward(gradient, own, kernel, layout=layout, **options)
     return tensor_of(dx, layout)
 
@@ -248,7 +247,7 @@ def global_avg_pool2d_backward(dy: Tensor, shape: Sequence[int], channels_last: 
     """Gradient of :func:`global_avg_pool2d` by images of ``shape``."""
     gradient = array_of("global_avg_pool2d_backward", "the gradient", dy)
     layout: Any = "NHWC" if channels_last else "NCHW"
-    own = _shape_in(shape, channels_last)
+    own = shape_in(shape, channels_last)
     dx = pool.global_avg_pool2d_backward(np.ascontiguousarray(gradient), own, layout=layout)
     return tensor_of(dx, layout)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fastconv.interop.pytorch.modules import LAYERS, reason_to_leave
+from fastconv.interop.pytorch.layer_table import LAYERS, reason_to_leave
 
 _WITHOUT_ARITHMETIC = (nn.Identity, nn.Flatten, nn.Unflatten)
 

@@ -148,7 +148,7 @@ class _Writer:
         writer = getattr(self, f"_{layer.kind}", None)
         if writer is None or kind.__module__.partition(".")[0] != "fastconv":
             raise _fault(place, f"a {kind.__name__} has no counterpart in PyTorch")
-        return writer(layer, place)  # type: ignore[no-any-return]
+        return writer(layer, place)
 
     def _array(self, place: _Place, name: str) -> NDArray[Any] | None:
         return self.arrays.get(f"{place.name}.{name}")
