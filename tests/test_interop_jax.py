@@ -97,7 +97,7 @@ def with_gradients(function, shapes, seed=0):
     return jax.jit(jax.value_and_grad(weighted, every, has_aux=True))(*arrays)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", list(CASES))
 def test_values_and_gradients_are_those_of_jax(name):
     ours, theirs, shapes = CASES[name]
     close(with_gradients(ours, shapes), with_gradients(theirs, shapes))

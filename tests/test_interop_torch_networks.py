@@ -177,7 +177,7 @@ MODELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", list(MODELS))
 def test_a_model_of_pytorch_becomes_a_network_with_its_scores(name):
     model = with_drawn_weights(MODELS[name]())
     model.train()
@@ -276,7 +276,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", list(NETWORKS))
 def test_a_network_becomes_a_model_with_its_scores_and_a_network_again(name):
     network = fastconv.Sequential(NETWORKS[name], (6, 6, 2), dtype="float64", seed=3)
     generator = np.random.default_rng(0)
