@@ -24,7 +24,7 @@ if torch is not None:
 def drawn(*shape, seed=0, last=False, dtype=np.float64):
     """A tensor away from the kinks of activations, in channels_last if asked for."""
     made = np.random.default_rng([seed, *shape]).normal(size=shape)
-    tensor = torch.from_numpy((made + 0.05 * np.sign(made)).astype(dtype))
+    tensor = torch.from_numpy(np.asarray(made + 0.05 * np.sign(made), dtype))
     return tensor.to(memory_format=torch.channels_last) if last and len(shape) == 4 else tensor
 
 
@@ -102,12 +102,15 @@ CALLS = {
     "hardswish": (lambda f, x: f.hardswish(3 * x), [SMALL]),
     "cross_entropy": (lambda f, x: f.cross_entropy(x, classes(5)), [(5, 3)]),
     "cross_entropy, weights": (
-        lambda f, x: f.cross_entropy(x, classes(5), counts(3), 1, "mean", 0.1), [(5, 3)]
+        lambda f, x: f.cross_entropy(
+            x, classes(5), counts(3), ignore_index=1, label_smoothing=0.1
+        ),
+        [(5, 3)],
     ),
     "cross_entropy, pixels": (
         lambda f, x: f.cross_entropy(x, classes(2, 5), counts(3), reduction="none"), [(2, 3, 5)]
     ),
-    "nll_loss": (lambda f, x: f.nll_loss(x, classes(5), counts(3), 0), [(5, 3)]),
+    "nll_loss": (lambda f, x: f.nll_loss(x, classes(5), counts(3), ignore_index=0), [(5, 3)]),
     "mse_loss": (lambda f, x, t: f.mse_loss(x, t), [(3, 2), (3, 2)]),
     "l1_loss": (lambda f, x, t: f.l1_loss(x, t, reduction="none"), [(3, 2), (3, 2)]),
     "huber_loss": (
@@ -131,7 +134,7 @@ def tensors_of(name, last=False):
 def result_and_gradients(functions, name, last):
     call, tensors = CALLS[name][0], tensors_of(name, last)
     y = call(functions, *tensors)
-    return y, *torch.autograd.grad((y * drawn(*y.shape, seed=7)).sum(), tensors)
+    return y, *torch.autograd.grad((y * drawn(*y.shape, seed=7, last=last)).sum(), tensors)
 
 
 def cases():
@@ -141,12 +144,14 @@ def cases():
             yield name, True
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize(("name", "last"), list(cases()))
 def test_values_and_gradients_are_those_of_pytorch(name, last):
     expected = result_and_gradients(theirs, name, last)
     found = result_and_gradients(ours, name, last)
-    # PyTorch's softplus is the identity from 20 on.
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
+    # PyTorch's hard sigmoid has the slope of float32.
+    rtol = 1e-7 if name == "hardsigmoid" else 1e-9
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["conv2d", "max_pool2d", "avg_pool2d", "gelu", "group_norm"])

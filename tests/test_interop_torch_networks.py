@@ -348,7 +348,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("pytorch_layers", ["4 layers replaced, 1 left", "step 20: loss 0."]),
+        ("pytorch_layers", ["5 layers replaced, 1 left", "step 20: loss 0."]),
         ("pytorch_networks", ["conv2d_1", "largest difference: 0.0", "dense_1.weight"]),
     ],
 )

@@ -54,6 +54,7 @@ def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    *,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
@@ -93,6 +94,7 @@ def nll_loss(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    *,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -128,7 +130,7 @@ def _reduced(
     return mean * input.numel() if reduction == "sum" else mean
 
 
-def mse_loss(input: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+def mse_loss(input: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Squared error.
 
     Examples
@@ -139,29 +141,29 @@ def mse_loss(input: Tensor, target: Tensor, reduction: Reduction = "mean") -> Te
     return _reduced(loss.mse_loss, "mse_loss", input, target, reduction)
 
 
-def l1_loss(input: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+def l1_loss(input: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Absolute error."""
     return _reduced(loss.l1_loss, "l1_loss", input, target, reduction)
 
 
 def huber_loss(
-    input: Tensor, target: Tensor, reduction: Reduction = "mean", delta: float = 1.0
+    input: Tensor, target: Tensor, *, reduction: Reduction = "mean", delta: float = 1.0
 ) -> Tensor:
     """Huber's loss."""
     return _reduced(loss.huber_loss, "huber_loss", input, target, reduction, delta)
 
 
 def smooth_l1_loss(
-    input: Tensor, target: Tensor, reduction: Reduction = "mean", beta: float = 1.0
+    input: Tensor, target: Tensor, *, reduction: Reduction = "mean", beta: float = 1.0
 ) -> Tensor:
     """Huber's loss over ``beta``."""
     if beta == 0:
-        return l1_loss(input, target, reduction)
-    return huber_loss(input, target, reduction, beta) / beta
+        return l1_loss(input, target, reduction=reduction)
+    return huber_loss(input, target, reduction=reduction, delta=beta) / beta
 
 
 def binary_cross_entropy_with_logits(
-    input: Tensor, target: Tensor, reduction: Reduction = "mean"
+    input: Tensor, target: Tensor, *, reduction: Reduction = "mean"
 ) -> Tensor:
     """Cross entropy of scores and numbers from 0 to 1.
 

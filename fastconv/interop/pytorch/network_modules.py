@@ -77,7 +77,7 @@ class Scale(nn.Module):
         """Multiply."""
         factors = self.layers(input)
         if self.per_channel:
-            factors = factors.unsqueeze(-1).unsqueeze(-1)
+            factors = factors.reshape(factors.shape[0], -1, 1, 1)
         return input * factors
 
 
@@ -85,5 +85,5 @@ class VectorAsPixel(nn.Module):
     """Vectors (N, C) as images (N, C, 1, 1)."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Add two axes."""
-        return input.unsqueeze(-1).unsqueeze(-1)
+        """Add two axes of one."""
+        return input.reshape(input.shape[0], -1, 1, 1)
