@@ -150,7 +150,7 @@ def _like(array: Any) -> jax.ShapeDtypeStruct:
 
 def _taken(owner: str, **arrays: Any) -> list[Any]:
     """Return arguments as arrays of JAX, all float32 or all float64; None stays."""
-    found = [None if each is None else jnp.asarray(each) for each in arrays.values()]
+    found: list[Any] = [None if each is None else jnp.asarray(each) for each in arrays.values()]
     first = found[0]
     for name, array in zip(arrays, found, strict=True):
         if array is None:
@@ -263,7 +263,7 @@ def conv2d(
     """
     owner = "conv2d"
     x, w, b = _taken(owner, x=x, w=w, b=b)
-    options = (_plain(each) for each in (stride, padding, dilation, groups))
+    options = _plain(stride), _plain(padding), _plain(dilation), _plain(groups)
     spec = conv_spec(owner, x, w, *options, layout)
     if b is not None and b.shape != (spec.out_channels,):
         raise ValueError(

@@ -237,10 +237,12 @@ def _register_softmax(
     forward.register_autograd(
         lambda ctx, dy: (backward(dy, ctx.saved_tensors[0], ctx.dim), None), setup_context=keep
     )
-    backward.register_autograd(
-        lambda ctx, upstream: (*second(upstream, *ctx.saved_tensors, ctx.dim), None),
-        setup_context=keep_both,
-    )
+
+    def second_derivatives(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
+        dy, y = ctx.saved_tensors
+        return *second(upstream, dy, y, ctx.dim), None
+
+    backward.register_autograd(second_derivatives, setup_context=keep_both)
 
 
 def _second_of_softmax(upstream: Tensor, dy: Tensor, y: Tensor, dim: int) -> tuple[Tensor, Tensor]:

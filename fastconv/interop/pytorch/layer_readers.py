@@ -58,7 +58,8 @@ def _fault(place: Place, told: str) -> NetworkError:
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy()
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
 
 
 def _vectors(place: Place, **tensors: torch.Tensor | None) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fastconv.functional import elementwise_loss, loss
@@ -20,9 +19,7 @@ from fastconv.interop.pytorch.tensors import (
 )
 
 
-def _options(
-    owner: str, weight: Tensor | None, label_smoothing: float
-) -> dict[str, NDArray[Any] | float | None]:
+def _options(owner: str, weight: Tensor | None, label_smoothing: float) -> dict[str, Any]:
     return {
         "class_weights": optional_array(owner, "weight", weight),
         "label_smoothing": label_smoothing,

@@ -80,7 +80,7 @@ def batch_norm(
         torch.from_numpy(mean),
         torch.from_numpy(inverse_std.copy()),  # no two results share memory
         *(missing(input) if array is None else torch.from_numpy(array) for array in running),
-    )  # type: ignore[return-value]
+    )
 
 
 @batch_norm.register_fake
