@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from optional_torch import functional, needs_torch, torch
+from optional_torch import functional, torch
 
 import fastconv
 from fastconv.data import Samples
@@ -41,15 +41,12 @@ from fastconv.layers import (
 )
 from fastconv.network import NetworkError
 
-pytestmark = needs_torch
+if torch is None:
+    pytest.skip("PyTorch is not installed", allow_module_level=True)
 
-if torch is not None:
-    from fastconv.interop.pytorch import from_torch, replace_layers, to_torch
+from fastconv.interop.pytorch import from_torch, replace_layers, to_torch
 
-    nn = torch.nn
-    Module = nn.Module
-else:
-    Module = object
+nn = torch.nn
 
 
 def drawn(*shape):
@@ -76,7 +73,7 @@ def scores_of(network, x):
     return torch.from_numpy(y.transpose(0, 3, 1, 2) if y.ndim == 4 else y)
 
 
-class Bottleneck(Module):
+class Bottleneck(nn.Module):
     """A residual block as torchvision writes it."""
 
     def __init__(self, inputs, outputs, stride):
@@ -99,7 +96,7 @@ class Bottleneck(Module):
         return self.relu(out)
 
 
-class Excitation(Module):
+class Excitation(nn.Module):
     """Squeeze and excitation as it is usually written."""
 
     def __init__(self, channels):
@@ -113,7 +110,7 @@ class Excitation(Module):
         return x * y.expand_as(x)
 
 
-class OwnCode(Module):
+class OwnCode(nn.Module):
     """A model that calls functions and methods."""
 
     def __init__(self):
@@ -127,7 +124,7 @@ class OwnCode(Module):
         return functional.log_softmax(self.fc(x), dim=1)
 
 
-class Inception(Module):
+class Inception(nn.Module):
     """Branches side by side, one of them the input."""
 
     def __init__(self):
@@ -138,7 +135,7 @@ class Inception(Module):
         return torch.cat([self.a(x), functional.gelu(self.b(x)), x], dim=1)
 
 
-class Pixels(Module):
+class Pixels(nn.Module):
     """Excitation by 1x1 convolutions, and a mean over the pixels."""
 
     def __init__(self):
@@ -204,7 +201,7 @@ def test_vectors_are_read_too():
     torch.testing.assert_close(scores_of(network, drawn(3, 5)), model(drawn(3, 5)).detach())
 
 
-class Shared(Module):
+class Shared(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(2, 2, 1)
@@ -213,7 +210,7 @@ class Shared(Module):
         return self.conv(self.conv(x))
 
 
-class Crossing(Module):
+class Crossing(nn.Module):
     """Branches that neither meet nor lie within each other."""
 
     def __init__(self):
@@ -226,7 +223,7 @@ class Crossing(Module):
         return b * a + b
 
 
-class Choosing(Module):
+class Choosing(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
 

@@ -15,6 +15,7 @@ def softmax(input: Tensor, dim: int) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> softmax(torch.zeros(1, 2), 1)
     tensor([[0.5000, 0.5000]])
     """
@@ -26,6 +27,7 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> log_softmax(torch.zeros(1, 2), 1)
     tensor([[-0.6931, -0.6931]])
     """
@@ -37,6 +39,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> prelu(torch.tensor([[-2.0, 3.0]]), torch.tensor([0.25]))
     tensor([[-0.5000,  3.0000]])
     """
@@ -52,6 +55,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> relu(torch.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """

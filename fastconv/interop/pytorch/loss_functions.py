@@ -102,8 +102,8 @@ def nll_loss(
 
     Examples
     --------
-    >>> nll_loss(torch.zeros(1, 4), torch.tensor([2]))
-    tensor(-0.)
+    >>> nll_loss(torch.full((1, 4), -2.0), torch.tensor([2]))
+    tensor(2.)
     """
     _check_reduction("nll_loss", reduction)
     labels, valid = _classes("nll_loss", target, ignore_index)

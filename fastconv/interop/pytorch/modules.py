@@ -17,6 +17,7 @@ class Conv2d(nn.Conv2d):
 
     Examples
     --------
+    >>> import torch
     >>> Conv2d(3, 8, 3, padding=1)(torch.zeros(1, 3, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
     """
@@ -51,6 +52,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     Examples
     --------
+    >>> import torch
     >>> ConvTranspose2d(3, 8, 2, stride=2)(torch.zeros(1, 3, 8, 8)).shape
     torch.Size([1, 8, 16, 16])
     """
@@ -71,6 +73,7 @@ class Linear(nn.Linear):
 
     Examples
     --------
+    >>> import torch
     >>> Linear(4, 2)(torch.zeros(3, 4)).shape
     torch.Size([3, 2])
     """
@@ -193,6 +196,7 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
 
     Examples
     --------
+    >>> import torch
     >>> BatchNorm2d(3)(torch.ones(2, 3, 4, 4)).abs().max()
     tensor(0., grad_fn=<MaxBackward1>)
     """
