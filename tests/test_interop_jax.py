@@ -18,7 +18,12 @@ from jax import numpy as jnp
 from fastconv.backends.selection import BackendError, choose_backend
 from fastconv.interop import jax as door
 
-jax.config.update("jax_enable_x64", True)
+
+@pytest.fixture(autouse=True)
+def _double_precision():
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
 
 
 def available(backend):

@@ -44,9 +44,9 @@ from fastconv.network import NetworkError
 if torch is None:
     pytest.skip("PyTorch is not installed", allow_module_level=True)
 
-from fastconv.interop.pytorch import from_torch, replace_layers, to_torch
+from torch import nn
 
-nn = torch.nn
+from fastconv.interop.pytorch import from_torch, replace_layers, to_torch
 
 
 def drawn(*shape):

@@ -72,18 +72,14 @@ def optional_array(owner: str, name: str, tensor: torch.Tensor | None) -> NDArra
     return None if tensor is None else array_of(owner, name, tensor)
 
 
-def is_channels_last(tensor: torch.Tensor) -> bool:
-    """Whether images lie channel by channel within each pixel, as NHWC."""
-    return (
-        tensor.dim() == 4
-        and not tensor.is_contiguous()
-        and bool(tensor.is_contiguous(memory_format=torch.channels_last))
-    )
-
-
 def layout_of(tensor: torch.Tensor) -> Layout:
-    """Return the layout that a kernel takes images in without a copy."""
-    return "NHWC" if is_channels_last(tensor) else "NCHW"
+    """Return the layout that a kernel takes images in without a copy.
+
+    Images whose channels lie side by side within each pixel are NHWC; all else counts as NCHW.
+    """
+    if tensor.is_contiguous() or tensor.dim() != 4:
+        return "NCHW"
+    return "NHWC" if tensor.is_contiguous(memory_format=torch.channels_last) else "NCHW"
 
 
 def in_layout(array: NDArray[Any], layout: Layout) -> NDArray[Any]:
