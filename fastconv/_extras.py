@@ -27,6 +27,8 @@ EXTRAS = {
     "joblib": ("joblib",),
     "dask": ("dask", "distributed"),
     "ray": ("ray",),
+    "torch": ("torch",),
+    "jax": ("jax",),
 }
 """By their names: the modules that they bring."""
 

@@ -26,7 +26,7 @@ MODULES = sorted(
 def test_docstring_examples_give_what_they_show(name: str) -> None:
     try:
         module = importlib.import_module(name)
-    except MissingExtra as fault:
+    except MissingExtra as fault:  # a door to what is not installed
         pytest.skip(str(fault))
     outcome = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert outcome.failed == 0

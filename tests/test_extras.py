@@ -190,7 +190,9 @@ def test_whatever_is_imported_is_numpy_or_of_an_extra():
     assert third_party_imports() <= known | {"numpy"} | set(WITH_ANOTHER)
 
 
-NOT_NEEDED = {"pandas", "tensorboard", "mlflow", "wandb", "mpi", "joblib", "dask", "ray"}
+NOT_NEEDED = {
+    "pandas", "tensorboard", "mlflow", "wandb", "mpi", "joblib", "dask", "ray", "torch", "jax",
+}  # fmt: skip
 """Extras that are large; what needs them is tested where they are installed."""
 
 

@@ -43,7 +43,7 @@ def _other_order(w: Shape, order: str, inputs: int) -> str:
     return f"; if w is {other}, use w.transpose({axes}), or the other layout"
 
 
-def _conv_spec(
+def conv_spec(
     owner: str,
     x: Array,
     w: Array,
@@ -175,7 +175,7 @@ def conv2d(
            [20., 24.]])
     """
     x, w, b = take_floats("conv2d", x=x, w=w, b=b)
-    spec = _conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
+    spec = conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
     if b is not None:
         check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
         b = dense(b)
@@ -232,7 +232,7 @@ def conv2d_backward(
     owner = "conv2d_backward"
     dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
-    spec = _conv_spec(owner, x, w, stride, padding, dilation, groups, layout)
+    spec = conv_spec(owner, x, w, stride, padding, dilation, groups, layout)
     check_shape(
         owner, "dy", dy, shape_from_nhwc(spec.y_shape, layout), "the shape of conv2d's result"
     )

@@ -20,7 +20,8 @@ from fastconv.functional.arrays import dense as as_dense
 from fastconv.spec import DenseSpec
 
 
-def _dense_spec(owner: str, x: Array, w: Array) -> DenseSpec:
+def dense_spec(owner: str, x: Array, w: Array) -> DenseSpec:
+    """Check x and w against each other and make their spec."""
     check_dimensions(owner, "x", x, "NI")
     check_dimensions(owner, "w", w, "IO")
     if w.shape[0] != x.shape[1]:
@@ -75,7 +76,7 @@ def dense(
     """
     x, w, b = take_floats("dense", x=x, w=w, b=b)
     xp = module_of(x)
-    spec = _dense_spec("dense", x, w)
+    spec = dense_spec("dense", x, w)
     if b is not None:
         check_shape("dense", "b", b, (spec.outputs,), "one for each output of w")
         b = as_dense(b)
@@ -132,7 +133,7 @@ def dense_backward(
     owner = "dense_backward"
     dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
-    spec = _dense_spec(owner, x, w)
+    spec = dense_spec(owner, x, w)
     check_shape(owner, "dy", dy, (spec.batch, spec.outputs), "the shape of dense's result")
     xp = module_of(x)
     dy = as_dense(dy)

@@ -33,7 +33,7 @@ _NAMES = {
 """Names of fields of the spec that come from the shape of an argument."""
 
 
-def _pool_spec(
+def pool_spec(
     owner: str,
     shape: Sequence[int],
     kernel: object,
@@ -43,6 +43,7 @@ def _pool_spec(
     count_include_pad: bool,
     layout: Layout,
 ) -> PoolSpec:
+    """Make the spec of a pooling of images of a shape in ``layout``."""
     check_layout(owner, layout)
     n, h, w, c = shape_to_nhwc(owner, "the shape of x", shape, layout)
     window = as_pair(owner, "kernel", kernel)
@@ -120,7 +121,7 @@ def max_pool2d(
     check_layout("max_pool2d", layout)
     (x,) = take_floats("max_pool2d", x=x)
     check_dimensions("max_pool2d", "x", x, layout)
-    spec = _pool_spec("max_pool2d", x.shape, kernel, stride, padding, ceil_mode, True, layout)
+    spec = pool_spec("max_pool2d", x.shape, kernel, stride, padding, ceil_mode, True, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     y, where = empty("max_pool2d", shape, x), empty("max_pool2d", shape, x, np.int32)
     launch_on_images(backend, "pool.max_pool2d_forward", spec, x.dtype, layout, "rww", x, y, where)
@@ -173,7 +174,7 @@ def max_pool2d_backward(
     """
     owner = "max_pool2d_backward"
     (dy,) = take_floats(owner, dy=dy)
-    spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, True, layout)
+    spec = pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, True, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of max_pool2d's result")
     where = take_returned(owner, "where", where, np.int32, "max_pool2d", "dy", dy)
@@ -229,7 +230,7 @@ def avg_pool2d(
     check_layout(owner, layout)
     (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
-    spec = _pool_spec(owner, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
+    spec = pool_spec(owner, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
     y = empty(owner, shape_from_nhwc(spec.y_shape, layout), x)
     launch_on_images(backend, "pool.avg_pool2d_forward", spec, x.dtype, layout, "rw", x, y)
     return y
@@ -272,7 +273,7 @@ def avg_pool2d_backward(
     """
     owner = "avg_pool2d_backward"
     (dy,) = take_floats(owner, dy=dy)
-    spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
+    spec = pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of avg_pool2d's result")
     dx = empty(owner, shape_from_nhwc(spec.x_shape, layout), dy)

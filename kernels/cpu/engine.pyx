@@ -29,6 +29,15 @@ cdef extern from "thread_pool.h" nogil:
     )
     double fastconv_barrier_nanoseconds(int threads, int64_t count)
 
+cdef extern from "xla_ffi.h" nogil:
+    enum: FASTCONV_XLA_NONE
+    int fastconv_xla_register(
+        int64_t key, const int64_t *stream, int64_t instructions, const int64_t *relocations,
+        int64_t number_of_relocations, const int64_t *places, int64_t arrays,
+        int64_t workspace_bytes, int threads
+    )
+    void *fastconv_xla_handler(void *frame)
+
 cdef extern from "kernels.h" nogil:
     struct instruction_set "instruction_set":
         const char *name
@@ -175,3 +184,26 @@ def barrier_nanoseconds(int threads, int64_t count):
     with nogil:
         result = fastconv_barrier_nanoseconds(threads, count)
     return result
+
+
+XLA_NONE = FASTCONV_XLA_NONE
+
+
+def xla_handler():
+    """Return the address of the handler that XLA calls; see kernels/cpu/xla_ffi.h."""
+    return <intptr_t> &fastconv_xla_handler
+
+
+def register_xla_call(
+    int64_t key, const int64_t[:, ::1] stream, const int64_t[:, ::1] relocations,
+    const int64_t[::1] places, int64_t workspace_bytes, int threads
+):
+    """Remember a kernel call for the handler, under a key and for the rest of the process."""
+    cdef const int64_t *first = &relocations[0, 0] if relocations.shape[0] else NULL
+    if stream.shape[0] == 0 or places.shape[0] == 0:
+        raise ValueError("register_xla_call: the call has no instructions or no arrays")
+    if not fastconv_xla_register(
+        key, &stream[0, 0], stream.shape[0], first, relocations.shape[0], &places[0],
+        places.shape[0], workspace_bytes, threads
+    ):
+        raise MemoryError

@@ -24,3 +24,15 @@ def run_call(
     threads: int,
 ) -> None: ...
 def barrier_nanoseconds(threads: int, count: int) -> float: ...
+
+XLA_NONE: int
+
+def xla_handler() -> int: ...
+def register_xla_call(
+    key: int,
+    stream: NDArray[np.int64],
+    relocations: NDArray[np.int64],
+    places: NDArray[np.int64],
+    workspace_bytes: int,
+    threads: int,
+) -> None: ...
