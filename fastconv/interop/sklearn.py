@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.data import DataError
-from fastconv.functional.activation import softmax
+from fastconv.functional.softmax import softmax
 from fastconv.interop.network_estimator import NetworkEstimator
 from fastconv.layers import Layer
 from fastconv.optimizers import Optimizer

@@ -75,7 +75,8 @@ def _first_flips(spec: RandomSpec, count: int) -> np.ndarray:
 def _mirrored(places: np.ndarray, size: int) -> np.ndarray:
     """The pixels that places beside an image show."""
     inside = np.abs(places)
-    return np.where(inside < size, inside, 2 * (size - 1) - inside)
+    shown: np.ndarray = np.where(inside < size, inside, 2 * (size - 1) - inside)
+    return shown
 
 
 def _resize(

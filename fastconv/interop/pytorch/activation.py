@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastconv.functional import activation, prelu
+from fastconv.functional import softmax as along_axis
 from fastconv.functional.arrays import dense, launch
 from fastconv.interop.pytorch.tensors import (
     array_of,
@@ -179,7 +180,7 @@ for _kind in _CURVATURES:
 )
 def softmax(input: Tensor, dim: int) -> Tensor:
     """Probabilities along one axis."""
-    return torch.from_numpy(activation.softmax(array_of("softmax", "input", input), axis=dim))
+    return torch.from_numpy(along_axis.softmax(array_of("softmax", "input", input), axis=dim))
 
 
 @torch.library.custom_op(
@@ -191,7 +192,7 @@ def softmax_backward(dy: Tensor, y: Tensor, dim: int) -> Tensor:
     """Gradient of :func:`softmax` from its output."""
     owner = "softmax_backward"
     arrays = array_of(owner, "the gradient", dy), array_of(owner, "y", y)
-    return torch.from_numpy(activation.softmax_backward(*arrays, axis=dim))
+    return torch.from_numpy(along_axis.softmax_backward(*arrays, axis=dim))
 
 
 @torch.library.custom_op(
@@ -200,7 +201,7 @@ def softmax_backward(dy: Tensor, y: Tensor, dim: int) -> Tensor:
 def log_softmax(input: Tensor, dim: int) -> Tensor:
     """Logarithms of the probabilities along one axis."""
     array = array_of("log_softmax", "input", input)
-    return torch.from_numpy(activation.log_softmax(array, axis=dim))
+    return torch.from_numpy(along_axis.log_softmax(array, axis=dim))
 
 
 @torch.library.custom_op(
@@ -212,7 +213,7 @@ def log_softmax_backward(dy: Tensor, y: Tensor, dim: int) -> Tensor:
     """Gradient of :func:`log_softmax` from its output."""
     owner = "log_softmax_backward"
     arrays = array_of(owner, "the gradient", dy), array_of(owner, "y", y)
-    return torch.from_numpy(activation.log_softmax_backward(*arrays, axis=dim))
+    return torch.from_numpy(along_axis.log_softmax_backward(*arrays, axis=dim))
 
 
 def _register_softmax(
