@@ -89,11 +89,12 @@ def _rubbish(shape, dtype):
     return np.full(count, 0xFF, np.uint8).view(dtype).reshape(shape)
 
 
+@functools.cache
 def parameters_of(kernel):
     """Names of the arrays of a kernel, in order: all but the spec and the workspace."""
     module, _, name = kernel.partition(".")
     reference = importlib.import_module(f"fastconv.backends.reference.{module}")
-    return list(inspect.signature(getattr(reference, name)).parameters)[1:-1]
+    return tuple(inspect.signature(getattr(reference, name)).parameters)[1:-1]
 
 
 def run(backend, call, in_place=(), precision=None):
