@@ -24,7 +24,7 @@ _MOVED = (
 )
 _STEPS = tuple(1e-2 * 0.25**k for k in range(5))
 """Values of h, largest first."""
-_SMALL_STEPS = tuple(1e-5 * 0.25**k for k in range(5))
+_SMALL_STEPS = tuple(1e-5 * 0.25**k for k in range(6))
 """Those within which even a weight that moves 100,000 units may find none on its kink."""
 _FOUR_DIGITS = 1e-4
 """What a loss in float64 leaves of a difference over so small a step."""
@@ -175,7 +175,7 @@ def check_gradients(
     gradient plays no part in that.
 
     In a network of many units, such as a residual one, some unit is on its kink within each of
-    these steps. Steps from 1e-5 down to 4e-8 are then tried, which leave four digits of a gradient;
+    these steps. Steps from 1e-5 down to 1e-8 are then tried, which leave four digits of a gradient;
     at these, the slopes on both sides must agree too, or the element itself lies on a kink.
 
     Where a parameter has kinks alone, and biases of a layer are all 0, as they are drawn, all is

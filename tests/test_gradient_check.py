@@ -110,6 +110,14 @@ def test_what_can_be_compared_in_cifar10_deep_agrees_with_differences():
     assert {"conv2d_4.weight", "dense_1.weight", "dense_1.bias", "dense_2.weight"} <= compared
 
 
+def test_a_residual_network_of_two_hundred_thousand_units_is_proven():
+    network = Sequential(load_recipe("cifar10-resnet20").make_layers(), (32, 32, 3))
+    batch = make_batch(network, count=2)
+    check = fastconv.check_gradients(network, *batch, samples=1, verbose=False)
+    assert check.passed, str(check)
+    assert sum(row.checked for row in check.rows) == len(check.rows) == 65
+
+
 def test_the_check_prints_a_table(capsys):
     network = smooth()
     check = fastconv.check_gradients(network, *make_batch(network))

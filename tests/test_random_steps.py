@@ -221,7 +221,9 @@ def test_a_fault_shrinks_to_a_small_network_and_a_test_to_paste(monkeypatch):
     monkeypatch.setattr(optim, "momentum_update", forgetful)
 
     def is_wrong(case):
-        return check_steps(case, "numpy")[0].differs
+        # Other updates do not call it, and are compared by the tests above.
+        has_momentum = case.optimizer.kind in ("momentum", "nesterov")
+        return has_momentum and check_steps(case, "numpy")[0].differs
 
     case = find(
         cases(), is_wrong,

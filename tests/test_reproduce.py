@@ -176,7 +176,10 @@ def test_variations_stand_beside_each_other(command, tmp_path, monkeypatch):
     short = dataclasses.replace(chosen_systems([SYSTEM])[0], settings={"epochs": 20}, seeds=1)
     monkeypatch.setattr(reproduce, "chosen_systems", lambda names: (short,))
     monkeypatch.setattr(results, "systems", lambda: (short,))
-    widths = tuple(Variation(f"{n} units", {"layers.0.units": n}) for n in (2, 4))
+    widths = tuple(
+        Variation(f"{n} units", {"layers.0.units": n, "epochs": 30, "validate_every": 10})
+        for n in (2, 4)
+    )
     wide = Comparison(
         "D", "width", "The first layer's width is unimportant.", SYSTEM, widths, "equal",
         figure="test_loss", within=1e9, seeds=2, short={"epochs": 10, "validate_every": 5},
