@@ -15,7 +15,7 @@ class UserError(Exception):
 
     Examples
     --------
-    >>> str(UserError("data\\nof\\ntwo lines"))
+    >>> str(UserError("data\nof\ntwo lines"))
     'data of two lines'
     """
 

@@ -35,7 +35,8 @@ def read_parquet(path: Path, options: OwnOptions, *, requires_label: bool = True
         If PyArrow is not installed, or a cell is not as it must be; it is named, with the column.
     """
     try:
-        # By its name: type checkers need not have it.
+        # By their names: type checkers need not have them.
+        importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise DataError(
