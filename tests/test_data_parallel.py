@@ -444,6 +444,13 @@ def test_exchanges_take_what_alpha_and_beta_say(scaling):
 
 
 @with_bench
+def test_workers_on_one_host_wait_for_pipes_and_copy_rows(scaling):
+    host = scaling.Network("by hand", alpha=2.0, beta=0.5)
+    # 3 other workers, 5 messages each; rows of 2 shards, a total, and back into the network.
+    assert scaling.on_one_host(host, 4, 8, 8) == 3 * 5 * 2.0 + 4 * 8 * 0.5
+
+
+@with_bench
 def test_a_step_is_its_shards_its_exchange_and_its_update(scaling):
     step = scaling.Step(fixed=1.0, each_sample=0.25, update=3.0, bytes=8)
     network = scaling.Network("free", 0.0, 0.0)
