@@ -69,7 +69,7 @@ def scores_of(network, x):
     images = x.numpy()
     if images.ndim == 4:
         images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    y = fastconv.Predictor(network, backend="cython")(images)
+    y = fastconv.Predictor(network)(images)
     return torch.from_numpy(y.transpose(0, 3, 1, 2) if y.ndim == 4 else y)
 
 
@@ -325,7 +325,7 @@ def test_a_model_and_its_network_take_the_same_steps():
     samples = Samples.from_arrays(images, target.numpy(), layout="NHWC")
     trainer = fastconv.Trainer(
         network, samples, loss="softmax_cross_entropy", optimizer="sgd", schedule=0.05,
-        batch_size=4, backend="cython",
+        batch_size=4,
     )  # fmt: skip
     optimizer = torch.optim.SGD(model.parameters(), 0.05)
     for _ in range(2):

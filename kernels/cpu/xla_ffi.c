@@ -4,6 +4,7 @@
  * what is added comes behind. Nothing of XLA is needed to compile this, nor to load it. */
 #include "xla_ffi.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,12 +108,12 @@ enum { LISTS = 256, MOST_ARRAYS = 16, LINE = 64 };
 
 /* Calls stay as long as the process does: programs of XLA are not told when nobody needs one more.
  * They are only ever added at the front, so that readers need no lock. */
-static struct call *calls[LISTS];
+static _Atomic(struct call *) calls[LISTS];
 
-static struct call **list_of(int64_t key) { return &calls[(uint64_t)key % LISTS]; }
+static _Atomic(struct call *) *list_of(int64_t key) { return &calls[(uint64_t)key % LISTS]; }
 
 static struct call *find(int64_t key) {
-    struct call *call = __atomic_load_n(list_of(key), __ATOMIC_ACQUIRE);
+    struct call *call = atomic_load_explicit(list_of(key), memory_order_acquire);
     while (call && call->key != key) call = call->next;
     return call;
 }
@@ -131,7 +132,7 @@ int fastconv_xla_register(int64_t key, const int64_t *stream, int64_t instructio
     struct call *call = malloc(sizeof *call);
     if (!call) return 0;
     *call = (struct call){
-        .next = *list_of(key), .key = key, .instructions = instructions,
+        .next = atomic_load(list_of(key)), .key = key, .instructions = instructions,
         .number_of_relocations = number_of_relocations, .arrays = arrays,
         .workspace_bytes = workspace_bytes, .threads = threads,
         .stream = copy_of(stream, sizeof(int64_t) * WORDS * (size_t)instructions),
@@ -143,7 +144,7 @@ int fastconv_xla_register(int64_t key, const int64_t *stream, int64_t instructio
         free(call->stream), free(call->relocations), free(call->places), free(call);
         return 0;
     }
-    __atomic_store_n(list_of(key), call, __ATOMIC_RELEASE);
+    atomic_store_explicit(list_of(key), call, memory_order_release);
     return 1;
 }
 
