@@ -30,6 +30,8 @@ from fastconv.layers.graph import INPUT, Graph
 from fastconv.network import NetworkError, Sequential
 from fastconv.spec import Shape, SpecError
 
+_MOST_ELEMENTS = 2**26
+"""Of a value of one sample: a file of few bytes cannot ask for more memory."""
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -112,6 +114,11 @@ class Assembly:
         """
         shapes = tuple(shape for _, shape in read)
         shape = layer.output_shape(shapes[0]) if len(read) == 1 else layer.merged_shape(shapes)
+        if math.prod(shape) > _MOST_ELEMENTS:
+            raise ValueError(
+                f"makes samples of {' x '.join(map(str, shape))} elements; fastconv reads networks "
+                f"of {_MOST_ELEMENTS:,} at most"
+            )
         made = {name: np.asarray(array) for name, array in (arrays or {}).items()}
         if made:
             expected = {p.name: p.shape for p in layer.parameters(shapes[0])}
