@@ -303,14 +303,14 @@ class Assembly:
         for value in values:
             sizes = [value.sizes[a] for a in order]
             before, behind = sizes[:place], math.prod(sizes[place:])
-            shape = (math.prod(before), behind) if math.prod(before) > 1 else (behind,)
+            shape: Shape = (math.prod(before), behind) if math.prod(before) > 1 else (behind,)
             if place == len(sizes) - 1 == 2:
                 shape = (sizes[0], sizes[1], sizes[2])
             read.append(self.read(value, order, shape))
-        name, shape = self.add(hint, Concatenate(*([] for _ in values)), *read)
+        name, made = self.add(hint, Concatenate(*([] for _ in values)), *read)
         sizes = list(values[0].sizes)
         sizes[axis] = sum(value.sizes[axis] for value in values)
-        return Value.of_axes(name, shape, [sizes[a] for a in order], order)
+        return Value.of_axes(name, made, [sizes[a] for a in order], order)
 
     def scaled(
         self, hint: str, value: Value, scale: Any = 1.0, shift: Any = 0.0, *, train: bool = False

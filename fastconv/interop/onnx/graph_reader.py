@@ -281,10 +281,10 @@ class GraphReader:
 
     def _hint(self, node: onnx.NodeProto) -> str:
         """Return a name for the step of a node: that of its weights, or its own."""
-        for name in node.input[1:]:
+        for name in map(str, node.input[1:]):
             if name.endswith((".weight", ".bias", "/kernel")):
                 return name.rpartition("." if "." in name else "/")[0]
-        return node.name or next(iter(node.output), "") or node.op_type.lower()
+        return name_of(node)
 
 
 def _handled(operation: Operation, handler: Handler) -> Sequence[Value]:
