@@ -5,6 +5,7 @@ import importlib
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -402,6 +403,8 @@ def test_nothing_imports_torch():
 def test_every_module_can_be_imported_in_any_order(tmp_path):
     # The compiled kernels need a compiler; the other modules need nothing.
     modules = [name for name in IMPORTS if not name.startswith("fastconv.backends.cython.")]
+    if find_spec("onnx") is None:  # a door that is closed then
+        modules = [name for name in modules if not name.startswith("fastconv.interop.onnx")]
     for order in (modules, modules[::-1]):
         code = f"import importlib\nfor name in {order!r}: print(importlib.import_module(name))"
         assert len(python(code, tmp_path).splitlines()) == len(modules)
