@@ -10,7 +10,6 @@ from fastconv._extras import require_extra
 
 if __name__ == "__main__":  # before what needs them is imported
     require_extra("train", "python -m fastconv.export")
-    require_extra("onnx", "python -m fastconv.export")
 
 from fastconv.cli.command_line import Parser, run
 

@@ -49,6 +49,10 @@ def _of_torch(model, path, shape, **options):
 def _torchvision(name):
     def make(path):
         import torch
+
+        # A build for CUDA has no compiled operators beside a PyTorch without; none is used here.
+        if not hasattr(torch.ops.torchvision, "nms"):
+            torch.library.define("torchvision::nms", "(Tensor a, Tensor b, float c) -> Tensor")
         import torchvision
 
         torch.manual_seed(0)
@@ -94,7 +98,9 @@ def _keras(path):
         y = layers.SeparableConv2D(filters, 3, padding="same", activation="silu")(y)
         x = layers.Add()([y, layers.Conv2D(filters, 1, strides=2)(x)])
     x = layers.Dense(20, activation="gelu")(layers.Flatten()(layers.MaxPooling2D()(x)))
-    keras.Model(given, layers.Dense(10, activation="softmax")(x)).export(str(path), format="onnx")
+    model = keras.Model(given, layers.Dense(10, activation="softmax")(x))
+    model(np.zeros((1, 32, 32, 3), np.float32))
+    model.export(str(path), format="onnx", verbose=False)
 
 
 def _sklearn(path):

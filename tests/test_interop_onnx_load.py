@@ -445,13 +445,13 @@ def test_a_loaded_network_is_trained_on(tmp_path):
         node("Conv", "x w b", "a", pads=[1, 1, 1, 1]),
         node("BatchNormalization", "a g g m v", "n"),
         node("Relu", "n", "r"), node("Add", "r a", "s"), node("Dropout", "s", "d"),
-        node("GlobalAveragePool", "d", "p"), node("Flatten", "p", "f"),
+        node("MaxPool", "d", "p", kernel_shape=[2, 2], strides=[2, 2]), node("Flatten", "p", "f"),
         node("Gemm", "f u c", "y"),
     ]  # fmt: skip
     constants = {
-        "w": weights(6, 1, 3, 3), "b": weights(6), "g": np.ones(6, np.float32),
+        "w": 0.5 * weights(6, 1, 3, 3), "b": weights(6), "g": np.ones(6, np.float32),
         "m": np.zeros(6, np.float32), "v": np.ones(6, np.float32),
-        "u": weights(6, 10), "c": weights(10),
+        "u": 0.1 * weights(96, 10), "c": weights(10),
     }  # fmt: skip
     network = load(saved(model_of(nodes, (1, 8, 8), constants=constants), tmp_path))
     images = load_data("digits").training
@@ -459,14 +459,14 @@ def test_a_loaded_network_is_trained_on(tmp_path):
     trainer = fastconv.Trainer(
         network, digits, loss="softmax_cross_entropy", optimizer=Optimizer("adam"),
         schedule=Constant(0.01), batch_size=32, backend="numpy",
-        preprocessing=Preprocessing("scale", factor=1 / 16),
+        preprocessing=Preprocessing("scale"),
     )  # fmt: skip
     before = trainer.evaluate(digits)
     for _ in range(6):
         trainer.train(8)
     after = trainer.evaluate(digits)
     assert after.loss < before.loss
-    assert after.accuracy > before.accuracy
+    assert after.accuracy > 0.6 > before.accuracy
 
 
 # What cannot be read says which node, which operator and why.
@@ -539,6 +539,10 @@ REFUSED = {
     "a constant for each sample": (
         [node("Add", "x c")], {"c": weights(2, 4, 1, 1)},
         r"\(Add\): has a constant of the sizes \(2, 4, 1, 1\), with one for each sample",
+    ),
+    "images too large": (
+        [node("Pad", "x p")], {"p": np.array([0, 0, 0, 0, 0, 0, 2**40, 0])},
+        r"\(Pad\): makes samples of 1099511627785 x 8 x 4 elements; fastconv reads networks of",
     ),
     "a constant too large": (
         [node("ConstantOfShape", "s", "c"), node("Add", "x c")], {"s": np.array([2**40])},
@@ -669,7 +673,7 @@ def test_nothing_is_read_outside_the_folder_of_the_model(tmp_path):
         ({"location": "short.bin", "length": 8}, r"has 8 bytes from 0 on .*; expected 16 bytes"),
         ({"location": "short.bin", "offset": -8}, r"from -8 on .*; expected 16 bytes from 0"),
         ({"location": "short.bin", "offset": "x"}, "an offset or a length that is no number"),
-        ({"location": "short.bin", "dims": (2**62, 2**62)}, r"ends at byte|expected"),
+        ({"location": "short.bin", "dims": (2**62, 2**62)}, r"has the sizes \(4611.*below 2\*\*31"),
         ({"location": "short.bin", "dims": (-4,)}, r"has the sizes \(-4,\); expected 0 or more"),
     ],
 )
@@ -681,8 +685,8 @@ def test_sizes_of_weights_in_files_are_checked(tmp_path, given, told):
 
 def test_sizes_of_weights_in_the_file_are_checked(tmp_path):
     model = model_of([node("Add", "x w")], (4,), constants={"w": weights(4)})
-    model.graph.initializer[0].dims[:] = [2**40]
-    with pytest.raises(OnnxError, match=r"tensor 'w' has 16 bytes; expected 4,398,046,511,104"):
+    model.graph.initializer[0].dims[:] = [2**20]
+    with pytest.raises(OnnxError, match=r"tensor 'w' has 16 bytes; expected 4,194,304 for the"):
         load(saved(model, tmp_path))
     model.graph.initializer[0].data_type = onnx.TensorProto.STRING
     with pytest.raises(OnnxError, match="tensor 'w' has the type STRING; expected one of float32"):

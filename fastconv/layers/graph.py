@@ -61,10 +61,6 @@ class Graph(Layer):
         """The steps."""
         return self.steps  # type: ignore[return-value]  # made so above
 
-    def with_steps(self, steps: Sequence[Step]) -> Graph:
-        """Return a graph of other steps."""
-        return Graph(steps)
-
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of one output sample."""
         return self._walk(input_shape, lambda layer, shapes: None)

@@ -30,6 +30,8 @@ from fastconv.layers.graph import INPUT, Graph
 from fastconv.network import NetworkError, Sequential
 from fastconv.spec import Shape, SpecError
 
+_MOST_ELEMENTS = 2**26
+"""Of a value of one sample: a file of few bytes cannot ask for more memory."""
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -112,6 +114,11 @@ class Assembly:
         """
         shapes = tuple(shape for _, shape in read)
         shape = layer.output_shape(shapes[0]) if len(read) == 1 else layer.merged_shape(shapes)
+        if math.prod(shape) > _MOST_ELEMENTS:
+            raise ValueError(
+                f"makes samples of {' x '.join(map(str, shape))} elements; fastconv reads networks "
+                f"of {_MOST_ELEMENTS:,} at most"
+            )
         made = {name: np.asarray(array) for name, array in (arrays or {}).items()}
         if made:
             expected = {p.name: p.shape for p in layer.parameters(shapes[0])}
@@ -296,14 +303,14 @@ class Assembly:
         for value in values:
             sizes = [value.sizes[a] for a in order]
             before, behind = sizes[:place], math.prod(sizes[place:])
-            shape = (math.prod(before), behind) if math.prod(before) > 1 else (behind,)
+            shape: Shape = (math.prod(before), behind) if math.prod(before) > 1 else (behind,)
             if place == len(sizes) - 1 == 2:
                 shape = (sizes[0], sizes[1], sizes[2])
             read.append(self.read(value, order, shape))
-        name, shape = self.add(hint, Concatenate(*([] for _ in values)), *read)
+        name, made = self.add(hint, Concatenate(*([] for _ in values)), *read)
         sizes = list(values[0].sizes)
         sizes[axis] = sum(value.sizes[axis] for value in values)
-        return Value.of_axes(name, shape, [sizes[a] for a in order], order)
+        return Value.of_axes(name, made, [sizes[a] for a in order], order)
 
     def scaled(
         self, hint: str, value: Value, scale: Any = 1.0, shift: Any = 0.0, *, train: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,7 +27,7 @@ class CannotFold(Exception):
     """A node that is not computed ahead: the reason."""
 
 
-def _limited(shape: Sequence[int]) -> tuple[int, ...]:
+def _limited(shape: Iterable[int]) -> tuple[int, ...]:
     sizes = tuple(int(n) for n in shape)
     if any(n < 0 for n in sizes) or math.prod(sizes) > _MOST_ELEMENTS:
         raise CannotFold(f"makes a constant of the sizes {sizes}")
@@ -110,7 +110,9 @@ def _cast(inputs: list[Array], attributes: Mapping[str, Any]) -> Array:
 
 def _constant_of_shape(inputs: list[Array], attributes: Mapping[str, Any]) -> Array:
     value = attributes.get("value", np.zeros(1, np.float32))
-    return np.full(_limited(inputs[0].ravel()), value.ravel()[0], value.dtype)
+    shape = _limited(inputs[0].ravel())
+    made: Array = np.full(shape, value.ravel()[0], value.dtype)
+    return made
 
 
 def _expand(inputs: list[Array], attributes: Mapping[str, Any]) -> Array:

@@ -250,8 +250,9 @@ def _plain(kind: str, *attributes: str, **fixed: float) -> Writer:
     """Return the writer of an activation that is an operator."""
 
     def write(w: GraphWriter, vertex: Vertex, inputs: list[Tensor]) -> Tensor:
-        given = {name: float(getattr(vertex.layer, name)) for name in attributes}
-        return inputs[0].named(w.node(kind, [inputs[0].name], vertex.name, **given, **fixed))
+        given: dict[str, Any] = {name: float(getattr(vertex.layer, name)) for name in attributes}
+        given |= fixed
+        return inputs[0].named(w.node(kind, [inputs[0].name], vertex.name, **given))
 
     return write
 
@@ -358,6 +359,7 @@ def _upsample(w: GraphWriter, vertex: Vertex, inputs: list[Tensor]) -> Tensor:
     x = w.channels_first(inputs[0])
     factors = [b / a for a, b in zip(x.shape[:2], vertex.output_shape[:2], strict=True)]
     scales = w.array(f"{vertex.name}.scales", np.array([1, 1, *factors], np.float32))
+    attributes: dict[str, Any]
     if layer.mode == "nearest":
         attributes = {
             "mode": "nearest", "coordinate_transformation_mode": "asymmetric",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from fastconv._files import replace_file
@@ -218,6 +219,8 @@ def _preprocessed(writer: GraphWriter, x: Tensor, given: Preprocessing) -> Tenso
         divisor = writer.node("Max", [room, writer.constant(1.0)], "divisor")
         return x.named(writer.node("Div", [above, divisor], "min_max"))
     if given.kind == "standardize":
+        mean: NDArray[np.float64]
+        std: NDArray[np.float64]
         mean, std = (np.asarray(a, np.float64).reshape(-1) for a in (given.mean, given.std))
         channels = x.shape[-1]
         if mean.size != channels:  # one for each feature

@@ -86,6 +86,9 @@ class GraphReader:
         """Note which node makes which value, and compute those that are constants."""
         known = {each.name for each in self.graph.input} | set(self.constants)
         for node in self.graph.node:
+            names = (node.name, node.op_type, node.domain, *node.input, *node.output)
+            if not all(isinstance(name, str) for name in names):  # bytes that are no UTF-8
+                raise OnnxError(f"{self.path}: a node has a name that is no text; export it again")
             if not any(node.output):
                 raise OnnxError(
                     f"{self.path}: node {name_of(node)!r} ({node.op_type}) makes nothing; export "
@@ -278,10 +281,10 @@ class GraphReader:
 
     def _hint(self, node: onnx.NodeProto) -> str:
         """Return a name for the step of a node: that of its weights, or its own."""
-        for name in node.input[1:]:
+        for name in map(str, node.input[1:]):
             if name.endswith((".weight", ".bias", "/kernel")):
                 return name.rpartition("." if "." in name else "/")[0]
-        return node.name or next(iter(node.output), "") or node.op_type.lower()
+        return name_of(node)
 
 
 def _handled(operation: Operation, handler: Handler) -> Sequence[Value]:

@@ -138,7 +138,7 @@ def _input_of(reader: GraphReader) -> onnx.ValueInfoProto:
 
 
 def _output_of(reader: GraphReader, wanted: str | None) -> str:
-    names = [each.name for each in reader.graph.output]
+    names = [str(each.name) for each in reader.graph.output]
     if wanted is None and len(names) == 1:
         return names[0]
     if wanted is None:

@@ -18,6 +18,7 @@ from fastconv.interop.onnx.errors import OnnxError
 
 _LARGEST_FILE = 2**31 - 1
 """Bytes of a protobuf message; larger networks keep their weights in files beside it."""
+_MOST_AXES = 16
 _TYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.DOUBLE: "float64",
@@ -117,12 +118,14 @@ def tensor_array(tensor: onnx.TensorProto, path: str) -> NDArray[Any]:
             f"{owner} has the type {told}; expected one of {', '.join(_TYPES.values())}"
         )
     shape = tuple(tensor.dims)
-    if any(size < 0 for size in shape):
-        raise OnnxError(f"{owner} has the sizes {shape}; expected 0 or more")
+    if any(not 0 <= size < _LARGEST_FILE for size in shape) or len(shape) > _MOST_AXES:
+        raise OnnxError(f"{owner} has the sizes {shape}; expected 0 or more, below 2**31")
     if tensor.HasField("segment"):
         raise OnnxError(f"{owner} is stored in segments; export it again in one piece")
     dtype = np.dtype(kind)
     size = math.prod(shape)
+    if not size:
+        shape = tuple(min(each, 1) for each in shape)  # nothing, of whatever sizes
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         content = _external_bytes(tensor, path, owner, size * dtype.itemsize)
     elif tensor.HasField("raw_data"):

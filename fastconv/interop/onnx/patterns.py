@@ -21,6 +21,9 @@ from fastconv.layers import (
     Softsign,
 )
 
+_OF_TWO = ("Add", "Mul", "Div", "Pow")
+_MOST_FACTORS = 8
+"""Constants that one after the other multiply a value."""
 Found = tuple[Layer, str]
 """An activation, and the name of what it is of."""
 
@@ -67,7 +70,9 @@ class Patterns:
         node = self._makers.get(name)
         if node is None or node.op_type not in kinds or node.domain not in ("", "ai.onnx"):
             return None
-        return list(node.input)
+        read = list(node.input)
+        # A damaged file may have fewer.
+        return read if len(read) >= (2 if node.op_type in _OF_TWO else 1) else None
 
     def _one(self, name: str, *kinds: str) -> str | None:
         read = self._inputs(name, *kinds)
@@ -87,7 +92,7 @@ class Patterns:
     def _scaled(self, name: str) -> tuple[float, str]:
         """Return factor and value of products with constants, and quotients by them."""
         factor = 1.0
-        while True:
+        for _ in range(_MOST_FACTORS):
             product = self._with_number(name, "Mul")
             if product is not None:
                 name, number = product
@@ -98,6 +103,7 @@ class Patterns:
             if quotient is None or not number_:
                 return factor, name
             name, factor = quotient[0], factor / number_
+        return factor, name
 
     def _products(self, name: str) -> list[tuple[float, str, str]]:
         """Return factor and both values of a product of two values, as it may be understood.

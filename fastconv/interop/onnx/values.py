@@ -126,7 +126,8 @@ class Value:
                 if left[-1][1] == 1:
                     left.pop()
             groups.append(group)
-        begins, factors = {}, []
+        begins: dict[int, int] = {}
+        factors: list[int] = []
         for f in range(len(self.factors)):
             begins[f] = len(factors)
             factors += parts[f]

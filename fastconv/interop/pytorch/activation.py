@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastconv.functional import activation, prelu
+from fastconv.functional import prelu
 from fastconv.functional import softmax as along_axis
 from fastconv.functional.arrays import dense, launch
 from fastconv.interop.pytorch.tensors import (
