@@ -38,7 +38,12 @@ def _check_groups(owner: str, groups: object) -> None:
 def _other_order(w: Shape, order: str, inputs: int) -> str:
     """What to do with weights that fit in the order of the other layout; or nothing."""
     other, axes = ("OIHW", "2, 3, 1, 0") if order == "HWIO" else ("HWIO", "3, 2, 0, 1")
-    if w[other.index("I")] != inputs:
+
+    def is_square(axes: str) -> bool:
+        return w[axes.index("H")] == w[axes.index("W")]
+
+    # Kernels are square nearly always: in the right order these are.
+    if w[other.index("I")] != inputs or is_square(order) or not is_square(other):
         return ""
     return f"; if w is {other}, use w.transpose({axes}), or the other layout"
 
