@@ -322,6 +322,7 @@ class Sequential:
         *,
         loss: str | Loss = "softmax_cross_entropy",
         sample_weights: ArrayLike | None = None,
+        batch_size: int | None = None,
         training: bool = True,
         seed: int = 0,
         step: int = 0,
@@ -335,8 +336,8 @@ class Sequential:
         what is returned.
         """
         return self._function(backend, threads).value_and_gradient(
-            theta, images, labels, loss=loss, sample_weights=sample_weights, training=training,
-            seed=seed, step=step, out=out,
+            theta, images, labels, loss=loss, sample_weights=sample_weights,
+            batch_size=batch_size, training=training, seed=seed, step=step, out=out,
         )  # fmt: skip
 
     def vjp(

@@ -157,6 +157,7 @@ class NetworkFunction:
         *,
         loss: str | Loss = "softmax_cross_entropy",
         sample_weights: ArrayLike | None = None,
+        batch_size: int | None = None,
         training: bool = True,
         seed: int = 0,
         step: int = 0,
@@ -181,6 +182,10 @@ class NetworkFunction:
             The name of a loss, or a :class:`fastconv.Loss`.
         sample_weights
             (N,), 0 or more: what each sample counts in the mean.
+        batch_size
+            Samples that go through the network at a time, in the memory of so many; the loss and
+            the gradient are the means over all. None for all at once. Batch normalisation takes
+            each part by itself.
         training, seed, step
             As for a call; layers behave as in training unless it is False.
         out
@@ -218,26 +223,34 @@ class NetworkFunction:
         dtype = self.network.dtype if values is None else values.dtype
         gradient = _take_out(owner, out, self.network.parameters.size, dtype)
         purpose = Purpose(training, True, loss, sample_weights=weighs)
-        made = self._take(owner, images, purpose, seed)
-        try:
-            with DeferredInterrupts(), _Writing(self._placed):
-                if values is not None:
-                    with np.errstate(over="ignore"):
-                        np.copyto(self.network.parameters, values, casting="same_kind")
-                self._bring_network()
-                made.write("images", images)
-                made.write("labels" if loss.takes_labels else "targets", taken)
-                if weights is not None:
-                    made.write("sample_weights", weights)
-                statistics = made.runner.run(made.order, None, _counted(owner, step))
-                np.copyto(gradient, made.read("gradients"), casting="same_kind")
-                if training:
-                    self._bring_state()
-        finally:
-            self._returned.append(made)
-        loss_sum, _, samples, *weight = statistics.tolist()
-        divisor = weight[0] if weight else samples
-        return (loss_sum / divisor if divisor else float("nan")), gradient
+        step, size = _counted(owner, step), max(1, len(images))
+        if batch_size is not None:
+            size = min(size, require_int(owner, "batch_size", batch_size, 1))
+        parts = [slice(start, start + size) for start in range(0, max(1, len(images)), size)]
+        loss_sum = total = 0.0
+        with DeferredInterrupts() as interrupts, _Writing(self._placed):
+            if values is not None:
+                with np.errstate(over="ignore"):
+                    np.copyto(self.network.parameters, values, casting="same_kind")
+            self._bring_network()
+            for number, part in enumerate(parts):
+                made = self._take(owner, images[part], purpose, seed)
+                try:
+                    made.write("images", images[part])
+                    made.write("labels" if loss.takes_labels else "targets", taken[part])
+                    if weights is not None:
+                        made.write("sample_weights", weights[part])
+                    statistics = made.runner.run(made.order, None, step * len(parts) + number)
+                    of_part, _, samples, *weight = statistics.tolist()
+                    divisor = weight[0] if weight else samples
+                    _add_part(gradient, made.read("gradients"), divisor, total, len(parts))
+                finally:
+                    self._returned.append(made)
+                loss_sum, total = loss_sum + of_part, total + divisor
+                interrupts.let_through()
+            if training:
+                self._bring_state()
+        return (loss_sum / total if total else float("nan")), gradient
 
     def vjp(
         self,
@@ -473,6 +486,25 @@ def _wait() -> None:
 
 def _counted(owner: str, step: int) -> int:
     return require_int(owner, "step", step, 0)
+
+
+def _add_part(
+    gradient: NDArray[np.floating], part: NDArray[Any], weight: float, before: float, parts: int
+) -> None:
+    """Let the mean gradient of some samples become that of others too, which are a part of all.
+
+    ``before`` is the weight of those that are in it, ``weight`` that of the part.
+    """
+    if parts == 1:
+        np.copyto(gradient, part, casting="same_kind")
+        return
+    if not before:
+        gradient.fill(0)
+    if weight:
+        share = weight / (before + weight)
+        gradient *= 1 - share
+        part *= share  # the plan's own array, which the next part's takes the place of
+        np.add(gradient, part, out=gradient, casting="same_kind")
 
 
 def _labels_of(

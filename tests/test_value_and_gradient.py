@@ -149,6 +149,19 @@ def test_the_gradient_is_the_slope_along_any_direction(name, training, backend):
         assert_allclose(gradient @ direction, slope, rtol=1e-6, atol=1e-8)
 
 
+@BACKEND
+@pytest.mark.parametrize("size", [1, 4, 5, 6, 100])
+def test_parts_of_the_samples_have_the_mean_of_all(size, backend):
+    network = made_network("convolutions")
+    images, labels = made_batch(network)
+    given = {"sample_weights": WEIGHTS, "backend": backend}
+    value, gradient = network.value_and_gradient(None, images, labels, **given)
+    out = np.full(network.parameters.size, np.nan)
+    parts = network.value_and_gradient(None, images, labels, batch_size=size, out=out, **given)
+    assert parts[0] == pytest.approx(value, rel=1e-12)
+    assert_allclose(out, gradient, rtol=1e-9, atol=1e-12)
+
+
 def test_by_hand():
     """Scores (0, log 3): probabilities 1/4 and 3/4, a loss of log 4 where the first is right."""
     network = fastconv.Sequential([Dense(2)], input_shape=(1,), dtype="float64")
@@ -433,6 +446,7 @@ def test_cuda_sources_give_the_loss_and_the_gradient_of_the_host(device, trainin
         ({"out": np.zeros(3)}, r"out is float64 of shape \(3,\); expected a writable"),
         ({"out": [0.0]}, "out is a list; expected a writable"),
         ({"step": -1}, "step is -1; expected an integer of 0 or more"),
+        ({"batch_size": 0}, "batch_size is 0; expected an integer of 1 or more"),
         ({"seed": 0.5}, "seed is 0.5; expected an integer of 0 or more"),
         ({"sample_weights": [1, 2]}, r"sample_weights has shape \(2,\); expected \(6,\)"),
         ({"sample_weights": [1, 1, 1, 1, 1, -1]}, "sample_weights holds a value that is no finite"),

@@ -128,9 +128,10 @@ def test_drawn_networks_have_the_gradients_of_the_oracle(training):
             images, training=training, input_gradient=True, backend=BACKENDS[-1]
         )
         found = outputs, *pullback(made_dy(outputs))
+        # Some gradients are 0 but for rounding: before a normalisation of a constant, say.
+        scale = max(np.abs(each).max(initial=1) for each in expected)
         for ours, theirs in zip(found, expected, strict=True):
-            scale = np.abs(theirs).max() if theirs.size else 0
-            assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9 * scale, err_msg=f"seed {seed}")
+            assert_allclose(ours, theirs, rtol=1e-7, atol=1e-10 * scale, err_msg=f"seed {seed}")
 
 
 def test_by_hand():
