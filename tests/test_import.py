@@ -205,6 +205,7 @@ LAYOUT = [
         "fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict",
         "fastconv.data.__main__",  # a command line above, of a part below
     },
+    {"fastconv.interop"},
     {"fastconv.search", "fastconv.reproduce"},
     {"fastconv.training_run"},
     {"fastconv.report"},

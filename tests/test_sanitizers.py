@@ -71,7 +71,7 @@ def sanitized(tmp_path_factory):
     flags = [
         "-O0", "-g0", "-w", "-fPIC", "-pthread", "-fsanitize=address,undefined",
         "-fno-sanitize=null,object-size", "-fno-sanitize-recover=all",
-        "-I", SOURCES, "-I", sysconfig.get_paths()["include"],
+        "-I", SOURCES, "-I", PACKAGE / "include", "-I", sysconfig.get_paths()["include"],
     ]  # fmt: skip
     sources = [folder / "engine.c", *sorted(SOURCES.glob("*.c"))]
     processes = [

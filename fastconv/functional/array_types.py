@@ -7,11 +7,17 @@ the other, and nothing waits for the device. CuPy is imported only for arrays th
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fastconv.backends.selection import BackendError, choose_backend, load_module
+from fastconv.backends.selection import (
+    BackendError,
+    backend_state,
+    choose_backend,
+    load_module,
+)
 
 _HOST = (1, 3)
 """DLPack's device types of memory that NumPy can read: the host's, pinned or not."""
@@ -24,6 +30,15 @@ _KINDS = "a NumPy or CuPy array, or one with DLPack or __cuda_array_interface__"
 def _cuda() -> Any:
     """Return the cupy backend's module of devices, which programs without CUDA do not load."""
     return load_module("cupy", "device")
+
+
+@functools.cache
+def _exchange() -> Callable[[Any], Any]:
+    """Return what takes arrays by DLPack's C structures: the engine in C, or nothing."""
+    if not backend_state("cython").works:
+        return lambda value: None
+    take: Callable[[Any], Any] = load_module("cython", "engine").host_tensor
+    return take
 
 
 def module_of(array: Any) -> Any:
@@ -75,6 +90,9 @@ def _view(owner: str, name: str, value: Any) -> Any:
             f"(numpy.asarray({name}))"
         )
     try:
+        exchanged = _exchange()(value)
+        if exchanged is not None:
+            return np.asarray(exchanged)
         place = value.__dlpack_device__()[0] if hasattr(value, "__dlpack__") else _CUDA[0]
         if place in _HOST:
             return np.from_dlpack(value)

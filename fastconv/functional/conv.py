@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -35,7 +36,7 @@ def _check_groups(owner: str, groups: object) -> None:
     require_int(owner, "groups", groups, 1)
 
 
-def _conv_spec(
+def conv_spec(
     owner: str,
     x: Array,
     w: Array,
@@ -44,8 +45,8 @@ def _conv_spec(
     dilation: object,
     groups: int,
     layout: Layout,
-) -> ConvSpec:
-    """Check x and w against each other and make their spec, or find the one made before."""
+) -> tuple[ConvSpec, Shape]:
+    """Check x and w against each other; return their spec and the result's shape, once made."""
     check_layout(owner, layout)
     order = "OIHW" if layout == "NCHW" else "HWIO"
     check_dimensions(owner, "x", x, layout)
@@ -65,7 +66,7 @@ def _spec_of_shapes(
     dilation: object,
     groups: int,
     layout: Layout,
-) -> ConvSpec:
+) -> tuple[ConvSpec, Shape]:
     order = "OIHW" if layout == "NCHW" else "HWIO"
     batch, channels = x[0], x[layout.index("C")]
     size = x[layout.index("H")], x[layout.index("W")]
@@ -81,7 +82,7 @@ def _spec_of_shapes(
     strides = as_pair(owner, "stride", stride)
     dilations = as_pair(owner, "dilation", dilation)
     try:
-        return ConvSpec(
+        spec = ConvSpec(
             batch,
             channels,
             *size,
@@ -94,8 +95,10 @@ def _spec_of_shapes(
         )
     except SpecError as fault:
         raise fault.of(owner, **_NAMES) from None
+    return spec, shape_from_nhwc(spec.y_shape, layout)
 
 
+@results_like_arguments
 def conv2d(
     x: Array,
     w: Array,
@@ -167,14 +170,15 @@ def conv2d(
            [20., 24.]])
     """
     x, w, b = take_floats("conv2d", x=x, w=w, b=b)
-    spec = _conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
+    spec, shape = conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
     if b is not None:
         check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
         b = dense(b)
-    out = take_out("conv2d", out, shape_from_nhwc(spec.y_shape, layout), x)
-    return forward(backend, "conv2d", spec, x, w, b, layout, out)
+    out = take_out("conv2d", out, shape, x)
+    return forward(backend, "conv2d", spec, shape, x, w, b, layout, out)
 
 
+@results_like_arguments
 def conv2d_backward(
     dy: Array,
     x: Array,
@@ -224,10 +228,8 @@ def conv2d_backward(
     owner = "conv2d_backward"
     dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
-    spec = _conv_spec(owner, x, w, stride, padding, dilation, groups, layout)
-    check_shape(
-        owner, "dy", dy, shape_from_nhwc(spec.y_shape, layout), "the shape of conv2d's result"
-    )
+    spec, shape = conv_spec(owner, x, w, stride, padding, dilation, groups, layout)
+    check_shape(owner, "dy", dy, shape, "the shape of conv2d's result")
     return backward(backend, "conv2d", spec, dy, x, w, layout, needs)
 
 
@@ -260,7 +262,7 @@ def _widen(
     return wide, (extra[0] % strides[0], extra[1] % strides[1])
 
 
-def _transposed_spec(
+def transposed_spec(
     owner: str,
     x: Array,
     w: Array,
@@ -299,6 +301,7 @@ def _transposed_spec(
         raise fault.of(owner, **_NAMES) from None
 
 
+@results_like_arguments
 def conv_transpose2d(
     x: Array,
     w: Array,
@@ -351,14 +354,16 @@ def conv_transpose2d(
     owner = "conv_transpose2d"
     x, w, b = take_floats(owner, x=x, w=w, b=b)
     x, extra = _widen(owner, x, stride, output_padding, dilation, layout)
-    spec = _transposed_spec(owner, x, w, stride, padding, extra, dilation, groups, layout)
+    spec = transposed_spec(owner, x, w, stride, padding, extra, dilation, groups, layout)
     if b is not None:
         check_shape(owner, "b", b, (spec.in_channels,), "one for each output channel")
         b = dense(b)
-    out = take_out(owner, out, shape_from_nhwc(spec.x_shape, layout), x)
-    return forward(backend, owner, spec, x, w, b, layout, out)
+    shape = shape_from_nhwc(spec.x_shape, layout)
+    out = take_out(owner, out, shape, x)
+    return forward(backend, owner, spec, shape, x, w, b, layout, out)
 
 
+@results_like_arguments
 def conv_transpose2d_backward(
     dy: Array,
     x: Array,
@@ -389,7 +394,7 @@ def conv_transpose2d_backward(
     dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
     wide, extra = _widen(owner, x, stride, output_padding, dilation, layout)
-    spec = _transposed_spec(owner, wide, w, stride, padding, extra, dilation, groups, layout)
+    spec = transposed_spec(owner, wide, w, stride, padding, extra, dilation, groups, layout)
     check_shape(owner, "dy", dy, shape_from_nhwc(spec.x_shape, layout), "the shape of the result")
     dx, dw, db = backward(backend, "conv_transpose2d", spec, dy, wide, w, layout, needs)
     if dx is not None and wide is not x:

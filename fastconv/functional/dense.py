@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -20,7 +21,8 @@ from fastconv.functional.arrays import dense as as_dense
 from fastconv.spec import DenseSpec
 
 
-def _dense_spec(owner: str, x: Array, w: Array) -> DenseSpec:
+def dense_spec(owner: str, x: Array, w: Array) -> DenseSpec:
+    """Check x and w against each other and make their spec."""
     check_dimensions(owner, "x", x, "NI")
     check_dimensions(owner, "w", w, "IO")
     if w.shape[0] != x.shape[1]:
@@ -33,6 +35,7 @@ def _dense_spec(owner: str, x: Array, w: Array) -> DenseSpec:
     return DenseSpec(x.shape[0], *w.shape)
 
 
+@results_like_arguments
 def dense(
     x: Array,
     w: Array,
@@ -75,7 +78,7 @@ def dense(
     """
     x, w, b = take_floats("dense", x=x, w=w, b=b)
     xp = module_of(x)
-    spec = _dense_spec("dense", x, w)
+    spec = dense_spec("dense", x, w)
     if b is not None:
         check_shape("dense", "b", b, (spec.outputs,), "one for each output of w")
         b = as_dense(b)
@@ -92,6 +95,7 @@ def dense(
     return y
 
 
+@results_like_arguments
 def dense_backward(
     dy: Array,
     x: Array,
@@ -132,7 +136,7 @@ def dense_backward(
     owner = "dense_backward"
     dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
-    spec = _dense_spec(owner, x, w)
+    spec = dense_spec(owner, x, w)
     check_shape(owner, "dy", dy, (spec.batch, spec.outputs), "the shape of dense's result")
     xp = module_of(x)
     dy = as_dense(dy)

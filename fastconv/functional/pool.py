@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -33,7 +34,7 @@ _NAMES = {
 """Names of fields of the spec that come from the shape of an argument."""
 
 
-def _pool_spec(
+def pool_spec(
     owner: str,
     shape: Sequence[int],
     kernel: object,
@@ -43,6 +44,7 @@ def _pool_spec(
     count_include_pad: bool,
     layout: Layout,
 ) -> PoolSpec:
+    """Check the windows of a pool over images of a shape and make their spec."""
     check_layout(owner, layout)
     n, h, w, c = shape_to_nhwc(owner, "the shape of x", shape, layout)
     window = as_pair(owner, "kernel", kernel)
@@ -58,13 +60,15 @@ def _pool_spec(
         raise fault.of(owner, **_NAMES) from None
 
 
-def _input_spec(owner: str, name: str, shape: Sequence[int], layout: Layout) -> InputSpec:
+def input_spec(owner: str, name: str, shape: Sequence[int], layout: Layout) -> InputSpec:
+    """Check the shape of images and make their spec."""
     try:
         return InputSpec(*shape_to_nhwc(owner, name, shape, layout))
     except SpecError as fault:
         raise fault.of(owner, **_NAMES) from None
 
 
+@results_like_arguments
 def max_pool2d(
     x: Array,
     kernel: Any,
@@ -120,13 +124,14 @@ def max_pool2d(
     check_layout("max_pool2d", layout)
     (x,) = take_floats("max_pool2d", x=x)
     check_dimensions("max_pool2d", "x", x, layout)
-    spec = _pool_spec("max_pool2d", x.shape, kernel, stride, padding, ceil_mode, True, layout)
+    spec = pool_spec("max_pool2d", x.shape, kernel, stride, padding, ceil_mode, True, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     y, where = empty("max_pool2d", shape, x), empty("max_pool2d", shape, x, np.int32)
     launch_on_images(backend, "pool.max_pool2d_forward", spec, x.dtype, layout, "rww", x, y, where)
     return y, where
 
 
+@results_like_arguments
 def max_pool2d_backward(
     dy: Array,
     where: Array,
@@ -173,7 +178,7 @@ def max_pool2d_backward(
     """
     owner = "max_pool2d_backward"
     (dy,) = take_floats(owner, dy=dy)
-    spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, True, layout)
+    spec = pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, True, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of max_pool2d's result")
     where = take_returned(owner, "where", where, np.int32, "max_pool2d", "dy", dy)
@@ -186,6 +191,7 @@ def max_pool2d_backward(
     return dx
 
 
+@results_like_arguments
 def avg_pool2d(
     x: Array,
     kernel: Any,
@@ -229,12 +235,13 @@ def avg_pool2d(
     check_layout(owner, layout)
     (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
-    spec = _pool_spec(owner, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
+    spec = pool_spec(owner, x.shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
     y = empty(owner, shape_from_nhwc(spec.y_shape, layout), x)
     launch_on_images(backend, "pool.avg_pool2d_forward", spec, x.dtype, layout, "rw", x, y)
     return y
 
 
+@results_like_arguments
 def avg_pool2d_backward(
     dy: Array,
     x_shape: Sequence[int],
@@ -272,7 +279,7 @@ def avg_pool2d_backward(
     """
     owner = "avg_pool2d_backward"
     (dy,) = take_floats(owner, dy=dy)
-    spec = _pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
+    spec = pool_spec(owner, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, layout)
     shape = shape_from_nhwc(spec.y_shape, layout)
     check_shape(owner, "dy", dy, shape, "the shape of avg_pool2d's result")
     dx = empty(owner, shape_from_nhwc(spec.x_shape, layout), dy)
@@ -280,6 +287,7 @@ def avg_pool2d_backward(
     return dx
 
 
+@results_like_arguments
 def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None = None) -> Array:
     """Mean over all pixels of each channel.
 
@@ -305,12 +313,13 @@ def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None 
     check_layout(owner, layout)
     (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
-    spec = _input_spec(owner, "x", x.shape, layout)
+    spec = input_spec(owner, "x", x.shape, layout)
     y: Array = module_of(x).empty((spec.batch, spec.channels), x.dtype)
     launch_on_images(backend, "pool.global_avg_pool2d_forward", spec, x.dtype, layout, "r.", x, y)
     return y
 
 
+@results_like_arguments
 def global_avg_pool2d_backward(
     dy: Array, x_shape: Sequence[int], *, layout: Layout = "NCHW", backend: str | None = None
 ) -> Array:
@@ -340,7 +349,7 @@ def global_avg_pool2d_backward(
     owner = "global_avg_pool2d_backward"
     check_layout(owner, layout)
     (dy,) = take_floats(owner, dy=dy)
-    spec = _input_spec(owner, "x_shape", x_shape, layout)
+    spec = input_spec(owner, "x_shape", x_shape, layout)
     check_shape(owner, "dy", dy, (spec.batch, spec.channels), "(N, C) of x_shape")
     dx = empty(owner, shape_from_nhwc(spec.x_shape, layout), dy)
     kernel = "pool.global_avg_pool2d_backward"

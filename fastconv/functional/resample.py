@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -91,6 +92,7 @@ def _backward(
     return dx
 
 
+@results_like_arguments
 def upsample2d(
     x: Array,
     scale_factor: Any = 2,
@@ -138,6 +140,7 @@ def upsample2d(
     )  # fmt: skip
 
 
+@results_like_arguments
 def upsample2d_backward(
     dy: Array,
     x_shape: Sequence[int],
@@ -177,6 +180,7 @@ def upsample2d_backward(
     )  # fmt: skip
 
 
+@results_like_arguments
 def pad2d(
     x: Array,
     padding: Any,
@@ -212,6 +216,7 @@ def pad2d(
     return _forward(owner, x, layout, backend, lambda shape: _pad_spec(owner, shape, padding, mode))
 
 
+@results_like_arguments
 def pad2d_backward(
     dy: Array,
     x_shape: Sequence[int],
