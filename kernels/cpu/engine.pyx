@@ -64,7 +64,7 @@ cdef extern from "plans.h" nogil:
         int64_t plan, int64_t array, const void *integers, int64_t bytes_of_each, int64_t end
     )
     int64_t fastconv_error_length()
-    int64_t fastconv_error_letter(int64_t number)
+    int64_t fastconv_copy_error(char *to)
 
 cdef extern from "thread_pool.h" nogil:
     int fastconv_run(
@@ -244,8 +244,8 @@ def barrier_nanoseconds(int threads, int64_t count):
 
 # The C interface of fastconv/include/fastconv.h.
 
-_make_plan = None
-_capsule_name = b""
+cdef object _make_plan = None
+cdef bytes _capsule_name = b""
 
 
 cdef int make_plan(
@@ -319,7 +319,7 @@ def c_api(make, str name):
     global _make_plan, _capsule_name, fastconv_plan_maker
     _make_plan, _capsule_name = make, name.encode()  # a capsule keeps the address of its name
     fastconv_plan_maker = make_plan
-    return PyCapsule_New(<void *> &fastconv_c_api, _capsule_name, NULL)
+    return PyCapsule_New(<void *> &fastconv_c_api, <const char *> _capsule_name, NULL)
 
 
 def set_plan_threads(int64_t threads):
@@ -336,7 +336,7 @@ def plan_functions():
         "fastconv_check_shape": <intptr_t> &fastconv_check_shape,
         "fastconv_check_range": <intptr_t> &fastconv_check_range,
         "fastconv_error_length": <intptr_t> &fastconv_error_length,
-        "fastconv_error_letter": <intptr_t> &fastconv_error_letter,
+        "fastconv_copy_error": <intptr_t> &fastconv_copy_error,
     }
 
 

@@ -328,4 +328,8 @@ int64_t fastconv_check_range(int64_t plan, int64_t array, const void *integers, 
 
 int64_t fastconv_error_length(void) { return (int64_t)strlen(message); }
 
-int64_t fastconv_error_letter(int64_t number) { return (unsigned char)message[number]; }
+int64_t fastconv_copy_error(char *to) {
+    const size_t length = strlen(message);
+    memcpy(to, message, length + 1);
+    return (int64_t)length;
+}

@@ -60,8 +60,8 @@ int64_t fastconv_check_shape(int64_t plan, int64_t array, const int64_t *sizes, 
 int64_t fastconv_check_range(int64_t plan, int64_t array, const void *integers, int64_t bytes_of_each,
                              int64_t end);
 
-/* Letters of the last error. */
+/* Letters of the last error, which are ASCII; copying takes one more, the 0 behind them. */
 int64_t fastconv_error_length(void);
-int64_t fastconv_error_letter(int64_t number);
+int64_t fastconv_copy_error(char *to);
 
 #endif
