@@ -90,10 +90,15 @@ def _of_environment() -> str:
 
 
 class Choice(NamedTuple):
-    """The backend that was chosen, and why: a tuple, which every call makes anew."""
+    """The backend that was chosen, and why."""
 
     name: str
     why: str
+
+
+@functools.cache
+def _choice(name: str, why: str) -> Choice:
+    return Choice(name, why)
 
 
 def choose_backend(name: str | None = None) -> Choice:
@@ -132,7 +137,7 @@ def choose_backend(name: str | None = None) -> Choice:
             raise BackendError(state.reason)
         if state.works:
             why = f"{_AUTO} ({'; '.join(passed_over)})" if passed_over else _AUTO
-            return Choice(candidate, why)
+            return _choice(candidate, why)
         passed_over.append(f"{candidate}: {state.reason}")
     raise AssertionError("the numpy backend always works")
 

@@ -41,6 +41,15 @@ def _exchange() -> Callable[[Any], Any]:
     return take
 
 
+def _exchanged(value: Any) -> Any:
+    """Return an array of the host that its library exchanges as a C structure, or None."""
+    try:
+        host = _exchange()(value)
+    except (BufferError, RuntimeError, TypeError, ValueError):
+        return None  # what is wrong is said where it is taken the slower way
+    return None if host is None else np.asarray(host)
+
+
 def module_of(array: Any) -> Any:
     """Return the module that makes arrays like this one: numpy or cupy."""
     if isinstance(array, np.ndarray):
@@ -62,6 +71,9 @@ def as_array(owner: str, name: str, value: Any) -> Any:
     """
     if isinstance(value, np.ndarray):
         return np.asarray(value)  # subclasses have meanings of their own for what is done here
+    array = _exchanged(value)
+    if array is not None:
+        return array
     used = _cuda().device_in_use()
     if used is not None and isinstance(value, used.arrays.ndarray):
         array = value
@@ -90,9 +102,6 @@ def _view(owner: str, name: str, value: Any) -> Any:
             f"(numpy.asarray({name}))"
         )
     try:
-        exchanged = _exchange()(value)
-        if exchanged is not None:
-            return np.asarray(exchanged)
         place = value.__dlpack_device__()[0] if hasattr(value, "__dlpack__") else _CUDA[0]
         if place in _HOST:
             return np.from_dlpack(value)
@@ -111,6 +120,8 @@ def _view(owner: str, name: str, value: Any) -> Any:
 
 def check_beside(owner: str, name: str, array: Any, other_name: str, other: Any) -> None:
     """Check that two arrays are both NumPy's or both CuPy's."""
+    if type(array) is type(other):
+        return
     kinds = [_kind_of(each) for each in (array, other)]
     if kinds[0] != kinds[1]:
         raise TypeError(

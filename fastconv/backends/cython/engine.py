@@ -64,7 +64,9 @@ class _Made(NamedTuple):
 
 @cached_by_bytes(lambda made: 2 * made.stream.nbytes)  # relocations take about as much
 def _stream(kernel: str, spec: Any, types: tuple[str | None, ...]) -> _Made:
-    lowered = lower_kernel(kernel, spec, types, target())
+    """Make what runs a kernel on arrays of dtypes by their names or letters."""
+    names = tuple(None if each is None else name_of(np.dtype(each)) for each in types)
+    lowered = lower_kernel(kernel, spec, names, target())
     stream, relocations = encode(lowered.instructions, address_of)
     needed = with_room(lowered.workspace_bytes)
     return _Made(stream, relocations, needed, _engine.CallStream(stream, relocations))
@@ -72,7 +74,8 @@ def _stream(kernel: str, spec: Any, types: tuple[str | None, ...]) -> _Made:
 
 def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
     """Run one kernel of the contract; the workspace is the last array."""
-    types = tuple([None if a is None else name_of(a.dtype) for a in arrays[:-1]])
+    # Letters for names, which take longer to find than a small kernel.
+    types = tuple([None if a is None else a.dtype.char for a in arrays[:-1]])
     _, _, needed, call = _stream(kernel, spec, types)
     workspace = arrays[-1]
     if needed and (workspace is None or workspace.nbytes < needed):

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import operator
 
-from fastconv.interop.numba_overloads import activation as activation
-from fastconv.interop.numba_overloads import conv as conv
-from fastconv.interop.numba_overloads import dense as dense
-from fastconv.interop.numba_overloads import loss as loss
-from fastconv.interop.numba_overloads import pool as pool
-from fastconv.interop.numba_overloads.intrinsics import why_not
+from fastconv._extras import missing_extra
+
+try:
+    from fastconv.interop.numba_overloads import activation as activation
+    from fastconv.interop.numba_overloads import conv as conv
+    from fastconv.interop.numba_overloads import dense as dense
+    from fastconv.interop.numba_overloads import loss as loss
+    from fastconv.interop.numba_overloads import pool as pool
+    from fastconv.interop.numba_overloads.intrinsics import why_not
+except ModuleNotFoundError as fault:
+    raise missing_extra("fastconv.interop.numba_overloads", fault) from fault
 
 
 def init() -> None:
