@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from numba import njit, prange
 from numba.core.errors import TypingError
+from numba.core.registry import cpu_target
 from numpy.testing import assert_array_equal
+from public_calls import ACTIVATIONS
 
 import fastconv
 from fastconv.backends.reference import conv as reference
@@ -110,6 +112,16 @@ def three_activations(x):
 def test_activations_and_their_gradients():
     x = draw(3, 2, 5)
     assert_same(njit(three_activations)(x), three_activations(x))
+
+
+def test_every_activation_has_a_compiled_form():
+    context = cpu_target.typing_context
+    context.refresh()
+    for name in ACTIVATIONS:
+        for function in (getattr(fastconv, name), getattr(fastconv, f"{name}_backward")):
+            assert context.resolve_value_type(function).typing_key is function
+    with pytest.raises(ValueError, match="Cannot determine Numba type"):
+        context.resolve_value_type(fastconv.prelu)  # one that has none
 
 
 def test_gelu_by_name_of_its_approximation():
