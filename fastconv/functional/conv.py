@@ -141,8 +141,8 @@ def conv2d(
     Returns
     -------
     ndarray
-        (N, O, OH, OW), or (N, OH, OW, O): the layout and dtype of x. A CuPy array where the
-        arguments are; ``out``, where it was given, or a view of it.
+        (N, O, OH, OW), or (N, OH, OW, O): the layout, dtype and library of x; ``out``, where it
+        was given, or a view of it.
 
     Raises
     ------
@@ -157,9 +157,10 @@ def conv2d(
     Notes
     -----
     Arrays of other libraries that have DLPack or ``__cuda_array_interface__`` are taken without a
-    copy, those of the host as NumPy arrays and those of a CUDA device as CuPy arrays. Work on a
-    device is launched on CuPy's current stream, and the host does not wait for it. Arrays that are
-    not contiguous are copied. All this holds for every public function.
+    copy, those of the host as NumPy arrays and those of a CUDA device as CuPy arrays; results are of
+    the library of the first argument, where it has ``from_dlpack``. Work on a device is launched on
+    CuPy's current stream, and the host does not wait for it. Arrays that are not contiguous are
+    copied. All this holds for every public function.
 
     Examples
     --------
