@@ -1,4 +1,4 @@
-"""A smoothing loop that Numba compiles: convolutions over images, on all cores, without Python."""
+"""Images smoothed twice in a loop that Numba compiles: on all cores, without Python."""
 
 import numpy as np
 from numba import njit, prange
@@ -8,17 +8,15 @@ import fastconv.interop.numba_overloads  # not needed where fastconv is installe
 
 
 @njit(parallel=True, nogil=True)
-def smoothed(images, kernel, times):
-    """Return the images, each convolved so many times."""
-    result = images.copy()
-    for number in prange(len(images)):
-        image = images[number : number + 1]
-        for _ in range(times):
-            image = fastconv.conv2d(image, kernel, padding=1)
-        result[number] = image[0]
-    return result
+def smooth(images, kernel, result):
+    """Write each image into the result, convolved twice."""
+    for i in prange(len(images)):
+        once = fastconv.conv2d(images[i : i + 1], kernel, padding=1)
+        fastconv.conv2d(once, kernel, padding=1, out=result[i : i + 1])
 
 
 images = np.zeros((4, 1, 5, 5), np.float32)
 images[:, 0, 2, 2] = 81
-print(smoothed(images, np.full((1, 1, 3, 3), 1 / 9, np.float32), 2)[0, 0].round())
+result = np.empty_like(images)
+smooth(images, np.full((1, 1, 3, 3), 1 / 9, np.float32), result)
+print(result[0, 0].round())

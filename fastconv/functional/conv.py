@@ -157,7 +157,7 @@ def conv2d(
     Notes
     -----
     Arrays of other libraries that have DLPack or ``__cuda_array_interface__`` are taken without a
-    copy, those of the host as NumPy arrays and those of a CUDA device as CuPy arrays; results are of
+    copy, those of the host as NumPy arrays, those of a CUDA device as CuPy arrays; results are of
     the library of the first argument, where it has ``from_dlpack``. Work on a device is launched on
     CuPy's current stream, and the host does not wait for it. Arrays that are not contiguous are
     copied. All this holds for every public function.
