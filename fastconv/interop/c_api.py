@@ -113,7 +113,8 @@ class _Draft:
         images
             Place, shape in NHWC, whether they are written.
         """
-        around, given = [], []
+        given: list[Place | None] = []
+        around: list[tuple[InputSpec, Place, Place, bool]] = []
         for place, shape, is_written in images:
             n, h, w, c = shape
             if layout == "NHWC" or place is None or c == 1 or h * w == 1:  # the same memory

@@ -28,10 +28,9 @@ _ADDRESS = ir.IntType(8).as_pointer()
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def _emitted(emitter: Function) -> Function:
-    """Make an intrinsic of what writes its instructions."""
-    made: Function = intrinsic(emitter)
-    return made
+def _emitted(emitter: Callable[..., Any]) -> Any:
+    """Make an intrinsic of what writes its instructions; it is called without the context."""
+    return intrinsic(emitter)
 
 
 def compiled(function: Function) -> Function:
