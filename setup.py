@@ -37,8 +37,13 @@ def extensions():
     engine = Extension(
         f"{PACKAGE}._engine",
         sources=["kernels/cpu/engine.pyx", *sources],
-        include_dirs=["kernels/cpu"],
-        depends=[*headers, "fastconv/backends/cython/_engine.pxd"],
+        include_dirs=["kernels/cpu", "fastconv/include"],
+        depends=[
+            *headers,
+            "kernels/cpu/dlpack.pxi",
+            "fastconv/include/fastconv.h",
+            "fastconv/backends/cython/_engine.pxd",
+        ],
         # A failure is ours to report, and copying to the source tree must not repeat it.
         optional=True,
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fastconv._checkout import warn_if_shadowing
 
 if TYPE_CHECKING:
+    from fastconv.backends.configuration import get_include as get_include
     from fastconv.backends.configuration import set_threads as set_threads
     from fastconv.backends.configuration import show_config as show_config
     from fastconv.backends.explanation import explain as explain
@@ -133,7 +134,7 @@ if TYPE_CHECKING:
 
 _ORIGINS = {
     "backends.selection": "BackendError use_backend",
-    "backends.configuration": "set_threads show_config",
+    "backends.configuration": "get_include set_threads show_config",
     "backends.explanation": "explain",
     "execution.config": "ExecutionConfig",
     "functional.activation": (

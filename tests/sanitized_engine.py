@@ -74,7 +74,7 @@ def build_sanitized(folder: Path) -> Path:
     flags = [
         "-O0", "-g0", "-w", "-fPIC", "-pthread", "-fsanitize=address,undefined",
         "-Dalways_inline=unused", "-fno-sanitize=null,object-size", "-fno-sanitize-recover=all",
-        "-I", str(SOURCES), "-I", sysconfig.get_paths()["include"],
+        "-I", str(SOURCES), "-I", str(PACKAGE / "include"), "-I", sysconfig.get_paths()["include"],
     ]  # fmt: skip
     sources = [folder / "engine.c", *sorted(SOURCES.glob("*.c"))]
     objects = [str(folder / f"{source.stem}.o") for source in sources]

@@ -197,11 +197,14 @@ IN_ONE_PIECE = {"loss.sum_losses", "loss.count_correct", "loss_weights.sum_weigh
 def test_the_specs_above_have_work_for_three_threads(monkeypatch):
     monkeypatch.setenv("FASTCONV_THREADS", "1")
     most = dict.fromkeys(KERNELS, 0)
+    original = engine._stream
 
-    def watch(stream, relocations, arrays, threads):
-        most[kernel] = max(most[kernel], int(stream[:, MAX_THREADS].max(initial=0)))
+    def watch(*call):
+        made = original(*call)
+        most[kernel] = max(most[kernel], int(made.stream[:, MAX_THREADS].max(initial=0)))
+        return made
 
-    monkeypatch.setattr(_engine, "run_call", watch)
+    monkeypatch.setattr(engine, "_stream", watch)
     for kernel in KERNELS:
         for spec in LARGE[family_of(kernel)]:  # type: ignore[attr-defined]
             for call in calls_of(kernel, spec, np.float32)[:1]:

@@ -195,18 +195,13 @@ def test_no_kernel_gets_an_array_that_is_not_aligned_and_results_are_the_same(na
     engine = pytest.importorskip("fastconv.backends.cython.engine")
     function, *arrays = FUNCTIONS[name]
     expected = function(*arrays, backend="cython")
-    run_call, seen = engine._engine.run_call, []
+    execute, seen = engine.execute, []
 
-    def watch(stream, relocations, given, threads):
+    def watch(kernel, spec, *given):
         seen.extend(array.flags.aligned for array in given if array is not None)
-        run_call(stream, relocations, given, threads)
+        execute(kernel, spec, *given)
 
-    class Watched:
-        def __getattr__(self, name):
-            return watch if name == "run_call" else getattr(engine_module, name)
-
-    engine_module = engine._engine
-    monkeypatch.setattr(engine, "_engine", Watched())
+    monkeypatch.setattr(engine, "execute", watch)
     found = function(*map(shifted, arrays), backend="cython")
     assert set(seen) == {True}
     for one, other in zip(found, expected, strict=True):

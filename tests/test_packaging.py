@@ -153,6 +153,8 @@ def test_without_a_compiler_the_build_succeeds_and_says_what_is_missing(tree_cop
     # Everything else is there, and nothing was written beside the sources.
     assert (package / "kernels" / "cuda" / "dense.cu").is_file()
     assert (package / "backends" / "cython" / "_engine.pxd").is_file()
+    assert (package / "include" / "fastconv.h").is_file()
+    assert (package / "interop" / "c_api.pxd").is_file()
     assert (package / "py.typed").is_file()
     assert not list(package.rglob("_engine*.so"))
     assert not stale.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 from fastconv.backends.compiled.threads import available_cores as available_cores
 from fastconv.backends.compiled.threads import default_threads
@@ -24,6 +25,18 @@ def configured_threads() -> int:
         return default_threads()
     except ValueError as fault:
         raise BackendError(f"{fault}; unset it to use all {available_cores()} cores") from None
+
+
+def get_include() -> str:
+    """Return the folder of ``fastconv.h``, the header of the C interface, for a compiler's ``-I``.
+
+    Examples
+    --------
+    >>> import os, fastconv
+    >>> os.listdir(fastconv.get_include())
+    ['fastconv.h']
+    """
+    return str(Path(__file__).parents[1] / "include")
 
 
 def package_version(name: str) -> str | None:

@@ -82,11 +82,23 @@ def _check_name(name: str, origin: str = "") -> None:
         )
 
 
+def _of_environment() -> str:
+    # Asked first, for a name that is not there costs an exception, a microsecond, within `get`.
+    if "FASTCONV_BACKEND" not in os.environ:
+        return "auto"
+    return os.environ.get("FASTCONV_BACKEND") or "auto"
+
+
 class Choice(NamedTuple):
     """The backend that was chosen, and why: a tuple, which every call makes again."""
 
     name: str
     why: str
+
+
+@functools.cache
+def _choice(name: str, why: str) -> Choice:
+    return Choice(name, why)
 
 
 def choose_backend(name: str | None = None) -> Choice:
@@ -105,7 +117,7 @@ def choose_backend(name: str | None = None) -> Choice:
     """
     source, origin = "asked for", ""
     if name is None and (name := _chosen.get()) is None:
-        name = os.environ.get("FASTCONV_BACKEND") or "auto"
+        name = _of_environment()
         source, origin = "FASTCONV_BACKEND", " (from FASTCONV_BACKEND)"
     if name != "auto":
         _check_name(name, origin)
@@ -125,7 +137,7 @@ def choose_backend(name: str | None = None) -> Choice:
             raise BackendError(state.reason)
         if state.works:
             why = f"{_AUTO} ({'; '.join(passed_over)})" if passed_over else _AUTO
-            return Choice(candidate, why)
+            return _choice(candidate, why)
         passed_over.append(f"{candidate}: {state.reason}")
     raise AssertionError("the numpy backend always works")
 
@@ -145,7 +157,7 @@ def choose_backend_of_device(name: str | None = None) -> Choice:
     """
     asked = name
     if asked is None:
-        asked = _chosen.get() or os.environ.get("FASTCONV_BACKEND") or "auto"
+        asked = _chosen.get() or _of_environment()
     if asked not in ("auto", "cupy"):
         choice = choose_backend(name)  # an error of its own where there is no such backend
         raise BackendError(

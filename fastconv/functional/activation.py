@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -60,6 +61,7 @@ def _activation_spec(owner: str, kind: ActivationKind, x: Array, alpha: float) -
         raise fault.of(owner) from None
 
 
+@results_like_arguments
 def relu(x: Array, *, backend: str | None = None) -> Array:
     """``max(x, 0)``, elementwise.
 
@@ -72,6 +74,7 @@ def relu(x: Array, *, backend: str | None = None) -> Array:
     return _forward("relu", x, 0.0, backend)
 
 
+@results_like_arguments
 def relu_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`relu` from its output ``y``; 0 at 0.
 
@@ -84,6 +87,7 @@ def relu_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     return _backward("relu", dy, y, 0.0, backend)
 
 
+@results_like_arguments
 def leaky_relu(x: Array, alpha: float = 0.01, *, backend: str | None = None) -> Array:
     """``x`` where positive, else ``alpha * x``; alpha is 0 or more.
 
@@ -96,6 +100,7 @@ def leaky_relu(x: Array, alpha: float = 0.01, *, backend: str | None = None) -> 
     return _forward("leaky_relu", x, alpha, backend)
 
 
+@results_like_arguments
 def leaky_relu_backward(
     dy: Array, y: Array, alpha: float = 0.01, *, backend: str | None = None
 ) -> Array:
@@ -110,6 +115,7 @@ def leaky_relu_backward(
     return _backward("leaky_relu", dy, y, alpha, backend)
 
 
+@results_like_arguments
 def elu(x: Array, alpha: float = 1.0, *, backend: str | None = None) -> Array:
     """``x`` where positive, else ``alpha * (e^x - 1)`` (Clevert et al., arXiv:1511.07289).
 
@@ -122,6 +128,7 @@ def elu(x: Array, alpha: float = 1.0, *, backend: str | None = None) -> Array:
     return _forward("elu", x, alpha, backend)
 
 
+@results_like_arguments
 def elu_backward(dy: Array, y: Array, alpha: float = 1.0, *, backend: str | None = None) -> Array:
     """Gradient of :func:`elu` from its output ``y``.
 
@@ -134,6 +141,7 @@ def elu_backward(dy: Array, y: Array, alpha: float = 1.0, *, backend: str | None
     return _backward("elu", dy, y, alpha, backend)
 
 
+@results_like_arguments
 def selu(x: Array, *, backend: str | None = None) -> Array:
     """Scaled ELU with the constants of Klambauer et al. (arXiv:1706.02515).
 
@@ -146,6 +154,7 @@ def selu(x: Array, *, backend: str | None = None) -> Array:
     return _forward("selu", x, 0.0, backend)
 
 
+@results_like_arguments
 def selu_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`selu` from its output ``y``.
 
@@ -158,6 +167,7 @@ def selu_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     return _backward("selu", dy, y, 0.0, backend)
 
 
+@results_like_arguments
 def sigmoid(x: Array, *, backend: str | None = None) -> Array:
     """``1 / (1 + e^-x)``.
 
@@ -170,6 +180,7 @@ def sigmoid(x: Array, *, backend: str | None = None) -> Array:
     return _forward("sigmoid", x, 0.0, backend)
 
 
+@results_like_arguments
 def sigmoid_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`sigmoid` from its output ``y``: ``dy * y * (1 - y)``.
 
@@ -182,6 +193,7 @@ def sigmoid_backward(dy: Array, y: Array, *, backend: str | None = None) -> Arra
     return _backward("sigmoid", dy, y, 0.0, backend)
 
 
+@results_like_arguments
 def tanh(x: Array, *, backend: str | None = None) -> Array:
     """Hyperbolic tangent.
 
@@ -194,6 +206,7 @@ def tanh(x: Array, *, backend: str | None = None) -> Array:
     return _forward("tanh", x, 0.0, backend)
 
 
+@results_like_arguments
 def tanh_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`tanh` from its output ``y``: ``dy * (1 - y^2)``.
 
@@ -206,6 +219,7 @@ def tanh_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     return _backward("tanh", dy, y, 0.0, backend)
 
 
+@results_like_arguments
 def softplus(x: Array, *, backend: str | None = None) -> Array:
     """``log(1 + e^x)``.
 
@@ -218,6 +232,7 @@ def softplus(x: Array, *, backend: str | None = None) -> Array:
     return _forward("softplus", x, 0.0, backend)
 
 
+@results_like_arguments
 def softplus_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`softplus` from its output ``y``: ``dy * (1 - e^-y)``.
 
@@ -236,6 +251,7 @@ def _kind_of_gelu(owner: str, approximate: str) -> ActivationKind:
     return "gelu" if approximate == "none" else "gelu_tanh"
 
 
+@results_like_arguments
 def gelu(
     x: Array, approximate: Literal["none", "tanh"] = "none", *, backend: str | None = None
 ) -> Array:
@@ -264,6 +280,7 @@ def gelu(
     return _forward(_kind_of_gelu("gelu", approximate), x, 0.0, backend)
 
 
+@results_like_arguments
 def gelu_backward(
     dy: Array,
     x: Array,
@@ -282,6 +299,7 @@ def gelu_backward(
     return _backward(_kind_of_gelu("gelu_backward", approximate), dy, x, 0.0, backend)
 
 
+@results_like_arguments
 def silu(x: Array, *, backend: str | None = None) -> Array:
     """``x * sigmoid(x)``, also called swish (arXiv:1702.03118); minus infinity gives 0.
 
@@ -294,6 +312,7 @@ def silu(x: Array, *, backend: str | None = None) -> Array:
     return _forward("silu", x, 0.0, backend)
 
 
+@results_like_arguments
 def silu_backward(dy: Array, x: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`silu` from its input ``x``.
 
@@ -306,6 +325,7 @@ def silu_backward(dy: Array, x: Array, *, backend: str | None = None) -> Array:
     return _backward("silu", dy, x, 0.0, backend)
 
 
+@results_like_arguments
 def hard_sigmoid(x: Array, *, backend: str | None = None) -> Array:
     """``x / 6 + 1/2``, kept between 0 and 1 (arXiv:1905.02244).
 
@@ -318,6 +338,7 @@ def hard_sigmoid(x: Array, *, backend: str | None = None) -> Array:
     return _forward("hard_sigmoid", x, 0.0, backend)
 
 
+@results_like_arguments
 def hard_sigmoid_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`hard_sigmoid` from its output ``y``; 0 at 0 and 1.
 
@@ -330,6 +351,7 @@ def hard_sigmoid_backward(dy: Array, y: Array, *, backend: str | None = None) ->
     return _backward("hard_sigmoid", dy, y, 0.0, backend)
 
 
+@results_like_arguments
 def hard_swish(x: Array, *, backend: str | None = None) -> Array:
     """``x * hard_sigmoid(x)`` (arXiv:1905.02244); minus infinity gives 0.
 
@@ -342,6 +364,7 @@ def hard_swish(x: Array, *, backend: str | None = None) -> Array:
     return _forward("hard_swish", x, 0.0, backend)
 
 
+@results_like_arguments
 def hard_swish_backward(dy: Array, x: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`hard_swish` from its input ``x``; 0 up to -3, 1 from 3 on.
 
@@ -354,6 +377,7 @@ def hard_swish_backward(dy: Array, x: Array, *, backend: str | None = None) -> A
     return _backward("hard_swish", dy, x, 0.0, backend)
 
 
+@results_like_arguments
 def relu6(x: Array, *, backend: str | None = None) -> Array:
     """``max(x, 0)``, at most 6 (arXiv:1704.04861).
 
@@ -366,6 +390,7 @@ def relu6(x: Array, *, backend: str | None = None) -> Array:
     return _forward("relu6", x, 0.0, backend)
 
 
+@results_like_arguments
 def relu6_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`relu6` from its output ``y``; 0 at 0 and 6.
 
@@ -378,6 +403,7 @@ def relu6_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     return _backward("relu6", dy, y, 0.0, backend)
 
 
+@results_like_arguments
 def softsign(x: Array, *, backend: str | None = None) -> Array:
     """``x / (1 + abs(x))``; an infinity gives 1 of its sign.
 
@@ -390,6 +416,7 @@ def softsign(x: Array, *, backend: str | None = None) -> Array:
     return _forward("softsign", x, 0.0, backend)
 
 
+@results_like_arguments
 def softsign_backward(dy: Array, y: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`softsign` from its output ``y``: ``dy * (1 - abs(y))^2``.
 
@@ -402,6 +429,7 @@ def softsign_backward(dy: Array, y: Array, *, backend: str | None = None) -> Arr
     return _backward("softsign", dy, y, 0.0, backend)
 
 
+@results_like_arguments
 def mish(x: Array, *, backend: str | None = None) -> Array:
     """``x * tanh(softplus(x))`` (Misra, arXiv:1908.08681); minus infinity gives 0.
 
@@ -414,6 +442,7 @@ def mish(x: Array, *, backend: str | None = None) -> Array:
     return _forward("mish", x, 0.0, backend)
 
 
+@results_like_arguments
 def mish_backward(dy: Array, x: Array, *, backend: str | None = None) -> Array:
     """Gradient of :func:`mish` from its input ``x``.
 

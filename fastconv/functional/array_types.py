@@ -7,11 +7,17 @@ the other, and nothing waits for the device. CuPy is imported only for arrays th
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fastconv.backends.selection import BackendError, choose_backend, load_module
+from fastconv.backends.selection import (
+    BackendError,
+    backend_state,
+    choose_backend,
+    load_module,
+)
 
 _HOST = (1, 3)
 """DLPack's device types of memory that NumPy can read: the host's, pinned or not."""
@@ -24,6 +30,24 @@ _KINDS = "a NumPy or CuPy array, or one with DLPack or __cuda_array_interface__"
 def _cuda() -> Any:
     """Return the cupy backend's module of devices, which programs without CUDA do not load."""
     return load_module("cupy", "device")
+
+
+@functools.cache
+def _exchange() -> Callable[[Any], Any]:
+    """Return what takes arrays by DLPack's C structures: the engine in C, or nothing."""
+    if not backend_state("cython").works:
+        return lambda value: None
+    take: Callable[[Any], Any] = load_module("cython", "engine").host_tensor
+    return take
+
+
+def _exchanged(value: Any) -> Any:
+    """Return an array of the host that its library exchanges as a C structure, or None."""
+    try:
+        host = _exchange()(value)
+    except (BufferError, RuntimeError, TypeError, ValueError):
+        return None  # what is wrong is said where it is taken the slower way
+    return None if host is None else np.asarray(host)
 
 
 def module_of(array: Any) -> Any:
@@ -52,6 +76,9 @@ def as_array(owner: str, name: str, value: Any) -> Any:
                 f"{name}.filled(0), or another number"
             )
         return np.asarray(value)  # subclasses have meanings of their own for what is done here
+    array = _exchanged(value)
+    if array is not None:
+        return array
     used = _cuda().device_in_use()
     if used is not None and isinstance(value, used.arrays.ndarray):
         array = value
@@ -98,6 +125,8 @@ def _view(owner: str, name: str, value: Any) -> Any:
 
 def check_beside(owner: str, name: str, array: Any, other_name: str, other: Any) -> None:
     """Check that two arrays are both NumPy's or both CuPy's."""
+    if type(array) is type(other):
+        return
     kinds = [_kind_of(each) for each in (array, other)]
     if kinds[0] != kinds[1]:
         raise TypeError(

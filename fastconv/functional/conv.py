@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.arrays import (
     Array,
     Layout,
@@ -57,8 +58,8 @@ def conv_spec(
     dilation: object,
     groups: int,
     layout: Layout,
-) -> ConvSpec:
-    """Check x and w against each other and make their spec, or find the one made before."""
+) -> tuple[ConvSpec, Shape]:
+    """Check x and w against each other; return their spec and the result's shape, once made."""
     check_layout(owner, layout)
     order = "OIHW" if layout == "NCHW" else "HWIO"
     check_dimensions(owner, "x", x, layout)
@@ -78,7 +79,7 @@ def _spec_of_shapes(
     dilation: object,
     groups: int,
     layout: Layout,
-) -> ConvSpec:
+) -> tuple[ConvSpec, Shape]:
     order = "OIHW" if layout == "NCHW" else "HWIO"
     batch, channels = x[0], x[layout.index("C")]
     size = x[layout.index("H")], x[layout.index("W")]
@@ -94,7 +95,7 @@ def _spec_of_shapes(
     strides = as_pair(owner, "stride", stride)
     dilations = as_pair(owner, "dilation", dilation)
     try:
-        return ConvSpec(
+        spec = ConvSpec(
             batch,
             channels,
             *size,
@@ -107,8 +108,10 @@ def _spec_of_shapes(
         )
     except SpecError as fault:
         raise fault.of(owner, **_NAMES) from None
+    return spec, shape_from_nhwc(spec.y_shape, layout)
 
 
+@results_like_arguments
 def conv2d(
     x: Array,
     w: Array,
@@ -151,8 +154,8 @@ def conv2d(
     Returns
     -------
     ndarray
-        (N, O, OH, OW), or (N, OH, OW, O): the layout and dtype of x. A CuPy array where the
-        arguments are; ``out``, where it was given, or a view of it.
+        (N, O, OH, OW), or (N, OH, OW, O): the layout, dtype and library of x; ``out``, where it
+        was given, or a view of it.
 
     Raises
     ------
@@ -167,9 +170,10 @@ def conv2d(
     Notes
     -----
     Arrays of other libraries that have DLPack or ``__cuda_array_interface__`` are taken without a
-    copy, those of the host as NumPy arrays and those of a CUDA device as CuPy arrays. Work on a
-    device is launched on CuPy's current stream, and the host does not wait for it. Arrays that are
-    not contiguous are copied. All this holds for every public function.
+    copy, those of the host as NumPy arrays, those of a CUDA device as CuPy arrays; results are of
+    the library of the first argument, where it has ``from_dlpack``. Work on a device is launched on
+    CuPy's current stream, and the host does not wait for it. Arrays that are not contiguous are
+    copied. All this holds for every public function.
 
     Examples
     --------
@@ -180,14 +184,15 @@ def conv2d(
            [20., 24.]])
     """
     x, w, b = take_floats("conv2d", x=x, w=w, b=b)
-    spec = conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
+    spec, shape = conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
     if b is not None:
         check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
         b = dense(b)
-    out = take_out("conv2d", out, shape_from_nhwc(spec.y_shape, layout), x)
-    return forward(backend, "conv2d", spec, x, w, b, layout, out)
+    out = take_out("conv2d", out, shape, x)
+    return forward(backend, "conv2d", spec, shape, x, w, b, layout, out)
 
 
+@results_like_arguments
 def conv2d_backward(
     dy: Array,
     x: Array,
@@ -237,10 +242,8 @@ def conv2d_backward(
     owner = "conv2d_backward"
     dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
-    spec = conv_spec(owner, x, w, stride, padding, dilation, groups, layout)
-    check_shape(
-        owner, "dy", dy, shape_from_nhwc(spec.y_shape, layout), "the shape of conv2d's result"
-    )
+    spec, shape = conv_spec(owner, x, w, stride, padding, dilation, groups, layout)
+    check_shape(owner, "dy", dy, shape, "the shape of conv2d's result")
     return backward(backend, "conv2d", spec, dy, x, w, layout, needs)
 
 
@@ -274,7 +277,7 @@ def _widen(
     return wide, (extra[0] % strides[0], extra[1] % strides[1])
 
 
-def _transposed_spec(
+def transposed_spec(
     owner: str,
     x: Array,
     w: Array,
@@ -313,6 +316,7 @@ def _transposed_spec(
         raise fault.of(owner, **_NAMES) from None
 
 
+@results_like_arguments
 def conv_transpose2d(
     x: Array,
     w: Array,
@@ -365,14 +369,16 @@ def conv_transpose2d(
     owner = "conv_transpose2d"
     x, w, b = take_floats(owner, x=x, w=w, b=b)
     x, extra = _widen(owner, x, stride, output_padding, dilation, layout)
-    spec = _transposed_spec(owner, x, w, stride, padding, extra, dilation, groups, layout)
+    spec = transposed_spec(owner, x, w, stride, padding, extra, dilation, groups, layout)
     if b is not None:
         check_shape(owner, "b", b, (spec.in_channels,), "one for each output channel")
         b = dense(b)
-    out = take_out(owner, out, shape_from_nhwc(spec.x_shape, layout), x)
-    return forward(backend, owner, spec, x, w, b, layout, out)
+    shape = shape_from_nhwc(spec.x_shape, layout)
+    out = take_out(owner, out, shape, x)
+    return forward(backend, owner, spec, shape, x, w, b, layout, out)
 
 
+@results_like_arguments
 def conv_transpose2d_backward(
     dy: Array,
     x: Array,
@@ -403,7 +409,7 @@ def conv_transpose2d_backward(
     dy, x, w = take_floats(owner, dy=dy, x=x, w=w)
     check_needs(owner, needs, ("x", "w", "b"))
     wide, extra = _widen(owner, x, stride, output_padding, dilation, layout)
-    spec = _transposed_spec(owner, wide, w, stride, padding, extra, dilation, groups, layout)
+    spec = transposed_spec(owner, wide, w, stride, padding, extra, dilation, groups, layout)
     check_shape(owner, "dy", dy, shape_from_nhwc(spec.x_shape, layout), "the shape of the result")
     dx, dw, db = backward(backend, "conv_transpose2d", spec, dy, wide, w, layout, needs)
     if dx is not None and wide is not x:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -34,6 +35,7 @@ def dense_spec(owner: str, x: Array, w: Array) -> DenseSpec:
     return DenseSpec(x.shape[0], *w.shape)
 
 
+@results_like_arguments
 def dense(
     x: Array,
     w: Array,
@@ -93,6 +95,7 @@ def dense(
     return y
 
 
+@results_like_arguments
 def dense_backward(
     dy: Array,
     x: Array,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -31,6 +32,7 @@ def _dropout_spec(
         raise fault.of(owner) from None
 
 
+@results_like_arguments
 def dropout(
     x: Array,
     probability: float,
@@ -85,6 +87,7 @@ def dropout(
     return y.reshape(x.shape), mask.reshape(x.shape)
 
 
+@results_like_arguments
 def dropout_backward(
     dy: Array, mask: Array, probability: float, *, backend: str | None = None
 ) -> Array:

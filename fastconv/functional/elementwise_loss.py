@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -37,6 +38,7 @@ def _apply(
     return result
 
 
+@results_like_arguments
 def binary_cross_entropy_with_logits(
     y: Array, target: Array, *, backend: str | None = None
 ) -> Array:
@@ -70,6 +72,7 @@ def binary_cross_entropy_with_logits(
     return _apply(owner, "binary_cross_entropy_with_logits", y, target, 1.0, backend)
 
 
+@results_like_arguments
 def binary_cross_entropy_with_logits_backward(
     y: Array, target: Array, *, backend: str | None = None
 ) -> Array:
@@ -96,6 +99,7 @@ def binary_cross_entropy_with_logits_backward(
     return _apply(owner, "binary_cross_entropy_with_logits", y, target, 1.0, backend)
 
 
+@results_like_arguments
 def huber(y: Array, target: Array, *, delta: float = 1.0, backend: str | None = None) -> Array:
     """Mean over the outputs of Huber's loss: a square near the target, a distance far from it.
 
@@ -122,6 +126,7 @@ def huber(y: Array, target: Array, *, delta: float = 1.0, backend: str | None = 
     return _apply("huber", "huber", y, target, delta, backend)
 
 
+@results_like_arguments
 def huber_backward(
     y: Array, target: Array, *, delta: float = 1.0, backend: str | None = None
 ) -> Array:
@@ -146,6 +151,7 @@ def huber_backward(
     return _apply("huber_backward", "huber", y, target, delta, backend)
 
 
+@results_like_arguments
 def mean_absolute_error(y: Array, target: Array, *, backend: str | None = None) -> Array:
     """Mean over the outputs of ``abs(y - target)``, for each sample.
 
@@ -170,6 +176,7 @@ def mean_absolute_error(y: Array, target: Array, *, backend: str | None = None) 
     return _apply("mean_absolute_error", "mean_absolute_error", y, target, 1.0, backend)
 
 
+@results_like_arguments
 def mean_absolute_error_backward(y: Array, target: Array, *, backend: str | None = None) -> Array:
     """Gradient of the mean of :func:`mean_absolute_error`: the sign of ``y - target``, over N K.
 

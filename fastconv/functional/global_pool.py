@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastconv.functional import pool
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import as_array
 from fastconv.functional.arrays import (
     Array,
@@ -16,6 +17,7 @@ from fastconv.functional.arrays import (
 )
 
 
+@results_like_arguments
 def global_max_pool2d(
     x: Array, *, layout: Layout = "NCHW", backend: str | None = None
 ) -> tuple[Array, Array]:
@@ -52,6 +54,7 @@ def global_max_pool2d(
     return y.reshape(shape), where.reshape(shape)
 
 
+@results_like_arguments
 def global_max_pool2d_backward(
     dy: Array,
     where: Array,

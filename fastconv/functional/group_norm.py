@@ -7,6 +7,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -58,6 +59,7 @@ def _spec(owner: str, batch: int, pixels: int, channels: int, groups: Any, eps: 
         raise fault.of(owner, epsilon="eps", groups="num_groups") from None
 
 
+@results_like_arguments
 def layer_norm(
     x: Array,
     normalized_shape: Any,
@@ -119,6 +121,7 @@ def layer_norm(
     return y, mean[:, 0], inverse_std[:, 0]
 
 
+@results_like_arguments
 def layer_norm_backward(
     dy: Array,
     x: Array,
@@ -192,6 +195,7 @@ def _image_sizes(owner: str, x: Array, layout: Layout) -> tuple[int, int, int]:
     return x.shape[0], pixels, channels
 
 
+@results_like_arguments
 def group_norm(
     x: Array,
     num_groups: int,
@@ -253,6 +257,7 @@ def group_norm(
     return y, mean, inverse_std
 
 
+@results_like_arguments
 def group_norm_backward(
     dy: Array,
     x: Array,

@@ -6,6 +6,7 @@ Forward functions give one loss for each sample; backward functions give the gra
 
 from __future__ import annotations
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -35,6 +36,7 @@ def _has_options(labels: object, label_smoothing: object, *others: object) -> bo
     return is_soft or is_smoothed or any(other is not None for other in others)
 
 
+@results_like_arguments
 def softmax_cross_entropy(
     scores: Array,
     labels: Array,
@@ -108,6 +110,7 @@ def softmax_cross_entropy(
     return losses, probabilities
 
 
+@results_like_arguments
 def softmax_cross_entropy_backward(
     probabilities: Array,
     labels: Array,
@@ -160,6 +163,7 @@ def softmax_cross_entropy_backward(
     return dscores
 
 
+@results_like_arguments
 def nll(log_probabilities: Array, labels: Array, *, backend: str | None = None) -> Array:
     """Negative log-likelihood: ``-log_probabilities[label]`` of each sample.
 
@@ -195,6 +199,7 @@ def nll(log_probabilities: Array, labels: Array, *, backend: str | None = None) 
     return losses
 
 
+@results_like_arguments
 def nll_backward(log_probabilities: Array, labels: Array, *, backend: str | None = None) -> Array:
     """Gradient of the mean of :func:`nll`: ``-1 / N`` at the labels.
 
@@ -227,6 +232,7 @@ def nll_backward(log_probabilities: Array, labels: Array, *, backend: str | None
     return gradient
 
 
+@results_like_arguments
 def mean_squared_error(y: Array, target: Array, *, backend: str | None = None) -> Array:
     """Mean over the outputs of ``(y - target)^2``, for each sample.
 
@@ -261,6 +267,7 @@ def mean_squared_error(y: Array, target: Array, *, backend: str | None = None) -
     return losses
 
 
+@results_like_arguments
 def mean_squared_error_backward(y: Array, target: Array, *, backend: str | None = None) -> Array:
     """Gradient of the mean of :func:`mean_squared_error`: ``2 (y - target) / (N K)``.
 

@@ -11,6 +11,7 @@ import operator
 from collections.abc import Sequence
 from typing import cast
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.arrays import (
     Array,
     Layout,
@@ -82,6 +83,7 @@ def _rows(spec: BroadcastSpec, dx2: Array | None) -> Array | None:
     return None if dx2 is None else dx2.reshape(spec.x2_shape)
 
 
+@results_like_arguments
 def add(x1: Array, x2: Array, *, layout: Layout = "NCHW", backend: str | None = None) -> Array:
     """``x1 + x2``: elementwise, or one number for each channel of each sample.
 
@@ -116,6 +118,7 @@ def add(x1: Array, x2: Array, *, layout: Layout = "NCHW", backend: str | None = 
     return _merge("add", x1, x2, layout, backend)
 
 
+@results_like_arguments
 def add_backward(
     dy: Array,
     x2_shape: Sequence[int] | None = None,
@@ -166,6 +169,7 @@ def add_backward(
     return dx1, dx2
 
 
+@results_like_arguments
 def multiply(x1: Array, x2: Array, *, layout: Layout = "NCHW", backend: str | None = None) -> Array:
     """``x1 * x2``; parameters as for :func:`add`.
 
@@ -179,6 +183,7 @@ def multiply(x1: Array, x2: Array, *, layout: Layout = "NCHW", backend: str | No
     return _merge("multiply", x1, x2, layout, backend)
 
 
+@results_like_arguments
 def multiply_backward(
     dy: Array,
     x1: Array,
@@ -246,6 +251,7 @@ def _with_size(shape: Shape, axis: int, size: int) -> Shape:
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
+@results_like_arguments
 def concatenate(arrays: Sequence[Array], *, axis: int = 1, backend: str | None = None) -> Array:
     """Arrays side by side along one axis.
 
@@ -306,6 +312,7 @@ def _joined(parts: Sequence[Array], axis: int, backend: str | None) -> Array:
     return y
 
 
+@results_like_arguments
 def concatenate_backward(
     dy: Array, sizes: Sequence[int], *, axis: int = 1, backend: str | None = None
 ) -> tuple[Array, ...]:

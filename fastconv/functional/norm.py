@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import check_writable, module_of
 from fastconv.functional.arrays import (
     Array,
@@ -51,6 +52,7 @@ def _running(vector: Array, inputs: tuple[Array, ...]) -> Array:
     return dense(vector)
 
 
+@results_like_arguments
 def batch_norm(
     x: Array,
     gamma: Array,
@@ -135,6 +137,7 @@ def batch_norm(
     return y, mean, inverse_std
 
 
+@results_like_arguments
 def batch_norm_inference(
     x: Array,
     gamma: Array,
@@ -182,6 +185,7 @@ def batch_norm_inference(
     return y
 
 
+@results_like_arguments
 def batch_norm_backward(
     dy: Array,
     x: Array,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from fastconv.functional import conv, pool
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import as_array
 from fastconv.functional.arrays import Array, Layout, check_dimensions, errors_of
 from fastconv.spec import shown
@@ -58,6 +59,7 @@ def _across(padding: Any) -> Any:
     return ((0, 0), tuple(padding) if isinstance(padding, (tuple, list)) else (padding, padding))
 
 
+@results_like_arguments
 def conv1d(
     x: Array,
     w: Array,
@@ -116,6 +118,7 @@ def conv1d(
     return _without_row(y, layout)
 
 
+@results_like_arguments
 def conv1d_backward(
     dy: Array,
     x: Array,
@@ -170,6 +173,7 @@ def _windows(stride: int | None) -> tuple[int, int] | None:
     return None if stride is None else (1, stride)
 
 
+@results_like_arguments
 def max_pool1d(
     x: Array,
     kernel: int,
@@ -216,6 +220,7 @@ def max_pool1d(
     return _without_row(y, layout), _without_row(where, layout)
 
 
+@results_like_arguments
 def max_pool1d_backward(
     dy: Array,
     where: Array,
@@ -264,6 +269,7 @@ def max_pool1d_backward(
     return _without_row(dx, layout)
 
 
+@results_like_arguments
 def avg_pool1d(
     x: Array,
     kernel: int,
@@ -306,6 +312,7 @@ def avg_pool1d(
     return _without_row(y, layout)
 
 
+@results_like_arguments
 def avg_pool1d_backward(
     dy: Array,
     x_shape: Sequence[int],

@@ -11,17 +11,17 @@ from fastconv.functional.arrays import (
     dense,
     launch,
     result_buffer,
-    shape_from_nhwc,
     sum_channels,
 )
 from fastconv.functional.images import launch_on_images
-from fastconv.spec import ConvSpec
+from fastconv.spec import ConvSpec, Shape
 
 
 def forward(
     backend: str | None,
     function: str,
     spec: ConvSpec,
+    shape: Shape,
     x: Array,
     w: Array,
     b: Array | None,
@@ -36,10 +36,11 @@ def forward(
         "conv2d" or "conv_transpose2d".
     spec
         Its spec; the images of a transposed convolution are those that come out of it.
+    shape
+        Of the result, in the layout.
     x, w, b, layout, out, backend
         As for :func:`fastconv.conv2d`; ``b`` is contiguous.
     """
-    shape = shape_from_nhwc(spec.y_shape if function == "conv2d" else spec.x_shape, layout)
     y = result_buffer(function, out, shape, x, w, b)
     x, w = dense(x), dense(w)
     kernel = f"conv.{function}_forward"

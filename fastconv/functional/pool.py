@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -59,13 +60,15 @@ def pool_spec(
         raise fault.of(owner, **_NAMES) from None
 
 
-def _input_spec(owner: str, name: str, shape: Sequence[int], layout: Layout) -> InputSpec:
+def input_spec(owner: str, name: str, shape: Sequence[int], layout: Layout) -> InputSpec:
+    """Check the shape of images and make their spec."""
     try:
         return InputSpec(*shape_to_nhwc(owner, name, shape, layout))
     except SpecError as fault:
         raise fault.of(owner, **_NAMES) from None
 
 
+@results_like_arguments
 def max_pool2d(
     x: Array,
     kernel: Any,
@@ -128,6 +131,7 @@ def max_pool2d(
     return y, where
 
 
+@results_like_arguments
 def max_pool2d_backward(
     dy: Array,
     where: Array,
@@ -187,6 +191,7 @@ def max_pool2d_backward(
     return dx
 
 
+@results_like_arguments
 def avg_pool2d(
     x: Array,
     kernel: Any,
@@ -236,6 +241,7 @@ def avg_pool2d(
     return y
 
 
+@results_like_arguments
 def avg_pool2d_backward(
     dy: Array,
     x_shape: Sequence[int],
@@ -281,6 +287,7 @@ def avg_pool2d_backward(
     return dx
 
 
+@results_like_arguments
 def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None = None) -> Array:
     """Mean over all pixels of each channel.
 
@@ -306,12 +313,13 @@ def global_avg_pool2d(x: Array, *, layout: Layout = "NCHW", backend: str | None 
     check_layout(owner, layout)
     (x,) = take_floats(owner, x=x)
     check_dimensions(owner, "x", x, layout)
-    spec = _input_spec(owner, "x", x.shape, layout)
+    spec = input_spec(owner, "x", x.shape, layout)
     y: Array = module_of(x).empty((spec.batch, spec.channels), x.dtype)
     launch_on_images(backend, "pool.global_avg_pool2d_forward", spec, x.dtype, layout, "r.", x, y)
     return y
 
 
+@results_like_arguments
 def global_avg_pool2d_backward(
     dy: Array, x_shape: Sequence[int], *, layout: Layout = "NCHW", backend: str | None = None
 ) -> Array:
@@ -341,7 +349,7 @@ def global_avg_pool2d_backward(
     owner = "global_avg_pool2d_backward"
     check_layout(owner, layout)
     (dy,) = take_floats(owner, dy=dy)
-    spec = _input_spec(owner, "x_shape", x_shape, layout)
+    spec = input_spec(owner, "x_shape", x_shape, layout)
     check_shape(owner, "dy", dy, (spec.batch, spec.channels), "(N, C) of x_shape")
     dx = empty(owner, shape_from_nhwc(spec.x_shape, layout), dy)
     kernel = "pool.global_avg_pool2d_backward"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import (
     Array,
@@ -46,6 +47,7 @@ def _spec(owner: str, x: Array, slope: Array, layout: Layout) -> PReLUSpec:
     return PReLUSpec(x.size // channels, channels, slope.size)
 
 
+@results_like_arguments
 def prelu(x: Array, slope: Array, *, layout: Layout = "NCHW", backend: str | None = None) -> Array:
     """``x`` where positive, else ``slope * x``.
 
@@ -82,6 +84,7 @@ def prelu(x: Array, slope: Array, *, layout: Layout = "NCHW", backend: str | Non
     return _like(y, x, layout)
 
 
+@results_like_arguments
 def prelu_backward(
     dy: Array, x: Array, slope: Array, *, layout: Layout = "NCHW", backend: str | None = None
 ) -> tuple[Array, Array]:

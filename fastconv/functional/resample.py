@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.arrays import (
     Array,
     Layout,
@@ -93,6 +94,7 @@ def _backward(
     return dx
 
 
+@results_like_arguments
 def upsample2d(
     x: Array,
     scale_factor: Any = 2,
@@ -140,6 +142,7 @@ def upsample2d(
     )  # fmt: skip
 
 
+@results_like_arguments
 def upsample2d_backward(
     dy: Array,
     x_shape: Sequence[int],
@@ -179,6 +182,7 @@ def upsample2d_backward(
     )  # fmt: skip
 
 
+@results_like_arguments
 def pad2d(
     x: Array,
     padding: Any,
@@ -214,6 +218,7 @@ def pad2d(
     return _forward(owner, x, layout, backend, lambda shape: _pad_spec(owner, shape, padding, mode))
 
 
+@results_like_arguments
 def pad2d_backward(
     dy: Array,
     x_shape: Sequence[int],

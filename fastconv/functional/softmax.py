@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 
+from fastconv.functional.array_results import results_like_arguments
 from fastconv.functional.array_types import module_of
 from fastconv.functional.arrays import Array, check_shape, dense, launch, take_floats
 from fastconv.plans.operation import SoftmaxSpec
@@ -54,6 +55,7 @@ def _along_axis(
     return _like(result, last, axis)
 
 
+@results_like_arguments
 def softmax(x: Array, *, axis: int = -1, backend: str | None = None) -> Array:
     """``e^x / sum(e^x)`` along one axis, which cannot overflow.
 
@@ -80,6 +82,7 @@ def softmax(x: Array, *, axis: int = -1, backend: str | None = None) -> Array:
     return _along_axis("softmax_forward", {"x": x}, axis, backend, "softmax")
 
 
+@results_like_arguments
 def softmax_backward(dy: Array, y: Array, *, axis: int = -1, backend: str | None = None) -> Array:
     """Gradient of :func:`softmax` from its output ``y``: ``y * (dy - sum(dy * y))``.
 
@@ -93,6 +96,7 @@ def softmax_backward(dy: Array, y: Array, *, axis: int = -1, backend: str | None
     return _along_axis("softmax_backward", arrays, axis, backend, "softmax_backward")
 
 
+@results_like_arguments
 def log_softmax(x: Array, *, axis: int = -1, backend: str | None = None) -> Array:
     """``x - log(sum(e^x))`` along one axis; parameters as for :func:`softmax`.
 
@@ -105,6 +109,7 @@ def log_softmax(x: Array, *, axis: int = -1, backend: str | None = None) -> Arra
     return _along_axis("log_softmax_forward", {"x": x}, axis, backend, "log_softmax")
 
 
+@results_like_arguments
 def log_softmax_backward(
     dy: Array, y: Array, *, axis: int = -1, backend: str | None = None
 ) -> Array:

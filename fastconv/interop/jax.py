@@ -264,7 +264,7 @@ def conv2d(
     owner = "conv2d"
     x, w, b = _taken(owner, x=x, w=w, b=b)
     options = _plain(stride), _plain(padding), _plain(dilation), _plain(groups)
-    spec = conv_spec(owner, x, w, *options, layout)
+    spec, _ = conv_spec(owner, x, w, *options, layout)
     if b is not None and b.shape != (spec.out_channels,):
         raise ValueError(
             f"{owner}: b has shape {b.shape}; expected {(spec.out_channels,)}: one for each filter"

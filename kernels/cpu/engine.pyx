@@ -6,7 +6,9 @@ kernels/cpu/instruction.h and fastconv.backends.compiled.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_SetInterrupt
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t, intptr_t
 from libc.string cimport memcpy
 
@@ -17,11 +19,52 @@ cdef extern from "instruction.h" nogil:
         const char *name
         kernel_function *float32
         kernel_function *float64
+    struct instruction_head:
+        int64_t max_threads
     struct relocation:
         int64_t instruction
         int64_t word
         int64_t argument
         int64_t offset
+
+cdef extern from "plans.h" nogil:
+    enum: FASTCONV_OK, FASTCONV_INVALID_ARGUMENT, FASTCONV_OUT_OF_MEMORY, FASTCONV_UNEXPECTED
+    enum: MOST_ARRAYS, MOST_AXES
+    struct fastconv_plan:
+        pass
+    struct fastconv_api:
+        pass
+    struct plan_array:
+        const char *name
+        const char *why
+        int64_t is_needed
+        int64_t axes
+        int64_t *sizes
+    const fastconv_api fastconv_c_api
+    int (*fastconv_plan_maker)(int64_t, const int64_t *, int64_t, const fastconv_plan **) noexcept
+    const fastconv_plan *fastconv_keep_plan(
+        int64_t function, const int64_t *words, int64_t count, const char *owner,
+        const plan_array *arrays, int64_t number_of_arrays,
+        const int64_t *stream, int64_t instructions,
+        const relocation *relocations, int64_t number_of_relocations, int64_t workspace_bytes
+    )
+    void fastconv_say(const char *message)
+    void fastconv_relocate(
+        int64_t *stream, const relocation *relocations, int64_t count, void *const *arrays, void *workspace
+    )
+    int64_t fastconv_plan_of(int64_t function, const int64_t *words, int64_t count)
+    int64_t fastconv_plan_size(int64_t plan, int64_t array, int64_t axis)
+    int64_t fastconv_run_plan(int64_t plan, void *const *arrays)
+    void fastconv_set_plan_threads(int64_t threads)
+    int64_t fastconv_check_shape(
+        int64_t plan, int64_t array, const int64_t *sizes, int64_t axes, const int64_t *wanted,
+        int64_t wanted_axes
+    )
+    int64_t fastconv_check_range(
+        int64_t plan, int64_t array, const void *integers, int64_t bytes_of_each, int64_t end
+    )
+    int64_t fastconv_error_length()
+    int64_t fastconv_copy_error(char *to)
 
 cdef extern from "thread_pool.h" nogil:
     int fastconv_run(
@@ -115,16 +158,9 @@ cdef void relocate(
     void *const *arrays,
     void *workspace,
 ) noexcept nogil:
-    cdef const relocation *each = <const relocation *> relocations
-    cdef intptr_t address
-    cdef int64_t i
-    for i in range(number_of_relocations):
-        if each.argument >= 0:
-            address = <intptr_t> arrays[each.argument]
-        else:
-            address = (<intptr_t> workspace + 63) // 64 * 64  # it begins at a cache line
-        stream[each.instruction * WORDS + each.word] = address + each.offset if address else 0
-        each += 1
+    fastconv_relocate(
+        stream, <const relocation *> relocations, number_of_relocations, arrays, workspace
+    )
 
 
 cdef int run_kernel(
@@ -140,42 +176,71 @@ cdef int run_kernel(
     return fastconv_run(stream, count, 1, threads, NULL)
 
 
-def run_call(
-    const int64_t[:, ::1] stream, const int64_t[:, ::1] relocations, tuple arrays, int threads
-):
-    """Run a stream once, with the addresses of ``arrays`` filled in.
+cdef enum:
+    MOST_CALL_ARRAYS = 16
+
+
+cdef inline int64_t max_threads_of(const int64_t *instruction) noexcept:
+    return (<const instruction_head *> instruction).max_threads
+
+
+cdef class CallStream:
+    """The instruction stream of a kernel call, without the addresses of its arrays.
 
     ``relocations`` has (instruction, word, argument, byte offset) for each address; argument -1 is the
     workspace, the last array.
     """
-    cdef Py_ssize_t count = stream.shape[0], last = len(arrays) - 1, argument
-    cdef void *address[16]
-    cdef int64_t *copy
-    cdef Py_buffer buffer
-    if count == 0:
-        return
-    if not 0 <= last < 16:
-        raise ValueError(f"run_call: {len(arrays)} arrays; expected 1 to 16")
-    for argument in range(last + 1):
-        array = arrays[argument]
-        if array is None:
-            address[argument] = NULL
-            continue
-        # The caller holds the arrays, so the address outlives the buffer.
-        PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
-        address[argument] = buffer.buf
-        PyBuffer_Release(&buffer)
-    copy = <int64_t *> PyMem_Malloc(count * WORDS * sizeof(int64_t))
-    if copy == NULL:
-        raise MemoryError
-    try:
-        memcpy(copy, &stream[0, 0], count * WORDS * sizeof(int64_t))
-        if relocations.shape[0]:
-            relocate(copy, &relocations[0, 0], relocations.shape[0], address, address[last])
-        with nogil:
-            fastconv_run(copy, count, 1, threads, NULL)
-    finally:
-        PyMem_Free(copy)
+
+    # Looked into once: that takes longer than a small kernel.
+    cdef const int64_t[:, ::1] stream
+    cdef const int64_t[:, ::1] relocations
+    cdef readonly int64_t most_threads  # that find work in any instruction
+
+    def __init__(self, const int64_t[:, ::1] stream, const int64_t[:, ::1] relocations):
+        cdef Py_ssize_t i
+        self.stream, self.relocations, self.most_threads = stream, relocations, 1
+        for i in range(stream.shape[0]):
+            self.most_threads = max(self.most_threads, max_threads_of(&stream[i, 0]))
+
+    def run(self, tuple arrays, int threads):
+        """Run it once, with the addresses of ``arrays`` filled in."""
+        cdef Py_ssize_t count = self.stream.shape[0], last = len(arrays) - 1, argument
+        cdef void *address[MOST_CALL_ARRAYS]
+        cdef int64_t *copy
+        cdef Py_buffer buffer
+        if count == 0:
+            return
+        if not 0 <= last < MOST_CALL_ARRAYS:
+            raise ValueError(f"run_call: {len(arrays)} arrays; expected 1 to {MOST_CALL_ARRAYS}")
+        for argument in range(last + 1):
+            array = arrays[argument]
+            if array is None:
+                address[argument] = NULL
+                continue
+            # The caller holds the arrays, so the address outlives the buffer.
+            PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
+            address[argument] = buffer.buf
+            PyBuffer_Release(&buffer)
+        copy = <int64_t *> PyMem_Malloc(count * WORDS * sizeof(int64_t))
+        if copy == NULL:
+            raise MemoryError
+        try:
+            memcpy(copy, &self.stream[0, 0], count * WORDS * sizeof(int64_t))
+            if self.relocations.shape[0]:
+                relocate(
+                    copy, &self.relocations[0, 0], self.relocations.shape[0], address, address[last]
+                )
+            with nogil:
+                fastconv_run(copy, count, 1, threads, NULL)
+        finally:
+            PyMem_Free(copy)
+
+
+def run_call(
+    const int64_t[:, ::1] stream, const int64_t[:, ::1] relocations, tuple arrays, int threads
+):
+    """Run a stream once, with the addresses of ``arrays`` filled in: see :class:`CallStream`."""
+    CallStream(stream, relocations).run(arrays, threads)
 
 
 def barrier_nanoseconds(int threads, int64_t count):
@@ -207,3 +272,102 @@ def register_xla_call(
         places.shape[0], workspace_bytes, threads
     ):
         raise MemoryError
+# The C interface of fastconv/include/fastconv.h.
+
+cdef object _make_plan = None
+cdef bytes _capsule_name = b""
+
+
+cdef int make_plan(
+    int64_t function, const int64_t *words, int64_t count, const fastconv_plan **plan
+) noexcept with gil:
+    """Let Python make the plan of a description, on whichever thread asks for it."""
+    cdef int64_t i
+    try:
+        plan[0] = keep_plan(
+            function, words, count, _make_plan(function, tuple([words[i] for i in range(count)]))
+        )
+        return FASTCONV_OK
+    except MemoryError as fault:
+        say(fault)
+        return FASTCONV_OUT_OF_MEMORY
+    except (OverflowError, TypeError, ValueError) as fault:
+        say(fault)
+        return FASTCONV_INVALID_ARGUMENT
+    except KeyboardInterrupt as fault:
+        PyErr_SetInterrupt()  # it is for whoever runs Python next
+        say(fault)
+    except BaseException as fault:
+        say(fault)
+    return FASTCONV_UNEXPECTED
+
+
+cdef void say(fault) noexcept:
+    text = " ".join(str(fault).split()) or type(fault).__name__
+    fastconv_say(text.encode("ascii", "backslashreplace"))
+
+
+cdef const fastconv_plan *keep_plan(
+    int64_t function, const int64_t *words, int64_t count, made
+) except NULL:
+    """Copy what Python made into memory that C owns."""
+    cdef plan_array arrays[MOST_ARRAYS]
+    cdef const int64_t[:, ::1] stream = made.stream
+    cdef const int64_t[:, ::1] relocations = made.relocations
+    cdef const fastconv_plan *kept
+    cdef int64_t number = 0, axis
+    texts = [(each.name.encode(), each.why.encode()) for each in made.arrays]
+    for each, (name, why) in zip(made.arrays, texts, strict=True):
+        if number >= MOST_ARRAYS or len(each.shape) > MOST_AXES:
+            raise ValueError(f"{made.owner}: too many arrays, or too many axes in {each.name}")
+        arrays[number].name = <const char *> name
+        arrays[number].why = <const char *> why
+        arrays[number].is_needed = each.is_needed
+        arrays[number].axes = len(each.shape)
+        for axis in range(MOST_AXES):
+            arrays[number].sizes[axis] = each.shape[axis] if axis < len(each.shape) else 0
+        number += 1
+    owner = made.owner.encode()
+    kept = fastconv_keep_plan(
+        function, words, count, owner, arrays, number,
+        &stream[0, 0] if stream.shape[0] else NULL, stream.shape[0],
+        <const relocation *> (&relocations[0, 0] if relocations.shape[0] else NULL),
+        relocations.shape[0], made.workspace_bytes,
+    )
+    if kept == NULL:
+        raise MemoryError(f"{made.owner}: no memory for a plan")
+    return kept
+
+
+def c_api(make, str name):
+    """Return the table of the C interface in a capsule of a name; ``make`` makes its plans.
+
+    ``make`` takes the number of a function and the words of a description. What it returns has
+    ``owner``, ``arrays``, ``stream``, ``relocations`` and ``workspace_bytes``; an array has ``name``,
+    ``why``, ``is_needed`` and ``shape``.
+    """
+    global _make_plan, _capsule_name, fastconv_plan_maker
+    _make_plan, _capsule_name = make, name.encode()  # a capsule keeps the address of its name
+    fastconv_plan_maker = make_plan
+    return PyCapsule_New(<void *> &fastconv_c_api, <const char *> _capsule_name, NULL)
+
+
+def set_plan_threads(int64_t threads):
+    """Set on how many threads ``fastconv_run_plan`` runs."""
+    fastconv_set_plan_threads(threads)
+
+
+def plan_functions():
+    """Return the addresses of the functions that compiled Python code calls, by their names."""
+    return {
+        "fastconv_plan_of": <intptr_t> &fastconv_plan_of,
+        "fastconv_plan_size": <intptr_t> &fastconv_plan_size,
+        "fastconv_run_plan": <intptr_t> &fastconv_run_plan,
+        "fastconv_check_shape": <intptr_t> &fastconv_check_shape,
+        "fastconv_check_range": <intptr_t> &fastconv_check_range,
+        "fastconv_error_length": <intptr_t> &fastconv_error_length,
+        "fastconv_copy_error": <intptr_t> &fastconv_copy_error,
+    }
+
+
+include "dlpack.pxi"

@@ -53,23 +53,35 @@ def address_of(kernel: str, dtype: str) -> int:
     return _addresses()[kernel, dtype]
 
 
-@cached_by_bytes(lambda made: 2 * made[0].nbytes)  # relocations take about as much
-def _stream(
-    kernel: str, spec: Any, types: tuple[str | None, ...]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Stream, relocations, and bytes of workspace wherever it begins."""
-    lowered = lower_kernel(kernel, spec, types, target())
-    return *encode(lowered.instructions, address_of), with_room(lowered.workspace_bytes)
+class _Made(NamedTuple):
+    """Stream, relocations, bytes of workspace wherever it begins, and what runs them."""
+
+    stream: NDArray[np.int64]
+    relocations: NDArray[np.int64]
+    needed: int
+    call: _engine.CallStream
+
+
+@cached_by_bytes(lambda made: 2 * made.stream.nbytes)  # relocations take about as much
+def _stream(kernel: str, spec: Any, types: tuple[str | None, ...]) -> _Made:
+    """Make what runs a kernel on arrays of dtypes by their names or letters."""
+    names = tuple(None if each is None else name_of(np.dtype(each)) for each in types)
+    lowered = lower_kernel(kernel, spec, names, target())
+    stream, relocations = encode(lowered.instructions, address_of)
+    needed = with_room(lowered.workspace_bytes)
+    return _Made(stream, relocations, needed, _engine.CallStream(stream, relocations))
 
 
 def execute(kernel: str, spec: Any, *arrays: np.ndarray | None) -> None:
     """Run one kernel of the contract; the workspace is the last array."""
-    types = tuple([None if a is None else name_of(a.dtype) for a in arrays[:-1]])
-    stream, relocations, needed = _stream(kernel, spec, types)
+    # Letters for names, which take longer to find than a small kernel.
+    types = tuple([None if a is None else a.dtype.char for a in arrays[:-1]])
+    _, _, needed, call = _stream(kernel, spec, types)
     workspace = arrays[-1]
     if needed and (workspace is None or workspace.nbytes < needed):
         raise WorkspaceTooSmall(kernel, needed, 0 if workspace is None else workspace.nbytes)
-    _engine.run_call(stream, relocations, arrays, default_threads())
+    # Asking for the cores of the process takes as long as a small kernel.
+    call.run(arrays, default_threads() if call.most_threads > 1 else 1)
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
@@ -121,9 +133,13 @@ def stream_of_kernel(kernel: str, spec: Any, *types: str | None) -> KernelStream
     >>> made.stream.shape[1]
     64
     """
-    stream, relocations, needed = _stream(kernel, spec, types)
-    return KernelStream(stream.copy(), relocations.copy(), needed)
+    made = _stream(kernel, spec, types)
+    return KernelStream(made.stream.copy(), made.relocations.copy(), made.needed)
 
 
 run_stream = _engine.run_stream
+c_api = _engine.c_api
+plan_functions = _engine.plan_functions
+set_plan_threads = _engine.set_plan_threads
+host_tensor = _engine.host_tensor
 barrier_nanoseconds = _engine.barrier_nanoseconds
