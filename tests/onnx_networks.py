@@ -52,7 +52,10 @@ def _torchvision(name):
 
         # A build for CUDA has no compiled operators beside a PyTorch without; none is used here.
         if not hasattr(torch.ops.torchvision, "nms"):
-            torch.library.define("torchvision::nms", "(Tensor a, Tensor b, float c) -> Tensor")
+            for missing in ("nms", "qnms"):
+                torch.library.define(
+                    f"torchvision::{missing}", "(Tensor a, Tensor b, float c) -> Tensor"
+                )
         import torchvision
 
         torch.manual_seed(0)
