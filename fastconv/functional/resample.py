@@ -22,10 +22,14 @@ from fastconv.plans.resample_operation import ResampleSpec
 from fastconv.spec import Shape, SpecError, as_pair, shown
 
 
+def _is_one_of(value: Any, *names: str) -> bool:
+    return isinstance(value, str) and value in names  # arrays are compared element by element
+
+
 def _upsample_spec(
     owner: str, shape: Shape, scale_factor: Any, mode: Any, align_corners: bool
 ) -> ResampleSpec:
-    if not isinstance(mode, str) or mode not in ("nearest", "bilinear"):
+    if not _is_one_of(mode, "nearest", "bilinear"):
         raise ValueError(f"{owner}: mode is {shown(mode)}; expected 'nearest' or 'bilinear'")
     if align_corners and mode == "nearest":
         raise ValueError(f"{owner}: align_corners is True; expected False with mode 'nearest'")
@@ -42,7 +46,7 @@ def _upsample_spec(
 
 
 def _pad_spec(owner: str, shape: Shape, padding: Any, mode: Any) -> ResampleSpec:
-    if not isinstance(mode, str) or mode not in ("zeros", "reflect"):
+    if not _is_one_of(mode, "zeros", "reflect"):
         raise ValueError(f"{owner}: mode is {shown(mode)}; expected 'zeros' or 'reflect'")
     least = 0 if mode == "reflect" else None
     pair = tuple(padding) if isinstance(padding, (tuple, list)) else (padding, padding)

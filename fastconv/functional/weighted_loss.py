@@ -105,10 +105,8 @@ class CrossEntropy:
                     f"{owner}: ignore_index is {ignore_index}, but the labels are distributions; "
                     f"leave it out, or give class numbers"
                 )
-            self._labels: Array | None = None
-            self._targets: Array | None = dense(
-                self._xp.ascontiguousarray(array, self._array.dtype)
-            )
+            self._labels: Any = None
+            self._targets: Any = dense(self._xp.ascontiguousarray(array, self._array.dtype))
             return
         if array.dtype.kind not in "iu":
             raise TypeError(f"{owner}: labels is {array.dtype}; expected an array of integers")
