@@ -105,10 +105,11 @@ def test_a_trial_has_the_score_of_the_searchs_own_workers(search):
 
 @pytest.mark.skipif(find_spec("joblib") is None, reason="needs joblib")
 def test_a_process_of_joblib_that_is_killed_is_replaced(search):
-    with ExecutorPool(WorkerConfig(search), 1, JoblibExecutor(1)) as pool:
+    joblib = JoblibExecutor(1)
+    with ExecutorPool(WorkerConfig(search), 1, joblib) as pool:
         pool.start(Task(7, {"optimizer.lr": 0.2}))
         assert not pool.has_free_worker()
-        (executor,) = pool._executor._at_work.values()
+        (executor,) = joblib._at_work.values()
         (process,) = list(executor._processes)
         os.kill(process, signal.SIGKILL)
         messages = []

@@ -9,6 +9,7 @@ layer. ``ph2,1`` is ours: two rows of padding above and one below, where the out
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -315,18 +316,20 @@ def _read_word(
     return options
 
 
-def known_problems(most_flops: float) -> Iterator[Problem]:
+def known_problems(most_flops: float, most_elements: int) -> Iterator[Problem]:
     """Yield the problems that are verified where none are named.
 
     Parameters
     ----------
-    most_flops
-        Layers of known networks with more floating point operations are left out.
+    most_flops, most_elements
+        Layers of known networks with more floating point operations, or more elements of input and
+        output together, are left out.
     """
     from fastconv.verify.shapes import HARD_SHAPES, LAYERS_OF_NETWORKS, layer_of_network
 
     yield from map(Problem, HARD_SHAPES)
     for row in range(len(LAYERS_OF_NETWORKS)):
         name, spec = layer_of_network(row, 1)
-        if spec.flops <= most_flops:
+        elements = math.prod(spec.x_shape) + math.prod(spec.y_shape)
+        if spec.flops <= most_flops and elements <= most_elements:
             yield Problem(spec, name)
