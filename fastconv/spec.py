@@ -574,7 +574,11 @@ class PoolSpec:
         for name in ("kernel", "stride"):
             object.__setattr__(self, name, as_pair("PoolSpec", name, getattr(self, name)))
         for name in ("ceil_mode", "count_include_pad"):
-            if getattr(self, name) not in (True, False):
+            try:
+                is_known = getattr(self, name) in (True, False)
+            except ValueError:  # an array, whose elements are compared
+                is_known = False
+            if not is_known:
                 raise SpecError("PoolSpec", name, getattr(self, name), "True or False")
         image = self.height, self.width
         padding = resolve_padding("PoolSpec", self.padding, image, self.kernel, self.stride)

@@ -2,8 +2,10 @@
 
 import cases
 
+from fastconv.plans.augmentation import FLIPS, CropSpec, MixSpec
 from fastconv.plans.gradient import AccumulateSpec, ClipSpec, MuonSpec, PolynomialSpec
 from fastconv.plans.jitter import JitterSpec
+from fastconv.plans.lookahead import LookaheadSpec
 from fastconv.plans.loss_operation import (
     ELEMENTWISE_LOSS_KINDS,
     ElementwiseLossSpec,
@@ -116,6 +118,24 @@ def _augment(choose):
     )  # fmt: skip
 
 
+def _crop(choose):
+    images = _images(choose)
+    most = min(images.height, images.width) - 1
+    return CropSpec(
+        images, _random(choose), choose.one_of(FLIPS), choose.integer(0, most),
+        steps_per_epoch=choose.integer(1, 9),
+    )  # fmt: skip
+
+
+def _mix(choose):
+    return MixSpec(_images(choose), _random(choose), mixup=choose.one_of((0.2, 0.5, 1.0, 2.0)))
+
+
+def _lookahead(choose):
+    size = choose.one_of((0, 1, 7, 33, 1030))
+    return LookaheadSpec(size, choose.integer(1, 9), choose.one_of((0.25, 0.5, 1.0)))
+
+
 def _jitter(choose):
     shares = (0.0, 0.25, 0.5, 1.0)
     images = InputSpec(choose.integer(0, 5), choose.integer(1, 9), choose.integer(1, 9), 3)
@@ -195,6 +215,10 @@ FAMILIES = (
     (1, _images, "layout."),
     (1, _augment, "input.augment"),
     (1, _jitter, "input.jitter"),
+    (1, _crop, "augment.crop"),
+    (1, _mix, "augment.mix_images"),
+    (1, lambda c: InputSpec(c.integer(0, 9), 1, 1, c.one_of(_COUNTS[:14])), "augment.mix_rows"),
+    (1, _lookahead, "optim.lookahead"),
     (2, _norm, "norm."),
     (2, _group_norm, "group_norm."),
     (2, _activation, "activation.activation"),

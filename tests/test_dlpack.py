@@ -53,7 +53,7 @@ def results_of(name, arguments, options):
 
 @EVERY
 def test_results_are_of_the_library_of_the_arguments(name, arguments, options):
-    given = [Array(a) if isinstance(a, np.ndarray) else a for a in arguments]
+    given = [_of_library(a) for a in arguments]
     wanted = results_of(name, arguments, options)
     for result, expected in zip(results_of(name, given, options), wanted, strict=True):
         assert type(result) is Array
@@ -150,3 +150,9 @@ def test_the_example_convolves_arrays_of_whichever_library_is_there(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "[[8.0, 12.0], [20.0, 24.0]]", "[[0.0, 2.0, 4.0], [6.0, 8.0, 10.0], [12.0, 14.0, 16.0]]"
     ]  # fmt: skip
+
+
+def _of_library(argument):
+    if isinstance(argument, (list, tuple)):
+        return type(argument)(map(_of_library, argument))
+    return Array(argument) if isinstance(argument, np.ndarray) else argument

@@ -59,6 +59,7 @@ def test_every_public_function_is_called():
         for module in modules
         for name, thing in vars(importlib.import_module(module)).items()
         if not name.startswith("_") and getattr(thing, "__module__", None) == module
+        if not name.endswith("_spec")  # for the doors to other libraries
     }
     assert {name for name, *_ in CALLS} == public
     assert public <= set(dir(fastconv))

@@ -152,8 +152,8 @@ def test_targets_of_a_regression_are_mixed_too():
 @pytest.mark.parametrize(
     ("loss", "more", "said"),
     [
-        (Loss("nll"), {}, "mixup is on; expected none under the loss nll"),
-        (Loss(ignore_index=2), {}, "mixup is on; expected none with loss.ignore_index"),
+        (Loss("nll"), {}, "mixup is 'on'; expected none under the loss nll"),
+        (Loss(ignore_index=2), {}, "mixup is 'on'; expected none with loss.ignore_index"),
         ("softmax_cross_entropy", {"sample_weights": np.ones(8)}, "expected none with sample_w"),
     ],
 )
@@ -176,5 +176,5 @@ def test_a_recipe_says_the_mixing_and_refuses_what_cannot_be_mixed():
     assert recipe.augmentation.augmentation().mixes
     with pytest.raises(ValueError, match="cutmix mixes the images of a batch, but batch_size is 1"):
         load_recipe("digits", [("augmentation.cutmix", 1.0), ("batch_size", 1)])
-    with pytest.raises(ValueError, match=r"augmentation\.mixup is on; expected none with loss"):
+    with pytest.raises(ValueError, match=r"augmentation\.mixup is 'on'; expected none with loss"):
         load_recipe("digits", [("augmentation.mixup", 1.0), ("loss.ignore_index", 1)])

@@ -223,18 +223,17 @@ def test_a_full_disk_is_a_warning_too(monkeypatch, tmp_path):
 
 
 TRAINING = """
-    import sys
-    import numpy as np
-    from fastconv.execution.config import ExecutionConfig
-    from fastconv.runs.experiment import prepare
-from fastconv.spec import DenseSpec
-    from fastconv.recipe import load_recipe
-    from fastconv.profiling.step_profile import synthetic_dataset
-    recipe = load_recipe("mnist-strided", [("batch_size", 5)])
-    dataset = synthetic_dataset(recipe, 50)
-    trainer = prepare(recipe, dataset=dataset, config=ExecutionConfig("numba")).trainer
-    trainer.train(3)
-    print("numba" in sys.modules)
+import sys
+import numpy as np
+from fastconv.execution.config import ExecutionConfig
+from fastconv.runs.experiment import prepare
+from fastconv.recipe import load_recipe
+from fastconv.profiling.step_profile import synthetic_dataset
+recipe = load_recipe("mnist-strided", [("batch_size", 5)])
+dataset = synthetic_dataset(recipe, 50)
+trainer = prepare(recipe, dataset=dataset, config=ExecutionConfig("numba")).trainer
+trainer.train(3)
+print("numba" in sys.modules)
 """
 
 

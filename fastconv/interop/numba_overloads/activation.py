@@ -11,6 +11,7 @@ import numpy as np
 from numba.core.errors import TypingError
 
 import fastconv.functional.activation as activations
+import fastconv.functional.softmax as along_axis
 from fastconv.interop.numba_overloads.arguments import (
     as_dense,
     begin,
@@ -142,7 +143,7 @@ def _last_axis(owner: str, x: Any) -> tuple[int, str]:
 
 def _overload_rows(owner: str) -> None:
     """Overload softmax or log-softmax, and its gradient."""
-    forward, backward = getattr(activations, owner), getattr(activations, f"{owner}_backward")
+    forward, backward = getattr(along_axis, owner), getattr(along_axis, f"{owner}_backward")
 
     @overloads(forward)
     def typed(x, axis=-1, backend=None):
