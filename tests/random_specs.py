@@ -243,7 +243,7 @@ FAMILIES = (
     (1, lambda c: LabelWeightSpec(c.integer(0, 9), c.integer(1, 12), c.one_of((None, 0, -100))),
      "loss_weights.label"),
     (1, _loss, "loss_weights.weigh loss_weights.sum"),
-    (2, _optimizer, "optim."),
+    (3, _optimizer, "optim."),
     (1, lambda c: ClipSpec(c.one_of((0, 1, 23, 1025, 2600)), c.one_of((0.5, 100.0)), 1e-6,
                            c.one_of((False, True))), "gradient.clip_by_norm"),
     (1, lambda c: AccumulateSpec(c.one_of((0, 1, 23, 2600)), 0.25, c.one_of((0.0, 0.75, 1.0))),
