@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from workload import Workload
+from workload import Workload, kind_and_settings
 
 from fastconv.network import Sequential
 
@@ -46,10 +46,10 @@ def _modules_of(
         elif kind == "batch_norm":
             modules.append(nn.BatchNorm2d(c))
         elif kind == "residual":
-            inner, out = _modules_of(map(_named, own["layers"]), c)
+            inner, out = _modules_of(map(kind_and_settings, own["layers"]), c)
             shortcut: nn.Module = nn.Identity()
             if own.get("shortcut"):
-                shortcut, out = _modules_of(map(_named, own["shortcut"]), c)
+                shortcut, out = _modules_of(map(kind_and_settings, own["shortcut"]), c)
             modules.append(Residual(inner, shortcut))
             c = out
         elif kind == "leaky_relu":
@@ -68,11 +68,6 @@ def _modules_of(
             raise ValueError(f"no PyTorch layer for {kind}")
         c = own.get("filters", c)
     return nn.Sequential(*modules), c
-
-
-def _named(layer: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Kind and settings of a layer in a block."""
-    return layer["kind"], {key: value for key, value in layer.items() if key != "kind"}
 
 
 def optimizer_of(

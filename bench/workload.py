@@ -5,6 +5,7 @@ Everything that a contender needs, without any framework.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,11 @@ from fastconv.recipes.schema import RecipeError
 
 DATA_SETS = {"cifar10": ((32, 32, 3), 50000), "mnist": ((28, 28, 1), 60000)}
 """Image shape and number of training samples."""
+
+
+def kind_and_settings(layer: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Kind and settings of a layer of a recipe, or of one in a block."""
+    return layer["kind"], {key: value for key, value in layer.items() if key != "kind"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,7 @@ class Workload:
     @property
     def layers(self) -> list[tuple[str, dict[str, Any]]]:
         """Kind and settings of each layer, as the recipe has them."""
-        return [
-            (layer["kind"], {key: value for key, value in layer.items() if key != "kind"})
-            for layer in self.recipe.layers
-        ]
+        return [kind_and_settings(layer) for layer in self.recipe.layers]
 
     def network(self) -> Sequential:
         """The network with the weights that a training of the recipe begins with."""

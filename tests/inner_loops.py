@@ -35,7 +35,7 @@ class Loop:
     @property
     def fused(self):
         """How many instructions multiply vectors and add the products."""
-        return sum(_FUSED.match(each) is not None for each in self.instructions)
+        return len(fused_of(self))
 
     @property
     def products(self):

@@ -35,10 +35,9 @@ def _upsample_spec(
         raise ValueError(f"{owner}: align_corners is True; expected False with mode 'nearest'")
     n, height, width, channels = shape
     down, across = as_pair(owner, "scale_factor", scale_factor)
-    kind: Any = mode
     try:
         return ResampleSpec(
-            kind, n, height, width, channels, height * down, width * across,
+            mode, n, height, width, channels, height * down, width * across,
             align_corners=bool(align_corners),
         )  # fmt: skip
     except SpecError as fault:
@@ -64,10 +63,9 @@ def _pad_spec(owner: str, shape: Shape, padding: Any, mode: Any) -> ResampleSpec
         )
     (top, bottom), (left, right) = sides
     n, height, width, channels = shape
-    spec_kind: Any = mode
     try:
         return ResampleSpec(
-            spec_kind, n, height, width, channels, height + top + bottom, width + left + right, top,
+            mode, n, height, width, channels, height + top + bottom, width + left + right, top,
             left,
         )  # fmt: skip
     except SpecError as fault:

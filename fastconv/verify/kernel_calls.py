@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -253,6 +254,12 @@ def parameters_of(kernel: str) -> list[str]:
     >>> parameters_of("dense.dense_forward")
     ['x', 'w', 'b', 'y']
     """
+    return list(_parameters_of(kernel))
+
+
+@functools.cache
+def _parameters_of(kernel: str) -> tuple[str, ...]:
+    # Kept: every call of every kernel asks, and a signature takes long to read.
     module, _, name = kernel.partition(".")
     reference = importlib.import_module(f"fastconv.backends.reference.{module}")
-    return list(inspect.signature(getattr(reference, name)).parameters)[1:-1]
+    return tuple(inspect.signature(getattr(reference, name)).parameters)[1:-1]
