@@ -41,6 +41,7 @@ def extensions():
         depends=[
             *headers,
             "kernels/cpu/dlpack.pxi",
+            "kernels/cpu/kept_calls.pxi",
             "fastconv/include/fastconv.h",
             "fastconv/backends/cython/_engine.pxd",
         ],
@@ -113,12 +114,15 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext):
         if self.compiler.compiler_type == "msvc":
-            ext.extra_compile_args = ["/O2"]
+            # Atomics of C11 are an experiment there, and only there with its own flag.
+            ext.extra_compile_args = ["/O2", "/std:c11", "/experimental:c11atomics"]
         else:
             ext.extra_compile_args = [
                 "-O3", "-g0", "-pthread", "-ffp-contract=fast",
                 # Nobody reads errno or the exception flags; with them, a root is no vector.
                 "-fno-math-errno", "-fno-trapping-math",
+                # No exception of C++ passes here; without them a wheel is 65 KB smaller.
+                "-fno-asynchronous-unwind-tables",
             ]  # fmt: skip
             ext.extra_link_args = ["-pthread"]
         self.compiler.compile = one_by_one(type(self.compiler).compile.__get__(self.compiler))

@@ -25,14 +25,15 @@ Step = Callable[[int], None]
 READY_BATCHES = 16
 
 
-def fastconv(workload: Workload, backend: str, threads: int) -> dict[str, Step]:
+def fastconv(
+    workload: Workload, backend: str, threads: int, precision: str = "float32"
+) -> dict[str, Step]:
     """Whole steps from uint8 images: gathering and preprocessing count."""
     from fastconv.execution.config import ExecutionConfig
     from fastconv.runs.experiment import prepare
 
-    experiment = prepare(
-        workload.recipe, dataset=workload.dataset(), config=ExecutionConfig(backend, threads)
-    )
+    config = ExecutionConfig(backend, threads, precision)
+    experiment = prepare(workload.recipe, dataset=workload.dataset(), config=config)
     trainer = experiment.trainer
 
     def run(steps: int) -> None:
@@ -44,8 +45,8 @@ def fastconv(workload: Workload, backend: str, threads: int) -> dict[str, Step]:
     return {"fastconv": run}
 
 
-def pytorch(workload: Workload, threads: int) -> dict[str, Step]:
-    """Eager steps in both memory formats, the update by one fused kernel."""
+def pytorch(workload: Workload, threads: int, precision: str = "float32") -> dict[str, Step]:
+    """Eager steps in both memory formats, the update by one fused kernel; bf16 by autocast."""
     import torch
     from pytorch_network import network_of, optimizer_of
     from torch import nn
@@ -67,15 +68,18 @@ def pytorch(workload: Workload, threads: int) -> dict[str, Step]:
         def run(steps: int) -> None:
             for number in range(steps):
                 update.zero_grad(set_to_none=True)
-                loss_of(
-                    model(ready[number % READY_BATCHES]), targets[number % READY_BATCHES]
-                ).backward()
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                    loss = loss_of(
+                        model(ready[number % READY_BATCHES]), targets[number % READY_BATCHES]
+                    )
+                loss.backward()
                 update.step()
 
         return run
 
+    name = "PyTorch" if precision == "float32" else f"PyTorch {precision}"
     return {
-        f"PyTorch {layout}{update}": variant(memory_format, fused)
+        f"{name} {layout}{update}": variant(memory_format, fused)
         for layout, memory_format in (
             ("NCHW", torch.contiguous_format), ("channels_last", torch.channels_last),
         )
@@ -252,12 +256,16 @@ def main() -> None:
     """Get ready, then answer."""
     who, recipe, batch, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     workload = Workload.of(recipe, batch)
+    precision = "bf16" if who.endswith("-bf16") else "float32"
+    who = who.removesuffix("-bf16")
     if who.startswith("fastconv-"):
-        variants = fastconv(workload, who.removeprefix("fastconv-"), threads)
+        variants = fastconv(workload, who.removeprefix("fastconv-"), threads, precision)
     elif who == "sgemm":
         variants = sgemm(threads)
+    elif who == "pytorch":
+        variants = pytorch(workload, threads, precision)
     else:
-        variants = {"pytorch": pytorch, "jax": jax, "keras": keras}[who](workload, threads)
+        variants = {"jax": jax, "keras": keras}[who](workload, threads)
     answer(variants)
 
 

@@ -84,6 +84,9 @@ SHAPES = (
     ("4 groups", shape(32, 64, 28, 64, 3, 1, 1, 1, 4)),
 )
 """Batches of 1 and 32; fewer than 32 where that would take long."""
+TITLE = "Convolutions beside PyTorch"
+TEXT = """Made by `python bench/functions.py`; [performance.md](performance.md) says with which
+options, and on which machine. How often faster: of the fastest rounds / of the medians."""
 _FORMATS = {"PyTorch NCHW": "contiguous_format", "PyTorch channels_last": "channels_last"}
 
 
@@ -346,7 +349,8 @@ def main() -> None:
     if own.table:
         rows = [row_of(group, backends) for group in results]
         text = "\n".join([head_of(backends), *rows, "", summary(results, backends), ""])
-        own.table.write_text(text, encoding="utf-8")
+        title = ", ".join([TITLE, *(own.isa or ())])
+        own.table.write_text(markdown_table.page(title, TEXT, text), encoding="utf-8")
     if own.json:
         everything = [[asdict(line) for line in group] for group in results]
         own.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")

@@ -44,8 +44,13 @@ WORKLOADS = (
     ("lenet5", 32),
 )
 PEERS = {"pytorch": "torch", "jax": "jax", "keras": "keras"}
-"""Contenders and the modules that they need."""
+PEERS_BY_NAME = {**PEERS, "pytorch-bf16": "torch"}
+"""Contenders and the modules that they need; those that take part if nothing is said, and all."""
+BACKENDS = (*NAMES, "cython-bf16")
 SGEMM_FLOP = 2 * 2048**3
+TITLE = "Training steps beside other libraries"
+TEXT = """Made by `python bench/peers.py`; [performance.md](performance.md) says on which machine,
+and what is compared. The last columns are in times of fastconv's: fastest rounds / medians."""
 
 
 class Contender:
@@ -189,7 +194,13 @@ def chart(results: list[list[Line]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, 5), constrained_layout=True)
-    colors = {"fastconv": "#1b6ca8", "pytorch": "#e4572e", "jax": "#f3a712", "keras": "#a8a8a8"}
+    colors = {
+        "fastconv": "#1b6ca8",
+        "pytorch": "#e4572e",
+        "jax": "#f3a712",
+        "keras": "#a8a8a8",
+        "pytorch-bf16": "#8c2d19",
+    }
     labelled = set()
     ticks, names, place = [], [], 0.0
     for group in results:
@@ -198,7 +209,7 @@ def chart(results: list[list[Line]], path: Path) -> None:
         )
         begin = place
         bars = [("fastconv", ours)]
-        bars += [(who, line) for who in PEERS if (line := fastest(group, who)) is not None]
+        bars += [(who, line) for who in PEERS_BY_NAME if (line := fastest(group, who)) is not None]
         for who, line in bars:
             ratio = line.best / ours.best
             axes.barh(place, ratio, 0.8, color=colors[who], label=None if who in labelled else who)
@@ -249,11 +260,12 @@ def make_parser() -> Parser:
     parser.add_argument("--rounds", type=positive, default=7)
     parser.add_argument("--span", type=seconds, default=0.5, help="seconds of a turn")
     parser.add_argument(
-        "--backends", type=list_of(str, NAMES), default=["cython", "numba"], metavar="NAME,..."
+        "--backends", type=list_of(str, BACKENDS), default=["cython", "numba"], metavar="NAME,..."
     )
     parser.add_argument(
-        "--peers", type=list_of(str, tuple(PEERS), 0), default=list(PEERS), metavar="NAME,...",
-        help=f"of {', '.join(PEERS)} (default: all; '' for none)",
+        "--peers", type=list_of(str, tuple(PEERS_BY_NAME), 0), default=list(PEERS),
+        metavar="NAME,...",
+        help=f"of {', '.join(PEERS_BY_NAME)} (default: {', '.join(PEERS)}; '' for none)",
     )  # fmt: skip
     parser.add_argument(
         "--workload", type=workload, action="append", metavar="RECIPE:BATCH",
@@ -274,10 +286,11 @@ def _compare(own: argparse.Namespace) -> int:
             check_writable(str(place), f"--{option}")
     contenders = [f"fastconv-{name}" for name in own.backends]
     for peer in own.peers:
-        if importlib.util.find_spec(PEERS[peer]) is None:
-            print(f"{peer}: left out, {PEERS[peer]} is not installed")
+        module = PEERS_BY_NAME[peer]
+        if importlib.util.find_spec(module) is None:
+            print(f"{peer}: left out, {module} is not installed")
         else:
-            print(f"{peer}: {PEERS[peer]} {importlib.metadata.version(PEERS[peer])}")
+            print(f"{peer}: {module} {importlib.metadata.version(module)}")
             contenders.append(peer)
     print(f"{processor_name()}, {own.threads} threads, {own.rounds} rounds")
     results = []
@@ -286,7 +299,8 @@ def _compare(own: argparse.Namespace) -> int:
         results.append(measure(each, field, own.threads, own.rounds, own.span, isa))
         print(table(results[-1:], own.backends), flush=True)
     if own.table:
-        own.table.write_text(table(results, own.backends), encoding="utf-8")
+        page = markdown_table.page(TITLE, TEXT, table(results, own.backends))
+        own.table.write_text(page, encoding="utf-8")
     if own.chart:
         chart(results, own.chart)
     if own.json:

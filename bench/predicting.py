@@ -2,6 +2,7 @@
 
 A step is a prediction: from a batch of images that is ready in memory to an array of scores.
 fastconv gets the bytes of a data set and scales them; the peers get float32 that is scaled already.
+All have weights that nobody changes: fastconv's predictor is frozen.
 Before it answers, each of them is held against scores of fastconv's NumPy backend.
 """
 
@@ -32,7 +33,7 @@ def _batches(workload: Workload) -> list[NDArray[np.uint8]]:
 def _predictor(workload: Workload, backend: str, threads: int) -> fastconv.Predictor:
     scale = Preprocessing("scale")
     return fastconv.Predictor(
-        workload.network(), backend=backend, threads=threads, preprocessing=scale
+        workload.network(), backend=backend, threads=threads, preprocessing=scale, frozen=True
     )
 
 

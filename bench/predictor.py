@@ -1,9 +1,10 @@
 """Predictions beside PyTorch and onnxruntime: ``python bench/predictor.py``.
 
-One image and batches of them, of networks with the weights that a training begins with. Every
-contender lives in a process of its own with the same number of threads, and they take turns. The
-time is from a call in Python to the array of scores, the median over the rounds; of PyTorch that
-of its fastest variant: eager in NCHW or channels_last, or compiled, all in inference mode.
+One image and batches of them, of networks with the weights that a training begins with; nobody
+changes them meanwhile, and fastconv's predictors are frozen. Every contender lives in a process of
+its own with the same number of threads, and they take turns. The time is from a call in Python to
+the array of scores, the median over the rounds, with the fastest and the slowest one. PyTorch is in
+inference mode; its eager column is the faster one of NCHW and channels_last.
 
 ``--table`` prints the table as Markdown and nothing else.
 """
@@ -25,33 +26,51 @@ from fastconv.backends.configuration import available_cores, processor_name
 from fastconv.backends.selection import NAMES
 from fastconv.cli.command_line import Parser, positive, run
 
-RECIPES = ("lenet5", "cifar10-deep")
-BATCHES = (1, 16, 256)
+RECIPES = ("lenet5", "mnist-lenet", "cifar10-deep")
+BATCHES = (1, 32)
 BACKENDS = ("numpy", "numba", "cython")
 PEERS = {"pytorch": ("torch",), "onnxruntime": ("onnxruntime", "onnx", "torch")}
 """Contenders and the modules that they need."""
+VARIANTS = {"pytorch": ("PyTorch eager", "PyTorch compiled"), "onnxruntime": ("onnxruntime",)}
+"""What the variants of a peer begin with that have a column together."""
 
 
-def median_of(lines: list[Line], who: str) -> float | None:
-    """Median seconds of a contender's fastest variant."""
-    return min((line.median for line in lines if line.who == who), default=None)
+def columns_of(field: list[str]) -> list[tuple[str, str]]:
+    """The contender of each column, and what its variants begin with."""
+    return [
+        (who, prefix) for who in field for prefix in VARIANTS.get(who, (who.replace("-", " "),))
+    ]
+
+
+def fastest_of(lines: list[Line], who: str, prefix: str) -> Line | None:
+    """The variant of a column whose median is least."""
+    own = [line for line in lines if line.who == who and line.variant.startswith(prefix)]
+    return min(own, key=lambda line: line.median, default=None)
 
 
 def row_of(recipe: str, batch: int, lines: list[Line], field: list[str]) -> list[str]:
-    """Cells of a workload: microseconds of each contender, and the best peer in times of cython."""
-    medians = {who: median_of(lines, who) for who in field}
-    cells = ["" if value is None else f"{1e6 * value:.1f}" for value in medians.values()]
-    peers = [value for who, value in medians.items() if who in PEERS and value is not None]
-    ours = medians.get("fastconv-cython")
-    ratio = f"{min(peers) / ours:.1f}x" if peers and ours else ""
+    """Cells of a workload: microseconds of each column, and the best peer in times of cython."""
+    cells, peers, ours = [], [], None
+    for who, prefix in columns_of(field):
+        line = fastest_of(lines, who, prefix)
+        if line is None:
+            cells.append("")
+            continue
+        low, high = (1e6 * end(line.seconds) for end in (min, max))
+        cells.append(f"{1e6 * line.median:.1f} ({low:.1f} to {high:.1f})")
+        if who in PEERS:
+            peers.append(line.median)
+        elif who == "fastconv-cython":
+            ours = line.median
+    ratio = f"{min(peers) / ours:.2f}x" if peers and ours else ""
     return [f"`{recipe}`, {batch} image{'s' if batch > 1 else ''}", *cells, ratio]
 
 
 def head_of(field: list[str]) -> str:
     """The first two lines of the table."""
-    names = [who.replace("-", " ") for who in field]
+    names = [prefix for _, prefix in columns_of(field)]
     return markdown_table.head(
-        ["prediction, us", *names, "the faster peer, in times of fastconv cython"]
+        ["prediction, us", *names, "the fastest peer, in times of fastconv cython"]
     )
 
 

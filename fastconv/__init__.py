@@ -104,6 +104,8 @@ if TYPE_CHECKING:
     from fastconv.functional.one_dimensional import conv1d_backward as conv1d_backward
     from fastconv.functional.one_dimensional import max_pool1d as max_pool1d
     from fastconv.functional.one_dimensional import max_pool1d_backward as max_pool1d_backward
+    from fastconv.functional.packed_weights import PackedWeights as PackedWeights
+    from fastconv.functional.packed_weights import pack_weights as pack_weights
     from fastconv.functional.pool import avg_pool2d as avg_pool2d
     from fastconv.functional.pool import avg_pool2d_backward as avg_pool2d_backward
     from fastconv.functional.pool import global_avg_pool2d as global_avg_pool2d
@@ -121,6 +123,7 @@ if TYPE_CHECKING:
     from fastconv.functional.softmax import softmax as softmax
     from fastconv.functional.softmax import softmax_backward as softmax_backward
     from fastconv.gradient_check import check_gradients as check_gradients
+    from fastconv.many_networks.trainings import train_many as train_many
     from fastconv.network import Sequential as Sequential
     from fastconv.network_function import NetworkFunction as NetworkFunction
     from fastconv.plans.loss import Loss as Loss
@@ -163,6 +166,7 @@ _ORIGINS = {
     "functional.one_dimensional": (
         "avg_pool1d avg_pool1d_backward conv1d conv1d_backward max_pool1d max_pool1d_backward"
     ),
+    "functional.packed_weights": "PackedWeights pack_weights",
     "functional.pool": (
         "avg_pool2d avg_pool2d_backward global_avg_pool2d global_avg_pool2d_backward max_pool2d "
         "max_pool2d_backward"
@@ -171,6 +175,7 @@ _ORIGINS = {
     "functional.resample": "pad2d pad2d_backward upsample2d upsample2d_backward",
     "functional.softmax": "log_softmax log_softmax_backward softmax softmax_backward",
     "gradient_check": "check_gradients",
+    "many_networks.trainings": "train_many",
     "network": "Sequential",
     "network_function": "NetworkFunction",
     "plans.loss": "Loss",

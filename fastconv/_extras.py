@@ -8,7 +8,7 @@ import sys
 from fastconv._errors import UserError
 
 _TRAIN = (
-    "rich", "pooch", "safetensors", "tomli_w", "threadpoolctl", "jinja2", "PIL",
+    "rich", "platformdirs", "pooch", "safetensors", "tomli_w", "threadpoolctl", "jinja2", "PIL",
 )  # fmt: skip
 EXTRAS = {
     "numba": ("numba",),

@@ -176,7 +176,7 @@ def make_logger(kind: str, name: str, parameters: Mapping[str, Any], folder: Pat
     Parameters
     ----------
     kind
-        One of :data:`LOGGERS`.
+        One of ``LOGGERS``.
     name
         Of the run.
     parameters

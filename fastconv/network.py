@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -102,7 +103,8 @@ class Sequential:
     input_shape
         Of one sample: (height, width, channels), or (features,).
     initializer
-        Draws the weights; He's by default.
+        Draws the weights, He's by default; or several by patterns of the weights' names, such as
+        ``{"conv2d_1.weight": Dirac(), "*": He()}``: the first that fits counts, He's for others.
     seed
         Of the weights.
     dtype
@@ -139,7 +141,7 @@ class Sequential:
         layers: Sequence[Layer],
         input_shape: Sequence[int],
         *,
-        initializer: Initializer | None = None,
+        initializer: Initializer | Mapping[str, Initializer] | None = None,
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
@@ -261,17 +263,35 @@ class Sequential:
         """Floating point operations of the forward pass on one sample."""
         return sum(vertex.flops for vertex in self.vertices)
 
-    def initialize(self, initializer: Initializer, seed: int) -> None:
-        """Draw new weights; biases become 0, scales 1, running statistics those of N(0, 1)."""
+    def initialize(self, initializer: Initializer | Mapping[str, Initializer], seed: int) -> None:
+        """Draw new weights; biases become 0, scales 1, running statistics those of N(0, 1).
+
+        Parameters
+        ----------
+        initializer, seed
+            As for the network itself.
+
+        Raises
+        ------
+        SpecError
+            If a pattern fits no weight, or an initialiser cannot draw such weights.
+        """
+        weights = [name for name, place in self.places.items() if place.parameter.kind == "weight"]
+        by_pattern = initializer if isinstance(initializer, Mapping) else {"*": initializer}
+        for pattern in by_pattern:
+            if pattern != "*" and not any(fnmatchcase(name, pattern) for name in weights):
+                fix = f"a pattern of some of {', '.join(weights)}"
+                raise SpecError("Sequential", "initializer", pattern, fix)
         generator = np.random.default_rng([seed, 0x5EED])
         for name, place in self.places.items():
             view, parameter = self[name], place.parameter
-            if parameter.kind == "weight":
-                view[...] = initializer.draw(
-                    generator, parameter.shape, parameter.fan_in, parameter.fan_out
-                )
-            else:
+            if parameter.kind != "weight":
                 view[...] = parameter.start
+                continue
+            fitting = (each for pattern, each in by_pattern.items() if fnmatchcase(name, pattern))
+            view[...] = next(fitting, He()).draw(
+                generator, parameter.shape, parameter.fan_in, parameter.fan_out
+            )
 
     def __getitem__(self, name: str) -> NDArray[np.floating]:
         """Return the view of a parameter, such as ``network["conv2d_1.weight"]``."""

@@ -7,8 +7,12 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from fastconv.network import Place, Sequential
 from fastconv.plans.operation import OptimizerKind, OptimizerSpec
+from fastconv.schedules import Schedule, as_schedule, observations
 from fastconv.spec import SpecError, require_int
 
 if TYPE_CHECKING:
@@ -31,6 +35,13 @@ SCHEDULABLE: dict[str, str] = {
 """Kinds whose momentum a schedule may change, and what it is called there."""
 _DECOUPLED = ("adamw", "lamb", "muon")
 """Kinds whose decay is decoupled whatever ``decay_mode`` says."""
+_WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "muon")
+"""Kinds that have a ``momentum``."""
+
+
+def _default_of(name: str, kind: Kind) -> float:
+    """The momentum or epsilon of a kind where none is given."""
+    return _MOMENTUM.get(kind, 0.9) if name == "momentum" else _EPSILON.get(kind, 1e-8)
 
 
 @dataclass(frozen=True)
@@ -40,27 +51,47 @@ class ParameterGroup:
     Parameters
     ----------
     names
-        Pattern of their names, such as "conv2d_1.weight", "dense_*" or "*.bias".
+        Pattern of their names, such as ``conv2d_1.weight``, ``dense_*`` or ``*.bias``.
     rate_factor
         Times the learning rate is theirs.
     weight_decay
         In place of the optimiser's; for biases too.
+    kind
+        Their update rule, in place of the optimiser's.
+    momentum
+        Of momentum, nesterov, rmsprop and muon, in place of the optimiser's, or of what is usual
+        for ``kind``.
     frozen
-        Whether they stay as they are.
+        Whether they stay as they are: training steps leave out what only they need.
+    schedule
+        Their learning rates, in place of the trainer's: a schedule of :mod:`fastconv.schedules`, or
+        a number. One that goes by validations, such as ``Plateau``, is for the trainer alone.
 
     Raises
     ------
     SpecError
         If a value is out of range, or one does nothing beside ``frozen``.
+
+    Examples
+    --------
+    Muon for weights, stochastic gradient descent for all else:
+
+    >>> biases = ParameterGroup("*.bias", kind="nesterov", momentum=0.85)
+    >>> Optimizer("muon", groups=(biases,)).moments
+    ('first_moment', 'second_moment')
     """
 
     names: str
     rate_factor: float = 1.0
     weight_decay: float | None = None
     frozen: bool = False
+    kind: Kind | None = None
+    momentum: float | None = None
+    schedule: Schedule | float | None = None
 
     def __post_init__(self) -> None:
         owner = "ParameterGroup"
+        self._check_schedule()
         if not self.names:
             raise SpecError(owner, "names", self.names, "a pattern such as '*.bias'")
         if not self.rate_factor > 0:
@@ -68,10 +99,25 @@ class ParameterGroup:
             raise SpecError(owner, "rate_factor", self.rate_factor, fix)
         if self.weight_decay is not None and not self.weight_decay >= 0:
             raise SpecError(owner, "weight_decay", self.weight_decay, "0 or more")
-        if self.frozen and (self.rate_factor != 1 or self.weight_decay is not None):
-            unused = "weight_decay" if self.rate_factor == 1 else "rate_factor"
+        if self.kind is not None and self.kind not in KINDS:
+            raise SpecError(owner, "kind", self.kind, f"one of {', '.join(KINDS)}")
+        unused = [
+            name
+            for name in ("schedule", "momentum", "kind", "weight_decay", "rate_factor")
+            if getattr(self, name) != (1 if name == "rate_factor" else None)
+        ]
+        if self.frozen and unused:
             fix = "nothing beside frozen = true, which updates nothing; leave it out"
-            raise SpecError(owner, unused, getattr(self, unused), fix)
+            raise SpecError(owner, unused[-1], getattr(self, unused[-1]), fix)
+
+    def _check_schedule(self) -> None:
+        if self.schedule is None:
+            return
+        schedule = as_schedule("ParameterGroup", self.schedule)
+        if observations(schedule) is not None:
+            fix = "one that is a function of the step; a plateau is for the trainer's own schedule"
+            raise SpecError("ParameterGroup", "schedule", schedule, fix)
+        object.__setattr__(self, "schedule", schedule)
 
 
 def as_optimizer(owner: str, value: object) -> Optimizer:
@@ -117,6 +163,12 @@ class Optimizer:
         Momentum as a mean, ``m = mu*m + (1-mu)*g``, instead of the classic ``m = mu*m + g``.
     nesterov
         Of muon: whether its momentum looks ahead.
+    newton_schulz_steps
+        Of muon: steps of the iteration that makes a direction orthogonal.
+    normalize_weights
+        Of muon: whether each matrix is brought to the norm sqrt(outputs) before it is updated, so
+        that the learning rate alone says how far it turns (Jordan, airbench94_muon, 2024,
+        https://github.com/KellerJordan/cifar10-airbench).
     beta1, beta2
         Of adam, adamw, nadam, lamb, and muon's biases and scales.
     epsilon
@@ -160,6 +212,8 @@ class Optimizer:
     momentum: float | None = None
     averaged: bool = False
     nesterov: bool = True
+    newton_schulz_steps: int = 5
+    normalize_weights: bool = False
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float | None = None
@@ -181,16 +235,16 @@ class Optimizer:
             raise SpecError("Optimizer", "kind", self.kind, f"one of {', '.join(KINDS)}")
         if self.decay_mode not in ("coupled", "decoupled"):
             raise SpecError("Optimizer", "decay_mode", self.decay_mode, "'coupled' or 'decoupled'")
-        if self.momentum is None:
-            object.__setattr__(self, "momentum", _MOMENTUM.get(self.kind, 0.9))
-        if self.epsilon is None:
-            object.__setattr__(self, "epsilon", _EPSILON.get(self.kind, 1e-8))
+        for name in ("momentum", "epsilon"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, _default_of(name, self.kind))
         for name in ("clip_norm", "clip_value"):
             limit = getattr(self, name)
             if limit is not None and not limit > 0:
                 raise SpecError("Optimizer", name, limit, "more than 0; leave it out for no limit")
-        if self.kind == "muon" and self.l2:
+        if "muon" in self._kinds and self.l2:
             raise SpecError("Optimizer", "l2", self.l2, "0 under muon; use weight_decay")
+        require_int("Optimizer", "newton_schulz_steps", self.newton_schulz_steps, 1)
         if self.lookahead_steps is not None:
             require_int("Optimizer", "lookahead_steps", self.lookahead_steps, 1)
         if self.lookahead_alpha is not None:
@@ -201,10 +255,56 @@ class Optimizer:
                 fix = "more than 0, at most 1"
                 raise SpecError("Optimizer", "lookahead_alpha", self.lookahead_alpha, fix)
         self._spec(0, 0, 0)  # checks the numbers
+        for group in self.groups:
+            self._rule_of(group)._spec(0, 0, 0)
+
+    @property
+    def _kinds(self) -> set[Kind]:
+        """The kinds of update rule that it uses."""
+        return {self.kind, *(group.kind for group in self.groups if group.kind is not None)}
 
     @property
     def moments(self) -> tuple[str, ...]:
-        """Names of the flat buffers that the rule keeps from step to step."""
+        """Names of the flat buffers that the rules keep from step to step."""
+        rules = (self, *(self._rule_of(group) for group in self.groups if group.kind))
+        return tuple(dict.fromkeys(name for rule in rules for name in rule._own_moments))
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """Schedules that groups have of their own, in the order of the groups."""
+        found = (group.schedule for group in self.groups if group.schedule is not None)
+        return tuple(typing.cast("Schedule", each) for each in found)
+
+    def rates_of_steps(
+        self, rates: NDArray[np.float64], steps: ArrayLike, factor: float = 1.0
+    ) -> NDArray[np.float64]:
+        """Return what an update takes for each step, with the rates of groups that have their own.
+
+        Parameters
+        ----------
+        rates
+            float64 (steps,), of all others; (steps, 2) with the momenta behind them.
+        steps
+            Their numbers.
+        factor
+            Times the schedules' are the rates of the groups.
+
+        Returns
+        -------
+        ndarray
+            ``rates``; where groups have schedules, (steps, 1 + schedules, 1 or 2): those first.
+        """
+        if not self.schedules:
+            return rates
+        own = rates.reshape(len(rates), 1, -1)
+        found = np.repeat(own, 1 + len(self.schedules), axis=1)
+        for number, schedule in enumerate(self.schedules, start=1):
+            found[:, number, 0] = schedule.rates(steps) * factor
+        return found
+
+    @property
+    def _own_moments(self) -> tuple[str, ...]:
+        """Those of its own rule, without its groups."""
         if self.kind == "rmsprop":
             more = (("first_moment", self.momentum), ("gradient_mean", self.centered))
             return ("second_moment", *(name for name, there in more if there))
@@ -248,7 +348,7 @@ class Optimizer:
         if scheduled_momentum and self.kind not in SCHEDULABLE:
             expected = f"one of {', '.join(SCHEDULABLE)} under a schedule of the momentum"
             raise SpecError("Optimizer", "kind", self.kind, expected)
-        by_layer = self.kind in ("lamb", "muon")
+        by_layer = not self._kinds.isdisjoint(("lamb", "muon"))
         clips = self.clip_norm is not None or self.clip_value is not None
         plain = replace(self.spec(network), scheduled_momentum=scheduled_momentum)
         more = average is not None or self.lookahead_steps is not None
@@ -269,11 +369,15 @@ class Optimizer:
             if group is not None and group.frozen:
                 frozen.append((place.offset, place.end - place.offset))
             else:
+                if scheduled_momentum and group is not None:
+                    _check_scheduled(group)
                 stretch = self._stretch(place, group)
                 spec = replace(stretch.spec, scheduled_momentum=scheduled_momentum)
                 stretches.append(replace(stretch, spec=spec))
-        merged = tuple(stretches if by_layer else _merged(stretches))
-        return UpdateSpec(merged, tuple(frozen), *limits)
+        starts = [start for start, _ in frozen]
+        return UpdateSpec(
+            tuple(_merged(stretches, starts)), tuple(frozen), *limits, len(self.schedules)
+        )
 
     def _lookahead(self, network: Sequential) -> LookaheadSpec | None:
         if self.lookahead_steps is None:
@@ -301,15 +405,20 @@ class Optimizer:
 
         size, is_weight = place.end - place.offset, place.parameter.kind == "weight"
         rule, decays = self, is_weight or self.decay_biases
-        if group is not None and group.weight_decay is not None:
-            rule, decays = replace(self, weight_decay=group.weight_decay), True
+        if group is not None:
+            rule = self._rule_of(group)
+            decays = decays or group.weight_decay is not None
         weights, decayed = size if is_weight else 0, size if decays else 0
         spec = replace(
             rule._spec(size, weights, decayed),
             rate_factor=1.0 if group is None else group.rate_factor,
         )
-        if self.kind != "muon" or not is_weight:
-            return Stretch(place.offset, spec)
+        schedule = 0
+        if group is not None and group.schedule is not None:
+            own = [each for each in self.groups if each.schedule is not None]
+            schedule = 1 + own.index(group)
+        if rule.kind != "muon" or not is_weight:
+            return Stretch(place.offset, spec, schedule=schedule)
         # Wide layers step further, as their orthogonal matrices have smaller elements.
         columns = place.parameter.shape[-1]
         rows = size // max(1, columns)
@@ -318,8 +427,22 @@ class Optimizer:
             "sgd", size, weights, decayed,
             decoupled_decay=spec.decoupled_decay * spec.rate_factor / factor, rate_factor=factor,
         )  # fmt: skip
-        muon = MuonSpec(size, typing.cast(float, self.momentum), self.nesterov)
-        return Stretch(place.offset, plain, muon, rows)
+        muon = MuonSpec(size, typing.cast(float, rule.momentum), self.nesterov)
+        norm = columns**0.5 if self.normalize_weights else None
+        return Stretch(place.offset, plain, muon, rows, self.newton_schulz_steps, norm, schedule)
+
+    def _rule_of(self, group: ParameterGroup) -> Optimizer:
+        """The rule of a group: this one, with what the group has in its place."""
+        kind = group.kind or self.kind
+        if group.momentum is not None and kind not in _WITH_MOMENTUM:
+            fix = f"nothing under kind {kind!r}; leave it out, or use {', '.join(_WITH_MOMENTUM)}"
+            raise SpecError("ParameterGroup", "momentum", group.momentum, fix)
+        changes: dict[str, typing.Any] = {"groups": (), "kind": kind}
+        if kind != self.kind:
+            changes |= {name: _default_of(name, kind) for name in ("momentum", "epsilon")}
+        given = {name: getattr(group, name) for name in ("momentum", "weight_decay")}
+        changes |= {name: value for name, value in given.items() if value is not None}
+        return replace(self, **changes)
 
     def _spec(self, size: int, weights: int, decayed: int) -> OptimizerSpec:
         kind = "adam" if self.kind in ("adamw", "muon") else self.kind
@@ -347,12 +470,35 @@ class Optimizer:
             raise fault.of("Optimizer", coupled_decay=decay, decoupled_decay=decay) from None
 
 
-def _merged(stretches: list[Stretch]) -> list[Stretch]:
-    """Join neighbours with the same rule: what aligns parameters lies between them, and is 0."""
+def _check_scheduled(group: ParameterGroup) -> None:
+    """Raise where a group has a momentum of its own that a schedule cannot give, or gives."""
+    if group.kind is not None and group.kind not in SCHEDULABLE:
+        fix = f"one of {', '.join(SCHEDULABLE)} under a schedule of the momentum"
+        raise SpecError("ParameterGroup", "kind", group.kind, fix)
+    if group.momentum is not None:
+        fix = "nothing beside a schedule of the momentum, which gives that of each step"
+        raise SpecError("ParameterGroup", "momentum", group.momentum, fix)
+
+
+def _merged(stretches: list[Stretch], frozen: list[int]) -> list[Stretch]:
+    """Join neighbours with the same rule: what aligns parameters lies between them, and is 0.
+
+    What LAMB and Muon do follows from a parameter as a whole. Frozen parameters, which begin at
+    ``frozen``, keep those before and behind them apart.
+    """
     joined: list[Stretch] = []
     for stretch in sorted(stretches, key=lambda each: each.start):
         before = joined[-1] if joined else None
-        if before is None or _rule_of(before.spec) != _rule_of(stretch.spec):
+        by_layer = stretch.spec.kind == "lamb" or any(
+            each is not None and each.muon is not None for each in (before, stretch)
+        )
+        if (
+            before is None
+            or by_layer
+            or _rule_of(before.spec) != _rule_of(stretch.spec)
+            or before.schedule != stretch.schedule
+            or any(before.start < each < stretch.start for each in frozen)
+        ):
             joined.append(stretch)
             continue
         end = stretch.start + stretch.spec.size

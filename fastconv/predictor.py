@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 from dataclasses import replace
@@ -28,6 +29,7 @@ _IMAGE_TYPES = (_BYTES, np.dtype(np.float32), np.dtype(np.float64))
 LITTLE_WORK = 2_000_000
 """Floating point operations that one thread is done with before others would be awake to help."""
 _SCORES = Purpose(training=False, backward=False, loss=None)
+_FROZEN_SCORES = replace(_SCORES, frozen=True)
 
 
 class Predictor:
@@ -42,8 +44,13 @@ class Predictor:
     predictor sees its training there too. Batch normalisation uses its running statistics, and
     dropout does nothing.
 
+    A network that is trained no more is applied faster when it is ``frozen``: the predictor takes a
+    copy of the parameters, and the compiled backends pack or transform them once, not at each call.
+    What becomes of the network afterwards is not seen until :meth:`parameters_changed` is called.
+    The scores have the same bits either way.
+
     Several threads may use one: predictions run side by side, and none sees a network in the
-    midst of a step of the trainer that the predictor is of.
+    midst of a step of the trainer that the predictor is of, or half of changed parameters.
 
     Parameters
     ----------
@@ -55,6 +62,8 @@ class Predictor:
         The fields of one, in its place.
     preprocessing
         What happens to images before the first layer, as in training.
+    frozen
+        Take the parameters once, as they are now, for a network that is trained no more.
 
     Raises
     ------
@@ -72,6 +81,16 @@ class Predictor:
     >>> predictor = fastconv.Predictor(network, backend="numpy")
     >>> predictor(np.zeros((3, 28, 28, 1), np.uint8)).shape
     (3, 10)
+
+    Frozen, it keeps to the parameters that it has taken:
+
+    >>> frozen = fastconv.Predictor(network, backend="numpy", frozen=True)
+    >>> network["dense_1.bias"][...] = 7
+    >>> frozen(np.zeros((1, 28, 28, 1), np.uint8))[0, 0].item()
+    0.0
+    >>> frozen.parameters_changed()
+    >>> frozen(np.zeros((1, 28, 28, 1), np.uint8))[0, 0].item()
+    7.0
     """
 
     def __init__(
@@ -84,12 +103,14 @@ class Predictor:
         threads: int | None = None,
         precision: str | None = None,
         device: int | None = None,
+        frozen: bool = False,
     ) -> None:
         settled = settle(
             "Predictor", config,
             backend=backend, threads=threads, precision=precision, device=device,
         )  # fmt: skip
-        self._use(NetworkOnBackend(network, preprocessing, settled))
+        self._use(_place(network, preprocessing, settled, frozen))
+        self.network, self.frozen = network, frozen
 
     @classmethod
     def of(cls, placed: NetworkOnBackend) -> Predictor:
@@ -102,14 +123,15 @@ class Predictor:
         """
         made = cls.__new__(cls)
         made._use(placed)
+        made._shares_arrays = True
         return made
 
     def _use(self, placed: NetworkOnBackend) -> None:
         self._placed = placed
         self.config = placed.config
         self.network = placed.network
+        self.frozen = self._shares_arrays = False
         self.preprocessing = placed.preprocessing
-        self._access = placed.access
         self._image_shape = placed.image_shape
         self._dtype = np.dtype(placed.network.dtype)
         self._has_looked = False
@@ -149,8 +171,10 @@ class Predictor:
         count = len(images)
         if not 0 < count <= _BATCH:
             return self._in_turns(images, kept_dtype)
-        plan = self._take(count, kept_dtype)
+        plan = self._take(self._placed, count, kept_dtype)
         try:
+            if plan.may_be_interrupted:
+                return plan.run(images).copy()
             with DeferredInterrupts():
                 return plan.run(images).copy()
         finally:
@@ -158,13 +182,29 @@ class Predictor:
 
     predict = __call__
 
+    def parameters_changed(self) -> None:
+        """Take the network's parameters as they are now.
+
+        For a predictor that is frozen, or one on a CUDA device; predictions that other threads are
+        at end with the parameters that they began with. Any other predictor reads the parameters at
+        each call anyway, and that of a trainer or of an ``Inference`` has theirs.
+        """
+        taken = self.frozen or not self._placed.run_module.IS_ON_HOST
+        if self._shares_arrays or not taken:
+            return
+        placed = _place(self.network, self.preprocessing, self.config, self.frozen)
+        with self._lock:
+            self._placed = placed
+            self._idle.clear()
+
     def _in_turns(self, images: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return the scores of more images than are taken together, or of none."""
         scores = np.empty((len(images), *self.network.output_shape), self._dtype)
+        placed = self._placed  # for all turns
         with DeferredInterrupts() as interrupts:
             for start in range(0, len(images), _BATCH):
                 part = images[start : start + _BATCH]
-                plan = self._take(len(part), dtype)
+                plan = self._take(placed, len(part), dtype)
                 try:
                     scores[start : start + _BATCH] = plan.run(part)
                 finally:
@@ -172,17 +212,20 @@ class Predictor:
                 interrupts.let_through()
         return scores
 
-    def _take(self, batch: int, dtype: np.dtype[Any]) -> _PlanOfBatch:
+    def _take(self, placed: NetworkOnBackend, batch: int, dtype: np.dtype[Any]) -> _PlanOfBatch:
         """Return a plan that is nobody else's until it is put back."""
         with self._lock:
             idle = self._idle
             for number in range(len(idle) - 1, -1, -1):
-                if idle[number].batch == batch and idle[number].dtype is dtype:
+                plan = idle[number]
+                if plan.batch == batch and plan.dtype is dtype and plan.placed is placed:
                     return idle.pop(number)
-        return _PlanOfBatch(self._placed, batch, dtype)
+        return _PlanOfBatch(placed, batch, dtype, _FROZEN_SCORES if self.frozen else _SCORES)
 
     def _put_back(self, plan: _PlanOfBatch) -> None:
         with self._lock:
+            if plan.placed is not self._placed:
+                return  # it has other parameters
             self._idle.append(plan)
             if len(self._idle) > _MOST_PLANS:
                 del self._idle[0]
@@ -190,8 +233,15 @@ class Predictor:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what it is made of: in another process it makes plans of its own."""
         self._placed.update_network()
-        make = functools.partial(Predictor, preprocessing=self.preprocessing)
-        return make, (self.network, self.config)
+        make = functools.partial(Predictor, preprocessing=self.preprocessing, frozen=self.frozen)
+        return make, (self._placed.network, self.config)
+
+
+def _place(
+    network: Sequential, preprocessing: Preprocessing | None, config: ExecutionConfig, frozen: bool
+) -> NetworkOnBackend:
+    """Return the network where a backend computes, or where it is frozen, a copy of it."""
+    return NetworkOnBackend(copy.deepcopy(network) if frozen else network, preprocessing, config)
 
 
 def shaped_images(owner: str, images: Any, network: Sequential) -> NDArray[Any]:
@@ -271,16 +321,21 @@ def dtype_of_images(
 class _PlanOfBatch:
     """A plan for batches of one size, with the array that it reads its images from."""
 
-    def __init__(self, placed: NetworkOnBackend, batch: int, dtype: np.dtype[Any]) -> None:
-        self.batch, self.dtype = batch, dtype
+    def __init__(
+        self, placed: NetworkOnBackend, batch: int, dtype: np.dtype[Any], purpose: Purpose
+    ) -> None:
+        self.placed, self.batch, self.dtype = placed, batch, dtype
         self._config, self._access = placed.config, placed.access
+        self._is_frozen = purpose.frozen  # nobody writes its parameters
         self._run_module = placed.run_module
+        # It holds nothing that others wait for, and what it leaves half done is made anew.
+        self.may_be_interrupted = self._is_frozen and self._run_module.IS_ON_HOST
         placed.config.select_device()
         self._images = placed.to_device(np.zeros((batch, *placed.image_shape), dtype))
         config = placed.config
         if batch * placed.network.flops < LITTLE_WORK:
             config = replace(config, threads=1)
-        self._runner = placed.make_runner(batch, _SCORES, {"images": self._images}, config=config)
+        self._runner = placed.make_runner(batch, purpose, {"images": self._images}, config=config)
         self._scores = self._runner.buffer("scores")
         self._order = np.arange(batch, dtype=np.int64)[None]
         self._order.flags.writeable = False  # it is looked at once
@@ -289,10 +344,15 @@ class _PlanOfBatch:
         """Return the scores, which the next run overwrites."""
         self._config.select_device()
         self._run_module.write(images, self._images)
+        if self._is_frozen:
+            return self._scores_of_run()
         self._access.begin_reading()
         try:
-            self._runner.run(self._order)
-            scores: NDArray[Any] = self._run_module.to_host(self._scores)
+            return self._scores_of_run()
         finally:
             self._access.end_reading()
+
+    def _scores_of_run(self) -> NDArray[Any]:
+        self._runner.run(self._order)
+        scores: NDArray[Any] = self._run_module.to_host(self._scores)
         return scores

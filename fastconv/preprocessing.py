@@ -71,6 +71,31 @@ class Preprocessing:
         }
         return cls(table["kind"], float(table["factor"]), **arrays)
 
+    def apply(self, images: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what the first layer gets for images.
+
+        Parameters
+        ----------
+        images
+            (N, height, width, channels), raw.
+
+        Examples
+        --------
+        >>> Preprocessing("scale", factor=0.5).apply(np.ones((1, 1, 1, 2), np.uint8)).tolist()
+        [[[[0.5, 0.5]]]]
+        """
+        x: NDArray[np.float64] = images.astype(np.float64)
+        if self.kind == "scale":
+            return x * self.factor
+        if self.kind == "min_max":
+            least = x.min(axis=(1, 2, 3), keepdims=True)
+            width = x.max(axis=(1, 2, 3), keepdims=True) - least
+            x = (x - least) / np.where(width > 0, width, 1.0)
+        if self.kind == "standardize" and self.mean is not None and self.std is not None:
+            shape = (x.shape[-1],) if self.mean.size == x.shape[-1] else x.shape[1:]
+            x = (x - self.mean.reshape(shape)) / self.std.reshape(shape)
+        return x
+
     def constants(self, dtype: str) -> dict[str, NDArray[Any]]:
         """Return the arrays that the kernels read, by their names in a plan.
 

@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastconv._extras import require_extra
 
@@ -29,10 +29,14 @@ from fastconv.cli.command_line import (
 )
 from fastconv.cli.progress import PipedConsole
 from fastconv.execution.config import ExecutionConfig
+from fastconv.profiling.cards import CARDS
 from fastconv.profiling.cold_start import PHASES, ColdStart, ColdStartError, measure_cold_start
 from fastconv.profiling.step_profile import StepProfile, measure, synthetic_dataset
 from fastconv.recipe import Recipe, load_recipe
 from fastconv.runs.experiment import prepare
+
+if TYPE_CHECKING:
+    from fastconv.profiling.card_model import Prediction
 
 _MODULE = "fastconv.profile"
 _WIDTH = 180
@@ -61,6 +65,10 @@ def make_parser() -> Parser:
         "--cold", action="store_true",
         help="measure from the start of a process to its first step instead",
     )  # fmt: skip
+    parser.add_argument(
+        "--model", choices=tuple(CARDS),
+        help="with --backend cupy: predict the step on this card, which need not be there",
+    )  # fmt: skip
     parser.add_json("numbers")
     return parser
 
@@ -74,10 +82,19 @@ def _profile(options: argparse.Namespace) -> int:
     check_writable(options.json)
     settings = [] if options.batch_size is None else [("batch_size", options.batch_size)]
     recipe = load_recipe(options.recipe, settings)
-    config = execution_config(options)
+    if options.model is None:
+        config = execution_config(options)
+    elif options.backend != "cupy":
+        raise BackendError(
+            f"--model is {options.model!r}, which is for launches on a card; expected it with "
+            f"--backend cupy"
+        )
     console = PipedConsole(stderr=options.json == "-", highlight=False, markup=False)
     if not console.is_terminal:
         console.width = _WIDTH
+    if options.model is not None:
+        write_json(options.json, _predicted(options, recipe, console))
+        return 0
     content = (
         _cold(options, recipe, settings, config, console)
         if options.cold
@@ -98,6 +115,73 @@ def _steps(
         profile = measure(trainer, recipe.name, options.steps, options.repeats or 15)
     show(profile, console)
     return profile.table()
+
+
+def _predicted(options: argparse.Namespace, recipe: Recipe, console: Console) -> dict[str, Any]:
+    """Predict a step of the plan that any backend would run."""
+    from fastconv.profiling.card_model import predict, predict_in_blocks
+
+    recipe = dataclasses.replace(recipe, shards=None, sync_batch_norm=False)
+    config = ExecutionConfig("numpy")
+    plan = prepare(recipe, config=config, dataset=synthetic_dataset(recipe)).trainer.runner.plan
+    prediction = predict(plan, CARDS[options.model], options.precision)
+    show_prediction(recipe, options.precision, prediction, console)
+    in_blocks = None
+    if options.precision == "float32":
+        in_blocks = predict_in_blocks(plan, CARDS[options.model])
+    if in_blocks is not None:
+        networks = CARDS[options.model].multiprocessors
+        console.print(
+            f"by one block: {in_blocks[0]:.1f} us; {networks} networks at once, a block each: "
+            f"{in_blocks[1]:.2f} us a step of one"
+        )
+    return {
+        "recipe": recipe.name,
+        "batch_size": recipe.batch_size,
+        "precision": options.precision,
+        "card": prediction.card,
+        "predicted_microseconds": prediction.microseconds,
+        "launches": [asdict(launch) for launch in prediction.launches],
+        "microseconds_in_blocks": in_blocks,
+    }
+
+
+def show_prediction(
+    recipe: Recipe, precision: str, prediction: Prediction, console: Console
+) -> None:
+    """Print what a model predicts of a step.
+
+    Parameters
+    ----------
+    recipe, precision
+        What it is a step of.
+    prediction
+        What the model says.
+    console
+        Where to.
+    """
+    console.print(
+        f"{recipe.name}, batch size {recipe.batch_size}, {precision}, predicted for "
+        f"{prediction.card}: a model, no measurement"
+    )
+    table = Table()
+    table.add_column("kernel", overflow="fold")
+    table.add_column("does", overflow="fold")
+    for name in ("blocks", "MB", "us", "bound by"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for calls, launches in prediction.rows:
+        for launch in launches:
+            table.add_row(
+                launch.kernel,
+                " + ".join(call.kernel.partition(".")[2] for call in calls),
+                "x".join(str(size) for size in launch.grid[:2]),
+                f"{launch.bytes / 1e6:.2f}",
+                f"{launch.microseconds:.2f}",
+                launch.bound_by,
+            )
+    console.print(table)
+    count = _counted(len(prediction.launches), "launch", "launches")
+    console.print(f"a step: {prediction.microseconds:.1f} us, in {count}")
 
 
 def _cold(

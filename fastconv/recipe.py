@@ -15,7 +15,7 @@ from fastconv.data import DATASETS
 from fastconv.data.names import OWN
 from fastconv.layers import LAYERS, NESTED, OWN_KINDS, Layer
 from fastconv.network import Sequential
-from fastconv.optimizers import SCHEDULABLE
+from fastconv.optimizers import SCHEDULABLE, Optimizer
 from fastconv.plans.loss import Loss
 from fastconv.recipes.recipe_sections import (
     AugmentationSection,
@@ -34,7 +34,10 @@ from fastconv.recipes.shipped_files import read_toml, shipped_names
 from fastconv.spec import SpecError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fastconv.momentum_schedules import MomentumSchedule
+    from fastconv.preprocessing import Preprocessing
 
 _CHOOSING = frozenset(
     {
@@ -156,7 +159,6 @@ class Recipe:
                     f"preprocessing.std holds {value!r}; expected numbers more than 0"
                 )
         self.make_layers()
-        self.initialization.initializer()
         self._check_mixing()
         self._check_momentum()
 
@@ -199,6 +201,22 @@ class Recipe:
         """
         whole, left = divmod(samples, self.batch_size * self.accumulate)
         return max(1, whole + (self.last_batch == "keep" and left > 0))
+
+    def make_optimizer(self, steps_per_epoch: int, total: int) -> Optimizer:
+        """Return the update rule over a recipe of ``total`` steps, with schedules of its groups.
+
+        Parameters
+        ----------
+        steps_per_epoch, total
+            Updates of an epoch, and of all.
+
+        Examples
+        --------
+        >>> recipe = load_recipe("digits", [("optimizer.groups", [{"names": "*.bias", "lr": 0.5}])])
+        >>> recipe.make_optimizer(10, 100).schedules
+        (Cosine(lr=0.5, total=100, final=0.0),)
+        """
+        return self.optimizer.optimizer(self.schedule, steps_per_epoch, total)
 
     def make_momentum_schedule(self, steps_per_epoch: int, total: int) -> MomentumSchedule | None:
         """Return the schedule of the momentum over a recipe of ``total`` steps, if there is one.
@@ -281,8 +299,21 @@ class Recipe:
             _make_layer(table, f"layers.{number}") for number, table in enumerate(self.layers)
         )
 
-    def make_network(self, image_shape: Sequence[int]) -> Sequential:
-        """Return the network with its first weights, for images of (height, width, channels).
+    def make_network(
+        self,
+        image_shape: Sequence[int],
+        images: NDArray[Any] | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> Sequential:
+        """Return the network with its first weights.
+
+        Parameters
+        ----------
+        image_shape
+            (height, width, channels).
+        images, preprocessing
+            Training images, and what happens to them: whitening filters are made of these. None
+            where weights that are known will take the place of those that are drawn.
 
         Raises
         ------
@@ -294,7 +325,7 @@ class Recipe:
             self.make_layers(),
             # Feature vectors are images of one pixel.
             shape[2:] if shape[:2] == (1, 1) else shape,
-            initializer=self.initialization.initializer(),
+            initializer=self.initialization.initializer(images, preprocessing),
             seed=self.seed,
         )
 
@@ -384,7 +415,7 @@ def load_recipe(name_or_file: str, settings: Sequence[tuple[str, Any]] = ()) -> 
     Parameters
     ----------
     name_or_file
-        One of :func:`recipe_names`, or a path (with a slash, or ending in .toml).
+        One of :func:`fastconv.recipe.recipe_names`, or a path (with a slash, or ending in .toml).
     settings
         (key, value) pairs; keys of sections and layers are dotted: "optimizer.lr",
         "layers.0.filters".
@@ -490,7 +521,18 @@ def used_of(table: Mapping[str, Any]) -> dict[str, Any]:
             if name == "optimizer" and (scheduled := _scheduled_key(table)):
                 unused.append(scheduled)
             kept[name] = {key: value for key, value in section.items() if key not in unused}
+            if name == "optimizer" and isinstance(groups := section.get("groups"), (list, tuple)):
+                kept[name]["groups"] = [_used_of_group(group) for group in groups]
     return kept
+
+
+def _used_of_group(group: Any) -> Any:
+    """A group of parameters without the keys of its schedule that do nothing."""
+    schedule = group.get("schedule") if isinstance(group, Mapping) else None
+    if not isinstance(schedule, Mapping):
+        return group
+    unused = unused_keys(ScheduleSection, schedule)
+    return {**group, "schedule": {k: v for k, v in schedule.items() if k not in unused}}
 
 
 def _scheduled_key(table: Mapping[str, Any]) -> str | None:

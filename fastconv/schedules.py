@@ -83,7 +83,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """``lr * factor ** (number of times that ``every`` steps have passed)``.
+    """``lr * factor ** n``, n times ``every`` steps having passed.
 
     Examples
     --------

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastconv._extras import require_extra
@@ -21,6 +22,7 @@ if __name__ == "__main__":  # before what needs them is imported
     require_extra("train", "python -m fastconv.train")
 
 from fastconv.cli.command_line import (
+    EXIT_DIVERGED,
     Parser,
     check_writable,
     execution_config,
@@ -36,12 +38,12 @@ from fastconv.recipes.shipped_files import read_toml, shipped_names
 if TYPE_CHECKING:
     from fastconv.cli.progress import Display
     from fastconv.data_parallel.group import Group
+    from fastconv.many_networks.seeds import SeedRuns
     from fastconv.recipe import Recipe
     from fastconv.runs.resumption import Resumption
     from fastconv.training_run import RunOptions
 
 _MODULE = "fastconv.train"
-_EXIT_DIVERGED = 3
 _SHARDS = 8
 """Of a batch that several workers make, unless the recipe says how many."""
 _STARTED_TOGETHER = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -78,6 +80,11 @@ def make_parser() -> Parser:
     )  # fmt: skip
     add("--batch-size", type=int, metavar="N", help="samples in a step")
     add("--seed", type=int, metavar="N", help="seed of weights, shuffling, dropout, augmentation")
+    add(
+        "--seeds", type=positive, metavar="N",
+        help="train N networks side by side, with that seed and those after it, each in a folder "
+        "of its own, and show mean and spread (--threads: of all together)",
+    )  # fmt: skip
     parser.add_threads()
     add(
         "--workers", type=positive, metavar="N",
@@ -188,21 +195,44 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, Any]]:
     return settings
 
 
+def _named_recipe(options: argparse.Namespace, settings: list[tuple[str, Any]]) -> Recipe:
+    """Return the recipe that is named, or the one that the data ask for."""
+    from fastconv.recipe import load_recipe
+
+    name = options.recipe or ("digits" if options.data is None else "own-pictures")
+    if options.recipe is None and options.target is not None:
+        # What a table's columns are found by, unless something else is said.
+        name, settings = "own-features", [("loss", "mean_squared_error"), *settings]
+    return load_recipe(name, settings)
+
+
+def _find_seeds(options: argparse.Namespace) -> SeedRuns | None:
+    """Return the runs with many seeds to train or to go on with; None where there is one run."""
+    from fastconv.many_networks import SEEDS_FILE
+
+    resumed = options.resume is not None and (Path(options.resume) / SEEDS_FILE).is_file()
+    if options.seeds is None and not resumed:
+        return None
+    from fastconv.many_networks import command
+
+    if resumed:
+        runs = command.resumed_seeds(options)
+        _take_up(options, runs.options.get("backend"), runs.options)
+        return runs
+    command.check_beside_seeds(options)
+    return command.new_seeds(options, _named_recipe(options, _settings(options)))
+
+
 def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
     """Return the recipe to train, and the run to go on with where there is one.
 
     What a resumed run was begun with is put in for what is not typed.
     """
-    from fastconv.recipe import load_recipe
     from fastconv.recipes.schema import RecipeError
 
     settings = _settings(options)
     if options.resume is None:
-        name = options.recipe or ("digits" if options.data is None else "own-pictures")
-        if options.recipe is None and options.target is not None:
-            # What a table's columns are found by, unless something else is said.
-            name, settings = "own-features", [("loss", "mean_squared_error"), *settings]
-        recipe = load_recipe(name, settings)
+        recipe = _named_recipe(options, settings)
         if options.workers is not None and recipe.shards is None:
             recipe = dataclasses.replace(recipe, shards=_SHARDS)
         if options.out is None or not os.path.isdir(options.out):
@@ -226,20 +256,23 @@ def _find_run(options: argparse.Namespace) -> tuple[Recipe, Resumption | None]:
             f"--workers is {options.workers} but run {options.resume} was not trained in shards; "
             f"leave --workers out, or begin another run from its weights with --init-from"
         )
-    before, environment = resumption.options, resumption.environment
-    if options.backend is None:
-        options.backend = environment.get("backend")
-        if options.workers is None:
-            options.threads = options.threads or environment.get("threads")
-    if options.data_dir is None:
-        options.data_dir = before.get("data_dir")
+    environment = resumption.environment
+    if options.backend is None and options.workers is None:
+        options.threads = options.threads or environment.get("threads")
+    _take_up(options, environment.get("backend"), resumption.options)
+    return resumption.recipe, resumption
+
+
+def _take_up(options: argparse.Namespace, backend: str | None, before: dict[str, Any]) -> None:
+    """Put in for what is not typed what a run was begun with."""
+    options.backend = options.backend or backend
+    options.data_dir = options.data_dir or before.get("data_dir")
     options.init_from = before.get("init_from")
     if options.steps is None and options.epochs is None:
         options.steps = before.get("steps")
     options.on_divergence = options.on_divergence or before.get("on_divergence")
     options.no_validate |= not before.get("validates", True)
     options.no_report |= not before.get("probes", True)
-    return resumption.recipe, resumption
 
 
 def _find_rate(
@@ -374,7 +407,11 @@ def _train_first(
 
     every = CheckpointInterval.parse(options.checkpoint_every)
     check_writable(options.json)
-    recipe, resumption = _find_run(options)
+    many = _find_seeds(options)
+    if many is not None:
+        recipe, resumption = many.recipe, None
+    else:
+        recipe, resumption = _find_run(options)
     if options.find_lr:
         recipe = dataclasses.replace(recipe, shards=None, sync_batch_norm=False)
     elif options.workers is not None:
@@ -398,6 +435,10 @@ def _train_first(
         began=began,
         group=group,
     )
+    if many is not None:
+        from fastconv.many_networks.command import train_seeds
+
+        return train_seeds(many, options, how, display)
     if options.find_lr:
         return _find_rate(recipe, options.out, how, display, options.json)
     finished = train_recipe(recipe, options.out, how, display, resumption=resumption)
@@ -420,7 +461,7 @@ def _train_first(
             f"smaller learning rate (--set {recipe.rate_key}=...), or --on-divergence lower-lr"
             f"{'; the last good checkpoint is kept' if kept else ''}",
         )
-        return _EXIT_DIVERGED
+        return EXIT_DIVERGED
     if finished.result.stopped != "interrupted":
         return 0
     number = finished.signal or signal.SIGINT

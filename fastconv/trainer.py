@@ -106,6 +106,8 @@ class Trainer:
     ----------
     config
         Where and how it computes, as it was settled.
+    optimizer
+        The update rule.
     trained_network
         The network of averaged weights, or the network itself where there is no average.
     step
@@ -188,7 +190,7 @@ class Trainer:
         self._pace = Pace(self._placed.steps_together)
         started = time.perf_counter()
         self._uploaded = self._placed.upload(training)
-        optimizer = as_optimizer("Trainer", optimizer)
+        self.optimizer = optimizer = as_optimizer("Trainer", optimizer)
         flat = {
             name: self._placed.to_device(np.zeros(network.parameters.size, network.dtype))
             for name in ("gradients", *dict.fromkeys((*_MOMENTS, *optimizer.moments)))
@@ -205,7 +207,7 @@ class Trainer:
         )
         purpose = Purpose(
             True, True, loss, update, sample_weights=sample_weights is not None,
-            accumulate=accumulate,
+            accumulate=accumulate, untrained=getattr(update, "frozen", ()),
         )  # fmt: skip
         arrays = {**self._uploaded, **flat, **weights, **averages}
         self.shards, self._sharded = shards, None
@@ -338,12 +340,13 @@ class Trainer:
         Returns
         -------
         ndarray
-            float64 (steps,), or (steps, 2) where the momentum is scheduled.
+            float64 (steps,), or (steps, 2) where the momentum is scheduled; (steps, schedules, 1 or
+            2) where groups of parameters have schedules of their own, the trainer's first.
         """
         rates = self.rates(steps)
-        if self.momentum_schedule is None:
-            return rates
-        return np.column_stack((rates, self.momentum_schedule.momenta(steps)))
+        if self.momentum_schedule is not None:
+            rates = np.column_stack((rates, self.momentum_schedule.momenta(steps)))
+        return self.optimizer.rates_of_steps(rates, steps, self.rate_factor)
 
     def train(self, steps: int, *, since: Score | None = None) -> Score:
         """Make ``steps`` updates, all within the current epoch.
@@ -416,7 +419,8 @@ class Trainer:
                 )  # fmt: skip
             finally:
                 access.end_writing()
-            pace.measure(end - made, time.perf_counter() - began)
+            # Where steps wait for those of other networks, that is not what they take.
+            pace.measure(end - made, getattr(runner, "seconds", time.perf_counter() - began))
             self.step += end - made
             self.score = self._inference.score_of(statistics)
             if runner is self._short_runner:  # what the score says, the other goes on from
@@ -430,7 +434,7 @@ class Trainer:
         self._placed.run_module.write(np.array(sums), runner.buffer("statistics"))
 
     def evaluate(self, samples: Samples, *, scores: NDArray[Any] | None = None) -> Score:
-        """Score all samples with the network as it is; see :meth:`Inference.evaluate`.
+        """Score all samples, as :meth:`fastconv.inference.Inference.evaluate` does.
 
         While another thread trains, as it is after some step.
         """
@@ -527,6 +531,7 @@ class Trainer:
                 "train_seconds": self.train_seconds,
                 "schedule": repr(self.schedule),
                 "momentum_schedule": repr(self.momentum_schedule),
+                "group_schedules": [repr(each) for each in self.optimizer.schedules],
                 "observations": observations(self.schedule),
                 "config": self.config.fields(),
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -20,7 +21,8 @@ from fastconv.cli.progress import Display, percent
 from fastconv.data import Dataset, epoch_order
 from fastconv.data.identity import PartIdentity
 from fastconv.execution.config import ExecutionConfig, settle
-from fastconv.execution.ending import interruption
+from fastconv.execution.ending import Interruption, interruption
+from fastconv.preprocessing import Preprocessing
 from fastconv.recipe import Recipe
 from fastconv.runs.checkpoints import CheckpointInterval, RunCheckpoints
 from fastconv.runs.experiment import Experiment, prepare, summarize
@@ -76,7 +78,7 @@ class RunOptions:
     callbacks
         As for :func:`fastconv.training_loop.fit`.
     logs
-        Where the training is shown too: some of :data:`fastconv.loggers.LOGGERS`.
+        Where the training is shown too: some of ``fastconv.loggers.LOGGERS``.
     command
         The command line that makes this run, for environment.json.
     began
@@ -84,6 +86,8 @@ class RunOptions:
         :func:`train_recipe` is called.
     group
         The workers that make the shards of each batch, this process the first; None for it alone.
+    interruption
+        Asked whether the training is to end; None: it answers Ctrl-C, SIGTERM and SIGHUP itself.
     """
 
     config: ExecutionConfig
@@ -100,6 +104,7 @@ class RunOptions:
     command: Sequence[str]
     began: float | None
     group: Group | None
+    interruption: Interruption | None
 
     def __init__(
         self,
@@ -120,6 +125,7 @@ class RunOptions:
         command: Sequence[str] = (),
         began: float | None = None,
         group: Group | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         settled = settle("RunOptions", config, backend=backend, threads=threads)
         for name, value in (
@@ -137,6 +143,7 @@ class RunOptions:
             ("command", command),
             ("began", began),
             ("group", group),
+            ("interruption", interruption),
         ):
             object.__setattr__(self, name, value)
 
@@ -180,6 +187,7 @@ def train_recipe(
     *,
     dataset: Dataset | None = None,
     identity: Mapping[str, PartIdentity] | None = None,
+    preprocessing: Preprocessing | None = None,
     resumption: Resumption | None = None,
 ) -> FinishedRun:
     """Prepare, train, test, and write the files of a run; the report is :func:`explain_run`'s.
@@ -198,6 +206,8 @@ def train_recipe(
         As for :func:`fastconv.runs.experiment.prepare`; data of one's own too.
     identity
         Which samples its parts have, where that is known already.
+    preprocessing
+        As for :func:`fastconv.runs.experiment.prepare`.
     resumption
         A run to go on with, in place of a new one; ``path`` is not used then.
 
@@ -223,7 +233,7 @@ def train_recipe(
                 dataset = begin(options.group, recipe, options.data_dir, options.config, dataset)
             experiment = prepare(
                 recipe, data_dir=options.data_dir, config=options.config, dataset=dataset,
-                init_from=options.init_from, group=options.group,
+                init_from=options.init_from, group=options.group, preprocessing=preprocessing,
             )  # fmt: skip
             progress = None
             if resumption is not None and folder is not None:
@@ -318,7 +328,7 @@ def check_first_steps(experiment: Experiment) -> StepCheck:
     check = check_step(
         trainer.network,
         training.images[order],
-        recipe.optimizer,
+        trainer.optimizer,
         training.labels[order],
         loss=trainer.loss,
         rate=trainer.rates_and_momenta(np.arange(_CHECKED_STEPS)),
@@ -467,7 +477,8 @@ def _train(
     fitting = fitted = time.perf_counter()
     trained = trainer.train_seconds
     try:
-        with interruption() as is_interrupted:
+        given = options.interruption
+        with interruption() if given is None else nullcontext(given) as is_interrupted:
             for lowered in range(_MOST_LOWERED + 1):
                 result = fit(
                     trainer,
@@ -626,15 +637,25 @@ def _environment(config: ExecutionConfig, options: RunOptions) -> dict[str, Any]
         "precision": config.precision,
         **({} if options.group is None else {"workers": options.group.size}),
         "command": list(options.command),
-        # What --resume takes up again.
-        "options": {
-            "data_dir": None if options.data_dir is None else as_text(str(options.data_dir)),
-            "steps": options.steps,
-            "validates": options.validates,
-            "probes": options.probes,
-            "on_divergence": options.on_divergence,
-            "init_from": None if options.init_from is None else as_text(str(options.init_from)),
-        },
+        "options": run_options_table(options),
+    }
+
+
+def run_options_table(options: RunOptions) -> dict[str, Any]:
+    """Return what ``--resume`` takes up again, as environment.json has it.
+
+    Parameters
+    ----------
+    options
+        That a run is begun with.
+    """
+    return {
+        "data_dir": None if options.data_dir is None else as_text(str(options.data_dir)),
+        "steps": options.steps,
+        "validates": options.validates,
+        "probes": options.probes,
+        "on_divergence": options.on_divergence,
+        "init_from": None if options.init_from is None else as_text(str(options.init_from)),
     }
 
 

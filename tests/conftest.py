@@ -13,9 +13,13 @@ os.environ.setdefault("FASTCONV_CHECK", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 OF_KERNELS = frozenset({
-    "test_backends", "test_cuda_compiler", "test_cuda_host_shim", "test_elementary_functions",
-    "test_emulated_processors", "test_gradients", "test_graphs", "test_instruction_effects",
-    "test_lowering", "test_random_steps", "test_winograd",
+    "test_backends", "test_cpu_bf16", "test_cuda_compiler", "test_cuda_fusion",
+    "test_cuda_host_shim", "test_cuda_instructions", "test_cuda_pooling", "test_cuda_precision",
+    "test_cuda_resources", "test_cuda_training", "test_cython_engine", "test_elementary_functions",
+    "test_emulated_processors", "test_gpu_bench", "test_gradient_check", "test_gradients",
+    "test_graphs", "test_instruction_effects", "test_instructions", "test_lowering",
+    "test_numba_engine", "test_plan_check", "test_properties", "test_random_steps",
+    "test_step_check", "test_winograd",
 })  # fmt: skip
 """Modules whose tests are all of the mark ``kernels``."""
 

@@ -1,34 +1,56 @@
 // What CUDA C++ kernels need to compile and run as ordinary C++: grids and blocks are loops, the
-// threads of a block are fibers that change places at barriers, shared memory is static, the lanes
-// of a warp show each other their parts of what tensor cores multiply.
+// threads of a block are fibers that change places at barriers, the lanes of a warp show each other
+// their parts of what tensor cores multiply. Shared memory is of the thread that runs all of this,
+// so that it lies together and can be filled.
 //
 // HOST_LAUNCH(symbol, kernel) exports symbol(grid, block, arguments), with grid and block as three
-// numbers each and the arguments as cuLaunchKernel takes them: an array of pointers to values.
+// numbers each and the arguments as cuLaunchKernel takes them: an array of pointers to values; and
+// symbol_parameters(), the names of the types of the kernel's parameters.
+//
+// host_schedule(seed) chooses the order of what has none: 0 takes blocks and threads one after the
+// other; with any other seed a launch takes its blocks, and a block after each barrier its threads,
+// in an order that is drawn, and shared memory is full of NaN when a block begins. host_shared(bytes)
+// is how much of it a launch asks for; that is full of NaN in any order.
 #pragma once
 
 #include <csetjmp>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <link.h>
 #include <math.h>
 #include <memory>
+#include <numeric>
 #include <tuple>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 #define __global__
 #define __device__
 #define __restrict__
-#define __shared__ static
+#define __shared__ static thread_local
 #define __launch_bounds__(...)
 #define __noinline__
+#define DYNAMIC_SHARED(name) unsigned char *const name = host::dynamic_shared()
 
 struct HostIndex {
     unsigned x, y, z;
 };
 static HostIndex gridDim{1, 1, 1}, blockDim{1, 1, 1}, blockIdx{0, 0, 0}, threadIdx{0, 0, 0};
+
+// Of the C library: where a variable of a thread lies (Drepper, "ELF Handling For Thread-Local
+// Storage").
+struct TlsIndex {
+    unsigned long library, offset;
+};
+extern "C" void *__tls_get_addr(TlsIndex *);
 
 namespace host {
 
@@ -38,6 +60,91 @@ constexpr unsigned WARP = 32;
 [[noreturn]] inline void fail(const char *why) {
     std::fprintf(stderr, "cuda_host_shim: %s\n", why);
     std::abort();
+}
+
+// What decides where a launch leaves the order open.
+class Schedule {
+public:
+    void begin(std::uint64_t seed) {
+        is_drawn = seed != 0;
+        state = seed;
+    }
+    // 0 to count - 1, in the order that is next.
+    void order(std::vector<unsigned> &numbers, unsigned count) {
+        numbers.resize(count);
+        std::iota(numbers.begin(), numbers.end(), 0u);
+        if (!is_drawn) return;
+        for (unsigned left = count; left > 1; left--)
+            std::swap(numbers[left - 1], numbers[next() % left]);
+    }
+    bool is_drawn = false;
+
+private:
+    std::uint64_t next() { // SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)
+        std::uint64_t z = state += 0x9e3779b97f4a7c15u;
+        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+        return z ^ z >> 31;
+    }
+    std::uint64_t state = 0;
+};
+
+inline Schedule &schedule() {
+    static Schedule only;
+    return only;
+}
+
+// The shared memory of all kernels of this library: its block of what each thread has of its own.
+// A kernel without any has none.
+struct SharedMemory {
+    void *start = nullptr;
+    std::size_t size = 0;
+};
+
+static char of_this_library;
+
+inline SharedMemory shared_memory() {
+    SharedMemory found;
+    dl_iterate_phdr(
+        [](dl_phdr_info *library, std::size_t, void *result) {
+            SharedMemory &memory = *static_cast<SharedMemory *>(result);
+            const auto here = reinterpret_cast<ElfW(Addr)>(&of_this_library);
+            bool is_this = false;
+            std::size_t size = 0;
+            for (int i = 0; i < library->dlpi_phnum; i++) {
+                const auto &part = library->dlpi_phdr[i];
+                const auto start = library->dlpi_addr + part.p_vaddr;
+                if (part.p_type == PT_LOAD && here >= start && here < start + part.p_memsz)
+                    is_this = true;
+                if (part.p_type == PT_TLS) size = part.p_memsz;
+            }
+            if (!is_this || size == 0) return static_cast<int>(is_this);
+            TlsIndex first = {library->dlpi_tls_modid, 0};
+            memory = {__tls_get_addr(&first), size};
+            return 1;
+        },
+        &found);
+    return found;
+}
+
+// Shared memory whose size the launch chooses; the sanitizer of memory knows where it ends.
+struct DynamicShared {
+    unsigned char *start = nullptr;
+    std::size_t size = 0;
+};
+
+inline DynamicShared &dynamic_memory() {
+    static DynamicShared only;
+    return only;
+}
+
+inline unsigned char *dynamic_shared() { return dynamic_memory().start; }
+
+inline void allocate_shared(std::size_t size) {
+    DynamicShared &memory = dynamic_memory();
+    if (size == memory.size) return;
+    std::free(memory.start);
+    memory = {size ? static_cast<unsigned char *>(std::aligned_alloc(16, size)) : nullptr, size};
 }
 
 // Threads that wait for each other: how many are alive, how many have arrived, and how often all
@@ -52,6 +159,7 @@ struct Fiber {
     jmp_buf place;
     bool is_new = true, is_done = true;
     unsigned number = 0;
+    void *sanitizer = nullptr;
     // What this thread shows to the others of its warp.
     alignas(8) unsigned char shown[32];
 };
@@ -59,9 +167,13 @@ struct Fiber {
 struct Block {
     std::vector<std::unique_ptr<Fiber>> fibers;
     std::vector<Meeting> warps;
+    std::vector<unsigned> order;
     Meeting all;
     Fiber *current = nullptr;
     jmp_buf scheduler;
+    void *sanitizer = nullptr;
+    const void *stack = nullptr; // of the scheduler
+    std::size_t stack_size = 0;
     void (*body)(void *) = nullptr;
     void *argument = nullptr;
     bool moved = false; // whether any thread got on since this was last set to false
@@ -72,9 +184,28 @@ inline Block &block() {
     return only;
 }
 
+// The sanitizer of memory is told of every change of stacks.
+inline void leave_stack([[maybe_unused]] void **own, [[maybe_unused]] const void *other,
+                        [[maybe_unused]] std::size_t size) {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(own, other, size);
+#endif
+}
+
+inline void enter_stack([[maybe_unused]] void *own, [[maybe_unused]] const void **other,
+                        [[maybe_unused]] std::size_t *size) {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(own, other, size);
+#endif
+}
+
 inline void yield() {
     Fiber &self = *block().current;
-    if (_setjmp(self.place) == 0) _longjmp(block().scheduler, 1);
+    if (_setjmp(self.place) == 0) {
+        leave_stack(&self.sanitizer, block().stack, block().stack_size);
+        _longjmp(block().scheduler, 1);
+    }
+    enter_stack(self.sanitizer, &block().stack, &block().stack_size);
 }
 
 inline void arrive(Meeting &meeting) {
@@ -100,6 +231,7 @@ inline void leave(Meeting &meeting) {
 
 // A fiber lives for many threads, one after the other.
 inline void fiber_main() {
+    enter_stack(nullptr, &block().stack, &block().stack_size);
     for (;;) {
         Fiber &self = *block().current;
         block().body(block().argument);
@@ -120,7 +252,11 @@ inline void set_thread(unsigned number) {
 inline void resume(Fiber &fiber) {
     block().current = &fiber;
     set_thread(fiber.number);
-    if (_setjmp(block().scheduler) != 0) return;
+    if (_setjmp(block().scheduler) != 0) {
+        enter_stack(block().sanitizer, nullptr, nullptr);
+        return;
+    }
+    leave_stack(&block().sanitizer, fiber.stack.get(), STACK);
     if (!fiber.is_new) _longjmp(fiber.place, 1);
     fiber.is_new = false;
     getcontext(&fiber.start);
@@ -145,7 +281,8 @@ inline void run_block(unsigned threads, void (*body)(void *), void *argument) {
     }
     while (b.all.alive) {
         b.moved = false;
-        for (unsigned number = 0; number < threads; number++)
+        schedule().order(b.order, threads);
+        for (const unsigned number : b.order)
             if (!b.fibers[number]->is_done) resume(*b.fibers[number]);
         if (!b.moved) fail("all threads of a block wait, not all at the same barrier");
     }
@@ -163,22 +300,55 @@ void launch(void (*kernel)(P...), const unsigned *grid, const unsigned *block_si
     blockDim = {block_size[0], block_size[1], block_size[2]};
     const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
     if (threads == 0 || threads > 1024) fail("a block has 1 to 1024 threads");
-    for (blockIdx.z = 0; blockIdx.z < gridDim.z; blockIdx.z++)
-        for (blockIdx.y = 0; blockIdx.y < gridDim.y; blockIdx.y++)
-            for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++)
-                run_block(
-                    threads,
-                    [](void *argument) {
-                        const Call &c = *static_cast<Call *>(argument);
-                        c.kernel(std::get<I>(*c.values)...);
-                    },
-                    &call);
+    const SharedMemory shared = schedule().is_drawn ? shared_memory() : SharedMemory{};
+    std::vector<unsigned> order;
+    schedule().order(order, gridDim.x * gridDim.y * gridDim.z);
+    for (const unsigned number : order) {
+        blockIdx.x = number % gridDim.x;
+        blockIdx.y = number / gridDim.x % gridDim.y;
+        blockIdx.z = number / gridDim.x / gridDim.y;
+        if (shared.start) std::memset(shared.start, 0xff, shared.size); // NaN, or -1
+        // Nothing but the launch's own blocks has been there.
+        if (dynamic_shared()) std::memset(dynamic_shared(), 0xff, dynamic_memory().size);
+        run_block(
+            threads,
+            [](void *argument) {
+                const Call &c = *static_cast<Call *>(argument);
+                c.kernel(std::get<I>(*c.values)...);
+            },
+            &call);
+    }
 }
 
 template <typename... P>
 void launch(void (*kernel)(P...), const unsigned *grid, const unsigned *block_size,
             void **arguments) {
     launch(kernel, grid, block_size, arguments, std::index_sequence_for<P...>{});
+}
+
+// A type as NumPy calls it; a pointer with a star behind it.
+template <typename T> constexpr const char *NAME = nullptr;
+#define NAMED(type, name)                                                                          \
+    template <> inline constexpr const char *NAME<type> = name;                                    \
+    template <> inline constexpr const char *NAME<type *> = name "*";                              \
+    template <> inline constexpr const char *NAME<const type *> = name "*";
+NAMED(bool, "bool")
+NAMED(unsigned char, "uint8")
+NAMED(unsigned short, "uint16")
+NAMED(int, "int32")
+NAMED(unsigned, "uint32")
+NAMED(long long, "int64")
+NAMED(unsigned long long, "uint64")
+NAMED(float, "float32")
+NAMED(double, "float64")
+#undef NAMED
+
+// The types of a kernel's parameters, and null behind them.
+template <typename... P>
+const char *const *parameters_of(void (*)(P...)) {
+    static_assert((... && (NAME<P> != nullptr)), "a parameter that no launch has");
+    static const char *const names[] = {NAME<P>..., nullptr};
+    return names;
 }
 
 }  // namespace host
@@ -302,7 +472,17 @@ inline void mma_bf16(float *sums, const unsigned *a, const unsigned *b) {
 
 }  // namespace fastconv
 
+#include "cuda_copies_shim.h"
+
 #define HOST_LAUNCH(symbol, ...)                                                                   \
     extern "C" void symbol(const unsigned *grid, const unsigned *block_size, void **arguments) {   \
         host::launch(__VA_ARGS__, grid, block_size, arguments);                                    \
+    }                                                                                              \
+    extern "C" const char *const *symbol##_parameters() {                                          \
+        return host::parameters_of(__VA_ARGS__);                                                   \
     }
+
+extern "C" void host_schedule(unsigned long long seed) { host::schedule().begin(seed); }
+
+// Bytes of dynamic shared memory of the launches to come, a multiple of 16.
+extern "C" void host_shared(unsigned long long size) { host::allocate_shared(size); }

@@ -103,16 +103,19 @@ class StandInDevice(HostDevice):
         super().__init__()
         self.viewed = []
 
-    def launch(self, source, dtype, kernel, grid, block, arguments):
+    def launch(self, source, dtype, kernel, grid, block, arguments, shared_bytes=0):
         assert not any(isinstance(each, np.ndarray) for each in arguments), kernel
         values = [each.memory if isinstance(each, DeviceArray) else each for each in arguments]
-        super().launch(source, dtype, kernel, grid, block, values)
+        super().launch(source, dtype, kernel, grid, block, values, shared_bytes)
 
     def current(self):
         return self.card
 
     def card_of(self, array):
         return array.card
+
+    def address_of(self, array):
+        return array.memory.ctypes.data
 
     def view(self, array):
         self.viewed.append(array)

@@ -28,6 +28,7 @@ from tolerances import assert_close
 from watched import run
 
 from fastconv.backends.selection import backend_state
+from fastconv.functional.kept_calls import forget_calls
 
 _EXACT = ("conv.", "nchw.", "dense.", "pool.max_", "input.gather_", "layout.", "merge.")
 """Kernels whose results of small integers are exact."""
@@ -47,6 +48,7 @@ def _instruction_set(name):
     os.environ["FASTCONV_ISA"] = name
     for each in kept:
         each.cache_clear()
+    forget_calls()
     try:
         yield
     finally:
@@ -56,6 +58,7 @@ def _instruction_set(name):
             os.environ["FASTCONV_ISA"] = before
         for each in kept:
             each.cache_clear()
+        forget_calls()
 
 
 def runner_names():

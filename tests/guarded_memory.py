@@ -78,7 +78,7 @@ class Processor:
         Whatever it does not declare to read is random bytes: its results must not depend on them.
         Whatever it does not declare to write must stay; what it does, must be written whole.
         """
-        effects = effects_of(instruction, self.target.lanes(instruction.dtype))
+        effects = effects_of(instruction, instruction.lanes(self.target))
         reads, writes, scratch = map(
             memory.places_of, (effects.reads, effects.writes, effects.scratch)
         )

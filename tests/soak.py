@@ -16,7 +16,12 @@ lets each allocation of calls, plans and steps fail once (``soak_allocations.py`
     python -m tests.soak threads --minutes 120
 
 trains and predicts from many threads and processes while memory, threads and files are counted
-(``soak_threads.py``). The tests take a few of each.
+(``soak_threads.py``);
+
+    python -m tests.soak workers --times 20
+
+kills processes of a training of several workers (``soak_workers.py``). The tests take a few of
+each.
 """
 
 from __future__ import annotations
@@ -231,7 +236,7 @@ def soak_kills(options: argparse.Namespace) -> collections.Counter[str]:
 
 
 KINDS = {"kills": "", "faults": "soak_faults", "allocations": "soak_allocations",
-         "threads": "soak_threads"}  # fmt: skip
+         "threads": "soak_threads", "workers": "soak_workers"}  # fmt: skip
 """Each with the module that has its function ``soak_of``; "kills" is here."""
 
 
@@ -242,7 +247,9 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("kind", choices=sorted(KINDS))
-    parser.add_argument("--times", type=int, default=500, metavar="N", help="of kills")
+    parser.add_argument(
+        "--times", type=int, default=500, metavar="N", help="of kills, also of workers"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="of faults")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="of allocations")
     parser.add_argument("--minutes", type=float, default=10, metavar="N", help="of threads")

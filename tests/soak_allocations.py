@@ -172,9 +172,11 @@ def forget_lowered() -> None:
     """Let the next calls and plans be lowered anew."""
     from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel
     from fastconv.backends.cython import engine
+    from fastconv.functional.kept_calls import forget_calls
 
     lower_kernel.cache_clear()
     engine._stream.cache_clear()
+    forget_calls()
 
 
 def works() -> dict[str, Callable[[], Any]]:

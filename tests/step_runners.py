@@ -8,9 +8,13 @@ from vectorised_reference import VectorisedRoundedRunner, VectorisedRunner
 
 from fastconv.backends.compiled.instructions.instruction import Target
 from fastconv.backends.compiled.runner import StreamRunner
+from fastconv.backends.cupy.block_runner import BlockRunner
 from fastconv.backends.selection import backend_state, load_module
 from fastconv.step_check.step_comparison import StepCheck, compare
 from fastconv.step_check.training_steps import ReferenceSteps
+
+CUDA_BLOCK = "a block of the cupy backend"
+"""Name of its runner, for a test in which the host stands in for a card."""
 
 
 class _Engine:
@@ -52,7 +56,9 @@ def runner_names():
 
 
 def make_runner(name, plan, shared, threads):
-    """Make the runner of a plan on one of :func:`runner_names`."""
+    """Make the runner of a plan on one of :func:`runner_names`, or as a block of a card."""
+    if name == CUDA_BLOCK:
+        return BlockRunner(plan, shared)
     backend, _, instruction_set = name.partition(" ")
     if instruction_set:
         chosen = {"engine": cython_engines()[instruction_set]}

@@ -39,7 +39,10 @@ def dtypes_of(backend, kernel, spec):
 
 
 def backends_and(kernels):
-    """Parameters (backend, kernel, spec, dtype) of all that can be tested here."""
+    """Parameters (backend, kernel, spec, dtype) of all that can be tested here.
+
+    Those of one spec stand together: what the reference makes of it is then made in one process.
+    """
     return [
         pytest.param(
             backend, kernel, spec, dtype,
@@ -47,8 +50,8 @@ def backends_and(kernels):
             marks=[pytest.mark.gpu] if backend == "cupy" else [],
         )
         for kernel in kernels
-        for backend in WORKING
         for spec in specs_of(kernel)
+        for backend in WORKING
         for dtype in dtypes_of(backend, kernel, spec)
     ]  # fmt: skip
 

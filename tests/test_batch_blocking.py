@@ -10,11 +10,13 @@ import pytest
 from fastconv.backends.compiled.instructions.instruction import Target
 from fastconv.backends.compiled.lowering.batch_blocking import block_batches
 from fastconv.backends.compiled.lowering.reordering import reorder
+from fastconv.backends.compiled.rules import batch_blocked
 from fastconv.layers import Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU, Sigmoid
 from fastconv.network import Sequential
 from fastconv.optimizers import Optimizer
 from fastconv.plans.plan_builder import Purpose, Source, build_plan
 from fastconv.preprocessing import Preprocessing
+from fastconv.spec import ConvSpec
 
 AVX512 = Target("avx512", 64, 32, masks=True)
 PLAIN = Target("plain", 0, 16)
@@ -44,6 +46,15 @@ def test_images_of_few_channels_are_transposed_only_at_the_ends():
         (2, 16, 256),  # its gradient, to lanes
     ]
     assert names[0] == ("input", "input.batch_blocked")
+
+
+@pytest.mark.parametrize(("outputs", "together"), [(32, 16), (61, 16), (62, 1), (64, 1)])
+def test_images_of_many_channels_on_both_sides_are_not_transposed(outputs, together):
+    # 6 pixels of 16 samples, 24 inputs and 61 outputs take 32640 of L1's 32768 bytes.
+    spec = ConvSpec(32, 24, 32, 32, outputs, (3, 3), padding=((1, 1), (1, 1)))
+    either = spec.in_channels, spec.out_channels
+    found = batch_blocked.samples_together(spec, *either, target=AVX512, dtype="float32")
+    assert found == together
 
 
 def test_pools_and_activations_between_see_images_of_more_channels():

@@ -666,7 +666,7 @@ def assert_refused(run, *told):
     [
         (["--recipe", "digit"], "did you mean 'digits'"),
         (["--recipe", "mnist-stride"], "did you mean 'mnist-strided'"),
-        (["--recipe", "nothing-like-it"], "one of cifar10-deep, .*, digits, lenet5, "),
+        (["--recipe", "nothing-like-it"], "one of cifar10-94, cifar10-deep, .*, digits, lenet5, "),
         (["--recipe", "absent/recipe.toml"], "absent/recipe.toml: cannot be read"),
         (["--set", "optimizer.lrr=1"], "optimizer.lrr.*did you mean 'optimizer.lr'"),
         (["--set", "lr=1"], "did you mean 'optimizer.lr'"),

@@ -6,6 +6,7 @@ import re
 import pytest
 from PIL import Image
 
+from fastconv import __main__ as overview
 from fastconv import train
 
 COMMANDS = {
@@ -18,6 +19,7 @@ COMMANDS = {
     "fastconv.search": ["regression-selu-folds"],
     "fastconv.reproduce": ["regression-selu"],
     "fastconv.verify": ["mb1ic3oc4_ih5kh3"],
+    "fastconv.compare": [],
 }
 """Each command, and arguments that it needs beside a mistake; RUN and PICTURE are files there."""
 
@@ -90,6 +92,19 @@ def test_a_wrong_option_is_one_line(command, option, refused, files):
     needed = [files.get(each, each) for each in COMMANDS[command]]
     line = refused(command, [*needed, option, *values])
     assert re.search(told, line), line
+
+
+@pytest.mark.parametrize("command", ["fastconv.train", "fastconv.profile"])
+def test_a_word_without_its_option_is_told_of_it(command, refused):
+    assert "recipe is named by --recipe lenet5" in refused(command, ["lenet5", "--threads", "1"])
+
+
+def test_the_package_lists_its_commands_and_sends_a_mistake_to_one(capsys, refused):
+    assert overview.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[2] for line in lines} == {*COMMANDS, "fastconv.data"}
+    assert "use python -m fastconv.train" in refused("fastconv", ["train", "--epochs", "2"])
+    assert "'learn'; use one of its commands" in refused("fastconv", ["learn"])
 
 
 @pytest.mark.parametrize("command", [name for name, needed in COMMANDS.items() if needed])

@@ -80,8 +80,29 @@ def test_a_cupy_that_does_not_load_is_an_error_of_its_own(installed):
     assert backend.unavailable_because().startswith("CuPy does not load (")
 
 
-def test_where_all_is_there_nothing_is_missing(installed):
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ("/usr/local/cuda/include", None),
+        (None, "CUDA's headers are not found, which CuPy compiles with; pip install 'fastconv["),
+    ],
+)
+def test_headers_are_looked_for_as_cupy_does(installed, monkeypatch, found, reason):
     installed(made_cupy())
+    asked = []
+    finder = types.SimpleNamespace(
+        find_nvidia_header_directory=lambda name: asked.append(name) or found
+    )
+    monkeypatch.setitem(sys.modules, "cuda", types.SimpleNamespace(pathfinder=finder))
+    monkeypatch.setitem(sys.modules, "cuda.pathfinder", finder)
+    told = backend.unavailable_because()
+    assert told is None if reason is None else told.startswith(reason)
+    assert asked == ["cudart"]
+
+
+def test_where_all_is_there_nothing_is_missing(installed, monkeypatch):
+    installed(made_cupy())
+    monkeypatch.setitem(sys.modules, "cuda", None)  # a CuPy that looks for headers otherwise
     assert backend.unavailable_because() is None
 
 

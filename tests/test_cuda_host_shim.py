@@ -17,7 +17,8 @@ from fastconv.plans.operation import DropoutSpec, NormSpec, RandomSpec
 
 KERNELS = r"""
 #include <cuda_host_shim.h>
-#include "tiles.cuh"
+#include "async_copy.cuh"
+#include "tensor_tiles.cuh"
 
 // y[i] is what the thread across the block had.
 __global__ void across_block(int barrier, const int *x, int *y) {
@@ -63,14 +64,39 @@ __global__ void round_numbers(const float *x, unsigned *tf32, unsigned *bf16) {
     bf16[threadIdx.x] = fastconv::to_bf16(x[threadIdx.x], -x[threadIdx.x]);
 }
 
-// Where a word of a line lies in shared memory.
+// Where an element of a line lies in shared memory.
 template <fastconv::Precision PRECISION, int SIDE, bool ALONG_K>
 __global__ void lay_out(int *y) {
-    using Tile = fastconv::TensorTiles<PRECISION, SIDE, ALONG_K, ALONG_K>;
-    static_assert(Tile::A_SIZE == Tile::B_SIZE, "the same layout");
-    const int word = blockIdx.x * blockDim.x + threadIdx.x;
-    y[word] = Tile::place_in_a(blockIdx.x, threadIdx.x);
-    y[gridDim.x * blockDim.x] = Tile::A_SIZE;
+    using Tile = fastconv::Tiles<PRECISION, SIDE, SIDE, ALONG_K, ALONG_K, float>;
+    using Layout = typename Tile::A;
+    const int element = blockIdx.x * blockDim.x + threadIdx.x;
+    y[element] = Layout::place(blockIdx.x, threadIdx.x) * sizeof(typename Tile::Element);
+    y[gridDim.x * blockDim.x] = Layout::SIZE * sizeof(typename Tile::Element);
+}
+
+// A warp reads four matrices, a row of each lane, as they are and transposed.
+__global__ void read_matrices(const unsigned short *rows, unsigned *words, unsigned *transposed) {
+    unsigned four[4];
+    fastconv::load_matrices(four, rows + 8 * threadIdx.x);
+    for (int e = 0; e < 4; e++) words[4 * threadIdx.x + e] = four[e];
+    fastconv::load_transposed(four, rows + 8 * threadIdx.x);
+    for (int e = 0; e < 4; e++) transposed[4 * threadIdx.x + e] = four[e];
+}
+
+// Copies of two groups, and what is there when only the first one was waited for.
+__global__ void copy_in_groups(const float *x, float *y) {
+    __shared__ fastconv::Pack<float, 4> room[3];
+    float *const first = room[0].of;
+    for (int i = 0; i < 12; i++) first[i] = 7;
+    fastconv::copy_async<4>(first, x, true);
+    fastconv::commit_copies();
+    fastconv::copy_async<1>(first + 4, x + 4, true);
+    fastconv::copy_async<4>(first + 8, x, false);
+    fastconv::commit_copies();
+    fastconv::wait_for_copies<1>();
+    for (int i = 0; i < 12; i++) y[i] = first[i];
+    fastconv::wait_for_copies<0>();
+    for (int i = 0; i < 12; i++) y[12 + i] = first[i];
 }
 
 HOST_LAUNCH(launch_lay_out_TF32_32_0, lay_out<fastconv::TF32, 32, false>)
@@ -81,6 +107,9 @@ HOST_LAUNCH(launch_lay_out_BF16_32_0, lay_out<fastconv::BF16, 32, false>)
 HOST_LAUNCH(launch_lay_out_BF16_32_1, lay_out<fastconv::BF16, 32, true>)
 HOST_LAUNCH(launch_lay_out_BF16_64_0, lay_out<fastconv::BF16, 64, false>)
 HOST_LAUNCH(launch_lay_out_BF16_64_1, lay_out<fastconv::BF16, 64, true>)
+HOST_LAUNCH(launch_lay_out_FULL_32_1, lay_out<fastconv::FULL, 32, true>)
+HOST_LAUNCH(launch_read_matrices, read_matrices)
+HOST_LAUNCH(launch_copy_in_groups, copy_in_groups)
 HOST_LAUNCH(launch_multiply_fragments, multiply_fragments)
 HOST_LAUNCH(launch_round_numbers, round_numbers)
 HOST_LAUNCH(launch_across_block, across_block)
@@ -246,21 +275,63 @@ def test_tensor_cores_do_not_read_the_low_bits_of_tf32(library):
     np.testing.assert_array_equal(sums, 8)
 
 
-@pytest.mark.parametrize("along_k", [0, 1])
-@pytest.mark.parametrize("side", [32, 64])
-@pytest.mark.parametrize(("precision", "words"), [("TF32", 16), ("BF16", 8)])
-def test_a_warp_reads_its_fragments_from_32_different_banks(
-    library, precision, words, side, along_k
-):
-    y = np.zeros(side * words + 1, np.int32)
-    launched(library, f"lay_out_{precision}_{side}_{along_k}", (side,), (words,), y)
+def laid_out(library, name, side, depth):
+    y = np.zeros(side * depth + 1, np.int32)
+    launched(library, f"lay_out_{name}", (side,), (depth,), y)
     places, size = y[:-1], y[-1]
     assert np.unique(places).size == places.size
     assert 0 <= places.min() <= places.max() < size
-    # 8 lines and 4 words that all lanes read at once, wherever they begin.
-    together = places.reshape(side // 8, 8, words // 4, 4).transpose(0, 2, 1, 3).reshape(-1, 32)
-    for each in together % 32:
+    return places.reshape(side, depth)
+
+
+@pytest.mark.parametrize("side", [32, 64])
+@pytest.mark.parametrize("name", ["TF32_{}_1", "BF16_{}_1", "BF16_{}_0", "FULL_32_1"])
+def test_eight_rows_of_16_bytes_lie_in_32_different_banks(library, name, side):
+    if "{}" not in name and side != 32:
+        pytest.skip("one size of these is laid out")
+    halves = name.startswith("BF16")
+    places = laid_out(library, name.format(side), side, 32 if halves else 16)
+    if name.endswith("_0"):
+        places = places.T  # rows are terms, of neighbouring lines
+    first = places[:, :: 8 if halves else 4]
+    assert not (first % 16).any()
+    # What a quarter of a warp reads at once, wherever it begins.
+    for eight in first.reshape(-1, 8, first.shape[1]).transpose(0, 2, 1).reshape(-1, 8):
+        assert sorted(eight // 16 % 8) == list(range(8))
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_fragments_across_lines_lie_in_32_different_banks(library, side):
+    places = laid_out(library, f"TF32_{side}_0", side, 16)
+    # 8 lines and 4 terms that all lanes read at once.
+    together = places.reshape(side // 8, 8, 4, 4).transpose(0, 2, 1, 3).reshape(-1, 32)
+    for each in together // 4 % 32:
         assert np.unique(each).size == 32
+
+
+def test_four_matrices_are_read_as_ptx_says(library):
+    # PTX ISA, "Warp-level matrix load instruction: ldmatrix".
+    rows = np.arange(256, dtype=np.uint16).reshape(4, 8, 8)
+    words, turned = np.zeros((2, 32, 4), np.uint32)
+    launched(library, "read_matrices", (1,), (32,), rows, words, turned)
+    for lane in range(32):
+        i, j = lane // 4, lane % 4
+        np.testing.assert_array_equal(words[lane].view("<u2").reshape(4, 2),
+                                      rows[:, i, 2 * j : 2 * j + 2])  # fmt: skip
+        np.testing.assert_array_equal(turned[lane].view("<u2").reshape(4, 2),
+                                      rows[:, 2 * j : 2 * j + 2, i])  # fmt: skip
+
+
+def test_a_copy_is_there_when_it_was_waited_for_and_no_earlier(library):
+    x, y = np.arange(1, 9, dtype=np.float32), np.zeros(24, np.float32)
+    storage = np.zeros(12, np.float32)
+    start = -storage.ctypes.data % 16 // 4
+    aligned = storage[start : start + 8]
+    aligned[:] = x
+    launched(library, "copy_in_groups", (1,), (1,), aligned, y)
+    np.testing.assert_array_equal(y[:4], x[:4])
+    assert np.isnan(y[[4, 8, 9, 10, 11]]).all()  # on their way
+    np.testing.assert_array_equal(y[12:], [1, 2, 3, 4, 5, 7, 7, 7, 0, 0, 0, 0])
 
 
 # Launches.
@@ -331,14 +402,29 @@ def test_numbers_have_the_width_of_the_kernels_parameters(device):
     [Product(1024, 32, 288), Product(5, 7, 100000), Product(1, 10, 160), Product(9, 9, 0)],
 )
 def test_parts_of_a_product_cover_its_sums(product):
-    tiles = -(-product.rows // product.side) * -(-product.columns // product.side)
-    assert product.parts >= 1
-    assert tiles * (product.parts - 1) < ENOUGH_BLOCKS
+    (rows, columns), parts = product.division("float32")
+    tiles = -(-product.rows // rows) * -(-product.columns // columns)
+    assert parts >= 1
+    assert parts == 1 or tiles * parts <= ENOUGH_BLOCKS
     assert product.workspace_bytes("float32") == (
-        4 * product.parts * product.rows * product.columns if product.parts > 1 else 0
+        4 * parts * product.rows * product.columns if parts > 1 else 0
     )
 
 
 def test_large_products_take_large_tiles_and_one_part():
-    product = Product(128 * 32 * 32, 64, 288)
-    assert (product.side, product.parts) == (64, 1)
+    pixels = 128 * 32 * 32
+    assert Product(pixels, 64, 288).division("float32") == ((128, 64), 1)
+    assert Product(pixels, 32, 288).division("float32") == ((128, 32), 1)
+    assert Product(pixels, 64, 288).division("float64") == ((64, 32), 1)
+
+
+def test_long_sums_of_few_results_fill_the_card():
+    # The weight gradient of 32 channels: three tiles of 128 x 32.
+    tile, parts = Product(289, 32, 128 * 32 * 32).division("float32")
+    assert tile == (128, 32)
+    assert 132 <= 3 * parts <= ENOUGH_BLOCKS
+
+
+def test_more_groups_than_rows_of_a_grid_are_refused():
+    with pytest.raises(ValueError, match=r"groups is 70000; .* up to 65535 .*fewer groups"):
+        Product(4, 9, 9, groups=70000).run("conv.conv2d_forward", (), (), (), None, "float32")

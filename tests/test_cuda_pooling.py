@@ -10,6 +10,7 @@ from cuda_steps import made_plan, stepped, unfused
 from fastconv.backends.cupy import activation, conv, fused_kernels, pool, products, run
 from fastconv.backends.cupy.fusion import fuse
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
+from fastconv.backends.cupy.sources import TILES
 from fastconv.backends.reference import conv as reference_conv
 from fastconv.backends.reference import pool as reference_pool
 from fastconv.layers import Conv2D, Dense, Flatten, LeakyReLU, MaxPool2D, ReLU
@@ -104,16 +105,27 @@ def test_one_launch_gives_the_bits_of_three(device, spec, precision):
     assert_same_bits(ours, one_by_one(spec, active, arrays, precision))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("tile", TILES["float32"][1:], ids=str)
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_large_tiles_pool_too(device, spec, precision, monkeypatch):
+@pytest.mark.parametrize("spec", SPECS[1::2], ids=str)
+def test_large_tiles_pool_too(device, spec, precision, tile, monkeypatch):
     arrays, active = drawn(spec, np.float32), activation_of(spec, "leaky_relu", 0.1)
-    monkeypatch.setattr(products, "ENOUGH_BLOCKS", 1)
+    monkeypatch.setattr(products, "division_of", lambda *_: (tile, 1))
     assert_same_bits(
         at_once(spec, active, arrays, precision), one_by_one(spec, active, arrays, precision)
     )
-    sides = {kernel.split(", ")[1] for _, kernel, _, _ in device.launched if ", " in kernel}
-    assert sides == ({"64"} if spec.out_channels // spec.groups > 32 else {"32"})
+    rows, columns = tile
+    made = [kernel for _, kernel, _, _ in device.launched if "::" in kernel]
+    assert len(made) == 2
+    assert all(f"<float, {rows}, {columns}, " in kernel for kernel in made)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "gelu", "softplus"])
+def test_long_formulas_pool_too(kind):
+    spec = SPECS[2]
+    arrays, active = drawn(spec, np.float32), activation_of(spec, kind)
+    assert_same_bits(at_once(spec, active, arrays), one_by_one(spec, active, arrays))
 
 
 @pytest.mark.parametrize("spec", SPECS[:4], ids=str)

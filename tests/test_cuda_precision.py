@@ -18,7 +18,7 @@ from fastconv.backends.cupy import products
 from fastconv.backends.cupy.device import CudaDevice
 from fastconv.backends.cupy.products import Product
 from fastconv.backends.cupy.run import Runner, check_precision
-from fastconv.backends.cupy.sources import compiled_with, instances_of
+from fastconv.backends.cupy.sources import TILES, compiled_with, instances_of
 from fastconv.backends.selection import BackendError, backend_state
 from fastconv.data import Samples
 from fastconv.execution.config import ExecutionConfig
@@ -162,14 +162,57 @@ def test_random_results_are_as_near_as_the_rounding_of_factors_allows(
             assert_close(ours[name], expected, precision, str(call), terms=terms[name])
 
 
-@precisions
-@cases
-def test_large_tiles_give_the_same_results(kernel, spec, precision, monkeypatch):
-    call = calls_of(kernel, spec, np.float32, integers=True)[0]
-    # Enough with one block: the largest tiles that the columns fill, and no parts.
-    monkeypatch.setattr(products, "ENOUGH_BLOCKS", 1)
+# A stride and channels that are loaded one by one, and channels that are loaded by four.
+IN_LARGE_TILES = [
+    (kernel, spec)
+    for kernel, spec in CASES
+    if spec in (CONVOLUTIONS[1], CONVOLUTIONS[2], CONVOLUTIONS[5], DENSE[0], DENSE[2])
+]
+large_tiles = pytest.mark.parametrize(
+    ("kernel", "spec"), IN_LARGE_TILES, ids=[f"{k}-{spec}" for k, spec in IN_LARGE_TILES]
+)
+
+
+def assert_exact_in_tiles(call, tile, monkeypatch, precision="float32"):
+    monkeypatch.setattr(products, "division_of", lambda *_: (tile, 2))
     for name, expected in expected_of(call).items():
         np.testing.assert_array_equal(run(CUDA_ON_HOST, call, precision=precision)[name], expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("kernel", sorted({kernel for kernel, _ in CASES if "2d" in kernel}))
+def test_large_tiles_give_the_same_results(kernel, precision, monkeypatch):
+    call = calls_of(kernel, CONVOLUTIONS[2], np.float32, integers=True)[0]
+    assert_exact_in_tiles(call, TILES["float32"][-1], monkeypatch, precision)
+
+
+# The compiler takes a minute for all of these tiles.
+@pytest.mark.slow
+@pytest.mark.parametrize("tile", TILES["float32"][1:], ids=str)
+@pytest.mark.parametrize("precision", ["float32", *PRECISIONS])
+@large_tiles
+def test_all_large_tiles_give_the_same_results(kernel, spec, precision, tile, monkeypatch):
+    call = calls_of(kernel, spec, np.float32, integers=True)[0]
+    assert_exact_in_tiles(call, tile, monkeypatch, precision)
+
+
+@pytest.mark.slow
+@large_tiles
+def test_large_tiles_of_double_precision_give_the_same_results(kernel, spec, monkeypatch):
+    call = calls_of(kernel, spec, np.float64, integers=True)[0]
+    assert_exact_in_tiles(call, TILES["float64"][-1], monkeypatch)
+
+
+def test_runs_of_channels_are_loaded_at_once(device):
+    widths = {}
+    for spec in CONVOLUTIONS[:1] + CONVOLUTIONS[2:3]:
+        device.launched.clear()
+        for kernel in ("forward", "backward_data", "backward_weight"):
+            for call in calls_of(f"conv.conv2d_{kernel}", spec, np.float32):
+                run("cupy", call)
+        kernels = [kernel for _, kernel, _, _ in device.launched if "::" in kernel]
+        widths[spec.in_channels] = {kernel.split(", ")[3] for kernel in kernels}
+    assert widths == {17: {"1"}, 16: {"4"}}
 
 
 @precisions
@@ -224,7 +267,10 @@ def test_training_stays_near_the_losses_of_float32(device, precision):
     assert not np.array_equal(ours, losses_of())
     names = {kernel for _, kernel, _, _ in device.launched}
     for kernel in ("conv2d_forward", "conv2d_backward_data", "conv2d_backward_weight"):
-        assert f"{kernel}<float, 32, fastconv::{precision.upper()}>" in names
+        assert any(
+            name.startswith(f"{kernel}<") and name.endswith(f"{precision.upper()}>")
+            for name in names
+        )
 
 
 @precisions
@@ -329,14 +375,10 @@ def test_the_compute_capability_is_read_from_what_cupy_tells(monkeypatch, told, 
 
 
 @pytest.mark.parametrize("source", ["conv.cu", "dense.cu"])
-def test_only_products_of_the_precision_in_use_are_compiled(source):
-    parts = {compiled_with(each, source, "float32") for each in instances_of(source, "float32")}
-    assert len(parts) == 3
-    every = [instance for part in parts for instance in part]
-    assert sorted(every) == sorted(instances_of(source, "float32"))
-    for part in parts:
-        names = {n for n in ("FULL", "TF32", "BF16") for each in part if n in each}
-        assert len(names) == 1
-        # What has no precision is beside the float32 products.
-        assert any("_parts<" in each for each in part) == (names == {"FULL"})
+def test_products_are_compiled_one_by_one_and_all_else_together(source):
+    instances = instances_of(source, "float32")
+    products_of_it = [each for each in instances if "::" in each]
+    assert all(compiled_with(each, source, "float32") == (each,) for each in products_of_it)
+    others = {compiled_with(each, source, "float32") for each in instances if "::" not in each}
+    assert [sorted(each) for each in others] == [sorted(set(instances) - set(products_of_it))]
     assert not any("TF32" in each or "BF16" in each for each in instances_of(source, "float64"))

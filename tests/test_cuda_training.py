@@ -1,8 +1,13 @@
 """Whole steps through the CUDA sources, run on the host in place of a GPU."""
 
+import contextlib
 import functools
+import os
 import sys
+import threading
+import time
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -35,13 +40,13 @@ from fastconv.layers import (
 )
 from fastconv.momentum_schedules import OneCycleMomentum
 from fastconv.network import Sequential
-from fastconv.optimizers import Optimizer
+from fastconv.optimizers import Optimizer, ParameterGroup
 from fastconv.plans.loss import Loss
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.profiling.step_profile import synthetic_dataset
 from fastconv.recipe import load_recipe
 from fastconv.runs.experiment import prepare
-from fastconv.schedules import Constant
+from fastconv.schedules import Constant, Cosine
 from fastconv.trainer import Trainer
 
 
@@ -131,6 +136,33 @@ def test_crops_mixtures_momenta_and_slow_weights_are_those_of_numpy(device, augm
     np.testing.assert_allclose(made[0][1], made[1][1], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("momenta", [None, OneCycleMomentum(6, 0.5, 0.5, 0.9)])
+def test_schedules_of_groups_and_what_is_frozen_are_those_of_numpy(device, momenta):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (24, 6, 6, 2), dtype=np.uint8)
+    samples = Samples(images, generator.integers(0, 3, 24))
+    groups = (
+        ParameterGroup("conv2d_1.*", frozen=True),
+        ParameterGroup("dense_2.*", schedule=Constant(0.2), rate_factor=0.5),
+        ParameterGroup("*.bias", schedule=Cosine(0.3, 6)),
+    )
+    trained = []
+    for backend in ("cupy", "numpy"):
+        layers = [Conv2D(4), ReLU(), Flatten(), Dense(6), ReLU(), Dense(3)]
+        trainer = Trainer(
+            Sequential(layers, (6, 6, 2), seed=1), samples, loss="softmax_cross_entropy",
+            optimizer=Optimizer("momentum", groups=groups), schedule=0.05, batch_size=8,
+            momentum_schedule=momenta, preprocessing="scale", backend=backend,
+        )  # fmt: skip
+        for steps in (3, 1, 2):
+            trainer.train(steps)
+        trainer.update_network()
+        kernels = [call.kernel for call in trainer.runner.plan.calls]
+        assert "conv.conv2d_backward_weight" not in kernels
+        trained.append(trainer.network.parameters)
+    np.testing.assert_allclose(trained[0], trained[1], rtol=0, atol=2e-6)
+
+
 def test_the_parameters_come_back(device):
     trainer = made_trainer("cupy")
     before = trainer.network.parameters.copy()
@@ -169,9 +201,9 @@ def weights_without_recording(steps):
     return trainer.network.parameters.copy()
 
 
-@pytest.mark.parametrize("steps", [15, 16, 37])
-def test_a_recording_that_is_replayed_trains_as_single_launches_do(device, monkeypatch, steps):
-    expected = weights_without_recording(steps)
+@pytest.fixture
+def recordings(device, monkeypatch):
+    """The device records: all recordings that it made, in order."""
     made = []
 
     def record(launches):
@@ -179,43 +211,172 @@ def test_a_recording_that_is_replayed_trains_as_single_launches_do(device, monke
         return made[-1]
 
     monkeypatch.setattr(device, "record", record)
+    return made
+
+
+@pytest.mark.parametrize("steps", [1, 16, 37])
+def test_steps_that_are_replayed_train_as_single_launches_do(
+    device, monkeypatch, recordings, steps
+):
+    monkeypatch.setenv("FASTCONV_CUDA_GRAPHS", "0")
+    expected = weights_without_recording(steps)
+    assert not recordings
+    monkeypatch.delenv("FASTCONV_CUDA_GRAPHS")
     trainer = trainer_of("mnist-strided", "cupy")
+    assert trainer.runner.launches == "CUDA graphs of 16 and 1 steps"
+    device.launched.clear()
     trainer._pace.steps = steps  # in one run, slow as they are on the host
     trainer.train(steps)
+    many, one = recordings[:2]  # those of the trainer's own runner
+    assert (many.replays, one.replays) == divmod(steps, run.STEPS_OF_A_GRAPH)
+    # Nothing is launched beside the recordings.
+    assert len(device.launched) == steps * len(one.launches)
     trainer.update_network()
     np.testing.assert_array_equal(trainer.network.parameters, expected)
-    recorded = steps // run.STEPS_OF_A_GRAPH
-    assert sum(each.replays for each in made) == recorded
-    assert trainer.runner.steps_of_a_graph == (run.STEPS_OF_A_GRAPH if recorded else 1)
-    assert trainer.runner.launches == ("CUDA graphs of 16 steps" if recorded else "one by one")
 
 
-def test_without_graphs_the_runner_says_that_each_step_is_launched(device):
+def test_steps_come_in_multiples_of_what_is_recorded(device):
     trainer = trainer_of("mnist-strided", "cupy")
-    assert trainer.runner.launches == "one by one"
-    trainer.train(20)
+    assert trainer._pace.steps == run.STEPS_OF_A_GRAPH
+    trainer._pace.measure(16, 0.01)  # a twenty-fifth of a second would be 64
+    assert trainer._pace.steps % run.STEPS_OF_A_GRAPH == 0
+
+
+def test_kernels_are_timed_in_recordings_of_many_and_the_step_is_the_same(device, recordings):
+    plain, timed = (trainer_of("mnist-strided", "cupy") for _ in range(2))
+    order = np.zeros((1, 1), np.int64)
+    plain.runner.run(order, np.full(1, 0.1))
+    before = len(recordings)
+    times = np.zeros(len(timed.runner.origins), np.int64)
+    timed.runner.run(order, np.full(1, 0.1), 0, times)
+    assert (times > 0).all()
+    repeated = recordings[before:]
+    assert len(repeated) == len(times)
+    for each in repeated:
+        assert each.replays == 1
+        # Twenty times the same.
+        assert len(each.launches) % 20 == 0
+        assert len({launch[2] for launch in each.launches}) <= 2
+    for trainer in (plain, timed):
+        trainer.update_network()
+    np.testing.assert_array_equal(timed.network.parameters, plain.network.parameters)
+
+
+def test_without_graphs_the_runner_says_that_each_step_is_launched(device, monkeypatch):
+    trainer = trainer_of("mnist-strided", "cupy")
     assert trainer.runner.steps_of_a_graph == 1
     assert trainer.runner.launches == "one by one: no CUDA graph could be recorded"
+    monkeypatch.setenv("FASTCONV_CUDA_GRAPHS", "0")
+    trainer = trainer_of("mnist-strided", "cupy")
+    assert trainer.runner.launches == "one by one: FASTCONV_CUDA_GRAPHS is 0"
+    monkeypatch.setenv("FASTCONV_CUDA_GRAPHS", "off")
+    with pytest.raises(ValueError, match="FASTCONV_CUDA_GRAPHS is 'off'; expected 0 or 1"):
+        trainer_of("mnist-strided", "cupy")
 
 
 class RefusedCapture(RuntimeError):
     """In place of CuPy's CUDARuntimeError."""
 
 
-def refuse():
-    raise RefusedCapture("cudaErrorStreamCaptureUnsupported")
+class RefusedLaunch(RuntimeError):
+    """In place of CuPy's CUDADriverError, which is no CUDARuntimeError."""
 
 
-def test_a_card_that_records_no_graph_is_warned_of(monkeypatch):
-    stream = SimpleNamespace(begin_capture=refuse)
-    runtime = SimpleNamespace(CUDARuntimeError=RefusedCapture)
-    cuda = SimpleNamespace(runtime=runtime, get_current_stream=lambda: stream)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+class Card(contextlib.nullcontext):
+    """In place of CuPy's Device."""
+
+    id = 0
+
+
+class Module:
+    """In place of CuPy's RawModule; knows when it was compiled, and in which thread."""
+
+    compiled: ClassVar[list[tuple[str, int]]] = []
+
+    def __init__(self, code, options, name_expressions):
+        self.name = name_expressions[0]
+
+    def compile(self):
+        time.sleep(0.05)
+        self.compiled.append((self.name, threading.get_ident()))
+
+    def get_function(self, name):
+        return SimpleNamespace(compile=lambda: None)
+
+
+def made_cupy(monkeypatch, stream):
+    runtime = SimpleNamespace(CUDARuntimeError=RefusedCapture, getDevice=lambda: 0)
+    cuda = SimpleNamespace(
+        runtime=runtime, driver=SimpleNamespace(CUDADriverError=RefusedLaunch),
+        get_current_stream=lambda: stream,
+        Device=lambda *_: Card(),
+    )  # fmt: skip
+    cupy = SimpleNamespace(cuda=cuda, RawModule=Module)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    return CudaDevice()
+
+
+@pytest.mark.parametrize("refused", [RefusedCapture, RefusedLaunch])
+def test_a_card_that_records_no_graph_is_warned_of(monkeypatch, refused):
+    def refuse():
+        raise refused("cudaErrorStreamCaptureUnsupported")
+
+    made = made_cupy(monkeypatch, SimpleNamespace(begin_capture=refuse))
     launched = []
     with pytest.warns(RuntimeWarning, match=r"no CUDA graph could be recorded \(cudaErrorStream"):
-        assert CudaDevice().record(lambda: launched.append(1)) is None
+        assert made.record(lambda: launched.append(1)) is None
     # Once, to load the kernels: nothing was captured.
     assert launched == [1]
+
+
+class Function:
+    """In place of CuPy's RawKernel, which may ask for more shared memory than a launch may have."""
+
+    def __init__(self):
+        self._most, self.asked, self.launched = 48 * 1024, [], []
+
+    @property
+    def max_dynamic_shared_size_bytes(self):
+        return self._most
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size):
+        self._most = size
+        self.asked.append(size)
+
+    def compile(self):
+        pass
+
+    def __call__(self, grid, block, values, *, shared_mem=0):
+        assert shared_mem <= self._most
+        self.launched.append(shared_mem)
+
+
+def test_more_shared_memory_than_usual_is_asked_for_before_the_launch(monkeypatch):
+    made, function = made_cupy(monkeypatch, None), Function()
+    monkeypatch.setattr(Module, "get_function", lambda self, name: function)
+    for size in (0, 1024, 90_000, 60_000, 200_000):
+        made.launch(
+            "block_steps.cu", np.dtype("float32"), "block_steps<float>", (1, 1, 1), (512, 1, 1),
+            [], size,
+        )  # fmt: skip
+    assert function.launched == [0, 1024, 90_000, 60_000, 200_000]
+    assert function.asked == [90_000, 200_000]
+
+
+def test_sources_are_compiled_side_by_side_and_nothing_runs_meanwhile(monkeypatch):
+    made = made_cupy(monkeypatch, None)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    Module.compiled.clear()
+    float32 = np.dtype("float32")
+
+    def launches():
+        for source, kernel in (("run.cu", "begin_step"), ("merge.cu", "add<float>")):
+            made.launch(source, float32, kernel, (1, 1, 1), (1, 1, 1), [])
+
+    made.load(launches)
+    assert len(Module.compiled) == 2
+    assert len({thread for _, thread in Module.compiled}) == 2
 
 
 def test_the_list_of_a_steps_launches(device):

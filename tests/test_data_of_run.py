@@ -20,8 +20,8 @@ from fastconv.recipe import load_recipe
 from fastconv.report import __main__ as report
 from fastconv.report import write_report
 from fastconv.reproduce import __main__ as reproduce
-from fastconv.reproduce.runs import Datasets
 from fastconv.runs.data_of_run import check_data
+from fastconv.runs.datasets import Datasets
 from fastconv.runs.saved_run import RunError, load_run
 from fastconv.training_run import RunOptions, explain_run, train_recipe
 
@@ -369,7 +369,7 @@ def test_a_reproduction_refuses_runs_of_other_data(reproduced, tmp_path):
 def test_a_reproduction_reads_a_data_set_once_to_compare_it(monkeypatch):
     read = []
     monkeypatch.setattr(
-        "fastconv.reproduce.runs.identify_parts", lambda dataset: read.append(dataset.name) or {}
+        "fastconv.runs.datasets.identify_parts", lambda dataset: read.append(dataset.name) or {}
     )
     datasets, recipe = Datasets(), load_recipe("digits")
     assert datasets.identity_of(recipe) == datasets.identity_of(recipe) == {}

@@ -153,7 +153,7 @@ def test_both_functions_are_within_two_units_in_the_last_place(program):
     assert of_series <= 4  # of a double: the yardstick itself
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_both_functions_are_within_two_units_in_the_last_place_for_every_float(program):
     assert max(measured(program, 1)[0]) <= 2
 

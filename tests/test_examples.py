@@ -14,6 +14,7 @@ import fastconv
 from fastconv._extras import MissingExtra
 
 README = Path(__file__).parent.parent / "README.md"
+GUIDES = [README.parent / "docs" / f"{name}.md" for name in ("functions_on_arrays", "training")]
 
 MODULES = sorted(
     module.name
@@ -42,19 +43,33 @@ def test_every_public_function_has_an_example() -> None:
     assert lacking == []
 
 
-def readme_blocks() -> list[str]:
-    if not README.exists():
-        return []
-    return re.findall(r"^```python\n(.*?)^```", README.read_text(), flags=re.S | re.M)
+def python_blocks() -> list[tuple[str, str]]:
+    """Each page, and the Python code in it."""
+    return [
+        (path.name, block)
+        for path in (README, *GUIDES)
+        if path.exists()
+        for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.S | re.M)
+    ]
 
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
-def test_readme_has_code_for_both_ways_of_use() -> None:
-    text = "\n".join(readme_blocks())
-    assert "conv2d_backward" in text
-    assert "Trainer(" in text
+@pytest.mark.parametrize("page", ["README.md", "functions_on_arrays.md", "training.md"])
+def test_the_pages_that_begin_have_code(page: str) -> None:
+    expected = {
+        "README.md": ("Trainer(", "conv2d_backward"),
+        "functions_on_arrays.md": ("check_gradients", "Predictor"),
+        "training.md": ("Trainer(",),
+    }
+    text = "\n".join(block for name, block in python_blocks() if name == page)
+    for word in expected[page]:
+        assert word in text
 
 
-@pytest.mark.parametrize("block", readme_blocks(), ids=lambda block: block.split("\n")[-2][:40])
-def test_readme_code_runs(block: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(block, "README.md", "exec"), {})
+@pytest.mark.parametrize(
+    ("page", "block"),
+    python_blocks(),
+    ids=lambda part: part if part.endswith(".md") else part.split("\n")[-2][:40],
+)
+def test_code_of_the_readme_and_the_guides_runs(page: str, block: str) -> None:
+    exec(compile(block, page, "exec"), {})

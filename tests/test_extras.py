@@ -136,7 +136,7 @@ def test_the_search_says_its_own(python):
         ("import fastconv.cli.progress", "fastconv.cli.progress", "rich", "train"),
         ("import fastconv.data.picture_files", "read_picture", "pillow", "train"),
         ("from fastconv.report.page import write_page", "fastconv.", "[a-z0-9]+", "train"),
-        ("from fastconv.data import load; load('mnist')", "a download", "pooch", "train"),
+        ("from fastconv.data import load; load('mnist')", "a data set", "platformdirs", "train"),
         ("from fastconv.interop.onnx import load", "fastconv.interop.onnx", "onnx", "onnx"),
         (
             "from fastconv.data import k_folds; k_folds(9, 3, 0)",

@@ -15,6 +15,7 @@ from fastconv.backends.selection import backend_state, load_module
 from fastconv.backends.workspace import WorkspaceTooSmall
 from fastconv.functional import arrays as arrays_module
 from fastconv.functional import memory
+from fastconv.functional.kept_calls import forget_calls
 from fastconv.spec import ConvSpec
 
 BACKENDS = [name for name in ("cython", "numba") if backend_state(name).works]
@@ -60,6 +61,7 @@ def forget():
     arrays_module._workspace_bytes.cache_clear()
     for name in BACKENDS:
         load_module(name, "engine")._stream.cache_clear()
+    forget_calls()
 
 
 @pytest.fixture
@@ -68,8 +70,8 @@ def chunks_of(monkeypatch):
     sizes = []
     original = transposed._chunks
 
-    def watch(builder, spec):
-        parts = original(builder, spec)
+    def watch(builder, spec, *channels):
+        parts = original(builder, spec, *channels)
         sizes[:] = [part.batch for _, part in parts]
         return parts
 
@@ -234,7 +236,9 @@ def samples(monkeypatch):
 
     def count(spec, dtype="float32", chunk_bytes=1 << 20):
         monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
-        together = batch_blocked.samples_together(spec, TARGET, dtype)
+        together = batch_blocked.samples_together(
+            spec, spec.out_channels, target=TARGET, dtype=dtype
+        )
         return chunks.chunks_of_batch(spec, np.dtype(dtype).itemsize, together)[0][1].batch
 
     return count
@@ -263,6 +267,8 @@ def test_samples_that_may_fill_the_lanes_stay_together(samples):
     assert samples(few) == 16
     # 32 channels leave none: 256 KiB each.
     assert samples(ConvSpec(64, 32, 32, 32, 32, (3, 3), padding=((1, 1), (1, 1)))) == 4
+    # Colours fill no lanes, but no vector of a forward pass runs over them: 396 KiB each.
+    assert samples(ConvSpec(64, 3, 56, 56, 32, (3, 3))) == 2
     # So large that 16 of them are in no cache: the batch stays whole.
     assert samples(ConvSpec(64, 3, 256, 256, 8, (3, 3))) == 64
 

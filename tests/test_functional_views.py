@@ -33,10 +33,12 @@ def test_arrays_with_dlpack_give_what_numpy_arrays_give(name, arguments, options
 
 
 def test_numpy_arrays_and_arrays_with_dlpack_go_together():
-    out = np.zeros((5, 3))
-    y = fastconv.dense(ROWS, HostExporter(W_DENSE), out=HostExporter(out))
-    assert np.shares_memory(y, out)
-    assert_array_equal(out, ROWS @ W_DENSE)
+    for _ in range(2):  # the second call may be found among those that are kept
+        out = np.zeros((5, 3))
+        y = fastconv.dense(ROWS, HostExporter(W_DENSE), out=HostExporter(out))
+        assert type(y) is np.ndarray
+        assert np.shares_memory(y, out)
+        assert_array_equal(out, ROWS @ W_DENSE)
 
 
 def test_running_statistics_with_dlpack_are_updated():

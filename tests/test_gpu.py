@@ -47,12 +47,32 @@ def test_the_same_seed_gives_the_same_bits(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_graph_does_what_single_launches_do(recipe):
+def test_a_graph_does_what_single_launches_do(recipe, monkeypatch):
     _, weights, steps = trained(recipe, [32])
     assert steps == 16
-    _, one_by_one, steps = trained(recipe, [1] * 32)
+    _, in_single_graphs, _ = trained(recipe, [1] * 32)
+    np.testing.assert_array_equal(in_single_graphs, weights)
+    monkeypatch.setenv("FASTCONV_CUDA_GRAPHS", "0")
+    _, one_by_one, steps = trained(recipe, [32])
     assert steps == 1
     np.testing.assert_array_equal(one_by_one, weights)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_timing_the_kernels_changes_no_weight(recipe):
+    loaded = load_recipe(recipe, [("batch_size", 4)])
+    weights, order = [], np.arange(8).reshape(2, 4)
+    for timed in (False, True):
+        trainer = prepare(
+            loaded, dataset=synthetic_dataset(loaded), config=ExecutionConfig("cupy")
+        ).trainer
+        times = np.zeros(len(trainer.runner.origins), np.int64)
+        rates = trainer.rates_and_momenta(np.arange(2))
+        trainer.runner.run(order, rates, 0, times if timed else None)
+        assert (times > 0).all() == timed
+        trainer.update_network()
+        weights.append(trainer.network.parameters.copy())
+    np.testing.assert_array_equal(*weights)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -105,12 +125,14 @@ def test_pooling_behind_a_convolution_gives_the_bits_of_launches_of_its_own(
     np.testing.assert_array_equal(fused, single)
 
 
-def test_the_sanitizer_finds_nothing(tmp_path):
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck", "initcheck"])
+def test_the_sanitizer_finds_nothing(tmp_path, tool):
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer is None:
         pytest.skip("compute-sanitizer is not installed")
     training = ["-m", "fastconv.train", "--backend", "cupy", "--steps", "40", "--quiet"]
-    command = [sanitizer, "--error-exitcode", "9", sys.executable, *training, "--out"]
+    checks = [sanitizer, "--tool", tool, "--error-exitcode", "9"]
+    command = [*checks, sys.executable, *training, "--out"]
     command.append(str(tmp_path / "run"))
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

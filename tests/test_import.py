@@ -148,7 +148,7 @@ def test_a_prediction_imports_what_it_computes_with(run_folder):
     assert others(modules) - compiled == {
         "PIL", "numpy", "rich", "safetensors", "threadpoolctl"
     }  # fmt: skip
-    assert len({name for name in modules if name.startswith("fastconv.")}) <= 128
+    assert len({name for name in modules if name.startswith("fastconv.")}) <= 129
 
 
 def test_ways_to_fit_a_picture_are_those_that_there_are():
@@ -200,15 +200,16 @@ COMMAND_LINES = {
     "fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict",
     "fastconv.export", "fastconv.search.__main__", "fastconv.report.__main__",
     "fastconv.reproduce.__main__", "fastconv.data.__main__", "fastconv.verify.__main__",
+    "fastconv.compare.__main__", "fastconv.__main__",
 }  # fmt: skip
 LAYOUT = [
     {
         "fastconv.train", "fastconv.profile", "fastconv.evaluate", "fastconv.predict",
-        "fastconv.export",
+        "fastconv.export", "fastconv.__main__",
         "fastconv.data.__main__",  # a command line above, of a part below
     },
-    {"fastconv.search", "fastconv.reproduce", "fastconv.verify"},
-    {"fastconv.interop"},
+    {"fastconv.search", "fastconv.reproduce", "fastconv.verify", "fastconv.compare"},
+    {"fastconv.interop", "fastconv.many_networks"},
     {"fastconv.training_run"},
     {"fastconv.report"},
     {"fastconv.plots"},
@@ -226,7 +227,8 @@ LAYOUT = [
     {"fastconv.inference"},
     {"fastconv.predictor", "fastconv.averaged_views"},
     {"fastconv.execution", "fastconv.recipes"},
-    {"fastconv.optimizers", "fastconv.schedules", "fastconv.momentum_schedules"},
+    {"fastconv.optimizers"},
+    {"fastconv.schedules", "fastconv.momentum_schedules"},
     {"fastconv.network"},
     {"fastconv.layers", "fastconv.initializers"},
     {"fastconv.functional", "fastconv.data"},
@@ -395,9 +397,10 @@ def test_the_command_line_is_imported_by_nothing():
         assert not COMMAND_LINES & imported, module
 
 
-def test_nothing_but_the_door_to_it_imports_torch():
+def test_nothing_but_the_door_to_it_and_who_is_timed_beside_it_imports_torch():
+    beside = PACKAGE / "compare" / "pytorch_steps.py"
     for path in SOURCES:
-        if path.parent == PACKAGE / "interop" / "pytorch":
+        if path.parent == PACKAGE / "interop" / "pytorch" or path == beside:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -407,7 +410,10 @@ def test_nothing_but_the_door_to_it_imports_torch():
 
 def test_every_module_can_be_imported_in_any_order(tmp_path):
     # The compiled kernels need a compiler, the doors what they lead to; the others need nothing.
-    apart = ("fastconv.backends.cython.", "fastconv.interop.")
+    apart = (
+        "fastconv.backends.cython.", "fastconv.interop.",
+        "fastconv.compare.pytorch_steps", "fastconv.compare.jax_steps",
+    )  # fmt: skip
     modules = [name for name in IMPORTS if not name.startswith(apart)]
     for order in (modules, modules[::-1]):
         code = f"import importlib\nfor name in {order!r}: print(importlib.import_module(name))"

@@ -39,9 +39,9 @@ LARGEST = {
         "pooled": [(1, 12), (2, 6), (3, 4)],
     },
 }
-REGISTERS = {"avx512": 32, "avx2": 16, "sse2": 16, "neon": 32}
+REGISTERS = {"avx512": 32, "avx512vl": 32, "avx2": 16, "sse2": 16, "neon": 32}
 # Instructions beside those that multiply, add and read: addresses, the count of steps, the jump.
-OVERHEAD = {"avx512": 9, "avx2": 8, "sse2": 6, "neon": 24}
+OVERHEAD = {"avx512": 9, "avx512vl": 9, "avx2": 8, "sse2": 6, "neon": 24}
 KERNELS = [
     "depthwise_tiles", "depthwise_weight_tiles", "max_pool2d_forward", "plane_products",
     "pooled_data_tiles", "row_products",
@@ -153,7 +153,7 @@ def check_kernels(loops, name):
     assert {f"{kernel}_{real}" for kernel in kernels for real in TYPES} - checked == set()
 
 
-@pytest.mark.parametrize("name", ["avx512", "avx2", "sse2"])
+@pytest.mark.parametrize("name", ["avx512", "avx512vl", "avx2", "sse2"])
 def test_other_kernels_call_nothing_and_keep_their_sums(built, name):
     check_kernels(built[name], name)
 
@@ -163,7 +163,7 @@ def test_other_kernels_for_neon_call_nothing_and_keep_their_sums(neon):
     check_kernels(neon["neon"], "neon")
 
 
-@pytest.mark.parametrize("name", ["avx512", "avx2", "sse2"])
+@pytest.mark.parametrize("name", ["avx512", "avx512vl", "avx2", "sse2"])
 def test_the_sums_of_a_tile_stay_in_registers(built, name):
     check_largest(check_tiles(built[name], name), name)
 

@@ -26,6 +26,7 @@ from fastconv.backends.compiled.lowering.lowered_kernels import (
 from fastconv.backends.compiled.lowering.lowering import _without_idle_barriers
 from fastconv.backends.compiled.rules.tiles import choose_tile, most_rows, pieces_of
 from fastconv.backends.compiled.threads import default_threads
+from fastconv.spec import ConvSpec
 
 TARGETS = [
     Target("avx512", 64, 32, masks=True),
@@ -199,6 +200,27 @@ def test_a_tile_is_no_larger_than_the_registers(target, dtype):
                     assert tile.rows * tile.vectors + 1 + 1 <= target.registers
 
 
+@TARGET
+def test_rows_that_share_a_set_of_the_cache_are_fewer_than_its_lines(target):
+    for columns in range(1, 200, 7):
+        assert choose_tile(256, columns, target, "float32", distance=4 * 1024).rows <= 6
+        free = choose_tile(256, columns, target, "float32")
+        assert choose_tile(256, columns, target, "float32", distance=4 * 1024 + 64) == free
+
+
+@pytest.mark.parametrize(
+    ("kernel", "outputs", "packs"),
+    [((5, 5), 192, False), ((3, 3), 320, False), ((5, 5), 200, True)],
+)
+def test_one_transposition_packs_weights_of_images_nchw_that_fill_vectors(kernel, outputs, packs):
+    spec = ConvSpec(1, 64, 40, 40, outputs, kernel=kernel, stride=(2, 2))
+    lowered = lower_kernel("nchw.conv2d_forward", spec, ("float32",) * 4, TARGETS[0])
+    kinds = [each.kernel for each in lowered.instructions]
+    of_weights = [each for each in lowered.instructions if each.points_to(1)]
+    assert [each.kernel for each in of_weights] == [Kernel.TRANSPOSE]
+    assert (Kernel.PACK_WEIGHTS in kinds) is packs
+
+
 def test_pieces_are_all_there():
     assert list(pieces_of(10, 4)) == [(2, 4), (1, 2)]
     assert list(pieces_of(8, 4)) == [(2, 4)]
@@ -241,3 +263,40 @@ def test_what_calls_became_is_dropped_by_its_bytes_and_not_by_its_number():
     for size in (large, 4, large, 4, 7, 4):  # the 7 is one byte too many
         make(size)
     assert made == [large, 4, 7, 4]
+
+
+NARROW = Target("avx512vl", 32, 32, masks=True, is_narrow=True)
+HALVES_WIDE_VECTORS = Target("avx512", 64, 32, masks=True, narrow=NARROW)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels", "is_narrow"),
+    [
+        ("float32", 3, True), ("float32", 8, True), ("float32", 9, False), ("float32", 16, False),
+        ("float32", 24, True), ("float32", 32, False), ("float64", 4, True), ("float64", 8, False),
+    ],
+)  # fmt: skip
+def test_channels_that_leave_half_of_a_vector_unused_go_into_narrow_ones(
+    dtype, channels, is_narrow
+):
+    spec = ConvSpec(1, 16, 9, 9, channels, kernel=(3, 3))
+    lowered = lower_kernel("conv.conv2d_forward", spec, (dtype,) * 4, HALVES_WIDE_VECTORS)
+    assert {each.is_narrow for each in lowered.instructions} == {is_narrow}
+    lanes = (32 if is_narrow else 64) // np.dtype(dtype).itemsize
+    assert {each.lanes(HALVES_WIDE_VECTORS) for each in lowered.instructions} == {lanes}
+    # The data gradient has the inputs for columns.
+    backwards = lower_kernel("conv.conv2d_backward_data", spec, (dtype,) * 3, HALVES_WIDE_VECTORS)
+    assert not any(each.is_narrow for each in backwards.instructions)
+
+
+def test_a_batch_that_fills_wide_vectors_with_samples_stays_in_them():
+    spec = ConvSpec(16, 16, 9, 9, 8, kernel=(3, 3))
+    lowered = lower_kernel("conv.conv2d_forward", spec, ("float32",) * 4, HALVES_WIDE_VECTORS)
+    assert not any(each.is_narrow for each in lowered.instructions)
+
+
+def test_a_narrow_instruction_is_encoded_with_the_kernel_of_narrow_vectors():
+    spec = ConvSpec(1, 16, 9, 9, 8, kernel=(3, 3))
+    lowered = lower_kernel("conv.conv2d_forward", spec, ("float32",) * 4, HALVES_WIDE_VECTORS)
+    stream, _ = encode(lowered.instructions, lambda kernel, dtype, is_narrow=False: 7 + is_narrow)
+    assert set(stream[:, 0]) == {8}

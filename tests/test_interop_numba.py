@@ -335,6 +335,7 @@ print(sum(f.stats.cache_hits.values()))
 def test_compiled_functions_can_be_kept_on_disk(tmp_path):
     (tmp_path / "kept.py").write_text(ON_DISK, "utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TREE), *sys.path])}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "kept")
     hits = [
         subprocess.run(
             [sys.executable, "kept.py"], cwd=tmp_path, env=environment, capture_output=True,

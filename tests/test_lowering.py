@@ -71,6 +71,25 @@ NETWORKS = {
             LeakyReLU(0.1),
         ),
     ),
+    # Batch normalisations end with the sum of their block, whose other branch is as it came or is
+    # normalised too, and with the activation behind it.
+    "sums of normalised branches": (
+        (8, 6, 3),
+        (
+            Conv2D(20, padding=1, bias=False),
+            BatchNorm(),
+            LeakyReLU(0.1),
+            Residual([Conv2D(20, padding=1, bias=False), BatchNorm()]),
+            ReLU(),
+            Residual(
+                [Conv2D(32, 3, 2, 1, bias=False), BatchNorm()],
+                shortcut=[Conv2D(32, 1, 2, bias=False), BatchNorm()],
+            ),
+            LeakyReLU(0.2),
+            Residual([Conv2D(32, 1), BatchNorm()], shortcut=[BatchNorm()]),
+            Residual([BatchNorm()]),
+        ),
+    ),
     "squeeze and excitation": (
         (6, 7, 8),
         (

@@ -51,6 +51,7 @@ def test_the_bar_says_where_the_training_is():
     assert "accuracy" not in bar_html(1, 2, 1, Score(1.0, 0.0, 2.0, False))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)}")
 def test_a_notebook_shows_the_bar_at_its_end_and_the_curve():
     import nbformat

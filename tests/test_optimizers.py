@@ -8,7 +8,7 @@ import pytest
 from fastconv.data import Samples, epoch_order
 from fastconv.layers import BatchNorm, Dense, Tanh
 from fastconv.network import Sequential
-from fastconv.optimizers import Optimizer
+from fastconv.optimizers import Optimizer, ParameterGroup
 from fastconv.schedules import Step
 from fastconv.trainer import Trainer
 
@@ -216,3 +216,14 @@ def test_what_decay_spares_is_the_back_of_the_buffer():
 def test_impossible_numbers_are_refused_by_the_name_they_were_given(options, told):
     with pytest.raises(ValueError, match=told):
         Optimizer(**options)
+
+
+def test_frozen_parameters_between_others_of_one_rule_stay_as_they_are():
+    network = Sequential([Dense(4), Tanh(), Dense(4), Tanh(), Dense(CLASSES)], (FEATURES,))
+    frozen = ParameterGroup("dense_2.*", frozen=True)
+    update = Optimizer("momentum", groups=(frozen,)).update(network)
+    updated = [(s.start, s.start + s.spec.size) for s in update.stretches]
+    for name, place in network.places.items():
+        is_updated = any(a <= place.offset and place.end <= b for a, b in updated)
+        assert is_updated == (not name.startswith("dense_2")), name
+        assert is_updated or all(place.end <= a or b <= place.offset for a, b in updated), name

@@ -43,12 +43,6 @@ def test_the_version_is_that_of_the_installed_distribution():
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", fastconv.__version__)
 
 
-@needs_tree
-def test_the_version_stands_in_pyproject_alone():
-    project = tomllib.loads((TREE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert importlib.metadata.version("fastconv") == project["version"]
-
-
 def test_kernel_sources_are_found():
     folder = kernel_sources.kernel_folder()
     assert folder in (PACKAGE / "kernels" / "cuda", TREE / "kernels" / "cuda")
@@ -189,7 +183,7 @@ def test_a_build_that_works_forgets_the_failure_of_the_one_before(tree_copy):
     setup = (tree_copy / "setup.py").read_text("utf-8")
     assert setup.count('"-O3"') == 1
     (tree_copy / "setup.py").write_text(setup.replace('"-O3"', '"-O0"'), "utf-8")
-    for name in ("avx512", "avx2", "sse2", "neon"):
+    for name in ("avx512", "avx512vl", "avx2", "sse2", "neon"):
         (tree_copy / "kernels" / "cpu" / f"{name}.c").unlink()
     sets = tree_copy / "kernels" / "cpu" / "instruction_sets.c"
     sets.write_text(sets.read_text("utf-8").replace("__GNUC__", "NEVER"), "utf-8")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fastconv.backends.compiled.instructions.choices import LEAKY_RELU
 from fastconv.backends.compiled.instructions.instruction import Instruction, Target, arrays
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.lowering import lowering
@@ -26,6 +27,7 @@ from fastconv.layers import (
     LeakyReLU,
     MaxPool2D,
     ReLU,
+    Residual,
     Sigmoid,
 )  # fmt: skip
 from fastconv.network import Sequential
@@ -58,6 +60,13 @@ NETWORKS = {
          Conv2D(3, kernel=4, stride=2, padding=1), ConvTranspose2D(16, stride=2), Sigmoid(),
          AvgPool2D(2), Flatten(), Dense(10)),
         (12, 12, 4), 10,
+    ),
+    "sums of norms": (
+        (Conv2D(16, padding=1), BatchNorm(), ReLU(),
+         Residual([Conv2D(16, padding=1), BatchNorm()]), ReLU(),
+         Residual([Conv2D(32, 3, 2, 1), BatchNorm()], shortcut=[Conv2D(32, 1, 2), BatchNorm()]),
+         ReLU(), GlobalAvgPool2D(), Dense(10)),
+        (12, 12, 3), 10,
     ),
     "strided colours": (
         (Conv2D(32, kernel=1), Conv2D(3, kernel=1), Conv2D(64, kernel=4, stride=2, padding=1),
@@ -94,6 +103,21 @@ def test_rewritten_plans_and_their_instructions_do_what_the_plan_says(name, batc
         check_rewritten(plan, first)
         check_rewritten(first.plan, second)
         check_lowered(second.plan, lowered, target)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_norms_end_with_the_sums_and_the_activations_behind_them(training):
+    layers, shape, _ = NETWORKS["sums of norms"]
+    network = Sequential(layers, shape)
+    rule = Optimizer("sgd").spec(network) if training else None
+    purpose = Purpose(training, training, "softmax_cross_entropy", rule)
+    plan = build_plan(network, 16, purpose, Source(50, "uint8", Preprocessing("scale")))
+    lowered = rewritten(plan)[-1]
+    norms = [each for each in lowered.instructions if each.kernel == Kernel.NORM_APPLY]
+    fused = [(n.pointers.addend is not None, n.integers.epilogue == LEAKY_RELU) for n in norms]
+    assert fused == [(False, True), (True, True), (False, False), (True, True)]
+    first = lowered.instructions[: lowered.instructions.index(norms[-1])]
+    assert not {Kernel.MERGE_ELEMENTS, Kernel.ACTIVATION_FORWARD} & {each.kernel for each in first}
 
 
 def test_an_input_gradient_in_lanes_is_brought_back():
@@ -298,6 +322,30 @@ def test_instructions_of_one_thread_need_no_barriers():
     assert all(instruction.max_threads == 1 for instruction in lowered.instructions)
     assert sum(instruction.barrier for instruction in lowered.instructions) == 1
     check_lowered(second.plan, lowered, AVX512)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("batch", [1, 16])
+def test_nothing_of_a_step_writes_what_was_prepared_for_all_of_them(name, batch):
+    """The check sees it where a step's kernel is sent to where the packed weights are."""
+    layers, shape, _ = NETWORKS[name]
+    network = Sequential(layers, input_shape=shape)
+    purpose = Purpose(training=False, backward=False, loss=None, frozen=True)
+    plan = build_plan(network, batch, purpose, Source(batch))
+    lowered = lower(plan, AVX512)
+    check_lowered(plan, lowered, AVX512)
+    packing = {Kernel.PACK_WEIGHTS, Kernel.WINOGRAD_WEIGHTS}
+    assert not packing & {each.kernel for each in lowered.instructions}
+    if not lowered.preparation:
+        return
+    place = lowered.preparation[0].pointers[1]
+    planted = [each.with_pointers(lambda _: place) for each in lowered.instructions[-1:]]
+    spoiled = replace(lowered, instructions=(*lowered.instructions[:-1], *planted))
+    with pytest.raises(PlanError):
+        check_lowered(plan, spoiled, AVX512)
+    changing = replace(plan, buffers=tuple(replace(b, constant=False) for b in plan.buffers))
+    with pytest.raises(PlanError, match="reads parameters, no constant"):
+        check_lowered(changing, lowered, AVX512)
 
 
 def test_a_step_meets_the_next_one():

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.selection import NAMES, backend_state, load_module
 from fastconv.data import DataError, Samples
 from fastconv.execution import network_on_backend
 from fastconv.inference import Inference
-from fastconv.layers import Conv2D, Dense, Dropout, Flatten, ReLU
+from fastconv.layers import BatchNorm, Conv2D, ConvTranspose2D, Dense, Dropout, Flatten, ReLU
 from fastconv.optimizers import Optimizer
 from fastconv.preprocessing import Preprocessing
 from fastconv.recipe import load_recipe
@@ -327,3 +328,106 @@ def test_it_can_be_sent_to_another_process(kind, copied):
     made.network["dense_1.bias"][...] = 0  # a copy of its own
     np.testing.assert_array_equal(again.predict(images), expected)
     assert again.config == made.config
+
+
+# Frozen.
+
+
+def convolutions(seed=1):
+    """A network whose weights are packed, transformed, and read as they lie."""
+    layers = [
+        Conv2D(32), ReLU(), Conv2D(32), ReLU(), Conv2D(48, kernel=1), ConvTranspose2D(17, stride=2),
+        BatchNorm(), Conv2D(24, stride=2), Flatten(), Dense(CLASSES),
+    ]  # fmt: skip
+    return fastconv.Sequential(layers, input_shape=(12, 8, 3), seed=seed)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("count", [1, 5, 32])
+def test_a_frozen_predictor_has_the_bits_of_one_that_is_not(backend, count):
+    images, network = made_images(count, shape=(12, 8, 3)), convolutions()
+    expected = made_predictor(network, backend)(images)
+    frozen = made_predictor(network, backend, frozen=True)
+    for _ in range(3):
+        np.testing.assert_array_equal(frozen(images), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_frozen_predictor_keeps_its_parameters_until_it_is_told_of_others(backend):
+    images, network = made_images(3, shape=(12, 8, 3)), convolutions()
+    frozen = made_predictor(network, backend, frozen=True)
+    before = frozen(images)
+    network.parameters[...] = convolutions(seed=2).parameters
+    network.state[...] += 0.5
+    np.testing.assert_array_equal(frozen(images), before)
+    of_another_plan = frozen(made_images(7, shape=(12, 8, 3)))[:3]
+    np.testing.assert_allclose(of_another_plan, before, rtol=1e-4, atol=1e-5)
+    frozen.parameters_changed()
+    after = made_predictor(network, backend)(images)
+    assert np.abs(after - before).max() > 0.01
+    np.testing.assert_array_equal(frozen(images), after)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_predictor_that_is_not_frozen_sees_each_step_of_training(backend):
+    samples = Samples(made_images(8), np.arange(8) % CLASSES)
+    trainer = fastconv.Trainer(
+        made_network(), samples, loss="softmax_cross_entropy", optimizer=Optimizer("sgd"),
+        schedule=Constant(0.5), batch_size=4, backend=backend,
+        preprocessing=Preprocessing("scale"),
+    )  # fmt: skip
+    apart = made_predictor(trainer.network, backend)
+    for _ in range(3):
+        trainer.train(1)
+        for predictor in (apart, trainer.predictor):
+            predictor.parameters_changed()  # they know
+            found = predictor(samples.images)
+            expected = by_hand(trainer.network, samples.images)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_weights_of_a_frozen_predictor_are_packed_once(backend):
+    images, network = made_images(2, shape=(12, 8, 3)), convolutions()
+
+    def kernels(predictor):
+        predictor(images)
+        (plan,) = predictor._idle
+        return {str(each.kernel) for each in plan._runner.instructions}
+
+    packing = {Kernel.PACK_WEIGHTS, Kernel.WINOGRAD_WEIGHTS}
+    assert packing & kernels(made_predictor(network, backend))
+    assert not packing & kernels(made_predictor(network, backend, frozen=True))
+
+
+def test_parameters_that_change_meanwhile_are_seen_by_none_or_all_of_a_prediction():
+    network, image = made_network(), made_images(1)
+    images = np.repeat(image, 600, axis=0)  # three turns
+    predictor = made_predictor(network, COMPILED[0], frozen=True)
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            network["dense_1.weight"][...] *= -1
+            predictor.parameters_changed()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(200):
+            found = predictor(images)
+            np.testing.assert_allclose(found, np.tile(found[0], (600, 1)), rtol=1e-4, atol=1e-5)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_frozen_predictor_sends_its_own_parameters_elsewhere():
+    network, images = made_network(), made_images(3)
+    predictor = made_predictor(network, frozen=True)
+    expected = predictor(images)
+    network.parameters[...] = 3
+    again = pickle.loads(pickle.dumps(predictor))
+    assert again.frozen
+    np.testing.assert_array_equal(again(images), expected)
+    assert (network.parameters == 3).all()  # nothing of the network changed on the way

@@ -23,21 +23,23 @@ LINES = [
     line("fastconv-numpy", "fastconv numpy", 9e-3, 8e-3, 7e-3),
     line("fastconv-cython", "fastconv cython", 1e-4, 2e-4, 9e-4),
     line("pytorch", "PyTorch eager NCHW", 5e-4, 6e-4, 7e-4),
+    line("pytorch", "PyTorch eager channels_last", 6e-4, 7e-4, 7e-4),
     line("pytorch", "PyTorch compiled", 3e-4, 5e-4, 8e-4),
     line("onnxruntime", "onnxruntime", 9e-4, 9e-4, 9e-4),
 ]
 FIELD = ["fastconv-numpy", "fastconv-cython", "pytorch", "onnxruntime"]
 
 
-def test_a_row_has_the_median_of_each_fastest_variant_and_the_ratio_to_the_faster_peer():
+def test_a_row_has_the_median_and_the_spread_of_each_column_and_the_ratio_to_the_fastest_peer():
     assert predictor.row_of("lenet5", 16, LINES, FIELD) == [
-        "`lenet5`, 16 images", "8000.0", "200.0", "500.0", "900.0", "2.5x",
+        "`lenet5`, 16 images", "8000.0 (7000.0 to 9000.0)", "200.0 (100.0 to 900.0)",
+        "600.0 (500.0 to 700.0)", "500.0 (300.0 to 800.0)", "900.0 (900.0 to 900.0)", "2.50x",
     ]  # fmt: skip
 
 
 def test_who_was_left_out_has_an_empty_cell():
     row = predictor.row_of("lenet5", 1, LINES[:1], FIELD)
-    assert row == ["`lenet5`, 1 image", "8000.0", "", "", "", ""]
+    assert row == ["`lenet5`, 1 image", "8000.0 (7000.0 to 9000.0)", "", "", "", "", ""]
 
 
 def test_a_peer_that_is_not_installed_is_said_to_be_and_the_table_goes_on(monkeypatch, capsys):
@@ -56,7 +58,7 @@ def test_a_peer_that_is_not_installed_is_said_to_be_and_the_table_goes_on(monkey
     assert "onnxruntime: left out, onnxruntime is not installed" in printed.err
     assert asked == [(("lenet5", batch), ["fastconv-cython"], "predicting.py") for batch in (1, 16)]
     head, rule, *rows = printed.out.splitlines()
-    assert head.startswith("| prediction, us | fastconv cython | the faster peer")
+    assert head.startswith("| prediction, us | fastconv cython | the fastest peer")
     assert [row.count("|") for row in (rule, *rows)] == [4] * 3
 
 

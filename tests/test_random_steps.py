@@ -23,6 +23,7 @@ from step_runners import (
 from threadpoolctl import threadpool_limits
 from vectorised_reference import VectorisedRunner
 
+from fastconv.backends.compiled.instructions.kernels import BF16_KERNELS
 from fastconv.backends.numpy import optim
 from fastconv.backends.selection import backend_state
 from fastconv.layers import Conv2D, Flatten, GlobalAvgPool2D, LogSoftmax, MaxPool2D, ReLU
@@ -56,8 +57,8 @@ _VECTORS = {
     "winograd_tiles", "winograd_weight_gradient", "winograd_weight_sums", "winograd_weights",
 }  # fmt: skip
 NEEDS = {
-    "avx512": set(), "neon": set(), "avx2": _MANY_REGISTERS, "sse2": _MANY_REGISTERS,
-    "plain": _MANY_REGISTERS | _VECTORS,
+    "avx512": set(), "avx512vl": set(), "neon": set(), "avx2": _MANY_REGISTERS,
+    "sse2": _MANY_REGISTERS, "plain": _MANY_REGISTERS | _VECTORS,
 }  # fmt: skip
 """Kernels that an instruction set has no use for."""
 
@@ -92,14 +93,20 @@ def for_drawn_cases(check, part, examples, dtypes=("float32", "float64")):
     check_drawn()
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_steps_of_drawn_networks_are_those_of_the_reference(part):
+@pytest.mark.parametrize(
+    ("part", "examples"),
+    [
+        *((part, 16) for part in range(PARTS)),
+        *(pytest.param(part, 64, marks=pytest.mark.nightly) for part in range(PARTS)),
+    ],
+)
+def test_steps_of_drawn_networks_are_those_of_the_reference(part, examples):
     def check(case):
         reference = reference_of(case)
         for name in COMPILED_AHEAD:
             assert_steps_agree(case, name, reference)
 
-    for_drawn_cases(check, part, 48)
+    for_drawn_cases(check, part, examples)
 
 
 @pytest.mark.parametrize("part", range(2))
@@ -143,10 +150,11 @@ def test_steps_of_pytorch_are_those_of_the_reference():
 
 
 @pytest.mark.skipif(not cython_engines(), reason="no compiled engine")
+@pytest.mark.nightly
 def test_drawn_networks_reach_every_native_kernel_of_a_step():
     wanted = {
         name: {kernel for kernel, _ in engine.kernels}
-        - (NOT_IN_TRAINING | NEEDS[name] | _OF_OTHER_UPDATES)
+        - (NOT_IN_TRAINING | NEEDS[name] | _OF_OTHER_UPDATES | BF16_KERNELS)
         for name, engine in cython_engines().items()
     }
     for number in range(1000):
@@ -210,6 +218,7 @@ def test_the_check_of_plans_finds_them_before_the_first_step(weight_gradients_fi
             check_steps(PLANTED, f"cython {name}")
 
 
+@pytest.mark.nightly
 def test_a_fault_shrinks_to_a_small_network_and_a_test_to_paste(monkeypatch):
     right = optim.momentum_update
 

@@ -571,7 +571,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 def test_an_unknown_name_offers_the_nearest():
     with pytest.raises(RecipeError, match=r"'digit'; expected one of .*did you mean 'digits'\?"):
         load_recipe("digit")
-    with pytest.raises(RecipeError, match=r"expected one of cifar10-deep, .*, digits, lenet5, "):
+    with pytest.raises(RecipeError, match=r"expected one of cifar10-94, .*, digits, lenet5, "):
         load_recipe("zzzzzz")
 
 

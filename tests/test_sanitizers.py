@@ -19,7 +19,7 @@ from sanitized_engine import (
     library,
     variables,
 )
-from share_of_cases import share_of_cases, start
+from share_of_cases import SHARES, share_of_cases, start
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,14 +75,15 @@ def needs_set(isa):
         pytest.skip(f"this processor has no {isa}")
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "sse2", "neon", "plain"])
-def test_kernels_keep_to_their_memory_and_to_defined_c(sanitized, isa, tmp_path_factory):
+@pytest.mark.parametrize("every", SHARES)
+@pytest.mark.parametrize("isa", ["avx512", "avx512vl", "avx2", "sse2", "neon", "plain"])
+def test_kernels_keep_to_their_memory_and_to_defined_c(sanitized, isa, every, tmp_path_factory):
     needs_set(isa)
-    done = start_sanitized(sanitized, share_of_cases(tmp_path_factory, 2), isa)
+    done = start_sanitized(sanitized, share_of_cases(tmp_path_factory, every), isa)
     assert done.returncode == 0, done.stderr[-4000:]
     package, name, calls, kernels = done.stdout.splitlines()
     assert (package, name) == (str(sanitized / "fastconv"), isa)
-    assert int(calls) > 600
+    assert int(calls) > 1200 / every
     assert int(kernels) > 40
 
 

@@ -16,11 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backend_states import say_that
+from cuda_on_host import HostDevice, standing_in
 from PIL import Image
 from saved_runs import TINY_RECIPE, line, shades
 
 from fastconv import plots
 from fastconv.backends.configuration import available_cores
+from fastconv.backends.selection import backend_state
 from fastconv.data import Dataset, Samples, load
 from fastconv.execution.config import ExecutionConfig
 from fastconv.recipe import recipe_names
@@ -34,12 +37,13 @@ from fastconv.search import __main__ as command
 from fastconv.search import study as study_module
 from fastconv.search import worker
 from fastconv.search.definition import SearchError, load_search, search_names
+from fastconv.search.folds import folds_of
 from fastconv.search.outcome import Outcome, Trial
 from fastconv.search.page import search_page
 from fastconv.search.pool import Pool, share_cores
 from fastconv.search.space import Dimension
 from fastconv.search.study import Stage, open_storage
-from fastconv.search.worker import Prune, Stop, Task, Trainings, WorkerConfig, folds_of
+from fastconv.search.worker import Prune, Stop, Task, Trainings, WorkerConfig
 
 RANDOM = """
 recipe = "small.toml"
@@ -97,7 +101,7 @@ def test_the_grid_of_the_regression_is_that_of_its_report():
     assert definition.trainings == 5
 
 
-GUIDE = Path(__file__).parent.parent / "docs" / "search.md"
+GUIDE = Path(__file__).parent.parent / "docs" / "settings_search.md"
 
 
 @pytest.mark.skipif(not GUIDE.exists(), reason="docs are not beside the tests")
@@ -354,6 +358,10 @@ def test_the_finer_range_is_spanned_by_the_best(dimension, best, expected):
     assert dimension.narrowed(best).ends() == expected
 
 
+NEEDS_CYTHON = pytest.mark.skipif(
+    not backend_state("cython").works, reason="needs a backend whose bits no thread changes"
+)
+
 # ---- how a trial is judged -------------------------------------------------------------------
 
 
@@ -416,6 +424,42 @@ def test_without_pruning_nothing_is_told_before_the_end(search):
     )
     done = trainings.train(Task(0, {}), lambda line, value: lines.append(line))
     assert (done.state, lines) == ("completed", [])
+
+
+@NEEDS_CYTHON
+def test_repeats_go_side_by_side_where_there_are_threads_to_the_same_scores(search, monkeypatch):
+    found = search(RANDOM.replace("trials = 4", "trials = 4\nrepeats = 3"))
+    threads = []
+
+    def recorded(recipe, **given):
+        threads.append(given["config"].threads)
+        return prepare(recipe, **given)
+
+    monkeypatch.setattr(worker, "prepare", recorded)
+    scores = [trained(found, execution=ExecutionConfig("cython", threads=n)).scores for n in (1, 3)]
+    assert threads == [1] * 6  # three at once, on a thread each
+    assert scores[0] == scores[1]
+    assert len(set(scores[0])) == 3
+
+
+def test_a_card_trains_the_repeats_of_a_trial_in_one_launch(search, monkeypatch):
+    say_that(monkeypatch, "cupy", works=True, reason="the host in place of a GPU")
+    found = search(RANDOM.replace("trials = 4", "trials = 4\nrepeats = 3"))
+    with standing_in(HostDevice()) as device:
+        done = trained(found, {}, execution=ExecutionConfig("cupy"))
+    together = [grid[1] for _, kernel, grid, _ in device.launched if "block_steps" in kernel]
+    assert max(together) == 3
+    expected = trained(found, {}, execution=ExecutionConfig("numpy", 1))
+    assert done.state == expected.state == "completed"
+    np.testing.assert_allclose(done.scores, expected.scores, atol=0.05)
+    assert len(done.scores) == 3
+
+
+@NEEDS_CYTHON
+def test_settings_that_do_not_fit_are_impossible_side_by_side_too(search):
+    found = search(RANDOM.replace("trials = 4", "trials = 4\nrepeats = 3"))
+    config = ExecutionConfig("cython", threads=2)
+    assert trained(found, {"batch_size": 10**6}, execution=config).state == "impossible"
 
 
 def numbered(samples=60, classes=3):

@@ -1,8 +1,11 @@
 """Searches whose trials are trained by the workers of other libraries, and workers that die."""
 
+import contextlib
 import os
 import signal
+import time
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from saved_runs import TINY_RECIPE
@@ -120,6 +123,48 @@ def test_a_process_of_joblib_that_is_killed_is_replaced(search):
         (done,) = pool.messages(60)
         assert isinstance(done, Done)
         assert (done.number, done.state) == (8, "completed")
+
+
+def worker_of_dask(executor):
+    """The process that has a trial, once it has one."""
+    while not any(executor._client.processing().values()):
+        time.sleep(0.05)
+    (process,) = executor._client.run(os.getpid).values()
+    return process
+
+
+def worker_of_ray(executor):
+    """The process that has a trial, once it has one: Ray gives it the name of the function."""
+    while True:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (process / "cmdline").read_bytes().startswith(b"ray::_call"):
+                    return int(process.name)
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the libraries' own
+@pytest.mark.parametrize(("name", "worker_of"), [("dask", worker_of_dask), ("ray", worker_of_ray)])
+def test_a_worker_of_a_local_cluster_that_is_killed_is_replaced(name, worker_of, search):
+    pytest.importorskip({"dask": "distributed"}.get(name, name))
+    cluster = EXECUTORS[name](1)
+    with ExecutorPool(WorkerConfig(search), 1, cluster) as pool:
+        pool.start(Task(7, {"optimizer.lr": 0.2, "epochs": 100_000}))
+        os.kill(worker_of(cluster), signal.SIGKILL)
+        messages = []
+        while not messages:
+            messages = list(pool.messages(10))
+        assert messages == [Lost(7)]
+        pool.start(Task(8, {"optimizer.lr": 0.2}))
+        messages = []
+        while not messages:
+            messages = list(pool.messages(10))
+        (done,) = messages
+        assert isinstance(done, Done)
+        assert (done.number, done.state) == (8, "completed")
+        alone = Trainings(WorkerConfig(search)).train(Task(8, {"optimizer.lr": 0.2}))
+        assert done.scores == alone.scores
 
 
 def test_pruning_goes_by_what_an_executor_does_not_tell(search, tmp_path, capsys):

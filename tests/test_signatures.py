@@ -16,8 +16,8 @@ OF_ITS_OWN = {
     "numpy": {"by_formula", "sums", "workspace"},
     "cython": {"engine"},
     "cupy": {
-        "device", "fused_kernels", "fusion", "kernel_sources", "launches", "products", "sources",
-        "strided_conv",
+        "block_plan", "block_runner", "device", "fused_kernels", "fusion", "kernel_sources",
+        "launches", "loss_blocks", "products", "sources", "strided_conv",
     },
     "numba": {
         "batch_blocked", "batch_blocked_instructions", "by_formula", "compilation",
@@ -108,7 +108,9 @@ def test_every_runner_takes_the_same(backend):
         pytest.skip(f"{backend}: {state.reason}")
     runner = importlib.import_module(f"fastconv.backends.{backend}.run").Runner
     parameters = list(inspect.signature(runner).parameters)
-    assert parameters == ["plan", "shared", "threads"] + ["precision"] * (backend == "cupy")
+    assert parameters == ["plan", "shared", "threads"] + ["precision"] * (
+        backend in ("cupy", "cython", "numba")
+    )
     assert inspect.signature(runner).parameters["threads"].default is None
     assert list(inspect.signature(runner.run).parameters)[1:4] == ["order", "rates", "first_step"]
     assert list(inspect.signature(runner.forward).parameters) == ["self", "order", "step"]

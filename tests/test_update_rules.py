@@ -137,6 +137,25 @@ def adam_direction(memory, g, t, epsilon):
     return memory["m"] / (1 - 0.9**t) / (np.sqrt(memory["v"] / (1 - 0.999**t)) + epsilon)
 
 
+class Several:
+    """Optimisers of PyTorch side by side."""
+
+    def __init__(self, optimizers):
+        self.optimizers = optimizers
+
+    @property
+    def param_groups(self):
+        return [group for each in self.optimizers for group in each.param_groups]
+
+    def zero_grad(self):
+        for each in self.optimizers:
+            each.zero_grad()
+
+    def step(self):
+        for each in self.optimizers:
+            each.step()
+
+
 def lamb(name, memory, w, g, t, rate):
     """Algorithm 2 of arXiv:1904.00962, with the identity as its function of the norm."""
     u = adam_direction(memory, g, t, 1e-6) + (0.1 * w if name.endswith("weight") else 0)
@@ -166,6 +185,36 @@ def muon(name, memory, w, g, t, rate):
 def test_twenty_steps_equal_the_published_formula(rule, backend):
     expected = trained_by_torch(lambda p: Published(p, rule))
     assert_equal(trained(backend, kind=rule.__name__, weight_decay=0.1), expected)
+
+
+def muon_of_normal_weights(name, memory, w, g, t, rate):
+    """airbench94_muon's: three iterations, filters of norm sqrt(outputs), PyTorch's SGD beside."""
+    if name.endswith("bias"):
+        g = g + 0.2 * w
+        memory["m"] = 0.85 * memory.get("m", 0.0) + g
+        w -= 2 * rate * (g + 0.85 * memory["m"])
+        return
+    memory["m"] = 0.6 * memory.get("m", 0.0) + g
+    matrix = np.moveaxis(g + 0.6 * memory["m"], -1, 0).reshape(w.shape[-1], -1)
+    x = matrix / np.linalg.norm(matrix)
+    for _ in range(3):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+    w *= w.shape[-1] ** 0.5 / np.linalg.norm(w)
+    x = x * max(1, x.shape[0] / x.shape[1]) ** 0.5
+    w -= rate * np.moveaxis(x.reshape(w.shape[-1], *w.shape[:-1]), 0, -1)
+
+
+@needs_torch
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_muon_on_weights_of_one_norm_beside_nesterov_on_biases_is_the_published_rule(backend):
+    biases = ParameterGroup("*.bias", rate_factor=2.0, weight_decay=0.2, kind="nesterov",
+                            momentum=0.85)  # fmt: skip
+    trainer = trained(
+        backend, kind="muon", momentum=0.6, newton_schulz_steps=3, normalize_weights=True,
+        groups=(biases,),
+    )  # fmt: skip
+    assert_equal(trainer, trained_by_torch(lambda p: Published(p, muon_of_normal_weights)))
 
 
 def test_muon_makes_the_step_of_a_layer_nearly_orthogonal():
@@ -213,6 +262,27 @@ def test_groups_have_their_own_rates_and_decay_and_frozen_ones_count_for_no_norm
     np.testing.assert_array_equal(
         trainer.network["conv2d_1.weight"], make_network()["conv2d_1.weight"]
     )
+
+
+@needs_torch
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_groups_have_update_rules_of_their_own(backend):
+    def rules(p):
+        biases = [p[name] for name in p if name.endswith("bias")]
+        return [
+            torch.optim.AdamW([p["conv2d_1.weight"]], weight_decay=0.1),
+            torch.optim.RMSprop([p["dense_1.weight"]], momentum=0.5, weight_decay=0.1),
+            torch.optim.SGD([p["dense_2.weight"]], momentum=0.9, weight_decay=0.1),
+            torch.optim.SGD(biases),
+        ]
+
+    groups = (
+        ParameterGroup("conv2d_1.weight", kind="adamw"),
+        ParameterGroup("dense_1.weight", kind="rmsprop", momentum=0.5),
+        ParameterGroup("*.bias", kind="sgd"),
+    )
+    trainer = trained(backend, kind="momentum", weight_decay=0.1, groups=groups)
+    assert_equal(trainer, trained_by_torch(lambda p: Several(rules(p))))
 
 
 @needs_torch

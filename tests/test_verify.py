@@ -325,7 +325,7 @@ def test_the_command_reports_every_instruction_set_with_the_configuration(tmp_pa
     assert [each["calls"] for each in table["subjects"]] == [96]
     text = file.read_text(encoding="utf-8")
     assert text.startswith("fastconv.verify: no failure in 96 calls\n")
-    assert "\nfastconv 0.1.0, Python 3" in text  # show_config's
+    assert f"\nfastconv {fastconv.__version__}, Python 3" in text  # show_config's
 
 
 @pytest.mark.skipif(not backend_state("cython").works, reason="not built here")

@@ -34,6 +34,7 @@ SPECS = {
         2, 32, 9, 11, 96, (3, 3), padding=((2, 1), (0, 1))
     ),
     "many channels": ConvSpec(2, 128, 10, 8, 64, (3, 3)),
+    "sums in blocks of inputs and outputs": ConvSpec(5, 96, 6, 8, 192, (3, 3), padding=EDGE),
     "more padding than the kernel has": ConvSpec(1, 32, 8, 8, 32, (3, 3), padding=((3, 3), (3, 3))),
 }
 
@@ -131,8 +132,11 @@ AVX2 = Target("avx2", 32, 16)
         # 4 tiles of 2x2 outputs are enough for a group of them, and too few for a long sum.
         (ConvSpec(1, 32, 6, 6, 64, (3, 3)), True, False),
         (ConvSpec(4, 32, 6, 6, 64, (3, 3)), True, True),
-        # 16 sums for each weight do not fit in L2.
+        # 16 sums for each weight do not fit in L2: they are made in blocks, for 256 tiles or more.
         (ConvSpec(4, 128, 14, 14, 256, (3, 3)), True, False),
+        (ConvSpec(8, 128, 14, 14, 256, (3, 3)), True, True),
+        # 1040 outputs are too many, and half of them no whole number of pairs of vectors.
+        (ConvSpec(8, 256, 14, 14, 1040, (3, 3)), True, False),
     ],
 )
 def test_where_fewer_products_are_profitable(spec, forward, weight):

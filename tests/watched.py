@@ -26,7 +26,8 @@ class _Here:
 
 
 @functools.cache
-def _host_device():
+def host_device():
+    """The one device that all calls in this process run on."""
     # Only here: other tests run kernels where there are no CUDA sources, in copies of the package.
     from cuda_on_host import HostDevice
 
@@ -41,7 +42,7 @@ def _running(backend):
         return
     from cuda_on_host import standing_in
 
-    with standing_in(_host_device()):
+    with standing_in(host_device()):
         yield "cupy"
 
 

@@ -17,13 +17,14 @@ from fastconv._errors import UserError
 
 NAMES = ("numpy", "numba", "cython", "cupy")
 PRECISIONS = ("float32", "tf32", "bf16")
-"""Precisions that factors of products are rounded to; all but float32 are for the cupy backend."""
+"""Precisions that factors of products are rounded to: cupy has all, cython float32 and bf16."""
 _PREFERRED = ("cython", "numba", "numpy")
 """Backends that ``auto`` tries, fastest first. CUDA is used for arrays of its own, and by name."""
 
 _AUTO = "auto: the fastest that works here"
 
-_chosen: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
+chosen_backend: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
+"""What :func:`use_backend` set, of this thread or task."""
 
 
 class BackendError(UserError, RuntimeError):
@@ -116,7 +117,7 @@ def choose_backend(name: str | None = None) -> Choice:
         If the backend asked for cannot work here.
     """
     source, origin = "asked for", ""
-    if name is None and (name := _chosen.get()) is None:
+    if name is None and (name := chosen_backend.get()) is None:
         name = _of_environment()
         source, origin = "FASTCONV_BACKEND", " (from FASTCONV_BACKEND)"
     if name != "auto":
@@ -157,7 +158,7 @@ def choose_backend_of_device(name: str | None = None) -> Choice:
     """
     asked = name
     if asked is None:
-        asked = _chosen.get() or _of_environment()
+        asked = chosen_backend.get() or _of_environment()
     if asked not in ("auto", "cupy"):
         choice = choose_backend(name)  # an error of its own where there is no such backend
         raise BackendError(
@@ -190,11 +191,11 @@ def use_backend(name: str) -> Iterator[None]:
     array([0., 2.])
     """
     choose_backend(name)
-    token = _chosen.set(name)
+    token = chosen_backend.set(name)
     try:
         yield
     finally:
-        _chosen.reset(token)
+        chosen_backend.reset(token)
 
 
 def load_module(backend: str, module: str) -> ModuleType:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FIGURES = ("png", "svg")
 """Files of pictures: PNG alone, or SVG beside it."""
-EXIT_USER_ERROR = 2
+EXIT_USER_ERROR, EXIT_DIVERGED = 2, 3
 EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 141
 """Nobody reads what is printed any more, as in ``... | head``: 128 + SIGPIPE, as shells count."""
@@ -55,6 +55,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         """Say what is wrong and exit with code 2."""
         self.exit(EXIT_USER_ERROR, f"{self.module}: {message} (see --help)\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; a word without its option is told which one it may belong to."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            told = f"unrecognized arguments: {' '.join(rest)}"
+            if not rest[0].startswith("-") and hasattr(found, "recipe"):
+                told += f"; a recipe is named by --recipe {rest[0]}"
+            self.error(told)
+        return found
 
     def add_recipe(self, default: str, verb: str) -> None:
         """Add --recipe."""
@@ -105,8 +115,8 @@ class Parser(argparse.ArgumentParser):
         """Add --precision; :func:`execution_config` reads it."""
         self.add_argument(
             "--precision", choices=PRECISIONS, default=PRECISIONS[0],
-            help="what factors of products are rounded to: tf32 and bf16 for the tensor cores of "
-            "--backend cupy (default: float32)",
+            help="what factors of products are rounded to: bf16 with --backend cython or cupy, "
+            "tf32 with cupy (default: float32)",
         )  # fmt: skip
 
     def add_backend(self) -> None:
@@ -247,7 +257,7 @@ def run(
 
 
 def _parsed(parser: Parser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    options = parser.parse_args(arguments)
+    options: argparse.Namespace = parser.parse_args(arguments)
     if getattr(options, "allow_custom", False):
         from fastconv.layers import allow_custom
 

@@ -39,7 +39,7 @@ def load_curve(
     seed: int = 0,
     samples: int = 100,
 ) -> Dataset:
-    """Draw samples of :func:`curve`.
+    """Draw samples of ``curve``.
 
     Parameters
     ----------

@@ -86,10 +86,10 @@ def cache_folder() -> Path:
     Laid out as the folder that ``--data-dir`` or FASTCONV_DATA names: one folder for each data set.
     """
     try:
-        import pooch  # type: ignore[import-untyped]
+        import platformdirs
     except ModuleNotFoundError as fault:
-        raise missing_extra("a download", fault) from None
-    return Path(pooch.os_cache("fastconv"))
+        raise missing_extra("a data set", fault) from None
+    return platformdirs.user_cache_path("fastconv")
 
 
 def download(
@@ -128,7 +128,7 @@ def download(
 
 def _retrieve(name: str, file: RemoteFile, folder: Path) -> None:
     try:
-        import pooch
+        import pooch  # type: ignore[import-untyped]
         import requests
     except ModuleNotFoundError as fault:
         raise missing_extra("a download", fault) from None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL.PngImagePlugin import PngImageFile
 except ModuleNotFoundError as fault:
     raise missing_extra("read_picture", fault) from None
 
@@ -34,6 +35,9 @@ _A_SHADE = 4
 """Difference of pixels that nobody sees."""
 _ORIENTATION = 0x0112
 _TURNED_BY_A_QUARTER = (5, 6, 7, 8)
+_PNG_SIGNATURE, _PNG_CHECKSUM = 8, 4
+"""Bytes of them."""
+_TELLING_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM")
@@ -174,9 +178,38 @@ def picture_form(path: str | Picture) -> tuple[int, int, bool, bool]:
     """
     with _named_faults(path), open_picture(_content(path)) as file:
         width, height = file.size
-        if file.getexif().get(_ORIENTATION) in _TURNED_BY_A_QUARTER:
+        if _orientation(file) in _TURNED_BY_A_QUARTER:
             width, height = height, width
         return height, width, file.mode in _GREY_MODES, file.mode in _DEEP_MODES
+
+
+def _orientation(file: Image.Image) -> object:
+    """Read how a camera was held, without decoding the pixels of a PNG file to see what follows.
+
+    For a PNG file whose header says nothing, Pillow decodes all of it first.
+    """
+    if isinstance(file, PngImageFile) and not _says_more_behind_pixels(file):
+        return Image.Image.getexif(file).get(_ORIENTATION)
+    return file.getexif().get(_ORIENTATION)
+
+
+def _says_more_behind_pixels(file: PngImageFile) -> bool:
+    """Whether a PNG file has text or Exif data behind its pixels."""
+    content = file.fp
+    if content is None:
+        return True
+    place = content.tell()
+    try:
+        content.seek(_PNG_SIGNATURE)
+        pixels_began = False
+        while len(head := content.read(8)) == 8 and head[4:] != b"IEND":
+            pixels_began |= head[4:] == b"IDAT"
+            if pixels_began and head[4:] in _TELLING_CHUNKS:
+                return True
+            content.seek(int.from_bytes(head[:4], "big") + _PNG_CHECKSUM, io.SEEK_CUR)
+        return False
+    finally:
+        content.seek(place)
 
 
 def decode_picture(

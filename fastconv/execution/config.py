@@ -16,6 +16,7 @@ from fastconv.backends.selection import (
     choose_backend,
     load_module,
 )
+from fastconv.execution.uploads import Uploads
 from fastconv.plans.plan import Plan
 
 
@@ -35,8 +36,8 @@ class ExecutionConfig:
         How many threads a step may use; None: FASTCONV_THREADS, else the cores of this process.
         The numpy backend has no threads of its own: see ``fastconv.backends.numpy.run``.
     precision
-        "float32", or with the cupy backend "tf32" or "bf16": what tensor cores round the factors of
-        products to. Parameters, activations and sums stay float32.
+        "float32"; with the backends cupy and cython also "bf16", with cupy "tf32": what the factors
+        of products are rounded to. Parameters, activations and sums stay float32.
     device
         Number of the CUDA device, for the cupy backend; None: CuPy's current one.
 
@@ -142,9 +143,21 @@ class ExecutionConfig:
         arrays
             For the buffers that the plan marks as shared, by name.
         """
-        # Only the cupy backend has more than one precision.
+        # Not every backend has more than one precision.
         more = {} if self.precision == "float32" else {"precision": self.precision}
-        return self.run_module.Runner(plan, arrays, self.threads, **more)
+        run_module = self.run_module
+        make = getattr(run_module, "make_runner", run_module.Runner)
+        return make(plan, arrays, self.threads, **more)
+
+    def uploads(self, dtype: str) -> Uploads:
+        """Return what brings samples to where the backend computes.
+
+        Parameters
+        ----------
+        dtype
+            Of the network.
+        """
+        return Uploads(self.run_module, dtype)
 
 
 def settle(
@@ -220,10 +233,11 @@ def _take_precision(precision: object, backend: str) -> str:
         )
     if precision == "float32":
         return "float32"
-    if backend != "cupy":
+    if backend not in ("cupy", "cython"):
+        others = "'cython' or 'cupy'" if precision == "bf16" else "'cupy'"
         raise BackendError(
             f"precision is {precision!r} but the backend is {backend!r}; expected 'float32' there; "
-            f"use the backend 'cupy', or leave the precision out"
+            f"use the backend {others}, or leave the precision out"
         )
     try:
         load_module(backend, "run").check_precision(precision)

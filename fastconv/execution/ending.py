@@ -28,8 +28,25 @@ class Interruption:
         """Whether one came."""
         return self.signal is not None
 
-    def _handle(self, number: int, frame: object) -> None:
+    def ask(self, number: int = signal.SIGTERM) -> None:
+        """Ask the training to end, as this signal would.
+
+        Parameters
+        ----------
+        number
+            Of the signal.
+
+        Examples
+        --------
+        >>> asked = Interruption()
+        >>> asked.ask()
+        >>> asked()
+        True
+        """
         self.signal = self.signal or signal.Signals(number)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.ask(number)
         # A second one is heard as ever.
         interrupt = number == signal.SIGINT
         signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)

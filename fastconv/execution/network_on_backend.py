@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastconv.data import DataError, Samples
 from fastconv.execution.config import ExecutionConfig
 from fastconv.execution.network_access import NetworkAccess
-from fastconv.execution.uploads import Arrays, Uploads
+from fastconv.execution.uploads import Arrays
 from fastconv.network import Sequential
 from fastconv.plans.loss import Loss
 from fastconv.plans.plan import Plan
@@ -68,7 +68,7 @@ class NetworkOnBackend:
         self.plan_seconds = 0.0
         _check_preprocessing(self.preprocessing, network)
         self.run_module = config.run_module
-        self._uploads = Uploads(self.run_module, str(network.dtype))
+        self._uploads = config.uploads(str(network.dtype))
         self.access = NetworkAccess()
         arrays = {
             "parameters": network.parameters,

@@ -10,6 +10,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from fastconv.functional.array_types import maker_of
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -56,12 +58,42 @@ def _call_and_convert(
     return importer(results)
 
 
+def array_like(array: Any, other: Any) -> Any:
+    """Return an array of NumPy or CuPy as one of the library that another one is of, if it can be.
+
+    Parameters
+    ----------
+    array
+        What a function made, of which the result is a view.
+    other
+        Its first argument.
+    """
+    importer = _importer_of(other)
+    return array if importer is None else importer(array)
+
+
 def _importer_of(array: Any) -> Callable[[Any], Any] | None:
-    """Return ``from_dlpack`` of the library that an array is of; None for NumPy, CuPy and none."""
-    library = type(array).__module__.partition(".")[0]
-    if isinstance(array, (np.ndarray, type)) or library == "cupy":
+    """Return what makes arrays of the library that one is of; None for NumPy, CuPy and none."""
+    if isinstance(array, (np.ndarray, type)):
         return None
-    if not hasattr(array, "__dlpack__"):
+    make = maker_of(type(array))  # type: ignore[arg-type]  # mypy takes no type for hashable
+    if make is None:
+        return _from_dlpack_of(array)
+
+    def by_structure(result: Any) -> Any:
+        made = make(result)
+        if made is not None:
+            return made
+        importer = _from_dlpack_of(array)
+        return result if importer is None else importer(result)
+
+    return by_structure
+
+
+def _from_dlpack_of(array: Any) -> Callable[[Any], Any] | None:
+    """Return ``from_dlpack`` of the library that an array is of."""
+    library = type(array).__module__.partition(".")[0]
+    if library == "cupy" or not hasattr(array, "__dlpack__"):
         return None
     namespace: Any = sys.modules.get(library)
     if hasattr(array, "__array_namespace__"):

@@ -41,6 +41,16 @@ def _exchange() -> Callable[[Any], Any]:
     return take
 
 
+@functools.lru_cache(maxsize=64)
+def maker_of(kind: type) -> Callable[[Any], Any] | None:
+    """Return what makes arrays of a type of NumPy's by C structures; None where nothing does."""
+    exchanges = hasattr(kind, "__dlpack_c_exchange_api__")
+    if not exchanges or not backend_state("cython").works:
+        return None
+    make: Callable[[Any, type], Any] = load_module("cython", "engine").tensor_of
+    return lambda array: make(array, kind) if isinstance(array, np.ndarray) else None
+
+
 def _exchanged(value: Any) -> Any:
     """Return an array of the host that its library exchanges as a C structure, or None."""
     try:
@@ -102,10 +112,8 @@ def _view(owner: str, name: str, value: Any) -> Any:
     if isinstance(value, type) or not (
         hasattr(value, "__dlpack__") or hasattr(value, "__cuda_array_interface__")
     ):
-        raise TypeError(
-            f"{owner}: {name} is a {type(value).__name__}; expected {_KINDS} "
-            f"(numpy.asarray({name}))"
-        )
+        fix = getattr(value, "array_of_it", "numpy.asarray({})").format(name)
+        raise TypeError(f"{owner}: {name} is a {type(value).__name__}; expected {_KINDS} ({fix})")
     try:
         place = value.__dlpack_device__()[0] if hasattr(value, "__dlpack__") else _CUDA[0]
         if place in _HOST:

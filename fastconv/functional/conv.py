@@ -21,6 +21,9 @@ from fastconv.functional.arrays import (
     take_floats,
     take_out,
 )
+from fastconv.functional.images import kernels_of
+from fastconv.functional.kept_calls import KernelCall, kept_calls
+from fastconv.functional.packed_weights import PackedWeights
 from fastconv.functional.passes import backward, forward
 from fastconv.spec import ConvSpec, Pair, Shape, SpecError, as_pair, require_int, resolve_padding
 
@@ -111,10 +114,21 @@ def _spec_of_shapes(
     return spec, shape_from_nhwc(spec.y_shape, layout)
 
 
+def _call_of_conv2d(
+    x: Array, w: Array, b: Array | None = None, *, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1, layout: Layout = "NCHW", out: Array | None = None,
+    backend: str | None = None,
+) -> KernelCall:  # fmt: skip
+    """The kernel that :func:`conv2d` calls."""
+    spec, shape = conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
+    return KernelCall(f"{kernels_of('conv', layout)}.conv2d_forward", spec, shape)
+
+
+@kept_calls(3, _call_of_conv2d)
 @results_like_arguments
 def conv2d(
     x: Array,
-    w: Array,
+    w: Array | PackedWeights,
     b: Array | None = None,
     *,
     stride: Any = 1,
@@ -133,7 +147,7 @@ def conv2d(
         Images, float32 or float64: (N, C, H, W), or (N, H, W, C) with ``layout="NHWC"``.
     w
         Filters of the same dtype: (O, C / groups, KH, KW), or (KH, KW, C / groups, O) with
-        ``layout="NHWC"``.
+        ``layout="NHWC"``; or what :func:`fastconv.pack_weights` made of them.
     b
         Bias (O,), or None.
     stride, dilation
@@ -183,13 +197,13 @@ def conv2d(
     array([[ 8., 12.],
            [20., 24.]])
     """
-    x, w, b = take_floats("conv2d", x=x, w=w, b=b)
-    spec, shape = conv_spec("conv2d", x, w, stride, padding, dilation, groups, layout)
+    x, weights, b = take_floats("conv2d", x=x, w=w, b=b)
+    spec, shape = conv_spec("conv2d", x, weights, stride, padding, dilation, groups, layout)
     if b is not None:
         check_shape("conv2d", "b", b, (spec.out_channels,), "one for each filter of w")
         b = dense(b)
     out = take_out("conv2d", out, shape, x)
-    return forward(backend, "conv2d", spec, shape, x, w, b, layout, out)
+    return forward(backend, "conv2d", spec, shape, x, weights, b, layout, out)
 
 
 @results_like_arguments

@@ -18,6 +18,8 @@ from fastconv.functional.arrays import (
     take_out,
 )
 from fastconv.functional.arrays import dense as as_dense
+from fastconv.functional.kept_calls import KernelCall, kept_calls
+from fastconv.functional.packed_weights import PackedWeights
 from fastconv.spec import DenseSpec
 
 
@@ -35,10 +37,20 @@ def dense_spec(owner: str, x: Array, w: Array) -> DenseSpec:
     return DenseSpec(x.shape[0], *w.shape)
 
 
+def _call_of_dense(
+    x: Array, w: Array, b: Array | None = None, *, out: Array | None = None,
+    backend: str | None = None,
+) -> KernelCall:  # fmt: skip
+    """The kernel that :func:`dense` calls."""
+    spec = dense_spec("dense", x, w)
+    return KernelCall("dense.dense_forward", spec, (spec.batch, spec.outputs))
+
+
+@kept_calls(3, _call_of_dense)
 @results_like_arguments
 def dense(
     x: Array,
-    w: Array,
+    w: Array | PackedWeights,
     b: Array | None = None,
     *,
     out: Array | None = None,
@@ -51,7 +63,8 @@ def dense(
     x
         (N, I), float32 or float64.
     w
-        (I, O), the same dtype. PyTorch's ``Linear.weight`` is (O, I): pass its transpose.
+        (I, O), the same dtype, or what :func:`fastconv.pack_weights` made of it. PyTorch's
+        ``Linear.weight`` is (O, I): pass its transpose.
     b
         (O,), or None.
     out
@@ -76,18 +89,18 @@ def dense(
     >>> fastconv.dense(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]), np.array([0.5]))
     array([[11.5]])
     """
-    x, w, b = take_floats("dense", x=x, w=w, b=b)
+    x, weights, b = take_floats("dense", x=x, w=w, b=b)
     xp = module_of(x)
-    spec = dense_spec("dense", x, w)
+    spec = dense_spec("dense", x, weights)
     if b is not None:
         check_shape("dense", "b", b, (spec.outputs,), "one for each output of w")
         b = as_dense(b)
     shape = (spec.batch, spec.outputs)
     out = take_out("dense", out, shape, x)
-    y = result_buffer("dense", out, shape, x, w, b)
+    y = result_buffer("dense", out, shape, x, weights, b)
     launch(
         backend, "dense.dense_forward", spec, x.dtype,
-        as_dense(x), as_dense(w), b, y,
+        as_dense(x), as_dense(weights), b, y,
     )  # fmt: skip
     if out is not None and y is not out:
         xp.copyto(out, y)

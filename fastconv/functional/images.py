@@ -26,6 +26,11 @@ costs, against several times the bandwidth."""
 _LEAST_FOR_A_KERNEL = min(_WORTH_A_KERNEL.values())
 
 
+def kernels_of(module: str, layout: Layout) -> str:
+    """Return the module of kernels that take images in a layout, where it is not transposed."""
+    return _ON_NCHW[module] if layout == "NCHW" else module
+
+
 @functools.cache
 def _twin(kernel: str) -> str | None:
     """The kernel for NCHW, where there is one."""

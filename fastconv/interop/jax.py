@@ -75,7 +75,7 @@ def _key_of_call(
     return key  # type: ignore[no-any-return]
 
 
-Shapes = Sequence[jax.ShapeDtypeStruct | None]
+Shapes = Sequence["jax.ShapeDtypeStruct | None"]
 
 
 def _run(backend: str, kernel: str, spec: Any, inputs: Sequence[Any], results: Shapes) -> list[Any]:

@@ -134,7 +134,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         recipe = self._recipe(outputs)
         if not goes_on:
             self.preprocessing_ = self._preprocessing(recipe, samples)
-            self.network_ = self._network(recipe, images, outputs, seed)
+            self.network_ = self._network(recipe, images, self.preprocessing_, outputs, seed)
             self.loss_curve_: list[float] = []
             self.validation_loss_curve_: list[float] = []
             self._checkpoint: Checkpoint | None = None
@@ -228,16 +228,21 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         return Preprocessing("standardize", mean=mean, std=std)
 
     def _network(
-        self, recipe: Recipe | None, images: NDArray[Any], outputs: int, seed: int
+        self,
+        recipe: Recipe | None,
+        images: NDArray[Any],
+        preprocessing: Preprocessing,
+        outputs: int,
+        seed: int,
     ) -> Sequential:
         """Return the network with its first weights."""
         has_features = images.shape[1:3] == (1, 1)
         input_shape = images.shape[3:] if has_features else images.shape[1:]
         dtype = self.dtype or (images.dtype.name if has_features else "float32")
-        initializer: Initializer | None = None
+        initializer: Initializer | dict[str, Initializer] | None = None
         if recipe is not None:
             layers: list[Layer] = list(recipe.make_layers())
-            initializer = recipe.initialization.initializer()
+            initializer = recipe.initialization.initializer(images, preprocessing)
         elif self.network is None:
             layers = _default_layers(input_shape, self.hidden_layer_sizes, outputs)
         else:
@@ -270,13 +275,14 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         accumulate = 1 if recipe is None else recipe.accumulate
         # A schedule spans all epochs that are meant, of many partial fits too.
         whole = max(self._epochs(recipe, len(samples)), len(self.loss_curve_) + epochs)
-        optimizer: Optimizer | str = recipe.optimizer if recipe is not None else "adam"
+        of_epoch = max(1, len(samples) // (batch_size * accumulate))
+        optimizer: Optimizer | str = "adam"
+        if recipe is not None:
+            optimizer = recipe.make_optimizer(of_epoch, whole * of_epoch)
         loss: Loss | str = self._default_loss if recipe is None else recipe.make_loss()
         trainer = Trainer(
             self.network_, samples, loss=self.loss or loss, optimizer=self.optimizer or optimizer,
-            schedule=self._schedule(
-                recipe, max(1, len(samples) // (batch_size * accumulate)), whole
-            ),
+            schedule=self._schedule(recipe, of_epoch, whole),
             batch_size=batch_size, accumulate=accumulate,
             average=None if recipe is None else recipe.average_weights,
             preprocessing=self.preprocessing_,

@@ -80,10 +80,11 @@ class Conv2D(Layer):
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
         """Add the data gradient, where needed, and the weight gradient."""
         spec = self.spec(builder.batch, node.input_shape)
-        dw, db = node.gradients["weight"], node.gradients.get("bias")
         if dx is not None:
             builder.call("conv.conv2d_backward_data", spec, dy, node.parameters["weight"], dx)
-        builder.call("conv.conv2d_backward_weight", spec, dy, node.x, dw, db)
+        if node.gradients:
+            dw, db = node.gradients["weight"], node.gradients.get("bias")
+            builder.call("conv.conv2d_backward_weight", spec, dy, node.x, dw, db)
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,9 @@ class ConvTranspose2D(Layer):
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
         """Add the data gradient, where needed, and the weight gradient."""
         spec = self.spec(builder.batch, node.input_shape)
-        dw, db = node.gradients["weight"], node.gradients.get("bias")
         if dx is not None:
             weight = node.parameters["weight"]
             builder.call("conv.conv_transpose2d_backward_data", spec, dy, weight, dx)
-        builder.call("conv.conv_transpose2d_backward_weight", spec, dy, node.x, dw, db)
+        if node.gradients:
+            dw, db = node.gradients["weight"], node.gradients.get("bias")
+            builder.call("conv.conv_transpose2d_backward_weight", spec, dy, node.x, dw, db)

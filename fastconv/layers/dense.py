@@ -74,7 +74,8 @@ class Dense(Layer):
     def backward(self, builder: PlanBuilder, node: Node, dy: int, dx: int | None) -> None:
         """Add the data gradient, where needed, and the weight gradient."""
         spec = self.spec(builder.batch, node.input_shape)
-        dw, db = node.gradients["weight"], node.gradients.get("bias")
         if dx is not None:
             builder.call("dense.dense_backward_data", spec, dy, node.parameters["weight"], dx)
-        builder.call("dense.dense_backward_weight", spec, dy, node.x, dw, db)
+        if node.gradients:
+            dw, db = node.gradients["weight"], node.gradients.get("bias")
+            builder.call("dense.dense_backward_weight", spec, dy, node.x, dw, db)

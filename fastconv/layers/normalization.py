@@ -78,12 +78,7 @@ class BatchNorm(Layer):
         if dx is None:
             dx = builder.buffer(f"{node.name}.dx", builder.batched(node.input_shape))
         # What is not trained has a gradient too, which goes nowhere.
-        gradients = [
-            node.gradients[name]
-            if name in node.gradients
-            else builder.buffer(f"{node.name}.{name}.unused", (spec.channels,))
-            for name in ("gamma", "beta")
-        ]
+        gradients = [node.gradients[name] for name in ("gamma", "beta")]
         builder.call(
             "norm.batch_norm_backward", spec, dy, node.x, node.parameters["gamma"],
             node.saved["mean"], node.saved["inverse_std"], dx, *gradients,
@@ -111,12 +106,7 @@ class BatchNorm(Layer):
         arrays = node.x, ones, zeros, p["running_mean"], variance, normalized
         builder.call("norm.batch_norm_forward_inference", spec, *arrays)
         rows = ConvSpec(spec.rows, channels, 1, 1, channels, (1, 1), groups=channels)
-        gradients = [
-            node.gradients[name]
-            if name in node.gradients
-            else builder.buffer(f"{node.name}.{name}.unused", (channels,))
-            for name in ("gamma", "beta")
-        ]
+        gradients = [node.gradients[name] for name in ("gamma", "beta")]
         builder.call(
             "conv.conv2d_backward_weight", rows,
             builder.view(f"{node.name}.dy_rows", dy, rows.y_shape),

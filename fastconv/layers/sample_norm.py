@@ -57,7 +57,7 @@ class _SampleNorm(Layer):
         """Add the gradients of scale and shift, and the data gradient, where needed."""
         spec, g = self.spec(builder.batch, node.input_shape), node.gradients
         statistics = node.saved["mean"], node.saved["inverse_std"]
-        if "gamma" in g:
+        if g:
             builder.call(
                 "group_norm.group_norm_backward_parameters", spec, dy, node.x, *statistics,
                 g["gamma"], g.get("beta"),

@@ -72,6 +72,7 @@ class ScaleAndShift(Layer):
         if dx is not None:
             dx = builder.view(f"{node.name}.pixels_dx", dx, spec.x_shape)
             builder.call("conv.conv2d_backward_data", spec, dy, node.parameters["weight"], dx)
-        if self.train:
-            x, g = node.saved["x"], node.gradients
+        g = node.gradients
+        if g:
+            x = node.saved["x"]
             builder.call("conv.conv2d_backward_weight", spec, dy, x, g["weight"], g["bias"])

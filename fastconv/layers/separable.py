@@ -83,10 +83,15 @@ class SeparableConv2D(Layer):
         """Add the gradients of both, last to first."""
         depthwise, pointwise = self.specs(builder.batch, node.input_shape)
         p, g, between = node.parameters, node.gradients, node.saved["between"]
-        gradient = builder.buffer(f"{node.name}.depthwise.gradient", depthwise.y_shape)
         data, weight = "conv.conv2d_backward_data", "conv.conv2d_backward_weight"
-        builder.call(data, pointwise, dy, p["pointwise_weight"], gradient)
-        builder.call(weight, pointwise, dy, between, g["pointwise_weight"], g.get("bias"))
+        trains_depthwise = "depthwise_weight" in g
+        gradient = -1
+        if dx is not None or trains_depthwise:
+            gradient = builder.buffer(f"{node.name}.depthwise.gradient", depthwise.y_shape)
+            builder.call(data, pointwise, dy, p["pointwise_weight"], gradient)
+        if "pointwise_weight" in g or "bias" in g:
+            builder.call(weight, pointwise, dy, between, g["pointwise_weight"], g.get("bias"))
         if dx is not None:
             builder.call(data, depthwise, gradient, p["depthwise_weight"], dx)
-        builder.call(weight, depthwise, gradient, node.x, g["depthwise_weight"], None)
+        if trains_depthwise:
+            builder.call(weight, depthwise, gradient, node.x, g["depthwise_weight"], None)

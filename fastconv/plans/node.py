@@ -13,6 +13,29 @@ if TYPE_CHECKING:
     from fastconv.plans.plan_builder import PlanBuilder
 
 
+class ParameterGradients(dict[str, int]):
+    """Buffers of the gradients of a layer's parameters, by name: of those that are trained.
+
+    A kernel may compute a gradient that is not wanted beside others that are: asked for by its
+    name, it gets memory of its own that nobody reads.
+
+    Parameters
+    ----------
+    builder
+        Of the plan.
+    node
+        The layer at its place in the plan.
+    """
+
+    def __init__(self, builder: PlanBuilder, node: Node) -> None:
+        super().__init__()
+        self._builder, self._node = builder, node
+
+    def __missing__(self, name: str) -> int:
+        shape = self._builder.shape_of(self._node.parameters[name])
+        return self._builder.take(f"{self._node.name}.{name}.unused", shape)
+
+
 @dataclass(slots=True)
 class Node:
     """A layer at its place in a plan: the numbers of its buffers.
@@ -28,7 +51,7 @@ class Node:
     inputs, input_shapes
         Of a layer of layers, the outputs of its branches and their shapes; else ``x`` alone.
     parameters, gradients
-        By parameter name.
+        By parameter name; gradients as ``ParameterGradients`` says.
     saved
         What forward leaves for backward.
     spec

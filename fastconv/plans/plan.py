@@ -35,6 +35,9 @@ class Buffer:
         Elements of the parent in front of the view.
     shared
         The array comes from outside and outlives the plan: parameters, the data set.
+    constant
+        It is shared, and nobody writes it while the plan is in use: what a backend makes of it
+        alone may be made once.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Buffer:
     parent: int | None = None
     offset: int = 0
     shared: bool = False
+    constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)

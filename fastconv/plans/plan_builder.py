@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 from fastconv.plans.loss import LOSSES as LOSSES
 from fastconv.plans.loss import Loss, add_loss
-from fastconv.plans.node import Node, ReusedMemory
+from fastconv.plans.node import Node, ParameterGradients, ReusedMemory
 from fastconv.plans.operation import InputSpec, OptimizerSpec, RandomSpec
 from fastconv.plans.plan import Buffer, Call, Plan
 from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.spec import Shape
 
 if TYPE_CHECKING:
-    from fastconv.network import Sequential
+    from fastconv.network import Place, Sequential
     from fastconv.plans.update import UpdateSpec
 
+_FOR_BACKWARD = -(10**6)
+"""Number, among the values, of what the backward pass reads later: its memory is kept."""
 _INPUT = -1
 """The number of the network's input among the values; those of layers' outputs are theirs."""
 
@@ -47,6 +49,11 @@ class Purpose:
     given_gradient
         Without a loss: the backward pass begins with a gradient of the scores that others give, the
         shared buffer ``output_gradient``. What it is given for is in the buffer ``outputs`` then.
+    frozen
+        Parameters and state are constant: nobody writes them while the plan is in use.
+    untrained
+        Start and size of the stretches of the parameters that nobody updates: the plan leaves out
+        their gradients, which stay what they are in ``gradients``, and what only these need.
     """
 
     training: bool
@@ -57,6 +64,8 @@ class Purpose:
     sample_weights: bool = False
     accumulate: int = 1
     given_gradient: bool = False
+    frozen: bool = False
+    untrained: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,11 +132,14 @@ class PlanBuilder:
         self._pass_number = 0
         self._numbers: dict[str, int] = {}
         self._kept: set[int] = set()
+        self._needed: dict[int, bool] = {}
         self._memory = ReusedMemory(self)
         self.indices = self.buffer("indices", (batch * purpose.accumulate,), "int64")
-        # With a momentum behind it where that is scheduled.
+        # With a momentum behind it where that is scheduled; one for each schedule.
         numbers = 2 if getattr(purpose.optimizer, "scheduled_momentum", False) else 1
-        self.rate = self.buffer("rate", (numbers,), "float64")
+        schedules = getattr(purpose.optimizer, "schedules", 0)
+        shape = (1 + schedules, numbers) if schedules else (numbers,)
+        self.rate = self.buffer("rate", shape, "float64")
         self.step = self.buffer("step", (1,), "int64")
 
     @property
@@ -153,13 +165,14 @@ class PlanBuilder:
         parent: int | None = None,
         offset: int = 0,
         shared: bool = False,
+        constant: bool = False,
     ) -> int:
         """Add a buffer and return its number; the network's dtype by default."""
         dtype = dtype or self.network.dtype
         if self._pass_number and name in self._numbers:
             return self._numbers[name]  # what another batch of the step is done with
         self._numbers[name] = len(self._buffers)
-        self._buffers.append(Buffer(name, shape, dtype, parent, offset, shared))
+        self._buffers.append(Buffer(name, shape, dtype, parent, offset, shared, constant))
         return len(self._buffers) - 1
 
     def take(self, name: str, shape: Shape) -> int:
@@ -191,9 +204,23 @@ class PlanBuilder:
         """Add a kernel call."""
         self._calls.append(Call(kernel, spec, arguments))
 
-    def update(self, spec: OptimizerSpec, w: int, dw: int, moment: Callable[[str], int]) -> None:
+    def rate_of(self, schedule: int) -> int:
+        """Return the buffer of the learning rate that a schedule gives, by its number."""
+        shape = self.shape_of(self.rate)
+        if len(shape) == 1:
+            return self.rate
+        name, numbers = f"rate.{schedule}", shape[1]
+        known = self._numbers.get(name)
+        if known is not None:
+            return known
+        offset = schedule * numbers
+        return self.buffer(name, (numbers,), "float64", parent=self.rate, offset=offset)
+
+    def update(
+        self, spec: OptimizerSpec, w: int, dw: int, moment: Callable[[str], int], rate: int
+    ) -> None:
         """Add the call of one update rule; ``moment`` gives the buffer of a moment by its name."""
-        rate, step = self.rate, self.step
+        step = self.step
         if spec.kind == "sgd":
             self.call("optim.sgd_update", spec, w, dw, rate)
         elif spec.kind in ("momentum", "nesterov"):
@@ -322,7 +349,7 @@ class PlanBuilder:
         """Add every layer's forward calls."""
         network = self.network
         parameters = {
-            name: self.buffer(name, (flat.size,), shared=True)
+            name: self.buffer(name, (flat.size,), shared=True, constant=self.purpose.frozen)
             for name, flat in (("parameters", network.parameters), ("state", network.state))
         }
         gradients = (
@@ -333,6 +360,7 @@ class PlanBuilder:
         self._kept = {self.root(x)} if self.training else set()
         self._memory = ReusedMemory(self)
         self._memory.hold(x, _INPUT)
+        self._needed = self._needed_gradients()
         values, readers = {_INPUT: x}, Counter(i for v in network.vertices for i in v.inputs)
         nodes = []
         for number, vertex in enumerate(network.vertices):
@@ -341,6 +369,7 @@ class PlanBuilder:
                 vertex.layer, vertex.name, vertex.input_shapes[0], vertex.output_shape, inputs[0],
                 inputs=inputs, input_shapes=vertex.input_shapes,
             )  # fmt: skip
+            node.gradients = ParameterGradients(self, node)
             for name, place in network.places.items():
                 if place.layer != number:
                     continue
@@ -348,14 +377,14 @@ class PlanBuilder:
                 node.parameters[key] = self.buffer(
                     name, p.shape, parent=parameters[place.buffer], offset=place.offset
                 )
-                if gradients is not None and place.buffer == "parameters":
+                if gradients is not None and self._is_trained(place):
                     node.gradients[key] = self.buffer(
                         f"{name}.gradient", p.shape, parent=gradients, offset=place.offset
                     )
             readers.subtract(vertex.inputs)
             done = {each for each in vertex.inputs if not readers[each]}
             free = [values[i] for i in vertex.inputs if i in done and self._is_free(values[i], i)]
-            self._add_layer(node, free)
+            self._add_layer(node, free, self._needed[number])
             values[number] = node.y
             self._memory.hold(node.y, number)
             for each in done:
@@ -369,35 +398,51 @@ class PlanBuilder:
         """Whether a value's last reader may overwrite it: nobody reads its memory later."""
         return self._memory.holds_only(number, value) and self.root(number) not in self._kept
 
-    def _add_layer(self, node: Node, free: list[int]) -> None:
+    def _is_trained(self, place: Place) -> bool:
+        """Whether a place is that of a parameter with a gradient in this plan."""
+        return place.buffer == "parameters" and not any(
+            start <= place.offset < start + size for start, size in self.purpose.untrained
+        )
+
+    def _needed_gradients(self) -> dict[int, bool]:
+        """Of each value, by its number, whether the plan computes its gradient.
+
+        Those of the outputs of layers with trained parameters are needed, and all that follow.
+        """
+        network, backward = self.network, self.purpose.backward
+        trained = {p.layer for p in network.places.values() if self._is_trained(p)}
+        needed = {_INPUT: backward and self.purpose.input_gradient}
+        for number, vertex in enumerate(network.vertices):
+            own = backward and number in trained
+            needed[number] = own or any(needed[each] for each in vertex.inputs)
+        return needed
+
+    def _add_layer(self, node: Node, free: list[int], needed: bool) -> None:
         """Choose where the layer's output goes, and add its forward calls."""
         layer, shape = node.layer, self.batched(node.output_shape)
         if layer.is_view or (layer.training_only and not self.training):
             node.y = self.view(node.name, node.x, shape)
             return
-        needs_x = self.purpose.backward and "x" in layer.retains
+        needs_x = needed and "x" in layer.retains
         if layer.in_place and not needs_x and free:
             node.y = self.view(node.name, free[0], shape)
-        elif self.purpose.backward:
+        elif needed:
             node.y = self.buffer(node.name, shape)
         else:
             node.y = self.take(node.name, shape)
         layer.forward(self, node)
-        if self.purpose.backward:
+        if needed:
             for which in layer.retains:
-                retained = node.inputs if which == "x" else (node.y,)
-                self._kept.update(self.root(number) for number in retained)
+                for number in node.inputs if which == "x" else (node.y,):
+                    self._kept.add(self.root(number))
+                    self._memory.hold(number, _FOR_BACKWARD)
 
     def _backward(self, nodes: list[Node], dy: int) -> None:
         """Add every layer's backward calls, last to first, where a gradient is needed.
 
-        Needed are those of the parameters, and of what follows from them. A value that several
-        layers read has the sum of their gradients.
+        A value that several layers read has the sum of their gradients.
         """
-        vertices = self.network.vertices
-        needed = {_INPUT: self.purpose.input_gradient}
-        for number, (vertex, node) in enumerate(zip(vertices, nodes, strict=True)):
-            needed[number] = bool(node.gradients) or any(needed[each] for each in vertex.inputs)
+        vertices, needed = self.network.vertices, self._needed
         if not any(needed.values()):
             return
         self._memory = ReusedMemory(self)
@@ -484,7 +529,7 @@ class PlanBuilder:
         def moment(name: str) -> int:
             return self.buffer(name, self.shape_of(w), shared=True)
 
-        self.update(spec, w, dw, moment)
+        self.update(spec, w, dw, moment, self.rate)
 
 
 def _own(place: int) -> int:

@@ -176,6 +176,7 @@ class _Order:
         }
         self.reads: list[dict[int, list[_Read]]] = []
         self.writes: list[set[int]] = []
+        self._spans: list[tuple[Span, ...]] = []
         memory = _Memory(self.sizes)
         for number, call in enumerate(plan.calls):
             effects = effects_of(plan, call)
@@ -186,6 +187,7 @@ class _Order:
                     found.setdefault(span.memory, []).append(_Read(span.start, span.stop, values))
             self.reads.append(found)
             self.writes.append({span.memory for span in effects.writes})
+            self._spans.append(tuple(effects.writes))
             for span in effects.writes:
                 if span.stop > span.start:
                     memory.write(Access.run(span), number + 1)
@@ -194,6 +196,13 @@ class _Order:
             for span in results_of(plan)
             if span.stop > span.start
         ]
+
+    def may_write(self, call: int, access: Access) -> bool:
+        """Whether a call writes between the first and the last element of an access."""
+        return any(
+            span.memory == access.memory and span.start < access.end and access.first < span.stop
+            for span in self._spans[call]
+        )
 
     def name_of(self, memory: int) -> str:
         """The name of a buffer, or of memory beside the plan's."""
@@ -256,6 +265,9 @@ def check_steps(
                 continue
             owner = twins.get(access.memory, access.memory)
             calls = [call for call in step.origins if owner in order.writes[call]]
+            if owner == access.memory:
+                # Updates of a weight and of a bias, say, which one step makes, write apart.
+                calls = [call for call in calls if order.may_write(call, access)] or calls
             memory.write(access, max(calls) + 1 if calls else -(number + 1))
     for span, expected in order.results:
         found = memory.read(Access.run(span))

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from fastconv.plans.lookahead import LookaheadSpec
     from fastconv.plans.plan_builder import PlanBuilder
 
-_NEWTON_SCHULZ_STEPS = 5
 _LEAST_NORM = 1e-7
 
 
@@ -32,12 +31,21 @@ class Stretch:
         gradient is the orthogonal direction.
     rows
         Of that matrix.
+    newton_schulz_steps
+        Steps of the iteration that makes its direction orthogonal.
+    weight_norm
+        Norm that the matrix is brought to before its update; None for no change.
+    schedule
+        Number of the schedule that its learning rate is of: 0 for that of all which have no own.
     """
 
     start: int
     spec: OptimizerSpec
     muon: MuonSpec | None = None
     rows: int = 1
+    newton_schulz_steps: int = 5
+    weight_norm: float | None = None
+    schedule: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class UpdateSpec:
         What is kept of the average of the weights in each step; None for no average.
     lookahead
         Of slow weights; None for none.
+    schedules
+        Schedules beside that of all parameters which have none of their own.
     """
 
     stretches: tuple[Stretch, ...]
@@ -64,6 +74,7 @@ class UpdateSpec:
     clip_value: float | None = None
     average: float | None = None
     lookahead: LookaheadSpec | None = None
+    schedules: int = 0
 
     @property
     def scheduled_momentum(self) -> bool:
@@ -119,9 +130,12 @@ def _add_stretch(builder: PlanBuilder, stretch: Stretch, w: int, dw: int) -> Non
         return part(builder.shared_buffer(name, builder.shape_of(w)))
 
     own, gradient = part(w), part(dw)
+    if stretch.weight_norm is not None:
+        normal = ClipSpec(spec.size, stretch.weight_norm, _LEAST_NORM, normalizes=True)
+        builder.call("gradient.clip_by_norm", normal, own)
     if stretch.muon is not None:
         gradient = _add_orthogonal(builder, stretch, gradient, moment("first_moment"))
-    builder.update(spec, own, gradient, moment)
+    builder.update(spec, own, gradient, moment, builder.rate_of(stretch.schedule))
 
 
 def _add_orthogonal(builder: PlanBuilder, stretch: Stretch, dw: int, m: int) -> int:
@@ -144,7 +158,7 @@ def _add_orthogonal(builder: PlanBuilder, stretch: Stretch, dw: int, m: int) -> 
         builder.buffer(f"{name}.{each}", (least, least))
         for each in ("gram", "square", "polynomial")
     )
-    for _ in range(_NEWTON_SCHULZ_STEPS):
+    for _ in range(stretch.newton_schulz_steps):
         if rows > columns:
             product = DenseSpec(rows, columns, columns)
             builder.call("dense.dense_backward_weight", product, x, x, gram, None)

@@ -87,6 +87,7 @@ def learning_rate_curve(
     *,
     steps_per_epoch: float | None = None,
     log: bool = False,
+    groups: Mapping[str, npt.ArrayLike] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the learning rate by step.
@@ -95,6 +96,8 @@ def learning_rate_curve(
     ----------
     steps, rates
         (N,): steps and the rate at each.
+    groups
+        By a name, the rates of parameters that have a schedule of their own, (N,).
     steps_per_epoch, log, ax
         As for :func:`learning_curves`.
 
@@ -117,9 +120,17 @@ def learning_rate_curve(
     owner = "learning_rate_curve"
     xs, ys = same_length(owner, "steps", steps, "rates", rates)
     ax = axes_or_new(ax, height=2.75)
+    others = {
+        name: same_length(owner, "steps", steps, f"rates of {name}", of_group)
+        for name, of_group in (groups or {}).items()
+    }
     if xs.size:
         _draw_line(ax, xs, ys, 0, "learning rate")
+        for number, (name, line) in enumerate(others.items(), start=1):
+            _draw_line(ax, *line, number, name)
     _finish(ax, "learning rate", log=log)
+    if others:
+        ax.legend()
     _add_epochs(owner, ax, steps_per_epoch)
     return ax
 

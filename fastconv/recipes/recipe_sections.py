@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from numpy.typing import NDArray
 
 from fastconv._files import as_text
 from fastconv.data.names import OWN
 from fastconv.data.own_options import OwnOptions, data_name
-from fastconv.initializers import INITIALIZERS, Initializer
-from fastconv.optimizers import Optimizer
+from fastconv.initializers import INITIALIZERS, Dirac, Initializer, Whitening
+from fastconv.optimizers import Optimizer, ParameterGroup
 from fastconv.plans.loss import Loss
 from fastconv.plans.operation import AugmentSpec, InputSpec, RandomSpec
-from fastconv.preprocessing import Augmentation
+from fastconv.preprocessing import Augmentation, Preprocessing
 from fastconv.recipes.schema import RecipeError, used_under
 from fastconv.schedules import (
     Constant,
@@ -323,6 +325,74 @@ class ValidationSection:
         return self.patience is not None or self.best != "none"
 
 
+_DRAWN = ("normal", "he", "glorot", "lecun")
+_DISTRIBUTED = ("he", "glorot", "lecun")
+_WHITENED_IMAGES = 5000
+"""Training images whose patches whitening filters are made of: the first so many."""
+
+
+def _drawing(section: InitializationSection | InitializationGroup) -> Initializer:
+    """Return the initialiser of a section whose kind is one of ``_DRAWN``."""
+    options: dict[str, Any] = {
+        name: value
+        for name in ("std", "distribution")
+        if (value := getattr(section, name)) is not None
+    }
+    made: Initializer = INITIALIZERS[section.kind](**options)
+    return made
+
+
+@dataclass(frozen=True)
+class InitializationGroup:
+    """``[[initialization.groups]]``: weights that begin in another way than the rest.
+
+    Parameters
+    ----------
+    names
+        Pattern of their names, such as ``conv2d_1.weight``.
+    kind
+        One of those of ``[initialization]``, or "dirac": the first filters pass their channel on,
+        and the others are drawn as ``[initialization]`` says; or "whitening": see
+        :class:`fastconv.initializers.Whitening`.
+    std, distribution
+        As in ``[initialization]``.
+    epsilon
+        Of "whitening"; left out, 5e-4.
+    """
+
+    names: str
+    kind: Literal["normal", "he", "glorot", "lecun", "dirac", "whitening"]
+    std: float | None = used_under("kind", "normal", default=None)
+    distribution: Literal["normal", "uniform"] | None = used_under(
+        "kind", *_DISTRIBUTED, default=None, instead={"normal": "initialization.groups.std"}
+    )
+    epsilon: float | None = used_under("kind", "whitening", default=None)
+
+    def __post_init__(self) -> None:
+        if self.kind in _DRAWN:
+            _drawing(self)
+        if self.epsilon is not None and not self.epsilon > 0:
+            raise SpecError("Whitening", "epsilon", self.epsilon, "more than 0")
+
+    def initializer(self, rest: Initializer, images: NDArray[Any] | None) -> Initializer:
+        """Return the initialiser that this group describes.
+
+        Parameters
+        ----------
+        rest
+            Draws what it does not say.
+        images
+            Preprocessed; None: whitening filters are drawn by ``rest``.
+        """
+        if self.kind == "dirac":
+            return Dirac(rest)
+        if self.kind == "whitening":
+            if images is None:
+                return rest
+            return Whitening(images) if self.epsilon is None else Whitening(images, self.epsilon)
+        return _drawing(self)
+
+
 @dataclass(frozen=True)
 class InitializationSection:
     """``[initialization]``: the first weights.
@@ -335,37 +405,115 @@ class InitializationSection:
         Of "normal".
     distribution
         Of the others: "normal" or "uniform"; left out, the usual one.
+    groups
+        Weights that begin in another way: the first group that has a name counts.
     """
 
     kind: Literal["normal", "he", "glorot", "lecun"] = "he"
     std: float | None = used_under("kind", "normal", default=None)
     distribution: Literal["normal", "uniform"] | None = used_under(
-        "kind",
-        "he",
-        "glorot",
-        "lecun",
-        default=None,
-        instead={"normal": "initialization.std"},
+        "kind", *_DISTRIBUTED, default=None, instead={"normal": "initialization.std"}
     )
+    groups: tuple[InitializationGroup, ...] = ()
 
-    def initializer(self) -> Initializer:
-        """Return the initialiser that this section describes."""
-        options: dict[str, Any] = {
-            name: value
-            for name in ("std", "distribution")
-            if (value := getattr(self, name)) is not None
-        }
-        try:
-            made: Initializer = INITIALIZERS[self.kind](**options)
-        except SpecError as fault:
-            raise fault.within("initialization") from None
-        return made
+    def __post_init__(self) -> None:
+        _drawing(self)  # checks the numbers
+
+    def initializer(
+        self, images: NDArray[Any] | None = None, preprocessing: Preprocessing | None = None
+    ) -> Initializer | dict[str, Initializer]:
+        """Return the initialiser that this section describes, or those by patterns of names.
+
+        Parameters
+        ----------
+        images, preprocessing
+            Training images, and what happens to them, for whitening filters; None where weights
+            that are known will take the place of those that are drawn.
+        """
+        rest = _drawing(self)
+        if not self.groups:
+            return rest
+        whitened = None
+        if images is not None and any(group.kind == "whitening" for group in self.groups):
+            first = images[:_WHITENED_IMAGES]
+            whitened = (preprocessing or Preprocessing()).apply(first)
+        by_names: dict[str, Initializer] = {}
+        for group in self.groups:
+            by_names.setdefault(group.names, group.initializer(rest, whitened))
+        by_names.setdefault("*", rest)
+        return by_names
 
 
 _AVERAGED = ("momentum", "nesterov")
 _WITH_MOMENTUM = (*_AVERAGED, "rmsprop", "muon")
 _ADAM = ("adam", "adamw", "nadam", "lamb")
 _DIVIDING = (*_ADAM, "muon")
+
+
+@dataclass(frozen=True)
+class GroupSection(ParameterGroup):
+    """``[[optimizer.groups]]``: :class:`fastconv.optimizers.ParameterGroup`, with rates of its own.
+
+    Parameters
+    ----------
+    lr
+        Their learning rate, in place of ``optimizer.lr``.
+    schedule
+        ``[optimizer.groups.schedule]``, in place of ``[schedule]``; not of the kind "plateau".
+    """
+
+    schedule: ScheduleSection | None = None  # type: ignore[assignment]  # what makes one
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lr is None:
+            return
+        if self.frozen:
+            fix = "nothing beside frozen = true, which updates nothing; leave it out"
+            raise SpecError("ParameterGroup", "lr", self.lr, fix)
+        if not self.lr > 0:
+            raise SpecError("ParameterGroup", "lr", self.lr, "more than 0")
+
+    def _check_schedule(self) -> None:
+        if self.schedule is not None:
+            self._check_kind(self.schedule)
+
+    def _check_kind(self, section: ScheduleSection) -> None:
+        if section.kind == "plateau":
+            raise RecipeError(
+                f"the schedule of optimizer.groups {self.names!r} is a plateau; expected a "
+                f"function of the step; give the group a schedule of another kind"
+            )
+        if section.kind == "cyclic" and self.lr is not None:
+            raise RecipeError(
+                f"the lr of optimizer.groups {self.names!r} does nothing under a schedule of kind "
+                f"'cyclic'; use its eta_min and eta_max, or a schedule of another kind"
+            )
+
+    def group(
+        self, lr: float, schedule: ScheduleSection, steps_per_epoch: int, total: int
+    ) -> ParameterGroup:
+        """Return the group over a recipe of ``total`` steps.
+
+        Parameters
+        ----------
+        lr, schedule
+            Of all others: what the group has not of its own.
+        steps_per_epoch, total
+            Updates of an epoch, and of all.
+
+        Raises
+        ------
+        RecipeError
+            If its rates are not functions of the step.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(ParameterGroup)}
+        if self.lr is not None or self.schedule is not None:
+            section = self.schedule or schedule
+            self._check_kind(section)
+            values["schedule"] = section.schedule(self.lr or lr, steps_per_epoch, total)
+        return ParameterGroup(**values)
 
 
 @dataclass(frozen=True)
@@ -382,6 +530,8 @@ class OptimizerSection(Optimizer):
     nesterov: bool = used_under(
         "kind", "muon", default=True, instead={"momentum": "optimizer.kind = 'nesterov'"}
     )
+    newton_schulz_steps: int = used_under("kind", "muon", default=5)
+    normalize_weights: bool = used_under("kind", "muon", default=False)
     beta1: float = used_under(
         "kind", *_DIVIDING, default=0.9, instead=dict.fromkeys(_AVERAGED, "optimizer.momentum")
     )
@@ -399,12 +549,30 @@ class OptimizerSection(Optimizer):
             for kind in ("adamw", "lamb", "muon")
         },
     )  # fmt: skip
+    groups: tuple[GroupSection, ...] = ()
     lr: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.lr > 0:
             raise SpecError("Optimizer", "lr", self.lr, "more than 0")
+
+    def optimizer(self, schedule: ScheduleSection, steps_per_epoch: int, total: int) -> Optimizer:
+        """Return the update rule over a recipe of ``total`` steps, with the groups' schedules.
+
+        Parameters
+        ----------
+        schedule
+            That of the recipe, for groups that say no more than their learning rate.
+        steps_per_epoch, total
+            Updates of an epoch, and of all.
+        """
+        if all(group.lr is None and group.schedule is None for group in self.groups):
+            return self
+        groups: Any = [
+            group.group(self.lr, schedule, steps_per_epoch, total) for group in self.groups
+        ]
+        return replace(self, groups=tuple(groups))
 
 
 @dataclass(frozen=True)

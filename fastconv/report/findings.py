@@ -52,7 +52,7 @@ class Findings:
     @cached_property
     def initial(self) -> Sequential:
         """The network before the first step."""
-        return self.run.initial_network()
+        return self.run.initial_network(self.dataset.training.images)
 
     @cached_property
     def is_finite(self) -> bool:

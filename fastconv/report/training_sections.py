@@ -12,6 +12,7 @@ from fastconv.report.content import Numbers, Picture, Section, decimal, percent
 from fastconv.report.drawing import Drawing
 from fastconv.report.findings import Findings
 from fastconv.runs.saved_run import SavedRun
+from fastconv.schedules import as_schedule
 
 _RATES = 500
 """Steps whose learning rate is drawn."""
@@ -96,26 +97,41 @@ def _changes_of(changes: Augmentation) -> str:
 
 def learning_rate(run: SavedRun) -> Picture:
     """The learning rate by step, also between the lines of the history."""
-    steps, rates = _rates(run)
+    steps, rates, of_groups = _rates(run)
     ends = f"from {rates[0]:.3g} to {rates[-1]:.3g}" if len(rates) else "without a value"
     return Picture(
         "learning-rate",
-        Drawing("learning_rate_curve", steps, rates, steps_per_epoch=steps_per_epoch(run)),
+        Drawing(
+            "learning_rate_curve", steps, rates, steps_per_epoch=steps_per_epoch(run),
+            groups=of_groups,
+        ),
         f"Learning rate by step, {ends}.",
         "Learning rate",
-        Numbers(("step", "learning_rate"), _rows(steps, rates)),
-    )
+        Numbers(
+            ("step", "learning_rate", *of_groups), _rows(steps, rates, *of_groups.values())
+        ),
+    )  # fmt: skip
 
 
-def _rates(run: SavedRun) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Some steps of a run and the learning rate at each: more than the history has."""
+def _rates(
+    run: SavedRun,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Some steps of a run, the learning rate at each, and those of groups with a schedule.
+
+    They are more than the history has.
+    """
     recipe, count, per_epoch = run.recipe, run.summary.get("steps"), steps_per_epoch(run)
     if not count or per_epoch is None:
-        return run.history["step"], run.history["learning_rate"]
+        return run.history["step"], run.history["learning_rate"], {}
     total = recipe.steps or (recipe.epochs or 0) * per_epoch
     schedule = recipe.schedule.schedule(recipe.optimizer.lr, per_epoch, total)
     steps = np.unique(np.linspace(0, count - 1, _RATES).astype(np.int64))
-    return (steps + 1).astype(np.float64), schedule.rates(steps)
+    of_groups = {
+        group.names: as_schedule("recipe", group.schedule).rates(steps) * group.rate_factor
+        for group in recipe.make_optimizer(per_epoch, total).groups
+        if group.schedule is not None
+    }
+    return (steps + 1).astype(np.float64), schedule.rates(steps), of_groups
 
 
 def _curve(run: SavedRun, column: str, ylabel: str, *, percent_values: bool) -> Picture:

@@ -33,9 +33,10 @@ from fastconv.reproduce.comparisons import comparisons_of
 from fastconv.reproduce.markdown import check_table, write_table
 from fastconv.reproduce.page import write_reproduction
 from fastconv.reproduce.results import Results, wanted_run
-from fastconv.reproduce.runs import Datasets, Wanted
+from fastconv.reproduce.runs import Wanted
 from fastconv.reproduce.systems import FIGURES, System, chosen_systems, systems
 from fastconv.reproduce.verdicts import shown_figure
+from fastconv.runs.datasets import Datasets
 from fastconv.runs.run_folder import OutputError, to_json
 from fastconv.runs.saved_run import SavedRun
 from fastconv.training_run import RunOptions

@@ -17,7 +17,7 @@ from fastconv.recipes.schema import read_dataclass
 from fastconv.report.comparison import overlaid
 from fastconv.report.content import Table, duration
 from fastconv.reproduce.claim import Evidence, Items
-from fastconv.reproduce.runs import Datasets, Wanted
+from fastconv.reproduce.runs import Wanted
 from fastconv.reproduce.systems import FIGURES, System, is_accuracy, train_command
 from fastconv.reproduce.verdicts import (
     Measurement,
@@ -28,6 +28,7 @@ from fastconv.reproduce.verdicts import (
     measure,
     shown_measurement,
 )
+from fastconv.runs.datasets import Datasets
 from fastconv.runs.saved_run import SavedRun
 
 

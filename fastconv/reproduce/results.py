@@ -14,7 +14,7 @@ from fastconv.reproduce import comparisons
 from fastconv.reproduce.claim import Claim, Evidence
 from fastconv.reproduce.claims import claims, examine
 from fastconv.reproduce.comparisons import Comparison
-from fastconv.reproduce.runs import Datasets, Wanted, find, findings_of
+from fastconv.reproduce.runs import Wanted, find, findings_of
 from fastconv.reproduce.systems import FIGURES, System, is_accuracy, systems
 from fastconv.reproduce.verdicts import (
     Outcome,
@@ -23,6 +23,7 @@ from fastconv.reproduce.verdicts import (
     shown_figure,
     shown_measurement,
 )
+from fastconv.runs.datasets import Datasets
 from fastconv.runs.saved_run import SavedRun
 
 FORMAT = 1

@@ -79,6 +79,7 @@ def prepare(
     dataset: Dataset | None = None,
     init_from: str | Path | None = None,
     group: Group | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Experiment:
     """Load the data, build the network and the trainer.
 
@@ -96,6 +97,8 @@ def prepare(
         A run's folder or a file of weights to begin from, where names and shapes are the same.
     group
         As for :class:`fastconv.Trainer`.
+    preprocessing
+        The recipe's, of these data, where it is known already: statistics take a pass over them.
 
     Raises
     ------
@@ -110,7 +113,8 @@ def prepare(
         require_finite(dataset)
     recipe = recipe.for_outputs(len(dataset.class_names) or dataset.training.labels.shape[1])
     plain_training = dataset.training
-    preprocessing = preprocessing_of(recipe, dataset.training)
+    if preprocessing is None:
+        preprocessing = preprocessing_of(recipe, dataset.training)
     recipe.augmentation.check_images(dataset.image_shape)
     augmentation = recipe.augmentation.augmentation()
     if recipe.augmentation.mode == "append" and augmentation.is_active:
@@ -118,7 +122,7 @@ def prepare(
         dataset = dataclasses.replace(dataset, training=training)
         augmentation = Augmentation()
     _check_form(recipe, dataset)
-    network = recipe.make_network(dataset.image_shape)
+    network = recipe.make_network(dataset.image_shape, plain_training.images, preprocessing)
     _check_outputs(recipe, network, dataset)
     left_out = [] if init_from is None else network.load_matching_weights(_weights_of(init_from))
     steps_per_epoch = recipe.steps_per_epoch(len(dataset.training))
@@ -132,7 +136,7 @@ def prepare(
         network,
         dataset.training,
         loss=recipe.make_loss(),
-        optimizer=recipe.optimizer,
+        optimizer=recipe.make_optimizer(steps_per_epoch, steps),
         schedule=recipe.schedule.schedule(recipe.optimizer.lr, steps_per_epoch, steps),
         batch_size=recipe.batch_size,
         last_batch=recipe.last_batch,

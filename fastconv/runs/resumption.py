@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +18,15 @@ from fastconv.recipes.schema import RecipeError
 from fastconv.runs.checkpoints import newest_checkpoint
 from fastconv.runs.run_folder import OutputError, RunFolder
 from fastconv.runs.saved_run import DAMAGE, RunError
+from fastconv.runs.written_run import (
+    ENDS,
+    FREE,
+    first_difference,
+    read_environment,
+    read_json,
+)
 from fastconv.trainer import Trainer
 from fastconv.training_loop import Progress
-
-_FREE = ("epochs", "steps", "evaluate_train")
-"""Keys of a recipe that may be another when its run goes on."""
-_ENDS = ("completed", "steps", "stopped early")
-"""In a summary, of runs that came to their end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ class Resumption:
         identity
             Which samples its parts have, where that is known already.
         """
-        model = _read_json(self.folder.path, "model.json")
+        model = read_json(self.folder.path, "model.json")
         if self.checkpoint is None or model is None:
             return
         try:
@@ -183,6 +184,12 @@ class Resumption:
         own = repr(trainer.momentum_schedule)
         if state["trainer"].get("momentum_schedule", own) != own:
             remarks.append(f"its momentum is spread over another length: {own} from here on")
+        of_groups = [repr(each) for each in trainer.optimizer.schedules]
+        if state["trainer"].get("group_schedules", of_groups) != of_groups:
+            remarks.append(
+                f"the schedules of its groups are spread over another length: "
+                f"{', '.join(of_groups)} from here on"
+            )
         if state["trainer"]["schedule"] != repr(trainer.schedule):
             remarks.append(
                 f"its schedule is spread over another length: {trainer.schedule!r} from here on"
@@ -226,9 +233,9 @@ def reopen(path: str | Path, settings: Sequence[tuple[str, Any]] = ()) -> Resump
             f"with --out"
         )
     for key, value in settings:
-        if key not in _FREE:
+        if key not in FREE:
             raise RecipeError(
-                f"--resume: {key} is to become {value!r}; expected only {', '.join(_FREE)}, for "
+                f"--resume: {key} is to become {value!r}; expected only {', '.join(FREE)}, for "
                 f"the rest is as it was; begin another run from these weights with --init-from"
             )
     opened = RunFolder.reopened(folder)
@@ -246,7 +253,7 @@ def _resumption(folder: RunFolder, settings: Sequence[tuple[str, Any]]) -> Resum
         set_keys(table, settings)
         recipe = read_recipe(table)
     checkpoint, wrong = newest_checkpoint(folder.path)
-    summary = _read_json(folder.path, "summary.json")
+    summary = read_json(folder.path, "summary.json")
     if checkpoint is None and summary is not None:
         raise RunError(
             f"run {folder.path}: has no checkpoints, as runs of earlier versions and those with "
@@ -257,8 +264,8 @@ def _resumption(folder: RunFolder, settings: Sequence[tuple[str, Any]]) -> Resum
         folder,
         recipe,
         checkpoint,
-        _read_environment(folder.path),
-        summary is not None and summary.get("stopped") in _ENDS,
+        read_environment(folder.path),
+        summary is not None and summary.get("stopped") in ENDS,
         [f"{each}; the one before is taken" for each in wrong],
         summary is not None and summary.get("stopped") == "stopped early",
     )
@@ -303,7 +310,7 @@ def reopen_unfinished(path: str | Path, recipe: Recipe) -> Resumption | None:
                 f"output folder {folder}: not empty ({what}); choose another with --out, or "
                 f"remove it{'; train it longer with --resume' if found else ''}"
             )
-        key = _first_difference(recipe, found.recipe)
+        key = first_difference(recipe, found.recipe)
         if key:
             raise OutputError(
                 f"output folder {folder}: not empty: it holds an unfinished run of another recipe "
@@ -334,58 +341,3 @@ def _is_begun(folder: Path) -> bool:
         return not file.exists() or len(file.read_text(encoding="utf-8").splitlines()) <= 1
     except (OSError, ValueError):  # whatever it is, it is no beginning
         return False
-
-
-def _first_difference(one: Recipe, other: Recipe) -> str:
-    """Return the first key in which two recipes differ, of those that must not; empty for none."""
-    ours, theirs = one.table(), other.table()
-    for table in (ours, theirs):
-        for name in _FREE:
-            table.pop(name, None)
-    # "classes" was written down as their number.
-    if one.awaits_classes:
-        for table, made in zip(ours["layers"], theirs.get("layers", ()), strict=False):
-            if table.get("units") == "classes" and "units" in made:
-                table["units"] = made["units"]
-    keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
-    return keys[0] if keys else ""
-
-
-def _read_json(folder: Path, name: str) -> dict[str, Any] | None:
-    """Return what a file of a run holds; None where it is not there or damaged."""
-    try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-_KINDS = {
-    "backend": str | None, "threads": int | None, "options": dict | None, "resumed": list | None,
-    "options.data_dir": str | None, "options.init_from": str | None, "options.steps": int | None,
-    "options.on_divergence": str | None, "options.validates": bool | None,
-    "options.probes": bool | None,
-}  # fmt: skip
-"""Of environment.json: the types of what a run that goes on is begun with."""
-
-
-def _read_environment(folder: Path) -> dict[str, Any]:
-    """Return what environment.json holds; nothing where it is not there.
-
-    Raises
-    ------
-    RunError
-        If a value is of a type that it never is.
-    """
-    content = _read_json(folder, "environment.json") or {}
-    for path, kind in _KINDS.items():
-        first, _, last = path.partition(".")
-        value = content.get(first)
-        if last and value is not None:
-            value = value.get(last)
-        if not isinstance(value, kind):
-            raise RunError(
-                f"run {folder}: environment.json is damaged ({path} is {value!r:.60}); take it "
-                f"away, and say with options what it said"
-            )
-    return content

@@ -149,9 +149,16 @@ class SavedRun:
         """Shape of the network's output."""
         return self.initial_network().output_shape
 
-    def initial_network(self) -> Sequential:
-        """Return the network as it was before the first step."""
-        return self.recipe.make_network(self.image_shape)
+    def initial_network(self, images: NDArray[Any] | None = None) -> Sequential:
+        """Return the network as it was before the first step.
+
+        Parameters
+        ----------
+        images
+            What it was trained on, of which whitening filters are made; without them these are not
+            as they were.
+        """
+        return self.recipe.make_network(self.image_shape, images, self.preprocessing)
 
     def network(self) -> Sequential:
         """Return the trained network.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +18,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fastconv.backends.selection import BackendError
-from fastconv.data import DataError, Dataset, Samples, k_folds
+from fastconv.data import DataError, Dataset
 from fastconv.execution.config import ExecutionConfig
+from fastconv.execution.ending import Interruption
+from fastconv.execution.lockstep import share_out, taking_part
+from fastconv.execution.side_by_side import side_by_side
 from fastconv.inference import Score
 from fastconv.network import NetworkError
 from fastconv.recipe import Recipe
@@ -24,6 +30,7 @@ from fastconv.recipes.recipe_sections import DataSection
 from fastconv.recipes.schema import RecipeError
 from fastconv.runs.experiment import load_dataset, prepare
 from fastconv.search.definition import Search, SearchError
+from fastconv.search.folds import folds_of, without_test
 from fastconv.search.outcome import State
 from fastconv.search.space import Settings
 from fastconv.training_loop import HistoryRecord, fit
@@ -175,12 +182,14 @@ class Trainings:
             Asked between pieces of work.
         """
         began = time.perf_counter()
-        scores: list[float] = []
-        training_scores: list[float] = []
+        found: dict[int, tuple[float, float | None]] = {}
 
         def done(state: State | None, reason: str = "") -> Done:
             seconds = time.perf_counter() - began
-            return Done(task.number, state, tuple(scores), seconds, reason, tuple(training_scores))
+            in_order = [found[number] for number in sorted(found)]
+            scores = tuple(score for score, _ in in_order)
+            of_training = tuple(score for _, score in in_order if score is not None)
+            return Done(task.number, state, scores, seconds, reason, of_training)
 
         lines = 0
 
@@ -192,40 +201,76 @@ class Trainings:
                 on_line(lines, value)
             lines += 1
 
-        definition = self._config.search.definition
+        asked = Interruption()
+
+        def must_stop() -> bool:
+            return asked() or reason_to_stop() is not None
+
         try:
-            first = self._config.search.recipe(task.settings)
-            for repeat in range(definition.repeats):
-                settings = {**task.settings, "seed": first.seed + repeat}
-                recipe = self._config.search.recipe(settings)
-                for dataset in self._divided(recipe):
-                    stopped, score, of_training = self._train(
-                        recipe, dataset, report, reason_to_stop
-                    )
+            workers, execution = self._shared_out()
+            calls = (
+                functools.partial(self._take_part, recipe, dataset, execution, report, must_stop)
+                for recipe, dataset in self._trainings(task.settings)
+            )
+            with contextlib.closing(side_by_side(calls, workers, asked)) as trainings:
+                for number, (stopped, score, of_training) in trainings:
                     if stopped == "interrupted":
-                        return done("pruned" if isinstance(reason_to_stop(), Prune) else None)
+                        reason = reason_to_stop()
+                        if reason is None:
+                            continue  # by the mistake of another one, which is raised behind it
+                        return done("pruned" if isinstance(reason, Prune) else None)
                     if stopped == "diverged" or score is None:
                         return done("diverged")
-                    scores.append(score)
-                    if of_training is not None:
-                        training_scores.append(of_training)
+                    found[number] = score, of_training
         except _IMPOSSIBLE as fault:
             return done("impossible", str(fault))
         return done("completed")
+
+    def _shared_out(self) -> tuple[int, ExecutionConfig]:
+        """How many trainings of a trial go side by side, and how each is executed.
+
+        Each on fewer threads has the same bits, and waits for nobody; a card trains small networks
+        in one launch. Where lines are told they come one training after the other.
+        """
+        given = self._config
+        if given.reports_records or given.execution.backend == "numpy":
+            return 1, given.execution
+        return share_out(given.execution, given.search.definition.trainings)
+
+    def _trainings(self, settings: Settings) -> Iterator[tuple[Recipe, Dataset]]:
+        """The trainings of a trial, each with its data."""
+        first = self._config.search.recipe(settings)
+        for repeat in range(self._config.search.definition.repeats):
+            recipe = self._config.search.recipe({**settings, "seed": first.seed + repeat})
+            for dataset in self._divided(recipe):
+                yield recipe, dataset
+
+    def _take_part(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        execution: ExecutionConfig,
+        report: Callable[[HistoryRecord], None],
+        must_stop: Callable[[], bool],
+    ) -> tuple[str, float | None, float | None]:
+        """Make one training in its turn; parameters and result as of :meth:`_train`."""
+        with taking_part(execution):
+            return self._train(recipe, dataset, execution, report, must_stop)
 
     def _train(
         self,
         recipe: Recipe,
         dataset: Dataset,
+        execution: ExecutionConfig,
         report: Callable[[HistoryRecord], None],
-        reason_to_stop: Callable[[], Order | None],
+        must_stop: Callable[[], bool],
     ) -> tuple[str, float | None, float | None]:
         """Make one training; return how it stopped, its score, and that of its own samples.
 
         The last is None unless the recipe has the training samples evaluated.
         """
         given = self._config
-        experiment = prepare(recipe, dataset=dataset, config=given.execution)
+        experiment = prepare(recipe, dataset=dataset, config=execution)
         assert dataset.validation is not None  # _divided gives no other
         experiment.trainer.prepare_evaluation(dataset.validation)
         result = fit(
@@ -235,7 +280,7 @@ class Trainings:
             # The steps are the same, however often they are interrupted for a look.
             record_every=recipe.validate_every if given.reports_records else experiment.steps,
             observer=_Observer(report),
-            is_interrupted=lambda: reason_to_stop() is not None,
+            is_interrupted=must_stop,
         )
         score = of_training = None
         if result.stopped not in ("interrupted", "diverged") and result.validation is not None:
@@ -271,36 +316,6 @@ class Trainings:
         return self._dataset
 
 
-def folds_of(whole: Dataset, folds: int, seed: int) -> Iterator[Dataset]:
-    """Return data sets of which each holds out another fold of the training part.
-
-    Raises
-    ------
-    SearchError
-        If there are too few samples.
-    """
-    training = whole.training
-    labels = training.labels if training.has_classes else None
-    try:
-        parts = list(k_folds(len(training), folds, seed, labels))
-    except ValueError as fault:
-        raise SearchError(f"folds is {folds}: {fault}") from None
-    for kept, held_out in parts:
-        yield Dataset(
-            whole.name,
-            training.take(kept),
-            whole.test,
-            whole.class_names,
-            training.take(held_out),
-        )
-
-
-def without_test(dataset: Dataset) -> Dataset:
-    """Return a data set whose test part has no samples, so that nothing can look at them."""
-    nothing = Samples(dataset.training.images[:0], dataset.training.labels[:0])
-    return Dataset(dataset.name, dataset.training, nothing, dataset.class_names, dataset.validation)
-
-
 class _Observer:
     def __init__(self, report: Callable[[HistoryRecord], None]) -> None:
         self.on_record = report
@@ -314,6 +329,7 @@ class _Orders:
 
     def __init__(self, connection: Connection[Message, Order], number: int) -> None:
         self._connection, self._number = connection, number
+        self._turn = threading.Lock()
         self.reason: Order | None = None
 
     def on_line(self, line: int, value: float) -> None:
@@ -322,11 +338,12 @@ class _Orders:
 
     def reason_to_stop(self) -> Order | None:
         """Return what was said that ends this trial."""
-        while self.reason is None and self._connection.poll():
-            order = self._connection.recv()
-            is_late = isinstance(order, Prune) and order.number != self._number
-            self.reason = None if is_late else order
-        return self.reason
+        with self._turn:
+            while self.reason is None and self._connection.poll():
+                order = self._connection.recv()
+                is_late = isinstance(order, Prune) and order.number != self._number
+                self.reason = None if is_late else order
+            return self.reason
 
 
 def work(connection: Connection[Message, Order], config: WorkerConfig) -> None:

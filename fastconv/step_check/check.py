@@ -200,7 +200,7 @@ def _take_rates(rate: object, steps: int) -> NDArray[np.float64]:
     if steps < 1:
         raise ValueError(f"check_step: steps is {steps}; expected 1 or more")
     rates = np.asarray(rate, np.float64)
-    if rates.shape == (steps, 2):
+    if rates.shape == (steps, 2) or (rates.ndim == 3 and len(rates) == steps):
         return rates.copy()
     if rates.ndim > 1 or rates.size not in (1, steps):
         raise ValueError(

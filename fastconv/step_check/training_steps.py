@@ -42,7 +42,8 @@ class TrainingSteps:
     batch_size
         Samples in a step: the first ones in the first step, and so on, in turn.
     rates
-        float64 (steps,): learning rates; (steps, 2) with the momenta behind them.
+        float64 (steps,): learning rates; (steps, 2) with the momenta behind them; or all that
+        :meth:`fastconv.optimizers.Optimizer.rates_of_steps` makes of these.
     preprocessing, augmentation
         What happens to a batch before the first layer.
     seed
@@ -81,8 +82,10 @@ class TrainingSteps:
         network = self.network
         if dtype != network.dtype:
             network = Sequential(network.layers, network.input_shape, dtype=dtype)
-        update = self.optimizer.update(network, scheduled_momentum=self.rates.ndim == 2)
-        purpose = Purpose(True, True, self.loss, update)
+        scheduled = self.rates.ndim > 1 and self.rates.shape[-1] == 2
+        update = self.optimizer.update(network, scheduled_momentum=scheduled)
+        untrained = getattr(update, "frozen", ())
+        purpose = Purpose(True, True, self.loss, update, untrained=untrained)
         image_dtype = "uint8" if self.images.dtype == np.uint8 else dtype
         source = Source(len(self.images), image_dtype, self.preprocessing, self.augmentation)
         return build_plan(network, self.batch_size, purpose, source, self.seed)
@@ -148,10 +151,14 @@ class TrainingSteps:
         arrays = {name: to_device(array) for name, array in self.arrays(dtype).items()}
         runner = make_runner(self.plan(dtype), arrays)
         order, size = self.order, len(self.rates) if at_once else 1
+        rates = self.rates
+        if rates.ndim < 3:
+            numbers = np.arange(self.first_step, self.first_step + len(rates))
+            rates = self.optimizer.rates_of_steps(rates, numbers)
         snapshots = []
         for first in range(0, len(self.rates), size):
             step = slice(first, first + size)
-            statistics = runner.run(order[step], self.rates[step], self.first_step + first)
+            statistics = runner.run(order[step], rates[step], self.first_step + first)
             hosted = {name: to_host(array) for name, array in arrays.items()}
             snapshots.append(_snapshot(hosted, statistics))
         return snapshots

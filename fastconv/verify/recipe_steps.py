@@ -86,11 +86,11 @@ def check_recipe(subject: Subject, recipe: Recipe, name: str) -> Tally:
         experiment = _experiment(recipe, config)
         trainer, training = experiment.trainer, experiment.dataset.training
         augmentation = trainer.augmentation
-        rates = trainer.schedule.rates(np.arange(_STEPS))
+        rates = trainer.rates_and_momenta(np.arange(_STEPS))
         tally.calls += _STEPS
         if first is None:
             check = check_step(
-                trainer.network, training.images, recipe.optimizer, training.labels,
+                trainer.network, training.images, trainer.optimizer, training.labels,
                 loss=trainer.loss, rate=rates, steps=_STEPS, batch_size=trainer.batch_size,
                 preprocessing=trainer.inference.preprocessing,
                 augmentation=augmentation, seed=trainer.seed, config=config, verbose=False,
@@ -98,7 +98,7 @@ def check_recipe(subject: Subject, recipe: Recipe, name: str) -> Tally:
             if check.differs:
                 fail(threads, check.summary)
         steps = TrainingSteps(
-            trainer.network, training.images, training.labels, trainer.loss, recipe.optimizer,
+            trainer.network, training.images, training.labels, trainer.loss, trainer.optimizer,
             trainer.batch_size, rates, trainer.inference.preprocessing, augmentation, trainer.seed,
         )  # fmt: skip
         run = config.run_module

@@ -1,10 +1,14 @@
 # Arrays of other libraries by DLPack's exchange of C structures (DLPack 1.3): no Python is run, no
 # capsule made. The structures are those of the standard, and so are their words in brackets.
 
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+)
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdlib cimport calloc, free
 
 cdef enum:
     MOST_TENSOR_AXES = 8
@@ -38,6 +42,13 @@ cdef struct ExchangeApi:  # DLPackExchangeAPI
     void *older
     void *allocate
     int (*export)(PyObject *, ManagedTensor **) except -1  # managed_tensor_from_py_object_no_sync
+    int (*make)(ManagedTensor *, void **) except -1  # managed_tensor_to_py_object_no_sync
+
+cdef struct LentArray:  # one of NumPy, that an array of another library looks into
+    ManagedTensor managed
+    int64_t shape[MOST_TENSOR_AXES]
+    int64_t strides[MOST_TENSOR_AXES]
+    Py_buffer buffer
 
 
 cdef const char *format_of(const Tensor *tensor) noexcept:
@@ -87,19 +98,25 @@ cdef class HostTensor:
             self.managed.delete(self.managed)
 
 
+cdef ExchangeApi *exchange_api_of(kind) except? NULL:
+    """What a library exchanges arrays of a type by; NULL where it does not."""
+    cdef ExchangeApi *api
+    capsule = getattr(kind, "__dlpack_c_exchange_api__", None)
+    if capsule is None:
+        return NULL
+    api = <ExchangeApi *> PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
+    return api if api.major == 1 else NULL
+
+
 def host_tensor(value):
     """Return memory of the host that another library's array lies in, for ``numpy.asarray``.
 
     None where the library does not exchange structures, or the array is none that can be looked into:
     on another device, of another kind of numbers, empty, or one that wants a gradient.
     """
-    cdef ExchangeApi *api
     cdef Tensor *tensor
-    capsule = getattr(type(value), "__dlpack_c_exchange_api__", None)
-    if capsule is None or getattr(value, "requires_grad", False):
-        return None
-    api = <ExchangeApi *> PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
-    if api.major != 1:
+    cdef ExchangeApi *api = exchange_api_of(type(value))
+    if api == NULL or getattr(value, "requires_grad", False):
         return None
     cdef HostTensor host = HostTensor.__new__(HostTensor)
     api.export(<PyObject *> value, &host.managed)
@@ -111,3 +128,71 @@ def host_tensor(value):
     if tensor.axes > 0 and (tensor.shape == NULL or tensor.strides == NULL):
         return None
     return host
+
+
+cdef void give_back(ManagedTensor *managed) noexcept with gil:
+    """Let go of an array that nobody looks into any more."""
+    cdef LentArray *lent = <LentArray *> managed.context
+    PyBuffer_Release(&lent.buffer)
+    free(lent)
+
+
+cdef bint set_number_type(Tensor *tensor, const char *letter) noexcept:
+    """Set the kind of numbers by struct's letter; whether there is one."""
+    if letter[0] == b"f" or letter[0] == b"d":
+        tensor.code = 2  # kDLFloat
+    elif letter[0] == b"i" or letter[0] == b"l" or letter[0] == b"q":
+        tensor.code = 0  # kDLInt
+    elif letter[0] == b"B":
+        tensor.code = 1  # kDLUInt
+    else:
+        return False
+    return letter[1] == 0
+
+
+def tensor_of(array, kind):
+    """Return an array of the host as one of another library's type, a view of it.
+
+    None where the library does not exchange structures, or has no such kind of numbers.
+
+    Parameters
+    ----------
+    array
+        NumPy's, in C's order, and writable.
+    kind
+        The type.
+    """
+    cdef ExchangeApi *api = exchange_api_of(kind)
+    cdef LentArray *lent
+    cdef Tensor *tensor
+    cdef void *made = NULL
+    cdef int axis
+    if api == NULL or api.make == NULL or array.ndim > MOST_TENSOR_AXES:
+        return None
+    lent = <LentArray *> calloc(1, sizeof(LentArray))
+    if lent == NULL:
+        raise MemoryError
+    try:
+        PyObject_GetBuffer(
+            array, &lent.buffer, PyBUF_FORMAT | PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS
+        )
+    except:
+        free(lent)
+        raise
+    lent.managed.major, lent.managed.context, lent.managed.delete = 1, lent, give_back
+    tensor = &lent.managed.tensor
+    if not set_number_type(tensor, lent.buffer.format):
+        give_back(&lent.managed)
+        return None
+    tensor.bits, tensor.lanes = 8 * lent.buffer.itemsize, 1
+    tensor.data, tensor.device_type, tensor.axes = lent.buffer.buf, HOST, lent.buffer.ndim
+    tensor.shape, tensor.strides = lent.shape, lent.strides
+    for axis in range(lent.buffer.ndim):
+        lent.shape[axis] = lent.buffer.shape[axis]
+        lent.strides[axis] = lent.buffer.strides[axis] // lent.buffer.itemsize
+    # From here on the structure is the library's. Should it fail, a little memory is lost: the
+    # standard does not say whose it is then.
+    api.make(&lent.managed, &made)
+    result = <object> <PyObject *> made
+    Py_DECREF(result)  # it came with a reference
+    return result

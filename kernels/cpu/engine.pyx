@@ -1,5 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=True
 """The compiled engine: kernels of every instruction set, and the threads that run instruction streams.
+
+Nothing here is shared between threads but what C keeps behind atomic words (plans.c, xla_ffi.c) or a
+mutex (thread_pool.c), dictionaries of kept calls, which lock themselves, and what c_api and KeptCalls
+set, the same each time: the GIL is not relied on.
 
 Built by setup.py as fastconv.backends.cython._engine. What a stream is:
 kernels/cpu/instruction.h and fastconv.backends.compiled.
@@ -90,6 +95,8 @@ cdef extern from "kernels.h" nogil:
         const kernel_entry *kernels
         int (*works)()
     const instruction_set **fastconv_instruction_sets
+    const instruction_set **fastconv_bf16_sets
+    int fastconv_halves_wide_vectors()
 
 
 def instruction_sets():
@@ -110,21 +117,50 @@ def instruction_sets():
     return names
 
 
-def kernel_addresses(str name):
-    """Return the addresses of one instruction set's kernels: {(kernel, dtype): address}."""
-    cdef const kernel_entry *entry
+def halves_wide_vectors():
+    """Return whether this processor does a vector of 64 bytes as two halves, one after the other."""
+    return bool(fastconv_halves_wide_vectors())
+
+
+def bf16_sets():
+    """Return names of what multiplies factors of bf16 on this processor, best first.
+
+    They go with AVX-512; "amx" is there only where the system lets the process use the tiles.
+    """
     cdef int i = 0
-    addresses = {}
-    while fastconv_instruction_sets[i] != NULL:
-        if fastconv_instruction_sets[i].name.decode() == name:
-            entry = fastconv_instruction_sets[i].kernels
-            while entry.name != NULL:
-                kernel = entry.name.decode()
-                addresses[kernel, "float32"] = <intptr_t> entry.float32
-                addresses[kernel, "float64"] = <intptr_t> entry.float64
-                entry += 1
+    names = []
+    while fastconv_bf16_sets[i] != NULL:
+        if fastconv_bf16_sets[i].works():
+            names.append(fastconv_bf16_sets[i].name.decode())
         i += 1
+    return names
+
+
+def kernel_addresses(str name):
+    """Return the addresses of one set's kernels: {(kernel, dtype): address}.
+
+    Kernels of bf16, which are for float32 arrays alone, have no others.
+    """
+    addresses = {}
+    add_addresses(<const instruction_set **> fastconv_instruction_sets, name, addresses)
+    add_addresses(<const instruction_set **> fastconv_bf16_sets, name, addresses)
     return addresses
+
+
+cdef add_addresses(const instruction_set **sets, str name, dict addresses):
+    while sets[0] != NULL and sets[0].name.decode() != name:
+        sets += 1
+    if sets[0] == NULL:
+        return
+    cdef const kernel_entry *entry = sets[0].kernels
+    while entry.name != NULL:
+        kernel = entry.name.decode()
+        for dtype, address in (
+            ("float32", <intptr_t> entry.float32), ("float64", <intptr_t> entry.float64)
+        ):
+            if address:
+                addresses[kernel, dtype] = address
+        entry += 1
 
 
 def run_stream(const int64_t[:, ::1] stream, int64_t steps, int threads, nanoseconds=None):
@@ -188,27 +224,30 @@ cdef class CallStream:
     """The instruction stream of a kernel call, without the addresses of its arrays.
 
     ``relocations`` has (instruction, word, argument, byte offset) for each address; argument -1 is the
-    workspace, the last array.
+    workspace, the last array. ``memory`` is what the stream has addresses of, kept as long as it.
     """
 
     # Looked into once: that takes longer than a small kernel.
     cdef const int64_t[:, ::1] stream
     cdef const int64_t[:, ::1] relocations
     cdef readonly int64_t most_threads  # that find work in any instruction
+    cdef object memory
 
-    def __init__(self, const int64_t[:, ::1] stream, const int64_t[:, ::1] relocations):
+    def __init__(
+        self, const int64_t[:, ::1] stream, const int64_t[:, ::1] relocations, memory=None
+    ):
         cdef Py_ssize_t i
+        self.memory = memory
         self.stream, self.relocations, self.most_threads = stream, relocations, 1
         for i in range(stream.shape[0]):
             self.most_threads = max(self.most_threads, max_threads_of(&stream[i, 0]))
 
     def run(self, tuple arrays, int threads):
         """Run it once, with the addresses of ``arrays`` filled in."""
-        cdef Py_ssize_t count = self.stream.shape[0], last = len(arrays) - 1, argument
+        cdef Py_ssize_t last = len(arrays) - 1, argument
         cdef void *address[MOST_CALL_ARRAYS]
-        cdef int64_t *copy
         cdef Py_buffer buffer
-        if count == 0:
+        if self.stream.shape[0] == 0:
             return
         if not 0 <= last < MOST_CALL_ARRAYS:
             raise ValueError(f"run_call: {len(arrays)} arrays; expected 1 to {MOST_CALL_ARRAYS}")
@@ -221,6 +260,14 @@ cdef class CallStream:
             PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
             address[argument] = buffer.buf
             PyBuffer_Release(&buffer)
+        self.run_at(address, last, threads)
+
+    cdef int run_at(self, void *const *address, Py_ssize_t last, int threads) except -1:
+        """Run it with arrays at some addresses; number ``last`` is the workspace."""
+        cdef Py_ssize_t count = self.stream.shape[0]
+        cdef int64_t *copy
+        if count == 0:
+            return 0
         copy = <int64_t *> PyMem_Malloc(count * WORDS * sizeof(int64_t))
         if copy == NULL:
             raise MemoryError
@@ -234,6 +281,7 @@ cdef class CallStream:
                 fastconv_run(copy, count, 1, threads, NULL)
         finally:
             PyMem_Free(copy)
+        return 0
 
 
 def run_call(
@@ -275,7 +323,7 @@ def register_xla_call(
 # The C interface of fastconv/include/fastconv.h.
 
 cdef object _make_plan = None
-cdef bytes _capsule_name = b""
+cdef list _capsule_names = []  # a capsule keeps the address of its name
 
 
 cdef int make_plan(
@@ -346,10 +394,12 @@ def c_api(make, str name):
     ``owner``, ``arrays``, ``stream``, ``relocations`` and ``workspace_bytes``; an array has ``name``,
     ``why``, ``is_needed`` and ``shape``.
     """
-    global _make_plan, _capsule_name, fastconv_plan_maker
-    _make_plan, _capsule_name = make, name.encode()  # a capsule keeps the address of its name
+    global _make_plan, fastconv_plan_maker
+    cdef bytes encoded = name.encode()
+    _capsule_names.append(encoded)
+    _make_plan = make
     fastconv_plan_maker = make_plan
-    return PyCapsule_New(<void *> &fastconv_c_api, <const char *> _capsule_name, NULL)
+    return PyCapsule_New(<void *> &fastconv_c_api, <const char *> encoded, NULL)
 
 
 def set_plan_threads(int64_t threads):
@@ -371,3 +421,4 @@ def plan_functions():
 
 
 include "dlpack.pxi"
+include "kept_calls.pxi"

@@ -110,6 +110,28 @@ struct pool_windows {
     int64_t count_padding; /* whether averages count the cells of the padding */
 };
 
+/* Fields that stand side by side in several kernels. */
+struct patches {
+    int64_t samples;
+    int64_t height; /* rows of A */
+    int64_t width; /* columns of A */
+    int64_t channels; /* channels of A, of all groups */
+    int64_t rows; /* rows of what is written, or of dy */
+    int64_t columns; /* columns of it */
+    int64_t last_columns; /* columns of its last row, and of that of A if they are fewer */
+    int64_t taps_down; /* taps from top to bottom */
+    int64_t taps_across; /* taps from left to right */
+    int64_t depth; /* channels of a group of A */
+    int64_t stride_down; /* rows of A from row to row of what is written */
+    int64_t stride_across; /* columns of A from column to column of it */
+    int64_t dilation_down; /* rows of A from tap to tap */
+    int64_t dilation_across; /* columns of A from tap to tap */
+    int64_t top; /* rows of A that the first tap lies above it */
+    int64_t left; /* columns of A that the first tap lies left of it */
+    int64_t groups; /* groups of channels */
+    int64_t outputs; /* output channels of a group */
+};
+
 /* C[sample, row, column, n] = init + sum over taps and k of A[...] B[tap, k, n] */
 struct conv_tiles {
     struct instruction_head head;
@@ -530,13 +552,17 @@ struct winograd_tiles {
     int64_t a_sample; /* stride of A from sample to sample */
     int64_t a_row; /* stride of A from row to row */
     int64_t a_column; /* stride of A from pixel to pixel */
+    int64_t height; /* rows of the images that are read */
+    int64_t width; /* columns of the images that are read */
+    int64_t top; /* rows above the image where the first tiles begin; what is outside of it is 0 */
+    int64_t left; /* pixels beside it */
     int64_t c_sample; /* stride of C from sample to sample */
     int64_t c_row; /* stride of C from row to row */
     int64_t c_column; /* stride of C from column to column */
     int64_t inputs; /* input channels */
     int64_t epilogue; /* what becomes of the sums: STORE, LEAKY_RELU, LEAKY_GRADIENT or UPDATE */
     int64_t place; /* stride of the weights from place to place */
-    int64_t no_integers[17];
+    int64_t no_integers[13];
     double slope; /* of a leaky ReLU below 0 */
     double no_reals[14];
     address condition;
@@ -556,8 +582,12 @@ struct winograd_pixels {
     int64_t a_sample; /* stride of A from sample to sample */
     int64_t a_row; /* stride of A from row to row */
     int64_t a_column; /* stride of A from pixel to pixel */
+    int64_t height; /* rows of the images that are read */
+    int64_t width; /* columns of the images that are read */
+    int64_t top; /* rows above the image where the first tiles begin; what is outside of it is 0 */
+    int64_t left; /* pixels beside it */
     int64_t inputs; /* input channels */
-    int64_t no_integers[24];
+    int64_t no_integers[20];
     double no_reals[15];
     address condition;
 };
@@ -601,13 +631,20 @@ struct winograd_weight_sums {
     int64_t a_sample; /* stride of A from sample to sample */
     int64_t a_row; /* stride of A from row to row */
     int64_t a_column; /* stride of A from pixel to pixel */
+    int64_t height; /* rows of the images that are read */
+    int64_t width; /* columns of the images that are read */
+    int64_t top; /* rows above the image where the first tiles begin; what is outside of it is 0 */
+    int64_t left; /* pixels beside it */
     int64_t dy_sample; /* stride of dy from sample to sample */
     int64_t dy_row; /* stride of dy from row to row */
     int64_t dy_column; /* stride of dy from column to column */
     int64_t inputs; /* input channels */
     int64_t parts; /* parts of the samples, each with a sum of its own */
     int64_t together; /* tiles that are taken through all products together */
-    int64_t no_integers[17];
+    int64_t sums_row; /* stride of the sums from input to input, and of bias_sums from part to part
+        */
+    int64_t sums_place; /* stride of the sums from place to place */
+    int64_t no_integers[11];
     double no_reals[15];
     address condition;
 };
@@ -1944,7 +1981,8 @@ struct norm_factor {
     address condition;
 };
 
-/* y = (x - mean) * factor + beta */
+/* y = (x - mean) * factor + beta + addend, or what the epilogue makes of it; y may be x or the
+ * addend */
 struct norm_apply {
     struct instruction_head head;
     address x; /* the input */
@@ -1952,11 +1990,14 @@ struct norm_apply {
     address factor; /* for each channel */
     address beta; /* what is added at the end, for each channel */
     address y; /* the output */
-    address no_pointers[7];
+    address addend; /* as many elements as x has; may be NULL */
+    address no_pointers[6];
     int64_t rows;
     int64_t channels;
-    int64_t no_integers[30];
-    double no_reals[15];
+    int64_t epilogue; /* STORE or LEAKY_RELU */
+    int64_t no_integers[29];
+    double slope; /* of a leaky ReLU below 0 */
+    double no_reals[14];
     address condition;
 };
 
@@ -2150,6 +2191,102 @@ struct find_not_finite {
     int64_t size; /* elements */
     int64_t no_integers[31];
     double no_reals[15];
+    address condition;
+};
+
+/* packed[group][16 columns][step] = 32 rows of the matrix of weights, [tap, k][column], in pairs */
+struct bf16_pack_weights {
+    struct instruction_head head;
+    address w; /* the weights */
+    address packed; /* bf16: tiles of 16 rows of 16 pairs, filled up with zeros */
+    address no_pointers[10];
+    int64_t groups; /* groups of channels */
+    int64_t outputs; /* output channels of a group */
+    int64_t taps_down; /* taps from top to bottom */
+    int64_t taps_across; /* taps from left to right */
+    int64_t depth; /* weights of a tap and a column */
+    int64_t w_group; /* stride of w from group to group */
+    int64_t w_output; /* stride of w from column to column */
+    int64_t w_down; /* stride of w from tap to tap down */
+    int64_t w_across; /* stride of w from tap to tap across */
+    int64_t w_depth; /* stride of w along depth */
+    int64_t no_integers[22];
+    double no_reals[15];
+    address condition;
+};
+
+/* C[sample, row, column, n] = bias[n] + sum over taps and k of A[...] B[tap, k, n], factors rounded
+ * to bf16 */
+struct bf16_tiles {
+    struct instruction_head head;
+    address a; /* the array that is read along its patches: x for a forward pass, dy for a data
+        gradient */
+    address packed; /* those of bf16_pack_weights */
+    address c; /* what is written */
+    address scratch; /* memory of each thread for what it rounds */
+    address bias; /* for each output channel of all groups; may be NULL */
+    address other; /* LEAKY_GRADIENT: the array whose signs choose, with the strides of what is
+        written; may be NULL */
+    address no_pointers[6];
+    struct patches patches;
+    int64_t c_sample; /* stride of C from sample to sample */
+    int64_t c_row; /* stride of C from row to row */
+    int64_t c_column; /* stride of C from column to column */
+    int64_t c_group; /* stride of C from group to group */
+    int64_t packed_group; /* bf16 from group to group */
+    int64_t band_rows; /* rows of what is written, or of dy, that are done together */
+    int64_t by_bands; /* whether A is read as it lies, rounded; else its patches are copied */
+    int64_t patch_elements; /* the first of them, which hold float32 patches */
+    int64_t scratch_thread; /* elements of it from thread to thread */
+    int64_t epilogue; /* what becomes of the sums: STORE, LEAKY_RELU or LEAKY_GRADIENT */
+    int64_t no_integers[4];
+    double slope; /* of a leaky ReLU below 0 */
+    double no_reals[14];
+    address condition;
+};
+
+/* sums[part][group][tap, k][n] = sum over samples of a part, and pixels, of A[...] dy[pixel, n],
+ * factors rounded to bf16; bias_sums[part][n] = sum of dy */
+struct bf16_weight_sums {
+    struct instruction_head head;
+    address a; /* the array that is read along its patches: x for a forward pass, dy for a data
+        gradient */
+    address dy; /* gradient of the output */
+    address sums; /* whole tiles of rows and columns */
+    address scratch; /* memory of each thread for what it rounds */
+    address bias_sums; /* float64: of all groups; may be NULL */
+    address no_pointers[7];
+    struct patches patches;
+    int64_t parts; /* parts of the samples, each with sums of its own */
+    int64_t together; /* bands that are summed in registers */
+    int64_t depth_block; /* channels of a group that are done together */
+    int64_t band_rows; /* rows of what is written, or of dy, that are done together */
+    int64_t by_bands; /* whether A is read as it lies, rounded; else its patches are copied */
+    int64_t patch_elements; /* the first of them, which hold float32 patches */
+    int64_t scratch_thread; /* elements of it from thread to thread */
+    int64_t no_integers[7];
+    double no_reals[15];
+    address condition;
+};
+
+/* dw[tap, k][group][n] = the sums of all parts, which are added in their order; db likewise */
+struct bf16_weight_gradient {
+    struct instruction_head head;
+    address sums; /* those of bf16_weight_sums */
+    address dw; /* gradient of the weights; with UPDATE the weights, which are updated */
+    address bias_sums; /* float64: those of bf16_weight_sums; may be NULL */
+    address db; /* gradient of the bias; with UPDATE the bias, which is updated; may be NULL */
+    address rate; /* float64: the learning rate of each step of the run; may be NULL */
+    address no_pointers[7];
+    int64_t groups; /* groups of channels */
+    int64_t rows; /* taps times the channels of a group */
+    int64_t outputs; /* output channels of a group */
+    int64_t parts; /* how many there are */
+    int64_t epilogue; /* STORE or UPDATE */
+    int64_t no_integers[27];
+    double decay; /* UPDATE: factor of rate * w that is subtracted beside */
+    double bias_decay; /* UPDATE: factor of rate * b that is subtracted beside */
+    double no_reals[13];
     address condition;
 };
 

@@ -13,7 +13,20 @@ struct instruction_set {
     int (*works)(void);                 /* whether this processor has it */
 };
 
+/* Whether the compiler knows the instructions for bf16, and the system how to ask for tiles. */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+#if (defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11)
+#define COMPILES_BF16 1
+#endif
+#endif
+
 /* Best first, ends with NULL; the last one runs anywhere. */
 extern const struct instruction_set *const fastconv_instruction_sets[];
+
+/* Whether this processor does a vector of 64 bytes as two halves, one after the other. */
+int fastconv_halves_wide_vectors(void);
+
+/* Instructions for products of bf16 beside AVX-512, with the kernels that they are for; as above. */
+extern const struct instruction_set *const fastconv_bf16_sets[];
 
 #endif

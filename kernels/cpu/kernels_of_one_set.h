@@ -6,24 +6,13 @@
 #include <math.h>
 
 #include "kernels.h"
-
-#if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline, unused))
-#define APART static __attribute__((noinline))
-#define UNROLL _Pragma("GCC unroll 32")
-#else
-#define INLINE static inline
-#define APART static
-#define UNROLL
-#endif
-
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
-#define TYPED(name) JOIN(name, TYPE)
+#include "language.h"
 
 #define TYPE float32
 #define REAL float
+#define WITH_BF16
 #include "kernels_of_one_type.h"
+#undef WITH_BF16
 #undef REAL
 #undef TYPE
 
@@ -60,5 +49,6 @@ static const struct kernel_entry kernels[] = {
     GROUP_NORM_KERNELS,
     LAYOUT_KERNELS,
     MERGE_KERNELS,
+    BF16_KERNELS,
     {NULL, NULL, NULL},
 };

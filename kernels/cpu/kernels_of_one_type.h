@@ -35,5 +35,8 @@
 #include "group_norm.h"
 #include "layout.h"
 #include "merge.h"
+#ifdef WITH_BF16
+#include "bf16_kernels.h"
+#endif
 
 #include "no_vectors.h"

@@ -2,6 +2,10 @@
  * fastconv/backends/compiled/rules/layout.py makes their instructions.
  */
 
+#ifndef MOST_INTERLEAVED
+#define MOST_INTERLEAVED 4 /* rows or columns that are few */
+#endif
+
 /* Where the rows of a matrix begin that are taken in an order of their own: row j of the order is
  * row j % period * (count / period) + j / period of the matrix; a period of 1 is the order of the
  * matrix. */
@@ -72,6 +76,112 @@ INLINE void TYPED(transpose_block)(const REAL *const *from, REAL *const *to) {
 }
 #endif
 
+#ifdef HAS_VECTORS
+/* Lane by lane of two vectors: those of b have the numbers from LANES on. */
+INLINE VECTOR TYPED(lanes_of_two)(VECTOR a, VECTOR b, MASKS order) {
+#if defined(__clang__)
+    VECTOR result;
+    UNROLL for (ptrdiff_t l = 0; l < LANES; l++) {
+        result[l] = order[l] < LANES ? a[order[l]] : b[order[l] - LANES];
+    }
+    return result;
+#else
+    return __builtin_shuffle(a, b, order);
+#endif
+}
+
+/* LANES columns of `rows` rows, few and known to the compiler: to[column][row] = from[row][column].
+ */
+INLINE void TYPED(interleave)(const REAL *from, ptrdiff_t pitch, ptrdiff_t rows, REAL *to) {
+    VECTOR row[MOST_INTERLEAVED];
+    UNROLL for (ptrdiff_t r = 0; r < rows; r++) row[r] = TYPED(load)(from + r * pitch);
+    UNROLL for (ptrdiff_t v = 0; v < rows; v++) {
+        VECTOR result = row[0];
+        UNROLL for (ptrdiff_t r = 1; r < rows; r++) {
+            MASKS order;
+            UNROLL for (ptrdiff_t l = 0; l < LANES; l++) {
+                const ptrdiff_t place = v * LANES + l, column = place / rows;
+                order[l] = place % rows == r ? LANES + column : r == 1 ? column : l;
+            }
+            result = TYPED(lanes_of_two)(result, row[r], order);
+        }
+        TYPED(store)(to + v * LANES, result);
+    }
+}
+
+/* The other way round: to[row][column] = from[column][row]. */
+INLINE void TYPED(deinterleave)(const REAL *from, ptrdiff_t rows, REAL *to, ptrdiff_t pitch) {
+    VECTOR part[MOST_INTERLEAVED];
+    UNROLL for (ptrdiff_t v = 0; v < rows; v++) part[v] = TYPED(load)(from + v * LANES);
+    UNROLL for (ptrdiff_t r = 0; r < rows; r++) {
+        VECTOR result = part[0];
+        UNROLL for (ptrdiff_t v = 1; v < rows; v++) {
+            MASKS order;
+            UNROLL for (ptrdiff_t l = 0; l < LANES; l++) {
+                const ptrdiff_t place = l * rows + r, lane = place % LANES;
+                const ptrdiff_t other = v == 1 ? lane : l;
+                order[l] = place / LANES == v ? LANES + lane : other;
+            }
+            result = TYPED(lanes_of_two)(result, part[v], order);
+        }
+        TYPED(store)(to + r * pitch, result);
+    }
+}
+
+/* Columns from `first` on of few rows, as many as fill vectors before `end`: how many they are. */
+INLINE ptrdiff_t TYPED(interleave_rows)(const REAL *x, REAL *y, ptrdiff_t rows, ptrdiff_t columns,
+                                        ptrdiff_t first, ptrdiff_t end) {
+    ptrdiff_t c = first;
+    for (; c + LANES <= end; c += LANES) TYPED(interleave)(x + c, columns, rows, y + c * rows);
+    return c - first;
+}
+
+INLINE ptrdiff_t TYPED(deinterleave_columns)(const REAL *x, REAL *y, ptrdiff_t rows,
+                                             ptrdiff_t columns, ptrdiff_t first, ptrdiff_t end) {
+    ptrdiff_t j = first;
+    for (; j + LANES <= end; j += LANES) TYPED(deinterleave)(x + j * columns, columns, y + j, rows);
+    return j - first;
+}
+
+/* Whole blocks of rows from `top` and columns from `left` on, up to `bottom` and `right`. */
+static void TYPED(transpose_blocks)(const struct transpose *n, const REAL *source, REAL *target,
+                                    int64_t top, int64_t bottom, int64_t left, int64_t right) {
+    const int64_t rows = n->rows, columns = n->columns;
+    const int64_t x_period = n->x_period, y_period = n->y_period;
+    const REAL *from[sizeof(VECTOR) / sizeof(REAL)];
+    REAL *to[sizeof(VECTOR) / sizeof(REAL)];
+    for (int64_t j = top; j < bottom; j += LANES) {
+        struct TYPED(order) order = TYPED(order_from)(j, rows, x_period);
+        for (ptrdiff_t i = 0; i < LANES; i++) {
+            from[i] = source + TYPED(next_row)(&order) * columns + left;
+        }
+        order = TYPED(order_from)(left, columns, y_period);
+        for (int64_t c = left; c < right; c += LANES) {
+            for (ptrdiff_t i = 0; i < LANES; i++) {
+                to[i] = target + TYPED(next_row)(&order) * rows + j;
+            }
+            TYPED(transpose_block)(from, to);
+            for (ptrdiff_t i = 0; i < LANES; i++) from[i] += LANES;
+        }
+    }
+}
+#endif
+
+/* Matrices of two, three or four rows or columns, such as pixels of RGB, in their own order: from
+ * row or column `first` on, as many as fill vectors before `end`: how many they are. */
+static ptrdiff_t TYPED(transpose_thin)(const REAL *x, REAL *y, ptrdiff_t rows, ptrdiff_t columns,
+                                       ptrdiff_t first, ptrdiff_t end) {
+#ifdef HAS_VECTORS
+    if (rows == 2) return TYPED(interleave_rows)(x, y, 2, columns, first, end);
+    if (rows == 3) return TYPED(interleave_rows)(x, y, 3, columns, first, end);
+    if (rows == 4) return TYPED(interleave_rows)(x, y, 4, columns, first, end);
+    if (columns == 2) return TYPED(deinterleave_columns)(x, y, rows, 2, first, end);
+    if (columns == 3) return TYPED(deinterleave_columns)(x, y, rows, 3, first, end);
+    if (columns == 4) return TYPED(deinterleave_columns)(x, y, rows, 4, first, end);
+#endif
+    return 0;
+}
+
 /* y[n][row of c][j] = x[n][row of j][c] for matrices n of so many rows and columns; j and c run
  * through the rows and columns of x in the order of x_period and the rows of y in that of y_period.
  * Threads share tiles, which are transposed in blocks of vectors.
@@ -89,8 +199,7 @@ static void TYPED(transpose)(const int64_t *instruction, int64_t step, int64_t t
     const int64_t end = first_of(tiles, thread + 1, threads);
     for (int64_t tile = first_of(tiles, thread, threads); tile < end; tile++) {
         const int64_t matrix = tile / (down * across) * rows * columns;
-        const int64_t top = tile / across % down * n->tile_rows,
-                      left = tile % across * n->tile_columns;
+        int64_t top = tile / across % down * n->tile_rows, left = tile % across * n->tile_columns;
         const int64_t bottom = least_of(rows, top + n->tile_rows),
                       right = least_of(columns, left + n->tile_columns);
         const REAL *const source = x + matrix;
@@ -99,26 +208,17 @@ static void TYPED(transpose)(const int64_t *instruction, int64_t step, int64_t t
             memcpy(target + left, source + left, (size_t)(right - left) * sizeof(REAL));
             continue;
         }
+        if (x_period == 1 && y_period == 1) {
+            if (bottom - top == rows && rows <= MOST_INTERLEAVED)
+                left += TYPED(transpose_thin)(source, target, rows, columns, left, right);
+            else if (right - left == columns && columns <= MOST_INTERLEAVED)
+                top += TYPED(transpose_thin)(source, target, rows, columns, top, bottom);
+        }
         int64_t whole_bottom = top, whole_right = left;
 #ifdef HAS_VECTORS
         whole_bottom += (bottom - top) / LANES * LANES;
         whole_right += (right - left) / LANES * LANES;
-        for (int64_t j = top; j < whole_bottom; j += LANES) {
-            const REAL *from[sizeof(VECTOR) / sizeof(REAL)];
-            struct TYPED(order) order = TYPED(order_from)(j, rows, x_period);
-            for (ptrdiff_t i = 0; i < LANES; i++) {
-                from[i] = source + TYPED(next_row)(&order) * columns + left;
-            }
-            order = TYPED(order_from)(left, columns, y_period);
-            for (int64_t c = left; c < whole_right; c += LANES) {
-                REAL *to[sizeof(VECTOR) / sizeof(REAL)];
-                for (ptrdiff_t i = 0; i < LANES; i++) {
-                    to[i] = target + TYPED(next_row)(&order) * rows + j;
-                }
-                TYPED(transpose_block)(from, to);
-                for (ptrdiff_t i = 0; i < LANES; i++) from[i] += LANES;
-            }
-        }
+        TYPED(transpose_blocks)(n, source, target, top, whole_bottom, left, whole_right);
 #endif
         /* What is left of the columns beside whole blocks, and of the rows below them. */
         struct TYPED(order) of_y = TYPED(order_from)(left, columns, y_period);

@@ -38,9 +38,13 @@ static void TYPED(merge_elements)(const int64_t *instruction, int64_t step, int6
     const int64_t rows = n->rows, channels = n->channels, pixels = n->pixels;
     (void)step;
     if (pixels == 0) {
-        const int64_t size = rows * channels, end = first_in_blocks(size, thread + 1, threads);
-        for (int64_t i = first_in_blocks(size, thread, threads); i < end; i += BLOCK)
-            TYPED(merge_run)(n, i, least_of(BLOCK, end - i), x2 + i);
+        /* Downwards, from what was written last: see norm.h. */
+        const int64_t size = rows * channels, begin = first_in_blocks(size, thread, threads);
+        for (int64_t end = first_in_blocks(size, thread + 1, threads); end > begin;) {
+            const int64_t count = (end - begin - 1) % BLOCK + 1;
+            end -= count;
+            TYPED(merge_run)(n, end, count, x2 + end);
+        }
         return;
     }
     const int64_t end = first_of(rows, thread + 1, threads);

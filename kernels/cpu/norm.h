@@ -2,7 +2,11 @@
  * the instructions.
  *
  * A sum over all rows is made of the sums of blocks of rows, in float64, which are added in
- * order: the size of a block is fixed, so that the number of threads changes nothing. */
+ * order: the size of a block is fixed, so that the number of threads changes nothing.
+ *
+ * Images may be larger than the caches. Each pass begins where the one before it ended, whose last
+ * elements are still there: convolutions go upwards, norm_sums downwards, norm_apply upwards; sums of
+ * gradients downwards (merge.h), norm_gradient_sums upwards, norm_backward_data downwards. */
 #ifndef FASTCONV_NORM_H
 #define FASTCONV_NORM_H
 
@@ -30,6 +34,31 @@ INLINE struct norm_piece norm_piece_of(int64_t number, int64_t rows, int64_t cha
     p.channels = least_of(CHANNELS_OF_A_PIECE, channels - p.first_channel);
     return p;
 }
+
+/* Vectors of channels whose factors stay in registers while rows go by, and the rows that are taken
+ * through all of the channels together: a page or two, that they are read in the order of memory. */
+#define VECTORS_OF_A_ROW 4
+INLINE int64_t rows_together(int64_t channels) {
+    return channels < 2048 ? 2048 / (channels + !channels) : 1;
+}
+
+/* call(first channel, vectors, channels of the last vector) */
+#define FOR_VECTORS_OF_CHANNELS(call, channels)                                                    \
+    do {                                                                                           \
+        int64_t first_channel = 0;                                                                 \
+        for (; first_channel + VECTORS_OF_A_ROW * LANES <= (channels);                             \
+             first_channel += VECTORS_OF_A_ROW * LANES)                                            \
+            call(first_channel, VECTORS_OF_A_ROW, LANES);                                          \
+        if (first_channel + 2 * LANES <= (channels)) {                                             \
+            call(first_channel, 2, LANES);                                                         \
+            first_channel += 2 * LANES;                                                            \
+        }                                                                                          \
+        if (first_channel + LANES <= (channels)) {                                                 \
+            call(first_channel, 1, LANES);                                                         \
+            first_channel += LANES;                                                                \
+        }                                                                                          \
+        if (first_channel < (channels)) call(first_channel, 1, (channels) - first_channel);        \
+    } while (0)
 
 /* Channels whose sums stay in registers while the rows of a block go by. */
 #define CHANNELS_AT_ONCE 16
@@ -66,9 +95,9 @@ static void TYPED(norm_sums)(const int64_t *instruction, int64_t step, int64_t t
     double *const sums = array_at(n->sums);
     const int64_t rows = n->rows, channels = n->channels;
     const int64_t count = blocks_of(rows) * pieces_of(channels);
-    const int64_t end = first_of(count, thread + 1, threads);
+    const int64_t begin = first_of(count, thread, threads), end = first_of(count, thread + 1, threads);
     (void)step;
-    for (int64_t number = first_of(count, thread, threads); number < end; number++) {
+    for (int64_t number = end - 1; number >= begin; number--) { /* from what was written last */
         const struct norm_piece p = norm_piece_of(number, rows, channels);
         const REAL *const restrict block = x + p.first_row * channels + p.first_channel;
         double *const out = sums + 2 * p.block * channels + p.first_channel;
@@ -149,23 +178,50 @@ static void TYPED(norm_factor)(const int64_t *instruction, int64_t step, int64_t
         factor[k] = (REAL)(gamma[k] / sqrt(variance[k] + epsilon));
 }
 
-/* y = (x - mean) * factor + beta. */
+/* y = (x - mean) * factor + beta, plus what is added, and the epilogue: rows from one on, of some vectors
+ * of channels whose factors stay in registers. */
+INLINE void TYPED(apply_to_rows)(const struct norm_apply *n, int64_t first, int64_t rows, int64_t k,
+                                 const int vectors, ptrdiff_t last) {
+    const int64_t channels = n->channels, start = first * channels + k;
+    const REAL *x = (const REAL *)array_at(n->x) + start;
+    const REAL *more = array_at(n->addend);
+    REAL *y = (REAL *)array_at(n->y) + start;
+    const REAL *const mean = array_at(n->mean), *const factor = array_at(n->factor);
+    const REAL *const beta = array_at(n->beta);
+    const VECTOR slope = TYPED(spread)((REAL)n->slope);
+    const int ends = n->epilogue == LEAKY_RELU;
+    VECTOR centre[VECTORS_OF_A_ROW], scale[VECTORS_OF_A_ROW], shift[VECTORS_OF_A_ROW];
+    if (more) more += start;
+    UNROLL for (int v = 0; v < vectors; v++) {
+        const ptrdiff_t at = k + v * LANES;
+        centre[v] = TYPED(load_first)(mean + at, last);
+        scale[v] = TYPED(load_first)(factor + at, last);
+        shift[v] = TYPED(load_first)(beta + at, last);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        UNROLL for (int v = 0; v < vectors; v++) {
+            VECTOR value = TYPED(load_first)(x + v * LANES, last) - centre[v];
+            value = value * scale[v] + shift[v];
+            if (more) value += TYPED(load_first)(more + v * LANES, last);
+            if (ends) value = TYPED(where_positive)(value, value, value * slope);
+            TYPED(store_first)(y + v * LANES, value, last);
+        }
+        x += channels, y += channels;
+        if (more) more += channels;
+    }
+}
+
 static void TYPED(norm_apply)(const int64_t *instruction, int64_t step, int64_t thread,
                               int64_t threads) {
     const struct norm_apply *const n = fields_of(instruction);
-    const REAL *const x = array_at(n->x);
-    const REAL *const mean = array_at(n->mean);
-    const REAL *const factor = array_at(n->factor);
-    const REAL *const beta = array_at(n->beta);
-    REAL *const y = array_at(n->y);
-    const int64_t rows = n->rows, channels = n->channels;
-    const int64_t end = first_of(rows, thread + 1, threads);
+    const int64_t channels = n->channels, end = first_of(n->rows, thread + 1, threads);
     (void)step;
-    for (int64_t row = first_of(rows, thread, threads); row < end; row++) {
-        const REAL *const from = x + row * channels;
-        REAL *const to = y + row * channels;
-        INDEPENDENT
-        for (int64_t k = 0; k < channels; k++) to[k] = (from[k] - mean[k]) * factor[k] + beta[k];
+    for (int64_t row = first_of(n->rows, thread, threads); row < end;) {
+        const int64_t rows = least_of(rows_together(channels), end - row);
+#define APPLY(k, vectors, last) TYPED(apply_to_rows)(n, row, rows, k, vectors, last)
+        FOR_VECTORS_OF_CHANNELS(APPLY, channels);
+#undef APPLY
+        row += rows;
     }
 }
 
@@ -254,29 +310,50 @@ static void TYPED(norm_gradients)(const int64_t *instruction, int64_t step, int6
     }
 }
 
-/* dx = factor * (dy - mean of dy - z * mean of dy * z). */
+/* dx = factor * (dy - mean of dy - z * mean of dy * z), as above. */
+INLINE void TYPED(data_gradient_of_rows)(const struct norm_backward_data *n, int64_t first,
+                                         int64_t rows, int64_t k, const int vectors,
+                                         ptrdiff_t last) {
+    const int64_t channels = n->channels, start = first * channels + k;
+    const REAL *dy = (const REAL *)array_at(n->dy) + start;
+    const REAL *x = (const REAL *)array_at(n->x) + start;
+    REAL *dx = (REAL *)array_at(n->dx) + start;
+    const REAL *const means = array_at(n->means), *const factor = array_at(n->factor);
+    const REAL *const mean = array_at(n->mean), *const inverse_std = array_at(n->inverse_std);
+    VECTOR centre[VECTORS_OF_A_ROW], inverse[VECTORS_OF_A_ROW], scale[VECTORS_OF_A_ROW];
+    VECTOR of_dy[VECTORS_OF_A_ROW], of_products[VECTORS_OF_A_ROW];
+    UNROLL for (int v = 0; v < vectors; v++) {
+        const ptrdiff_t at = k + v * LANES;
+        centre[v] = TYPED(load_first)(mean + at, last);
+        inverse[v] = TYPED(load_first)(inverse_std + at, last);
+        scale[v] = TYPED(load_first)(factor + at, last);
+        of_dy[v] = TYPED(load_first)(means + at, last);
+        of_products[v] = TYPED(load_first)(means + channels + at, last);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        UNROLL for (int v = 0; v < vectors; v++) {
+            const VECTOR z = (TYPED(load_first)(x + v * LANES, last) - centre[v]) * inverse[v];
+            const VECTOR gradient = TYPED(load_first)(dy + v * LANES, last);
+            const VECTOR rest = gradient - of_dy[v] - z * of_products[v];
+            TYPED(store_first)(dx + v * LANES, scale[v] * rest, last);
+        }
+        x += channels, dy += channels, dx += channels;
+    }
+}
+
 static void TYPED(norm_backward_data)(const int64_t *instruction, int64_t step, int64_t thread,
                                       int64_t threads) {
     const struct norm_backward_data *const n = fields_of(instruction);
-    const REAL *const dy = array_at(n->dy);
-    const REAL *const x = array_at(n->x);
-    const REAL *const mean = array_at(n->mean);
-    const REAL *const inverse_std = array_at(n->inverse_std);
-    const REAL *const means = array_at(n->means);
-    const REAL *const factor = array_at(n->factor);
-    REAL *const dx = array_at(n->dx);
-    const int64_t rows = n->rows, channels = n->channels;
-    const REAL *const products = means + channels;
-    const int64_t end = first_of(rows, thread + 1, threads);
+    const int64_t channels = n->channels, begin = first_of(n->rows, thread, threads);
     (void)step;
-    for (int64_t row = first_of(rows, thread, threads); row < end; row++) {
-        const REAL *const gradient = dy + row * channels, *const from = x + row * channels;
-        REAL *const to = dx + row * channels;
-        INDEPENDENT
-        for (int64_t k = 0; k < channels; k++) {
-            const REAL z = (from[k] - mean[k]) * inverse_std[k];
-            to[k] = factor[k] * (gradient[k] - means[k] - z * products[k]);
-        }
+    /* From what the sums have read last. */
+    for (int64_t end = first_of(n->rows, thread + 1, threads); end > begin;) {
+        const int64_t rows = least_of(rows_together(channels), end - begin);
+        end -= rows;
+#define GRADIENT(k, vectors, last)                                                                 \
+    TYPED(data_gradient_of_rows)(n, end, rows, k, vectors, last)
+        FOR_VECTORS_OF_CHANNELS(GRADIENT, channels);
+#undef GRADIENT
     }
 }
 

@@ -124,10 +124,15 @@ const struct fastconv_plan *fastconv_keep_plan(int64_t function, const int64_t *
                                (size_t)number_of_relocations * sizeof *relocations);
         if (memory) {
             _Atomic(struct fastconv_plan *) *const bucket = &buckets[hash % BUCKETS];
-            plan.next = atomic_load_explicit(bucket, memory_order_relaxed);
-            memcpy(memory, &plan, sizeof plan);
-            atomic_store_explicit(bucket, (struct fastconv_plan *)memory, memory_order_release);
-            return (struct fastconv_plan *)memory;
+            struct fastconv_plan *const kept = (struct fastconv_plan *)memory;
+            memcpy(kept, &plan, sizeof plan);
+            kept->next = atomic_load_explicit(bucket, memory_order_relaxed);
+            /* Until no other thread put one there in between, without a lock of Python's. */
+            while (!atomic_compare_exchange_weak_explicit(bucket, &kept->next, kept,
+                                                          memory_order_release,
+                                                          memory_order_relaxed)) {
+            }
+            return kept;
         }
         if (!(memory = malloc(used))) return NULL;
     }

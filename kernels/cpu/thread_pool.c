@@ -4,88 +4,44 @@
 #endif
 #include "thread_pool.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "stretch.h"
 
 #if defined(_WIN32)
 #define ALONE 1 /* no POSIX threads: streams run on the caller's thread */
 #else
 #define ALONE 0
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 #endif
 
-enum { MOST_THREADS = 256, LINE = 64, SLEEPER = 65536 };
+enum { MOST_THREADS = 256, LINE = 64 };
 /* Bytes of a worker's stack: kernels keep up to 128 KiB there, which is all that some C libraries
  * (musl) give a thread. */
 enum { WORKER_STACK = 1 << 20 };
 
-/* How a thread waits. It spins for some ten microseconds, as long as a small kernel lasts, at first
- * without a pause, which would double the cost of a barrier; then it yields; then it sleeps until
- * it is woken. A yield that takes long says that another thread wanted this core: it is
- * oversubscribed, and for a while the thread spins little and sleeps at once, so that the core goes
- * to whoever is not waiting. To be woken on an idle core costs more than to spin, so that while is
- * short at first and twice as long when the core is found oversubscribed again soon after it. */
-enum { EAGER_SPINS = 200, OVERSUBSCRIBED_SPINS = 100, SPINS = 1000, YIELDS = 1000 };
-enum {
-    LONG_YIELD = 20000,
-    SHORTEST_OVERSUBSCRIPTION = 2000000,
-    LONGEST_OVERSUBSCRIPTION = 128000000
-}; /* nanoseconds */
-
-static int64_t now(void) {
-    struct timespec t;
-    timespec_get(&t, TIME_UTC);
-#if !defined(_WIN32)
-    clock_gettime(CLOCK_MONOTONIC, &t);
-#endif
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Whether an instruction is to run. Its condition was written before a barrier: all threads agree. */
-static int is_wanted(const int64_t *instruction) {
-    const struct instruction_ends *const ends = fields_of(instruction);
-    if (!ends->condition) return 1;
-    const int64_t *const words = array_at(ends->condition);
-    int64_t any = 0;
-    for (int i = 0; i < CONDITION_WORDS; i++) any |= words[i];
-    return any != 0;
-}
-
-static kernel_function *kernel_of(const int64_t *instruction) {
-    const struct instruction_head *const head = fields_of(instruction);
-    return (kernel_function *)(intptr_t)head->kernel;
-}
-
-static inline void relax(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#endif
-}
-
-#if ALONE
-
-static void walk(const int64_t *stream, int64_t instructions, int64_t steps, int64_t *nanoseconds) {
+/* All steps on one thread. */
+static void walk_alone(const int64_t *stream, int64_t instructions, int64_t steps,
+                       int64_t *nanoseconds) {
+    const int64_t *const end = stream + instructions * WORDS;
+    struct stopwatch watch = {stream, nanoseconds, nanoseconds ? now() : 0};
     for (int64_t step = 0; step < steps; step++) {
-        for (int64_t number = 0; number < instructions; number++) {
-            const int64_t *instruction = stream + number * WORDS;
-            const int64_t start = nanoseconds ? now() : 0;
-            if (!is_wanted(instruction)) continue;
-            kernel_of(instruction)(instruction, step, 0, 1);
-            if (nanoseconds) nanoseconds[number] += now() - start;
+        for (const int64_t *each = stream; each < end; each += WORDS) {
+            if (!is_wanted(each)) continue;
+            call_kernel(each, step, 0, 1);
+            lap(&watch, each);
         }
     }
 }
 
+#if ALONE
+
 int fastconv_run(const int64_t *stream, int64_t instructions, int64_t steps, int threads,
                  int64_t *nanoseconds) {
     (void)threads;
-    walk(stream, instructions, steps, nanoseconds);
+    walk_alone(stream, instructions, steps, nanoseconds);
     return 1;
 }
 
@@ -98,138 +54,169 @@ double fastconv_barrier_nanoseconds(int threads, int64_t count) {
 
 /* ---- a pool ------------------------------------------------------------------------------ */
 
-/* What a thread knows of its core. */
-struct oversubscription {
-    int is_there;
-    int64_t until, length; /* nanoseconds */
+/* Which units of a thread's are claimed: the position that they are of, and how many. */
+struct claims {
+    _Alignas(LINE) _Atomic uint64_t word;
 };
+enum { CLAIM_BITS = 24 };
 
 struct thread_pool {
-    /* Written by every thread at a barrier: how many have arrived, and SLEEPER for each that went
-     * to sleep there. */
-    _Alignas(LINE) atomic_uint arrived;
-    _Alignas(LINE) atomic_uint generation;
+    /* The instruction of the job, counted on from step to step, that the stretch begins with that is
+     * being done. */
+    _Alignas(LINE) _Atomic uint64_t position;
+    /* Units of the stretch that are done. Who completes it moves the position. */
+    _Alignas(LINE) _Atomic int64_t done;
     /* The job, written by the caller before it changes the word `job`. */
-    _Alignas(LINE) atomic_uint job;
+    _Alignas(LINE) _Atomic uint64_t job;
     const int64_t *stream;
-    int64_t instructions, steps, *nanoseconds;
-    int64_t barriers; /* measure this many barriers instead of running a stream */
-    int threads;      /* that take part in the job */
-    /* Threads that sleep, until there is a job or until all have arrived at a barrier. */
+    uint64_t last; /* the position where the job ends */
+    int64_t instructions, *nanoseconds;
+    int threads; /* that take part in the job */
+    /* Threads that sleep, until there is a job or until the position moves. */
     pthread_mutex_t mutex;
-    pthread_cond_t job_is_there, all_are_there;
+    pthread_cond_t job_is_there, position_moved;
     int without_a_job;
-    struct oversubscription callers; /* where the thread runs that gives the jobs */
-    int workers;                     /* threads of the pool beside the caller */
+    _Atomic int sleepers;
+    struct core callers; /* where the thread runs that gives the jobs */
+    int workers;         /* threads of the pool beside the caller */
     struct thread_pool *next;
+    /* Workers that may read the job. */
+    _Alignas(LINE) atomic_int inside;
+    struct claims claims[MOST_THREADS];
 };
 
 struct worker {
     struct thread_pool *pool;
     int number;
-    unsigned seen; /* the last job that is not for it */
+    uint64_t seen; /* the last job that is not for it */
 };
 
-/* Spin, then yield, until `*word` is no longer `old`; return it, changed or not. */
-static unsigned wait_for(atomic_uint *word, unsigned old,
-                         struct oversubscription *oversubscription) {
-    unsigned value;
-    const int spins = oversubscription->is_there ? OVERSUBSCRIBED_SPINS : SPINS;
-    for (int i = 0; i < spins; i++) {
-        if ((value = atomic_load_explicit(word, memory_order_acquire)) != old) return value;
-        if (i >= EAGER_SPINS) relax();
-    }
-    int64_t before = now();
-    if (oversubscription->is_there && before < oversubscription->until) return old;
-    oversubscription->is_there = 0;
-    for (int i = 0; i < YIELDS && !oversubscription->is_there; i++) {
-        if ((value = atomic_load_explicit(word, memory_order_acquire)) != old) return value;
-        sched_yield();
-        const int64_t after = now();
-        if (after - before > LONG_YIELD) {
-            const int again = before - oversubscription->until < oversubscription->length;
-            const int64_t length = again ? 2 * oversubscription->length : SHORTEST_OVERSUBSCRIPTION;
-            oversubscription->length =
-                length < LONGEST_OVERSUBSCRIPTION ? length : LONGEST_OVERSUBSCRIPTION;
-            oversubscription->until = after + oversubscription->length;
-            oversubscription->is_there = 1;
-        }
-        before = after;
-    }
-    return atomic_load_explicit(word, memory_order_acquire);
-}
-
-/* Sleep until the last thread has arrived. That one looks at `arrived` as it arrives: it either
- * finds the sleeper there, and takes the mutex before it lets all go on, or it was the earlier one
- * and the count is full, or 0 again, or another barrier's and `generation` has moved. */
-static void sleep_at_barrier(struct thread_pool *pool, unsigned generation, unsigned threads) {
+/* Sleep until the position is no longer `old`. Who moves it looks for sleepers behind that: it finds
+ * this one, or this one finds the position moved. */
+static void sleep_at(struct thread_pool *pool, uint64_t old) {
     pthread_mutex_lock(&pool->mutex);
-    const unsigned arrived =
-        atomic_fetch_add_explicit(&pool->arrived, SLEEPER, memory_order_acq_rel) % SLEEPER;
-    if (arrived != 0 && arrived != threads)
-        while (atomic_load_explicit(&pool->generation, memory_order_acquire) == generation)
-            pthread_cond_wait(&pool->all_are_there, &pool->mutex);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (atomic_load(&pool->position) == old)
+        pthread_cond_wait(&pool->position_moved, &pool->mutex);
+    atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
 }
 
-/* Wait until all threads of the job have arrived. */
-static void barrier(struct thread_pool *pool, struct oversubscription *oversubscription) {
-    /* Read before arriving: once all have arrived, the caller may write the next job's number. */
-    const unsigned threads = (unsigned)pool->threads;
-    if (threads == 1) return;
-    const unsigned generation = atomic_load_explicit(&pool->generation, memory_order_relaxed);
-    const unsigned before = atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel);
-    if (before % SLEEPER == threads - 1) {
-        const int wakes = before >= SLEEPER;
-        if (wakes) pthread_mutex_lock(&pool->mutex);
-        atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&pool->generation, generation + 1, memory_order_release);
-        if (wakes) {
-            pthread_mutex_unlock(&pool->mutex);
-            pthread_cond_broadcast(&pool->all_are_there);
-        }
-    } else {
-        while (wait_for(&pool->generation, generation, oversubscription) == generation)
-            sleep_at_barrier(pool, generation, threads);
-    }
+/* The stretch at a position, which is not the last one. */
+static struct stretch stretch_of(const struct thread_pool *pool, uint64_t position) {
+    const uint64_t instructions = (uint64_t)pool->instructions;
+    return stretch_at(pool->stream + position % instructions * WORDS,
+                      pool->stream + instructions * WORDS, (int64_t)(position / instructions),
+                      pool->threads);
 }
 
-static void walk(struct thread_pool *pool, int thread, struct oversubscription *oversubscription) {
+/* The next position from one on where there is something to do. */
+static uint64_t skip_unwanted(const struct thread_pool *pool, uint64_t position) {
+    while (position != pool->last) {
+        const struct stretch s = stretch_of(pool, position);
+        for (const int64_t *each = s.begin; each < s.end; each += WORDS)
+            if (is_wanted(each)) return position;
+        position += (uint64_t)(s.end - s.begin) / WORDS;
+    }
+    return position;
+}
+
+/* Say that some units are done; whether the stretch is. */
+static int complete(struct thread_pool *pool, uint64_t position, const struct stretch *s,
+                    int64_t units) {
+    const int64_t before = atomic_fetch_add_explicit(&pool->done, units, memory_order_acq_rel);
+    if (before + units < units_of_stretch(s)) return 0;
+    atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+    position += (uint64_t)(s->end - s->begin) / WORDS;
+    atomic_store(&pool->position, skip_unwanted(pool, position));
+    if (atomic_load(&pool->sleepers)) {
+        pthread_mutex_lock(&pool->mutex);
+        pthread_cond_broadcast(&pool->position_moved);
+        pthread_mutex_unlock(&pool->mutex);
+    }
+    return 1;
+}
+
+/* Claim a unit of a thread's, or all of an instruction, and do what was claimed; return how many. */
+static int64_t work_on(struct thread_pool *pool, uint64_t position, const struct stretch *s,
+                       int owner, int all, struct stopwatch *watch) {
+    _Atomic uint64_t *const word = &pool->claims[owner].word;
+    const uint64_t none = position << CLAIM_BITS;
+    uint64_t claimed = atomic_load_explicit(word, memory_order_relaxed), next;
+    struct units units;
+    do {
+        if (claimed >= none + (1 << CLAIM_BITS)) return 0; /* the next stretch has begun */
+        next = claimed > none ? claimed - none : 0;
+        units = units_from(s, owner, (int64_t)next);
+        if (!units.count) return 0;
+        keep_some(&units, all ? units.count : 1);
+        next += (uint64_t)units.count;
+    } while (!atomic_compare_exchange_weak_explicit(word, &claimed, none + next, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    /* Before the position moves on, all units are claimed: a thread that comes later than that finds
+     * none, but where it read the conditions of a later stretch. */
+    if (atomic_load_explicit(&pool->position, memory_order_acquire) != position) return 0;
+    do_units(s, owner, &units, watch);
+    return units.count;
+}
+
+/* Spins before a thread helps: threads come some hundred nanoseconds apart, and what is done on the
+ * core where it was done before is in its caches. */
+enum { SPINS_BEFORE_HELP = 500 };
+/* Waits, of some ten microseconds each, before a thread leaves a shared core on which it has nothing
+ * to do. */
+enum { WAITS_ON_A_SHARED_CORE = 10 };
+
+/* Do what there is to do of a job, until it ends, or the thread should leave its core: return 1. */
+static int walk(struct thread_pool *pool, int thread, struct core *core) {
     const int threads = pool->threads;
-    const int64_t *const end = pool->stream + pool->instructions * WORDS;
-    int64_t *const nanoseconds = thread == 0 ? pool->nanoseconds : NULL;
-    for (int64_t step = 0; step < pool->steps; step++) {
-        int64_t number = 0, before = nanoseconds ? now() : 0;
-        for (const int64_t *instruction = pool->stream; instruction < end;
-             instruction += WORDS, number++) {
-            const struct instruction_head *const head = fields_of(instruction);
-            const int64_t used = head->max_threads < threads ? head->max_threads : threads;
-            if (!is_wanted(instruction)) continue;
-            if (thread < used) kernel_of(instruction)(instruction, step, thread, used);
-            if (head->barrier) barrier(pool, oversubscription);
-            if (nanoseconds) {
-                const int64_t after = now();
-                nanoseconds[number] += after - before;
-                before = after;
+    struct stopwatch watch = {pool->stream, thread == 0 ? pool->nanoseconds : NULL, 0};
+    if (watch.nanoseconds) watch.before = now();
+    for (;;) {
+        const uint64_t position = atomic_load_explicit(&pool->position, memory_order_acquire);
+        if (position == pool->last) return 0;
+        if (turn_is_over(core)) return 1;
+        const struct stretch s = stretch_of(pool, position);
+        int moved = 0;
+        for (int other = 0; other < threads && !moved && !(other && turn_is_over(core)); other++) {
+            const int owner = thread + other < threads ? thread + other : thread + other - threads;
+            int64_t count, mine = 0;
+            do {
+                const int all = other == 0 && !core->is_shared;
+                count = work_on(pool, position, &s, owner, all, &watch);
+                mine += count;
+            } while (count && !turn_is_over(core));
+            moved = mine && complete(pool, position, &s, mine);
+            /* Who comes last was perhaps kept from its core. */
+            if (moved) look_at_core(core);
+            for (int i = 0; other == 0 && i < SPINS_BEFORE_HELP && !moved; i++)
+                moved = atomic_load_explicit(&pool->position, memory_order_acquire) != position;
+        }
+        for (int waits = 0; !moved;) {
+            if (turn_is_over(core)) return 1;
+            moved = wait_for(&pool->position, position, core) != position;
+            if (!moved && core->is_shared && ++waits > WAITS_ON_A_SHARED_CORE) return 1;
+            if (!moved && !core->is_shared) {
+                sleep_at(pool, position);
+                core->looked = 0; /* to sleep is not to lose time */
             }
         }
+        lap(&watch, s.end - WORDS);
     }
-    for (int64_t i = 0; i < pool->barriers; i++) barrier(pool, oversubscription);
-    barrier(pool, oversubscription); /* nobody leaves before the job is done */
 }
 
 /* The number of threads of a job stands in its word, so that a worker that is not wanted need not
- * read what the caller may be writing for the next job. */
-static int threads_of(unsigned job) { return (int)(job % MOST_THREADS); }
+ * read what the caller may be writing for the next job. A job that is over has none. */
+static int threads_of(uint64_t job) { return (int)(job % MOST_THREADS); }
 
 static void *work(void *argument) {
     const struct worker self = *(struct worker *)argument;
     struct thread_pool *const pool = self.pool;
     free(argument);
-    unsigned seen = self.seen;
-    struct oversubscription oversubscription = {0, 0, 0};
+    uint64_t seen = self.seen;
+    struct core core = {0};
     for (;;) {
-        unsigned job = wait_for(&pool->job, seen, &oversubscription);
+        uint64_t job = wait_for(&pool->job, seen, &core);
         if (job == seen) {
             pthread_mutex_lock(&pool->mutex);
             pool->without_a_job++;
@@ -237,9 +224,18 @@ static void *work(void *argument) {
                 pthread_cond_wait(&pool->job_is_there, &pool->mutex);
             pool->without_a_job--;
             pthread_mutex_unlock(&pool->mutex);
+            core.looked = 0;
         }
         seen = job;
-        if (self.number < threads_of(job)) walk(pool, self.number, &oversubscription);
+        while (self.number < threads_of(job)) {
+            /* The caller closes the job, then looks who is inside: it finds this worker, or the worker
+             * finds the job closed. */
+            atomic_fetch_add(&pool->inside, 1);
+            const int leaves = atomic_load(&pool->job) == job && walk(pool, self.number, &core);
+            atomic_fetch_sub(&pool->inside, 1);
+            if (!leaves) break;
+            leave_core(&core);
+        }
     }
     return NULL;
 }
@@ -271,7 +267,7 @@ static struct thread_pool *take_pool(void) {
     memset(pool, 0, sizeof *pool);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->job_is_there, NULL);
-    pthread_cond_init(&pool->all_are_there, NULL);
+    pthread_cond_init(&pool->position_moved, NULL);
     return pool;
 }
 
@@ -308,33 +304,46 @@ static int grow(struct thread_pool *pool, int threads) {
     return pool->workers + 1;
 }
 
-/* Run the job that stands in the pool on up to `threads` threads; return how many. */
-static int run_job(struct thread_pool *pool, int threads) {
+/* Run a stream on up to `threads` threads; return how many. */
+static int run_job(struct thread_pool *pool, const int64_t *stream, int64_t instructions,
+                   int64_t steps, int threads, int64_t *nanoseconds) {
     if (threads >= MOST_THREADS) threads = MOST_THREADS - 1;
-    if (threads > 1) {
-        const int there = grow(pool, threads);
-        if (there < threads) threads = there;
-    }
-    pool->threads = threads;
+    const int there = grow(pool, threads);
+    if (there < threads) threads = there;
     if (threads == 1) {
-        walk(pool, 0, &pool->callers);
+        walk_alone(stream, instructions, steps, nanoseconds);
         return 1;
     }
+    pool->stream = stream;
+    pool->instructions = instructions;
+    pool->nanoseconds = nanoseconds;
+    pool->threads = threads;
+    pool->last = (uint64_t)(instructions * steps);
+    atomic_store(&pool->position, skip_unwanted(pool, 0));
+    for (int i = 0; i < threads; i++)
+        atomic_store_explicit(&pool->claims[i].word, 0, memory_order_relaxed);
     pthread_mutex_lock(&pool->mutex);
-    const unsigned number = atomic_load(&pool->job) / MOST_THREADS + 1;
-    atomic_store_explicit(&pool->job, number * MOST_THREADS + (unsigned)threads,
-                          memory_order_release);
+    const uint64_t number = atomic_load(&pool->job) / MOST_THREADS + 1;
+    atomic_store(&pool->job, number * MOST_THREADS + (uint64_t)threads);
     if (pool->without_a_job) pthread_cond_broadcast(&pool->job_is_there);
     pthread_mutex_unlock(&pool->mutex);
-    walk(pool, 0, &pool->callers);
+    pool->callers.looked = 0; /* what it did since the last job does not count */
+    while (walk(pool, 0, &pool->callers)) leave_core(&pool->callers);
+    atomic_store(&pool->job, number * MOST_THREADS);
+    for (int i = 0; atomic_load(&pool->inside); i++) {
+        if (i < SPINS)
+            relax();
+        else
+            sched_yield();
+    }
     return threads;
 }
 
 static int threads_worth(const int64_t *stream, int64_t instructions, int threads) {
     int64_t most = 1;
     for (int64_t number = 0; number < instructions; number++) {
-        const struct instruction_head *const head = fields_of(stream + number * WORDS);
-        if (head->max_threads > most) most = head->max_threads;
+        const int64_t its = max_threads_of(stream + number * WORDS);
+        if (its > most) most = its;
     }
     return most < threads ? (int)most : threads;
 }
@@ -342,33 +351,29 @@ static int threads_worth(const int64_t *stream, int64_t instructions, int thread
 int fastconv_run(const int64_t *stream, int64_t instructions, int64_t steps, int threads,
                  int64_t *nanoseconds) {
     threads = threads_worth(stream, instructions, threads);
-    struct thread_pool alone = {0};
-    struct thread_pool *pool = threads > 1 ? take_pool() : NULL;
+    struct thread_pool *const pool = threads > 1 ? take_pool() : NULL;
     if (!pool) {
-        pool = &alone;
-        threads = 1;
+        walk_alone(stream, instructions, steps, nanoseconds);
+        return 1;
     }
-    pool->stream = stream;
-    pool->instructions = instructions;
-    pool->steps = steps;
-    pool->nanoseconds = nanoseconds;
-    pool->barriers = 0;
-    threads = run_job(pool, threads);
-    if (pool != &alone) give_back(pool);
+    threads = run_job(pool, stream, instructions, steps, threads, nanoseconds);
+    give_back(pool);
     return threads;
 }
 
+static void do_nothing(const int64_t *instruction, int64_t step, int64_t thread, int64_t threads) {
+    (void)instruction, (void)step, (void)thread, (void)threads;
+}
+
 double fastconv_barrier_nanoseconds(int threads, int64_t count) {
-    struct thread_pool *pool = take_pool();
-    if (!pool) return -1;
-    pool->stream = NULL;
-    pool->instructions = pool->steps = 0;
-    pool->nanoseconds = NULL;
-    pool->barriers = count;
+    int64_t words[WORDS] = {0};
+    struct instruction_head *const head = (struct instruction_head *)words;
+    head->kernel = (int64_t)(intptr_t)do_nothing;
+    head->max_threads = threads;
+    head->barrier = 1;
     const int64_t start = now();
-    run_job(pool, threads);
+    fastconv_run(words, 1, count, threads, NULL);
     const int64_t end = now();
-    give_back(pool);
     return count ? (double)(end - start) / (double)count : 0;
 }
 

@@ -52,19 +52,25 @@ static void TYPED(winograd_weights)(const int64_t *instruction, int64_t step, in
     }
 }
 
-/* to[place][k] = B' d B for the 4x4 pixels d that begin at `from`, for all channels. */
+/* to[place][k] = B' d B for the 4x4 pixels d that begin at `from`, for all channels. Some may be no
+ * pixels of the image, and so 0: bit i of `outside` says it of row i, bit 4 + i of column i. */
 INLINE void TYPED(winograd_pixels_of_tile)(const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
-                                           ptrdiff_t channels, REAL *to, ptrdiff_t place) {
+                                           ptrdiff_t channels, REAL *to, ptrdiff_t place,
+                                           unsigned outside) {
+    const VECTOR zero = {0};
     for (ptrdiff_t k = 0; k < channels; k += LANES) {
         VECTOR vertical[4][4];
         UNROLL for (int column = 0; column < 4; column++) {
-            const REAL *const d = from + column * pixel + k;
-            const VECTOR d0 = TYPED(load)(d), d1 = TYPED(load)(d + row);
-            const VECTOR d2 = TYPED(load)(d + 2 * row), d3 = TYPED(load)(d + 3 * row);
-            vertical[0][column] = d0 - d2;
-            vertical[1][column] = d1 + d2;
-            vertical[2][column] = d2 - d1;
-            vertical[3][column] = d1 - d3;
+            VECTOR d[4] = {zero, zero, zero, zero};
+            if (!(outside >> (4 + column) & 1)) {
+                UNROLL for (int i = 0; i < 4; i++) {
+                    if (!(outside >> i & 1)) d[i] = TYPED(load)(from + i * row + column * pixel + k);
+                }
+            }
+            vertical[0][column] = d[0] - d[2];
+            vertical[1][column] = d[1] + d[2];
+            vertical[2][column] = d[2] - d[1];
+            vertical[3][column] = d[1] - d[3];
         }
         UNROLL for (int r = 0; r < 4; r++) {
             REAL *const out = to + 4 * r * place + k;
@@ -75,6 +81,64 @@ INLINE void TYPED(winograd_pixels_of_tile)(const REAL *from, ptrdiff_t row, ptrd
         }
     }
 }
+
+APART void TYPED(winograd_pixels_at_edge)(const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
+                                          ptrdiff_t channels, REAL *to, ptrdiff_t place,
+                                          unsigned outside) {
+    TYPED(winograd_pixels_of_tile)(from, row, pixel, channels, to, place, outside);
+}
+
+/* Tiles within the image have no conditions. */
+INLINE void TYPED(winograd_seen_tile)(const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
+                                      ptrdiff_t channels, REAL *to, ptrdiff_t place,
+                                      unsigned outside) {
+    if (outside)
+        TYPED(winograd_pixels_at_edge)(from, row, pixel, channels, to, place, outside);
+    else
+        TYPED(winograd_pixels_of_tile)(from, row, pixel, channels, to, place, 0);
+}
+
+#ifndef WINOGRAD_EDGES
+#define WINOGRAD_EDGES
+/* Images whose tiles overlap: `high` tiles down and `wide` across, of which the first begins `top` rows
+ * above the image and `left` pixels beside it. What is outside of the image is 0. */
+struct winograd_image {
+    ptrdiff_t high, wide, height, width, top, left, sample, row, pixel;
+};
+
+/* Which of four rows or columns from one on are outside of an image of so many. */
+INLINE unsigned winograd_outside(ptrdiff_t first, ptrdiff_t size) {
+    unsigned bits = 0;
+    for (int i = 0; i < 4; i++) bits |= (unsigned)(first + i < 0 || first + i >= size) << i;
+    return bits;
+}
+
+/* places[tile] = where the 4x4 pixels begin that a tile sees, which may be in front of the image, for some
+ * tiles from the first of them on, which are counted through the samples; outside[tile]: which rows and
+ * columns of them are not in the image. */
+INLINE void winograd_seen_places(const struct winograd_image *image, ptrdiff_t first, ptrdiff_t tiles,
+                                 ptrdiff_t *places, unsigned char *outside) {
+    ptrdiff_t line = first / image->wide, column = first % image->wide;
+    ptrdiff_t start = line / image->high * image->sample, down = line % image->high;
+    unsigned rows = winograd_outside(2 * down - image->top, image->height);
+    for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+        const ptrdiff_t y = 2 * down - image->top, x = 2 * column - image->left;
+        places[tile] = start + y * image->row + x * image->pixel;
+        outside[tile] = (unsigned char)(rows | winograd_outside(x, image->width) << 4);
+        if (++column < image->wide) continue;
+        column = 0;
+        if (++down == image->high) down = 0, start += image->sample;
+        rows = winograd_outside(2 * down - image->top, image->height);
+    }
+}
+
+/* The image that an instruction of these reads: their fields have the same names. */
+#define WINOGRAD_IMAGE(n)                                                                          \
+    {                                                                                              \
+        n->tile_rows, n->tiles, n->height, n->width, n->top, n->left, n->a_sample, n->a_row,       \
+            n->a_column                                                                            \
+    }
+#endif
 
 /* places[tile] = where the tile begins, for some tiles from the first of them on, which are counted
  * through the samples: `high` tiles down and `wide` across, at two rows or pixels from each other. */
@@ -153,6 +217,8 @@ static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int6
     REAL pixels[WINOGRAD_ELEMENTS];
     REAL results[WINOGRAD_PLACES * WINOGRAD_TILES * 2 * (sizeof(VECTOR) / sizeof(REAL))];
     ptrdiff_t from[WINOGRAD_TILES], to[WINOGRAD_TILES], next[WINOGRAD_TILES];
+    unsigned char outside[WINOGRAD_TILES], next_outside[WINOGRAD_TILES];
+    const struct winograd_image image = WINOGRAD_IMAGE(n);
     struct TYPED(tile) t = {
         .runs1 = 1,
         .runs2 = 1,
@@ -175,24 +241,22 @@ static void TYPED(winograd_tiles)(const int64_t *instruction, int64_t step, int6
         const ptrdiff_t tiles = first_of(all, group + 1, groups) - first;
         const ptrdiff_t place = tiles * depth;
         if (piece == begin || block == 0) {
-            TYPED(winograd_places)
-            (sample * all + first, tiles, n->tile_rows, n->tiles, n->a_sample, n->a_row,
-             n->a_column, from);
+            winograd_seen_places(&image, sample * all + first, tiles, from, outside);
             TYPED(winograd_places)
             (sample * all + first, tiles, n->tile_rows, n->tiles, n->c_sample, n->c_row,
              n->c_column, to);
             for (ptrdiff_t tile = 0; tile < tiles; tile++)
-                TYPED(winograd_pixels_of_tile)
-                (a + from[tile], n->a_row, n->a_column, depth, pixels + tile * depth, place);
+                TYPED(winograd_seen_tile)
+                (a + from[tile], n->a_row, n->a_column, depth, pixels + tile * depth, place,
+                 outside[tile]);
             const ptrdiff_t beyond = piece - block + blocks;
             coming = 0;
             if (beyond < end) {
                 const ptrdiff_t after = beyond / blocks % groups;
                 const ptrdiff_t tile = first_of(all, after, groups);
                 coming = first_of(all, after + 1, groups) - tile;
-                TYPED(winograd_places)
-                (beyond / (blocks * groups) * all + tile, coming, n->tile_rows, n->tiles,
-                 n->a_sample, n->a_row, n->a_column, next);
+                winograd_seen_places(&image, beyond / (blocks * groups) * all + tile, coming, next,
+                                     next_outside);
             }
         }
         const ptrdiff_t k = first_of(depth, block, blocks);
@@ -235,17 +299,18 @@ static void TYPED(winograd_pixels)(const int64_t *instruction, int64_t step, int
     const struct winograd_pixels *const n = fields_of(instruction);
     const REAL *const a = array_at(n->a);
     REAL *const to = array_at(n->transformed);
+    const struct winograd_image image = WINOGRAD_IMAGE(n);
     const ptrdiff_t end = first_of(n->count, thread + 1, threads);
     ptrdiff_t tile = first_of(n->count, thread, threads);
     while (tile < end) {
         ptrdiff_t from[WINOGRAD_TILES];
+        unsigned char outside[WINOGRAD_TILES];
         const ptrdiff_t tiles = least_of(WINOGRAD_TILES, end - tile);
-        TYPED(winograd_places)
-        (n->first + tile, tiles, n->tile_rows, n->tiles, n->a_sample, n->a_row, n->a_column, from);
+        winograd_seen_places(&image, n->first + tile, tiles, from, outside);
         for (ptrdiff_t i = 0; i < tiles; i++, tile++)
-            TYPED(winograd_pixels_of_tile)
+            TYPED(winograd_seen_tile)
         (a + from[i], n->a_row, n->a_column, n->inputs, to + tile * n->inputs,
-         n->count * n->inputs);
+         n->count * n->inputs, outside[i]);
     }
 }
 

@@ -36,6 +36,30 @@ INLINE void TYPED(winograd_seen_row)(const REAL *from, ptrdiff_t row, ptrdiff_t 
     }
 }
 
+/* The same at the edge of an image: `outside` as in winograd.h. */
+APART void TYPED(winograd_seen_row_at_edge)(const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
+                                            ptrdiff_t channels, REAL *to, ptrdiff_t place, int r,
+                                            unsigned outside) {
+    const int one = r == 0 ? 0 : r == 2 ? 2 : 1, two = r == 2 ? 1 : r == 3 ? 3 : 2;
+    const VECTOR zero = {0};
+    for (ptrdiff_t k = 0; k < channels; k += LANES) {
+        VECTOR vertical[4];
+        UNROLL for (int column = 0; column < 4; column++) {
+            const REAL *const d = from + column * pixel + k;
+            VECTOR first = zero, second = zero;
+            if (!(outside >> (4 + column) & 1)) {
+                if (!(outside >> one & 1)) first = TYPED(load)(d + one * row);
+                if (!(outside >> two & 1)) second = TYPED(load)(d + two * row);
+            }
+            vertical[column] = r == 1 ? first + second : first - second;
+        }
+        TYPED(store)(to + k, vertical[0] - vertical[2]);
+        TYPED(store)(to + place + k, vertical[1] + vertical[2]);
+        TYPED(store)(to + 2 * place + k, vertical[2] - vertical[1]);
+        TYPED(store)(to + 3 * place + k, vertical[1] - vertical[3]);
+    }
+}
+
 /* to[column][n] = row r of A dy A', for 2x2 pixels dy, for all channels. */
 INLINE void TYPED(winograd_spread_row)(const REAL *dy, ptrdiff_t row, ptrdiff_t pixel,
                                        ptrdiff_t channels, REAL *to, ptrdiff_t place, const int r) {
@@ -57,11 +81,17 @@ INLINE void TYPED(winograd_spread_row)(const REAL *dy, ptrdiff_t row, ptrdiff_t 
 
 /* Both, for some tiles. The instruction is that below. */
 INLINE void TYPED(winograd_rows)(const struct winograd_weight_sums *n, const REAL *a,
-                                 const ptrdiff_t *from, const REAL *dy, const ptrdiff_t *at,
-                                 ptrdiff_t tiles, REAL *seen, REAL *spread, const int r) {
+                                 const ptrdiff_t *from, const unsigned char *outside,
+                                 const REAL *dy, const ptrdiff_t *at, ptrdiff_t tiles, REAL *seen,
+                                 REAL *spread, const int r) {
     const ptrdiff_t depth = n->inputs, outputs = n->outputs;
     for (ptrdiff_t tile = 0; tile < tiles; tile++) {
-        TYPED(winograd_seen_row)
+        if (outside[tile])
+            TYPED(winograd_seen_row_at_edge)
+        (a + from[tile], n->a_row, n->a_column, depth, seen + tile * depth, tiles * depth, r,
+         outside[tile]);
+        else
+            TYPED(winograd_seen_row)
         (a + from[tile], n->a_row, n->a_column, depth, seen + tile * depth, tiles * depth, r);
         TYPED(winograd_spread_row)
         (dy + at[tile], n->dy_row, n->dy_column, outputs, spread + tile * outputs, tiles * outputs,
@@ -70,7 +100,7 @@ INLINE void TYPED(winograd_rows)(const struct winograd_weight_sums *n, const REA
 }
 
 /* sums[part][place][k][n] = the sum over the tiles of the part's samples of (B' d B)[k] (A dy A')[n];
- * biases[part][n] = the sum of dy.
+ * biases[part][n] = the sum of dy. Inputs and outputs may be a block of those of the convolution.
  *
  * Some tiles are taken through all products together: what is made of them comes from L2.
  */
@@ -88,12 +118,14 @@ static void TYPED(winograd_weight_sums)(const int64_t *instruction, int64_t step
     REAL seen[WINOGRAD_GRADIENT_ELEMENTS], *spread;
     ptrdiff_t from[WINOGRAD_GRADIENT_TILES], at[WINOGRAD_GRADIENT_TILES];
     ptrdiff_t next_from[WINOGRAD_GRADIENT_TILES], next_at[WINOGRAD_GRADIENT_TILES];
+    unsigned char outside[WINOGRAD_GRADIENT_TILES], next_outside[WINOGRAD_GRADIENT_TILES];
+    const struct winograd_image image = WINOGRAD_IMAGE(n);
     struct TYPED(tile) t = {
         .runs1 = 1,
         .runs2 = 1,
         .a_step = depth,
         .b_step = outputs,
-        .c_row = outputs,
+        .c_row = n->sums_row,
         .columns = width,
         .epilogue = STORE,
     };
@@ -106,18 +138,15 @@ static void TYPED(winograd_weight_sums)(const int64_t *instruction, int64_t step
         piece += r_end - r_begin;
         const ptrdiff_t first = first_of(n->samples, part, n->parts) * of_sample;
         const ptrdiff_t last = first_of(n->samples, part + 1, n->parts) * of_sample;
-        double *const bias = biases ? biases + part * outputs : NULL;
+        double *const bias = biases ? biases + part * n->sums_row : NULL;
         if (bias && r_begin <= 1 && r_end > 1) memset(bias, 0, (size_t)outputs * sizeof *bias);
         for (ptrdiff_t tile = first; tile < last; tile += n->together) {
             const ptrdiff_t tiles = least_of(n->together, last - tile);
-            TYPED(winograd_places)
-            (tile, tiles, n->tile_rows, n->tiles, n->a_sample, n->a_row, n->a_column, from);
+            winograd_seen_places(&image, tile, tiles, from, outside);
             TYPED(winograd_places)
             (tile, tiles, n->tile_rows, n->tiles, n->dy_sample, n->dy_row, n->dy_column, at);
             const ptrdiff_t coming = least_of(n->together, last - tile - tiles);
-            TYPED(winograd_places)
-            (tile + tiles, coming, n->tile_rows, n->tiles, n->a_sample, n->a_row, n->a_column,
-             next_from);
+            winograd_seen_places(&image, tile + tiles, coming, next_from, next_outside);
             TYPED(winograd_places)
             (tile + tiles, coming, n->tile_rows, n->tiles, n->dy_sample, n->dy_row, n->dy_column,
              next_at);
@@ -127,16 +156,16 @@ static void TYPED(winograd_weight_sums)(const int64_t *instruction, int64_t step
             for (ptrdiff_t r = r_begin; r < r_end; r++) {
                 switch (r) {
                 case 0:
-                    TYPED(winograd_rows)(n, a, from, dy, at, tiles, seen, spread, 0);
+                    TYPED(winograd_rows)(n, a, from, outside, dy, at, tiles, seen, spread, 0);
                     break;
                 case 1:
-                    TYPED(winograd_rows)(n, a, from, dy, at, tiles, seen, spread, 1);
+                    TYPED(winograd_rows)(n, a, from, outside, dy, at, tiles, seen, spread, 1);
                     break;
                 case 2:
-                    TYPED(winograd_rows)(n, a, from, dy, at, tiles, seen, spread, 2);
+                    TYPED(winograd_rows)(n, a, from, outside, dy, at, tiles, seen, spread, 2);
                     break;
                 default:
-                    TYPED(winograd_rows)(n, a, from, dy, at, tiles, seen, spread, 3);
+                    TYPED(winograd_rows)(n, a, from, outside, dy, at, tiles, seen, spread, 3);
                 }
                 if (bias && r == 1) { /* whose second place holds the sums of the tiles */
                     for (ptrdiff_t j = 0; j < outputs; j += LANES)
@@ -160,7 +189,7 @@ static void TYPED(winograd_weight_sums)(const int64_t *instruction, int64_t step
                         for (ptrdiff_t q = 0; q < across; q++) {
                             const ptrdiff_t k = first_of(depth, q, across);
                             t.a = seen + i * tiles * depth + k;
-                            t.c = sums + (place * depth + k) * outputs + j;
+                            t.c = sums + place * n->sums_place + k * n->sums_row + j;
                             TYPED(wide)[vectors][first_of(depth, q + 1, across) - k](&t);
                         }
                     }

@@ -132,7 +132,8 @@ int fastconv_xla_register(int64_t key, const int64_t *stream, int64_t instructio
     struct call *call = malloc(sizeof *call);
     if (!call) return 0;
     *call = (struct call){
-        .next = atomic_load(list_of(key)), .key = key, .instructions = instructions,
+        .next = atomic_load_explicit(list_of(key), memory_order_relaxed),
+        .key = key, .instructions = instructions,
         .number_of_relocations = number_of_relocations, .arrays = arrays,
         .workspace_bytes = workspace_bytes, .threads = threads,
         .stream = copy_of(stream, sizeof(int64_t) * WORDS * (size_t)instructions),
@@ -144,7 +145,10 @@ int fastconv_xla_register(int64_t key, const int64_t *stream, int64_t instructio
         free(call->stream), free(call->relocations), free(call->places), free(call);
         return 0;
     }
-    atomic_store_explicit(list_of(key), call, memory_order_release);
+    /* Until no other thread put one there in between, without a lock of Python's. */
+    while (!atomic_compare_exchange_weak_explicit(list_of(key), &call->next, call,
+                                                  memory_order_release, memory_order_relaxed)) {
+    }
     return 1;
 }
 

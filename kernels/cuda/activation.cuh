@@ -47,9 +47,29 @@ struct Activation {
     int kind;
     T alpha;
     __device__ T operator()(T x) const { return kind < 0 ? x : value_of(kind, alpha, x); }
+    // Whether a few instructions do it: kernels have these once for each result, all others once.
+    __device__ bool is_short() const { return kind < 0 || kind == RELU || kind == LEAKY_RELU; }
+    __device__ T shortly(T x) const {
+        if (kind < 0 || x > 0 || x != x) return x;
+        return kind == RELU ? T(0) : alpha * x;
+    }
 };
 
-// The same for a gradient whose layer comes after an activation that keeps its result, or its input.
+// The factor of a gradient whose layer comes after an activation, from what that keeps; 1 where the
+// kind is negative.
+template <typename T>
+struct Slope {
+    int kind;
+    T alpha;
+    __device__ T operator()(T kept) const { return kind < 0 ? T(1) : slope_at(kind, alpha, kept); }
+    __device__ bool is_short() const { return kind < 0 || kind == RELU || kind == LEAKY_RELU; }
+    __device__ T shortly(T kept) const {
+        if (kind < 0 || kept > 0) return 1;
+        return kind == RELU ? T(0) : alpha;
+    }
+};
+
+// The gradient, of an activation that keeps its result, or its input.
 template <typename T>
 struct ActivationGradient {
     int kind;

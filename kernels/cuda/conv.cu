@@ -1,5 +1,5 @@
 // Convolutions and their gradients as products (backends/cupy/conv.py and nchw.py): no im2col
-// matrix is in memory, its elements are looked up as they are needed.
+// matrix is in memory, its elements are looked up as they are needed (windows.cuh, outputs.cuh).
 //
 // Images and weights come with their strides, so that the same kernels take NHWC with HWIO and NCHW
 // with OIHW. The kernels named _parts finish those of the same name where the sums were made in
@@ -7,107 +7,23 @@
 // it keeps in `kept`, is theirs too.
 #include "activation.cuh"
 #include "forward_product.cuh"
+#include "outputs.cuh"
 
 namespace {
 
 using fastconv::Activation;
-using fastconv::ActivationGradient;
 using fastconv::forward_sizes;
 using fastconv::Geometry;
-using fastconv::inside;
-using fastconv::Patches;
 using fastconv::Pixel;
 using fastconv::pixel_at;
 using fastconv::Precision;
 using fastconv::Sizes;
-using fastconv::Weights;
+using fastconv::Slope;
 
-// ---- views -------------------------------------------------------------------------------------
-
-// The transpose of Patches, with one more row of ones for the bias.
-template <typename T>
-struct TransposedPatches {
-    Geometry g;
-    const T *x;
-
-    struct Line {
-        const T *channel; // null for the ones
-        int i, j;         // of the tap
-    };
-    __device__ Line row(int m) const {
-        const int c = m % g.inputs, tap = m / g.inputs;
-        if (tap >= g.taps()) return {nullptr, 0, 0};
-        return {x + c * g.x_c, tap / g.kernel_w * g.dilation_h - g.top,
-                tap % g.kernel_w * g.dilation_w - g.left};
-    }
-    __device__ T at(const Line &line, int k) const {
-        if (!line.channel) return T(1);
-        const Pixel p = pixel_at(k, g.out_height, g.out_width);
-        const int i = p.i * g.stride_h + line.i, j = p.j * g.stride_w + line.j;
-        if (!inside(i, j, g.height, g.width)) return T(0);
-        return line.channel[p.n * g.x_n + i * g.x_h + j * g.x_w];
-    }
+// Where a row of results goes: the offset of its first channel, and the number of that.
+struct Row {
+    int offset, channel;
 };
-
-// What Patches are to the forward pass, for the data gradient: a row for each input pixel, a column
-// for each tap and output channel; 0 where the tap of no window lies on the pixel.
-template <typename T>
-struct Outputs {
-    Geometry g;
-    const T *y; // the group's first channel
-
-    struct Line {
-        const T *image;
-        int i, j;
-    };
-    __device__ Line row(int m) const {
-        const Pixel p = pixel_at(m, g.height, g.width);
-        return {y + p.n * g.y_n, p.i + g.top, p.j + g.left};
-    }
-    __device__ T at(const Line &line, int k) const {
-        const int o = k % g.outputs, tap = k / g.outputs;
-        const int i = line.i - tap / g.kernel_w * g.dilation_h;
-        const int j = line.j - tap % g.kernel_w * g.dilation_w;
-        if (i < 0 || j < 0 || i % g.stride_h || j % g.stride_w) return T(0);
-        const int oh = i / g.stride_h, ow = j / g.stride_w;
-        if (oh >= g.out_height || ow >= g.out_width) return T(0);
-        return line.image[oh * g.y_h + ow * g.y_w + o * g.y_c];
-    }
-};
-
-// Weights with a row for each tap and output channel, a column for each input channel.
-template <typename T>
-struct TransposedWeights {
-    Geometry g;
-    const T *w;
-
-    struct Line {
-        const T *first;
-    };
-    __device__ Line column(int n) const { return {w + n * g.w_i}; }
-    __device__ T at(const Line &line, int k) const {
-        const int o = k % g.outputs, tap = k / g.outputs;
-        return line.first[tap / g.kernel_w * g.w_h + tap % g.kernel_w * g.w_w + o * g.w_o];
-    }
-};
-
-// Output pixels in rows, output channels in columns.
-template <typename T>
-struct OutputColumns {
-    Geometry g;
-    const T *y;
-
-    struct Line {
-        const T *first;
-    };
-    __device__ Line column(int n) const { return {y + n * g.y_c}; }
-    __device__ T at(const Line &line, int k) const {
-        const Pixel p = pixel_at(k, g.out_height, g.out_width);
-        return line.first[p.n * g.y_n + p.i * g.y_h + p.j * g.y_w];
-    }
-};
-
-// ---- where results go --------------------------------------------------------------------------
 
 template <typename T>
 struct ToOutputs {
@@ -115,10 +31,17 @@ struct ToOutputs {
     T *y;
     const T *b; // may be null
     Activation<T> activation;
-    __device__ void operator()(int group, int m, int n, T sum) const {
+    __device__ Row row(int group, int m) const {
         const Pixel p = pixel_at(m, g.out_height, g.out_width);
-        const int o = group * g.outputs + n;
-        y[p.n * g.y_n + p.i * g.y_h + p.j * g.y_w + o * g.y_c] = activation(b ? sum + b[o] : sum);
+        const int o = group * g.outputs;
+        return {p.n * g.y_n + p.i * g.y_h + p.j * g.y_w + o * g.y_c, o};
+    }
+    __device__ T argument(const Row &row, int n, T sum, bool exists) const {
+        return b && exists ? sum + b[row.channel + n] : sum;
+    }
+    __device__ T result(const Row &, int, T, T activated) const { return activated; }
+    __device__ void put(const Row &row, int n, T result) const {
+        y[row.offset + n * g.y_c] = result;
     }
 };
 
@@ -126,13 +49,20 @@ template <typename T>
 struct ToInputs {
     Geometry g;
     T *x;
-    const T *b; // may be null; only a transposed convolution has one
-    ActivationGradient<T> activation;
-    __device__ void operator()(int group, int m, int n, T sum) const {
+    const T *b; // may be null; only a transposed convolution has one, and no activation
+    const T *kept; // by the activation, if there is one
+    Slope<T> activation;
+    __device__ Row row(int group, int m) const {
         const Pixel p = pixel_at(m, g.height, g.width);
-        const int c = group * g.inputs + n;
-        const int place = p.n * g.x_n + p.i * g.x_h + p.j * g.x_w + c * g.x_c;
-        x[place] = activation(b ? sum + b[c] : sum, place);
+        const int c = group * g.inputs;
+        return {p.n * g.x_n + p.i * g.x_h + p.j * g.x_w + c * g.x_c, c};
+    }
+    __device__ T argument(const Row &row, int n, T, bool exists) const {
+        return exists && activation.kind >= 0 ? kept[row.offset + n * g.x_c] : T(0);
+    }
+    __device__ T result(const Row &, int, T sum, T slope) const { return sum * slope; }
+    __device__ void put(const Row &row, int n, T result) const {
+        x[row.offset + n * g.x_c] = b ? result + b[row.channel + n] : result;
     }
 };
 
@@ -140,32 +70,40 @@ template <typename T>
 struct ToWeights {
     Geometry g;
     T *w, *b; // b may be null
-    __device__ void operator()(int group, int m, int n, T sum) const {
-        const int c = m % g.inputs, tap = m / g.inputs, o = group * g.outputs + n;
-        if (tap >= g.taps()) b[o] = sum;
-        else w[tap / g.kernel_w * g.w_h + tap % g.kernel_w * g.w_w + c * g.w_i + o * g.w_o] = sum;
+    Activation<T> activation = {-1, 0};
+    __device__ Row row(int group, int m) const {
+        const int c = m % g.inputs, tap = m / g.inputs, o = group * g.outputs;
+        // Behind the last tap: the bias.
+        if (tap >= g.taps()) return {-1, o};
+        return {tap / g.kernel_w * g.w_h + tap % g.kernel_w * g.w_w + c * g.w_i + o * g.w_o, o};
+    }
+    __device__ T argument(const Row &, int, T sum, bool) const { return sum; }
+    __device__ T result(const Row &, int, T sum, T) const { return sum; }
+    __device__ void put(const Row &row, int n, T sum) const {
+        if (row.offset < 0) b[row.channel + n] = sum;
+        else w[row.offset + n * g.w_o] = sum;
     }
 };
 
-__device__ Sizes data_sizes(const Geometry &g, int parts) {
+__device__ inline Sizes data_sizes(const Geometry &g, int parts) {
     return {g.pixels(), g.inputs, g.taps() * g.outputs, g.groups, parts};
 }
-__device__ Sizes weight_sizes(const Geometry &g, int parts, bool bias) {
+__device__ inline Sizes weight_sizes(const Geometry &g, int parts, bool bias) {
     return {g.taps() * g.inputs + (bias ? 1 : 0), g.outputs, g.out_pixels(), g.groups, parts};
 }
 
 }  // namespace
 
 // y = x * w + b; b may be null.
-template <typename T, int SIDE, Precision PRECISION>
+template <typename T, int ROWS, int COLUMNS, int WIDTH, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_forward(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ x,
                    const T *__restrict__ w, const T *b, T *y, T *partial, int *counters) {
     const Geometry g = GEOMETRY_VALUES;
     const int group = blockIdx.y % groups;
-    const Patches<T> patches = {g, x + group * inputs * x_c};
-    const Weights<T> weights = {g, w + group * outputs * w_o};
-    fastconv::multiply<PRECISION, SIDE, true, false>(
+    const fastconv::Patches<T> patches = {g, x + group * inputs * x_c};
+    const auto weights = fastconv::weights(g, w + group * outputs * w_o);
+    fastconv::multiply<PRECISION, ROWS, COLUMNS, WIDTH, true, false>(
         forward_sizes(g, parts), patches, weights, ToOutputs<T>{g, y, b, {kind, T(alpha)}}, partial,
         counters);
 }
@@ -179,18 +117,18 @@ __global__ void conv2d_forward_parts(GEOMETRY, int parts, int kind, double alpha
 }
 
 // The gradient of x, plus b, which may be null: the forward pass of a transposed convolution.
-template <typename T, int SIDE, Precision PRECISION>
+template <typename T, int ROWS, int COLUMNS, int WIDTH, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_backward_data(GEOMETRY, int parts, int kind, double alpha, const T *__restrict__ dy,
                          const T *__restrict__ w, const T *b, const T *kept, T *dx,
                          T *partial, int *counters) {
     const Geometry g = GEOMETRY_VALUES;
     const int group = blockIdx.y % groups;
-    const Outputs<T> gradients = {g, dy + group * outputs * y_c};
-    const TransposedWeights<T> weights = {g, w + group * outputs * w_o};
-    fastconv::multiply<PRECISION, SIDE, true, true>(
+    const fastconv::Outputs<T> gradients = {g, dy + group * outputs * y_c};
+    const auto weights = fastconv::transposed_weights(g, w + group * outputs * w_o);
+    fastconv::multiply<PRECISION, ROWS, COLUMNS, WIDTH, true, true>(
         data_sizes(g, parts), gradients, weights,
-        ToInputs<T>{g, dx, b, {kind, T(alpha), kept}}, partial, counters);
+        ToInputs<T>{g, dx, b, kept, {kind, T(alpha)}}, partial, counters);
 }
 
 template <typename T>
@@ -199,19 +137,19 @@ __global__ void conv2d_backward_data_parts(GEOMETRY, int parts, int kind, double
                                            T *dx) {
     const Geometry g = GEOMETRY_VALUES;
     fastconv::sum_parts(data_sizes(g, parts), partial,
-                        ToInputs<T>{g, dx, b, {kind, T(alpha), kept}});
+                        ToInputs<T>{g, dx, b, kept, {kind, T(alpha)}});
 }
 
 // The gradients of w and of b; db may be null.
-template <typename T, int SIDE, Precision PRECISION>
+template <typename T, int ROWS, int COLUMNS, int WIDTH, Precision PRECISION>
 __global__ void __launch_bounds__(fastconv::THREADS)
     conv2d_backward_weight(GEOMETRY, int parts, const T *__restrict__ dy, const T *__restrict__ x,
                            T *dw, T *db, T *partial, int *counters) {
     const Geometry g = GEOMETRY_VALUES;
     const int group = blockIdx.y % groups;
-    const TransposedPatches<T> patches = {g, x + group * inputs * x_c};
-    const OutputColumns<T> gradients = {g, dy + group * outputs * y_c};
-    fastconv::multiply<PRECISION, SIDE, false, false>(weight_sizes(g, parts, db), patches,
+    const fastconv::TransposedPatches<T> patches = {g, x + group * inputs * x_c};
+    const auto gradients = fastconv::output_columns(g, dy + group * outputs * y_c);
+    fastconv::multiply<PRECISION, ROWS, COLUMNS, WIDTH, false, false>(weight_sizes(g, parts, db), patches,
                                                       gradients, ToWeights<T>{g, dw, db}, partial,
                                                       counters);
 }

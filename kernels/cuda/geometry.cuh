@@ -34,7 +34,8 @@ __device__ inline Pixel pixel_at(int index, int height, int width) {
 }
 
 __device__ inline bool inside(int i, int j, int height, int width) {
-    return i >= 0 && i < height && j >= 0 && j < width;
+    return static_cast<unsigned>(i) < static_cast<unsigned>(height) &&
+           static_cast<unsigned>(j) < static_cast<unsigned>(width);
 }
 
 }  // namespace fastconv

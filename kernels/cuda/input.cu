@@ -1,20 +1,12 @@
 // The beginning of a step: gather a batch by index, bring it to a common scale, augment it
 // (backends/cupy/input.py). Launch with any grid and block of one dimension, but where it says
 // otherwise; y may be x except in augment_images.
+#include "gather.cuh"
 #include "philox.cuh"
 #include "threads.cuh"
 
 namespace {
 constexpr int THREADS = 256;
-
-template <typename T, typename Stored>
-__device__ void gather(int batch, int size, const Stored *rows, const long long *indices, T *out) {
-    using namespace fastconv;
-    for (int i = first_index(); i < batch * size; i += index_step()) {
-        const int n = i / size;
-        out[i] = static_cast<T>(rows[indices[n] * size + (i - n * size)]);
-    }
-}
 
 }  // namespace
 
@@ -22,24 +14,24 @@ __device__ void gather(int batch, int size, const Stored *rows, const long long 
 template <typename T>
 __global__ void gather_bytes(int batch, int size, const unsigned char *rows,
                              const long long *indices, T *out) {
-    gather(batch, size, rows, indices, out);
+    fastconv::gather(batch, size, rows, indices, out);
 }
 
 template <typename T>
 __global__ void gather_floats(int batch, int size, const float *rows, const long long *indices,
                               T *out) {
-    gather(batch, size, rows, indices, out);
+    fastconv::gather(batch, size, rows, indices, out);
 }
 
 template <typename T>
 __global__ void gather_doubles(int batch, int size, const double *rows, const long long *indices,
                                T *out) {
-    gather(batch, size, rows, indices, out);
+    fastconv::gather(batch, size, rows, indices, out);
 }
 
 __global__ void gather_labels(int batch, int size, const long long *rows, const long long *indices,
                               long long *out) {
-    gather(batch, size, rows, indices, out);
+    fastconv::gather(batch, size, rows, indices, out);
 }
 
 template <typename T>

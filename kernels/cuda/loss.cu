@@ -1,18 +1,12 @@
 // Losses, their gradients and the running statistics (backends/cupy/loss.py). statistics is
 // [sum of losses, correct samples, samples].
+#include "fused_loss.cuh"
 #include "softmax.cuh"
 #include "threads.cuh"
 
 namespace {
 
 constexpr int THREADS = 256;
-
-// The score of a label. Nobody has looked at labels that came from the device: one that is none of
-// the classes has NaN, and nothing beside the row is read.
-template <typename T>
-__device__ T score_of(const T *row, long long label, int outputs) {
-    return label >= 0 && label < outputs ? row[label] : static_cast<T>(nan(""));
-}
 
 }  // namespace
 
@@ -85,53 +79,14 @@ __global__ void __launch_bounds__(fastconv::WARP)
     }
 }
 
-// Losses, probabilities, the gradient of the mean loss and the statistics of a batch: what
-// softmax_cross_entropy_forward and _backward, sum_losses and count_correct do, for few samples.
-// Launch with one block of THREADS threads; each warp takes every eighth sample, and their sums are
-// added in order.
+// Launch with blocks of THREADS threads.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     softmax_cross_entropy(int batch, int outputs, const T *scores, const long long *labels,
-                          T *losses, T *probabilities, T *dscores, double *statistics) {
-    using namespace fastconv;
-    constexpr int WARPS = THREADS / WARP;
-    __shared__ double sums[WARPS], hits[WARPS];
-    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    double total = 0, correct = 0;
-    for (int n = warp; n < batch; n += WARPS) {
-        const int first = n * outputs, label = static_cast<int>(labels[n]);
-        const T *const row = scores + first;
-        const Softmax<T> softmax = softmax_of(row, outputs);
-        int place = outputs; // of the first largest score; a NaN is the largest
-        for (int k = outputs - 1 - lane; k >= 0; k -= WARP)
-            if (row[k] == softmax.largest || row[k] != row[k]) place = k;
-        for (int distance = WARP / 2; distance > 0; distance /= 2) {
-            const int other = __shfl_xor_sync(ALL_LANES, place, distance);
-            place = other < place ? other : place;
-        }
-        for (int k = lane; k < outputs; k += WARP) {
-            const T probability = softmax(row[k]);
-            probabilities[first + k] = probability;
-            dscores[first + k] = (probability - (k == label ? T(1) : T(0))) / batch;
-        }
-        const T loss = -softmax.logarithm(score_of(row, label, outputs));
-        if (lane == 0) losses[n] = loss;
-        total += loss;
-        correct += place == label;
-    }
-    if (lane == 0) {
-        sums[warp] = total;
-        hits[warp] = correct;
-    }
-    __syncthreads();
-    if (threadIdx.x != 0) return;
-    for (int i = 1; i < WARPS; i++) {
-        total += sums[i];
-        correct += hits[i];
-    }
-    statistics[0] += total;
-    statistics[1] += correct;
-    statistics[2] += batch;
+                          T *losses, T *probabilities, T *dscores, double *statistics,
+                          double *partial, int *counter) {
+    fastconv::softmax_cross_entropy<THREADS>(batch, outputs, scores, labels, losses, probabilities,
+                                             dscores, statistics, partial, counter);
 }
 
 // Launch with one block of THREADS threads.

@@ -1,83 +1,29 @@
 // Updates of the flat parameter buffer (backends/cupy/optim.py), by the formulas of
 // fastconv.plans.operation.OptimizerSpec. The rate and the step are read from device memory, so that a
 // recorded graph follows a schedule. Launch with any grid and block of one dimension.
-#include "threads.cuh"
-
-namespace {
-
-// Of a momentum that is scheduled, and stands behind the rate: the gradient counts by what it leaves
-// of 1.
-constexpr int OF_WHAT_IS_LEFT = 2;
-
-struct Penalties {
-    int weights, decayed;
-    double l2, coupled, decoupled;
-};
-
-// The gradient with what the penalties add to it.
-template <typename T>
-__device__ T gradient_of(const Penalties &p, int i, T w, T dw) {
-    const double share = (i < p.weights ? 2 * p.l2 : 0.0) + (i < p.decayed ? p.coupled : 0.0);
-    return dw + static_cast<T>(share) * w;
-}
-
-// The parameter after a step against u.
-template <typename T>
-__device__ T after_step(const Penalties &p, int i, T w, T u, double rate) {
-    const double keep = i < p.decayed ? 1 - rate * p.decoupled : 1.0;
-    return static_cast<T>(keep) * w - static_cast<T>(rate) * u;
-}
-
-}  // namespace
+#include "update_rules.cuh"
 
 template <typename T>
 __global__ void sgd_update(int size, int weights, int decayed, double l2, double coupled,
                            double decoupled, double rate_factor, T *w, const T *dw, const double *rate) {
-    using namespace fastconv;
-    const Penalties p = {weights, decayed, l2, coupled, decoupled};
-    for (int i = first_index(); i < size; i += index_step())
-        w[i] = after_step(p, i, w[i], gradient_of(p, i, w[i], dw[i]), *rate * rate_factor);
+    fastconv::sgd_update(size, weights, decayed, l2, coupled, decoupled, rate_factor, w, dw, rate);
 }
 
 template <typename T>
 __global__ void momentum_update(int size, int weights, int decayed, double l2, double coupled,
                                 double decoupled, double rate_factor, double momentum, double given_share, int nesterov,
                                 int scheduled, T *w, const T *dw, T *m, const double *rate) {
-    using namespace fastconv;
-    const Penalties p = {weights, decayed, l2, coupled, decoupled};
-    const double of_step = scheduled ? rate[1] : momentum;
-    const double share = scheduled == OF_WHAT_IS_LEFT ? 1 - of_step : given_share;
-    const T beta = static_cast<T>(of_step);
-    for (int i = first_index(); i < size; i += index_step()) {
-        const T g = static_cast<T>(share) * gradient_of(p, i, w[i], dw[i]);
-        const T velocity = beta * m[i] + g;
-        m[i] = velocity;
-        w[i] = after_step(p, i, w[i], nesterov ? g + beta * velocity : velocity, *rate * rate_factor);
-    }
+    fastconv::momentum_update(size, weights, decayed, l2, coupled, decoupled, rate_factor, momentum,
+                              given_share, nesterov, scheduled, w, dw, m, rate);
 }
 
 template <typename T>
 __global__ void adam_update(int size, int weights, int decayed, double l2, double coupled,
                             double decoupled, double rate_factor, double given_beta1, double beta2,
                             double epsilon, int scheduled, T *w, const T *dw, T *m, T *v,
-                            const double *rate, const long long *step) {
-    using namespace fastconv;
-    const Penalties p = {weights, decayed, l2, coupled, decoupled};
-    const double beta1 = scheduled ? rate[1] : given_beta1;
-    const double t = static_cast<double>(*step + 1);
-    // 1 - beta^t, without the digits that the difference would lose.
-    const T first_scale = static_cast<T>(-1 / expm1(t * log(beta1)));
-    const T second_scale = static_cast<T>(-1 / expm1(t * log(beta2)));
-    for (int i = first_index(); i < size; i += index_step()) {
-        const T g = gradient_of(p, i, w[i], dw[i]);
-        const T first = static_cast<T>(beta1) * m[i] + static_cast<T>(1 - beta1) * g;
-        const T second = static_cast<T>(beta2) * v[i] + static_cast<T>(1 - beta2) * g * g;
-        m[i] = first;
-        v[i] = second;
-        const T root = sqrt(second * second_scale);
-        const T u = first * first_scale / (root + static_cast<T>(epsilon));
-        w[i] = after_step(p, i, w[i], u, *rate * rate_factor);
-    }
+                            const double *rate, const double *scales) {
+    fastconv::adam_update(size, weights, decayed, l2, coupled, decoupled, rate_factor, given_beta1,
+                          beta2, epsilon, scheduled, w, dw, m, v, rate, scales);
 }
 
 template <typename T>
@@ -119,28 +65,15 @@ __global__ void adagrad_update(int size, int weights, int decayed, double l2, do
     }
 }
 
-// The factors of g and of m are found as OptimizerSpec.nadam_shares says.
 template <typename T>
 __global__ void nadam_update(int size, int weights, int decayed, double l2, double coupled,
                              double decoupled, double rate_factor, double beta1, double beta2,
-                             double epsilon, double momentum_decay, T *w, const T *dw, T *m, T *v,
-                             const double *rate, const long long *step) {
+                             double epsilon, T *w, const T *dw, T *m, T *v, const double *rate,
+                             const double *scales) {
     using namespace fastconv;
     const Penalties p = {weights, decayed, l2, coupled, decoupled};
-    const double t = static_cast<double>(*step + 1), log_q = momentum_decay * log(0.96);
-    const double mu = beta1 * (1 - 0.5 * exp(log_q * t));
-    const double following = beta1 * (1 - 0.5 * exp(log_q * (t + 1)));
-    double log_product = t * log(beta1), power = 1;
-    for (int k = 1; k <= 60; k++) {
-        const double sums =
-            log_q != 0 ? exp(k * log_q) * expm1(k * log_q * t) / expm1(k * log_q) : t;
-        power /= 2;
-        log_product -= power / k * sums;
-    }
-    const double product = exp(log_product);
-    const T of_gradient = static_cast<T>((1 - mu) / (1 - product));
-    const T of_mean = static_cast<T>(following / (1 - product * following));
-    const T correction = static_cast<T>(-1 / expm1(t * log(beta2)));
+    const T of_mean = static_cast<T>(scales[0]), correction = static_cast<T>(scales[1]);
+    const T of_gradient = static_cast<T>(scales[2]);
     for (int i = first_index(); i < size; i += index_step()) {
         const T g = gradient_of(p, i, w[i], dw[i]);
         const T first = static_cast<T>(beta1) * m[i] + static_cast<T>(1 - beta1) * g;
@@ -158,12 +91,10 @@ template <typename T>
 __global__ void lamb_direction(int size, int weights, int decayed, double l2, double coupled,
                                double decoupled, double, double beta1, double beta2,
                                double epsilon, const T *w, const T *dw, T *m, T *v,
-                               const long long *step, T *u) {
+                               const double *scales, T *u) {
     using namespace fastconv;
     const Penalties p = {weights, decayed, l2, coupled, decoupled};
-    const double t = static_cast<double>(*step + 1);
-    const T first_scale = static_cast<T>(-1 / expm1(t * log(beta1)));
-    const T second_scale = static_cast<T>(-1 / expm1(t * log(beta2)));
+    const T first_scale = static_cast<T>(scales[0]), second_scale = static_cast<T>(scales[1]);
     for (int i = first_index(); i < size; i += index_step()) {
         const T g = gradient_of(p, i, w[i], dw[i]);
         const T first = static_cast<T>(beta1) * m[i] + static_cast<T>(1 - beta1) * g;

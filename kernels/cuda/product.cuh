@@ -1,243 +1,152 @@
 // Products of matrices that need not be there: the one building block of convolutions and dense
 // layers.
 //
-// A and B are views with `row(m)` or `column(n)`, what belongs to a line of them and is computed
-// once, and `at(line, k)`, an element. A block of THREADS threads makes a tile of SIDE x SIDE
-// elements of the product; each k-th column of A and row of B passes through shared memory
-// (tiles.cuh), and is rounded on its way to the precision of the product. Where there are few
-// tiles, blocks share the sum over k: each writes the sum of its part. Where there is a counter for
-// each tile, the block that finds all parts of its tile there adds them up, else `sum_parts` does
-// in a launch of its own: in the same order, so no result depends on which block is last.
+// A and B are views (factor.cuh). A block of THREADS threads makes a tile of ROWS x COLUMNS elements
+// of the product, DEPTH terms of the sums at a time: tiles of A and B come to shared memory while the
+// ones before them are multiplied. Where there are few tiles, blocks share the sum over k: each
+// writes the sum of its part. Where there is a counter for each tile, the block that finds all parts
+// of its tile there adds them up, else `sum_parts` does in a launch of its own: in the same order, so
+// no result depends on which block is last.
 //
 // Source of the idea: NVIDIA, "CUTLASS: Fast Linear Algebra in CUDA C++" (2017), and Chetlur et
 // al., "cuDNN: Efficient Primitives for Deep Learning" (arXiv:1410.0759) for the views.
 #pragma once
 
-#include "threads.cuh"
-#include "tiles.cuh"
+#include "async_copy.cuh"
+#include "factor.cuh"
+#include "results.cuh"
+#include "tensor_tiles.cuh"
 
 namespace fastconv {
 
-// Element (row, column) of a matrix in memory, as A (lines are rows) or as B (lines are columns).
-template <typename T>
-struct Matrix {
-    const T *first;
-    int row_stride, column_stride;
+// Tiles in shared memory, and who brings them. Three stages where copies go on by themselves; else
+// numbers pass through registers, which are a stage of their own.
+template <typename Tile>
+struct Stages {
+    static constexpr int COUNT = Tile::IS_ASYNC ? 3 : 2;
+    static constexpr int SIZE = Tile::A::SIZE + Tile::B::SIZE; // elements of one
+};
 
-    struct Line {
-        const T *first;
+// sums += the products of tiles `first` to `first + count - 1`.
+template <int WIDTH, typename Tile, typename T, typename A, typename B>
+__device__ void multiply_async(int steps, A &a, B &b, typename Tile::Element *room, T *sums) {
+    constexpr int COUNT = Stages<Tile>::COUNT, SIZE = Stages<Tile>::SIZE;
+    const auto bring = [&](T *tile) {
+        a.bring([&](int, int, int line, int k, const T *from, bool exists) {
+            copy_async<WIDTH>(tile + Tile::A::place(line, k), from, exists);
+        });
+        b.bring([&](int, int, int line, int k, const T *from, bool exists) {
+            copy_async<WIDTH>(tile + Tile::A::SIZE + Tile::B::place(line, k), from, exists);
+        });
     };
-    __device__ Line row(int m) const { return {first + static_cast<long long>(m) * row_stride}; }
-    __device__ Line column(int n) const {
-        return {first + static_cast<long long>(n) * column_stride};
+#pragma unroll 1
+    for (int stage = 0; stage < COUNT - 1; stage++) {
+        if (stage < steps) bring(room + stage * SIZE);
+        commit_copies();
     }
-};
-
-template <typename T>
-struct LeftMatrix : Matrix<T> {
-    __device__ T at(const typename Matrix<T>::Line &line, int k) const {
-        return line.first[static_cast<long long>(k) * this->column_stride];
+    T *filled = room, *empty = room + (COUNT - 1) * SIZE;
+    T *const end = room + COUNT * SIZE;
+#pragma unroll 1
+    for (int step = 0; step < steps; step++) {
+        wait_for_copies<COUNT - 2>();
+        // The tiles in `filled` are there, and all threads are done with those in `empty`.
+        __syncthreads();
+        if (step + COUNT - 1 < steps) bring(empty);
+        commit_copies();
+        Tile::multiply(filled, filled + Tile::A::SIZE, sums);
+        filled = filled + SIZE == end ? room : filled + SIZE;
+        empty = empty + SIZE == end ? room : empty + SIZE;
     }
-};
-
-template <typename T>
-struct RightMatrix : Matrix<T> {
-    __device__ T at(const typename Matrix<T>::Line &line, int k) const {
-        return line.first[static_cast<long long>(k) * this->row_stride];
-    }
-};
-
-// Sizes of a product, and the parts that its sums are made in.
-struct Sizes {
-    int rows, columns, depth, groups, parts;
-};
-
-// Element `place` of a product of `count` elements, from the sums of its parts, in order. They may
-// be other blocks': they are not taken from this one's cache.
-template <typename T>
-__device__ T sum_of_parts(const volatile T *partial, int parts, long long count, long long place) {
-    T sum = 0;
-    for (int part = 0; part < parts; part++) sum += partial[part * count + place];
-    return sum;
+    wait_for_copies<0>();
 }
 
-// The row of a tile that line `line` in shared memory is. For windows, the four rows of one are two
-// results of each of two threads that can show each other theirs.
-template <bool WINDOWS, typename Tile>
-__device__ int row_of(int line) {
-    if (!WINDOWS) return line;
-    const int apart = Tile::APART, pair = line / (2 * apart);
-    return pair * 2 * apart + line % apart / 2 * 4 + line / apart % 2 * 2 + line % 2;
-}
-
-// Store the results of a product whose rows 4 w to 4 w + 3 are the pixels of window w of 2 x 2, row
-// by row: `store(group, m, n, sum)` takes each, and returns what it made of it;
-// `store.window(group, w, n, value, pixel)` takes the largest of these, and which one it was.
-template <typename Tile, typename T, int RESULTS, typename Store>
-__device__ void store_windows(const Sizes &size, int group, int first_row, int first_column,
-                              const Store &store, T (&values)[RESULTS]) {
+// The same where numbers are rounded to words of two on their way.
+template <int WIDTH, typename Tile, typename A, typename B>
+__device__ void multiply_rounded(int steps, A &a, B &b, typename Tile::Element *room, float *sums) {
+    constexpr int SIZE = Stages<Tile>::SIZE;
+    using Word = Pack<unsigned, QUAD / 2>;
+    float a_quads[A::QUADS][QUAD], b_quads[B::QUADS][QUAD];
+    int a_places[A::QUADS], b_places[B::QUADS];
+    const auto bring = [&] {
+        a.bring([&](int quad, int e, int line, int k, const float *from, bool exists) {
+            const Pack<float, WIDTH> numbers = read_global<WIDTH>(from, exists);
 #pragma unroll
-    for (int i = 0; i < RESULTS; i++) {
-        const int m = first_row + row_of<true, Tile>(Tile::row(i));
-        const int n = first_column + Tile::column(i);
-        if (m < size.rows && n < size.columns) values[i] = store(group, m, n, values[i]);
-    }
+            for (int i = 0; i < WIDTH; i++) a_quads[quad][e + i] = numbers.of[i];
+            if (e == 0) a_places[quad] = Tile::A::place(line, k);
+        });
+        b.bring([&](int quad, int e, int line, int k, const float *from, bool exists) {
+            const Pack<float, WIDTH> numbers = read_global<WIDTH>(from, exists);
 #pragma unroll
-    for (int i = 0; i < RESULTS; i++) {
-        if (!Tile::is_upper(i)) continue;
-        const T upper = values[i], lower = values[Tile::below(i)];
-        const T upper_right = __shfl_xor_sync(ALL_LANES, upper, Tile::BESIDE);
-        const T lower_right = __shfl_xor_sync(ALL_LANES, lower, Tile::BESIDE);
-        const int m = first_row + row_of<true, Tile>(Tile::row(i));
-        const int n = first_column + Tile::column(i);
-        // The thread on the left stores.
-        if (m % 2 != 0 || m >= size.rows || n >= size.columns) continue;
-        T largest = upper;
-        int pixel = 0;
-        const T others[3] = {upper_right, lower, lower_right};
+            for (int i = 0; i < WIDTH; i++) b_quads[quad][e + i] = numbers.of[i];
+            if (e == 0) b_places[quad] = Tile::B::place(line, k);
+        });
+    };
+    const auto put = [&](typename Tile::Element *tile) {
 #pragma unroll
-        for (int e = 0; e < 3; e++)
-            if (wins(others[e], largest)) {
-                largest = others[e];
-                pixel = e + 1;
-            }
-        store.window(group, m / 4, n, largest, pixel);
+        for (int i = 0; i < A::QUADS; i++)
+            *reinterpret_cast<Word *>(tile + a_places[i]) = {
+                to_bf16(a_quads[i][0], a_quads[i][1]), to_bf16(a_quads[i][2], a_quads[i][3])};
+#pragma unroll
+        for (int i = 0; i < B::QUADS; i++)
+            *reinterpret_cast<Word *>(tile + Tile::A::SIZE + b_places[i]) = {
+                to_bf16(b_quads[i][0], b_quads[i][1]), to_bf16(b_quads[i][2], b_quads[i][3])};
+    };
+    if (steps <= 0) return;
+    bring();
+    put(room);
+    typename Tile::Element *filled = room, *empty = room + SIZE;
+#pragma unroll 1
+    for (int step = 0; step < steps; step++) {
+        __syncthreads();
+        const bool is_more = step + 1 < steps;
+        if (is_more) bring();
+        Tile::multiply(filled, filled + Tile::A::SIZE, sums);
+        if (is_more) put(empty);
+        typename Tile::Element *const next = empty;
+        empty = filled;
+        filled = next;
     }
 }
 
-// `store(group, m, n, sum)` where there is one part, else the sum goes to `partial`
+// `store` (results.cuh) takes each sum where there is one part, else the sum goes to `partial`
 // (parts, groups, rows, columns). `counters` may be null; else they are 0, one for each tile of
 // each group, and 0 again afterwards. Launch with a grid of (tiles, groups * parts) and THREADS
-// threads. A_ALONG_K: neighbours in A are those along k, so neighbouring threads take these.
-// WINDOWS: `store` takes windows too, as store_windows says.
-template <Precision PRECISION, int SIDE, bool A_ALONG_K, bool B_ALONG_K, bool WINDOWS = false,
-          typename T, typename A, typename B, typename Store>
+// threads. A_ALONG_K: neighbours in A are those along k, so a thread takes these; WIDTH of them are
+// one load. WINDOWS: `store` takes windows too, as store_windows says.
+template <Precision PRECISION, int ROWS, int COLUMNS, int WIDTH, bool A_ALONG_K, bool B_ALONG_K,
+          bool WINDOWS = false, typename T, typename A, typename B, typename Store>
 __device__ void multiply(const Sizes &size, const A &a, const B &b, const Store &store, T *partial,
                          int *counters) {
-    using Tile = Tiles<PRECISION, SIDE, A_ALONG_K, B_ALONG_K, T>;
-    constexpr int NUMBERS = Tile::NUMBERS, WORDS = DEPTH / NUMBERS; // words of a line
-    constexpr int RESULTS = SIDE * SIDE / THREADS;                  // of a thread
-    constexpr int LOADS = SIDE * WORDS / THREADS; // words it brings of A, and of B
-    // Two of each: while one is multiplied, the next one is brought.
-    __shared__ typename Tile::Word a_tiles[2][Tile::A_SIZE], b_tiles[2][Tile::B_SIZE];
+    using Tile = Tiles<PRECISION, ROWS, COLUMNS, A_ALONG_K, B_ALONG_K, T>;
+    using Element = typename Tile::Element;
+    constexpr int TILE_BYTES = Stages<Tile>::COUNT * Stages<Tile>::SIZE * sizeof(Element);
+    constexpr int RESULT_BYTES = ROWS * COLUMNS * sizeof(T);
+    constexpr int BYTES = TILE_BYTES > RESULT_BYTES ? TILE_BYTES : RESULT_BYTES;
+    using Aligned = Pack<unsigned, 4>;
+    __shared__ Aligned room[BYTES / sizeof(Aligned)];
+    static_assert(BYTES % sizeof(Aligned) == 0, "whole packs");
 
     const int group = blockIdx.y % size.groups, part = blockIdx.y / size.groups;
-    const int across = (size.columns + SIDE - 1) / SIDE;
-    const int first_row = blockIdx.x / across * SIDE, first_column = blockIdx.x % across * SIDE;
-    const int steps = (size.depth + DEPTH - 1) / DEPTH;
-    const int share = (steps + size.parts - 1) / size.parts * DEPTH;
-    const int from = part * share, to = from + share < size.depth ? from + share : size.depth;
+    const int across = (size.columns + COLUMNS - 1) / COLUMNS;
+    const int first_row = blockIdx.x / across * ROWS, first_column = blockIdx.x % across * COLUMNS;
+    const int steps = (size.depth + Tile::DEPTH - 1) / Tile::DEPTH;
+    const int share = (steps + size.parts - 1) / size.parts, from = part * share;
+    const int own_steps = from + share < steps ? share : steps - from;
 
-    const int thread = threadIdx.x;
-    // Line and word in a tile of what this thread brings.
-    int a_line[LOADS], a_word[LOADS], b_line[LOADS], b_word[LOADS];
-    decltype(a.row(0)) rows[LOADS];
-    decltype(b.column(0)) columns[LOADS];
-#pragma unroll
-    for (int i = 0; i < LOADS; i++) {
-        const int e = thread + i * THREADS;
-        a_line[i] = A_ALONG_K ? e / WORDS : e % SIDE;
-        b_line[i] = B_ALONG_K ? e / WORDS : e % SIDE;
-        a_word[i] = A_ALONG_K ? e % WORDS : e / SIDE;
-        b_word[i] = B_ALONG_K ? e % WORDS : e / SIDE;
-        const int m = first_row + row_of<WINDOWS, Tile>(a_line[i]);
-        const int n = first_column + b_line[i];
-        rows[i] = a.row(m < size.rows ? m : 0);
-        columns[i] = b.column(n < size.columns ? n : 0);
-    }
+    Factor<ROWS, Tile::DEPTH, A_ALONG_K, WIDTH, A> of_a(
+        a, from * Tile::DEPTH, size.rows,
+        [&](int line) { return first_row + row_of<WINDOWS, Tile>(line); });
+    Factor<COLUMNS, Tile::DEPTH, B_ALONG_K, WIDTH, B> of_b(
+        b, from * Tile::DEPTH, size.columns, [&](int line) { return first_column + line; });
+    T sums[Tile::RESULTS] = {};
+    Element *const tiles = reinterpret_cast<Element *>(room);
+    if constexpr (Tile::IS_ASYNC) multiply_async<WIDTH, Tile>(own_steps, of_a, of_b, tiles, sums);
+    else multiply_rounded<WIDTH, Tile>(own_steps, of_a, of_b, tiles, sums);
 
-    typename Tile::Word a_words[LOADS], b_words[LOADS];
-    const auto bring = [&](int start) {
-#pragma unroll
-        for (int i = 0; i < LOADS; i++) {
-            T left[NUMBERS], right[NUMBERS];
-#pragma unroll
-            for (int e = 0; e < NUMBERS; e++) {
-                const int a_k = start + a_word[i] * NUMBERS + e;
-                const int b_k = start + b_word[i] * NUMBERS + e;
-                const int m = first_row + row_of<WINDOWS, Tile>(a_line[i]);
-                const bool in_a = m < size.rows && a_k < to;
-                const bool in_b = first_column + b_line[i] < size.columns && b_k < to;
-                left[e] = in_a ? a.at(rows[i], a_k) : T(0);
-                right[e] = in_b ? b.at(columns[i], b_k) : T(0);
-            }
-            a_words[i] = Tile::word_of(left);
-            b_words[i] = Tile::word_of(right);
-        }
-    };
-    const auto put = [&](int empty) {
-#pragma unroll
-        for (int i = 0; i < LOADS; i++) {
-            a_tiles[empty][Tile::place_in_a(a_line[i], a_word[i])] = a_words[i];
-            b_tiles[empty][Tile::place_in_b(b_line[i], b_word[i])] = b_words[i];
-        }
-    };
-
-    T sums[RESULTS] = {};
-    bring(from);
-    put(0);
-    int filled = 0;
-    for (int start = from; start < to; start += DEPTH) {
-        // The tiles in `filled` are there, and all threads are done with the others.
-        __syncthreads();
-        const bool is_more = start + DEPTH < to;
-        if (is_more) bring(start + DEPTH);
-        Tile::multiply(a_tiles[filled], b_tiles[filled], sums);
-        filled = 1 - filled;
-        if (is_more) put(filled);
-    }
-
-    if (size.parts > 1) {
-        const long long count = static_cast<long long>(size.groups) * size.rows * size.columns;
-#pragma unroll
-        for (int i = 0; i < RESULTS; i++) {
-            const int m = first_row + row_of<WINDOWS, Tile>(Tile::row(i));
-            const int n = first_column + Tile::column(i);
-            const long long line = static_cast<long long>(blockIdx.y) * size.rows + m;
-            if (m < size.rows && n < size.columns) partial[line * size.columns + n] = sums[i];
-        }
-        if (!counters) return;
-
-        __shared__ bool is_last;
-        __threadfence(); // what this block wrote is there before it is counted
-        __syncthreads();
-        if (thread == 0) {
-            int *const counter = counters + group * gridDim.x + blockIdx.x;
-            is_last = atomicAdd(counter, 1) == size.parts - 1;
-            if (is_last) *counter = 0;
-        }
-        __syncthreads();
-        if (!is_last) return;
-        __threadfence();
-#pragma unroll
-        for (int i = 0; i < RESULTS; i++) {
-            const int m = first_row + row_of<WINDOWS, Tile>(Tile::row(i));
-            const int n = first_column + Tile::column(i);
-            const long long line = static_cast<long long>(group) * size.rows + m;
-            if (m < size.rows && n < size.columns)
-                sums[i] = sum_of_parts(partial, size.parts, count, line * size.columns + n);
-        }
-    }
-
-    if constexpr (WINDOWS) {
-        store_windows<Tile>(size, group, first_row, first_column, store, sums);
-    } else {
-#pragma unroll
-        for (int i = 0; i < RESULTS; i++) {
-            const int m = first_row + Tile::row(i), n = first_column + Tile::column(i);
-            if (m < size.rows && n < size.columns) store(group, m, n, sums[i]);
-        }
-    }
-}
-
-// Add up what the parts of a product came to. Launch with any grid and block of one dimension.
-template <typename T, typename Store>
-__device__ void sum_parts(const Sizes &size, const T *partial, const Store &store) {
-    const int plane = size.rows * size.columns, count = size.groups * plane;
-    for (int i = first_index(); i < count; i += index_step()) {
-        const T sum = sum_of_parts(partial, size.parts, count, i);
-        store(i / plane, i % plane / size.columns, i % size.columns, sum);
-    }
+    const Results<Tile, WINDOWS> results = {size, group, first_row, first_column};
+    if (size.parts > 1 && !results.add_parts(sums, partial, counters)) return;
+    __syncthreads(); // nobody reads tiles any more
+    results.store(sums, store, reinterpret_cast<T *>(room));
 }
 
 }  // namespace fastconv

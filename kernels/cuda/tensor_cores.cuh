@@ -3,7 +3,7 @@
 // functions compile to a trap, and the host launches no kernel that calls them.
 //
 // Sources: NVIDIA, "Parallel Thread Execution ISA" (sections "Multiply-and-accumulate instruction:
-// mma" and "cvt"); Markidis et al., "NVIDIA Tensor Core Programmability, Performance & Precision"
+// mma", "ldmatrix" and "cvt"); Markidis et al., "NVIDIA Tensor Core Programmability, Performance & Precision"
 // (arXiv:1803.04014); Fasi et al., "Numerical behavior of NVIDIA tensor cores" (PeerJ Computer
 // Science 7:e330, 2021) for the sums, which may be truncated rather than rounded.
 #pragma once
@@ -61,6 +61,32 @@ __device__ inline void mma_bf16(float *sums, const unsigned *a, const unsigned *
 }
 
 #undef MULTIPLY
+
+// Four matrices of 8 rows of 16 bytes each, in shared memory: lane 8 i + j gives the address of row j
+// of matrix i, and gets in words[i] the word lane % 4 of row lane / 4. Transposed, of matrices of
+// halves of words: rows 2 (lane % 4) and 2 (lane % 4) + 1 of column lane / 4.
+template <typename T>
+__device__ inline void load_matrices(unsigned (&words)[4], const T *row) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
+                 : "memory");
+#else
+    __trap();
+#endif
+}
+
+__device__ inline void load_transposed(unsigned (&words)[4], const unsigned short *row) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
+                 : "memory");
+#else
+    __trap();
+#endif
+}
 
 }  // namespace fastconv
 

@@ -1,154 +1,119 @@
-// How a block multiplies two tiles in shared memory, SIDE lines by DEPTH terms each: in the dtype
-// of the numbers, or by tensor cores.
+// How a block multiplies two tiles in shared memory, of ROWS and COLUMNS lines with DEPTH terms each,
+// in the dtype of the numbers. tensor_tiles.cuh has the tiles of tensor cores.
 //
-// A tile is made of words: a number, or two neighbours along k where a number is half a word. Lines
-// are rows of A and columns of B.
+// Lines are rows of A and columns of B. Whatever is contiguous in memory, terms or lines, is so in a
+// tile, and is brought and read QUAD numbers at a time.
 #pragma once
 
-#include "tensor_cores.cuh"
 #include "threads.cuh"
 
 namespace fastconv {
 
-constexpr int THREADS = 256; // of a block
-constexpr int DEPTH = 16;    // columns of A and rows of B in shared memory at a time
+constexpr int THREADS = 128; // of a block
+constexpr int QUAD = 4;      // neighbours that are brought together
 
 // What factors are rounded to before they are multiplied; FULL: nothing.
 enum Precision { FULL, TF32, BF16 };
 
-// Each thread makes every 16th row and column.
-template <Precision PRECISION, int SIDE, bool A_ALONG_K, bool B_ALONG_K, typename T>
+// Numbers that are read and written at once.
+template <typename T, int COUNT>
+struct alignas(COUNT * sizeof(T) < 16 ? COUNT * sizeof(T) : 16) Pack {
+    T of[COUNT];
+};
+
+template <int COUNT, typename T>
+__device__ inline Pack<T, COUNT> read_pack(const T *from) {
+    return *reinterpret_cast<const Pack<T, COUNT> *>(from);
+}
+
+// Where an element lies in a tile.
+template <int SIDE, int DEPTH, bool ALONG_K, int PADDING>
+struct Layout {
+    static constexpr int STRIDE = (ALONG_K ? DEPTH : SIDE) + PADDING;
+    static constexpr int SIZE = STRIDE * (ALONG_K ? SIDE : DEPTH);
+    __device__ static int place(int line, int k) {
+        return ALONG_K ? line * STRIDE + k : k * STRIDE + line;
+    }
+};
+
+// The COUNT lines of a tile that a thread takes, of those that the THREADS_ACROSS threads beside
+// each other take. Where terms are contiguous, a thread reads QUAD of them of a line, and threads
+// beside each other read lines beside each other: with the padding they begin in different banks.
+// Where lines are, it reads as many neighbours as 16 bytes hold.
+template <int SIDE, int DEPTH, int COUNT, bool ALONG_K>
+struct Lines : Layout<SIDE, DEPTH, ALONG_K, ALONG_K ? QUAD : 0> {
+    static constexpr int THREADS_ACROSS = SIDE / COUNT;
+    static constexpr int TOGETHER = ALONG_K ? 1 : COUNT < QUAD ? COUNT : QUAD;
+
+    __device__ static int line(int thread, int i) {
+        return thread * TOGETHER + i % TOGETHER + i / TOGETHER * TOGETHER * THREADS_ACROSS;
+    }
+    // Terms k to k + QUAD - 1 of each.
+    template <typename T>
+    __device__ static void read(const T *tile, int thread, int k, T (&terms)[QUAD][COUNT]) {
+        if constexpr (ALONG_K) {
+#pragma unroll
+            for (int i = 0; i < COUNT; i++) {
+                const Pack<T, QUAD> quad =
+                    read_pack<QUAD>(tile + Lines::place(line(thread, i), k));
+#pragma unroll
+                for (int e = 0; e < QUAD; e++) terms[e][i] = quad.of[e];
+            }
+        } else {
+#pragma unroll
+            for (int e = 0; e < QUAD; e++)
+#pragma unroll
+                for (int i = 0; i < COUNT; i += TOGETHER) {
+                    const Pack<T, TOGETHER> pack =
+                        read_pack<TOGETHER>(tile + Lines::place(line(thread, i), k + e));
+#pragma unroll
+                    for (int p = 0; p < TOGETHER; p++) terms[e][i + p] = pack.of[p];
+                }
+        }
+    }
+};
+
+// A thread makes DOWN x ACROSS results.
+template <Precision PRECISION, int ROWS, int COLUMNS, bool A_ALONG_K, bool B_ALONG_K, typename T>
 struct Tiles {
     static_assert(PRECISION == FULL, "tensor cores take float");
-    using Word = T;
-    static constexpr int NUMBERS = 1; // in a word
-    static constexpr int A_SIZE = DEPTH * (SIDE + 1), B_SIZE = A_SIZE;
-    static constexpr int EACH = SIDE / 16; // results of a thread, down and across
+    using Element = T;
+    static constexpr int DEPTH = 16;
+    static constexpr int DOWN = ROWS < 128 ? 4 : 8, RESULTS = ROWS * COLUMNS / THREADS;
+    static constexpr int ACROSS = RESULTS / DOWN;
+    static constexpr bool IS_ASYNC = true; // elements are what is in memory
+    using A = Lines<ROWS, DEPTH, DOWN, A_ALONG_K>;
+    using B = Lines<COLUMNS, DEPTH, ACROSS, B_ALONG_K>;
 
-    // A thread has results APART rows from each other, and the one BESIDE it in a warp has those of
-    // the next row, or the one before.
-    static constexpr int APART = 16, BESIDE = 16;
-    __device__ static bool is_upper(int result) { return result / EACH % 2 == 0; }
-    __device__ static int below(int result) { return result + EACH; }
+    // Where the terms of A are contiguous, a thread's rows are so far apart.
+    static constexpr int APART = A::THREADS_ACROSS;
+    static_assert(A::THREADS_ACROSS * B::THREADS_ACROSS == THREADS, "each thread has its results");
 
-    __device__ static Word word_of(const T *numbers) { return *numbers; }
-    __device__ static int place_in_a(int line, int k) { return k * (SIDE + 1) + line; }
-    __device__ static int place_in_b(int line, int k) { return k * (SIDE + 1) + line; }
-
-    __device__ static void multiply(const Word *a, const Word *b, T *sums) {
+    __device__ static void multiply(const T *a, const T *b, T *sums) {
 #pragma unroll
-        for (int k = 0; k < DEPTH; k++) {
-            T left[EACH], right[EACH];
+        for (int k = 0; k < DEPTH; k += QUAD) {
+            T left[QUAD][DOWN], right[QUAD][ACROSS];
+            A::read(a, thread_row(), k, left);
+            B::read(b, thread_column(), k, right);
 #pragma unroll
-            for (int i = 0; i < EACH; i++) {
-                left[i] = a[place_in_a(row(i * EACH), k)];
-                right[i] = b[place_in_b(column(i), k)];
-            }
+            for (int e = 0; e < QUAD; e++)
 #pragma unroll
-            for (int i = 0; i < EACH; i++)
+                for (int i = 0; i < DOWN; i++)
 #pragma unroll
-                for (int j = 0; j < EACH; j++) sums[i * EACH + j] += left[i] * right[j];
+                    for (int j = 0; j < ACROSS; j++)
+                        sums[i * ACROSS + j] += left[e][i] * right[e][j];
         }
     }
 
-    // Where a result of this thread lies in the product of the tiles.
-    __device__ static int row(int result) { return threadIdx.x / 16 + result / EACH * 16; }
-    __device__ static int column(int result) { return threadIdx.x % 16 + result % EACH * 16; }
+    __device__ static int thread_row() { return threadIdx.x / B::THREADS_ACROSS; }
+    __device__ static int thread_column() { return threadIdx.x % B::THREADS_ACROSS; }
+
+    // Where a result of this thread lies in the product of the tiles; of its row number `down` and
+    // its column number `across`, and which result that is.
+    static constexpr int ROWS_OF_A_THREAD = DOWN, COLUMNS_OF_A_THREAD = ACROSS;
+    __device__ static int row(int down) { return A::line(thread_row(), down); }
+    __device__ static int column(int across) { return B::line(thread_column(), across); }
+    __device__ static int result(int down, int across) { return down * ACROSS + across; }
 };
-
-// What tensor cores do with words.
-template <Precision PRECISION>
-struct TensorCores {
-    static constexpr int NUMBERS = 1;
-    __device__ static unsigned word_of(const float *numbers) { return to_tf32(*numbers); }
-    __device__ static void multiply(float *sums, const unsigned *a, const unsigned *b) {
-        mma_tf32(sums, a, b);
-    }
-};
-
-template <>
-struct TensorCores<BF16> {
-    static constexpr int NUMBERS = 2;
-    __device__ static unsigned word_of(const float *numbers) {
-        return to_bf16(numbers[0], numbers[1]);
-    }
-    __device__ static void multiply(float *sums, const unsigned *a, const unsigned *b) {
-        mma_bf16(sums, a, b);
-    }
-};
-
-// The 8 warps lie in 2 rows and 4 columns; each makes EACH x EACH products of 16 x 8.
-//
-// A warp reads 4 neighbouring words of 8 neighbouring lines at once, from 32 different banks: lines
-// begin 12 or 20 banks behind each other, or words 8 banks if lines are what is contiguous. Hence
-// the padding. What is contiguous is what neighbouring threads bring.
-template <Precision PRECISION, int SIDE, bool A_ALONG_K, bool B_ALONG_K>
-struct TensorTiles {
-    using Word = unsigned;
-    using Cores = TensorCores<PRECISION>;
-    static constexpr int NUMBERS = Cores::NUMBERS;
-    static constexpr int WORDS = DEPTH / NUMBERS;
-    static constexpr int ALONG_K_SIZE = SIDE * (WORDS + 4), ALONG_LINES_SIZE = WORDS * (SIDE + 8);
-    static constexpr int A_SIZE = A_ALONG_K ? ALONG_K_SIZE : ALONG_LINES_SIZE;
-    static constexpr int B_SIZE = B_ALONG_K ? ALONG_K_SIZE : ALONG_LINES_SIZE;
-    static constexpr int EACH = SIDE / 32;
-
-    static constexpr int APART = 8, BESIDE = 4; // lanes
-    __device__ static bool is_upper(int result) { return result % 4 < 2; }
-    __device__ static int below(int result) { return result + 2; }
-
-    template <bool ALONG_K>
-    __device__ static int place(int line, int word) {
-        return ALONG_K ? line * (WORDS + 4) + word : word * (SIDE + 8) + line;
-    }
-    __device__ static Word word_of(const float *numbers) { return Cores::word_of(numbers); }
-    __device__ static int place_in_a(int line, int word) { return place<A_ALONG_K>(line, word); }
-    __device__ static int place_in_b(int line, int word) { return place<B_ALONG_K>(line, word); }
-
-    // The layouts of tensor_cores.cuh.
-    __device__ static void multiply(const Word *a, const Word *b, float *sums) {
-        const int group = threadIdx.x % WARP / 4, member = threadIdx.x % 4;
-#pragma unroll
-        for (int k = 0; k < WORDS; k += 8) {
-            Word left[EACH][4], right[EACH][2];
-#pragma unroll
-            for (int i = 0; i < EACH; i++) {
-#pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    const int line = first_row() + i * 16 + group + e % 2 * 8;
-                    left[i][e] = a[place_in_a(line, k + member + e / 2 * 4)];
-                }
-#pragma unroll
-                for (int e = 0; e < 2; e++)
-                    right[i][e] =
-                        b[place_in_b(first_column() + i * 8 + group, k + member + e * 4)];
-            }
-#pragma unroll
-            for (int i = 0; i < EACH; i++)
-#pragma unroll
-                for (int j = 0; j < EACH; j++)
-                    Cores::multiply(sums + (i * EACH + j) * 4, left[i], right[j]);
-        }
-    }
-
-    __device__ static int first_row() { return threadIdx.x / WARP / 4 * (SIDE / 2); }
-    __device__ static int first_column() { return threadIdx.x / WARP % 4 * (SIDE / 4); }
-    __device__ static int row(int result) {
-        const int group = threadIdx.x % WARP / 4;
-        return first_row() + result / 4 / EACH * 16 + group + result % 4 / 2 * 8;
-    }
-    __device__ static int column(int result) {
-        const int member = threadIdx.x % 4;
-        return first_column() + result / 4 % EACH * 8 + member * 2 + result % 2;
-    }
-};
-
-template <int SIDE, bool A_ALONG_K, bool B_ALONG_K>
-struct Tiles<TF32, SIDE, A_ALONG_K, B_ALONG_K, float>
-    : TensorTiles<TF32, SIDE, A_ALONG_K, B_ALONG_K> {};
-
-template <int SIDE, bool A_ALONG_K, bool B_ALONG_K>
-struct Tiles<BF16, SIDE, A_ALONG_K, B_ALONG_K, float>
-    : TensorTiles<BF16, SIDE, A_ALONG_K, B_ALONG_K> {};
 
 }  // namespace fastconv

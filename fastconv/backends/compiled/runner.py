@@ -60,9 +60,12 @@ class StreamRunner:
     plan
         What to run.
     shared
-        Arrays for the buffers that the plan marks as shared, by name.
+        Arrays for the buffers that the plan marks as shared, by name. What is made of constant ones
+        alone is made now.
     threads
         How many threads may take part; None: FASTCONV_THREADS, else all cores of this process.
+    precision
+        "float32", or with the engine of C "bf16": what factors of products are rounded to.
 
     Attributes
     ----------
@@ -73,12 +76,16 @@ class StreamRunner:
     engine: ClassVar[Engine]
 
     def __init__(
-        self, plan: Plan, shared: Mapping[str, np.ndarray], threads: int | None = None
+        self,
+        plan: Plan,
+        shared: Mapping[str, np.ndarray],
+        threads: int | None = None,
+        precision: str = "float32",
     ) -> None:
         engine = self.engine
         reordered = reorder(plan)
         batch_blocked = block_batches(reordered.plan, engine.target())
-        lowered = lower(batch_blocked.plan, engine.target())
+        lowered = lower(batch_blocked.plan, engine.target(), precision)
         if is_wanted():
             check_rewritten(plan, reordered)
             check_rewritten(reordered.plan, batch_blocked)
@@ -90,12 +97,21 @@ class StreamRunner:
         self._arrays: list[np.ndarray] = plan.allocate(shared, aligned)
         self._more = [aligned((size,), "uint8") for size in lowered.memory_bytes]
         self._first_step = np.zeros(1, np.int64)
-        self._checked: np.ndarray | None = None  # an order that nobody can change since
+        # The order that the stream points to, checked, if nobody can change it.
+        self._pointed_order: np.ndarray | None = None
         self._stream, relocations = encode(self.instructions, engine.address_of, engine.tiles_of)
         self._relocate(relocations)
+        self._prepare(lowered.preparation)
         self._samples = plan.samples_of_a_step
         names = [buffer.name for buffer in plan.buffers]
         self._statistics = self.buffer("statistics") if "statistics" in names else None
+
+    def _prepare(self, instructions: Sequence[Instruction]) -> None:
+        """Run what depends on constant buffers alone."""
+        stream, relocations = encode(instructions, self.engine.address_of, self.engine.tiles_of)
+        for number, word, argument, offset in relocations.tolist():
+            stream[number, word] = self._array(argument).ctypes.data + offset
+        self.engine.run_stream(stream, 1, self.threads)
 
     def _relocate(self, relocations: NDArray[np.int64]) -> None:
         """Write addresses into the stream; remember those that change with every run."""
@@ -155,7 +171,8 @@ class StreamRunner:
             int64 (steps, batch): which samples make each step's batch.
         rates
             float64 (steps,): the learning rates, for a plan that updates; (steps, 2) with the
-            momenta behind them, where these are scheduled.
+            momenta behind them, where these are scheduled; (steps, schedules, 1 or 2) where some
+            parameters have schedules of their own.
         first_step
             Number of the first step: random numbers and Adam's bias correction depend on it.
         nanoseconds
@@ -177,19 +194,22 @@ class StreamRunner:
         IndexError
             If a batch is of samples that there are not.
         """
-        if order is not self._checked:
+        steps = len(order)
+        if order is not self._pointed_order:
             given, order = order, np.ascontiguousarray(order, np.int64)
             self.plan.check_order(order)
-            self._checked = given if given is order and not order.flags.writeable else None
-        steps = len(order)
-        if self._samples > self.plan.batch:
-            # A kernel finds the batch of a step right behind that of the step before.
-            parts = order.reshape(steps, -1, self.plan.batch)
-            order = np.ascontiguousarray(parts.transpose(1, 0, 2))
-        self._point("indices", order, steps)
+            if self._samples > self.plan.batch:
+                # A kernel finds the batch of a step right behind that of the step before.
+                parts = order.reshape(steps, -1, self.plan.batch)
+                order = np.ascontiguousarray(parts.transpose(1, 0, 2))
+            self._point("indices", order, steps)
+            self._pointed_order = given if given is order and not order.flags.writeable else None
         if rates is not None:
+            if np.ndim(rates) == 3:
+                # A kernel finds the rate of a step right behind that of the step before.
+                rates = np.transpose(rates, (1, 0, 2))
             rates = np.ascontiguousarray(rates, np.float64)
-            self._point("rate", rates)
+            self._point("rate", rates, steps)
         self._first_step[0] = first_step
         if self._statistics is not None and not continues:
             self._statistics.fill(0)
@@ -208,6 +228,7 @@ class StreamRunner:
         """
         self._order_of_pass = np.ascontiguousarray(order, np.int64)  # kept until backward
         self._point("indices", self._order_of_pass)
+        self._pointed_order = None
         self._first_step[0] = step
         self.engine.run_stream(self._stream[: self._backward_start], 1, self.threads)
 

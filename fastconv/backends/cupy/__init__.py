@@ -38,6 +38,17 @@ def _missing(cupy: Any) -> str | None:
         cupy.cuda.nvrtc.getVersion()
     except (ImportError, OSError, RuntimeError) as fault:
         return f"NVRTC, CUDA's compiler, does not load ({_one_line(fault)}); {_INSTALL}"
+    return _missing_headers()
+
+
+def _missing_headers() -> str | None:
+    """Reason why CuPy could compile nothing of its own; it looks for headers as this does."""
+    try:
+        found = importlib.import_module("cuda.pathfinder").find_nvidia_header_directory("cudart")
+    except (ImportError, AttributeError):  # an arrangement of its own: CuPy will say what it wants
+        return None
+    if found is None:
+        return f"CUDA's headers are not found, which CuPy compiles with; {_INSTALL}"
     return None
 
 

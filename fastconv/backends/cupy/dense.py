@@ -53,6 +53,7 @@ def dense_backward_weight(
         (dw, db),
         workspace,
         dw.dtype,
+        strides=(spec.inputs, spec.outputs),
     )
 
 

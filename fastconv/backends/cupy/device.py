@@ -6,11 +6,14 @@ place, which runs the same kernels on the host.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -40,6 +43,14 @@ class Device(Protocol):
     def compute_capability(self) -> tuple[int, int]:
         """Its major and minor compute capability, such as (8, 0)."""
 
+    @property
+    def multiprocessors(self) -> int:
+        """How many it has."""
+
+    @property
+    def shared_bytes_of_a_block(self) -> int:
+        """Most shared memory that a block may have where a launch asks for it."""
+
     def launch(
         self,
         source: str,
@@ -48,6 +59,7 @@ class Device(Protocol):
         grid: Dimensions,
         block: Dimensions,
         arguments: Sequence[Any],
+        shared_bytes: int = 0,
     ) -> None:
         """Launch an instance of a kernel on the current stream.
 
@@ -65,6 +77,9 @@ class Device(Protocol):
     ) -> None:
         """Launch an instance of a kernel of a program that is no file of the package."""
 
+    def load(self, launches: Callable[[], None]) -> None:
+        """Have the code of all that ``launches`` launches ready, without running it."""
+
     def record(self, launches: Callable[[], None]) -> Recording | None:
         """Record what ``launches`` launches without running it; None where that cannot be."""
 
@@ -76,6 +91,9 @@ class Device(Protocol):
 
     def card_of(self, array: Array) -> int:
         """Return the number of the card that an array lies on."""
+
+    def address_of(self, array: Array) -> int:
+        """Return where the first byte of an array lies."""
 
     def view(self, array: Any) -> Array:
         """Take another library's array of a card, without a copy.
@@ -122,13 +140,23 @@ class CudaDevice:
         self.arrays: Any = importlib.import_module("cupy")
         self._modules: dict[tuple[int, str, tuple[str, ...]], Any] = {}
         self._functions: dict[tuple[int, str, str], Any] = {}
-        self._only_loads = False
+        self._wanted: dict[tuple[str, tuple[str, ...]], set[str]] | None = None
 
     @property
     def compute_capability(self) -> tuple[int, int]:
         """Major and minor compute capability of the current card."""
         digits = str(self.arrays.cuda.Device().compute_capability)
         return int(digits[:-1]), int(digits[-1])
+
+    @property
+    def multiprocessors(self) -> int:
+        """How many multiprocessors the current card has."""
+        return int(self.arrays.cuda.Device().attributes["MultiProcessorCount"])
+
+    @property
+    def shared_bytes_of_a_block(self) -> int:
+        """Most shared memory that a block of the current card may have."""
+        return int(self.arrays.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
 
     def _module(self, source: str, instances: tuple[str, ...]) -> Any:
         """Compile instances of a source file, or take them from CuPy's cache on disk."""
@@ -149,22 +177,32 @@ class CudaDevice:
         grid: Dimensions,
         block: Dimensions,
         arguments: Sequence[Any],
+        shared_bytes: int = 0,
     ) -> None:
         """Launch an instance of a kernel on the current stream."""
         key = (self.arrays.cuda.Device().id, source, kernel)
         if key not in self._functions:
-            module = self._module(source, compiled_with(kernel, source, dtype))
-            function = module.get_function(kernel)
+            instances = compiled_with(kernel, source, dtype)
+            if self._wanted is not None:
+                self._wanted.setdefault((source, instances), set()).add(kernel)
+                return
+            function = self._module(source, instances).get_function(kernel)
             function.compile()
             self._functions[key] = function
-        if self._only_loads:
+        if self._wanted is not None:
             return
         if any(isinstance(each, np.ndarray) for each in arguments):
             # CuPy would take its bytes for the argument itself.
             raise TypeError(f"{kernel}: an argument is a NumPy array; expected a CuPy array")
         null = np.uintp(0)
         values = tuple(null if each is None else each for each in arguments)
-        self._functions[key](grid, block, values)
+        function = self._functions[key]
+        if not shared_bytes:
+            function(grid, block, values)
+            return
+        if function.max_dynamic_shared_size_bytes < shared_bytes:
+            function.max_dynamic_shared_size_bytes = shared_bytes
+        function(grid, block, values, shared_mem=shared_bytes)
 
     def launch_code(
         self,
@@ -183,27 +221,48 @@ class CudaDevice:
                 name_expressions=(kernel,),
             )
             self._functions[key] = module.get_function(kernel)
-        if self._only_loads:
+        if self._wanted is not None:
             return
         null = np.uintp(0)
         values = tuple(null if each is None else each for each in arguments)
         self._functions[key](grid, block, values)
 
-    def record(self, launches: Callable[[], None]) -> Recording | None:
-        """Capture what ``launches`` launches as a CUDA graph; where that fails, warn of it."""
-        self._only_loads = True  # code cannot be loaded while a stream is captured
+    def load(self, launches: Callable[[], None]) -> None:
+        """Compile what is not in CuPy's cache, sources side by side, and load all."""
+        wanted: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+        self._wanted = wanted
         try:
             launches()
         finally:
-            self._only_loads = False
-        stream = self.arrays.cuda.get_current_stream()
+            self._wanted = None
+        number = self.current()
+
+        def compile_source(each: tuple[str, tuple[str, ...]]) -> None:
+            with self.arrays.cuda.Device(number):  # a thread has a current card of its own
+                self._module(*each).compile()
+
+        # The compiler runs without Python's lock.
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(compile_source, wanted))
+        for (source, instances), kernels in wanted.items():
+            for kernel in kernels:
+                function = self._module(source, instances).get_function(kernel)
+                function.compile()
+                self._functions[number, source, kernel] = function
+
+    def record(self, launches: Callable[[], None]) -> Recording | None:
+        """Capture what ``launches`` launches as a CUDA graph; where that fails, warn of it."""
+        self.load(launches)  # code cannot be loaded while a stream is captured
+        cuda = self.arrays.cuda
+        stream = cuda.get_current_stream()
         try:
             stream.begin_capture()
             try:
                 launches()
             finally:
                 graph = stream.end_capture()
-        except self.arrays.cuda.runtime.CUDARuntimeError as fault:
+        # Launches raise the driver's errors, all else the runtime's.
+        except (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError) as fault:
             warnings.warn(
                 f"no CUDA graph could be recorded ({fault}); kernels are launched one by one",
                 RuntimeWarning,
@@ -230,6 +289,11 @@ class CudaDevice:
         """Return the number of the card that an array lies on."""
         number: int = array.data.device_id
         return number
+
+    def address_of(self, array: Array) -> int:
+        """Return where the first byte of an array lies."""
+        address: int = array.data.ptr
+        return address
 
     def view(self, array: Any) -> Array:
         """Take an array with DLPack, whose maker orders the streams, or with CUDA's interface."""
@@ -276,6 +340,17 @@ def stand_in(device: Device | None) -> None:
     """Let another device run all kernels from here on; None: CuPy's again."""
     global _stand_in
     _stand_in = device
+
+
+@contextlib.contextmanager
+def in_place_of_a_card(device: Any) -> Iterator[None]:
+    """Let another device take all launches within the ``with`` block."""
+    before = _stand_in
+    stand_in(device)
+    try:
+        yield
+    finally:
+        stand_in(before)
 
 
 @functools.cache

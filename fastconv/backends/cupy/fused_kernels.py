@@ -18,6 +18,7 @@ from fastconv.backends.cupy.launches import (
     launch_rows,
     numbers_of,
 )
+from fastconv.backends.cupy.loss_blocks import blocks_of_losses
 from fastconv.backends.cupy.products import CountedWorkspace, Product
 from fastconv.plans.operation import ActivationSpec, InputSpec, LossSpec
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
@@ -76,12 +77,12 @@ def sizes_of(spec: DenseSpec) -> tuple[int, int, int]:
 
 def forward_product(spec: DenseSpec) -> Product:
     """Samples times outputs, summed over inputs."""
-    return Product(spec.batch, spec.outputs, spec.inputs)
+    return Product(spec.batch, spec.outputs, spec.inputs, has_gemv=True)
 
 
 def data_product(spec: DenseSpec) -> Product:
     """Samples times inputs, summed over outputs."""
-    return Product(spec.batch, spec.inputs, spec.outputs)
+    return Product(spec.batch, spec.inputs, spec.outputs, has_gemv=True)
 
 
 def dense_forward(
@@ -96,7 +97,7 @@ def dense_forward(
     """``x w + b``, activated."""
     forward_product(spec).run(
         "dense.dense_forward", sizes_of(spec), (x, w), (b, y), workspace, y.dtype,
-        numbers_of(activation),
+        numbers_of(activation), strides=(spec.inputs, spec.outputs),
     )  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def dense_backward_data(
     """Gradient of what was activated to x; ``kept`` is what its derivative is of."""
     data_product(spec).run(
         "dense.dense_backward_data", sizes_of(spec), (dy, w), (kept, dx), workspace, dx.dtype,
-        numbers_of(activation),
+        numbers_of(activation), strides=(spec.outputs,),
     )  # fmt: skip
 
 
@@ -215,10 +216,18 @@ def softmax_cross_entropy(
     probabilities: Array,
     dscores: Array,
     statistics: Array,
-    workspace: Array | None,
+    workspace: CountedWorkspace | None,
 ) -> None:
-    """Launch what the kernels of the contract do one after the other; parameters as theirs."""
+    """Launch what the kernels of the contract do one after the other; parameters as theirs.
+
+    With a :class:`CountedWorkspace` several blocks share the samples.
+    """
+    check_size("softmax_cross_entropy", scores=spec.batch * spec.outputs)
+    blocks, partial, counters = 1, None, None
+    if isinstance(workspace, CountedWorkspace) and blocks_of_losses(spec) > 1:
+        blocks, counters = blocks_of_losses(spec), workspace.counters
+        partial = workspace.memory
     launch(
-        "loss.softmax_cross_entropy", (1,), (THREADS,), spec.batch, spec.outputs, scores, labels,
-        losses, probabilities, dscores, statistics, dtype=losses.dtype,
+        "loss.softmax_cross_entropy", (blocks,), (THREADS,), spec.batch, spec.outputs, scores,
+        labels, losses, probabilities, dscores, statistics, partial, counters, dtype=losses.dtype,
     )  # fmt: skip

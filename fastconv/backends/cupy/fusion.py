@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +41,6 @@ _LOSS = (
 _POOLED = ("conv.conv2d_forward", "activation.activation_forward", "pool.max_pool2d_forward")
 _OVERWRITE = ("conv.conv2d_forward", "dense.dense_forward")
 """Kernels that only write their last argument."""
-_MOST_SAMPLES = 256
-"""Most samples of a batch whose losses one block computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +94,29 @@ def fuse(plan: Plan) -> list[FusedCall]:
     >>> fuse(Plan(1, "float32", (), ()))
     []
     """
+    return _fuse(plan, _JOINS)
+
+
+def fuse_in_a_block(plan: Plan) -> list[FusedCall]:
+    """Join what an instruction of :mod:`fastconv.backends.cupy.block_plan` makes at once.
+
+    Convolutions and dense layers with activations, and a loss and its gradient.
+
+    Examples
+    --------
+    >>> fuse_in_a_block(Plan(1, "float32", (), ()))
+    []
+    """
+    return _fuse(plan, (_join_loss, _join_activation_of_product))
+
+
+def _fuse(plan: Plan, joins: Sequence[Callable[[Plan, int], FusedCall | None]]) -> list[FusedCall]:
     fused: list[FusedCall] = []
     number = 0
     while number < len(plan.calls):
         first = plan.calls[number]
         alone = FusedCall(first, (number,), None, first.arguments)
-        joined = (join(plan, number) for join in _JOINS)
+        joined = (join(plan, number) for join in joins)
         fused.append(next(filter(None, joined), alone))
         number += len(fused[-1].origins)
     return fused
@@ -145,7 +160,7 @@ def _join_input(plan: Plan, number: int) -> FusedCall | None:
 
 def _join_loss(plan: Plan, number: int) -> FusedCall | None:
     calls = plan.calls[number : number + len(_LOSS)]
-    if tuple(call.kernel for call in calls) != _LOSS or plan.batch > _MOST_SAMPLES:
+    if tuple(call.kernel for call in calls) != _LOSS:
         return None
     count, forward, backward, total = calls
     arguments = (*forward.arguments, backward.arguments[-1], total.arguments[-1])
@@ -171,6 +186,11 @@ def _join_activation(plan: Plan, number: int) -> FusedCall | None:
     kept = () if is_forward else (argument_of(second, activation_of(spec.kind).keeps),)
     arguments = (*kept, *first.arguments)
     return FusedCall(first, (number, number + 1), function, arguments, spec)
+
+
+def _join_activation_of_product(plan: Plan, number: int) -> FusedCall | None:
+    is_product = plan.calls[number].kernel.startswith(("conv.", "dense."))
+    return _join_activation(plan, number) if is_product else None
 
 
 def _join_pooling(plan: Plan, number: int) -> FusedCall | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cupy.device import Dimensions, device
-from fastconv.backends.cupy.sources import expression_of
+from fastconv.backends.cupy.sources import ProductCode, expression_of
 from fastconv.plans.activations import number_of
 from fastconv.plans.operation import ActivationSpec, RandomSpec
 
@@ -46,8 +46,8 @@ def launch(
     block: tuple[int, ...],
     *arguments: Any,
     dtype: Any = None,
-    side: int | None = None,
-    precision: str | None = None,
+    product: ProductCode | None = None,
+    shared_bytes: int = 0,
 ) -> None:
     """Launch a kernel.
 
@@ -60,18 +60,26 @@ def launch(
     arguments
         A Python int becomes an int, a float a double; scalars of NumPy keep their type, arrays are
         pointers and None is null.
-    dtype, side, precision
+    dtype, product
         Of the instance, where the kernel is a template.
+    shared_bytes
+        Shared memory of a block beside what the kernel declares.
+
+    Raises
+    ------
+    ValueError
+        If an argument, or the grid, is larger than what CUDA takes.
     """
     source, _, name = kernel.partition(".")
     values = [_as_scalar(kernel, each) for each in arguments]
     device().launch(
         f"{source}.cu",
         np.dtype("float32" if dtype is None else dtype),
-        expression_of(name, dtype, side, precision),
+        expression_of(name, dtype, product),
         _three(grid),
         _three(block),
         values,
+        shared_bytes,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastconv.backends.cupy.device import Array
-from fastconv.backends.cupy.launches import launch_elements, sum_squares
+from fastconv.backends.cupy.launches import launch, launch_elements, sum_squares
 from fastconv.backends.cupy.products import memory_of
 from fastconv.plans.operation import OptimizerSpec
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fastconv.plans.lookahead import LookaheadSpec
 
 _BYTES_OF_A_SUM = 8
+_SCALES = {"adam_update": 2, "lamb_update": 2, "nadam_update": 3}
+"""Factors of a step, the same for all elements, that a kernel makes before the update's own."""
 
 
 def _update(kernel: str, spec: OptimizerSpec, *arguments: Any, dtype: Any) -> None:
@@ -23,6 +25,15 @@ def _update(kernel: str, spec: OptimizerSpec, *arguments: Any, dtype: Any) -> No
     launch_elements(
         kernel, spec.size, *sizes, *penalties, float(spec.rate_factor), *arguments, dtype=dtype
     )
+
+
+def _scales(kernel: str, spec: OptimizerSpec, workspace: Any, *arguments: Any) -> Array:
+    """Make the factors of a step; float64, in the beginning of the workspace."""
+    size = _BYTES_OF_A_SUM * _SCALES[f"{spec.kind}_update"]
+    scales = memory_of(workspace)[:size].view("float64")
+    launch(f"bias_correction.{kernel}", (1,), (1,), float(spec.beta1), float(spec.beta2),
+           *arguments, scales)  # fmt: skip
+    return scales
 
 
 def sgd_update(
@@ -66,7 +77,8 @@ def adam_update(
     """Adam, or AdamW with decoupled decay."""
     rule = float(spec.beta1), float(spec.beta2), float(spec.epsilon)
     scheduled = int(spec.scheduled_momentum)
-    _update("optim.adam_update", spec, *rule, scheduled, w, dw, m, v, rate, step, dtype=w.dtype)
+    scales = _scales("adam_scales", spec, workspace, scheduled, rate, step)
+    _update("optim.adam_update", spec, *rule, scheduled, w, dw, m, v, rate, scales, dtype=w.dtype)
 
 
 def rmsprop_update(
@@ -107,10 +119,9 @@ def nadam_update(
     workspace: Array | None,
 ) -> None:
     """NAdam."""
-    rule = (
-        float(spec.beta1), float(spec.beta2), float(spec.epsilon), float(spec.momentum_decay)
-    )  # fmt: skip
-    _update("optim.nadam_update", spec, *rule, w, dw, m, v, rate, step, dtype=w.dtype)
+    rule = float(spec.beta1), float(spec.beta2), float(spec.epsilon)
+    scales = _scales("nadam_scales", spec, workspace, float(spec.momentum_decay), step)
+    _update("optim.nadam_update", spec, *rule, w, dw, m, v, rate, scales, dtype=w.dtype)
 
 
 def lamb_update(
@@ -124,10 +135,12 @@ def lamb_update(
     workspace: Array | None,
 ) -> None:
     """LAMB: the direction and both sums of squares first, then the step."""
-    sums = memory_of(workspace)[: 2 * _BYTES_OF_A_SUM].view("float64")
-    u = memory_of(workspace)[2 * _BYTES_OF_A_SUM :][: spec.size * w.dtype.itemsize].view(w.dtype)
+    scales = _scales("adam_scales", spec, workspace, 0, rate, step)
+    rest = memory_of(workspace)[_BYTES_OF_A_SUM * _SCALES["lamb_update"] :]
+    sums = rest[: 2 * _BYTES_OF_A_SUM].view("float64")
+    u = rest[2 * _BYTES_OF_A_SUM :][: spec.size * w.dtype.itemsize].view(w.dtype)
     rule = float(spec.beta1), float(spec.beta2), float(spec.epsilon)
-    _update("optim.lamb_direction", spec, *rule, w, dw, m, v, step, u, dtype=w.dtype)
+    _update("optim.lamb_direction", spec, *rule, w, dw, m, v, scales, u, dtype=w.dtype)
     sum_squares(spec.size, w, sums[:1])
     sum_squares(spec.size, u, sums[1:])
     launch_elements(
@@ -151,7 +164,11 @@ def lookahead_update(
 
 
 def workspace_bytes(kernel: str, spec: Any, dtype: Any) -> int:
-    """Bytes of workspace that a kernel of this module needs: for LAMB's direction and two sums."""
+    """Bytes of workspace that a kernel of this module needs.
+
+    Those of a step's factors, and for LAMB of its direction and two sums too.
+    """
+    scales = _BYTES_OF_A_SUM * _SCALES.get(kernel, 0)
     if kernel != "lamb_update":
-        return 0
-    return 2 * _BYTES_OF_A_SUM + int(spec.size) * int(np.dtype(dtype).itemsize)
+        return scales
+    return scales + 2 * _BYTES_OF_A_SUM + int(spec.size) * int(np.dtype(dtype).itemsize)

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from fastconv.backends.cupy.block_runner import (
+    BlockRunner,
+    pays_in_a_block,
+)
+from fastconv.backends.cupy.block_runner import run_together as run_together
 from fastconv.backends.cupy.device import Array, Recording, device
 from fastconv.backends.cupy.fusion import check_fused, fuse
 from fastconv.backends.cupy.launches import THREADS, launch
 from fastconv.backends.cupy.products import ENOUGH_BLOCKS, CountedWorkspace
+from fastconv.plans.effects import effects_of
 from fastconv.plans.plan import Plan
 from fastconv.plans.plan_check import check_rewritten, is_wanted
 from fastconv.plans.rewriting import Rewriting, activation_gradients_behind_data_gradients
 
 STEPS_OF_A_GRAPH = 16
-"""Steps that one recording holds."""
+"""Steps that the longer of two recordings holds; the other one holds one."""
+_GRAPHS_VARIABLE = "FASTCONV_CUDA_GRAPHS"
+_BLOCKS_VARIABLE = "FASTCONV_CUDA_BLOCKS"
+_REPEATS = 20
+"""How often a kernel is made to be timed: one takes less than a clock's tick, or a launch."""
 LEAST_CAPABILITY = (8, 0)
 """Least compute capability of a device whose tensor cores take tf32 and bf16."""
 IS_ON_HOST = False
@@ -90,6 +102,49 @@ def check_precision(precision: str, dtype: str = "float32") -> None:
         )
 
 
+def make_runner(
+    plan: Plan,
+    shared: Mapping[str, Array],
+    threads: int | None = None,
+    precision: str = "float32",
+) -> Runner | BlockRunner:
+    """Return a :class:`Runner`, or where FASTCONV_CUDA_BLOCKS=1 asks for it one block's.
+
+    That is for steps which one block should make sooner than a graph, by the same estimates as for
+    many networks. Parameters as for :class:`Runner`.
+    """
+    is_asked_for = _switch(_BLOCKS_VARIABLE, "0") and precision == "float32"
+    made = runner_together(plan, shared, 1) if is_asked_for else None
+    return made or Runner(plan, shared, threads, precision)
+
+
+def networks_together() -> int:
+    """Return how many networks are trained at once: each multiprocessor takes one."""
+    return device().multiprocessors
+
+
+def runner_together(plan: Plan, shared: Mapping[str, Array], networks: int) -> BlockRunner | None:
+    """Return a runner whose steps :func:`run_together` makes with those of other networks.
+
+    Parameters
+    ----------
+    plan, shared
+        As for :class:`Runner`.
+    networks
+        How many take part.
+
+    Returns
+    -------
+    BlockRunner or None
+        None for a plan that one block does not make, or for which graphs, one network after
+        another, should be faster.
+    """
+    updates = any(call.kernel.startswith("optim.") for call in plan.calls)
+    if not updates or not pays_in_a_block(plan, networks):
+        return None
+    return BlockRunner(plan, shared)
+
+
 class Runner:
     """A plan with its buffers allocated and its calls bound.
 
@@ -153,10 +208,12 @@ class Runner:
         self._step, self._indices, self._rate = map(self.buffer, ("step", "indices", "rate"))
         has_loss = any(buffer.name == "statistics" for buffer in plan.buffers)
         self._statistics = self.buffer("statistics") if has_loss else None
-        self._recording: Recording | None = None
-        self._tried_to_record = False
+        self._recordings: dict[int, Recording] = {}
+        self._repeated: dict[int, Recording | None] = {}
+        self._why_not = ""
         # What was filled with zeros on the current stream is used on another.
         self._device.synchronize()
+        self._prepare()
 
     def _zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
         return self._device.arrays.zeros(shape, dtype)
@@ -176,17 +233,35 @@ class Runner:
         """Bytes of the arrays that this runner allocated, without the shared ones."""
         return self.plan.memory_bytes
 
+    def _prepare(self) -> None:
+        """Load and record what a step launches: no step waits for it, no training time has it."""
+        with self._stream:
+            self._device.load(self._one_step)
+            if not _graphs_are_wanted():
+                self._why_not = f": {_GRAPHS_VARIABLE} is 0"
+            elif not self._has_pause:
+                for steps in (STEPS_OF_A_GRAPH, 1):
+                    made = self._device.record(functools.partial(self._make_steps, steps))
+                    if made is None:
+                        self._why_not = ": no CUDA graph could be recorded"
+                        break
+                    self._recordings[steps] = made
+
+    @property
+    def _has_pause(self) -> bool:
+        return any(buffer.name == "output_gradient" for buffer in self.plan.buffers)
+
     @property
     def steps_of_a_graph(self) -> int:
-        """Steps that one graph holds; 1 where launches go to the stream one by one."""
-        return 1 if self._recording is None else STEPS_OF_A_GRAPH
+        """Steps that the longest graph holds; 1 where launches go to the stream one by one."""
+        return max(self._recordings, default=1)
 
     @property
     def launches(self) -> str:
-        """Way in which steps were launched, for people."""
-        if self._recording is not None:
-            return f"CUDA graphs of {STEPS_OF_A_GRAPH} steps"
-        return "one by one" + (": no CUDA graph could be recorded" if self._tried_to_record else "")
+        """Way in which steps are launched, for people."""
+        if self._recordings:
+            return f"CUDA graphs of {' and '.join(map(str, self._recordings))} steps"
+        return f"one by one{self._why_not}"
 
     def buffer(self, name: str) -> Array:
         """Return the array of the buffer with this name."""
@@ -210,7 +285,8 @@ class Runner:
             int64 (steps, batch): which samples make each step's batch.
         rates
             float64 (steps,): the learning rates, for a plan that updates; (steps, 2) with the
-            momenta behind them, where these are scheduled.
+            momenta behind them, where these are scheduled; (steps, schedules, 1 or 2) where some
+            parameters have schedules of their own.
         first_step
             Number of the first step: random numbers and Adam's bias correction depend on it.
         nanoseconds
@@ -288,18 +364,14 @@ class Runner:
             for _ in range(steps):
                 self._time_step(nanoseconds)
             return
-        if steps >= STEPS_OF_A_GRAPH and not self._tried_to_record:
-            self._recording = self._device.record(self._many_steps)
-            self._tried_to_record = True
-        if self._recording is not None:
-            for _ in range(steps // STEPS_OF_A_GRAPH):
-                self._recording.replay()
-            steps %= STEPS_OF_A_GRAPH
-        for _ in range(steps):
-            self._one_step()
+        for together, recording in self._recordings.items():
+            for _ in range(steps // together):
+                recording.replay()
+            steps %= together
+        self._make_steps(steps)
 
-    def _many_steps(self) -> None:
-        for _ in range(STEPS_OF_A_GRAPH):
+    def _make_steps(self, steps: int) -> None:
+        for _ in range(steps):
             self._one_step()
 
     def _begin_step(self) -> None:
@@ -315,7 +387,49 @@ class Runner:
             call()
 
     def _time_step(self, nanoseconds: np.ndarray) -> None:
-        """Make the calls of one step, and add the time of each."""
+        """Make the calls of one step, and add the time of each; without graphs, launches too."""
         self._begin_step()
+        if not self._recordings:
+            for number, call in enumerate(self._calls):
+                nanoseconds[number] += self._device.nanoseconds_of(call)
+            return
         for number, call in enumerate(self._calls):
-            nanoseconds[number] += self._device.nanoseconds_of(call)
+            # It is made often, and then once as if nothing had been.
+            kept = [(array, array.copy()) for array in self._written_by(number)]
+            nanoseconds[number] += self._time(number, call)
+            for array, before in kept:
+                array[...] = before
+            call()
+
+    def _time(self, number: int, call: Callable[[], None]) -> int:
+        """Nanoseconds of a call, of many in a graph."""
+        if number not in self._repeated:
+
+            def repeat() -> None:
+                for _ in range(_REPEATS):
+                    call()
+
+            self._repeated[number] = self._device.record(repeat)
+        recording = self._repeated[number]
+        if recording is None:
+            return self._device.nanoseconds_of(call)
+        return round(self._device.nanoseconds_of(recording.replay) / _REPEATS)
+
+    def _written_by(self, number: int) -> list[Array]:
+        """Arrays that a call changes."""
+        calls = (self.plan.calls[origin] for origin in self._fused[number].origins)
+        spans = [span for call in calls for span in effects_of(self.plan, call).writes]
+        return [self._arrays[memory] for memory in dict.fromkeys(span.memory for span in spans)]
+
+
+def _graphs_are_wanted() -> bool:
+    """Whether steps are recorded; the environment may say no, to look for faults."""
+    return _switch(_GRAPHS_VARIABLE, "1")
+
+
+def _switch(variable: str, default: str) -> bool:
+    """Whether a variable of the environment is 1, or else 0."""
+    value = os.environ.get(variable, default)
+    if value not in ("0", "1"):
+        raise ValueError(f"{variable} is {value!r}; expected 0 or 1")
+    return value == "1"

@@ -6,14 +6,17 @@ import functools
 import hashlib
 import itertools
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastconv.backends.cupy.kernel_sources import kernel_folder, kernel_source
 
-SIDES = (32, 64)
+TILES = {"float32": ((32, 32), (128, 32), (128, 64)), "float64": ((32, 32), (64, 32))}
 """Rows and columns of the tiles that products are made in; small ones for small products."""
+WIDTHS = {"float32": (1, 4), "float64": (1,)}
+"""Neighbouring numbers that a product loads at once."""
 
 _PRECISION = "Precision PRECISION"
 _KERNEL = re.compile(
@@ -31,7 +34,7 @@ def kernels_of(source: str) -> dict[str, tuple[str, ...]]:
     Examples
     --------
     >>> kernels_of("dense.cu")["dense_forward"]
-    ('typename T', 'int SIDE', 'Precision PRECISION')
+    ('typename T', 'int ROWS', 'int COLUMNS', 'int WIDTH', 'Precision PRECISION')
     """
     found = _KERNEL.findall(kernel_source(source))
     return {name: tuple(re.split(r",\s*", of)) if of else () for of, name in found}
@@ -47,21 +50,39 @@ def code_of(source: str) -> str:
     return f"// headers {digest[:16]}\n{kernel_source(source)}"
 
 
-def expression_of(
-    kernel: str, dtype: Any = None, side: int | None = None, precision: str | None = None
-) -> str:
+@dataclass(frozen=True, slots=True)
+class ProductCode:
+    """Template arguments of a product.
+
+    Parameters
+    ----------
+    tile
+        Rows and columns of a tile, of :data:`TILES`.
+    width
+        Neighbouring numbers that it loads at once, of :data:`WIDTHS`.
+    precision
+        "float32", "tf32" or "bf16": what factors are rounded to.
+    """
+
+    tile: tuple[int, int]
+    width: int = 1
+    precision: str = "float32"
+
+
+def expression_of(kernel: str, dtype: Any = None, product: ProductCode | None = None) -> str:
     """Write an instance of a kernel as C++ names it.
 
     Examples
     --------
-    >>> expression_of("dense_forward", "float32", 64, "tf32")
-    'dense_forward<float, 64, fastconv::TF32>'
+    >>> expression_of("dense_forward", "float32", ProductCode((128, 64), 4, "tf32"))
+    'dense_forward<float, 128, 64, 4, fastconv::TF32>'
     >>> expression_of("begin_step")
     'begin_step'
     """
     values = [] if dtype is None else [_TYPES[np.dtype(dtype).name]]
-    values += [] if side is None else [str(side)]
-    values += [] if precision is None else [f"fastconv::{_PRECISIONS[precision]}"]
+    if product is not None:
+        values += [str(number) for number in (*product.tile, product.width)]
+        values += [f"fastconv::{_PRECISIONS[product.precision]}"]
     return f"{kernel}<{', '.join(values)}>" if values else kernel
 
 
@@ -75,27 +96,32 @@ def instances_of(source: str, dtype: Any, precision: str | None = None) -> list[
     precision
         Only the products of this one, and for float32 all else too; None: every instance.
     """
-    full = precision in (None, "float32")
-    choices: dict[str, tuple[Any, ...]] = {"typename T": (dtype,), "int SIDE": SIDES}
-    products = ("float32",) if np.dtype(dtype) == np.float64 else tuple(_PRECISIONS)
-    choices[_PRECISION] = tuple(each for each in products if precision in (None, each))
-    return [
-        expression_of(kernel, *values)
-        for kernel, parameters in kernels_of(source).items()
-        if full or _PRECISION in parameters
-        for values in itertools.product(*(choices[each] for each in parameters))
+    name = np.dtype(dtype).name
+    precisions = ("float32",) if name == "float64" else tuple(_PRECISIONS)
+    products = [
+        ProductCode(*code)
+        for code in itertools.product(TILES[name], WIDTHS[name], precisions)
+        if precision in (None, code[-1])
     ]
+    instances = []
+    for kernel, parameters in kernels_of(source).items():
+        if _PRECISION in parameters:
+            instances += [expression_of(kernel, dtype, product) for product in products]
+        elif precision in (None, "float32"):
+            instances.append(expression_of(kernel, dtype if parameters else None))
+    return instances
 
 
 def compiled_with(kernel: str, source: str, dtype: Any) -> tuple[str, ...]:
-    """List the instances that are compiled at once with one of them: those of its precision.
+    """List the instances that are compiled at once with one of them.
 
-    So nobody waits for those that he does not use.
+    A product is compiled by itself, so that nobody waits for tiles that he does not use; all other
+    kernels of a file are compiled together.
 
     Examples
     --------
-    >>> compiled_with("dense_forward<float, 64, fastconv::TF32>", "dense.cu", "float32")[0]
-    'dense_forward<float, 32, fastconv::TF32>'
+    >>> compiled_with("dense_forward<float, 128, 64, 1, fastconv::TF32>", "dense.cu", "float32")
+    ('dense_forward<float, 128, 64, 1, fastconv::TF32>',)
     """
-    parts = (tuple(instances_of(source, dtype, precision)) for precision in _PRECISIONS)
-    return next(part for part in parts if kernel in part)
+    others = tuple(each for each in instances_of(source, dtype, "float32") if "::" not in each)
+    return others if kernel in others else (kernel,)

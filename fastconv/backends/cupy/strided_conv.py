@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fastconv.backends.cupy import products
 from fastconv.backends.cupy.device import Array
 from fastconv.backends.cupy.launches import (
     THREADS,
@@ -85,6 +86,23 @@ def _weight_product(spec: ConvSpec, bias: bool) -> Product:
     return Product(rows, spec.out_channels // spec.groups, pixels, spec.groups)
 
 
+def _runs(geometry: tuple[int, ...], *names: str) -> tuple[int, ...]:
+    """Return the strides of the runs of channels in which a product reads ``names``, or ().
+
+    Those of w are its output channels.
+    """
+    inputs, outputs = geometry[2:4]
+    of = {"x": (inputs, *geometry[16:20]), "w": (outputs, *geometry[20:24]),
+          "y": (outputs, *geometry[24:28])}  # fmt: skip
+    strides: tuple[int, ...] = ()
+    for name in names:
+        *others, beside = of[name]
+        if beside != 1:
+            return ()
+        strides += tuple(others)
+    return strides
+
+
 def is_direct(spec: ConvSpec) -> bool:
     """Whether a convolution is summed directly.
 
@@ -131,8 +149,9 @@ def forward(spec: ConvSpec, geometry: tuple[int, ...], x: Array, w: Array, b: Ar
         return
     product = _forward_product(spec)
     product.run(
-        "conv.conv2d_forward", geometry, (x, w), (b, y), workspace, y.dtype, numbers_of(activation)
-    )
+        "conv.conv2d_forward", geometry, (x, w), (b, y), workspace, y.dtype,
+        numbers_of(activation), strides=_runs(geometry, "x", "w"),
+    )  # fmt: skip
 
 
 def pooled_forward(spec: ConvSpec, geometry: tuple[int, ...], x: Array, w: Array, b: Array | None,
@@ -143,7 +162,7 @@ def pooled_forward(spec: ConvSpec, geometry: tuple[int, ...], x: Array, w: Array
     # The tiles and parts of the convolution by itself, and so its sums.
     _forward_product(spec).run(
         "pooled_conv.pooled_conv2d_forward", geometry, (x, w), (b, y, pooled, where), workspace,
-        pooled.dtype, numbers_of(activation),
+        pooled.dtype, numbers_of(activation), strides=_runs(geometry, "x", "w"),
     )  # fmt: skip
 
 
@@ -165,7 +184,7 @@ def backward_data(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, w: Array
     product = _data_product(spec)
     product.run(
         "conv.conv2d_backward_data", geometry, (dy, w), (b, kept, dx), workspace, dx.dtype,
-        numbers_of(activation),
+        numbers_of(activation), strides=_runs(geometry, "y", "w"),
     )  # fmt: skip
 
 
@@ -181,10 +200,16 @@ def backward_weight(spec: ConvSpec, geometry: tuple[int, ...], dy: Array, x: Arr
         )  # fmt: skip
         return
     product = _weight_product(spec, db is not None)
-    product.run("conv.conv2d_backward_weight", geometry, (dy, x), (dw, db), workspace, dw.dtype)
+    product.run(
+        "conv.conv2d_backward_weight", geometry, (dy, x), (dw, db), workspace, dw.dtype,
+        strides=_runs(geometry, "y", "x"),
+    )  # fmt: skip
 
 
 def sum_pixels(spec: ConvSpec, geometry: tuple[int, ...], x: Array, db: Array) -> None:
     """Sum over all pixels of an image of the size of x, with any strides."""
     _check_images("sum_pixels", spec)
-    launch("conv.sum_pixels", (spec.in_channels,), (THREADS,), *geometry, x, db, dtype=db.dtype)
+    launch(
+        "conv.sum_pixels", (spec.in_channels,), (products.THREADS,), *geometry, x, db,
+        dtype=db.dtype,
+    )  # fmt: skip

@@ -72,4 +72,6 @@ def description() -> str:
     from fastconv.backends.cython import engine
 
     threads = default_threads()
-    return f"C kernels, {engine.target().name}, {threads} thread{'s' if threads > 1 else ''}"
+    target = engine.target()
+    name = target.name if target.bf16 == "float32" else f"{target.name} (bf16 by {target.bf16})"
+    return f"C kernels, {name}, {threads} thread{'s' if threads > 1 else ''}"

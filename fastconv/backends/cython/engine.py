@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.backends.compiled.instructions.instruction import Target, choose_target, encode
+from fastconv.backends.compiled.instructions.instruction import (
+    Target,
+    choose_bf16,
+    choose_target,
+    encode,
+)
 from fastconv.backends.compiled.lowering.lowered_kernels import (
     cached_by_bytes,
     lower_kernel,
@@ -33,14 +39,27 @@ def target() -> Target:
     Raises
     ------
     ValueError
-        If FASTCONV_ISA names one that this processor or this build does not have.
+        If FASTCONV_ISA or FASTCONV_BF16 names what this processor or this build does not have.
     """
-    return choose_target([Target(**each) for each in _engine.instruction_sets()])
+    found = [Target(**each) for each in _engine.instruction_sets()]
+    chosen = choose_target(found)
+    narrow = None
+    if chosen.name == "avx512" and _engine.halves_wide_vectors():
+        narrow = next(replace(each, is_narrow=True) for each in found if each.name == "avx512vl")
+    return replace(chosen, bf16=choose_bf16(chosen, _engine.bf16_sets()), narrow=narrow)
 
 
 @functools.cache
 def _addresses() -> dict[tuple[str, str], int]:
     addresses: dict[tuple[str, str], int] = _engine.kernel_addresses(target().name)
+    return addresses | _engine.kernel_addresses(target().bf16)
+
+
+@functools.cache
+def _narrow_addresses() -> dict[tuple[str, str], int]:
+    narrow = target().narrow
+    assert narrow is not None
+    addresses: dict[tuple[str, str], int] = _engine.kernel_addresses(narrow.name)
     return addresses
 
 
@@ -48,9 +67,9 @@ tiles_of = None
 """Kernels in C come with all of their tiles."""
 
 
-def address_of(kernel: str, dtype: str) -> int:
-    """Return the address of a compiled kernel."""
-    return _addresses()[kernel, dtype]
+def address_of(kernel: str, dtype: str, *, is_narrow: bool = False) -> int:
+    """Return the address of a compiled kernel; that of the narrow target if ``is_narrow``."""
+    return (_narrow_addresses() if is_narrow else _addresses())[kernel, dtype]
 
 
 class _Made(NamedTuple):
@@ -137,9 +156,66 @@ def stream_of_kernel(kernel: str, spec: Any, *types: str | None) -> KernelStream
     return KernelStream(made.stream.copy(), made.relocations.copy(), made.needed)
 
 
+def call_of(
+    kernel: str, spec: Any, types: tuple[str | None, ...]
+) -> tuple[_engine.CallStream, int]:
+    """Return what runs a kernel on arrays of dtypes by their letters, and its workspace's bytes."""
+    made = _stream(kernel, spec, types)
+    return made.call, made.needed
+
+
+def packed_call_of(
+    kernel: str,
+    spec: Any,
+    types: tuple[str | None, ...],
+    number: int,
+    weights: NDArray[Any],
+    forms: dict[bytes, NDArray[np.uint8]],
+) -> tuple[_engine.CallStream, int]:
+    """Return what :func:`call_of` does, for weights that are packed now, where kernels pack them.
+
+    Parameters
+    ----------
+    kernel, spec, types
+        As for :func:`call_of`.
+    number
+        Which of the kernel's arrays the weights are.
+    weights
+        In C's order, and changed by nobody.
+    forms
+        Packed forms of these weights by what makes them; the call's is taken from it, or added.
+    """
+    # Only where it is used: most calls pack their weights themselves.
+    from fastconv.backends.compiled.lowering.preparation import PREPARED, prepare_kernel
+    from fastconv.backends.compiled.runner import aligned
+
+    names = tuple(None if each is None else name_of(np.dtype(each)) for each in types)
+    lowered = lower_kernel(kernel, spec, names, target())
+    prepared = prepare_kernel(lowered, names, number, target())
+    if not prepared.instructions:
+        return call_of(kernel, spec, types)
+    stream, relocations = encode(prepared.instructions, address_of)
+    key = stream.tobytes() + relocations.tobytes()
+    form = forms.get(key)
+    if form is None:
+        form = forms[key] = aligned((prepared.memory_bytes,), "uint8")
+        addresses = {number: weights.ctypes.data, PREPARED: form.ctypes.data}
+        for row, word, argument, offset in relocations.tolist():
+            stream[row, word] = addresses[argument] + offset
+        _engine.run_stream(stream, 1, default_threads())
+    stream, relocations = encode(prepared.left, address_of)
+    is_form = relocations[:, 2] == PREPARED
+    for row, word, _, offset in relocations[is_form].tolist():
+        stream[row, word] = form.ctypes.data + offset
+    call = _engine.CallStream(stream, np.ascontiguousarray(relocations[~is_form]), form)
+    return call, with_room(lowered.workspace_bytes)
+
+
+KeptCalls = _engine.KeptCalls
 run_stream = _engine.run_stream
 c_api = _engine.c_api
 plan_functions = _engine.plan_functions
 set_plan_threads = _engine.set_plan_threads
 host_tensor = _engine.host_tensor
+tensor_of = _engine.tensor_of
 barrier_nanoseconds = _engine.barrier_nanoseconds

@@ -27,6 +27,9 @@ from fastconv.backends.numba.vector_functions import sum_of_lanes
 from fastconv.backends.numba.vector_memory import load, write_load, write_store
 from fastconv.backends.numba.vectors import Vector, lanes_of, spread
 
+_MOST_INTERLEAVED = 4
+"""Rows or columns that are few."""
+
 
 @inlined
 def _in_order(j: int, count: int, period: int) -> tuple[int, int]:
@@ -51,6 +54,24 @@ def _starts(
     return starts
 
 
+def _lanes_of_two(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
+    """Lane by lane of two vectors: those of b have the numbers behind those of a."""
+    numbers = ir.VectorType(ir.IntType(32), len(order))
+    return builder.shuffle_vector(a, b, ir.Constant(numbers, order))
+
+
+def _picked(builder: Any, vectors: list[Any], lanes: int, picks: list[tuple[int, int]]) -> Any:
+    """A vector of lanes of several: of each the number of its vector, and of the lane in it."""
+    made = vectors[0]
+    for number in range(1, len(vectors)):
+        order = [
+            lanes + lane if source == number else lane if number == 1 else place
+            for place, (source, lane) in enumerate(picks)
+        ]
+        made = _lanes_of_two(builder, made, vectors[number], order)
+    return made
+
+
 def _transpose_block(
     _: Any, x: Any, x_first: Any, x_place: Any, row: Any, x_steps: Any, x_period: Any, columns: Any,
     y: Any, y_first: Any, y_place: Any, column: Any, y_steps: Any, y_period: Any, rows: Any,
@@ -60,8 +81,7 @@ def _transpose_block(
 
     def zipped(builder: Any, a: Any, b: Any, first: int) -> Any:
         order = [place for lane in range(first, first + half) for place in (lane, lanes + lane)]
-        number = ir.IntType(32)
-        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(number, lanes), order))
+        return _lanes_of_two(builder, a, b, order)
 
     def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         x, x_first, *x_order = values[:7]
@@ -110,6 +130,95 @@ def _block(
         x_place = x_place if x_place < x_period else 0
 
 
+def _interleave(
+    _: Any, x: Any, x_first: Any, pitch: Any, rows: Any, y: Any, y_first: Any
+) -> tuple[Any, Instructions]:
+    lanes, count = target().lanes(x.dtype.name), rows.literal_value
+    vector = Vector(x.dtype, lanes)
+
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        x, x_first, pitch, _rows, y, y_first = values
+        row = []
+        for _row in range(count):
+            row.append(write_load(builder, builder.gep(x, [x_first]), vector))
+            x_first = builder.add(x_first, pitch)
+        for v in range(count):
+            picks = [(place % count, place // count) for place in range(v * lanes, (v + 1) * lanes)]
+            made = _picked(builder, row, lanes, picks)
+            to = builder.add(y_first, WORD(v * lanes))
+            write_store(builder, made, builder.gep(y, [to]), vector)
+        return context.get_dummy_value()
+
+    return types.none(x, x_first, pitch, rows, y, y_first), write
+
+
+@compiled_as(_interleave, prefer_literal=True)
+def _interleaved(x: Any, x_first: int, pitch: int, rows: int, y: Any, y_first: int) -> None:
+    """A vector of each of few rows of x, column by column, from y_first on."""
+    for i in range(lanes_of(x.dtype)):
+        for r in range(rows):
+            y[y_first + i * rows + r] = x[x_first + r * pitch + i]
+
+
+def _deinterleave(
+    _: Any, x: Any, x_first: Any, columns: Any, y: Any, y_first: Any, pitch: Any
+) -> tuple[Any, Instructions]:
+    lanes, count = target().lanes(x.dtype.name), columns.literal_value
+    vector = Vector(x.dtype, lanes)
+
+    def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        x, x_first, _columns, y, y_first, pitch = values
+        part = [
+            write_load(builder, builder.gep(x, [builder.add(x_first, WORD(v * lanes))]), vector)
+            for v in range(count)
+        ]
+        for r in range(count):
+            picks = [divmod(place, lanes) for place in range(r, count * lanes, count)]
+            made = _picked(builder, part, lanes, picks)
+            write_store(builder, made, builder.gep(y, [y_first]), vector)
+            y_first = builder.add(y_first, pitch)
+        return context.get_dummy_value()
+
+    return types.none(x, x_first, columns, y, y_first, pitch), write
+
+
+@compiled_as(_deinterleave, prefer_literal=True)
+def _deinterleaved(x: Any, x_first: int, columns: int, y: Any, y_first: int, pitch: int) -> None:
+    """As many rows of few columns of x as fill a vector of each column, from y_first on."""
+    for i in range(lanes_of(x.dtype)):
+        for c in range(columns):
+            y[y_first + c * pitch + i] = x[x_first + i * columns + c]
+
+
+@inlined
+def _transpose_thin(
+    x: Any, y: Any, lanes: int, matrix: int, rows: int, columns: int, first: int, end: int
+) -> int:
+    """Matrices of two, three or four rows or columns, such as pixels of RGB.
+
+    From row or column ``first`` on, as many as fill vectors before ``end``: how many they are.
+    """
+    count = (end - first) // lanes * lanes
+    if lanes == 1 or min(rows, columns) == 1:
+        return 0
+    for at in range(first, first + count, lanes):
+        from_row, to_column = matrix + at, matrix + at * rows
+        from_pixel, to_plane = matrix + at * columns, matrix + at
+        if rows == 2:
+            _interleaved(x, from_row, columns, 2, y, to_column)
+        elif rows == 3:
+            _interleaved(x, from_row, columns, 3, y, to_column)
+        elif rows == 4:
+            _interleaved(x, from_row, columns, 4, y, to_column)
+        elif columns == 2:
+            _deinterleaved(x, from_pixel, 2, y, to_plane, rows)
+        elif columns == 3:
+            _deinterleaved(x, from_pixel, 3, y, to_plane, rows)
+        else:
+            _deinterleaved(x, from_pixel, 4, y, to_plane, rows)
+    return count
+
+
 @kernel(Kernel.TRANSPOSE)
 def _transpose(real: Real) -> KernelFunction:
     """Transpose matrices as kernels/cpu/layout.h does."""
@@ -130,6 +239,11 @@ def _transpose(real: Real) -> KernelFunction:
             if rows == 1 and y_period == 1:
                 copy(y, matrix + left, x, matrix + left, right - left)
                 continue
+            if x_period == 1 and y_period == 1:
+                if bottom - top == rows and rows <= _MOST_INTERLEAVED:
+                    left += _transpose_thin(x, y, lanes, matrix, rows, columns, left, right)
+                elif right - left == columns and columns <= _MOST_INTERLEAVED:
+                    top += _transpose_thin(x, y, lanes, matrix, rows, columns, top, bottom)
             whole_bottom = top + (bottom - top) // lanes * lanes
             whole_right = left + (right - left) // lanes * lanes
             for j in range(top, whole_bottom, lanes):

@@ -18,6 +18,8 @@ from fastconv.backends.numba.vectors import as_dtype, lanes_of, select, spread, 
 
 _ADD, _MULTIPLY = range(2)
 """Operations, in the order of fastconv/backends/compiled/rules/merge.py."""
+_ELEMENTS_AT_ONCE = 1024
+"""Whole vectors of the elements of a thread, of any instruction set."""
 _CHANNELS_AT_ONCE = 64
 """Channels that are summed at once, as in fastconv/backends/compiled/rules/merge.py."""
 
@@ -47,8 +49,13 @@ def _merge_elements(real: Real) -> KernelFunction:
         rows, channels, pixels = n.rows, n.channels, n.pixels
         if pixels == 0:
             size = rows * channels
-            first = first_in_blocks(size, thread, threads)
-            _merge_run(n, x2, first, first_in_blocks(size, thread + 1, threads), 0, real)
+            first, end = (
+                first_in_blocks(size, thread, threads), first_in_blocks(size, thread + 1, threads)
+            )  # fmt: skip
+            # Downwards, from what was written last: see kernels/cpu/norm.h.
+            for number in range((end - first - 1) // _ELEMENTS_AT_ONCE, -1, -1):
+                start = first + number * _ELEMENTS_AT_ONCE
+                _merge_run(n, x2, start, min(end, start + _ELEMENTS_AT_ONCE), 0, real)
         else:
             for row in range(first_of(rows, thread, threads), first_of(rows, thread + 1, threads)):
                 start = row * channels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.choices import LEAKY_RELU
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.kernels import contract_kernel, workspace_of_module
 from fastconv.backends.numba import engine
@@ -12,15 +13,16 @@ from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.pointers import first_of, pointer
 from fastconv.backends.numba.vector_functions import square_root
 from fastconv.backends.numba.vector_memory import load, load_beside, store
-from fastconv.backends.numba.vectors import as_dtype, lanes_of, spread_beside
+from fastconv.backends.numba.vectors import as_dtype, lanes_of, select, spread_beside
 
 # A sum over all rows is made of the sums of blocks of rows, in float64, which are added in order:
 # the size of a block is fixed, so that the number of threads changes nothing. A block and a piece
 # of the channels are small enough for the second-level cache, so that they are read twice at the
-# cost of once. Both numbers are those of fastconv/backends/compiled/rules/norm.py.
+# cost of once. Both numbers are those of fastconv/backends/compiled/rules/norm.py. Passes go
+# upwards and downwards in turns, as in kernels/cpu/norm.h, which says why.
 _ROWS_OF_A_BLOCK = 256
 _CHANNELS_OF_A_PIECE = 64
-_ELEMENTS_AT_ONCE = 64
+_ELEMENTS_AT_ONCE = 2048
 """Elements of rows that elementwise passes do together, one vector of channels after the other: its
 factors stay in registers meanwhile. More would not be read in the order of memory."""
 
@@ -60,7 +62,7 @@ def _norm_sums(real: Real) -> KernelFunction:
         x, sums = pointer(n.x, real), pointer(n.sums, np.float64)
         rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         begin, finish = _pieces_of_threads(rows, channels, thread, threads)
-        for number in range(begin, finish):
+        for number in range(finish - 1, begin - 1, -1):  # from what was written last
             block, first, end, channel, last = _piece(number, rows, channels)
             for k in range(channel, last, lanes):
                 count = min(lanes, last - k)
@@ -147,12 +149,13 @@ def _norm_factor(real: Real) -> KernelFunction:
 
 @kernel(Kernel.NORM_APPLY)
 def _norm_apply(real: Real) -> KernelFunction:
-    """``y = (x - mean) * factor + beta``."""
+    """``y = (x - mean) * factor + beta``, plus what is added, and the epilogue."""
 
     def norm_apply(n: Fields, step: int, thread: int, threads: int) -> None:
         x, mean, factor = pointer(n.x, real), pointer(n.mean, real), pointer(n.factor, real)
-        beta, y = pointer(n.beta, real), pointer(n.y, real)
+        beta, y, addend = pointer(n.beta, real), pointer(n.y, real), pointer(n.addend, real)
         rows, channels, lanes = n.rows, n.channels, lanes_of(real)
+        adds, ends, slope = n.addend != 0, n.epilogue == LEAKY_RELU, real(n.slope)
         end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
         for block in range(first_of(rows, thread, threads), end, together):
             for k in range(0, channels, lanes):
@@ -160,8 +163,13 @@ def _norm_apply(real: Real) -> KernelFunction:
                 centre, scale = load(mean, k, count), load(factor, k, count)
                 shift = load(beta, k, count)
                 for row in range(block, min(end, block + together)):
-                    distance = load(x, row * channels + k, count) - centre
-                    store(y, row * channels + k, distance * scale + shift, count)
+                    i = row * channels + k
+                    v = (load(x, i, count) - centre) * scale + shift
+                    if adds:
+                        v = v + load(addend, i, count)
+                    if ends:
+                        v = select(v > 0, v, v * slope)
+                    store(y, i, v, count)
 
     return norm_apply
 
@@ -236,7 +244,9 @@ def _norm_backward_data(real: Real) -> KernelFunction:
         factor, dx = pointer(n.factor, real), pointer(n.dx, real)
         rows, channels, lanes = n.rows, n.channels, lanes_of(real)
         end, together = first_of(rows, thread + 1, threads), max(1, _ELEMENTS_AT_ONCE // channels)
-        for block in range(first_of(rows, thread, threads), end, together):
+        begin = first_of(rows, thread, threads)
+        for number in range((end - begin - 1) // together, -1, -1):  # from what was read last
+            block = begin + number * together
             for k in range(0, channels, lanes):
                 count = min(lanes, channels - k)
                 centre, inverse = load(mean, k, count), load(inverse_std, k, count)

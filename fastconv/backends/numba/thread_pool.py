@@ -2,7 +2,7 @@
 
 A pool is its caller and Python threads that stay inside one compiled function, without the
 interpreter's lock. All of them walk the same stream, each does its share of every instruction, and
-they wait for each other behind it. The protocol is that of ``kernels/cpu/thread_pool.c``.
+they wait for each other behind it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Functions that the threads of a pool run, without the interpreter's lock.
 
-The protocol is that of ``kernels/cpu/thread_pool.c``.
+All threads wait for each other at a barrier; those of ``kernels/cpu/thread_pool.c`` do not.
 """
 
 from __future__ import annotations

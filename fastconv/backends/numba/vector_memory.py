@@ -127,7 +127,7 @@ def _load(_: Any, start: Any, index: Any, count: Any) -> tuple[Any, Instructions
 
 @compiled_as(_load)
 def load(start: Any, index: int, count: int) -> Any:
-    """The first ``count`` lanes from memory, 0 in the others; ``count`` is at least 1."""
+    """The first ``count`` lanes from memory, 0 in the others; ``count`` may be 0."""
     return load_or(start, index, count, 0)
 
 

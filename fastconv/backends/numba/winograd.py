@@ -84,31 +84,55 @@ def _seen(d0: Any, d1: Any, d2: Any, d3: Any) -> Any:
 
 
 @inlined
-def _column(source: Any, at: int, row: int, lanes: int) -> Any:
+def load_seen(source: Any, at: int, outside: int, row: int, column: int, lanes: int) -> Any:
+    """A vector of the pixel at ``at``, or 0 where its row or its column is outside of the image."""
+    is_outside = (outside >> row | outside >> (4 + column)) & 1
+    return load(source, at, 0 if is_outside != 0 else lanes)
+
+
+@inlined
+def _column(source: Any, at: int, row: int, outside: int, column: int, lanes: int) -> Any:
     """``B' d`` of four pixels one below the other."""
     return _seen(
-        load(source, at, lanes), load(source, at + row, lanes),
-        load(source, at + 2 * row, lanes), load(source, at + 3 * row, lanes),
-    )  # fmt: skip
+        load_seen(source, at, outside, 0, column, lanes),
+        load_seen(source, at + row, outside, 1, column, lanes),
+        load_seen(source, at + 2 * row, outside, 2, column, lanes),
+        load_seen(source, at + 3 * row, outside, 3, column, lanes),
+    )
 
 
 @inlined
 def _pixels(
-    source: Any, start: int, row: int, pixel: int, channels: int, to: Any, first: int, place: int,
-    lanes: int,
+    source: Any, start: int, outside: int, row: int, pixel: int, channels: int, to: Any,
+    first: int, place: int, lanes: int,
 ) -> None:  # fmt: skip
-    """``to[place][k] = B' d B`` for the 4x4 pixels d that begin somewhere, for all channels."""
+    """``to[place][k] = B' d B`` for the 4x4 pixels d that begin somewhere, for all channels.
+
+    Pixels outside of the image are 0: bit i of ``outside`` says it of row i, bit 4 + i of column i.
+    """
     for k in range(0, channels, lanes):
         at = start + k
-        a0, a1, a2, a3 = _column(source, at, row, lanes)
-        b0, b1, b2, b3 = _column(source, at + pixel, row, lanes)
-        c0, c1, c2, c3 = _column(source, at + 2 * pixel, row, lanes)
-        d0, d1, d2, d3 = _column(source, at + 3 * pixel, row, lanes)
+        a0, a1, a2, a3 = _column(source, at, row, outside, 0, lanes)
+        b0, b1, b2, b3 = _column(source, at + pixel, row, outside, 1, lanes)
+        c0, c1, c2, c3 = _column(source, at + 2 * pixel, row, outside, 2, lanes)
+        d0, d1, d2, d3 = _column(source, at + 3 * pixel, row, outside, 3, lanes)
         out = first + k
         store_four(to, out, place, _seen(a0, b0, c0, d0), lanes)
         store_four(to, out + 4 * place, place, _seen(a1, b1, c1, d1), lanes)
         store_four(to, out + 8 * place, place, _seen(a2, b2, c2, d2), lanes)
         store_four(to, out + 12 * place, place, _seen(a3, b3, c3, d3), lanes)
+
+
+@inlined
+def _pixels_of_tile(
+    source: Any, start: int, outside: int, row: int, pixel: int, channels: int, to: Any,
+    first: int, place: int, lanes: int,
+) -> None:  # fmt: skip
+    """:func:`_pixels`; tiles within the image have no conditions."""
+    if outside == 0:
+        _pixels(source, start, 0, row, pixel, channels, to, first, place, lanes)
+    else:
+        _pixels(source, start, outside, row, pixel, channels, to, first, place, lanes)
 
 
 @inlined
@@ -134,6 +158,39 @@ def places_of_tiles(
             column, down = 0, down + 1
             if down == high:
                 down, start = 0, start + sample
+
+
+@inlined
+def _outside(first: int, size: int) -> int:
+    """Bits of those of four rows or columns from one on that are outside of so many."""
+    bits = 0
+    for number in range(4):
+        if first + number < 0 or first + number >= size:
+            bits |= 1 << number
+    return bits
+
+
+@inlined
+def seen_places(n: Fields, first: int, tiles: int, places: Any, outside: Any) -> None:
+    """Where the 4x4 pixels begin that some tiles see, and which of them are outside of the image.
+
+    The tiles are counted through the samples; the first begins ``top`` rows above its image and
+    ``left`` pixels beside it, so that a place may be in front of the image.
+    """
+    high, wide, row, pixel = n.tile_rows, n.tiles, n.a_row, n.a_column
+    line, column = first // wide, first % wide
+    start, down = line // high * n.a_sample, line % high
+    rows = _outside(2 * down - n.top, n.height)
+    for number in range(tiles):
+        y, x = 2 * down - n.top, 2 * column - n.left
+        places[number] = start + y * row + x * pixel
+        outside[number] = rows | _outside(x, n.width) << 4
+        column += 1
+        if column == wide:
+            column, down = 0, down + 1
+            if down == high:
+                down, start = 0, start + n.a_sample
+            rows = _outside(2 * down - n.top, n.height)
 
 
 @inlined
@@ -164,18 +221,15 @@ def _winograd_pixels(real: Real) -> KernelFunction:
     def winograd_pixels(n: Fields, step: int, thread: int, threads: int) -> None:
         a, to, lanes = pointer(n.a, real), pointer(n.transformed, real), lanes_of(real)
         inputs, count = n.inputs, n.count
-        places = local(_MOST_TILES, np.int64)
+        places, outside = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         begin, end = first_of(count, thread, threads), first_of(count, thread + 1, threads)
         for first in range(begin, end, _MOST_TILES):
             tiles = min(_MOST_TILES, end - first)
-            places_of_tiles(
-                n.first + first, tiles, n.tile_rows, n.tiles, n.a_sample, n.a_row, n.a_column,
-                places,
-            )  # fmt: skip
+            seen_places(n, n.first + first, tiles, places, outside)
             for each in range(tiles):
-                _pixels(
-                    a, places[each], n.a_row, n.a_column, inputs, to, (first + each) * inputs,
-                    count * inputs, lanes,
+                _pixels_of_tile(
+                    a, places[each], outside[each], n.a_row, n.a_column, inputs, to,
+                    (first + each) * inputs, count * inputs, lanes,
                 )  # fmt: skip
 
     return winograd_pixels
@@ -243,6 +297,7 @@ def _winograd_tiles(real: Real) -> KernelFunction:
         bases, t = local(_MOST_WIDTH, real), local(TILE_WORDS, np.int64)
         source, to = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         following, coming = local(_MOST_TILES, np.int64), 0
+        outside, next_outside = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         row_of_c, pixel_of_c = n.c_row, n.c_column
         t[tile.RUNS1], t[tile.RUNS2], t[tile.DEPTH], t[tile.A_STRIDE] = 1, 1, depth, depth
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
@@ -258,22 +313,20 @@ def _winograd_tiles(real: Real) -> KernelFunction:
             place = tiles * depth
             if piece == begin or block == 0:
                 number = sample * every + first
-                places_of_tiles(number, tiles, high, across, n.a_sample, row_of_a, pixel, source)
+                seen_places(n, number, tiles, source, outside)
                 places_of_tiles(number, tiles, high, across, n.c_sample, row_of_c, pixel_of_c, to)
                 for each in range(tiles):
-                    _pixels(
-                        a, source[each], row_of_a, pixel, depth, pixels, each * depth, place, lanes
-                    )
+                    _pixels_of_tile(
+                        a, source[each], outside[each], row_of_a, pixel, depth, pixels,
+                        each * depth, place, lanes,
+                    )  # fmt: skip
                 beyond, coming = piece - block + blocks, 0
                 if beyond < end:
                     after = beyond // blocks % groups
                     number = first_of(every, after, groups)
                     coming = first_of(every, after + 1, groups) - number
                     number += beyond // (blocks * groups) * every
-                    places_of_tiles(
-                        number, coming, high, across, n.a_sample, row_of_a, pixel,
-                        following,
-                    )  # fmt: skip
+                    seen_places(n, number, coming, following, next_outside)
             k = first_of(depth, block, blocks)
             share = first_of(depth, block + 1, blocks) - k
             for i in range(16):

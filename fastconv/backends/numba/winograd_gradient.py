@@ -17,7 +17,13 @@ from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import CACHE_LINE_BYTES, load, load_beside, store
 from fastconv.backends.numba.vectors import lanes_of, spread
-from fastconv.backends.numba.winograd import ask_for_pixels, places_of_tiles, store_four
+from fastconv.backends.numba.winograd import (
+    ask_for_pixels,
+    load_seen,
+    places_of_tiles,
+    seen_places,
+    store_four,
+)
 
 _ELEMENTS = 16384
 """Elements of the transformed pixels and outputs of a row of places."""
@@ -28,19 +34,26 @@ _ROWS = 4
 
 @inlined
 def _seen_row(
-    source: Any, start: int, first: int, second: int, sign: Any, pixel: int, channels: int,
-    to: Any, out: int, place: int, lanes: int,
+    source: Any, start: int, outside: int, row: int, one: int, two: int, sign: Any, pixel: int,
+    channels: int, to: Any, out: int, place: int, lanes: int,
 ) -> None:  # fmt: skip
-    """A row of ``B' d B``: of the first row of pixels, and the second, which is added or not."""
+    """A row of ``B' d B``: of row ``one`` of pixels, and row ``two``, which is added or not.
+
+    ``outside`` says what is no pixel of the image, as in :mod:`.winograd`.
+    """
     for k in range(0, channels, lanes):
-        at = start + k
-        d0 = load(source, at + first, lanes) + sign * load(source, at + second, lanes)
-        at += pixel
-        d1 = load(source, at + first, lanes) + sign * load(source, at + second, lanes)
-        at += pixel
-        d2 = load(source, at + first, lanes) + sign * load(source, at + second, lanes)
-        at += pixel
-        d3 = load(source, at + first, lanes) + sign * load(source, at + second, lanes)
+        at, end = start + one * row + k, start + two * row + k
+        d0 = load_seen(source, at, outside, one, 0, lanes)
+        d0 = d0 + sign * load_seen(source, end, outside, two, 0, lanes)
+        at, end = at + pixel, end + pixel
+        d1 = load_seen(source, at, outside, one, 1, lanes)
+        d1 = d1 + sign * load_seen(source, end, outside, two, 1, lanes)
+        at, end = at + pixel, end + pixel
+        d2 = load_seen(source, at, outside, one, 2, lanes)
+        d2 = d2 + sign * load_seen(source, end, outside, two, 2, lanes)
+        at, end = at + pixel, end + pixel
+        d3 = load_seen(source, at, outside, one, 3, lanes)
+        d3 = d3 + sign * load_seen(source, end, outside, two, 3, lanes)
         store_four(to, out + k, place, (d0 - d2, d1 + d2, d2 - d1, d1 - d3), lanes)
 
 
@@ -70,10 +83,9 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
         biases, lanes = pointer(n.bias_sums, np.float64), lanes_of(real)
         high, wide, vectors = n.tile_rows, n.tiles, n.vectors
         outputs, depth, width = n.outputs, n.inputs, vectors * lanes
+        row_of_sums, place_of_sums = n.sums_row, n.sums_place
         across = (depth + n.tile_inputs - 1) // n.tile_inputs
-        sample_of_a, row_of_a, pixel_of_a = (
-            n.a_sample, n.a_row, n.a_column
-        )  # fmt: skip
+        row_of_a, pixel_of_a = n.a_row, n.a_column
         sample_of_dy, row_of_dy, pixel_of_dy = (
             n.dy_sample, n.dy_row, n.dy_column
         )  # fmt: skip
@@ -81,10 +93,11 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
         made = local(_ELEMENTS, real)
         source, at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         next_source, next_at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
+        outside, next_outside = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         t = local(TILE_WORDS, np.int64)
         t[tile.RUNS1], t[tile.RUNS2], t[tile.A_STRIDE], t[tile.B_STEP] = 1, 1, depth, outputs
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
-        t[tile.C_ROW], t[tile.COLUMNS], t[tile.EPILOGUE] = outputs, width, STORE
+        t[tile.C_ROW], t[tile.COLUMNS], t[tile.EPILOGUE] = row_of_sums, width, STORE
         t[tile.OTHER], t[tile.BIAS] = 0, 0
         call = address_at(t, 0)
         piece, end = (
@@ -100,15 +113,13 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
             keeps_biases = not is_null(biases) and row_begin <= 1 and row_end > 1
             if keeps_biases:
                 for output in range(outputs):
-                    biases[part * outputs + output] = 0.0
+                    biases[part * row_of_sums + output] = 0.0
             for first in range(begin, last, together):
                 tiles = min(together, last - first)
-                places_of_tiles(first, tiles, high, wide, sample_of_a, row_of_a, pixel_of_a, source)
+                seen_places(n, first, tiles, source, outside)
                 places_of_tiles(first, tiles, high, wide, sample_of_dy, row_of_dy, pixel_of_dy, at)
                 after, coming = first + tiles, min(together, last - first - tiles)
-                places_of_tiles(
-                    after, coming, high, wide, sample_of_a, row_of_a, pixel_of_a, next_source
-                )
+                seen_places(n, after, coming, next_source, next_outside)
                 places_of_tiles(
                     after, coming, high, wide, sample_of_dy, row_of_dy, pixel_of_dy, next_at
                 )
@@ -116,28 +127,34 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
                 t[tile.DEPTH] = tiles
                 t[tile.INIT] = INIT_C if first > begin else INIT_ZERO
                 for r in range(row_begin, row_end):
-                    near = row_of_a * (0 if r == 0 else 2 if r == 2 else 1)
-                    far = row_of_a * (1 if r == 2 else 3 if r == 3 else 2)
+                    one = 0 if r == 0 else 2 if r == 2 else 1
+                    two = 1 if r == 2 else 3 if r == 3 else 2
                     sign = spread(real(1 if r == 1 else -1), real)
                     upper = spread(real(0 if r == 3 else 1), real)
                     lower = spread(real(0 if r == 0 else 1 if r == 1 else -1), real)
                     for each in range(tiles):
-                        _seen_row(
-                            a, source[each], near, far, sign, pixel_of_a, depth, made,
-                            each * depth, tiles * depth, lanes,
-                        )  # fmt: skip
+                        if outside[each] == 0:  # without conditions
+                            _seen_row(
+                                a, source[each], 0, row_of_a, one, two, sign, pixel_of_a, depth,
+                                made, each * depth, tiles * depth, lanes,
+                            )  # fmt: skip
+                        else:
+                            _seen_row(
+                                a, source[each], outside[each], row_of_a, one, two, sign,
+                                pixel_of_a, depth, made, each * depth, tiles * depth, lanes,
+                            )  # fmt: skip
                         _spread_row(
                             dy, at[each], row_of_dy, pixel_of_dy, upper, lower, outputs, made,
                             half + each * outputs, tiles * outputs, lanes,
                         )  # fmt: skip
                     if keeps_biases and r == 1:  # whose second place holds the sums of the tiles
                         for j in range(0, outputs, lanes):
-                            total = load_beside(biases, part * outputs + j, lanes, real)
+                            total = load_beside(biases, part * row_of_sums + j, lanes, real)
                             total = sum_of_pixels(
                                 total, made, half + tiles * outputs + j, tiles, outputs, lanes,
                                 real,
                             )  # fmt: skip
-                            store(biases, part * outputs + j, total, lanes)
+                            store(biases, part * row_of_sums + j, total, lanes)
                     for i in range(_ROWS):
                         # Meanwhile, a share of what the next tiles are made of comes near.
                         done, to_do = (r - row_begin) * _ROWS + i, (row_end - row_begin) * _ROWS
@@ -154,7 +171,9 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
                             for q in range(across):
                                 k = first_of(depth, q, across)
                                 t[tile.A] = address_at(made, i * tiles * depth + k)
-                                t[tile.C] = address_at(sums, (place * depth + k) * outputs + j)
+                                t[tile.C] = address_at(
+                                    sums, place * place_of_sums + k * row_of_sums + j
+                                )
                                 rows = first_of(depth, q + 1, across) - k
                                 run_tile(n, rows, vectors, call)
 

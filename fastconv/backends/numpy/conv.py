@@ -29,8 +29,9 @@ TAP_BUDGET = 2**19
 """Bytes for the product of one tap of one chunk, which is read back at once: it should stay in
 L2."""
 _PIXELS_OF_A_SUM = 4096
-"""Pixels whose products BLAS may sum in float32 where it multiplies a matrix with a vector, which
-keeps few digits of longer sums; its products of two matrices sum in blocks of their own."""
+"""Pixels whose products BLAS may sum in float32 where it multiplies a matrix with a vector, or the
+small matrices of groups, of which some processors' versions keep few digits in longer sums; its
+products of two matrices sum in blocks of their own."""
 
 
 class _Chunk(NamedTuple):
@@ -219,7 +220,7 @@ def conv2d_backward_weight(
     outputs = spec.out_channels // spec.groups
     pixels = (
         _PIXELS_OF_A_SUM
-        if 1 in (outputs, _depth(spec))
+        if 1 in (outputs, _depth(spec)) or spec.groups > 1
         else spec.batch * spec.out_height * spec.out_width
     )
     dw.fill(0)

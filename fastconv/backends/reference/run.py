@@ -82,7 +82,8 @@ class Runner:
             int64 (steps, batch): which samples make each step's batch.
         rates
             float64 (steps,): the learning rates, for a plan that updates; (steps, 2) with the
-            momenta behind them, where these are scheduled.
+            momenta behind them, where these are scheduled; (steps, schedules, 1 or 2) where some
+            parameters have schedules of their own.
         first_step
             Number of the first step: random numbers and Adam's bias correction depend on it.
 

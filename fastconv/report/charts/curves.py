@@ -55,9 +55,14 @@ def learning_rate_curve(
     *,
     steps_per_epoch: float | None = None,
     log: bool = False,
+    groups: Mapping[str, npt.ArrayLike] | None = None,
 ) -> None:
     """Draw what :func:`fastconv.plots.learning_rate_curve` draws."""
-    lines = _lines("learning_rate_curve", {"learning rate": (steps, rates)})
+    series = {"learning rate": rates, **(groups or {})}
+    lines = _lines("learning_rate_curve", {name: (steps, ys) for name, ys in series.items()})
+    if groups:
+        for number, line in enumerate(lines):
+            canvas.name_line(number, line.name, len(line.xs))
     _draw(
         canvas, lines, 0.75 * _HEIGHT, "step", "learning rate", steps_per_epoch=steps_per_epoch,
         log=log,

@@ -154,7 +154,9 @@ class Builder:
         )
 
     def _append(self, instruction: Instruction) -> None:
-        self.instructions.append(replace(instruction, condition=self._condition))
+        self.instructions.append(
+            replace(instruction, condition=self._condition, is_narrow=self.target.is_narrow)
+        )
 
     @contextmanager
     def only_if(self, condition: Pointer) -> Iterator[None]:

@@ -132,9 +132,11 @@ class _Collector:
         if region := self._region(name, axes, start, None):
             self.reads.append(region)
 
-    def writes_axes(self, name: str, *axes: _Axis, start: int = 0) -> None:
+    def writes_axes(
+        self, name: str, *axes: _Axis, start: int = 0, dtype: str | None = None
+    ) -> None:
         """Write just these elements."""
-        if region := self._region(name, axes, start, None):
+        if region := self._region(name, axes, start, dtype):
             self.writes.append(region)
 
     def rate_and_update(self, *runs: tuple[str, int]) -> None:
@@ -199,16 +201,23 @@ def _bands_of_c(n: Any) -> Iterator[tuple[int, int, int]]:
         yield n.rows - 1, 1, n.last_columns
 
 
+def _writes_band(at: _Collector, first: int, rows: int, columns: int) -> tuple[_Axis, ...]:
+    """Write such rows and columns of each sample, and read there what an epilogue takes besides."""
+    n = at.n
+    axes = (
+        (n.samples, n.c_sample), (rows, n.c_row), (columns, n.c_column),
+        (n.groups, n.c_group), (n.outputs, 1),
+    )  # fmt: skip
+    at.writes_axes("c", *axes, start=first * n.c_row)
+    at.reads_axes("other", *axes, start=first * n.c_row)
+    return axes
+
+
 @_kernel(Kernel.CONV_TILES)
 def _conv_tiles(at: _Collector) -> None:
     n = at.n
     for first, rows, columns in _bands_of_c(n):
-        axes = (
-            (n.samples, n.c_sample), (rows, n.c_row), (columns, n.c_column),
-            (n.groups, n.c_group), (n.outputs, 1),
-        )  # fmt: skip
-        at.writes_axes("c", *axes, start=first * n.c_row)
-        at.reads_axes("other", *axes, start=first * n.c_row)
+        axes = _writes_band(at, first, rows, columns)
         if n.accumulator_init == INIT_C:
             at.reads_axes("c", *axes, start=first * n.c_row)
         at.reads_reach(
@@ -347,6 +356,22 @@ def _winograd_weights(at: _Collector) -> None:
     at.writes_axes("transformed", (16, n.place), (n.inputs * n.outputs, 1))
 
 
+def _reads_seen_pixels(at: _Collector, first_sample: int, samples: int) -> None:
+    """Read what tiles of 4x4 pixels, two rows or columns from each other, see of some images."""
+    n = at.n
+    rows, columns = (
+        (max(0, -before), min(size, 2 * tiles + 2 - before))
+        for before, size, tiles in (
+            (n.top, n.height, n.tile_rows), (n.left, n.width, n.tiles)
+        )
+    )  # fmt: skip
+    at.reads_reach(
+        "a", (samples, n.a_sample), (rows[1] - rows[0], n.a_row),
+        (columns[1] - columns[0], n.a_column), (n.inputs, 1),
+        start=first_sample * n.a_sample + rows[0] * n.a_row + columns[0] * n.a_column,
+    )  # fmt: skip
+
+
 @_kernel(Kernel.WINOGRAD_TILES)
 def _winograd_tiles(at: _Collector) -> None:
     n = at.n
@@ -358,10 +383,7 @@ def _winograd_tiles(at: _Collector) -> None:
     at.reads_axes("other", *axes)
     at.reads_run("bias", n.outputs)
     at.reads_axes("b", (16, n.place), (n.inputs * n.outputs, 1))
-    at.reads_reach(
-        "a", (n.samples, n.a_sample), (2 * n.tile_rows + 2, n.a_row),
-        (2 * n.tiles + 2, n.a_column), (n.inputs, 1),
-    )  # fmt: skip
+    _reads_seen_pixels(at, 0, n.samples)
 
 
 @_kernel(Kernel.WINOGRAD_PIXELS)
@@ -370,10 +392,7 @@ def _winograd_pixels(at: _Collector) -> None:
     last = n.first + n.count - 1
     of_sample = n.tile_rows * n.tiles
     first_sample, last_sample = n.first // of_sample, last // of_sample
-    at.reads_reach(
-        "a", (last_sample - first_sample + 1, n.a_sample), (2 * n.tile_rows + 2, n.a_row),
-        (2 * n.tiles + 2, n.a_column), (n.inputs, 1), start=first_sample * n.a_sample,
-    )  # fmt: skip
+    _reads_seen_pixels(at, first_sample, last_sample - first_sample + 1)
     at.writes_run("transformed", 16 * n.count * n.inputs)
 
 
@@ -402,16 +421,13 @@ def _find_not_finite(at: _Collector) -> None:
 @_kernel(Kernel.WINOGRAD_WEIGHT_SUMS)
 def _winograd_weight_sums(at: _Collector) -> None:
     n = at.n
-    at.reads_reach(
-        "a", (n.samples, n.a_sample), (2 * n.tile_rows + 2, n.a_row),
-        (2 * n.tiles + 2, n.a_column), (n.inputs, 1),
-    )  # fmt: skip
+    _reads_seen_pixels(at, 0, n.samples)
     at.reads_reach(
         "dy", (n.samples, n.dy_sample), (2 * n.tile_rows, n.dy_row), (2 * n.tiles, n.dy_column),
         (n.outputs, 1),
     )  # fmt: skip
-    at.writes_run("sums", n.parts * 16 * n.inputs * n.outputs)
-    at.writes_run("bias_sums", n.parts * n.outputs, "float64")
+    at.writes_axes("sums", (n.parts * 16, n.sums_place), (n.inputs, n.sums_row), (n.outputs, 1))
+    at.writes_axes("bias_sums", (n.parts, n.sums_row), (n.outputs, 1), dtype="float64")
 
 
 @_kernel(Kernel.WINOGRAD_WEIGHT_GRADIENT)
@@ -911,6 +927,7 @@ def _norm_factor(at: _Collector) -> None:
 def _norm_apply(at: _Collector) -> None:
     size = at.n.rows * at.n.channels
     at.reads_run("x", size)
+    at.reads_run("addend", size)
     _reads_channels(at, "mean", "factor", "beta")
     at.writes_run("y", size)
 
@@ -1166,3 +1183,60 @@ def _newton_schulz_polynomial(at: _Collector) -> None:
     for name in ("gram", "square"):
         at.reads_run(name, at.n.rows**2)
     at.writes_run("polynomial", at.n.rows**2)
+
+
+# Products of bf16
+
+
+def _reads_patches(at: _Collector) -> None:
+    n = at.n
+    rows_before = (n.height - 1) * n.width + min(n.width, n.last_columns)
+    whole = n.height * n.width if n.last_columns == n.columns else rows_before
+    at.reads_run("a", n.samples * whole * n.channels)
+
+
+@_kernel(Kernel.BF16_PACK_WEIGHTS)
+def _bf16_pack_weights(at: _Collector) -> None:
+    n = at.n
+    at.reads_reach(
+        "w", (n.groups, n.w_group), (n.outputs, n.w_output), (n.taps_down, n.w_down),
+        (n.taps_across, n.w_across), (n.depth, n.w_depth),
+    )  # fmt: skip
+    steps = -(-n.taps_down * n.taps_across * n.depth // 32)
+    at.writes_run("packed", n.groups * -(-n.outputs // 16) * steps * 512, "uint16")
+
+
+@_kernel(Kernel.BF16_TILES)
+def _bf16_tiles(at: _Collector) -> None:
+    n = at.n
+    for band in _bands_of_c(n):
+        _writes_band(at, *band)
+    _reads_patches(at)
+    at.reads_run("bias", n.groups * n.outputs)
+    at.reads_run("packed", n.groups * n.packed_group, "uint16")
+    at.scratch_run("scratch", at.instruction.max_threads * n.scratch_thread)
+
+
+def _bf16_sums(n: Any, rows: int) -> int:
+    """Elements of the sums of a weight gradient, which fill tiles."""
+    return int(n.parts * n.groups * (-(-rows // 32) * 32) * (-(-n.outputs // 16) * 16))
+
+
+@_kernel(Kernel.BF16_WEIGHT_SUMS)
+def _bf16_weight_sums(at: _Collector) -> None:
+    n = at.n
+    _reads_patches(at)
+    pixels = (n.rows - 1) * n.columns + n.last_columns
+    at.reads_run("dy", n.samples * pixels * n.groups * n.outputs)
+    at.writes_run("sums", _bf16_sums(n, n.taps_down * n.taps_across * n.depth))
+    at.writes_run("bias_sums", n.parts * n.groups * n.outputs, "float64")
+    at.scratch_run("scratch", at.instruction.max_threads * n.scratch_thread)
+
+
+@_kernel(Kernel.BF16_WEIGHT_GRADIENT)
+def _bf16_weight_gradient(at: _Collector) -> None:
+    n = at.n
+    at.reads_run("sums", _bf16_sums(n, n.rows))
+    at.reads_run("bias_sums", n.parts * n.groups * n.outputs, "float64")
+    biases = 0 if at.instruction.pointers.bias_sums is None else n.groups * n.outputs
+    at.rate_and_update(("dw", n.groups * n.rows * n.outputs), ("db", biases))

@@ -46,12 +46,22 @@ class Target:
         Number of vector registers.
     masks
         Whether a load of some lanes costs no more than one of all.
+    bf16
+        What multiplies factors of bf16: "amx", "avx512_bf16", or "float32" where nothing else does.
+    narrow
+        The same with vectors of half the width, where a whole one takes this processor twice as
+        long: what would leave half of a vector unused is lowered for it.
+    is_narrow
+        Whether this is such a one.
     """
 
     name: str
     vector_bytes: int
     registers: int
     masks: bool = False
+    bf16: str = "float32"
+    narrow: Target | None = None
+    is_narrow: bool = False
 
     def reads_parts(self, sums: int) -> bool:
         """Whether tiles of so many vectors of sums read weights that end within a vector.
@@ -64,6 +74,15 @@ class Target:
     def lanes(self, dtype: str) -> int:
         """Elements of a vector."""
         return max(1, self.vector_bytes // np.dtype(dtype).itemsize)
+
+    def fitting(self, columns: int, dtype: str) -> Target:
+        """Return the target whose vectors hold so many columns with less unused."""
+        if self.narrow is None:
+            return self
+        ours, theirs = (
+            -(-columns // lanes) * lanes for lanes in (self.lanes(dtype), self.narrow.lanes(dtype))
+        )
+        return self.narrow if theirs < ours else self
 
 
 def choose_target(found: Sequence[Target]) -> Target:
@@ -84,6 +103,31 @@ def choose_target(found: Sequence[Target]) -> Target:
         f"FASTCONV_ISA is {wanted!r}; expected one of {', '.join(each.name for each in found)}, "
         f"which this processor has"
     )
+
+
+def choose_bf16(target: Target, found: Sequence[str]) -> str:
+    """Return what multiplies factors of bf16: the best beside a target, or FASTCONV_BF16.
+
+    Parameters
+    ----------
+    target
+        The instruction set of all else.
+    found
+        Names of what works here, best first; they go with AVX-512.
+
+    Raises
+    ------
+    ValueError
+        If FASTCONV_BF16 names another one.
+    """
+    known = [*(found if target.name == "avx512" else ()), "float32"]
+    wanted = os.environ.get("FASTCONV_BF16") or known[0]
+    if wanted not in known:
+        raise ValueError(
+            f"FASTCONV_BF16 is {wanted!r}; expected one of {', '.join(known)}, which this "
+            f"processor has with {target.name}"
+        )
+    return wanted
 
 
 class Pointer(NamedTuple):
@@ -128,6 +172,8 @@ class Instruction:
         Whether all threads wait for each other behind it.
     condition
         16 words: it runs only where one of them is not 0; None: it runs.
+    is_narrow
+        Whether its kernel is that of the target's ``narrow``.
     """
 
     kernel: Kernel
@@ -138,6 +184,7 @@ class Instruction:
     max_threads: int = 1
     barrier: bool = True
     condition: Pointer | None = None
+    is_narrow: bool = False
 
     @classmethod
     def of(
@@ -147,13 +194,14 @@ class Instruction:
         *,
         max_threads: int = 1,
         barrier: bool = True,
+        is_narrow: bool = False,
         **fields: Any,
     ) -> Instruction:
         """Make an instruction of fields by name.
 
         Parameters
         ----------
-        kernel, dtype, max_threads, barrier
+        kernel, dtype, max_threads, barrier, is_narrow
             As above.
         fields
             Every field of the kernel's layout; a pointer that may be null can be left out.
@@ -166,7 +214,15 @@ class Instruction:
             If a size is negative, or a pointer None that must not be.
         """
         pointers, integers, reals = LAYOUTS[kernel].arrange(fields)
-        return cls(kernel, dtype, pointers, integers, reals, max_threads, barrier)
+        return cls(
+            kernel, dtype, pointers, integers, reals, max_threads, barrier, is_narrow=is_narrow
+        )  # fmt: skip
+
+    def lanes(self, target: Target) -> int:
+        """Elements of the vectors of its kernel."""
+        own = target.narrow if self.is_narrow else target
+        assert own is not None
+        return own.lanes(self.dtype)
 
     def with_fields(self, **fields: Any) -> Instruction:
         """Return the instruction with other values of some fields.
@@ -213,7 +269,7 @@ class LoweredKernel:
 
 def encode(
     instructions: Sequence[Instruction],
-    address_of: Callable[[str, str], int],
+    address_of: Callable[..., int],
     tiles_of: Callable[[Instruction], int] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return an instruction stream, and the relocations: where addresses of arrays belong in it.
@@ -223,7 +279,8 @@ def encode(
     instructions
         The instructions.
     address_of
-        Gives the address of a compiled kernel by its name and dtype.
+        Gives the address of a compiled kernel by its name and dtype, and ``is_narrow=True`` for
+        that of narrow vectors.
     tiles_of
         Gives the address of the functions that an instruction's kernel calls, where an engine
         compiles them for the instruction.
@@ -239,7 +296,8 @@ def encode(
     relocations: list[tuple[int, int, int, int]] = []
     for number, (words, instruction) in enumerate(zip(stream, instructions, strict=True)):
         integers, reals = instruction.integers, instruction.reals
-        words[KERNEL] = address_of(instruction.kernel, instruction.dtype)
+        which = {"is_narrow": True} if instruction.is_narrow else {}
+        words[KERNEL] = address_of(instruction.kernel, instruction.dtype, **which)
         words[MAX_THREADS] = max(1, instruction.max_threads)
         words[BARRIER] = instruction.barrier
         words[TILE_TABLE] = 0 if tiles_of is None else tiles_of(instruction)

@@ -6,7 +6,10 @@ from enum import StrEnum
 
 
 class Kernel(StrEnum):
-    """A kernel that the engine of C and that of Numba both have; its value is its name there."""
+    """A kernel that the engine of C and that of Numba both have; its value is its name there.
+
+    Those of bf16, :data:`BF16_KERNELS`, are in C alone.
+    """
 
     CONV_TILES = "conv_tiles"
     CONV_WEIGHT_TILES = "conv_weight_tiles"
@@ -118,3 +121,16 @@ class Kernel(StrEnum):
     SUM_OF_EACH_IMAGE = "sum_of_each_image"
     COPY_ROWS = "copy_rows"
     FIND_NOT_FINITE = "find_not_finite"
+    BF16_PACK_WEIGHTS = "bf16_pack_weights"
+    BF16_TILES = "bf16_tiles"
+    BF16_WEIGHT_SUMS = "bf16_weight_sums"
+    BF16_WEIGHT_GRADIENT = "bf16_weight_gradient"
+
+
+BF16_KERNELS = frozenset(
+    {
+        Kernel.BF16_PACK_WEIGHTS, Kernel.BF16_TILES, Kernel.BF16_WEIGHT_SUMS,
+        Kernel.BF16_WEIGHT_GRADIENT,
+    }
+)  # fmt: skip
+"""Kernels of the precision bf16."""

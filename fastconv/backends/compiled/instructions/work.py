@@ -12,7 +12,7 @@ _NOT_PRODUCTS = frozenset(
     {
         Kernel.PAD_IMAGES, Kernel.PACK_WEIGHTS, Kernel.PACK_SUBPIXEL_PHASES, Kernel.TRANSPOSE,
         Kernel.SPREAD_CHANNELS, Kernel.ADD_PARTS, Kernel.SUM_PIXELS, Kernel.WINOGRAD_WEIGHTS,
-        Kernel.WINOGRAD_WEIGHT_GRADIENT,
+        Kernel.WINOGRAD_WEIGHT_GRADIENT, Kernel.BF16_PACK_WEIGHTS, Kernel.BF16_WEIGHT_GRADIENT,
     }
 )  # fmt: skip
 """Kernels beside the products of convolutions and dense layers."""
@@ -69,7 +69,7 @@ def tile_of(instruction: Instruction, target: Target) -> TileUse | None:
     if instruction.kernel == Kernel.WINOGRAD_WEIGHT_SUMS:
         return TileUse(n.tile_inputs, n.vectors, n.outputs, n.outputs)
     if instruction.kernel in (Kernel.CONV_TILES, Kernel.CONV_WEIGHT_TILES):
-        lanes = target.lanes(instruction.dtype)
+        lanes = instruction.lanes(target)
         return TileUse(n.tile_rows, n.vectors, n.outputs, -(-n.outputs // lanes) * lanes)
     return None
 

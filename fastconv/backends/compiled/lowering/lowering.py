@@ -3,12 +3,16 @@
 A plan's calls are lowered one by one, and neighbours are fused where that gives the same numbers:
 
 * bytes are gathered and brought to [0, 1] in one pass;
-* an activation behind a convolution, a dense layer or a sum becomes the end of its tiles
-  (``LEAKY_RELU``);
+* an activation behind a convolution, a dense layer, a sum or a batch normalisation becomes the end
+  of its tiles (``LEAKY_RELU``);
+* the sum of a residual block becomes the end of the batch normalisation in front of it;
 * the gradient of an activation behind a data gradient or a sum likewise (``LEAKY_GRADIENT``);
 * plain gradient descent becomes the end of the weight gradient (``UPDATE``), where one pass over
   the samples makes it, and where nothing reads the weight after that: no gradient buffer is written
   or read for it then.
+
+Instructions that read constant buffers alone, such as those that pack weights that nobody changes,
+are no part of a step: they are its preparation.
 
 Calls change their places by :class:`fastconv.plans.rewriting.Rewriting`, which makes legal moves
 only.
@@ -19,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,14 +43,18 @@ from fastconv.backends.compiled.instructions.instruction import (
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.lowering.lowered_kernels import lower_kernel
 from fastconv.backends.compiled.lowering.reordering import signed_output_of_pool
+from fastconv.backends.compiled.rules import bf16, pooled, winograd, winograd_gradient
 from fastconv.backends.compiled.rules import input as input_rules
-from fastconv.backends.compiled.rules import pooled, winograd, winograd_gradient
 from fastconv.backends.compiled.rules.split import threads_for_product
 from fastconv.plans.effects import argument_of, span_of
+from fastconv.plans.merging import BroadcastSpec
 from fastconv.plans.operation import ActivationSpec, InputSpec, OptimizerSpec
 from fastconv.plans.plan import Call, Plan
 from fastconv.plans.rewriting import Rewriting
 from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
+
+if TYPE_CHECKING:
+    from fastconv.backends.compiled.lowering.preparation import Preparation
 
 _FORWARD = (
     "conv.conv2d_forward",
@@ -63,6 +72,7 @@ _WEIGHT = (
     "batch_blocked.conv2d_backward_weight",
     "dense.dense_backward_weight",
 )
+_NORM = ("norm.batch_norm_forward_training", "norm.batch_norm_forward_inference")
 _SUM = "merge.add_forward"
 _UPDATE = "optim.sgd_update"
 _DIVIDING_UPDATES = (
@@ -73,7 +83,10 @@ _DIVIDING_UPDATES = (
     "optim.lamb_update",
 )
 
-_WITH_EPILOGUE = (Kernel.CONV_TILES, Kernel.BATCH_BLOCKED_TILES, Kernel.WINOGRAD_TILES)
+_WITH_EPILOGUE = (
+    Kernel.CONV_TILES, Kernel.BATCH_BLOCKED_TILES, Kernel.WINOGRAD_TILES, Kernel.BF16_TILES,
+    Kernel.NORM_APPLY,
+)  # fmt: skip
 """Kernels whose epilogue may be an activation or the gradient of one."""
 
 
@@ -92,17 +105,33 @@ class Lowered:
     holds
         For some instructions, by number: buffers that the plan's calls do not read, each with the
         number of the call whose output it must hold.
+    preparation
+        Instructions that run once, before the first step.
+    prepared_for
+        For each of these, the numbers of the plan's calls that it does a part of.
     """
 
     instructions: tuple[Instruction, ...]
     memory_bytes: tuple[int, ...]
     origins: tuple[tuple[int, ...], ...] = ()
     holds: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    preparation: tuple[Instruction, ...] = ()
+    prepared_for: tuple[tuple[int, ...], ...] = ()
 
 
-def lower(plan: Plan, target: Target) -> Lowered:
-    """Make the instructions of one step of a plan."""
-    return _Lowering(plan, target).run()
+def lower(plan: Plan, target: Target, precision: str = "float32") -> Lowered:
+    """Make the instructions of one step of a plan.
+
+    Parameters
+    ----------
+    plan
+        Any plan.
+    target
+        The instruction set.
+    precision
+        "bf16" rounds the factors of products to it, where they fill its tiles.
+    """
+    return _Lowering(plan, target, precision).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +163,21 @@ class _Update:
 class _Lowering:
     """The state of one lowering: the calls as they are now, and instructions so far."""
 
-    def __init__(self, plan: Plan, target: Target) -> None:
+    def __init__(self, plan: Plan, target: Target, precision: str) -> None:
         self._plan = plan
+        self._precision = precision
         self._target = target
         self._order = Rewriting(plan)
         self._instructions: list[Instruction] = []
         self._origins: list[tuple[int, ...]] = []
         self._holds: dict[int, tuple[tuple[int, int], ...]] = {}
         self._workspace_bytes = 0
+        self._preparation: Preparation | None = None
+        if any(buffer.constant for buffer in plan.buffers):
+            # Only where it is used: most plans have no constants.
+            from fastconv.backends.compiled.lowering.preparation import Preparation
+
+            self._preparation = Preparation(plan, target)
         # Adam and its kin divide each element of a gradient by its own size. The errors of fewer
         # products are those of the largest elements around.
         self._divides_gradients = any(call.kernel in _DIVIDING_UPDATES for call in plan.calls)
@@ -157,19 +193,33 @@ class _Lowering:
             )
         memory = (self._workspace_bytes,) if self._workspace_bytes else ()
         done = tuple(_without_idle_barriers(self._instructions))
-        return Lowered(done, memory, tuple(self._origins), self._holds)
+        lowered = Lowered(done, memory, tuple(self._origins), self._holds)
+        prepared = self._preparation
+        if prepared is None or not prepared.instructions:
+            return lowered
+        return replace(
+            lowered, memory_bytes=(self._workspace_bytes, prepared.memory_bytes),
+            preparation=tuple(prepared.instructions), prepared_for=tuple(prepared.origins),
+        )  # fmt: skip
 
     def _calls(self, position: int, count: int) -> tuple[Call, ...]:
         return self._order.calls[position : position + count]
 
     def _call(self, position: int) -> int:
         """Add a call, and what can be the epilogue of its tiles; return how many calls that is."""
-        call, *following = self._calls(position, 2)
-        instructions = plain = self._lowered(call)
+        call, *following = self._calls(position, 3)
+        instructions = self._lowered(call)
+        if self._preparation is not None:
+            origins = self._order.origins[position]
+            instructions = self._preparation.without_prepared(instructions, origins)
+        plain = instructions
         count = 1
+        if following and (summed := self._with_addend(position, instructions)):
+            call, *following = following
+            instructions, count = summed, 2
         if following and self._fuses_activation(call, following[0], instructions):
             instructions = self._with_activation(call, following[0], instructions)
-            count = 2
+            count += 1
         elif (
             call.kernel in _WEIGHT
             and (writer := self._only_writer(call, instructions))
@@ -211,10 +261,20 @@ class _Lowering:
         if module == "input":
             shapes = tuple([None if n is None else buffers[n].shape for n in call.arguments])
             spec = input_rules.spec_for(function, spec, shapes)
-        kernel = self._winograd(call) or call.kernel
+        kernel = self._bf16(call) or self._winograd(call) or call.kernel
         lowered = lower_kernel(kernel, spec, types, self._target)
         self._workspace_bytes = max(self._workspace_bytes, lowered.workspace_bytes)
         return [self._bound(instruction, call.arguments) for instruction in lowered.instructions]
+
+    def _bf16(self, call: Call) -> str | None:
+        """The kernel whose products have factors of bf16, where they are to have them."""
+        module, _, function = call.kernel.partition(".")
+        spec = call.spec
+        if self._precision != "bf16" or module not in ("conv", "dense"):
+            return None
+        if not isinstance(spec, ConvSpec | DenseSpec) or not bf16.is_profitable(function, spec):
+            return None
+        return f"bf16.{function}"
 
     def _winograd(self, call: Call) -> str | None:
         """The kernel that does a convolution with fewer products, where that is profitable."""
@@ -277,6 +337,8 @@ class _Lowering:
         if not rest or rest[0].kernel != _WEIGHT[0] or rest[0].spec != conv:
             return 0
         weight = rest[0]
+        if self._bf16(weight):
+            return 0
         y: int | None = None
         holds: tuple[tuple[int, int], ...] = ()
         if above is not None:
@@ -335,7 +397,7 @@ class _Lowering:
         if not isinstance(following.spec, ActivationSpec) or _slope(following) is None:
             return False
         forward = following.kernel == "activation.activation_forward"
-        if call.kernel in (*_FORWARD, _SUM) and forward:
+        if call.kernel in (*_FORWARD, *_NORM, _SUM) and forward:
             x, y = following.arguments
             result = argument_of(call, "y")
         elif call.kernel in (*_DATA, _SUM) and following.kernel == "activation.activation_backward":
@@ -357,6 +419,34 @@ class _Lowering:
             call.kernel in _FORWARD
         )
         return in_place and bool(writers) and all(writer in known for writer in writers)
+
+    def _with_addend(
+        self, position: int, instructions: Sequence[Instruction]
+    ) -> list[Instruction] | None:
+        """A batch normalisation that ends with the sum behind it, if it may.
+
+        Its own result is then written nowhere: it is where the sum goes, or nobody else reads it.
+        """
+        norm, merged = self._calls(position, 2)
+        spec = merged.spec
+        if norm.kernel not in _NORM or merged.kernel != _SUM:
+            return None
+        result, total = argument_of(norm, "y"), argument_of(merged, "y")
+        memory = self._plan.memory_of(result)
+        others = [n for n in merged.arguments[:2] if self._plan.memory_of(n) != memory]
+        assert isinstance(spec, BroadcastSpec)
+        if spec.per_channel or len(others) != 1:
+            return None
+        if self._plan.memory_of(total) != memory and (
+            result is None or self._order.reads_result(result, position + 2)
+        ):
+            return None
+        return [
+            each.with_fields(y=_pointer(total), addend=_pointer(others[0]))
+            if each.points_to(result)
+            else each
+            for each in instructions
+        ]
 
     def _with_activation(
         self, call: Call, following: Call, instructions: Sequence[Instruction]
@@ -403,6 +493,8 @@ class _Lowering:
             inputs=spec.inputs, outputs=spec.outputs, epilogue=epilogue,
             decay=update.decays[0], bias_decay=update.decays[1], slope=slope,
             max_threads=threads_for_product(2 * spec.flops, spec.inputs),
+            is_narrow=self._target.narrow is not None
+            and spec.outputs < self._target.lanes(self._plan.dtype),
         )  # fmt: skip
         self._add([instruction], position, count + update.pieces)
         return count + update.pieces
@@ -416,7 +508,8 @@ class _Lowering:
         if writers[0].kernel == Kernel.CONV_WEIGHT_TILES:
             n = writers[0].integers
             return writers[0] if n.samples <= n.together else None
-        return writers[0] if writers[0].kernel == Kernel.WINOGRAD_WEIGHT_GRADIENT else None
+        last = Kernel.WINOGRAD_WEIGHT_GRADIENT, Kernel.BF16_WEIGHT_GRADIENT
+        return writers[0] if writers[0].kernel in last else None
 
     def _update_behind(self, position: int) -> _Update | None:
         """Take the update of a layer's parameters right behind its weight gradient, if it may go.
@@ -438,7 +531,10 @@ class _Lowering:
                 piece, decay = found
                 call = order.calls[piece]
                 pointer = self._bind(order, argument_of(call, "w"))
-                rate = argument_of(call, "rate")
+                own = argument_of(call, "rate")
+                if rate not in (None, own):
+                    return None  # what is fused has one rate
+                rate = own
                 pieces += 1
                 if not order.move(piece, position + pieces):
                     return None

@@ -35,12 +35,35 @@ def check_lowered(plan: Plan, lowered: Lowered, target: Target) -> None:
         arrays, or meets what another thread does at the same time.
     """
     steps = [
-        _step(plan, lowered, number, instruction, target)
-        for number, instruction in enumerate(lowered.instructions)
+        _step(plan, lowered, instruction, origins, lowered.holds.get(number, ()), target)
+        for number, (instruction, origins) in enumerate(
+            zip(lowered.instructions, lowered.origins, strict=True)
+        )
+    ]
+    prepared = [
+        _step(plan, lowered, instruction, origins, (), target)
+        for instruction, origins in zip(lowered.preparation, lowered.prepared_for, strict=True)
     ]
     sizes = {-1 - n: -(-size // _GRAIN) for n, size in enumerate(lowered.memory_bytes)}
-    check_steps(plan, steps, sizes)
+    check_steps(plan, [*prepared, *steps], sizes)
+    check_barriers(lowered.preparation, prepared)
     check_barriers(lowered.instructions, steps)
+    _check_prepared(plan, prepared, steps)
+
+
+def _check_prepared(plan: Plan, prepared: Sequence[Step], steps: Sequence[Step]) -> None:
+    """Check that every step finds what the preparation made, and that it would make that again."""
+    for maker in prepared:
+        for read in maker.reads:
+            if read.memory >= 0 and not plan.buffers[read.memory].constant:
+                name = plan.buffers[read.memory].name
+                raise PlanError(f"the preparation ({maker.name}) reads {name}, no constant")
+        for number, step in enumerate(steps):
+            if _meet(step.writes, maker.writes) or _meet(step.writes, maker.reads):
+                raise PlanError(
+                    f"step {number} ({step.name}) writes what the preparation ({maker.name}) "
+                    f"reads or made for all steps"
+                )
 
 
 def check_barriers(instructions: Sequence[Instruction], steps: Sequence[Step]) -> None:
@@ -90,14 +113,14 @@ def _meet(some: Sequence[Access], others: Sequence[Access]) -> bool:
 
 
 def _step(
-    plan: Plan, lowered: Lowered, number: int, instruction: Instruction, target: Target
-) -> Step:
-    effects = effects_of(instruction, target.lanes(instruction.dtype))
+    plan: Plan, lowered: Lowered, instruction: Instruction, origins: tuple[int, ...],
+    holds: tuple[tuple[int, int], ...], target: Target,
+) -> Step:  # fmt: skip
+    effects = effects_of(instruction, instruction.lanes(target))
     reads = tuple(_access(plan, lowered, region) for region in effects.reads)
     written = (*effects.writes, *effects.scratch)
     writes = tuple(_access(plan, lowered, region) for region in written)
-    holds = lowered.holds.get(number, ())
-    return Step(instruction.kernel, lowered.origins[number], reads, writes, holds=holds)
+    return Step(instruction.kernel, origins, reads, writes, holds=holds)
 
 
 def _access(plan: Plan, lowered: Lowered, region: Region) -> Access:

@@ -14,14 +14,18 @@ from fastconv.backends.compiled.instructions.builder import (
     Builder,
     Images,
     Taps,
-    UnpackedWeights,
     Weights,
 )
 from fastconv.backends.compiled.instructions.choices import STORE
 from fastconv.backends.compiled.instructions.instruction import LoweredKernel, Pointer, Target
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules.split import threads_for_product
-from fastconv.backends.compiled.rules.subpixel_phases import SubpixelPhase, reach, subpixel_phases
+from fastconv.backends.compiled.rules.subpixel_phases import (
+    SubpixelPhase,
+    reach,
+    subpixel_phases,
+    weights_of_phase,
+)
 from fastconv.backends.compiled.rules.tiles import even_part
 from fastconv.plans.operation import InputSpec
 from fastconv.spec import ConvSpec
@@ -39,6 +43,9 @@ _WASTE_WORTH_BLOCKING = 0.25
 _L1_BYTES = 32 * 1024
 """Bytes of x and dy that are taken through all tiles of the weight gradient: they stay in the
 first-level cache of a core."""
+_LEAST_PIXELS = 6
+"""Pixels of x and dy in the first-level cache below which a weight gradient mostly moves its sums,
+which are vectors: 24 inputs and 64 outputs have 5, and run at a third of the rate of NHWC."""
 _MOST_PARTS = 4
 """Parts of the samples, each with a weight gradient of its own: fixed, so that the number of
 threads never changes a sum."""
@@ -59,13 +66,18 @@ def is_profitable(spec: ConvSpec, channels: int, target: Target, dtype: str) -> 
     worth = spec.kernel[0] * spec.kernel[1] > 1 and not depthwise
     if not worth or lanes == 1 or spec.batch == 0 or spec.batch % lanes:
         return False
+    of_pixel = target.vector_bytes * (spec.in_channels + spec.out_channels) // spec.groups
+    if of_pixel * _LEAST_PIXELS > _L1_BYTES:
+        return False
     return _waste(channels // spec.groups, lanes) >= _WASTE_WORTH_BLOCKING
 
 
-def samples_together(spec: ConvSpec, target: Target, dtype: str) -> int:
-    """Samples that a pass takes side by side, of a batch that is a multiple; else 1."""
-    either = (spec.in_channels, spec.out_channels)
-    is_blocked = any(is_profitable(spec, channels, target, dtype) for channels in either)
+def samples_together(spec: ConvSpec, *channels: int, target: Target, dtype: str) -> int:
+    """Samples that passes take side by side, of a batch that is a multiple; else 1.
+
+    ``channels`` are those that the vectors of each pass run over.
+    """
+    is_blocked = any(is_profitable(spec, each, target, dtype) for each in channels)
     return target.lanes(dtype) if is_blocked else 1
 
 
@@ -183,12 +195,7 @@ def _packed_backwards(
 ) -> Weights:
     """Pack the taps of a sub-pixel phase, last to first, with inputs and outputs exchanged."""
     inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
-    kw, pixel = spec.kernel[1], spec.out_channels
-    offset = (down.last * kw + side.last) * inputs * pixel * builder.itemsize
-    source = UnpackedWeights(
-        w.skip(offset), outputs, pixel,
-        -down.spacing * kw * inputs * pixel, -side.spacing * inputs * pixel, 1,
-    )  # fmt: skip
+    source = weights_of_phase(spec, w, builder.itemsize, down, side)
     none = not (down.taps and side.taps)
     taps = Taps(0 if none else down.taps, 0 if none else side.taps, outputs)
     vectors = -(-inputs // builder.lanes)

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from fastconv.backends.compiled.instructions.builder import (
     Builder,
@@ -26,7 +26,12 @@ from fastconv.backends.compiled.instructions.instruction import LoweredKernel, P
 from fastconv.backends.compiled.instructions.kernels import Kernel
 from fastconv.backends.compiled.rules import batch_blocked, depthwise, merged_subpixel_phases
 from fastconv.backends.compiled.rules.split import threads_for_product
-from fastconv.backends.compiled.rules.subpixel_phases import SubpixelPhase, reach, subpixel_phases
+from fastconv.backends.compiled.rules.subpixel_phases import (
+    SubpixelPhase,
+    reach,
+    subpixel_phases,
+    weights_of_phase,
+)
 from fastconv.backends.compiled.rules.tiles import RegisterTile, choose_tile
 from fastconv.spec import ConvSpec
 
@@ -44,6 +49,15 @@ of work of some microseconds."""
 def is_pointwise(spec: ConvSpec) -> bool:
     """Whether every output pixel is made of the input pixel at its place."""
     return spec.kernel == (1, 1) and spec.stride == (1, 1) and spec.padding == ((0, 0), (0, 0))
+
+
+def _is_batch_blocked(builder: Builder, spec: ConvSpec) -> bool:
+    return batch_blocked.is_profitable(spec, spec.out_channels, builder.target, builder.dtype)
+
+
+def _packs(builder: Builder, spec: ConvSpec) -> bool:
+    """Whether a forward pass may read weights in blocks."""
+    return not (depthwise.is_depthwise(spec) or _is_batch_blocked(builder, spec))
 
 
 def _merges_taps(spec: ConvSpec) -> bool:
@@ -65,19 +79,57 @@ def _from_batch_blocked(
     builder.transpose(place, images, shape[0] // lanes, size, lanes)
 
 
+@dataclass(slots=True)
+class WeightsOIHW:
+    """Weights in OIHW, and what they are transposed to: once for a kernel, when it is wanted."""
+
+    builder: Builder
+    spec: ConvSpec
+    pointer: Pointer
+    _made: dict[int, Pointer] = field(default_factory=dict)
+
+    def hwio(self) -> Pointer:
+        """Return them in HWIO."""
+        return self._in_blocks(self.spec.out_channels)
+
+    def packed(self, vectors: int) -> Weights | None:
+        """Return them by blocks of whole vectors of outputs; None where that needs another copy."""
+        width = vectors * self.builder.lanes
+        if self.spec.groups > 1 or self.spec.out_channels % width:
+            return None
+        (kh, kw), inputs = self.spec.kernel, self.spec.in_channels
+        block = kh * kw * inputs * width
+        group = kh * kw * inputs * self.spec.out_channels
+        return Weights(self._in_blocks(width), 0, block, group, kw * inputs, inputs)
+
+    def _in_blocks(self, width: int) -> Pointer:
+        """Transpose each block of filters, to (tap, input, output)."""
+        if width not in self._made:
+            spec, taps = self.spec, math.prod(self.spec.kernel)
+            inputs = spec.in_channels // spec.groups
+            place = self._made[width] = self.builder.allocate(math.prod(spec.w_shape))
+            self.builder.transpose(
+                self.pointer, place, spec.out_channels // width, width, inputs * taps,
+                y_period=taps if inputs > 1 else 1,
+            )  # fmt: skip
+        return self._made[width]
+
+
 def forward(
     builder: Builder,
     spec: ConvSpec,
     x: Pointer,
-    w: Pointer,
+    w: Pointer | WeightsOIHW,
     b: Pointer | None,
     y: Pointer,
 ) -> None:
-    """Add the instructions of ``y``."""
-    if depthwise.is_depthwise(spec):
+    """Add the instructions of ``y``; of weights in OIHW, those that put them in order too."""
+    if isinstance(w, WeightsOIHW) and not _packs(builder, spec):
+        w = w.hwio()
+    if isinstance(w, Pointer) and depthwise.is_depthwise(spec):
         depthwise.forward(builder, spec, x, w, b, y)
         return
-    if batch_blocked.is_profitable(spec, spec.out_channels, builder.target, builder.dtype):
+    if isinstance(w, Pointer) and _is_batch_blocked(builder, spec):
         x_lanes = _to_batch_blocked(builder, x, spec.x_shape)
         y_lanes = builder.scratch(math.prod(spec.y_shape))
         batch_blocked.forward(builder, spec, x_lanes, w, b, y_lanes)
@@ -97,10 +149,14 @@ def forward(
     if is_pointwise(spec):
         last = c.pixels % _ROW_PIXELS or None
         a, c = a.as_rows(_ROW_PIXELS), c.as_rows(_ROW_PIXELS)
-    tile = choose_tile(c.width, outputs, builder.target, builder.dtype)
-    pixel = spec.out_channels  # from one input of a tap to the next
-    source = UnpackedWeights(w, outputs, 1, kw * inputs * pixel, inputs * pixel, pixel)
-    weights = _weights(builder, spec, source, taps, outputs, tile.vectors, c.pixels)
+    distance = a.pixel * builder.itemsize
+    tile = choose_tile(c.width, outputs, builder.target, builder.dtype, distance=distance)
+    weights = w.packed(tile.vectors) if isinstance(w, WeightsOIHW) else None
+    if weights is None:
+        place = w if isinstance(w, Pointer) else w.hwio()
+        pixel = spec.out_channels  # from one input of a tap to the next
+        source = UnpackedWeights(place, outputs, 1, kw * inputs * pixel, inputs * pixel, pixel)
+        weights = _weights(builder, spec, source, taps, outputs, tile.vectors, c.pixels)
     builder.product(a, taps, weights, c, outputs, tile, spec.groups, bias=b, last_row=last)
 
 
@@ -177,12 +233,7 @@ def _packed_backwards(
     They are packed for the tile that is returned with them.
     """
     inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
-    kw, pixel = spec.kernel[1], spec.out_channels
-    offset = (down.last * kw + across.last) * inputs * pixel * builder.itemsize
-    source = UnpackedWeights(
-        w.skip(offset), outputs, pixel,
-        -down.spacing * kw * inputs * pixel, -across.spacing * inputs * pixel, 1,
-    )  # fmt: skip
+    source = weights_of_phase(spec, w, builder.itemsize, down, across)
     none = not (down.taps and across.taps)
     rows = 0 if none else down.taps
     columns = 0 if none else across.taps
@@ -242,8 +293,12 @@ def weight_gradient(
     )  # fmt: skip
 
 
-def _builder(types: Types, target: Target) -> Builder:
-    return Builder(str(types[0]), target)
+def _builder(types: Types, target: Target, spec: ConvSpec, channels: int) -> Builder:
+    """Begin a pass whose vectors run over so many channels."""
+    dtype = str(types[0])
+    if depthwise.is_depthwise(spec) or batch_blocked.is_profitable(spec, channels, target, dtype):
+        return Builder(dtype, target)
+    return Builder(dtype, target.fitting(channels // spec.groups, dtype))
 
 
 def _optional(types: Types, number: int) -> Pointer | None:
@@ -252,42 +307,42 @@ def _optional(types: Types, number: int) -> Pointer | None:
 
 def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments x, w, b, y."""
-    builder = _builder(types, target)
+    builder = _builder(types, target, spec, spec.out_channels)
     forward(builder, spec, Pointer(0), Pointer(1), _optional(types, 2), Pointer(3))
     return builder.lowered()
 
 
 def conv2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments dy, w, dx."""
-    builder = _builder(types, target)
+    builder = _builder(types, target, spec, spec.in_channels)
     data_gradient(builder, spec, Pointer(0), Pointer(1), None, Pointer(2))
     return builder.lowered()
 
 
 def conv2d_backward_weight(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments dy, x, dw, db."""
-    builder = _builder(types, target)
+    builder = _builder(types, target, spec, spec.out_channels)
     weight_gradient(builder, spec, Pointer(1), Pointer(0), Pointer(2), _optional(types, 3))
     return builder.lowered()
 
 
 def conv_transpose2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments x, w, b, y: the data gradient, with a bias."""
-    builder = _builder(types, target)
+    builder = _builder(types, target, spec, spec.in_channels)
     data_gradient(builder, spec, Pointer(0), Pointer(1), _optional(types, 2), Pointer(3))
     return builder.lowered()
 
 
 def conv_transpose2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments dy, w, dx: the forward pass."""
-    builder = _builder(types, target)
+    builder = _builder(types, target, spec, spec.out_channels)
     forward(builder, spec, Pointer(0), Pointer(1), None, Pointer(2))
     return builder.lowered()
 
 
 def conv_transpose2d_backward_weight(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments dy, x, dw, db: the roles of dy and x are exchanged."""
-    builder = _builder(types, target)
+    builder = _builder(types, target, spec, spec.out_channels)
     weight_gradient(builder, spec, Pointer(0), Pointer(1), Pointer(2), None)
     if types[3] is not None:
         pixels = spec.batch * spec.height * spec.width

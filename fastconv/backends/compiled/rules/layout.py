@@ -14,8 +14,9 @@ from fastconv.plans.operation import InputSpec
 
 _Types = tuple[str | None, ...]
 
-_SIDE = 64
-"""Rows and columns of a tile: both of its copies stay in the first cache."""
+_SIDE = 128
+"""Rows and columns of a tile: runs of memory that are long enough for the prefetcher, in both of
+its copies, and still little beside the second cache."""
 
 
 def transposition(

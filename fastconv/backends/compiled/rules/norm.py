@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiled.instructions.choices import STORE
 from fastconv.backends.compiled.instructions.instruction import (
     WORKSPACE,
     Instruction,
@@ -66,8 +67,8 @@ def batch_norm_forward_training(spec: NormSpec, types: _Types, target: Target) -
             **size, epsilon=spec.epsilon, momentum=spec.momentum, max_threads=threads[1],
         ),
         Instruction.of(
-            Kernel.NORM_APPLY, dtype, x=x, mean=mean, factor=factor, beta=beta, y=y, **size,
-            max_threads=threads[2],
+            Kernel.NORM_APPLY, dtype, x=x, mean=mean, factor=factor, beta=beta, y=y, addend=None,
+            **size, epilogue=STORE, slope=0.0, max_threads=threads[2],
         ),
     )  # fmt: skip
     return LoweredKernel(instructions, factor.offset + spec.channels * np.dtype(dtype).itemsize)
@@ -85,7 +86,8 @@ def batch_norm_forward_inference(spec: NormSpec, types: _Types, target: Target) 
         ),
         Instruction.of(
             Kernel.NORM_APPLY, dtype, x=x, mean=running_mean, factor=factor, beta=beta, y=y,
-            rows=spec.rows, channels=spec.channels, max_threads=_threads(spec)[2],
+            addend=None, rows=spec.rows, channels=spec.channels, epilogue=STORE, slope=0.0,
+            max_threads=_threads(spec)[2],
         ),
     )  # fmt: skip
     return LoweredKernel(instructions, spec.channels * np.dtype(dtype).itemsize)

@@ -62,7 +62,10 @@ def _product(
         Add to C.
     """
     rows, columns = size
-    tile = choose_tile(rows, columns, builder.target, builder.dtype)
+    step = depth if a_row is None else a_row
+    tile = choose_tile(
+        rows, columns, builder.target, builder.dtype, distance=step * builder.itemsize
+    )
     width = tile.vectors * builder.lanes
     pieces = matrices[0] * -(-columns // width)
     init = INIT_C if add else INIT_ZERO if bias is None else INIT_ROW_BIAS
@@ -70,7 +73,7 @@ def _product(
         Kernel.CONV_TILES, a=a, b=b, c=c, bias=bias,
         samples=1, rows=1, columns=rows, vectors=tile.vectors, outputs=columns,
         tile_rows=tile.rows, a_sample=0, a_row=0,
-        a_column=depth if a_row is None else a_row, c_sample=0, c_row=0, c_column=columns,
+        a_column=step, c_sample=0, c_row=0, c_column=columns,
         taps_down=runs[0], a_down=runs[1], b_down=runs[2], taps_across=1, a_across=0, b_across=0,
         depth=depth, b_depth=columns, b_block=width,
         groups=matrices[0], a_group=0, b_group=matrices[1], c_group=matrices[2],

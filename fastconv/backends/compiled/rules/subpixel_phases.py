@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fastconv.backends.compiled.instructions.builder import UnpackedWeights
+from fastconv.backends.compiled.instructions.instruction import Pointer
 from fastconv.spec import ConvSpec
 
 
@@ -69,3 +71,27 @@ def reach(spec: ConvSpec, axis: int) -> tuple[int, int]:
             last = phase.first + phase.pixels - 1 + (phase.taps - 1) * phase.step
             before, after = max(before, -phase.first), max(after, last - (size - 1))
     return before, after
+
+
+def weights_of_phase(
+    spec: ConvSpec, w: Pointer, itemsize: int, down: SubpixelPhase, across: SubpixelPhase
+) -> UnpackedWeights:
+    """Return the taps of a phase, last to first, with inputs and outputs exchanged.
+
+    Parameters
+    ----------
+    spec
+        Of the convolution.
+    w
+        Its weights in HWIO.
+    itemsize
+        Bytes of an element.
+    down, across
+        The phase along each axis.
+    """
+    inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
+    row, pixel = spec.kernel[1] * inputs * spec.out_channels, inputs * spec.out_channels
+    return UnpackedWeights(
+        w.skip((down.last * row + across.last * pixel) * itemsize), outputs, spec.out_channels,
+        -down.spacing * row, -across.spacing * pixel, 1,
+    )  # fmt: skip

@@ -19,6 +19,10 @@ _WIDEST_FIRST = (4, 2, 1, 3, 8)
 """Vectors of a tile, in the order in which equals are preferred. Wide tiles load least for a
 product: some processors with NEON multiply four vectors a cycle and load three."""
 
+_BYTES_OF_A_WAY = 4096
+_ROWS_OF_A_SET = 6
+"""Rows at multiples of this distance share one set of the first-level cache, which has eight lines
+at least: so many rows stay there, beside what else is read."""
 _FMA_LATENCY = 4
 _FMAS_PER_CYCLE = 2
 _LOADS_PER_CYCLE = 2
@@ -56,7 +60,7 @@ def even_part(count: int, most: int) -> int:
 
 
 def choose_tile(
-    rows: int, columns: int, target: Target, dtype: str, *, even: bool = True
+    rows: int, columns: int, target: Target, dtype: str, *, even: bool = True, distance: int = 0
 ) -> RegisterTile:
     """Choose the tile for a product of ``rows`` times ``columns`` sums, by estimated cycles.
 
@@ -70,6 +74,8 @@ def choose_tile(
         They give the lanes of a vector and the number of registers.
     even
         Cut the rows into tiles of nearly the same size.
+    distance
+        Bytes from what a row reads to what the next one does, where it is known.
     """
     vectors = -(-columns // target.lanes(dtype))
     best: tuple[float, RegisterTile] | None = None
@@ -79,6 +85,8 @@ def choose_tile(
         if wide > max(1, vectors) or vectors % wide not in (0, *_MOST_ROWS[32]):
             continue
         tall = min(max(1, rows), most)
+        if distance and distance % _BYTES_OF_A_WAY == 0:
+            tall = min(tall, _ROWS_OF_A_SET)
         if even:
             tall = max(1, even_part(rows, tall))
         cycles = sum(

@@ -11,8 +11,11 @@ from fastconv.backends.compiled.rules import batch_blocked, chunks, conv, winogr
 from fastconv.spec import ConvSpec
 
 
-def _chunks(builder: Builder, spec: ConvSpec) -> list[tuple[int, ConvSpec]]:
-    together = batch_blocked.samples_together(spec, builder.target, builder.dtype)
+def _chunks(builder: Builder, spec: ConvSpec, *channels: int) -> list[tuple[int, ConvSpec]]:
+    """Cut the batch for passes whose vectors run over these channels."""
+    together = batch_blocked.samples_together(
+        spec, *channels, target=builder.target, dtype=builder.dtype
+    )
     return chunks.chunks_of_batch(spec, builder.itemsize, together)
 
 
@@ -54,13 +57,6 @@ def _matrix(spec: ConvSpec) -> tuple[int, int]:
     return inputs * taps, taps if inputs > 1 else 1
 
 
-def _hwio(builder: Builder, spec: ConvSpec, w: Pointer) -> Pointer:
-    """Weights OIHW as HWIO."""
-    transposed, (length, period) = builder.allocate(math.prod(spec.w_shape)), _matrix(spec)
-    builder.transpose(w, transposed, 1, spec.out_channels, length, y_period=period)
-    return transposed
-
-
 def _oihw(builder: Builder, spec: ConvSpec, transposed: Pointer, w: Pointer) -> None:
     """Weights HWIO as OIHW."""
     length, period = _matrix(spec)
@@ -77,24 +73,24 @@ def forward(
 ) -> None:
     """Add the instructions of ``y``."""
     weights = _weights(builder, spec, w)
-    for first, part in _chunks(builder, spec):
+    for first, part in _chunks(builder, spec, spec.out_channels):
         builder.reset_scratch()
         images = _to_nhwc(builder, _chunk(builder, x, spec.x_shape, first), part.x_shape)
         _forward(builder, part, images, weights, b, _chunk(builder, y, spec.y_shape, first))
 
 
 class _Weights(NamedTuple):
-    """Weights in HWIO, and what they are transformed to where that is profitable."""
+    """Weights in OIHW, and what they are transformed to where that is profitable."""
 
-    hwio: Pointer
+    oihw: conv.WeightsOIHW
     transformed: winograd.TransformedWeights | None
 
 
 def _weights(builder: Builder, spec: ConvSpec, w: Pointer, *, backwards: bool = False) -> _Weights:
-    hwio, transformed = _hwio(builder, spec, w), None
+    oihw, transformed = conv.WeightsOIHW(builder, spec, w), None
     if winograd.is_profitable_once(spec, builder.target, builder.dtype, backwards=backwards):
-        transformed = winograd.transform(builder, spec, hwio, backwards=backwards)
-    return _Weights(hwio, transformed)
+        transformed = winograd.transform(builder, spec, oihw.hwio(), backwards=backwards)
+    return _Weights(oihw, transformed)
 
 
 def _forward(
@@ -108,9 +104,9 @@ def _forward(
     """Add the forward pass of a chunk in NHWC; ``y`` is NCHW."""
     result = _room(builder, y, part.y_shape)
     if w.transformed is None:
-        conv.forward(builder, part, x, w.hwio, b, result)
+        conv.forward(builder, part, x, w.oihw, b, result)
     else:
-        winograd.checked_forward(builder, part, x, w.hwio, w.transformed, b, result)
+        winograd.checked_forward(builder, part, x, w.oihw.hwio(), w.transformed, b, result)
     _from_nhwc(builder, result, y, part.y_shape)
 
 
@@ -124,7 +120,7 @@ def data_gradient(
 ) -> None:
     """Add the instructions of ``dx``, plus ``b`` for a transposed convolution."""
     weights = _weights(builder, spec, w, backwards=True)
-    for first, part in _chunks(builder, spec):
+    for first, part in _chunks(builder, spec, spec.in_channels):
         builder.reset_scratch()
         images = _to_nhwc(builder, _chunk(builder, dy, spec.y_shape, first), part.y_shape)
         chunk = _chunk(builder, dx, spec.x_shape, first)
@@ -142,9 +138,9 @@ def _data_gradient(
     """Add the data gradient of a chunk in NHWC; ``dx`` is NCHW."""
     result = _room(builder, dx, part.x_shape)
     if w.transformed is None:
-        conv.data_gradient(builder, part, dy, w.hwio, b, result)
+        conv.data_gradient(builder, part, dy, w.oihw.hwio(), b, result)
     else:
-        winograd.checked_data_gradient(builder, part, dy, w.hwio, w.transformed, b, result)
+        winograd.checked_data_gradient(builder, part, dy, w.oihw.hwio(), w.transformed, b, result)
     _from_nhwc(builder, result, dx, part.x_shape)
 
 
@@ -186,7 +182,8 @@ def backward(
     if to.x is not None or to.y is not None:
         weights = _weights(builder, spec, w, backwards=to.x is not None)
     sums = _Sums(builder, spec, to, sums_x)
-    for first, part in _chunks(builder, spec):
+    channels = (spec.out_channels,) if to.x is None else (spec.out_channels, spec.in_channels)
+    for first, part in _chunks(builder, spec, *channels):
         builder.reset_scratch()
         images = _chunk(builder, x, spec.x_shape, first)
         gradients = _chunk(builder, dy, spec.y_shape, first)

@@ -11,7 +11,7 @@ not finite: they are looked through, and made again by direct sums where one is 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastconv.backends.compiled.instructions.builder import (
     Builder,
@@ -114,9 +114,17 @@ def _transform(
     return TransformedWeights(transformed, vectors, place)
 
 
+def seen_image(a: Images, padding: Sides) -> dict[str, Any]:
+    """Return the fields of images that tiles see from a padding of zeros on: nothing is copied."""
+    return {
+        "a_sample": a.sample, "a_row": a.row, "a_column": a.pixel,
+        "height": a.height, "width": a.width, "top": padding[0][0], "left": padding[1][0],
+    }  # fmt: skip
+
+
 def _products(
-    builder: Builder, a: Images, weights: TransformedWeights, c: Images, bias: Pointer | None,
-    flops: int,
+    builder: Builder, a: Images, padding: Sides, weights: TransformedWeights, c: Images,
+    bias: Pointer | None, flops: int,
 ) -> None:  # fmt: skip
     """Add a convolution as one instruction."""
     inputs, outputs, lanes = a.channels, c.channels, builder.lanes
@@ -127,7 +135,7 @@ def _products(
     builder.add(
         Kernel.WINOGRAD_TILES, a=a.pointer, b=transformed, c=c.pointer, bias=bias,
         samples=c.samples, tile_rows=c.height // 2, tiles=c.width // 2, vectors=vectors,
-        outputs=outputs, together=together, a_sample=a.sample, a_row=a.row, a_column=a.pixel,
+        outputs=outputs, together=together, **seen_image(a, padding),
         c_sample=c.sample, c_row=c.row, c_column=c.pixel, inputs=inputs, epilogue=STORE,
         place=place, slope=0.0,
         max_threads=threads_for_product(flops, pieces),
@@ -135,8 +143,9 @@ def _products(
 
 
 def _products_in_parts(
-    builder: Builder, a: Images, weights: TransformedWeights, c: Images, bias: Pointer | None
-) -> None:
+    builder: Builder, a: Images, padding: Sides, weights: TransformedWeights, c: Images,
+    bias: Pointer | None,
+) -> None:  # fmt: skip
     """Add a convolution as transforms and products of some tiles after the other."""
     inputs, outputs = a.channels, c.channels
     high, wide = c.height // 2, c.width // 2
@@ -149,8 +158,8 @@ def _products_in_parts(
         count = min(most, tiles - first)
         builder.add(
             Kernel.WINOGRAD_PIXELS, a=a.pointer, transformed=transformed, first=first, count=count,
-            tile_rows=high, tiles=wide, a_sample=a.sample, a_row=a.row, a_column=a.pixel,
-            inputs=inputs, max_threads=threads_for_elements(2 * _PLACES * count * inputs),
+            tile_rows=high, tiles=wide, **seen_image(a, padding), inputs=inputs,
+            max_threads=threads_for_elements(2 * _PLACES * count * inputs),
         )  # fmt: skip
         rows = even_part(count, most_rows(builder.target, weights.vectors))
         block = weights.vectors * builder.lanes
@@ -243,18 +252,16 @@ def _checked(
     Images of an odd size get another row or column, which is left out at the end.
     """
     odd_rows, odd_columns = result.height % 2, result.width % 2
-    (top, bottom), (left, right) = padding
-    a = builder.pad(images, ((top, bottom + odd_rows), (left, right + odd_columns)))
     c = result
     if odd_rows or odd_columns:
         shape = (
             result.samples, result.height + odd_rows, result.width + odd_columns, result.channels
         )  # fmt: skip
         c = Images.dense(builder.scratch(math.prod(shape)), shape)
-    if a.channels <= _MOST_INPUTS_AT_ONCE:
-        _products(builder, a, transformed, c, bias, flops)
+    if images.channels <= _MOST_INPUTS_AT_ONCE:
+        _products(builder, images, padding, transformed, c, bias, flops)
     else:
-        _products_in_parts(builder, a, transformed, c, bias)
+        _products_in_parts(builder, images, padding, transformed, c, bias)
     builder.pad(c, ((0, -odd_rows), (0, -odd_columns)), to=result.pointer)
     size = result.pixels * result.channels
     found = builder.scratch(CONDITION_WORDS * 8 // builder.itemsize)
@@ -268,19 +275,19 @@ def _checked(
 def conv2d_forward(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments x, w, b, y."""
     builder = Builder(str(types[0]), target)
-    a = builder.pad(Images.dense(Pointer(0), spec.x_shape), spec.padding)
+    a = Images.dense(Pointer(0), spec.x_shape)
     bias = None if types[2] is None else Pointer(2)
     weights = transform(builder, spec, Pointer(1))
     c = Images.dense(Pointer(3), spec.y_shape)
-    _products(builder, a, weights, c, bias, spec.flops)
+    _products(builder, a, spec.padding, weights, c, bias, spec.flops)
     return builder.lowered()
 
 
 def conv2d_backward_data(spec: ConvSpec, types: Types, target: Target) -> LoweredKernel:
     """Arguments dy, w, dx: the weights are flipped and transposed first."""
     builder = Builder(str(types[0]), target)
-    a = builder.pad(Images.dense(Pointer(0), spec.y_shape), _padding_of_gradient(spec))
+    a = Images.dense(Pointer(0), spec.y_shape)
     weights = transform(builder, spec, Pointer(1), backwards=True)
     c = Images.dense(Pointer(2), spec.x_shape)
-    _products(builder, a, weights, c, None, spec.flops)
+    _products(builder, a, _padding_of_gradient(spec), weights, c, None, spec.flops)
     return builder.lowered()

@@ -20,6 +20,10 @@ _STRIDES_OF_IMAGE: dict[str, Any] = {
     "a_row": "stride of A from row to row",
     "a_column": "stride of A from pixel to pixel",
 }
+_SEEN_IMAGE: dict[str, Any] = _STRIDES_OF_IMAGE | {
+    "top": "rows above the image where the first tiles begin; what is outside of it is 0",
+    "left": "pixels beside it",
+}
 _STRIDES_OF_C: dict[str, Any] = {
     "c_sample": "stride of C from sample to sample",
     "c_row": "stride of C from row to row",
@@ -248,8 +252,8 @@ LAYOUTS = dict(
             Kernel.WINOGRAD_TILES,
             "C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]",
             "a b c bias? other?",
-            "samples tile_rows tiles vectors outputs together a_sample a_row a_column c_sample "
-            "c_row c_column inputs epilogue place",
+            "samples tile_rows tiles vectors outputs together a_sample a_row a_column height width "
+            "top- left- c_sample c_row c_column inputs epilogue place",
             "slope",
             b="the transformed weights",
             c="what is written",
@@ -257,7 +261,7 @@ LAYOUTS = dict(
             tiles="tiles of a row",
             vectors="vectors of a block",
             together="tiles of a group, at most",
-            **_STRIDES_OF_IMAGE,
+            **_SEEN_IMAGE,
             **_STRIDES_OF_C,
             epilogue=_EPILOGUE,
             place="stride of the weights from place to place",
@@ -266,13 +270,13 @@ LAYOUTS = dict(
             Kernel.WINOGRAD_PIXELS,
             "transformed[place][tile][k] = (B' d B)[place][k] of the 4x4 pixels d that a tile sees",
             "a transformed",
-            "first count tile_rows tiles a_sample a_row a_column inputs",
+            "first count tile_rows tiles a_sample a_row a_column height width top- left- inputs",
             transformed="what is written",
             first="number of the first tile, counted through the samples",
             count="tiles",
             tile_rows="rows of tiles of a sample",
             tiles="tiles of a row",
-            **_STRIDES_OF_IMAGE,
+            **_SEEN_IMAGE,
         ),
         declare(
             Kernel.WINOGRAD_OUTPUTS,
@@ -292,18 +296,20 @@ LAYOUTS = dict(
             "sums[part][place][k][n] = sum over the tiles of the part's samples of "
             "(B' d B)[k] (A dy A')[n]; bias_sums[part][n] = sum of dy",
             "a dy sums bias_sums?",
-            "samples tile_rows tiles vectors outputs tile_inputs a_sample a_row a_column dy_sample "
-            "dy_row dy_column inputs parts together",
+            "samples tile_rows tiles vectors outputs tile_inputs a_sample a_row a_column height "
+            "width top- left- dy_sample dy_row dy_column inputs parts together sums_row sums_place",
             sums="what is written",
             bias_sums="float64: what is written for the bias",
             tile_rows="rows of tiles",
             tiles="tiles of a row",
             vectors="vectors of a block",
             tile_inputs="inputs of a tile of sums",
-            **_STRIDES_OF_IMAGE,
+            **_SEEN_IMAGE,
             **_STRIDES_OF_DY,
             parts="parts of the samples, each with a sum of its own",
             together="tiles that are taken through all products together",
+            sums_row="stride of the sums from input to input, and of bias_sums from part to part",
+            sums_place="stride of the sums from place to place",
         ),
         declare(
             Kernel.WINOGRAD_WEIGHT_GRADIENT,

@@ -399,11 +399,15 @@ LAYOUTS = dict(
         ),
         declare(
             Kernel.NORM_APPLY,
-            "y = (x - mean) * factor + beta",
-            "x mean factor beta y",
-            "rows channels",
+            "y = (x - mean) * factor + beta + addend, or what the epilogue makes of it; y may be x "
+            "or the addend",
+            "x mean factor beta y addend?",
+            "rows channels epilogue",
+            "slope",
             factor="for each channel",
+            addend="as many elements as x has",
             rows="rows",
+            epilogue="STORE or LEAKY_RELU",
         ),
         declare(
             Kernel.NORM_GRADIENT_SUMS,
