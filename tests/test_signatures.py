@@ -26,7 +26,7 @@ OF_ITS_OWN = {
         "pointers", "pooled", "pooled_instructions", "reductions", "rows", "synchronization",
         "thread_pool", "thread_pool_functions", "thread_pool_words", "tile_functions",
         "tile_instructions", "tile_table", "tiles", "vector_functions", "vector_memory", "vectors",
-        "winograd", "winograd_gradient",
+        "winograd", "winograd_gradient", "winograd_transforms",
     },
 }  # fmt: skip
 """Files beside the kernels."""

@@ -36,6 +36,10 @@ SPECS = {
     "many channels": ConvSpec(2, 128, 10, 8, 64, (3, 3)),
     "sums in blocks of inputs and outputs": ConvSpec(5, 96, 6, 8, 192, (3, 3), padding=EDGE),
     "more padding than the kernel has": ConvSpec(1, 32, 8, 8, 32, (3, 3), padding=((3, 3), (3, 3))),
+    "4x4 outputs of a tile, of which some are beyond the image": ConvSpec(
+        4, 32, 15, 18, 32, (3, 3), padding=EDGE
+    ),
+    "2x2 outputs of a tile, of which some are beyond the image": ConvSpec(1, 32, 9, 9, 64, (3, 3)),
 }
 
 
@@ -71,12 +75,13 @@ def test_results_are_those_of_the_reference(backend, name, dtype):
     reference.conv2d_forward(spec, exact[0], exact[1], exact[2], expected, None)
     assert_close(y, expected, FORWARD)
 
-    if spec.height % 2 == spec.width % 2 == 0:
-        (dx,) = execute(backend, DATA, spec, (dy, w), (np.empty_like(x),))
-        expected = np.empty(spec.x_shape)
-        reference.conv2d_backward_data(spec, exact[3], exact[1], expected, None)
-        assert_close(dx, expected, DATA)
+    (dx,) = execute(backend, DATA, spec, (dy, w), (np.empty_like(x),))
+    expected = np.empty(spec.x_shape)
+    reference.conv2d_backward_data(spec, exact[3], exact[1], expected, None)
+    assert_close(dx, expected, DATA)
 
+    if spec.out_height % 2 or spec.out_width % 2:
+        return  # the tiles of a weight gradient are all within the image
     dw, db = execute(backend, WEIGHT, spec, (dy, x), (np.empty_like(w), np.empty_like(b)))
     expected = np.empty(spec.w_shape), np.empty(spec.out_channels)
     reference.conv2d_backward_weight(spec, exact[3], exact[0], *expected, None)  # type: ignore[call-arg]
@@ -93,12 +98,10 @@ def test_the_number_of_threads_changes_no_bit(backend, name, threads, monkeypatc
     results = []
     for count in (1, threads):
         monkeypatch.setenv("FASTCONV_THREADS", str(count))
-        results.append(
-            [
-                *execute(backend, FORWARD, spec, (x, w, b), (np.empty_like(dy),)),
-                *execute(backend, WEIGHT, spec, (dy, x), (np.empty_like(w), np.empty_like(b))),
-            ]
-        )
+        results.append(execute(backend, FORWARD, spec, (x, w, b), (np.empty_like(dy),)))
+        if spec.out_height % 2 == spec.out_width % 2 == 0:
+            gradients = np.empty_like(w), np.empty_like(b)
+            results[-1] += execute(backend, WEIGHT, spec, (dy, x), gradients)
     for alone, together in zip(*results, strict=True):
         np.testing.assert_array_equal(together, alone)
 
@@ -125,7 +128,9 @@ AVX2 = Target("avx2", 32, 16)
         (ConvSpec(1, 32, 14, 14, 64, (3, 3), stride=(2, 2)), False, False),
         (ConvSpec(1, 32, 16, 16, 64, (3, 3), dilation=(2, 2)), False, False),
         (ConvSpec(1, 32, 14, 14, 64, (3, 3), groups=2), False, False),
-        (ConvSpec(1, 32, 15, 14, 64, (3, 3)), False, False),
+        (ConvSpec(1, 32, 15, 14, 64, (3, 3)), True, False),
+        # Of the outputs of a tile, three of four would be outside of the image.
+        (ConvSpec(16, 32, 3, 3, 64, (3, 3)), False, False),
         (ConvSpec(1, 32, 14, 14, 64, (1, 3)), False, False),
         (ConvSpec(1, 36, 14, 14, 64, (3, 3)), False, False),
         (ConvSpec(1, 32, 14, 14, 60, (3, 3)), False, False),
@@ -147,15 +152,39 @@ def test_where_fewer_products_are_profitable(spec, forward, weight):
 
 
 def test_groups_of_an_image_are_of_nearly_the_same_size():
-    # 49 tiles, at most 6 in registers: 9 groups of 5 or 6, in 2 blocks of 16 outputs.
-    spec = ConvSpec(1, 32, 16, 16, 32, (3, 3))
+    # 4 times 16 tiles, at most 6 in registers: 11 groups of 5 or 6, in 2 blocks of 16 outputs.
+    spec = ConvSpec(4, 32, 16, 16, 32, (3, 3))
     (instruction,) = (
         r
         for r in lower_kernel(FORWARD, spec, ("float32",) * 4, AVX2).instructions
         if r.kernel == Kernel.WINOGRAD_TILES
     )
     assert instruction.integers.together == 6
-    assert instruction.max_threads == 9 * 2
+    assert instruction.max_threads == 11 * 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "side", "backwards"),
+    [
+        (ConvSpec(4, 32, 18, 18, 32, (3, 3)), 4, 4),
+        # 60 tiles are too few, 64 are not.
+        (ConvSpec(15, 32, 8, 8, 32, (3, 3), padding=EDGE), 2, 2),
+        (ConvSpec(16, 32, 8, 8, 32, (3, 3), padding=EDGE), 4, 4),
+        # Sums of more than 128 channels would lose more digits.
+        (ConvSpec(4, 144, 18, 18, 32, (3, 3)), 2, 4),
+        (ConvSpec(4, 32, 18, 18, 144, (3, 3)), 4, 2),
+        # 10x10 outputs are 9 tiles and 324 products, or 25 and 400.
+        (ConvSpec(8, 32, 12, 12, 32, (3, 3)), 2, 4),
+    ],
+)
+def test_the_tiles_with_the_fewer_products_are_chosen(spec, side, backwards):
+    chosen = [
+        instruction.integers.side
+        for kernel in (FORWARD, DATA)
+        for instruction in lower_kernel(kernel, spec, ("float32",) * 4, AVX2).instructions
+        if instruction.kernel == Kernel.WINOGRAD_TILES
+    ]
+    assert chosen == [side, backwards]
 
 
 def kernels_of(optimizer):
@@ -188,7 +217,10 @@ def test_adam_divides_gradients_and_gets_direct_sums():
 
 PUBLIC = {
     "as one instruction": ConvSpec(2, 32, 10, 12, 32, (3, 3), padding=EDGE),
-    "in parts, of odd sizes": ConvSpec(1, 144, 13, 15, 32, (3, 3), padding=EDGE),
+    "transforms and products apart": ConvSpec(1, 144, 13, 15, 32, (3, 3), padding=EDGE),
+    "the same for 4x4 outputs, whose sums have three parts or one": ConvSpec(
+        2, 272, 17, 19, 96, (3, 3), padding=EDGE
+    ),
 }
 
 

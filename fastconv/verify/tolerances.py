@@ -33,10 +33,11 @@ EXACT = Tolerance()
 
 TOLERANCES = {
     "conv": Tolerance(of_largest=16),
-    "nchw": Tolerance(of_largest=16),
+    # With tiles of 4x4 outputs, as "winograd": measured, 18.
+    "nchw": Tolerance(of_largest=24),
     # F(2x2, 3x3) and F(3x3, 2x2) add and halve what they multiply; measured, 5 and 4. F(4x4, 3x3)
-    # has 13 of 64 channels and 40 of 256, at the best points that were found: it is not used.
-    "winograd": Tolerance(of_largest=8),
+    # has 16 where sums of 128 channels are added, at most.
+    "winograd": Tolerance(of_largest=24),
     "winograd_gradient": Tolerance(of_largest=8),
     "dense": Tolerance(of_largest=16),
     "pool.max_pool2d_forward": EXACT,

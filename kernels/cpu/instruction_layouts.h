@@ -519,6 +519,7 @@ struct winograd_weights {
     address w; /* the weights */
     address transformed; /* what is written */
     address no_pointers[10];
+    int64_t side; /* outputs of a tile, down and across: 2 or 4 */
     int64_t outputs; /* output channels, whole blocks */
     int64_t inputs; /* input channels */
     int64_t vectors; /* vectors of a block */
@@ -527,7 +528,7 @@ struct winograd_weights {
     int64_t w_input; /* stride of w from input to input */
     int64_t place; /* stride of the result from place to place: no multiple of 4 KiB, with which all
         places would be in one set of a cache */
-    int64_t no_integers[25];
+    int64_t no_integers[24];
     double no_reals[15];
     address condition;
 };
@@ -543,6 +544,7 @@ struct winograd_tiles {
     address other; /* LEAKY_GRADIENT: the array whose signs choose, with the strides of what is
         written; may be NULL */
     address no_pointers[7];
+    int64_t side; /* outputs of a tile, down and across: 2 or 4 */
     int64_t samples;
     int64_t tile_rows; /* rows of tiles */
     int64_t tiles; /* tiles of a row */
@@ -559,22 +561,25 @@ struct winograd_tiles {
     int64_t c_sample; /* stride of C from sample to sample */
     int64_t c_row; /* stride of C from row to row */
     int64_t c_column; /* stride of C from column to column */
+    int64_t c_height; /* rows of C: what the last tiles have beyond them is left out */
+    int64_t c_width; /* pixels of a row of C */
     int64_t inputs; /* input channels */
     int64_t epilogue; /* what becomes of the sums: STORE, LEAKY_RELU, LEAKY_GRADIENT or UPDATE */
     int64_t place; /* stride of the weights from place to place */
-    int64_t no_integers[13];
+    int64_t no_integers[10];
     double slope; /* of a leaky ReLU below 0 */
     double no_reals[14];
     address condition;
 };
 
-/* transformed[place][tile][k] = (B' d B)[place][k] of the 4x4 pixels d that a tile sees */
+/* transformed[place][tile][k] = (B' d B)[place][k] of the pixels d that a tile sees */
 struct winograd_pixels {
     struct instruction_head head;
     address a; /* the array that is read along its patches: x for a forward pass, dy for a data
         gradient */
     address transformed; /* what is written */
     address no_pointers[10];
+    int64_t side; /* outputs of a tile, down and across: 2 or 4 */
     int64_t first; /* number of the first tile, counted through the samples */
     int64_t count; /* tiles */
     int64_t tile_rows; /* rows of tiles of a sample */
@@ -587,18 +592,20 @@ struct winograd_pixels {
     int64_t top; /* rows above the image where the first tiles begin; what is outside of it is 0 */
     int64_t left; /* pixels beside it */
     int64_t inputs; /* input channels */
-    int64_t no_integers[20];
+    int64_t no_integers[19];
     double no_reals[15];
     address condition;
 };
 
-/* C[sample, row, column, n] = bias + (A' m A)[row, column][n] of the sums m of a tile */
+/* C[sample, row, column, n] = bias + (A' m A)[row, column][n] of the sums m of a tile, whose parts
+ * are added in their order */
 struct winograd_outputs {
     struct instruction_head head;
-    address sums; /* of each place, tile by tile */
+    address sums; /* of each part and place, tile by tile */
     address c; /* what is written */
     address bias; /* for each output channel of all groups; may be NULL */
     address no_pointers[9];
+    int64_t side; /* outputs of a tile, down and across: 2 or 4 */
     int64_t first; /* number of the first tile, counted through the samples */
     int64_t count; /* tiles */
     int64_t tile_rows; /* rows of tiles of a sample */
@@ -606,8 +613,11 @@ struct winograd_outputs {
     int64_t c_sample; /* stride of C from sample to sample */
     int64_t c_row; /* stride of C from row to row */
     int64_t c_column; /* stride of C from column to column */
+    int64_t c_height; /* rows of C: what the last tiles have beyond them is left out */
+    int64_t c_width; /* pixels of a row of C */
     int64_t outputs; /* output channels of a group */
-    int64_t no_integers[24];
+    int64_t parts; /* parts of the sums */
+    int64_t no_integers[20];
     double no_reals[15];
     address condition;
 };

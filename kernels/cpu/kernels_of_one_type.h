@@ -7,6 +7,7 @@
 #include "conv.h"
 #include "im2col.h"
 #include "batch_blocked.h"
+#include "winograd_transforms.h"
 #include "winograd.h"
 #include "winograd_gradient.h"
 #include "depthwise.h"

@@ -2,7 +2,7 @@
  * makes their instructions.
  *
  * The 3x3 taps gather from a tile of 2x2 outputs and the 4x4 pixels that it sees in 16 products instead of
- * 36. It is the formula of winograd.h, read for its weights:
+ * 36. It is the formula of winograd_transforms.h, read for its weights:
  *
  *   dg = G' [sum over tiles of (A dy A') * (B' d B)] G
  *
@@ -36,7 +36,7 @@ INLINE void TYPED(winograd_seen_row)(const REAL *from, ptrdiff_t row, ptrdiff_t 
     }
 }
 
-/* The same at the edge of an image: `outside` as in winograd.h. */
+/* The same at the edge of an image: `outside` as in winograd_transforms.h. */
 APART void TYPED(winograd_seen_row_at_edge)(const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
                                             ptrdiff_t channels, REAL *to, ptrdiff_t place, int r,
                                             unsigned outside) {
@@ -47,7 +47,7 @@ APART void TYPED(winograd_seen_row_at_edge)(const REAL *from, ptrdiff_t row, ptr
         UNROLL for (int column = 0; column < 4; column++) {
             const REAL *const d = from + column * pixel + k;
             VECTOR first = zero, second = zero;
-            if (!(outside >> (4 + column) & 1)) {
+            if (!(outside >> (WINOGRAD_COLUMN + column) & 1)) {
                 if (!(outside >> one & 1)) first = TYPED(load)(d + one * row);
                 if (!(outside >> two & 1)) second = TYPED(load)(d + two * row);
             }
@@ -81,7 +81,7 @@ INLINE void TYPED(winograd_spread_row)(const REAL *dy, ptrdiff_t row, ptrdiff_t 
 
 /* Both, for some tiles. The instruction is that below. */
 INLINE void TYPED(winograd_rows)(const struct winograd_weight_sums *n, const REAL *a,
-                                 const ptrdiff_t *from, const unsigned char *outside,
+                                 const ptrdiff_t *from, const unsigned short *outside,
                                  const REAL *dy, const ptrdiff_t *at, ptrdiff_t tiles, REAL *seen,
                                  REAL *spread, const int r) {
     const ptrdiff_t depth = n->inputs, outputs = n->outputs;
@@ -118,8 +118,13 @@ static void TYPED(winograd_weight_sums)(const int64_t *instruction, int64_t step
     REAL seen[WINOGRAD_GRADIENT_ELEMENTS], *spread;
     ptrdiff_t from[WINOGRAD_GRADIENT_TILES], at[WINOGRAD_GRADIENT_TILES];
     ptrdiff_t next_from[WINOGRAD_GRADIENT_TILES], next_at[WINOGRAD_GRADIENT_TILES];
-    unsigned char outside[WINOGRAD_GRADIENT_TILES], next_outside[WINOGRAD_GRADIENT_TILES];
-    const struct winograd_image image = WINOGRAD_IMAGE(n);
+    unsigned short outside[WINOGRAD_GRADIENT_TILES], next_outside[WINOGRAD_GRADIENT_TILES];
+    unsigned short none[WINOGRAD_GRADIENT_TILES]; /* all pixels of dy are in its image */
+    const struct winograd_image image = WINOGRAD_SEEN_IMAGE(n, 2);
+    const struct winograd_image gradient = {
+        n->tile_rows, n->tiles,  2 * n->tile_rows, 2 * n->tiles, 0, 0,
+        n->dy_sample, n->dy_row, n->dy_column,     2,            2,
+    };
     struct TYPED(tile) t = {
         .runs1 = 1,
         .runs2 = 1,
@@ -142,14 +147,11 @@ static void TYPED(winograd_weight_sums)(const int64_t *instruction, int64_t step
         if (bias && r_begin <= 1 && r_end > 1) memset(bias, 0, (size_t)outputs * sizeof *bias);
         for (ptrdiff_t tile = first; tile < last; tile += n->together) {
             const ptrdiff_t tiles = least_of(n->together, last - tile);
-            winograd_seen_places(&image, tile, tiles, from, outside);
-            TYPED(winograd_places)
-            (tile, tiles, n->tile_rows, n->tiles, n->dy_sample, n->dy_row, n->dy_column, at);
+            winograd_places(&image, tile, tiles, from, outside);
+            winograd_places(&gradient, tile, tiles, at, none);
             const ptrdiff_t coming = least_of(n->together, last - tile - tiles);
-            winograd_seen_places(&image, tile + tiles, coming, next_from, next_outside);
-            TYPED(winograd_places)
-            (tile + tiles, coming, n->tile_rows, n->tiles, n->dy_sample, n->dy_row, n->dy_column,
-             next_at);
+            winograd_places(&image, tile + tiles, coming, next_from, next_outside);
+            winograd_places(&gradient, tile + tiles, coming, next_at, none);
             spread = seen + WINOGRAD_ROWS * tiles * depth;
             t.depth = tiles;
             t.init = tile > first ? INIT_C : INIT_ZERO;
@@ -180,9 +182,10 @@ static void TYPED(winograd_weight_sums)(const int64_t *instruction, int64_t step
                     for (ptrdiff_t c = first_of(coming, done, to_do);
                          c < first_of(coming, done + 1, to_do); c++) {
                         TYPED(winograd_ask_for)
-                        (a + next_from[c] + 2 * (n->a_row + n->a_column), n->a_row, n->a_column,
+                        (2, a + next_from[c] + 2 * (n->a_row + n->a_column), n->a_row, n->a_column,
                          depth);
-                        TYPED(winograd_ask_for)(dy + next_at[c], n->dy_row, n->dy_column, outputs);
+                        TYPED(winograd_ask_for)
+                        (2, dy + next_at[c], n->dy_row, n->dy_column, outputs);
                     }
                     for (ptrdiff_t j = 0; j < outputs; j += width) {
                         t.b = spread + i * tiles * outputs + j;

@@ -52,7 +52,7 @@ def _sizes(instruction: Instruction, lanes: int) -> set[tuple[int, int]]:
         ]
         vectors = [size for _, size in pieces_of(-(-n.rows * n.columns // lanes), n.vectors)]
     elif instruction.kernel == Kernel.WINOGRAD_TILES:
-        rows = _sizes_of_shares(n.tile_rows * n.tiles, n.together)
+        rows = _sizes_of_shares(n.samples * n.tile_rows * n.tiles, n.together)
         vectors = [n.vectors]
     elif instruction.kernel == Kernel.WINOGRAD_WEIGHT_SUMS:
         rows = _sizes_of_shares(n.inputs, n.tile_inputs)

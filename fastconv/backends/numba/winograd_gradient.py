@@ -17,11 +17,10 @@ from fastconv.backends.numba.tile_functions import run_tile
 from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import CACHE_LINE_BYTES, load, load_beside, store
 from fastconv.backends.numba.vectors import lanes_of, spread
-from fastconv.backends.numba.winograd import (
+from fastconv.backends.numba.winograd_transforms import (
     ask_for_pixels,
     load_seen,
     places_of_tiles,
-    seen_places,
     store_four,
 )
 
@@ -33,13 +32,31 @@ _ROWS = 4
 
 
 @inlined
+def _places_seen(n: Fields, first: int, tiles: int, places: Any, outside: Any) -> None:
+    """Where the pixels begin that some tiles see, and what is no pixel of the image."""
+    places_of_tiles(
+        first, tiles, n.tile_rows, n.tiles, n.height, n.width, n.top, n.left, n.a_sample, n.a_row,
+        n.a_column, 2, 4, places, outside,
+    )  # fmt: skip
+
+
+@inlined
+def _places_of_outputs(n: Fields, first: int, tiles: int, places: Any, outside: Any) -> None:
+    """Where the outputs begin whose gradients some tiles are; none is outside of its image."""
+    places_of_tiles(
+        first, tiles, n.tile_rows, n.tiles, 2 * n.tile_rows, 2 * n.tiles, 0, 0, n.dy_sample,
+        n.dy_row, n.dy_column, 2, 2, places, outside,
+    )  # fmt: skip
+
+
+@inlined
 def _seen_row(
     source: Any, start: int, outside: int, row: int, one: int, two: int, sign: Any, pixel: int,
     channels: int, to: Any, out: int, place: int, lanes: int,
 ) -> None:  # fmt: skip
     """A row of ``B' d B``: of row ``one`` of pixels, and row ``two``, which is added or not.
 
-    ``outside`` says what is no pixel of the image, as in :mod:`.winograd`.
+    ``outside`` says what is no pixel of the image, as in :mod:`.winograd_transforms`.
     """
     for k in range(0, channels, lanes):
         at, end = start + one * row + k, start + two * row + k
@@ -86,14 +103,13 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
         row_of_sums, place_of_sums = n.sums_row, n.sums_place
         across = (depth + n.tile_inputs - 1) // n.tile_inputs
         row_of_a, pixel_of_a = n.a_row, n.a_column
-        sample_of_dy, row_of_dy, pixel_of_dy = (
-            n.dy_sample, n.dy_row, n.dy_column
-        )  # fmt: skip
+        row_of_dy, pixel_of_dy = n.dy_row, n.dy_column
         parts, together = n.parts, n.together
         made = local(_ELEMENTS, real)
         source, at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         next_source, next_at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         outside, next_outside = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
+        none = local(_MOST_TILES, np.int64)
         t = local(TILE_WORDS, np.int64)
         t[tile.RUNS1], t[tile.RUNS2], t[tile.A_STRIDE], t[tile.B_STEP] = 1, 1, depth, outputs
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
@@ -116,13 +132,11 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
                     biases[part * row_of_sums + output] = 0.0
             for first in range(begin, last, together):
                 tiles = min(together, last - first)
-                seen_places(n, first, tiles, source, outside)
-                places_of_tiles(first, tiles, high, wide, sample_of_dy, row_of_dy, pixel_of_dy, at)
+                _places_seen(n, first, tiles, source, outside)
+                _places_of_outputs(n, first, tiles, at, none)
                 after, coming = first + tiles, min(together, last - first - tiles)
-                seen_places(n, after, coming, next_source, next_outside)
-                places_of_tiles(
-                    after, coming, high, wide, sample_of_dy, row_of_dy, pixel_of_dy, next_at
-                )
+                _places_seen(n, after, coming, next_source, next_outside)
+                _places_of_outputs(n, after, coming, next_at, none)
                 half = _ROWS * tiles * depth
                 t[tile.DEPTH] = tiles
                 t[tile.INIT] = INIT_C if first > begin else INIT_ZERO
@@ -162,9 +176,9 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
                             first_of(coming, done, to_do), first_of(coming, done + 1, to_do)
                         ):
                             corner = next_source[number] + 2 * (row_of_a + pixel_of_a)
-                            ask_for_pixels(a, corner, row_of_a, pixel_of_a, depth, line)
+                            ask_for_pixels(a, corner, row_of_a, pixel_of_a, 2, depth, line)
                             corner = next_at[number]
-                            ask_for_pixels(dy, corner, row_of_dy, pixel_of_dy, outputs, line)
+                            ask_for_pixels(dy, corner, row_of_dy, pixel_of_dy, 2, outputs, line)
                         place = (part * _ROWS + r) * _ROWS + i
                         for j in range(0, outputs, width):
                             t[tile.B] = address_at(made, half + i * tiles * outputs + j)

@@ -353,14 +353,14 @@ def _im2col_tiles(at: _Collector) -> None:
 def _winograd_weights(at: _Collector) -> None:
     n = at.n
     at.reads_reach("w", (3, n.w_down), (3, n.w_across), (n.inputs, n.w_input), (n.outputs, 1))
-    at.writes_axes("transformed", (16, n.place), (n.inputs * n.outputs, 1))
+    at.writes_axes("transformed", ((n.side + 2) ** 2, n.place), (n.inputs * n.outputs, 1))
 
 
-def _reads_seen_pixels(at: _Collector, first_sample: int, samples: int) -> None:
-    """Read what tiles of 4x4 pixels, two rows or columns from each other, see of some images."""
+def _reads_seen_pixels(at: _Collector, first_sample: int, samples: int, side: int) -> None:
+    """Read what tiles of ``side`` outputs see of some images: two rows and columns more."""
     n = at.n
     rows, columns = (
-        (max(0, -before), min(size, 2 * tiles + 2 - before))
+        (max(0, -before), min(size, side * tiles + 2 - before))
         for before, size, tiles in (
             (n.top, n.height, n.tile_rows), (n.left, n.width, n.tiles)
         )
@@ -376,14 +376,13 @@ def _reads_seen_pixels(at: _Collector, first_sample: int, samples: int) -> None:
 def _winograd_tiles(at: _Collector) -> None:
     n = at.n
     axes = (
-        (n.samples, n.c_sample), (2 * n.tile_rows, n.c_row), (2 * n.tiles, n.c_column),
-        (n.outputs, 1),
+        (n.samples, n.c_sample), (n.c_height, n.c_row), (n.c_width, n.c_column), (n.outputs, 1)
     )  # fmt: skip
     at.writes_axes("c", *axes)
     at.reads_axes("other", *axes)
     at.reads_run("bias", n.outputs)
-    at.reads_axes("b", (16, n.place), (n.inputs * n.outputs, 1))
-    _reads_seen_pixels(at, 0, n.samples)
+    at.reads_axes("b", ((n.side + 2) ** 2, n.place), (n.inputs * n.outputs, 1))
+    _reads_seen_pixels(at, 0, n.samples, n.side)
 
 
 @_kernel(Kernel.WINOGRAD_PIXELS)
@@ -392,24 +391,24 @@ def _winograd_pixels(at: _Collector) -> None:
     last = n.first + n.count - 1
     of_sample = n.tile_rows * n.tiles
     first_sample, last_sample = n.first // of_sample, last // of_sample
-    _reads_seen_pixels(at, first_sample, last_sample - first_sample + 1)
-    at.writes_run("transformed", 16 * n.count * n.inputs)
+    _reads_seen_pixels(at, first_sample, last_sample - first_sample + 1, n.side)
+    at.writes_run("transformed", (n.side + 2) ** 2 * n.count * n.inputs)
 
 
 @_kernel(Kernel.WINOGRAD_OUTPUTS)
 def _winograd_outputs(at: _Collector) -> None:
     n = at.n
-    at.reads_run("sums", 16 * n.count * n.outputs)
+    at.reads_run("sums", n.parts * (n.side + 2) ** 2 * n.count * n.outputs)
     at.reads_run("bias", n.outputs)
     # Row by row of tiles: the first and the last of them may be written in part.
     for row in range(n.first // n.tiles, (n.first + n.count - 1) // n.tiles + 1):
         begin = max(n.first, row * n.tiles)
         end = min(n.first + n.count, (row + 1) * n.tiles)
-        start = row // n.tile_rows * n.c_sample + row % n.tile_rows * 2 * n.c_row
-        start += (begin - row * n.tiles) * 2 * n.c_column
-        at.writes_axes(
-            "c", (2, n.c_row), (2 * (end - begin), n.c_column), (n.outputs, 1), start=start
-        )
+        down, across = row % n.tile_rows * n.side, (begin - row * n.tiles) * n.side
+        high = min(n.side, n.c_height - down)
+        wide = min((end - begin) * n.side, n.c_width - across)
+        start = row // n.tile_rows * n.c_sample + down * n.c_row + across * n.c_column
+        at.writes_axes("c", (high, n.c_row), (wide, n.c_column), (n.outputs, 1), start=start)
 
 
 @_kernel(Kernel.FIND_NOT_FINITE)
@@ -421,7 +420,7 @@ def _find_not_finite(at: _Collector) -> None:
 @_kernel(Kernel.WINOGRAD_WEIGHT_SUMS)
 def _winograd_weight_sums(at: _Collector) -> None:
     n = at.n
-    _reads_seen_pixels(at, 0, n.samples)
+    _reads_seen_pixels(at, 0, n.samples, 2)
     at.reads_reach(
         "dy", (n.samples, n.dy_sample), (2 * n.tile_rows, n.dy_row), (2 * n.tiles, n.dy_column),
         (n.outputs, 1),

@@ -89,7 +89,9 @@ class _Weights(NamedTuple):
 def _weights(builder: Builder, spec: ConvSpec, w: Pointer, *, backwards: bool = False) -> _Weights:
     oihw, transformed = conv.WeightsOIHW(builder, spec, w), None
     if winograd.is_profitable_once(spec, builder.target, builder.dtype, backwards=backwards):
-        transformed = winograd.transform(builder, spec, oihw.hwio(), backwards=backwards)
+        transformed = winograd.transform(
+            builder, spec, oihw.hwio(), backwards=backwards, in_parts=True
+        )
     return _Weights(oihw, transformed)
 
 

@@ -1,7 +1,7 @@
-"""Instructions of 3x3 convolutions by Winograd's minimal filtering, F(2x2, 3x3).
+"""Instructions of 3x3 convolutions by Winograd's minimal filtering, F(2x2, 3x3) or F(4x4, 3x3).
 
-16 products in place of 36, for transforms that add and halve; the sums are rounded in another
-order. See ``kernels/cpu/winograd.h``.
+For tiles of 2x2 outputs 16 products in place of 36, for tiles of 4x4 36 in place of 144, and
+transforms; the sums are rounded in another order. See ``kernels/cpu/winograd.h``.
 
 An infinity or a NaN reaches outputs beside those that the formula sends it to, which the public
 functions promise not to do. Each input pixel is in some output, so that then one of the outputs is
@@ -10,7 +10,6 @@ not finite: they are looked through, and made again by direct sums where one is 
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 from fastconv.backends.compiled.instructions.builder import (
@@ -36,7 +35,6 @@ from fastconv.spec import ConvSpec
 
 Types = tuple[str | None, ...]
 
-_PLACES = 16
 _ELEMENTS = 1024
 """Elements of the transformed pixels of one place, and tiles that wait, as in the C kernel."""
 _MOST_TILES = 14
@@ -45,17 +43,34 @@ _LEAST_VECTORS = 2
 _LEAST_INPUTS = 16
 """Vectors of inputs, or inputs, from which the products outweigh the transforms; vectors where the
 weights are those of one call."""
-_MOST_INPUTS_AT_ONCE = 128
-"""Inputs up to which transforms and products are one instruction: beyond, it has so few tiles at a
-time that it waits for the weights."""
-_BYTES_AT_ONCE = 4 << 20
-"""Bytes of transformed pixels and sums that are there at a time."""
+_LEAST_LARGE_TILES = 64
+"""Tiles of 4x4 outputs, of all images, from which their larger weights are worth transforming."""
+_WORTH_LARGE_TILES = 0.75
+"""Part of the products of tiles of 2x2 outputs that they may have."""
+_WORTH_TILES = 0.75
+"""Part of the products of direct sums that tiles may have, where not all outputs of a tile are in
+the image."""
+_MOST_INPUTS_AT_ONCE = {2: 128, 4: 64}
+"""Inputs up to which transforms and products are one instruction in a call, by the side of a tile:
+beyond, it has so few tiles at a time that it waits for the weights."""
+_MOST_INPUTS_OF_A_SUM = 128
+"""Inputs that are summed one after the other for a tile of 4x4 outputs, which loses more digits for
+longer sums: those are made in parts, or there are tiles of 2x2 outputs."""
+_BYTES_AT_ONCE = {2: 4 << 20, 4: 8 << 20}
+"""Bytes of transformed pixels and sums that are there at a time, by the side of a tile."""
+_MOST_LARGE_WEIGHTS = 1 << 16
+"""Weights, inputs times outputs, up to which they are worth being 36 times as many in memory."""
 _TILES_WORTH_TRANSFORMING = 48
-"""Tiles of all images from which the weights are worth transforming for one call."""
+"""Tiles from which the weights are worth transforming for one call."""
 
 
 def _tiles_together(target: Target, inputs: int, vectors: int) -> int:
     return min(_MOST_TILES, most_rows(target, vectors), _ELEMENTS // inputs)
+
+
+def _places(side: int) -> int:
+    """Products of a tile for each input and output."""
+    return (side + 2) ** 2
 
 
 def _sizes(spec: ConvSpec, backwards: bool) -> tuple[int, int, int]:
@@ -63,6 +78,29 @@ def _sizes(spec: ConvSpec, backwards: bool) -> tuple[int, int, int]:
     if backwards:
         return spec.out_channels, spec.height, spec.width
     return spec.in_channels, spec.out_height, spec.out_width
+
+
+def _tiles_of(height: int, width: int, side: int) -> int:
+    """Tiles of an image; the last ones may be outside of it in part."""
+    return -(-height // side) * -(-width // side)
+
+
+def _side(spec: ConvSpec, backwards: bool, *, in_parts: bool = False) -> int:
+    """Outputs of a tile, down and across: 4 where errors allow it and it has fewer products.
+
+    ``in_parts``: transforms and products may be instructions of their own.
+    """
+    inputs, height, width = _sizes(spec, backwards)
+    small, large = (_places(side) * _tiles_of(height, width, side) for side in (2, 4))
+    is_apart = in_parts and inputs > _MOST_INPUTS_AT_ONCE[4]
+    least = _TILES_WORTH_TRANSFORMING if is_apart else _LEAST_LARGE_TILES
+    is_large = (
+        spec.in_channels * spec.out_channels <= _MOST_LARGE_WEIGHTS
+        and (is_apart or inputs <= _MOST_INPUTS_OF_A_SUM)
+        and spec.batch * _tiles_of(height, width, 4) >= least
+        and large <= _WORTH_LARGE_TILES * small
+    )
+    return 4 if is_large else 2
 
 
 def _suits(spec: ConvSpec, lanes: int) -> bool:
@@ -79,39 +117,41 @@ def _suits(spec: ConvSpec, lanes: int) -> bool:
 def is_profitable(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool = False) -> bool:
     """Whether a forward pass, or backwards a data gradient, is done so."""
     inputs, height, width = _sizes(spec, backwards)
-    lanes = target.lanes(dtype)
+    lanes, side = target.lanes(dtype), _side(spec, backwards)
+    tiles = spec.batch * _tiles_of(height, width, side)
     return (
         _suits(spec, lanes)
         and inputs >= min(_LEAST_VECTORS * lanes, _LEAST_INPUTS)
-        and spec.batch > 0
-        and height % 2 == width % 2 == 0
-        and min(height // 2 * (width // 2), _tiles_together(target, inputs, 1)) >= _LEAST_TILES
+        and _places(side) * tiles <= _WORTH_TILES * 9 * spec.batch * height * width
+        and min(tiles, _tiles_together(target, inputs, 1)) >= _LEAST_TILES
     )
 
 
 class TransformedWeights(NamedTuple):
-    """Weights of the 16 places in blocks of ``vectors`` vectors, ``place`` from one to the next."""
+    """Weights of all places in blocks of ``vectors`` vectors, ``place`` from one to the next."""
 
     pointer: Pointer
+    side: int
     vectors: int
     place: int
 
 
 def _transform(
-    builder: Builder, weights: Pointer, strides: tuple[int, int, int], inputs: int, outputs: int
-) -> TransformedWeights:
+    builder: Builder, weights: Pointer, strides: tuple[int, int, int], inputs: int, outputs: int,
+    side: int,
+) -> TransformedWeights:  # fmt: skip
     """Transform weights, given the strides of the kernel's rows and columns and of inputs."""
     lanes = builder.lanes
     vectors = 2 if outputs % (2 * lanes) == 0 else 1
     place = inputs * outputs + lanes  # no multiple of 4 KiB, which would be one set of a cache
-    transformed = builder.allocate(_PLACES * place)
+    transformed = builder.allocate(_places(side) * place)
     builder.add(
-        Kernel.WINOGRAD_WEIGHTS, w=weights, transformed=transformed,
+        Kernel.WINOGRAD_WEIGHTS, w=weights, transformed=transformed, side=side,
         outputs=outputs, inputs=inputs, vectors=vectors, w_down=strides[0], w_across=strides[1],
         w_input=strides[2], place=place,
-        max_threads=min(inputs, threads_for_elements(_PLACES * inputs * outputs)),
+        max_threads=min(inputs, threads_for_elements(_places(side) * inputs * outputs)),
     )  # fmt: skip
-    return TransformedWeights(transformed, vectors, place)
+    return TransformedWeights(transformed, side, vectors, place)
 
 
 def seen_image(a: Images, padding: Sides) -> dict[str, Any]:
@@ -122,21 +162,29 @@ def seen_image(a: Images, padding: Sides) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _written_image(c: Images, side: int) -> dict[str, Any]:
+    """Return the fields of images that tiles write."""
+    return {
+        "side": side, "tile_rows": -(-c.height // side), "tiles": -(-c.width // side),
+        "c_sample": c.sample, "c_row": c.row, "c_column": c.pixel,
+        "c_height": c.height, "c_width": c.width,
+    }  # fmt: skip
+
+
 def _products(
     builder: Builder, a: Images, padding: Sides, weights: TransformedWeights, c: Images,
     bias: Pointer | None, flops: int,
 ) -> None:  # fmt: skip
     """Add a convolution as one instruction."""
     inputs, outputs, lanes = a.channels, c.channels, builder.lanes
-    transformed, vectors, place = weights
-    tiles = c.height // 2 * (c.width // 2)
+    transformed, side, vectors, place = weights
+    tiles = c.samples * _tiles_of(c.height, c.width, side)
     together = min(tiles, _tiles_together(builder.target, inputs, vectors))
-    pieces = c.samples * -(-tiles // together) * (outputs // (vectors * lanes))
+    pieces = -(-tiles // together) * (outputs // (vectors * lanes))
     builder.add(
         Kernel.WINOGRAD_TILES, a=a.pointer, b=transformed, c=c.pointer, bias=bias,
-        samples=c.samples, tile_rows=c.height // 2, tiles=c.width // 2, vectors=vectors,
-        outputs=outputs, together=together, **seen_image(a, padding),
-        c_sample=c.sample, c_row=c.row, c_column=c.pixel, inputs=inputs, epilogue=STORE,
+        samples=c.samples, vectors=vectors, outputs=outputs, together=together,
+        **seen_image(a, padding), **_written_image(c, side), inputs=inputs, epilogue=STORE,
         place=place, slope=0.0,
         max_threads=threads_for_product(flops, pieces),
     )  # fmt: skip
@@ -147,33 +195,44 @@ def _products_in_parts(
     bias: Pointer | None,
 ) -> None:  # fmt: skip
     """Add a convolution as transforms and products of some tiles after the other."""
-    inputs, outputs = a.channels, c.channels
-    high, wide = c.height // 2, c.width // 2
-    tiles = c.samples * high * wide
-    most = max(1, _BYTES_AT_ONCE // (_PLACES * (inputs + outputs) * builder.itemsize))
+    inputs, outputs, side = a.channels, c.channels, weights.side
+    places, written = _places(side), _written_image(c, side)
+    tiles = c.samples * _tiles_of(c.height, c.width, side)
+    parts = -(-inputs // _MOST_INPUTS_OF_A_SUM) if side == 4 else 1
+    most = max(1, _BYTES_AT_ONCE[side] // (places * (inputs + parts * outputs) * builder.itemsize))
     most = even_part(tiles, most)
-    transformed = builder.scratch(_PLACES * most * inputs)
-    sums = builder.scratch(_PLACES * most * outputs)
+    transformed = builder.scratch(places * most * inputs)
+    sums = builder.scratch(parts * places * most * outputs)
     for first in range(0, tiles, most):
         count = min(most, tiles - first)
         builder.add(
-            Kernel.WINOGRAD_PIXELS, a=a.pointer, transformed=transformed, first=first, count=count,
-            tile_rows=high, tiles=wide, **seen_image(a, padding), inputs=inputs,
-            max_threads=threads_for_elements(2 * _PLACES * count * inputs),
+            Kernel.WINOGRAD_PIXELS, a=a.pointer, transformed=transformed, side=side, first=first,
+            count=count, tile_rows=written["tile_rows"], tiles=written["tiles"],
+            **seen_image(a, padding), inputs=inputs,
+            max_threads=threads_for_elements(2 * places * count * inputs),
         )  # fmt: skip
         rows = even_part(count, most_rows(builder.target, weights.vectors))
         block = weights.vectors * builder.lanes
-        builder.product(
-            Images(transformed, 1, 1, count, inputs, 0, 0, inputs), Taps(1, 1, inputs),
-            Weights(weights.pointer, 0, inputs * block, weights.place, 0, 0),
-            Images(sums, 1, 1, count, outputs, 0, 0, outputs), outputs,
-            RegisterTile(rows, weights.vectors), _PLACES,
-            group_of_a=count * inputs, group_of_c=count * outputs,
-        )  # fmt: skip
+        for part in range(parts):
+            k, end = (inputs * each // parts for each in (part, part + 1))
+            room = sums.skip(part * places * count * outputs * builder.itemsize)
+            builder.product(
+                Images(
+                    transformed.skip(k * builder.itemsize), 1, 1, count, end - k, 0, 0, inputs
+                ),
+                Taps(1, 1, end - k),
+                Weights(
+                    weights.pointer.skip(k * block * builder.itemsize), 0, inputs * block,
+                    weights.place, 0, 0,
+                ),
+                Images(room, 1, 1, count, outputs, 0, 0, outputs), outputs,
+                RegisterTile(rows, weights.vectors), places,
+                group_of_a=count * inputs, group_of_c=count * outputs, barrier=part == parts - 1,
+            )  # fmt: skip
         builder.add(
             Kernel.WINOGRAD_OUTPUTS, sums=sums, c=c.pointer, bias=bias, first=first, count=count,
-            tile_rows=high, tiles=wide, c_sample=c.sample, c_row=c.row, c_column=c.pixel,
-            outputs=outputs, max_threads=threads_for_elements(2 * _PLACES * count * outputs),
+            **written, outputs=outputs, parts=parts,
+            max_threads=threads_for_elements(2 * places * count * outputs),
         )  # fmt: skip
 
 
@@ -186,20 +245,25 @@ def is_profitable_once(
     return (
         _suits(spec, lanes)
         and inputs >= _LEAST_VECTORS * lanes
-        and spec.batch * -(-height // 2) * -(-width // 2) >= _TILES_WORTH_TRANSFORMING
+        and spec.batch * _tiles_of(height, width, 2) >= _TILES_WORTH_TRANSFORMING
     )
 
 
 def transform(
-    builder: Builder, spec: ConvSpec, w: Pointer, *, backwards: bool = False
-) -> TransformedWeights:
-    """Add the transformation of weights in HWIO; backwards, they are flipped and transposed."""
+    builder: Builder, spec: ConvSpec, w: Pointer, *, backwards: bool = False,
+    in_parts: bool = False,
+) -> TransformedWeights:  # fmt: skip
+    """Add the transformation of weights in HWIO; backwards, they are flipped and transposed.
+
+    ``in_parts``: for a convolution whose transforms and products may be instructions of their own.
+    """
     inputs, outputs = spec.in_channels, spec.out_channels
+    side = _side(spec, backwards, in_parts=in_parts)
     pixel = inputs * outputs
     if not backwards:
-        return _transform(builder, w, (3 * pixel, pixel, outputs), inputs, outputs)
+        return _transform(builder, w, (3 * pixel, pixel, outputs), inputs, outputs, side)
     flipped = _flipped(builder, spec, w)
-    return _transform(builder, flipped, (3 * pixel, pixel, inputs), outputs, inputs)
+    return _transform(builder, flipped, (3 * pixel, pixel, inputs), outputs, inputs, side)
 
 
 def _flipped(builder: Builder, spec: ConvSpec, w: Pointer) -> Pointer:
@@ -247,22 +311,11 @@ def _checked(
     builder: Builder, images: Images, padding: Sides, transformed: TransformedWeights,
     bias: Pointer | None, result: Images, flops: int,
 ) -> Pointer:  # fmt: skip
-    """Add a convolution, and return where it says whether something is not finite.
-
-    Images of an odd size get another row or column, which is left out at the end.
-    """
-    odd_rows, odd_columns = result.height % 2, result.width % 2
-    c = result
-    if odd_rows or odd_columns:
-        shape = (
-            result.samples, result.height + odd_rows, result.width + odd_columns, result.channels
-        )  # fmt: skip
-        c = Images.dense(builder.scratch(math.prod(shape)), shape)
-    if images.channels <= _MOST_INPUTS_AT_ONCE:
-        _products(builder, images, padding, transformed, c, bias, flops)
+    """Add a convolution, and return where it says whether something is not finite."""
+    if images.channels <= _MOST_INPUTS_AT_ONCE[transformed.side]:
+        _products(builder, images, padding, transformed, result, bias, flops)
     else:
-        _products_in_parts(builder, images, padding, transformed, c, bias)
-    builder.pad(c, ((0, -odd_rows), (0, -odd_columns)), to=result.pointer)
+        _products_in_parts(builder, images, padding, transformed, result, bias)
     size = result.pixels * result.channels
     found = builder.scratch(CONDITION_WORDS * 8 // builder.itemsize)
     builder.add(

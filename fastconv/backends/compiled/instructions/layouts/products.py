@@ -24,6 +24,11 @@ _SEEN_IMAGE: dict[str, Any] = _STRIDES_OF_IMAGE | {
     "top": "rows above the image where the first tiles begin; what is outside of it is 0",
     "left": "pixels beside it",
 }
+_SIDE = "outputs of a tile, down and across: 2 or 4"
+_WRITTEN_SIZE: dict[str, Any] = {
+    "c_height": "rows of C: what the last tiles have beyond them is left out",
+    "c_width": "pixels of a row of C",
+}
 _STRIDES_OF_C: dict[str, Any] = {
     "c_sample": "stride of C from sample to sample",
     "c_row": "stride of C from row to row",
@@ -238,7 +243,8 @@ LAYOUTS = dict(
             Kernel.WINOGRAD_WEIGHTS,
             "transformed[place][block][k][n] = G g G' of the weights g of input k and output n",
             "w transformed",
-            "outputs inputs vectors w_down- w_across- w_input place",
+            "side outputs inputs vectors w_down- w_across- w_input place",
+            side=_SIDE,
             transformed="what is written",
             outputs="output channels, whole blocks",
             vectors="vectors of a block",
@@ -252,15 +258,17 @@ LAYOUTS = dict(
             Kernel.WINOGRAD_TILES,
             "C[sample, row, column, n] = bias + sum over 3x3 taps and k of A[...] w[tap, k, n]",
             "a b c bias? other?",
-            "samples tile_rows tiles vectors outputs together a_sample a_row a_column height width "
-            "top- left- c_sample c_row c_column inputs epilogue place",
+            "side samples tile_rows tiles vectors outputs together a_sample a_row a_column height "
+            "width top- left- c_sample c_row c_column c_height c_width inputs epilogue place",
             "slope",
             b="the transformed weights",
             c="what is written",
+            side=_SIDE,
             tile_rows="rows of tiles",
             tiles="tiles of a row",
             vectors="vectors of a block",
             together="tiles of a group, at most",
+            **_WRITTEN_SIZE,
             **_SEEN_IMAGE,
             **_STRIDES_OF_C,
             epilogue=_EPILOGUE,
@@ -268,9 +276,11 @@ LAYOUTS = dict(
         ),
         declare(
             Kernel.WINOGRAD_PIXELS,
-            "transformed[place][tile][k] = (B' d B)[place][k] of the 4x4 pixels d that a tile sees",
+            "transformed[place][tile][k] = (B' d B)[place][k] of the pixels d that a tile sees",
             "a transformed",
-            "first count tile_rows tiles a_sample a_row a_column height width top- left- inputs",
+            "side first count tile_rows tiles a_sample a_row a_column height width top- left- "
+            "inputs",
+            side=_SIDE,
             transformed="what is written",
             first="number of the first tile, counted through the samples",
             count="tiles",
@@ -280,15 +290,20 @@ LAYOUTS = dict(
         ),
         declare(
             Kernel.WINOGRAD_OUTPUTS,
-            "C[sample, row, column, n] = bias + (A' m A)[row, column][n] of the sums m of a tile",
+            "C[sample, row, column, n] = bias + (A' m A)[row, column][n] of the sums m of a tile, "
+            "whose parts are added in their order",
             "sums c bias?",
-            "first count tile_rows tiles c_sample c_row c_column outputs",
-            sums="of each place, tile by tile",
+            "side first count tile_rows tiles c_sample c_row c_column c_height c_width outputs "
+            "parts",
+            side=_SIDE,
+            sums="of each part and place, tile by tile",
+            parts="parts of the sums",
             c="what is written",
             first="number of the first tile, counted through the samples",
             count="tiles",
             tile_rows="rows of tiles of a sample",
             tiles="tiles of a row",
+            **_WRITTEN_SIZE,
             **_STRIDES_OF_C,
         ),
         declare(
