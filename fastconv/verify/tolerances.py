@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
+
 
 class Tolerance(NamedTuple):
     """Errors allowed, in epsilons.
@@ -92,6 +94,49 @@ def tolerance_of(kernel: str) -> Tolerance:
     16
     """
     return TOLERANCES.get(kernel) or TOLERANCES[kernel.partition(".")[0]]
+
+
+_SUMS = ("conv.", "nchw.", "dense.")
+_LEAST_TILES = 48
+"""Tiles of 4x4 outputs from which a convolution may be made of them."""
+
+
+def is_exact_on_integers(kernel: str, name: str, spec: ConvSpec | DenseSpec | PoolSpec) -> bool:
+    """Whether an array holds sums of products, which small integers make exactly.
+
+    Those of 3x3 convolutions in tiles of 4x4 outputs are not exact: between their transforms they
+    are multiples of square roots and of thirds. They have the tolerance of their row.
+
+    Parameters
+    ----------
+    kernel
+        Named ``module.function``.
+    name
+        Of the array, an argument of the kernel.
+    spec
+        What it is called for.
+
+    Examples
+    --------
+    >>> is_exact_on_integers("nchw.conv2d_forward", "y", ConvSpec(4, 32, 18, 18, 32, (3, 3)))
+    False
+    >>> is_exact_on_integers("conv.conv2d_forward", "y", ConvSpec(4, 32, 18, 18, 32, (3, 3)))
+    True
+    """
+    if not kernel.startswith(_SUMS):
+        return False
+    if not (isinstance(spec, ConvSpec) and kernel.startswith("nchw.") and name in ("y", "dx")):
+        return True
+    down = -(-max(spec.height, spec.out_height) // 4)
+    across = -(-max(spec.width, spec.out_width) // 4)
+    may_be_of_tiles = (
+        spec.kernel == (3, 3)
+        and spec.stride == spec.dilation == (1, 1)
+        and spec.groups == 1
+        and spec.in_channels % 2 == spec.out_channels % 2 == 0
+        and spec.batch * down * across >= _LEAST_TILES
+    )
+    return not may_be_of_tiles
 
 
 def excess(
