@@ -125,6 +125,9 @@ class BuildKernels(build_ext):
                 "-fno-asynchronous-unwind-tables",
             ]  # fmt: skip
             ext.extra_link_args = ["-pthread"]
+            if sys.platform == "linux" and "bdist_wheel" in self.distribution.commands:
+                # Names of functions are for who develops them: a wheel is 45 KB smaller without.
+                ext.extra_link_args.append("-Wl,-s")
         self.compiler.compile = one_by_one(type(self.compiler).compile.__get__(self.compiler))
         try:
             super().build_extension(ext)

@@ -39,6 +39,9 @@ SPECS = {
     "4x4 outputs of a tile, of which some are beyond the image": ConvSpec(
         4, 32, 15, 18, 32, (3, 3), padding=EDGE
     ),
+    "weight gradients in tiles of 4x4 outputs, whose sums are in blocks": ConvSpec(
+        9, 96, 16, 18, 96, (3, 3), padding=EDGE
+    ),
     "2x2 outputs of a tile, of which some are beyond the image": ConvSpec(1, 32, 9, 9, 64, (3, 3)),
 }
 
@@ -80,8 +83,6 @@ def test_results_are_those_of_the_reference(backend, name, dtype):
     reference.conv2d_backward_data(spec, exact[3], exact[1], expected, None)
     assert_close(dx, expected, DATA)
 
-    if spec.out_height % 2 or spec.out_width % 2:
-        return  # the tiles of a weight gradient are all within the image
     dw, db = execute(backend, WEIGHT, spec, (dy, x), (np.empty_like(w), np.empty_like(b)))
     expected = np.empty(spec.w_shape), np.empty(spec.out_channels)
     reference.conv2d_backward_weight(spec, exact[3], exact[0], *expected, None)  # type: ignore[call-arg]
@@ -99,9 +100,8 @@ def test_the_number_of_threads_changes_no_bit(backend, name, threads, monkeypatc
     for count in (1, threads):
         monkeypatch.setenv("FASTCONV_THREADS", str(count))
         results.append(execute(backend, FORWARD, spec, (x, w, b), (np.empty_like(dy),)))
-        if spec.out_height % 2 == spec.out_width % 2 == 0:
-            gradients = np.empty_like(w), np.empty_like(b)
-            results[-1] += execute(backend, WEIGHT, spec, (dy, x), gradients)
+        gradients = np.empty_like(w), np.empty_like(b)
+        results[-1] += execute(backend, WEIGHT, spec, (dy, x), gradients)
     for alone, together in zip(*results, strict=True):
         np.testing.assert_array_equal(together, alone)
 
@@ -128,7 +128,7 @@ AVX2 = Target("avx2", 32, 16)
         (ConvSpec(1, 32, 14, 14, 64, (3, 3), stride=(2, 2)), False, False),
         (ConvSpec(1, 32, 16, 16, 64, (3, 3), dilation=(2, 2)), False, False),
         (ConvSpec(1, 32, 14, 14, 64, (3, 3), groups=2), False, False),
-        (ConvSpec(1, 32, 15, 14, 64, (3, 3)), True, False),
+        (ConvSpec(1, 32, 15, 14, 64, (3, 3)), True, True),
         # Of the outputs of a tile, three of four would be outside of the image.
         (ConvSpec(16, 32, 3, 3, 64, (3, 3)), False, False),
         (ConvSpec(1, 32, 14, 14, 64, (1, 3)), False, False),
@@ -185,6 +185,30 @@ def test_the_tiles_with_the_fewer_products_are_chosen(spec, side, backwards):
         if instruction.kernel == Kernel.WINOGRAD_TILES
     ]
     assert chosen == [side, backwards]
+
+
+@pytest.mark.parametrize(
+    ("spec", "side", "block"),
+    [
+        (ConvSpec(4, 32, 18, 18, 32, (3, 3)), 4, (32, 32)),
+        # 60 tiles are too few, 64 are not.
+        (ConvSpec(15, 32, 8, 8, 32, (3, 3), padding=EDGE), 2, (32, 32)),
+        (ConvSpec(16, 32, 8, 8, 32, (3, 3), padding=EDGE), 4, (32, 32)),
+        # 36 sums for each weight are 1.3 MiB; in blocks, for 256 tiles or more.
+        (ConvSpec(16, 96, 16, 16, 96, (3, 3), padding=EDGE), 4, (48, 48)),
+        (ConvSpec(15, 96, 16, 16, 96, (3, 3), padding=EDGE), 2, (48, 96)),
+        # 10x10 outputs are 9 tiles and 324 products, or 25 and 400.
+        (ConvSpec(8, 32, 12, 12, 32, (3, 3)), 2, (32, 32)),
+    ],
+)
+def test_the_tiles_of_a_weight_gradient(spec, side, block):
+    sums = [
+        instruction.integers
+        for instruction in lower_kernel(WEIGHT, spec, ("float32",) * 4, AVX2).instructions
+        if instruction.kernel == Kernel.WINOGRAD_WEIGHT_SUMS
+    ]
+    assert {(each.side, each.inputs, each.outputs) for each in sums} == {(side, *block)}
+    assert len(sums) == spec.in_channels * spec.out_channels // (block[0] * block[1])
 
 
 def kernels_of(optimizer):

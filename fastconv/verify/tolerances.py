@@ -38,9 +38,10 @@ TOLERANCES = {
     # With tiles of 4x4 outputs, as "winograd": measured, 18.
     "nchw": Tolerance(of_largest=24),
     # F(2x2, 3x3) and F(3x3, 2x2) add and halve what they multiply; measured, 5 and 4. F(4x4, 3x3)
-    # has 16 where sums of 128 channels are added, at most.
+    # has 16 where sums of 128 channels are added, at most. F(3x3, 4x4) has 8 of 131072 pixels,
+    # where direct sums have 5.
     "winograd": Tolerance(of_largest=24),
-    "winograd_gradient": Tolerance(of_largest=8),
+    "winograd_gradient": Tolerance(of_largest=12),
     "dense": Tolerance(of_largest=16),
     "pool.max_pool2d_forward": EXACT,
     "pool": Tolerance(of_largest=4),

@@ -632,6 +632,7 @@ struct winograd_weight_sums {
     address sums; /* what is written */
     address bias_sums; /* float64: what is written for the bias; may be NULL */
     address no_pointers[8];
+    int64_t side; /* outputs of a tile, down and across: 2 or 4 */
     int64_t samples;
     int64_t tile_rows; /* rows of tiles */
     int64_t tiles; /* tiles of a row */
@@ -648,13 +649,15 @@ struct winograd_weight_sums {
     int64_t dy_sample; /* stride of dy from sample to sample */
     int64_t dy_row; /* stride of dy from row to row */
     int64_t dy_column; /* stride of dy from column to column */
+    int64_t dy_height; /* rows of dy */
+    int64_t dy_width; /* pixels of a row of dy */
     int64_t inputs; /* input channels */
     int64_t parts; /* parts of the samples, each with a sum of its own */
     int64_t together; /* tiles that are taken through all products together */
     int64_t sums_row; /* stride of the sums from input to input, and of bias_sums from part to part
         */
     int64_t sums_place; /* stride of the sums from place to place */
-    int64_t no_integers[11];
+    int64_t no_integers[8];
     double no_reals[15];
     address condition;
 };
@@ -668,11 +671,12 @@ struct winograd_weight_gradient {
     address db; /* gradient of the bias; with UPDATE the bias, which is updated; may be NULL */
     address rate; /* float64: the learning rate of each step of the run; may be NULL */
     address no_pointers[7];
+    int64_t side; /* outputs of a tile, down and across: 2 or 4 */
     int64_t inputs; /* input channels */
     int64_t outputs; /* output channels of a group */
     int64_t parts; /* how many there are */
     int64_t epilogue; /* STORE or UPDATE */
-    int64_t no_integers[28];
+    int64_t no_integers[27];
     double decay; /* UPDATE: factor of rate * w that is subtracted beside */
     double bias_decay; /* UPDATE: factor of rate * b that is subtracted beside */
     double no_reals[13];

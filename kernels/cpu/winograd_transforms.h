@@ -124,6 +124,40 @@ INLINE void TYPED(winograd_gathered_4)(const VECTOR *m, VECTOR *to) {
     to[3] = m[5] + (odd_near * (REAL)0.5 + odd_far * (REAL)2);
 }
 
+/* A dy, along one axis. */
+INLINE void TYPED(winograd_spread_2)(const VECTOR *dy, VECTOR *to) {
+    to[0] = dy[0];
+    to[1] = dy[0] + dy[1];
+    to[2] = dy[0] - dy[1];
+    to[3] = -dy[1];
+}
+
+INLINE void TYPED(winograd_spread_4)(const VECTOR *dy, VECTOR *to) {
+    const VECTOR near = dy[0] + dy[2] * (REAL)0.5, odd_near = dy[1] + dy[3] * (REAL)0.5;
+    const VECTOR far = dy[0] + dy[2] * (REAL)2, odd_far = dy[1] + dy[3] * (REAL)2;
+    to[0] = dy[0];
+    to[1] = near + odd_near * (REAL)WINOGRAD_A;
+    to[2] = near - odd_near * (REAL)WINOGRAD_A;
+    to[3] = far + odd_far * (REAL)WINOGRAD_B;
+    to[4] = far - odd_far * (REAL)WINOGRAD_B;
+    to[5] = dy[3];
+}
+
+/* G' u, along one axis. */
+INLINE void TYPED(winograd_taps_2)(const VECTOR *u, VECTOR *to) {
+    const VECTOR half = TYPED(spread)((REAL)0.5), both = (u[1] + u[2]) * half;
+    to[0] = u[0] + both;
+    to[1] = (u[1] - u[2]) * half;
+    to[2] = both + u[3];
+}
+
+INLINE void TYPED(winograd_taps_4)(const VECTOR *u, VECTOR *to) {
+    const VECTOR near = (u[1] + u[2]) * (REAL)(-1.0 / 3), far = (u[3] + u[4]) * (REAL)(1.0 / 6);
+    to[0] = u[0] + (near * (REAL)2 + far);
+    to[1] = (u[3] - u[4]) * (REAL)(1.0 / 6 * WINOGRAD_B) - (u[1] - u[2]) * (REAL)(2.0 / 3 * WINOGRAD_A);
+    to[2] = (near + far * (REAL)2) + u[5];
+}
+
 /* to[place] = G g G' of a vector of outputs, for tiles of `side`. */
 #define WINOGRAD_WEIGHTS_OF(side, sees)                                                            \
     INLINE void TYPED(JOIN(winograd_weights_of, side))(const REAL *from, ptrdiff_t down,           \
@@ -144,21 +178,17 @@ INLINE void TYPED(winograd_gathered_4)(const VECTOR *m, VECTOR *to) {
         }                                                                                          \
     }
 
-/* to[place][k] = B' d B for the pixels d that begin at `from`, for all channels. Some may be no pixels of
- * the image, and so 0. */
+/* to[place][k] = B' d B for the pixels d that begin at `from`, for all channels. */
 #define WINOGRAD_PIXELS_OF(side, sees)                                                             \
-    INLINE void TYPED(JOIN(winograd_pixels_of, side))(                                             \
-        const REAL *from, ptrdiff_t row, ptrdiff_t pixel, ptrdiff_t channels, REAL *to,            \
-        ptrdiff_t place, unsigned outside) {                                                       \
-        const VECTOR zero = {0};                                                                   \
+    APART void TYPED(JOIN(winograd_pixels_of, side))(const REAL *from, ptrdiff_t row,              \
+                                                     ptrdiff_t pixel, ptrdiff_t channels,          \
+                                                     REAL *to, ptrdiff_t place) {                  \
         for (ptrdiff_t k = 0; k < channels; k += LANES) {                                          \
             VECTOR vertical[sees][sees];                                                           \
             UNROLL for (int column = 0; column < sees; column++) {                                 \
                 VECTOR d[sees];                                                                    \
                 UNROLL for (int i = 0; i < sees; i++) d[i] =                                       \
-                    (outside >> (WINOGRAD_COLUMN + column) | outside >> i) & 1                     \
-                        ? zero                                                                     \
-                        : TYPED(load)(from + i * row + column * pixel + k);                        \
+                    TYPED(load)(from + i * row + column * pixel + k);                              \
                 TYPED(JOIN(winograd_seen, side))(d, vertical[column]);                             \
             }                                                                                      \
             UNROLL for (int r = 0; r < sees; r++) {                                                \
@@ -169,18 +199,13 @@ INLINE void TYPED(winograd_gathered_4)(const VECTOR *m, VECTOR *to) {
                     TYPED(store)(to + (sees * r + i) * place + k, v[i]);                           \
             }                                                                                      \
         }                                                                                          \
-    }                                                                                              \
-    APART void TYPED(JOIN(winograd_pixels_at_edge_of, side))(                                      \
-        const REAL *from, ptrdiff_t row, ptrdiff_t pixel, ptrdiff_t channels, REAL *to,            \
-        ptrdiff_t place, unsigned outside) {                                                       \
-        TYPED(JOIN(winograd_pixels_of, side))(from, row, pixel, channels, to, place, outside);     \
     }
 
 /* The outputs of a tile from the sums of its places, of one vector of outputs. */
 #define WINOGRAD_OUTPUTS_OF(side, sees)                                                            \
-    INLINE void TYPED(JOIN(winograd_outputs_of, side))(                                            \
+    APART void TYPED(JOIN(winograd_outputs_of, side))(                                             \
         const REAL *m, ptrdiff_t place, VECTOR start, REAL *c, const REAL *other, ptrdiff_t row,   \
-        ptrdiff_t pixel, int epilogue, VECTOR slope, unsigned outside) {                           \
+        ptrdiff_t pixel, int epilogue, VECTOR slope) {                                             \
         VECTOR vertical[sees][side];                                                               \
         UNROLL for (int column = 0; column < sees; column++) {                                     \
             VECTOR sums[sees];                                                                     \
@@ -193,9 +218,7 @@ INLINE void TYPED(winograd_gathered_4)(const VECTOR *m, VECTOR *to) {
             UNROLL for (int column = 0; column < sees; column++) sums[column] =                    \
                 vertical[column][i];                                                               \
             TYPED(JOIN(winograd_gathered, side))(sums, y);                                         \
-            if (outside >> i & 1) continue;                                                        \
             UNROLL for (int j = 0; j < side; j++) {                                                \
-                if (outside >> (WINOGRAD_COLUMN + j) & 1) continue;                                \
                 const ptrdiff_t at = i * row + j * pixel;                                          \
                 VECTOR value = start + y[j];                                                       \
                 if (epilogue != STORE) {                                                           \
@@ -206,12 +229,6 @@ INLINE void TYPED(winograd_gathered_4)(const VECTOR *m, VECTOR *to) {
                 TYPED(store)(c + at, value);                                                       \
             }                                                                                      \
         }                                                                                          \
-    }                                                                                              \
-    APART void TYPED(JOIN(winograd_outputs_at_edge_of, side))(                                     \
-        const REAL *m, ptrdiff_t place, VECTOR start, REAL *c, const REAL *other, ptrdiff_t row,   \
-        ptrdiff_t pixel, int epilogue, VECTOR slope, unsigned outside) {                           \
-        TYPED(JOIN(winograd_outputs_of, side))                                                     \
-        (m, place, start, c, other, row, pixel, epilogue, slope, outside);                         \
     }
 
 WINOGRAD_WEIGHTS_OF(2, 4)
@@ -224,38 +241,61 @@ WINOGRAD_OUTPUTS_OF(4, 6)
 #undef WINOGRAD_PIXELS_OF
 #undef WINOGRAD_OUTPUTS_OF
 
-/* Tiles within the image have no conditions. */
-INLINE void TYPED(winograd_seen_tile)(int side, const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
-                                      ptrdiff_t channels, REAL *to, ptrdiff_t place,
-                                      unsigned outside) {
-    if (side == 2 && !outside)
-        TYPED(winograd_pixels_of_2)(from, row, pixel, channels, to, place, 0);
-    else if (side == 2)
-        TYPED(winograd_pixels_at_edge_of_2)(from, row, pixel, channels, to, place, outside);
-    else if (!outside)
-        TYPED(winograd_pixels_of_4)(from, row, pixel, channels, to, place, 0);
-    else
-        TYPED(winograd_pixels_at_edge_of_4)(from, row, pixel, channels, to, place, outside);
+/* to[i][j] = a vector of each of size x size pixels, or 0 where one is outside of the image. */
+INLINE void TYPED(winograd_inside)(int size, const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
+                                   REAL *to, unsigned outside) {
+    const VECTOR zero = {0};
+    for (int i = 0; i < size; i++) {
+        for (int j = 0; j < size; j++, to += LANES) {
+            const int is_outside = (outside >> i | outside >> (WINOGRAD_COLUMN + j)) & 1;
+            TYPED(store)(to, is_outside ? zero : TYPED(load)(from + i * row + j * pixel));
+        }
+    }
 }
 
-INLINE void TYPED(winograd_outputs_of_tile)(int side, const REAL *m, ptrdiff_t place, VECTOR start,
-                                            REAL *c, const REAL *other, ptrdiff_t row,
-                                            ptrdiff_t pixel, int epilogue, VECTOR slope,
-                                            unsigned outside) {
-#define OUTPUTS_BY(name, which) name(m, place, start, c, other, row, pixel, epilogue, slope, which)
-    if (side == 2 && !outside)
-        OUTPUTS_BY(TYPED(winograd_outputs_of_2), 0);
-    else if (side == 2)
-        OUTPUTS_BY(TYPED(winograd_outputs_at_edge_of_2), outside);
-    else if (!outside)
-        OUTPUTS_BY(TYPED(winograd_outputs_of_4), 0);
-    else
-        OUTPUTS_BY(TYPED(winograd_outputs_at_edge_of_4), outside);
-#undef OUTPUTS_BY
+/* Tiles at the edge of an image are copied, vector by vector of channels. Several kernels call these functions,
+ * which are no part of each for the size of the whole. */
+APART void TYPED(winograd_seen_tile)(int side, const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
+                                     ptrdiff_t channels, REAL *to, ptrdiff_t place,
+                                     unsigned outside) {
+    REAL inside[36 * LANES];
+    void (*const transform)(const REAL *, ptrdiff_t, ptrdiff_t, ptrdiff_t, REAL *, ptrdiff_t) =
+        side == 2 ? TYPED(winograd_pixels_of_2) : TYPED(winograd_pixels_of_4);
+    if (!outside) {
+        transform(from, row, pixel, channels, to, place);
+        return;
+    }
+    for (ptrdiff_t k = 0; k < channels; k += LANES) {
+        TYPED(winograd_inside)(side + 2, from + k, row, pixel, inside, outside);
+        transform(inside, (side + 2) * LANES, LANES, LANES, to + k, place);
+    }
+}
+
+/* The outputs of a tile, some of which may be outside of the image: those are made and left out. */
+APART void TYPED(winograd_outputs_of_tile)(int side, const REAL *m, ptrdiff_t place, VECTOR start,
+                                           REAL *c, const REAL *other, ptrdiff_t row,
+                                           ptrdiff_t pixel, int epilogue, VECTOR slope,
+                                           unsigned outside) {
+    REAL outputs[16 * LANES], others[16 * LANES];
+    void (*const transform)(const REAL *, ptrdiff_t, VECTOR, REAL *, const REAL *, ptrdiff_t,
+                            ptrdiff_t, int, VECTOR) =
+        side == 2 ? TYPED(winograd_outputs_of_2) : TYPED(winograd_outputs_of_4);
+    if (!outside) {
+        transform(m, place, start, c, other, row, pixel, epilogue, slope);
+        return;
+    }
+    if (other) TYPED(winograd_inside)(side, other, row, pixel, others, outside);
+    transform(m, place, start, outputs, others, side * LANES, LANES, epilogue, slope);
+    for (int i = 0; i < side; i++) {
+        for (int j = 0; j < side; j++) {
+            if ((outside >> i | outside >> (WINOGRAD_COLUMN + j)) & 1) continue;
+            TYPED(store)(c + i * row + j * pixel, TYPED(load)(outputs + (i * side + j) * LANES));
+        }
+    }
 }
 
 /* Ask for some elements of `side` x `side` pixels to come near. */
-INLINE void TYPED(winograd_ask_for)(int side, const REAL *pixels, ptrdiff_t row, ptrdiff_t column,
+APART void TYPED(winograd_ask_for)(int side, const REAL *pixels, ptrdiff_t row, ptrdiff_t column,
                                     ptrdiff_t elements) {
 #if defined(__GNUC__)
     for (int i = 0; i < side; i++) {

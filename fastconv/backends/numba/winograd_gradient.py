@@ -1,4 +1,4 @@
-"""Weight gradients of 3x3 convolutions by F(3x3, 2x2); see ``kernels/cpu/winograd_gradient.h``."""
+"""Weight gradients with fewer products; see ``kernels/cpu/winograd_gradient.h``."""
 
 from __future__ import annotations
 
@@ -18,17 +18,28 @@ from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import CACHE_LINE_BYTES, load, load_beside, store
 from fastconv.backends.numba.vectors import lanes_of, spread
 from fastconv.backends.numba.winograd_transforms import (
+    POINT_A,
+    POINT_B,
+    ROOM_VECTORS,
     ask_for_pixels,
     load_seen,
     places_of_tiles,
+    seen_2,
+    seen_4,
+    six,
+    spread_2,
+    spread_4,
     store_four,
+    store_six,
+    taps_2,
+    taps_4,
 )
 
-_ELEMENTS = 16384
+_ELEMENTS = 32768
 """Elements of the transformed pixels and outputs of a row of places."""
 _MOST_TILES = 64
-_ROWS = 4
-"""Rows of places, and places in each."""
+_ROOM = ROOM_VECTORS * 16
+"""Elements for the vectors of a tile, of which none has more than 16 lanes."""
 
 
 @inlined
@@ -36,56 +47,119 @@ def _places_seen(n: Fields, first: int, tiles: int, places: Any, outside: Any) -
     """Where the pixels begin that some tiles see, and what is no pixel of the image."""
     places_of_tiles(
         first, tiles, n.tile_rows, n.tiles, n.height, n.width, n.top, n.left, n.a_sample, n.a_row,
-        n.a_column, 2, 4, places, outside,
+        n.a_column, n.side, n.side + 2, places, outside,
     )  # fmt: skip
 
 
 @inlined
 def _places_of_outputs(n: Fields, first: int, tiles: int, places: Any, outside: Any) -> None:
-    """Where the outputs begin whose gradients some tiles are; none is outside of its image."""
+    """Where the outputs begin whose gradients some tiles are, and what is none of the image."""
     places_of_tiles(
-        first, tiles, n.tile_rows, n.tiles, 2 * n.tile_rows, 2 * n.tiles, 0, 0, n.dy_sample,
-        n.dy_row, n.dy_column, 2, 2, places, outside,
+        first, tiles, n.tile_rows, n.tiles, n.dy_height, n.dy_width, 0, 0, n.dy_sample,
+        n.dy_row, n.dy_column, n.side, n.side, places, outside,
     )  # fmt: skip
 
 
 @inlined
-def _seen_row(
-    source: Any, start: int, outside: int, row: int, one: int, two: int, sign: Any, pixel: int,
-    channels: int, to: Any, out: int, place: int, lanes: int,
-) -> None:  # fmt: skip
-    """A row of ``B' d B``: of row ``one`` of pixels, and row ``two``, which is added or not.
+def _odd_factor(r: int, real: Any) -> Any:
+    """What the odd pixels of a row of places of tiles of 4x4 are multiplied by: its point."""
+    point = POINT_A if r < 3 else POINT_B
+    return spread(real(point if r & 1 else -point), real)
 
-    ``outside`` says what is no pixel of the image, as in :mod:`.winograd_transforms`.
+
+@inlined
+def _seen_row(
+    source: Any, start: int, outside: int, side: int, r: int, row: int, pixel: int, channels: int,
+    to: Any, out: int, place: int, room: Any, lanes: int, real: Any,
+) -> None:  # fmt: skip
+    """Row r of ``B' d B`` for the pixels d that begin at ``start``.
+
+    ``outside`` says what is no pixel of the image, as in :mod:`.winograd_transforms`. Of tiles of
+    4x4, the outer rows are of three pixels, the others of four.
     """
+    one = 0 if r == 0 else 2 if r == 2 else 1
+    two = 1 if r == 2 else 3 if r == 3 else 2
+    sign = spread(real(1 if r == 1 else -1), real)
+    first = 1 if r > 0 else 0
+    factor, odd = spread(real(2 if r < 3 else 0.5), real), _odd_factor(r, real)
     for k in range(0, channels, lanes):
-        at, end = start + one * row + k, start + two * row + k
-        d0 = load_seen(source, at, outside, one, 0, lanes)
-        d0 = d0 + sign * load_seen(source, end, outside, two, 0, lanes)
-        at, end = at + pixel, end + pixel
-        d1 = load_seen(source, at, outside, one, 1, lanes)
-        d1 = d1 + sign * load_seen(source, end, outside, two, 1, lanes)
-        at, end = at + pixel, end + pixel
-        d2 = load_seen(source, at, outside, one, 2, lanes)
-        d2 = d2 + sign * load_seen(source, end, outside, two, 2, lanes)
-        at, end = at + pixel, end + pixel
-        d3 = load_seen(source, at, outside, one, 3, lanes)
-        d3 = d3 + sign * load_seen(source, end, outside, two, 3, lanes)
-        store_four(to, out + k, place, (d0 - d2, d1 + d2, d2 - d1, d1 - d3), lanes)
+        for column in range(side + 2):
+            at = start + column * pixel + k
+            if side == 2:
+                upper = load_seen(source, at + one * row, outside, one, column, lanes)
+                lower = load_seen(source, at + two * row, outside, two, column, lanes)
+                value = upper + sign * lower
+            elif r == 0 or r == 5:
+                at += first * row
+                upper = load_seen(source, at, outside, first, column, lanes)
+                middle = load_seen(source, at + 2 * row, outside, first + 2, column, lanes)
+                lower = load_seen(source, at + 4 * row, outside, first + 4, column, lanes)
+                value = (upper + lower) - middle * 2.5
+            else:
+                d1 = load_seen(source, at + row, outside, 1, column, lanes)
+                d2 = load_seen(source, at + 2 * row, outside, 2, column, lanes)
+                d3 = load_seen(source, at + 3 * row, outside, 3, column, lanes)
+                d4 = load_seen(source, at + 4 * row, outside, 4, column, lanes)
+                value = (d4 - d2 * factor) + (d3 - d1 * factor) * odd
+            store(room, column * lanes, value, lanes)
+        if side == 2:
+            d0, d1 = load(room, 0, lanes), load(room, lanes, lanes)
+            d2, d3 = load(room, 2 * lanes, lanes), load(room, 3 * lanes, lanes)
+            store_four(to, out + k, place, seen_2(d0, d1, d2, d3), lanes)
+        else:
+            d0, d1, d2, d3, d4, d5 = six(room, 0, lanes, lanes)
+            store_six(to, out + k, place, seen_4(d0, d1, d2, d3, d4, d5), lanes)
 
 
 @inlined
 def _spread_row(
-    dy: Any, start: int, row: int, pixel: int, upper: Any, lower: Any, channels: int,
-    to: Any, out: int, place: int, lanes: int,
+    dy: Any, start: int, beyond: int, side: int, r: int, row: int, pixel: int, channels: int,
+    to: Any, out: int, place: int, room: Any, lanes: int, real: Any,
 ) -> None:  # fmt: skip
-    """A row of ``A dy A'``: of the upper and the lower row of outputs, each times 1, 0 or -1."""
+    """Row r of ``A dy A'``: the outer ones are of one row of dy, the others of all of a tile."""
+    one = side - 1 if r > 0 else 0
+    sign = spread(real(-1 if side == 2 and r > 1 else 1), real)
+    factor, odd = spread(real(0.5 if r < 3 else 2), real), _odd_factor(r, real)
     for k in range(0, channels, lanes):
-        at = start + k
-        d0 = upper * load(dy, at, lanes) + lower * load(dy, at + row, lanes)
-        at += pixel
-        d1 = upper * load(dy, at, lanes) + lower * load(dy, at + row, lanes)
-        store_four(to, out + k, place, (d0, d0 + d1, d0 - d1, -d1), lanes)
+        for column in range(side):
+            at = start + column * pixel + k
+            if r == 0 or r == side + 1:
+                value = sign * load_seen(dy, at + one * row, beyond, one, column, lanes)
+            else:
+                d0 = load_seen(dy, at, beyond, 0, column, lanes)
+                d1 = load_seen(dy, at + row, beyond, 1, column, lanes)
+                if side == 2:
+                    value = d0 + sign * d1
+                else:
+                    d2 = load_seen(dy, at + 2 * row, beyond, 2, column, lanes)
+                    d3 = load_seen(dy, at + 3 * row, beyond, 3, column, lanes)
+                    value = (d0 + d2 * factor) + (d1 + d3 * factor) * odd
+            store(room, column * lanes, value, lanes)
+        d0, d1 = load(room, 0, lanes), load(room, lanes, lanes)
+        if side == 2:
+            store_four(to, out + k, place, spread_2(d0, d1), lanes)
+        else:
+            d2, d3 = load(room, 2 * lanes, lanes), load(room, 3 * lanes, lanes)
+            store_six(to, out + k, place, spread_4(d0, d1, d2, d3), lanes)
+
+
+@inlined
+def _sum_of_tile(
+    dy: Any, start: int, beyond: int, side: int, row: int, pixel: int, channels: int, to: Any,
+    out: int, lanes: int, real: Any,
+) -> None:  # fmt: skip
+    """Add up the outputs' gradients of a tile."""
+    for k in range(0, channels, lanes):
+        total = spread(real(0), real)
+        for column in range(side):
+            at = start + column * pixel + k
+            down = load_seen(dy, at, beyond, 0, column, lanes)
+            down = down + load_seen(dy, at + row, beyond, 1, column, lanes)
+            if side == 4:
+                lower = load_seen(dy, at + 2 * row, beyond, 2, column, lanes)
+                down = down + (lower + load_seen(dy, at + 3 * row, beyond, 3, column, lanes))
+            total = total + down
+        store(to, out + k, total, lanes)
 
 
 @kernel(Kernel.WINOGRAD_WEIGHT_SUMS)
@@ -106,80 +180,77 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
         row_of_dy, pixel_of_dy = n.dy_row, n.dy_column
         parts, together = n.parts, n.together
         made = local(_ELEMENTS, real)
+        room = local(_ROOM, real)
         source, at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         next_source, next_at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         outside, next_outside = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
-        none = local(_MOST_TILES, np.int64)
+        beyond, next_beyond = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         t = local(TILE_WORDS, np.int64)
         t[tile.RUNS1], t[tile.RUNS2], t[tile.A_STRIDE], t[tile.B_STEP] = 1, 1, depth, outputs
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
         t[tile.C_ROW], t[tile.COLUMNS], t[tile.EPILOGUE] = row_of_sums, width, STORE
         t[tile.OTHER], t[tile.BIAS] = 0, 0
         call = address_at(t, 0)
+        side = n.side
+        rows = side + 2  # of places, and places in each
         piece, end = (
-            first_of(parts * _ROWS, thread, threads), first_of(parts * _ROWS, thread + 1, threads)
+            first_of(parts * rows, thread, threads), first_of(parts * rows, thread + 1, threads)
         )  # fmt: skip
         while piece < end:
             # The rows of places of one part that are this thread's.
-            part, row_begin = piece // _ROWS, piece % _ROWS
-            row_end = min(_ROWS, row_begin + end - piece)
+            part, row_begin = piece // rows, piece % rows
+            row_end = min(rows, row_begin + end - piece)
             piece += row_end - row_begin
             begin = first_of(n.samples, part, parts) * high * wide
             last = first_of(n.samples, part + 1, parts) * high * wide
-            keeps_biases = not is_null(biases) and row_begin <= 1 and row_end > 1
+            keeps_biases = not is_null(biases) and row_begin == 0
             if keeps_biases:
                 for output in range(outputs):
                     biases[part * row_of_sums + output] = 0.0
             for first in range(begin, last, together):
                 tiles = min(together, last - first)
                 _places_seen(n, first, tiles, source, outside)
-                _places_of_outputs(n, first, tiles, at, none)
+                _places_of_outputs(n, first, tiles, at, beyond)
                 after, coming = first + tiles, min(together, last - first - tiles)
                 _places_seen(n, after, coming, next_source, next_outside)
-                _places_of_outputs(n, after, coming, next_at, none)
-                half = _ROWS * tiles * depth
+                _places_of_outputs(n, after, coming, next_at, next_beyond)
+                half = rows * tiles * depth
+                of_tiles = half + rows * tiles * outputs
                 t[tile.DEPTH] = tiles
                 t[tile.INIT] = INIT_C if first > begin else INIT_ZERO
-                for r in range(row_begin, row_end):
-                    one = 0 if r == 0 else 2 if r == 2 else 1
-                    two = 1 if r == 2 else 3 if r == 3 else 2
-                    sign = spread(real(1 if r == 1 else -1), real)
-                    upper = spread(real(0 if r == 3 else 1), real)
-                    lower = spread(real(0 if r == 0 else 1 if r == 1 else -1), real)
+                if keeps_biases:
                     for each in range(tiles):
-                        if outside[each] == 0:  # without conditions
-                            _seen_row(
-                                a, source[each], 0, row_of_a, one, two, sign, pixel_of_a, depth,
-                                made, each * depth, tiles * depth, lanes,
-                            )  # fmt: skip
-                        else:
-                            _seen_row(
-                                a, source[each], outside[each], row_of_a, one, two, sign,
-                                pixel_of_a, depth, made, each * depth, tiles * depth, lanes,
-                            )  # fmt: skip
-                        _spread_row(
-                            dy, at[each], row_of_dy, pixel_of_dy, upper, lower, outputs, made,
-                            half + each * outputs, tiles * outputs, lanes,
+                        _sum_of_tile(
+                            dy, at[each], beyond[each], side, row_of_dy, pixel_of_dy, outputs,
+                            made, of_tiles + each * outputs, lanes, real,
                         )  # fmt: skip
-                    if keeps_biases and r == 1:  # whose second place holds the sums of the tiles
-                        for j in range(0, outputs, lanes):
-                            total = load_beside(biases, part * row_of_sums + j, lanes, real)
-                            total = sum_of_pixels(
-                                total, made, half + tiles * outputs + j, tiles, outputs, lanes,
-                                real,
-                            )  # fmt: skip
-                            store(biases, part * row_of_sums + j, total, lanes)
-                    for i in range(_ROWS):
+                    for j in range(0, outputs, lanes):
+                        total = load_beside(biases, part * row_of_sums + j, lanes, real)
+                        total = sum_of_pixels(
+                            total, made, of_tiles + j, tiles, outputs, lanes, real
+                        )
+                        store(biases, part * row_of_sums + j, total, lanes)
+                for r in range(row_begin, row_end):
+                    for each in range(tiles):
+                        _seen_row(
+                            a, source[each], outside[each], side, r, row_of_a, pixel_of_a, depth,
+                            made, each * depth, tiles * depth, room, lanes, real,
+                        )  # fmt: skip
+                        _spread_row(
+                            dy, at[each], beyond[each], side, r, row_of_dy, pixel_of_dy, outputs,
+                            made, half + each * outputs, tiles * outputs, room, lanes, real,
+                        )  # fmt: skip
+                    for i in range(rows):
                         # Meanwhile, a share of what the next tiles are made of comes near.
-                        done, to_do = (r - row_begin) * _ROWS + i, (row_end - row_begin) * _ROWS
+                        done, to_do = (r - row_begin) * rows + i, (row_end - row_begin) * rows
                         for number in range(
                             first_of(coming, done, to_do), first_of(coming, done + 1, to_do)
                         ):
                             corner = next_source[number] + 2 * (row_of_a + pixel_of_a)
-                            ask_for_pixels(a, corner, row_of_a, pixel_of_a, 2, depth, line)
+                            ask_for_pixels(a, corner, row_of_a, pixel_of_a, side, depth, line)
                             corner = next_at[number]
-                            ask_for_pixels(dy, corner, row_of_dy, pixel_of_dy, 2, outputs, line)
-                        place = (part * _ROWS + r) * _ROWS + i
+                            ask_for_pixels(dy, corner, row_of_dy, pixel_of_dy, side, outputs, line)
+                        place = (part * rows + r) * rows + i
                         for j in range(0, outputs, width):
                             t[tile.B] = address_at(made, half + i * tiles * outputs + j)
                             for q in range(across):
@@ -188,30 +259,45 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
                                 t[tile.C] = address_at(
                                     sums, place * place_of_sums + k * row_of_sums + j
                                 )
-                                rows = first_of(depth, q + 1, across) - k
-                                run_tile(n, rows, vectors, call)
+                                inputs = first_of(depth, q + 1, across) - k
+                                run_tile(n, inputs, vectors, call)
 
     return winograd_weight_sums
 
 
 @inlined
-def _gathered(u0: Any, u1: Any, u2: Any, u3: Any, half: Any) -> Any:
-    """``G' u``, along one axis."""
-    both = (u1 + u2) * half
-    return u0 + both, (u1 - u2) * half, both + u3
+def _sum_of_parts(sums: Any, at: int, part: int, parts: int, lanes: int) -> Any:
+    """A place of the sums of all parts, which are ``part`` from each other."""
+    total = load(sums, at, lanes)
+    for number in range(1, parts):
+        total = total + load(sums, at + number * part, lanes)
+    return total
 
 
 @inlined
-def _column(sums: Any, at: int, place: int, parts: int, half: Any, lanes: int) -> Any:
-    """``G' u`` of four places one below the other, whose sums of all parts are added."""
-    below = 4 * place
-    u0, u1 = load(sums, at, lanes), load(sums, at + below, lanes)
-    u2, u3 = load(sums, at + 2 * below, lanes), load(sums, at + 3 * below, lanes)
-    for _ in range(1, parts):
-        at += 4 * below
-        u0, u1 = u0 + load(sums, at, lanes), u1 + load(sums, at + below, lanes)
-        u2, u3 = u2 + load(sums, at + 2 * below, lanes), u3 + load(sums, at + 3 * below, lanes)
-    return _gathered(u0, u1, u2, u3, half)
+def _column_2(sums: Any, at: int, place: int, parts: int, lanes: int) -> Any:
+    """``G' u`` of four places one below the other."""
+    part = 16 * place
+    return taps_2(
+        _sum_of_parts(sums, at, part, parts, lanes),
+        _sum_of_parts(sums, at + 4 * place, part, parts, lanes),
+        _sum_of_parts(sums, at + 8 * place, part, parts, lanes),
+        _sum_of_parts(sums, at + 12 * place, part, parts, lanes),
+    )
+
+
+@inlined
+def _column_4(sums: Any, at: int, place: int, parts: int, lanes: int) -> Any:
+    """``G' u`` of six places one below the other."""
+    part = 36 * place
+    return taps_4(
+        _sum_of_parts(sums, at, part, parts, lanes),
+        _sum_of_parts(sums, at + 6 * place, part, parts, lanes),
+        _sum_of_parts(sums, at + 12 * place, part, parts, lanes),
+        _sum_of_parts(sums, at + 18 * place, part, parts, lanes),
+        _sum_of_parts(sums, at + 24 * place, part, parts, lanes),
+        _sum_of_parts(sums, at + 30 * place, part, parts, lanes),
+    )
 
 
 @inlined
@@ -236,27 +322,29 @@ def _winograd_weight_gradient(real: Real) -> KernelFunction:
         if updates:
             rate = pointer(n.rate, np.float64)[step]
         keep, factor = spread(real(1 - rate * n.decay), real), spread(real(rate), real)
-        half, vectors = spread(0.5, real), place // lanes
+        vectors, room = place // lanes, local(_ROOM, real)
         for number in range(
             first_of(vectors, thread, threads), first_of(vectors, thread + 1, threads)
         ):
             at = number * lanes
-            a0, a1, a2 = _column(sums, at, place, parts, half, lanes)
-            b0, b1, b2 = _column(sums, at + place, place, parts, half, lanes)
-            c0, c1, c2 = _column(sums, at + 2 * place, place, parts, half, lanes)
-            d0, d1, d2 = _column(sums, at + 3 * place, place, parts, half, lanes)
-            first, second, third = _gathered(a0, b0, c0, d0, half)
-            _store_tap(w, at, first, updates, keep, factor, lanes)
-            _store_tap(w, at + place, second, updates, keep, factor, lanes)
-            _store_tap(w, at + 2 * place, third, updates, keep, factor, lanes)
-            first, second, third = _gathered(a1, b1, c1, d1, half)
-            _store_tap(w, at + 3 * place, first, updates, keep, factor, lanes)
-            _store_tap(w, at + 4 * place, second, updates, keep, factor, lanes)
-            _store_tap(w, at + 5 * place, third, updates, keep, factor, lanes)
-            first, second, third = _gathered(a2, b2, c2, d2, half)
-            _store_tap(w, at + 6 * place, first, updates, keep, factor, lanes)
-            _store_tap(w, at + 7 * place, second, updates, keep, factor, lanes)
-            _store_tap(w, at + 8 * place, third, updates, keep, factor, lanes)
+            for column in range(n.side + 2):
+                if n.side == 2:
+                    t0, t1, t2 = _column_2(sums, at + column * place, place, parts, lanes)
+                else:
+                    t0, t1, t2 = _column_4(sums, at + column * place, place, parts, lanes)
+                store(room, column * lanes, t0, lanes)
+                store(room, (6 + column) * lanes, t1, lanes)
+                store(room, (12 + column) * lanes, t2, lanes)
+            for row in range(3):
+                u0, u1, u2, u3, u4, u5 = six(room, 6 * row * lanes, lanes, lanes)
+                if n.side == 2:
+                    first, second, third = taps_2(u0, u1, u2, u3)
+                else:
+                    first, second, third = taps_4(u0, u1, u2, u3, u4, u5)
+                to = at + 3 * row * place
+                _store_tap(w, to, first, updates, keep, factor, lanes)
+                _store_tap(w, to + place, second, updates, keep, factor, lanes)
+                _store_tap(w, to + 2 * place, third, updates, keep, factor, lanes)
         if thread > 0 or is_null(biases) or is_null(b):
             return
         keep_bias = real(1 - rate * n.bias_decay)

@@ -12,7 +12,7 @@ from fastconv.backends.numba.compilation import inlined
 from fastconv.backends.numba.vector_memory import ask_for, load, store
 from fastconv.backends.numba.vectors import select
 
-_A, _B = math.sqrt(0.5), math.sqrt(2)
+POINT_A, POINT_B = math.sqrt(0.5), math.sqrt(2)
 """Points of the tiles of 4x4 outputs, beside 0, their opposites and infinity."""
 _COLUMN = 8
 """The bit of column 0 in what is outside of an image; those of the rows come first."""
@@ -88,7 +88,8 @@ def store_four(to: Any, out: int, place: int, values: Any, lanes: int) -> None:
 
 
 @inlined
-def _store_six(to: Any, out: int, place: int, values: Any, lanes: int) -> None:
+def store_six(to: Any, out: int, place: int, values: Any, lanes: int) -> None:
+    """Store vectors into six places, one behind the other."""
     store_four(to, out, place, values, lanes)
     store(to, out + 4 * place, values[4], lanes)
     store(to, out + 5 * place, values[5], lanes)
@@ -106,19 +107,21 @@ def _filtered_2(g0: Any, g1: Any, g2: Any) -> Any:
 @inlined
 def _filtered_4(g0: Any, g1: Any, g2: Any) -> Any:
     near, far = (g0 + g2 * 0.5) * (-2 / 3), (g0 + g2 * 2) * (1 / 6)
-    odd_near, odd_far = g1 * (-2 / 3 * _A), g1 * (1 / 6 * _B)
+    odd_near, odd_far = g1 * (-2 / 3 * POINT_A), g1 * (1 / 6 * POINT_B)
     return g0, near + odd_near, near - odd_near, far + odd_far, far - odd_far, g2
 
 
 @inlined
-def _seen_2(d0: Any, d1: Any, d2: Any, d3: Any) -> Any:
+def seen_2(d0: Any, d1: Any, d2: Any, d3: Any) -> Any:
+    """``B' d``, along one axis."""
     return d0 - d2, d1 + d2, d2 - d1, d1 - d3
 
 
 @inlined
-def _seen_4(d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any) -> Any:
-    near, odd_near = d4 - d2 * 2, (d3 - d1 * 2) * _A
-    far, odd_far = d4 - d2 * 0.5, (d3 - d1 * 0.5) * _B
+def seen_4(d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any) -> Any:
+    """``B' d``, along one axis."""
+    near, odd_near = d4 - d2 * 2, (d3 - d1 * 2) * POINT_A
+    far, odd_far = d4 - d2 * 0.5, (d3 - d1 * 0.5) * POINT_B
     return (
         (d0 + d4) - d2 * 2.5, near + odd_near, near - odd_near,
         far + odd_far, far - odd_far, (d1 + d5) - d3 * 2.5,
@@ -133,11 +136,40 @@ def _gathered_2(m0: Any, m1: Any, m2: Any, m3: Any) -> Any:
 @inlined
 def _gathered_4(m0: Any, m1: Any, m2: Any, m3: Any, m4: Any, m5: Any) -> Any:
     near, far = m1 + m2, m3 + m4
-    odd_near, odd_far = (m1 - m2) * _A, (m3 - m4) * _B
+    odd_near, odd_far = (m1 - m2) * POINT_A, (m3 - m4) * POINT_B
     return (
         m0 + (near + far), odd_near + odd_far, near * 0.5 + far * 2,
         m5 + (odd_near * 0.5 + odd_far * 2),
     )  # fmt: skip
+
+
+@inlined
+def spread_2(d0: Any, d1: Any) -> Any:
+    """``A dy``, along one axis."""
+    return d0, d0 + d1, d0 - d1, -d1
+
+
+@inlined
+def spread_4(d0: Any, d1: Any, d2: Any, d3: Any) -> Any:
+    """``A dy``, along one axis."""
+    near, odd_near = d0 + d2 * 0.5, (d1 + d3 * 0.5) * POINT_A
+    far, odd_far = d0 + d2 * 2, (d1 + d3 * 2) * POINT_B
+    return d0, near + odd_near, near - odd_near, far + odd_far, far - odd_far, d3
+
+
+@inlined
+def taps_2(u0: Any, u1: Any, u2: Any, u3: Any) -> Any:
+    """``G' u``, along one axis."""
+    both = (u1 + u2) * 0.5
+    return u0 + both, (u1 - u2) * 0.5, both + u3
+
+
+@inlined
+def taps_4(u0: Any, u1: Any, u2: Any, u3: Any, u4: Any, u5: Any) -> Any:
+    """``G' u``, along one axis."""
+    near, far = (u1 + u2) * (-1 / 3), (u3 + u4) * (1 / 6)
+    odd = (u3 - u4) * (1 / 6 * POINT_B) - (u1 - u2) * (2 / 3 * POINT_A)
+    return u0 + (near * 2 + far), odd, (near + far * 2) + u5
 
 
 # Along both axes
@@ -157,7 +189,7 @@ def weights_of_tile(
         if side == 2:
             store_four(room, column * lanes, 3 * lanes, _filtered_2(g0, g1, g2), lanes)
         else:
-            _store_six(room, column * lanes, 3 * lanes, _filtered_4(g0, g1, g2), lanes)
+            store_six(room, column * lanes, 3 * lanes, _filtered_4(g0, g1, g2), lanes)
     for row in range(seen):
         begin = 3 * row * lanes
         g0, g1 = load(room, begin, lanes), load(room, begin + lanes, lanes)
@@ -165,13 +197,13 @@ def weights_of_tile(
         if side == 2:
             store_four(to, end, place, _filtered_2(g0, g1, g2), lanes)
         else:
-            _store_six(to, end, place, _filtered_4(g0, g1, g2), lanes)
+            store_six(to, end, place, _filtered_4(g0, g1, g2), lanes)
 
 
 @inlined
 def _column_2(source: Any, at: int, row: int, outside: int, column: int, lanes: int) -> Any:
     """``B' d`` of four pixels one below the other."""
-    return _seen_2(
+    return seen_2(
         load_seen(source, at, outside, 0, column, lanes),
         load_seen(source, at + row, outside, 1, column, lanes),
         load_seen(source, at + 2 * row, outside, 2, column, lanes),
@@ -191,14 +223,14 @@ def _pixels_2(
         c0, c1, c2, c3 = _column_2(source, at + 2 * pixel, row, outside, 2, lanes)
         d0, d1, d2, d3 = _column_2(source, at + 3 * pixel, row, outside, 3, lanes)
         out = first + k
-        store_four(to, out, place, _seen_2(a0, b0, c0, d0), lanes)
-        store_four(to, out + 4 * place, place, _seen_2(a1, b1, c1, d1), lanes)
-        store_four(to, out + 8 * place, place, _seen_2(a2, b2, c2, d2), lanes)
-        store_four(to, out + 12 * place, place, _seen_2(a3, b3, c3, d3), lanes)
+        store_four(to, out, place, seen_2(a0, b0, c0, d0), lanes)
+        store_four(to, out + 4 * place, place, seen_2(a1, b1, c1, d1), lanes)
+        store_four(to, out + 8 * place, place, seen_2(a2, b2, c2, d2), lanes)
+        store_four(to, out + 12 * place, place, seen_2(a3, b3, c3, d3), lanes)
 
 
 @inlined
-def _six(room: Any, begin: int, step: int, lanes: int) -> Any:
+def six(room: Any, begin: int, step: int, lanes: int) -> Any:
     """Six vectors from memory."""
     return (
         load(room, begin, lanes), load(room, begin + step, lanes),
@@ -215,7 +247,7 @@ def _pixels_4(
     for k in range(0, channels, lanes):
         for column in range(6):
             at = start + column * pixel + k
-            seen = _seen_4(
+            seen = seen_4(
                 load_seen(source, at, outside, 0, column, lanes),
                 load_seen(source, at + row, outside, 1, column, lanes),
                 load_seen(source, at + 2 * row, outside, 2, column, lanes),
@@ -223,11 +255,11 @@ def _pixels_4(
                 load_seen(source, at + 4 * row, outside, 4, column, lanes),
                 load_seen(source, at + 5 * row, outside, 5, column, lanes),
             )
-            _store_six(room, column * lanes, 6 * lanes, seen, lanes)
+            store_six(room, column * lanes, 6 * lanes, seen, lanes)
         for down in range(6):
-            d0, d1, d2, d3, d4, d5 = _six(room, 6 * down * lanes, lanes, lanes)
-            seen = _seen_4(d0, d1, d2, d3, d4, d5)
-            _store_six(to, first + k + 6 * down * place, place, seen, lanes)
+            d0, d1, d2, d3, d4, d5 = six(room, 6 * down * lanes, lanes, lanes)
+            seen = seen_4(d0, d1, d2, d3, d4, d5)
+            store_six(to, first + k + 6 * down * place, place, seen, lanes)
 
 
 @inlined
@@ -295,11 +327,11 @@ def _outputs_4(
     other: Any, by_other: bool, slope: Any, outside: int, room: Any, lanes: int,
 ) -> None:  # fmt: skip
     for column in range(6):
-        m0, m1, m2, m3, m4, m5 = _six(results, m + column * place, 6 * place, lanes)
+        m0, m1, m2, m3, m4, m5 = six(results, m + column * place, 6 * place, lanes)
         store_four(room, column * lanes, 6 * lanes, _gathered_4(m0, m1, m2, m3, m4, m5), lanes)
     for down in range(4):
         if outside >> down & 1 == 0:
-            m0, m1, m2, m3, m4, m5 = _six(room, 6 * down * lanes, lanes, lanes)
+            m0, m1, m2, m3, m4, m5 = six(room, 6 * down * lanes, lanes, lanes)
             y0, y1, y2, y3 = _gathered_4(m0, m1, m2, m3, m4, m5)
             first = at + down * row
             _finish(c, first, base + y0, other, by_other, slope, lanes)

@@ -420,19 +420,20 @@ def _find_not_finite(at: _Collector) -> None:
 @_kernel(Kernel.WINOGRAD_WEIGHT_SUMS)
 def _winograd_weight_sums(at: _Collector) -> None:
     n = at.n
-    _reads_seen_pixels(at, 0, n.samples, 2)
+    _reads_seen_pixels(at, 0, n.samples, n.side)
     at.reads_reach(
-        "dy", (n.samples, n.dy_sample), (2 * n.tile_rows, n.dy_row), (2 * n.tiles, n.dy_column),
+        "dy", (n.samples, n.dy_sample), (n.dy_height, n.dy_row), (n.dy_width, n.dy_column),
         (n.outputs, 1),
     )  # fmt: skip
-    at.writes_axes("sums", (n.parts * 16, n.sums_place), (n.inputs, n.sums_row), (n.outputs, 1))
+    places = n.parts * (n.side + 2) ** 2
+    at.writes_axes("sums", (places, n.sums_place), (n.inputs, n.sums_row), (n.outputs, 1))
     at.writes_axes("bias_sums", (n.parts, n.sums_row), (n.outputs, 1), dtype="float64")
 
 
 @_kernel(Kernel.WINOGRAD_WEIGHT_GRADIENT)
 def _winograd_weight_gradient(at: _Collector) -> None:
     n = at.n
-    at.reads_run("sums", n.parts * 16 * n.inputs * n.outputs)
+    at.reads_run("sums", n.parts * (n.side + 2) ** 2 * n.inputs * n.outputs)
     at.reads_run("bias_sums", n.parts * n.outputs, "float64")
     biases = 0 if at.instruction.pointers.bias_sums is None else n.outputs
     at.rate_and_update(("dw", 9 * n.inputs * n.outputs), ("db", biases))

@@ -47,7 +47,7 @@ _LEAST_LARGE_TILES = 64
 """Tiles of 4x4 outputs, of all images, from which their larger weights are worth transforming."""
 _WORTH_LARGE_TILES = 0.75
 """Part of the products of tiles of 2x2 outputs that they may have."""
-_WORTH_TILES = 0.75
+WORTH_TILES = 0.75
 """Part of the products of direct sums that tiles may have, where not all outputs of a tile are in
 the image."""
 _MOST_INPUTS_AT_ONCE = {2: 128, 4: 64}
@@ -122,7 +122,7 @@ def is_profitable(spec: ConvSpec, target: Target, dtype: str, *, backwards: bool
     return (
         _suits(spec, lanes)
         and inputs >= min(_LEAST_VECTORS * lanes, _LEAST_INPUTS)
-        and _places(side) * tiles <= _WORTH_TILES * 9 * spec.batch * height * width
+        and _places(side) * tiles <= WORTH_TILES * 9 * spec.batch * height * width
         and min(tiles, _tiles_together(target, inputs, 1)) >= _LEAST_TILES
     )
 

@@ -311,8 +311,12 @@ LAYOUTS = dict(
             "sums[part][place][k][n] = sum over the tiles of the part's samples of "
             "(B' d B)[k] (A dy A')[n]; bias_sums[part][n] = sum of dy",
             "a dy sums bias_sums?",
-            "samples tile_rows tiles vectors outputs tile_inputs a_sample a_row a_column height "
-            "width top- left- dy_sample dy_row dy_column inputs parts together sums_row sums_place",
+            "side samples tile_rows tiles vectors outputs tile_inputs a_sample a_row a_column "
+            "height width top- left- dy_sample dy_row dy_column dy_height dy_width inputs parts "
+            "together sums_row sums_place",
+            side=_SIDE,
+            dy_height="rows of dy",
+            dy_width="pixels of a row of dy",
             sums="what is written",
             bias_sums="float64: what is written for the bias",
             tile_rows="rows of tiles",
@@ -331,8 +335,9 @@ LAYOUTS = dict(
             "dw[tap][k][n] = G' u G of the sums u of all parts, which are added in their order; "
             "db likewise",
             "sums bias_sums? dw db? rate?",
-            "inputs outputs parts epilogue",
+            "side inputs outputs parts epilogue",
             "decay bias_decay",
+            side=_SIDE,
             sums="those of winograd_weight_sums",
             bias_sums="float64: those of winograd_weight_sums",
             parts="how many there are",
