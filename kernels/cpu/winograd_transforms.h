@@ -245,53 +245,79 @@ WINOGRAD_OUTPUTS_OF(4, 6)
 INLINE void TYPED(winograd_inside)(int size, const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
                                    REAL *to, unsigned outside) {
     const VECTOR zero = {0};
+    int top = 0, bottom = size, left = 0, right = size;
+    while (top < size && outside >> top & 1) top++;
+    while (bottom > top && outside >> (bottom - 1) & 1) bottom--;
+    while (left < size && outside >> (WINOGRAD_COLUMN + left) & 1) left++;
+    while (right > left && outside >> (WINOGRAD_COLUMN + right - 1) & 1) right--;
     for (int i = 0; i < size; i++) {
-        for (int j = 0; j < size; j++, to += LANES) {
-            const int is_outside = (outside >> i | outside >> (WINOGRAD_COLUMN + j)) & 1;
-            TYPED(store)(to, is_outside ? zero : TYPED(load)(from + i * row + j * pixel));
-        }
+        const int first = i < top || i >= bottom ? size : left; /* pixels of zeros, then those of the image */
+        const REAL *at = from + i * row + left * pixel;
+        int j = 0;
+        for (; j < first; j++, to += LANES) TYPED(store)(to, zero);
+        for (; j < right; j++, to += LANES, at += pixel) TYPED(store)(to, TYPED(load)(at));
+        for (; j < size; j++, to += LANES) TYPED(store)(to, zero);
     }
 }
 
-/* Tiles at the edge of an image are copied, vector by vector of channels. Several kernels call these functions,
- * which are no part of each for the size of the whole. */
-APART void TYPED(winograd_seen_tile)(int side, const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
-                                     ptrdiff_t channels, REAL *to, ptrdiff_t place,
-                                     unsigned outside) {
+/* Tiles at the edge of an image are copied, vector by vector of channels. Several kernels call what is apart
+ * here: a copy in each would make a wheel larger by 100 KB. */
+APART void TYPED(winograd_seen_tile_at_edge)(int side, const REAL *from, ptrdiff_t row,
+                                             ptrdiff_t pixel, ptrdiff_t channels, REAL *to,
+                                             ptrdiff_t place, unsigned outside) {
     REAL inside[36 * LANES];
-    void (*const transform)(const REAL *, ptrdiff_t, ptrdiff_t, ptrdiff_t, REAL *, ptrdiff_t) =
-        side == 2 ? TYPED(winograd_pixels_of_2) : TYPED(winograd_pixels_of_4);
-    if (!outside) {
-        transform(from, row, pixel, channels, to, place);
-        return;
-    }
     for (ptrdiff_t k = 0; k < channels; k += LANES) {
         TYPED(winograd_inside)(side + 2, from + k, row, pixel, inside, outside);
-        transform(inside, (side + 2) * LANES, LANES, LANES, to + k, place);
+        if (side == 2)
+            TYPED(winograd_pixels_of_2)(inside, 4 * LANES, LANES, LANES, to + k, place);
+        else
+            TYPED(winograd_pixels_of_4)(inside, 6 * LANES, LANES, LANES, to + k, place);
     }
 }
 
-/* The outputs of a tile, some of which may be outside of the image: those are made and left out. */
-APART void TYPED(winograd_outputs_of_tile)(int side, const REAL *m, ptrdiff_t place, VECTOR start,
+INLINE void TYPED(winograd_seen_tile)(int side, const REAL *from, ptrdiff_t row, ptrdiff_t pixel,
+                                      ptrdiff_t channels, REAL *to, ptrdiff_t place,
+                                      unsigned outside) {
+    if (outside)
+        TYPED(winograd_seen_tile_at_edge)(side, from, row, pixel, channels, to, place, outside);
+    else if (side == 2)
+        TYPED(winograd_pixels_of_2)(from, row, pixel, channels, to, place);
+    else
+        TYPED(winograd_pixels_of_4)(from, row, pixel, channels, to, place);
+}
+
+/* The outputs of a tile, some of which are outside of the image: those are made and left out. */
+APART void TYPED(winograd_outputs_at_edge)(int side, const REAL *m, ptrdiff_t place, VECTOR start,
                                            REAL *c, const REAL *other, ptrdiff_t row,
                                            ptrdiff_t pixel, int epilogue, VECTOR slope,
                                            unsigned outside) {
     REAL outputs[16 * LANES], others[16 * LANES];
-    void (*const transform)(const REAL *, ptrdiff_t, VECTOR, REAL *, const REAL *, ptrdiff_t,
-                            ptrdiff_t, int, VECTOR) =
-        side == 2 ? TYPED(winograd_outputs_of_2) : TYPED(winograd_outputs_of_4);
-    if (!outside) {
-        transform(m, place, start, c, other, row, pixel, epilogue, slope);
-        return;
-    }
     if (other) TYPED(winograd_inside)(side, other, row, pixel, others, outside);
-    transform(m, place, start, outputs, others, side * LANES, LANES, epilogue, slope);
+    if (side == 2)
+        TYPED(winograd_outputs_of_2)
+        (m, place, start, outputs, others, 2 * LANES, LANES, epilogue, slope);
+    else
+        TYPED(winograd_outputs_of_4)
+        (m, place, start, outputs, others, 4 * LANES, LANES, epilogue, slope);
     for (int i = 0; i < side; i++) {
         for (int j = 0; j < side; j++) {
             if ((outside >> i | outside >> (WINOGRAD_COLUMN + j)) & 1) continue;
             TYPED(store)(c + i * row + j * pixel, TYPED(load)(outputs + (i * side + j) * LANES));
         }
     }
+}
+
+INLINE void TYPED(winograd_outputs_of_tile)(int side, const REAL *m, ptrdiff_t place, VECTOR start,
+                                            REAL *c, const REAL *other, ptrdiff_t row,
+                                            ptrdiff_t pixel, int epilogue, VECTOR slope,
+                                            unsigned outside) {
+    if (outside)
+        TYPED(winograd_outputs_at_edge)
+        (side, m, place, start, c, other, row, pixel, epilogue, slope, outside);
+    else if (side == 2)
+        TYPED(winograd_outputs_of_2)(m, place, start, c, other, row, pixel, epilogue, slope);
+    else
+        TYPED(winograd_outputs_of_4)(m, place, start, c, other, row, pixel, epilogue, slope);
 }
 
 /* Ask for some elements of `side` x `side` pixels to come near. */
