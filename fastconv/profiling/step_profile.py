@@ -26,6 +26,8 @@ _IMAGE_SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 
 _WITH_GEOMETRY = (ConvSpec, DenseSpec, PoolSpec)
 _LEAST_SAMPLES = 1024
 _SECONDS_OF_A_REPEAT = 0.05
+_MOST_TRIES = 100
+"""To time a repeat of which the caller makes a part."""
 _MOST_STEPS = 1000
 _BARRIERS = 20_000
 
@@ -200,7 +202,11 @@ def measure(
     whole: list[float] = []
     timed = np.zeros((repeats, parts), np.int64)
     for repeat in range(repeats):
-        run(steps, timed[repeat])
+        for _ in range(_MOST_TRIES):
+            run(steps, timed[repeat])
+            # The caller's clock: where it lost its core, others may have made all of it.
+            if timed[repeat].any():
+                break
         whole.append(run(steps))
     microseconds = timed / (1000.0 * steps)
     rows = _rows(runner, config, np.median(microseconds, axis=0), microseconds.min(axis=0))
