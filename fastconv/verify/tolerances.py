@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.spec import ConvSpec, DenseSpec, PoolSpec
+from fastconv.spec import ConvSpec
 
 
 class Tolerance(NamedTuple):
@@ -97,16 +97,15 @@ def tolerance_of(kernel: str) -> Tolerance:
     return TOLERANCES.get(kernel) or TOLERANCES[kernel.partition(".")[0]]
 
 
-_SUMS = ("conv.", "nchw.", "dense.")
 _LEAST_TILES = 48
 """Tiles of 4x4 outputs from which a convolution may be made of them."""
 
 
-def is_exact_on_integers(kernel: str, name: str, spec: ConvSpec | DenseSpec | PoolSpec) -> bool:
-    """Whether an array holds sums of products, which small integers make exactly.
+def may_be_of_large_tiles(kernel: str, name: str, spec: object) -> bool:
+    """Whether an array may be that of a 3x3 convolution made in tiles of 4x4 outputs.
 
-    Those of 3x3 convolutions in tiles of 4x4 outputs are not exact: between their transforms they
-    are multiples of square roots and of thirds. They have the tolerance of their row.
+    Its sums of small integers are not exact: between their transforms they are multiples of square
+    roots and of thirds. They have the tolerance of their row.
 
     Parameters
     ----------
@@ -119,25 +118,22 @@ def is_exact_on_integers(kernel: str, name: str, spec: ConvSpec | DenseSpec | Po
 
     Examples
     --------
-    >>> is_exact_on_integers("nchw.conv2d_forward", "y", ConvSpec(4, 32, 18, 18, 32, (3, 3)))
-    False
-    >>> is_exact_on_integers("conv.conv2d_forward", "y", ConvSpec(4, 32, 18, 18, 32, (3, 3)))
+    >>> may_be_of_large_tiles("nchw.conv2d_forward", "y", ConvSpec(4, 32, 18, 18, 32, (3, 3)))
     True
+    >>> may_be_of_large_tiles("conv.conv2d_forward", "y", ConvSpec(4, 32, 18, 18, 32, (3, 3)))
+    False
     """
-    if not kernel.startswith(_SUMS):
-        return False
     if not (isinstance(spec, ConvSpec) and kernel.startswith("nchw.") and name in ("y", "dx")):
-        return True
+        return False
     down = -(-max(spec.height, spec.out_height) // 4)
     across = -(-max(spec.width, spec.out_width) // 4)
-    may_be_of_tiles = (
+    return (
         spec.kernel == (3, 3)
         and spec.stride == spec.dilation == (1, 1)
         and spec.groups == 1
         and spec.in_channels % 2 == spec.out_channels % 2 == 0
         and spec.batch * down * across >= _LEAST_TILES
     )
-    return not may_be_of_tiles
 
 
 def excess(

@@ -17,17 +17,17 @@ from fastconv.backends.numba.tile_instructions import TILE_WORDS
 from fastconv.backends.numba.vector_memory import CACHE_LINE_BYTES, load, store
 from fastconv.backends.numba.vectors import lanes_of, spread
 from fastconv.backends.numba.winograd_transforms import (
-    ROOM_VECTORS,
+    ROOM,
     ask_for_pixels,
     outputs_of_tile,
     pixels_of_tile,
     places_of_tiles,
+    places_seen,
     weights_of_tile,
 )
 
 _ELEMENTS = 36 * (1024 + 16)
 """Elements of the transformed pixels of some tiles."""
-_ROOM = ROOM_VECTORS * 16
 _MOST_WIDTH = 8 * 16
 """Outputs of a block, with the widest vectors."""
 _MOST_TILES = 14
@@ -42,7 +42,7 @@ def _winograd_weights(real: Real) -> KernelFunction:
     def winograd_weights(n: Fields, step: int, thread: int, threads: int) -> None:
         source, to, lanes = pointer(n.w, real), pointer(n.transformed, real), lanes_of(real)
         outputs, depth, width = n.outputs, n.inputs, n.vectors * lanes
-        room = local(_ROOM, real)
+        room = local(ROOM, real)
         for k in range(first_of(depth, thread, threads), first_of(depth, thread + 1, threads)):
             for j in range(0, outputs, lanes):
                 weights_of_tile(
@@ -51,15 +51,6 @@ def _winograd_weights(real: Real) -> KernelFunction:
                 )  # fmt: skip
 
     return winograd_weights
-
-
-@inlined
-def _places_seen(n: Fields, first: int, tiles: int, places: Any, outside: Any) -> None:
-    """Where the pixels begin that some tiles see."""
-    places_of_tiles(
-        first, tiles, n.tile_rows, n.tiles, n.height, n.width, n.top, n.left, n.a_sample, n.a_row,
-        n.a_column, n.side, n.side + 2, places, outside,
-    )  # fmt: skip
 
 
 @inlined
@@ -77,12 +68,12 @@ def _winograd_pixels(real: Real) -> KernelFunction:
 
     def winograd_pixels(n: Fields, step: int, thread: int, threads: int) -> None:
         a, to, lanes = pointer(n.a, real), pointer(n.transformed, real), lanes_of(real)
-        inputs, count, room = n.inputs, n.count, local(_ROOM, real)
+        inputs, count, room = n.inputs, n.count, local(ROOM, real)
         places, outside = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         begin, end = first_of(count, thread, threads), first_of(count, thread + 1, threads)
         for first in range(begin, end, _MOST_TILES):
             tiles = min(_MOST_TILES, end - first)
-            _places_seen(n, n.first + first, tiles, places, outside)
+            places_seen(n, n.first + first, tiles, places, outside)
             for each in range(tiles):
                 pixels_of_tile(
                     a, places[each], outside[each], n.a_row, n.a_column, inputs, n.side, to,
@@ -112,7 +103,7 @@ def _winograd_outputs(real: Real) -> KernelFunction:
         sums, c, bias = pointer(n.sums, real), pointer(n.c, real), pointer(n.bias, real)
         outputs, count, lanes = n.outputs, n.count, lanes_of(real)
         places, left_out = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
-        room, added, slope = local(_ROOM, real), local(_ROOM, real), real(1)
+        room, added, slope = local(ROOM, real), local(ROOM, real), real(1)
         side, parts, place = n.side, n.parts, count * outputs
         seen = (side + 2) * (side + 2)
         begin, end = first_of(count, thread, threads), first_of(count, thread + 1, threads)
@@ -164,7 +155,7 @@ def _winograd_tiles(real: Real) -> KernelFunction:
         source, to = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         following, coming = local(_MOST_TILES, np.int64), 0
         outside, next_outside = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
-        left_out, room = local(_MOST_TILES, np.int64), local(_ROOM, real)
+        left_out, room = local(_MOST_TILES, np.int64), local(ROOM, real)
         row_of_c, pixel_of_c = n.c_row, n.c_column
         t[tile.RUNS1], t[tile.RUNS2], t[tile.DEPTH], t[tile.A_STRIDE] = 1, 1, depth, depth
         t[tile.A_RUN1], t[tile.B_RUN1], t[tile.A_RUN2], t[tile.B_RUN2] = 0, 0, 0, 0
@@ -179,7 +170,7 @@ def _winograd_tiles(real: Real) -> KernelFunction:
             tiles = first_of(every, group + 1, groups) - first
             place = tiles * depth + lanes  # no 2 KiB, for the sets of a cache
             if piece == begin or block == 0:
-                _places_seen(n, first, tiles, source, outside)
+                places_seen(n, first, tiles, source, outside)
                 _places_written(n, first, tiles, to, left_out)
                 for each in range(tiles):
                     pixels_of_tile(
@@ -190,7 +181,7 @@ def _winograd_tiles(real: Real) -> KernelFunction:
                 if piece - block + blocks < end:
                     number = first + tiles
                     coming = first_of(every, group + 2, groups) - number
-                    _places_seen(n, number, coming, following, next_outside)
+                    places_seen(n, number, coming, following, next_outside)
             k = first_of(depth, block, blocks)
             share = first_of(depth, block + 1, blocks) - k
             for i in range((side + 2) * (side + 2)):

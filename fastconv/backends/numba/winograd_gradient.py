@@ -20,10 +20,11 @@ from fastconv.backends.numba.vectors import lanes_of, spread
 from fastconv.backends.numba.winograd_transforms import (
     POINT_A,
     POINT_B,
-    ROOM_VECTORS,
+    ROOM,
     ask_for_pixels,
     load_seen,
     places_of_tiles,
+    places_seen,
     seen_2,
     seen_4,
     six,
@@ -38,17 +39,6 @@ from fastconv.backends.numba.winograd_transforms import (
 _ELEMENTS = 32768
 """Elements of the transformed pixels and outputs of a row of places."""
 _MOST_TILES = 64
-_ROOM = ROOM_VECTORS * 16
-"""Elements for the vectors of a tile, of which none has more than 16 lanes."""
-
-
-@inlined
-def _places_seen(n: Fields, first: int, tiles: int, places: Any, outside: Any) -> None:
-    """Where the pixels begin that some tiles see, and what is no pixel of the image."""
-    places_of_tiles(
-        first, tiles, n.tile_rows, n.tiles, n.height, n.width, n.top, n.left, n.a_sample, n.a_row,
-        n.a_column, n.side, n.side + 2, places, outside,
-    )  # fmt: skip
 
 
 @inlined
@@ -180,7 +170,7 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
         row_of_dy, pixel_of_dy = n.dy_row, n.dy_column
         parts, together = n.parts, n.together
         made = local(_ELEMENTS, real)
-        room = local(_ROOM, real)
+        room = local(ROOM, real)
         source, at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         next_source, next_at = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
         outside, next_outside = local(_MOST_TILES, np.int64), local(_MOST_TILES, np.int64)
@@ -209,10 +199,10 @@ def _winograd_weight_sums(real: Real) -> KernelFunction:
                     biases[part * row_of_sums + output] = 0.0
             for first in range(begin, last, together):
                 tiles = min(together, last - first)
-                _places_seen(n, first, tiles, source, outside)
+                places_seen(n, first, tiles, source, outside)
                 _places_of_outputs(n, first, tiles, at, beyond)
                 after, coming = first + tiles, min(together, last - first - tiles)
-                _places_seen(n, after, coming, next_source, next_outside)
+                places_seen(n, after, coming, next_source, next_outside)
                 _places_of_outputs(n, after, coming, next_at, next_beyond)
                 half = rows * tiles * depth
                 of_tiles = half + rows * tiles * outputs
@@ -322,7 +312,7 @@ def _winograd_weight_gradient(real: Real) -> KernelFunction:
         if updates:
             rate = pointer(n.rate, np.float64)[step]
         keep, factor = spread(real(1 - rate * n.decay), real), spread(real(rate), real)
-        vectors, room = place // lanes, local(_ROOM, real)
+        vectors, room = place // lanes, local(ROOM, real)
         for number in range(
             first_of(vectors, thread, threads), first_of(vectors, thread + 1, threads)
         ):

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from fastconv.backends.numba.compilation import inlined
+from fastconv.backends.numba.fields import Fields
 from fastconv.backends.numba.vector_memory import ask_for, load, store
 from fastconv.backends.numba.vectors import select
 
@@ -16,8 +17,8 @@ POINT_A, POINT_B = math.sqrt(0.5), math.sqrt(2)
 """Points of the tiles of 4x4 outputs, beside 0, their opposites and infinity."""
 _COLUMN = 8
 """The bit of column 0 in what is outside of an image; those of the rows come first."""
-ROOM_VECTORS = 36
-"""Vectors that the transforms of a tile keep in between."""
+ROOM = 36 * 16
+"""Elements that the transforms of a tile keep in between: vectors, of at most 16 lanes."""
 
 
 # Where tiles lie
@@ -57,6 +58,15 @@ def places_of_tiles(
             if down == high:
                 down, start = 0, start + sample
             rows = _outside(side * down - top, height, seen)
+
+
+@inlined
+def places_seen(n: Fields, first: int, tiles: int, places: Any, outside: Any) -> None:
+    """Where the pixels begin that some tiles see, and what is no pixel of the image."""
+    places_of_tiles(
+        first, tiles, n.tile_rows, n.tiles, n.height, n.width, n.top, n.left, n.a_sample, n.a_row,
+        n.a_column, n.side, n.side + 2, places, outside,
+    )  # fmt: skip
 
 
 @inlined
